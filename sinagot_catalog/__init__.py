@@ -1,0 +1,40 @@
+"""A dataframe-centric catalog of recordings, and the runs of scripts over them.
+
+A selection is a workspace plus a list of Polars expressions; a run is the plan made from its steps frame; status
+is always derived from what lies in storage, never stored.
+
+Names are imported when they are first used: a script's `from sinagot_catalog import ScriptTemplate` brings
+neither Polars nor anything else that is heavy.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sinagot_catalog.errors import SinagotError
+    from sinagot_catalog.run_report import RunReport
+    from sinagot_catalog.script import ScriptTemplate
+    from sinagot_catalog.status import StepStatus
+    from sinagot_catalog.workspace import Workspace
+
+__version__ = "0.1.0"
+__all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__"]
+
+_HOMES = {
+    "RunReport": "sinagot_catalog.run_report",
+    "ScriptTemplate": "sinagot_catalog.script",
+    "SinagotError": "sinagot_catalog.errors",
+    "StepStatus": "sinagot_catalog.status",
+    "Workspace": "sinagot_catalog.workspace",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = globals()[name] = getattr(import_module(_HOMES[name]), name)
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

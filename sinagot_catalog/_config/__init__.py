@@ -1,0 +1,248 @@
+"""`workspace.toml` read into one frozen `Config`: every path resolved, every fault told with its address.
+
+The sections are pydantic models; what they refuse is said in our own words, all faults of the files at once.
+"""
+
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from sinagot_catalog._config._faults import Address, cross_checks, dotted, validated
+from sinagot_catalog._config._places import find, folder_of, merge, origin, read, resolved, short_names
+from sinagot_catalog._config._sections import (
+    Document,
+    InfoSection,
+    LogSection,
+    ModalityConfig,
+    ModelsSection,
+    PathSection,
+    PrefectSection,
+    ProcessedConfig,
+    RecordsSection,
+    RunSection,
+    StepsSection,
+    TaskConfig,
+)
+from sinagot_catalog._config._storage import Storage
+from sinagot_catalog._patterns._template import IdPattern
+from sinagot_catalog.errors import ConfigError
+
+__all__ = [
+    "Config",
+    "ModalityConfig",
+    "ModelsSection",
+    "ProcessedConfig",
+    "Storage",
+    "TaskConfig",
+    "read_config",
+]
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A workspace's configuration, complete and checked.
+
+    Attributes:
+        files: The toml files that it was read from, in their order.
+        root: The folder (or URL) of the first of them.
+        dataset: Where the records lie: an absolute local path or a URL, as all paths here.
+        scripts: Where the scripts lie.
+        outputs: Where outputs are written; the dataset where the config names no other place.
+        log: The folder of the journal, `<outputs>/LOG` where the config names no other.
+        metadata: The table of `records.metadata`.
+        ids: `records.id_pattern`, compiled.
+        logging: The section `[log]`.
+        notices: One sentence for each thing that is accepted but not as it is written.
+    """
+
+    files: tuple[str, ...]
+    root: str
+    dataset: str
+    scripts: str
+    outputs: str
+    log: str
+    metadata: str | None
+    ids: IdPattern
+    path: PathSection
+    records: RecordsSection
+    steps: StepsSection
+    run: RunSection
+    prefect: PrefectSection
+    logging: LogSection
+    tasks: dict[str, TaskConfig]
+    modalities: dict[str, ModalityConfig]
+    processed: dict[str, ProcessedConfig]
+    info: InfoSection
+    storage: Storage = field(compare=False)
+    notices: list[str]
+    _again: tuple[Any, ...] = field(repr=False, compare=False)
+
+    @property
+    def is_unit_mode(self) -> bool:
+        """Whether neither tasks nor modalities are declared."""
+        return not self.tasks and not self.modalities
+
+    def storage_options(self, protocol: str) -> dict[str, Any]:
+        """The fsspec options for one protocol, `${NAME}` replaced from the environment now."""
+        return self.storage.options(protocol)
+
+    def locate(self, path: str) -> str:
+        """A path that the config names, resolved against the config's folder."""
+        return resolved(path, self.root)
+
+    def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
+        # A pickled config is the order to read it again: no option's value travels.
+        return _read_again, self._again
+
+
+def read_config(
+    paths: Sequence[str | Path] | str | Path,
+    *,
+    read_text: Callable[[str], str] | None = None,
+    data_path: str | Path | None = None,
+    scripts_path: str | Path | None = None,
+    reserved: Collection[str] = (),
+) -> Config:
+    """Read one `workspace.toml`, or several merged deeply, later over earlier.
+
+    Args:
+        paths: A folder that holds `workspace.toml`, a toml file, or several of those.
+        read_text: Reads the text of a URL; raises FileNotFoundError where there is none.
+        data_path: Takes the place of `path.dataset`; relative to the current folder.
+        scripts_path: Takes the place of `path.scripts`; relative to the current folder.
+        reserved: Names that a task or modality cannot be reached by as an attribute.
+
+    Raises:
+        ConfigError: With one line for every fault of the files.
+    """
+    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
+    if not several:
+        raise ConfigError("no config file is given")
+    files = [find(path) for path in several]
+    names = short_names(files)
+    document: Table = {}
+    origins: dict[Address, str] = {}
+    faults: list[str] = []
+    for file in files:
+        try:
+            merge(document, tomli.loads(read(file, read_text)), file, origins)
+        except tomli.TOMLDecodeError as error:
+            faults.append(f"{names[file]}: {str(error)[:200]}")
+    if faults:
+        raise ConfigError("\n".join(faults))
+
+    notices = _replace_dask(document)
+    model, found = validated(document)
+    known = {address for address, _ in found}
+    found += [
+        (address, sentence)
+        for address, sentence in cross_checks(model)
+        if not any(address[: len(one)] == one or one[: len(address)] == address for one in known)
+    ]
+    if found:
+        raise ConfigError(
+            "\n".join(
+                f"{names[origin(address, origins, files[0])]}: {dotted(address)}: {sentence}"
+                for address, sentence in found
+            )
+        )
+    notices += _notices(model, reserved)
+    places = _places(model, origins, files)
+    if data_path is not None:
+        places["dataset"] = resolved(os.fspath(data_path), os.curdir)
+    if scripts_path is not None:
+        places["scripts"] = resolved(os.fspath(scripts_path), os.curdir)
+    outputs = places.get("outputs", places["dataset"])
+    return Config(
+        files=tuple(files),
+        root=folder_of(files[0]),
+        dataset=places["dataset"],
+        scripts=places["scripts"],
+        outputs=outputs,
+        log=places.get("log", f"{outputs.rstrip('/')}/LOG"),
+        metadata=places.get("metadata"),
+        ids=IdPattern(model.records.id_pattern),
+        path=model.path,
+        records=model.records,
+        steps=model.steps,
+        run=model.run,
+        prefect=model.prefect,
+        logging=model.log,
+        tasks=model.tasks,
+        modalities=model.modalities,
+        processed=model.processed,
+        info=model.info,
+        storage=Storage(model.storage),
+        notices=notices,
+        _again=(
+            tuple(files),
+            read_text,
+            None if data_path is None else places["dataset"],
+            None if scripts_path is None else places["scripts"],
+            tuple(reserved),
+        ),
+    )
+
+
+def _read_again(
+    files: Sequence[str],
+    read_text: Callable[[str], str] | None,
+    data_path: str | None,
+    scripts_path: str | None,
+    reserved: Collection[str],
+) -> Config:
+    return read_config(
+        files, read_text=read_text, data_path=data_path, scripts_path=scripts_path, reserved=reserved
+    )
+
+
+def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:
+    """The paths that the config names, each resolved against the folder of the file that names it."""
+    written: dict[Address, str | None] = {
+        ("path", "dataset"): model.path.dataset,
+        ("path", "scripts"): model.path.scripts,
+        ("path", "outputs"): model.path.outputs,
+        ("path", "log"): model.path.log,
+        ("records", "metadata"): model.records.metadata,
+    }
+    return {
+        str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
+        for address, path in written.items()
+        if path is not None
+    }
+
+
+def _replace_dask(document: Table) -> list[str]:
+    """Turn the seed's Dask settings into ours, with one notice for all of them."""
+    run = document.get("run")
+    is_mode = isinstance(run, dict) and run.get("mode") == "dask"
+    if not is_mode and "dask" not in document:
+        return []
+    if is_mode:
+        document["run"] = {**document["run"], "mode": "processes"}
+    told = " and ".join(
+        [*(["run.mode = 'dask'"] if is_mode else []), *(["[dask]"] if "dask" in document else [])]
+    )
+    notice = (
+        f"{told}: steps run in worker processes of our own (run.mode = 'processes', run.workers = N); "
+        "an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
+    )
+    return [notice]
+
+
+def _notices(model: Document, reserved: Collection[str]) -> list[str]:
+    notices = [
+        f"{section}.{name}: {name!r} is a name of ours: reach it by ws[{name!r}] or get_subscope"
+        for section, names in (("tasks", model.tasks), ("modalities", model.modalities))
+        for name in names
+        if name in reserved
+    ]
+    if (model.tasks or model.modalities) and model.steps.scripts:
+        notices.append("steps.scripts has no effect where tasks or modalities are declared")
+    return notices

@@ -1,0 +1,103 @@
+"""Where a config lies and what it names: files found and read, documents merged, paths resolved."""
+
+import os
+import posixpath
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog._config._faults import Address
+from sinagot_catalog.errors import ConfigError, did_you_mean
+
+__all__ = ["find", "folder_of", "merge", "origin", "read", "resolved", "short_names"]
+
+FILE_NAME = "workspace.toml"
+
+Table = dict[str, Any]
+
+
+def _is_url(path: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:{1,2}[^/]*//", path) is not None
+
+
+def folder_of(file: str) -> str:
+    """The folder or URL that a config file lies in."""
+    return file.rsplit("/", 1)[0] if _is_url(file) else str(Path(file).parent)
+
+
+def resolved(path: str, base: str) -> str:
+    """An absolute local path or a URL; `base` is a folder or a URL."""
+    if _is_url(path):
+        return path.rstrip("/")
+    try:
+        own = Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path!r} names a home folder that is not known") from None
+    if _is_url(base) and not own.is_absolute():
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(f'{rest}/{own}')}"
+    joined = Path(base).absolute() / own
+    # `..` after a link means the folder above the link's target, as the system sees it.
+    return str(joined.resolve()) if ".." in joined.parts else os.path.normpath(joined)
+
+
+def find(path: str | Path) -> str:
+    """The toml file that a config path names."""
+    text = os.fspath(path)
+    if _is_url(text):
+        return text if text.endswith(".toml") else f"{text.rstrip('/')}/{FILE_NAME}"
+    full = Path(resolved(text, os.curdir))
+    if full.is_file():
+        return str(full)
+    if full.is_dir():
+        if (full / FILE_NAME).is_file():
+            return str(full / FILE_NAME)
+        others = sorted(one.name for one in full.glob("*.toml"))
+        raise ConfigError(
+            f"the folder {full} holds no {FILE_NAME}",
+            f"It holds {', '.join(others[:5])}: give the file itself." if others else "",
+        )
+    beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
+    raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
+
+
+def read(file: str, read_text: Callable[[str], str] | None) -> str:
+    try:
+        if _is_url(file):
+            if read_text is None:
+                raise ConfigError(f"{file} is a URL, and nothing is given that reads it")
+            return read_text(file).removeprefix("\ufeff")
+        return Path(file).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {file}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def short_names(files: Sequence[str]) -> dict[str, str]:
+    """How messages call the files: by name where that tells them apart."""
+    tails = [file.rsplit("/", 1)[-1].rsplit(os.sep, 1)[-1] for file in files]
+    return {file: tail if tails.count(tail) == 1 else file for file, tail in zip(files, tails, strict=True)}
+
+
+def merge(base: Table, over: Table, file: str, origins: dict[Address, str], address: Address = ()) -> None:
+    """Lay one document over another in place, and note which file has the last word at each address."""
+    for key, value in over.items():
+        here = (*address, key)
+        origins[here] = file
+        if isinstance(value, dict):
+            if not isinstance(base.get(key), dict):
+                base[key] = {}
+            merge(base[key], value, file, origins, here)
+        else:
+            base[key] = value
+
+
+def origin(address: Address, origins: Mapping[Address, str], first: str) -> str:
+    return next(
+        (origins[address[:n]] for n in range(len(address), 0, -1) if address[:n] in origins),
+        first,
+    )

@@ -1,0 +1,266 @@
+"""The journal's writer: one file per process of a run, one JSON object a line, one `write` a line.
+
+A line is whole or absent: it is handed to the system in one call, on a descriptor that appends, in a file that
+no other process writes. What is the same for every row of a step is encoded once: a line costs microseconds.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from json import dumps, loads
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from sinagot_catalog._spec import CellSpec
+from sinagot_catalog.status import StepStatus
+
+__all__ = [
+    "SCHEMA",
+    "CellLines",
+    "Event",
+    "JournalWriter",
+    "bounded",
+    "journal_path",
+    "read_lines",
+    "utc_text",
+]
+
+SCHEMA = 1
+Event: TypeAlias = Literal["start", "log", "publishing", "done", "error", "not_available", "cancelled"]
+
+_STATUS: dict[Event, StepStatus] = {
+    "start": StepStatus.PROCESSING,
+    "log": StepStatus.PROCESSING,
+    "publishing": StepStatus.PROCESSING,
+    "done": StepStatus.DONE,
+    "error": StepStatus.ERROR,
+    "not_available": StepStatus.DATA_NOT_AVAILABLE,
+    "cancelled": StepStatus.INIT,
+}
+_MESSAGE_BOUND = 8 * 1024
+_TEXT_BOUND = 64 * 1024
+
+
+def journal_path(log: str, run_id: str, name: str) -> str:
+    """Where the process of this name keeps its journal in a run.
+
+    Example:
+        >>> journal_path("/data/LOG", "20250101-ab", "w01")
+        '/data/LOG/journal/20250101-ab/w01.ndjson'
+    """
+    return f"{log}/journal/{run_id}/{name}.ndjson"
+
+
+def bounded(text: str, bound: int) -> str:
+    """Cut a long text in its middle and keep its head and its tail.
+
+    Example:
+        >>> bounded("short", 100)
+        'short'
+        >>> bounded("a" * 500 + "b" * 500, 100)[-10:]
+        'bbbbbbbbbb'
+    """
+    if len(text) <= bound:
+        return text
+    half = bound // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters cut …\n{text[-half:]}"
+
+
+def utc_text(microseconds: int) -> str:
+    """A time since the epoch as the journal writes it.
+
+    Example:
+        >>> utc_text(1_600_000_000_000_001)
+        '2020-09-13T12:26:40.000001Z'
+    """
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
+
+
+def _quoted(text: str) -> str:
+    """A JSON string that every reader takes: half a surrogate pair (undecodable names) is spelled out."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return encode_basestring(text)
+
+
+class JournalWriter:
+    """Appends events to the journal file of this process.
+
+    The file and its folder are made with the first line.
+
+    Args:
+        path: The file; no other process may write it.
+        run_id: The run that the events belong to.
+        workspace_version: `[info] version` of the workspace.
+    """
+
+    def __init__(self, path: str, *, run_id: str, workspace_version: str | None = None) -> None:
+        self.path = path
+        self._fd = -1
+        self._torn = False
+        self._dirty = False
+        self._second = -1
+        self._second_text = ""
+        self._common = (
+            f', "run_id": {dumps(run_id)}, "host": {dumps(os.uname().nodename)}, "pid": {os.getpid()}'
+            f', "workspace_version": {dumps(workspace_version)}'
+        )
+
+    def cell(self, cell: CellSpec) -> "CellLines":
+        """The lines of one step, with all that its rows share encoded already."""
+        return CellLines(self, cell, self._common)
+
+    def now(self) -> str:
+        """The time of a line."""
+        seconds, rest = divmod(time.time_ns() // 1000, 1_000_000)
+        if seconds != self._second:
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = seconds
+        return f"{self._second_text}.{rest:06d}Z"
+
+    def write(self, line: str) -> None:
+        """Append one line, its end included, with one call to the system.
+
+        Raises:
+            OSError: When the file cannot be written; the journal stays readable.
+        """
+        if self._fd < 0:
+            self._open()
+        # After a line that the disk had no room for, the next one starts on a line of its own.
+        data = (b"\n" if self._torn else b"") + line.encode()
+        written = os.write(self._fd, data)
+        self._dirty = True
+        self._torn = written < len(data)
+        if self._torn:
+            raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written: is the disk full?")
+
+    def _open(self) -> None:
+        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk."""
+        if self._dirty:
+            os.fsync(self._fd)
+            self._dirty = False
+
+    def close(self) -> None:
+        """Close the file; a later line opens it again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class CellLines:
+    """The events of one step: `record_id`, message and time are filled in, all else stands ready.
+
+    Args:
+        journal: Where the lines go.
+        cell: The step.
+        common: What every line of the process says, as JSON members.
+    """
+
+    def __init__(self, journal: JournalWriter, cell: CellSpec, common: str) -> None:
+        self._journal = journal
+        self._heads: dict[Event, str] = {}
+        self._mids: dict[Event, str] = {}
+        for event, status in _STATUS.items():
+            self._heads[event] = (
+                f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": '
+            )
+            self._mids[event] = (
+                f', "scope": "record", "task": {dumps(cell.task)}, "modality": {dumps(cell.modality)}'
+                f', "step_label": {dumps(cell.step)}, "step_status": {status.value}, "message": '
+            )
+        self._tail = f'{common}, "script_version": {dumps(cell.version)}'
+
+    def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
+        journal = self._journal
+        journal.write(
+            f"{self._heads[event]}{_quoted(record_id)}{self._mids[event]}{_quoted(message)}"
+            f', "time": "{journal.now()}"{self._tail}{more}}}\n'
+        )
+
+    def start(self, record_id: str) -> None:
+        """The row begins."""
+        self._write("start", record_id, "Processing run")
+
+    def log(self, record_id: str, message: str, level: str = "INFO") -> None:
+        """Something the script says; no status."""
+        self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
+
+    def publishing(self, record_id: str, paths: Iterable[str]) -> None:
+        """Several paths, or a folder, are about to appear: until `done` they may be mixed with older ones."""
+        listed = ", ".join(map(_quoted, paths))
+        self._write("publishing", record_id, "Publishing outputs", f', "paths": [{listed}]')
+
+    def done(
+        self, record_id: str, *, seconds: float, attempts: int, inputs: Sequence[tuple[int, int] | None]
+    ) -> None:
+        """Every output is in place; `inputs` are sizes and times of what it was made from."""
+        made_from = ", ".join("null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs)
+        self._write(
+            "done",
+            record_id,
+            "Run finished",
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]',
+        )
+
+    def error(
+        self,
+        record_id: str,
+        message: str,
+        *,
+        error_type: str,
+        seconds: float,
+        attempts: int,
+        traceback: str | None = None,
+        output: str | None = None,
+        paths: Iterable[str] | None = None,
+    ) -> None:
+        """The row failed for good; `paths` are there when it failed in the midst of publishing them."""
+        more = (
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
+            f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
+        )
+        if paths is not None:
+            more += f', "paths": [{", ".join(map(_quoted, paths))}]'
+        self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)
+
+    def not_available(self, record_id: str, message: str) -> None:
+        """An input is missing and nothing was run."""
+        self._write("not_available", record_id, bounded(message, _MESSAGE_BOUND))
+
+    def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
+        """The row had begun and was ended from outside."""
+        self._write("cancelled", record_id, message)
+
+
+def _text_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(bounded(text, _TEXT_BOUND))
+
+
+def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of one journal file from a byte on; what is no whole line is passed over."""
+    try:
+        with Path(path).open("rb") as file:
+            file.seek(offset)
+            for line in file:
+                try:
+                    event = loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event
+    except FileNotFoundError:
+        return

@@ -1,0 +1,456 @@
+"""One run: rows selected, planned and claimed, handed to workers, reported. Whoever drives it."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from sinagot_catalog import _plan
+from sinagot_catalog._config import Config, read_config
+from sinagot_catalog._journal import new_run_id, process_start
+from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._pool import Runner, open_runner
+from sinagot_catalog._select import Query, Resolver, sql_predicate
+from sinagot_catalog._source import Source
+from sinagot_catalog._spec import CellSpec, Port, RunSpec
+from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.run_report import RunReport
+from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
+
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Sequence
+
+    from sinagot_catalog._layout import Cell
+    from sinagot_catalog._plan import Plan
+    from sinagot_catalog._spec import Group, Result
+    from sinagot_catalog.script import ScriptTemplate
+
+__all__ = ["Execution", "RunOptions", "RunReport", "plan", "prepare", "prepare_query", "run"]
+
+FRESH = 2.0
+"""Seconds for which a listing counts as new enough to plan on."""
+
+_MODES = ("processes", "main_process", "prefect")
+_RESULT = {
+    "row": pl.UInt32(),
+    "outcome": OUTCOME,
+    "seconds": pl.Float64(),
+    "attempts": pl.UInt16(),
+    "error_type": pl.String(),
+    "message": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked to do; the words of `StepCollection.run`."""
+
+    step: str | None = None
+    force: bool = False
+    ignore_missing: bool = False
+    debug: bool = False
+    mode: str | None = None
+    workers: int | None = None
+    downstream: bool = False
+    stale: bool | None = None
+    limit: int | None = None
+
+    def resolved_mode(self, config: Config) -> str:
+        """The mode of the run; `debug` keeps it in this process."""
+        if self.mode is not None and self.mode not in _MODES:
+            raise SelectionError(
+                f"mode: {self.mode!r} is not one of {', '.join(map(repr, _MODES))}{did_you_mean(self.mode, _MODES)}"
+            )
+        if self.debug:
+            return "main_process"
+        return self.mode or config.run.mode
+
+
+# --- planning ----------------------------------------------------------------------------------------------
+
+
+def plan(source: Source, query: Query, options: RunOptions) -> Plan:
+    """Plan the steps of a selection, from a fresh look."""
+    query = replace(query, table="steps")
+    if options.step is not None:
+        known = source.layout().steps
+        if options.step not in known:
+            raise SelectionError(
+                f"there is no step {options.step!r}{did_you_mean(options.step, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+        query = query.where(pl.col("step") == options.step)
+    catalog = source.catalog(max_age=FRESH)
+    if query.record is not None:
+        catalog = catalog.with_record(query.record)
+    rows = Resolver(catalog, source.stats).rows(query)
+    if options.limit is not None:
+        rows = rows.filter(pl.col("_rec").is_in(rows["_rec"].unique(maintain_order=True).head(options.limit).implode()))
+    stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
+    return _plan.make_plan(
+        catalog,
+        rows,
+        _plan.PlanOptions(
+            force=options.force,
+            ignore_missing=options.ignore_missing,
+            asked=options.step is not None,
+            downstream=options.downstream,
+            stale=stale,
+        ),
+        source.stats,
+    )
+
+
+# --- the run ------------------------------------------------------------------------------------------------
+
+
+class Execution:
+    """One planned and claimed run.
+
+    Attributes:
+        run_id: The run's name.
+        plan: Every selected row and what becomes of it.
+        phases: The groups to run; each phase ends before the next begins.
+        n_rows: How many rows there are to run.
+        spec: What every row shares.
+        workers: How many processes to use.
+        label: What it runs, in a few words.
+    """
+
+    def __init__(self, source: Source, made: Plan, options: RunOptions) -> None:
+        self.source = source
+        self.plan = made
+        self.options = options
+        self.run_id = new_run_id()
+        self.workers = options.workers or source.config.run.workers or os.cpu_count() or 1
+        self.spec = _spec(source, self.run_id, options)
+        self._begin = time.monotonic()
+        self._results: list[Result] = []
+        self._lock = threading.Lock()
+        self._report: RunReport | None = None
+        self._over = threading.Event()
+        self._claim = None
+        rows = made.rows.with_row_index("row")
+        todo = rows.filter(pl.col("action") == "run")
+        self._blocked = rows.filter(pl.col("action") == "blocked")
+        self._held = todo.clear()
+        if todo.height:
+            _check_local(source)
+            self._claim, held = source.claims.take(self.run_id, todo)
+            self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
+            todo = todo.join(self._held.select("row"), on="row", how="anti")
+            _sweep_staging(source, alive=source.claims.alive())
+        self.n_rows = todo.height
+        self.phases = _phases(todo)
+        steps = todo["step"].unique(maintain_order=True).to_list()
+        name = Path(source.config.root).name
+        self.label = f"{name} · {self.n_rows} rows · {', '.join(steps[:4])}{' …' if len(steps) > 4 else ''}"  # noqa: PLR2004 - a title
+        if self._claim is not None:
+            threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
+
+    @property
+    def groups(self) -> list[Group]:
+        """The groups of every phase."""
+        return [group for phase in self.phases for group in phase]
+
+    def _beat(self) -> None:
+        """Say to other hosts that the run is alive."""
+        while not self._over.wait(self.source.config.run.lease / 4):
+            try:
+                self.source.claims.beat(self._claim)  # type: ignore[arg-type]
+            except StorageError:
+                continue  # the next beat may get through; else the lease runs out, as it should
+
+    def open_runner(self, console: logging.Logger | None = None) -> Runner:
+        """Start what runs the rows."""
+        mode: Literal["processes", "main_process"] = (
+            "main_process" if self.options.resolved_mode(self.source.config) == "main_process" else "processes"
+        )
+        most = max(1, min(self.workers, sum(map(len, self.phases))))
+        return open_runner(self.spec, mode, most, console=console)
+
+    def note(self, results: list[Result]) -> None:
+        """Collect results; any thread may call it."""
+        with self._lock:
+            self._results += results
+
+    def finish(self) -> RunReport:
+        """Give the rows back and report; the workspace sees the new files. Further calls give the same report."""
+        with self._lock:
+            if self._report is None:
+                self._over.set()
+                self._report = self._make_report()
+                if self._claim is not None:
+                    self._publish()
+                    self.source.claims.release(self._claim)
+                    self.source.journal.compact(self.source.claims.alive())
+            return self._report
+
+    def _make_report(self) -> RunReport:
+        results = pl.DataFrame(
+            {name: [getattr(one, name) for one in self._results] for name in _RESULT}, schema=_RESULT, strict=False
+        )
+        others = [
+            self._held.select("row", pl.lit("claimed").cast(OUTCOME).alias("outcome"), pl.lit("held by another run that is alive").alias("message")),
+            self._blocked.select(
+                "row",
+                pl.lit("error").cast(OUTCOME).alias("outcome"),
+                pl.lit("ScriptError").alias("error_type"),
+                pl.col("reason").alias("message"),
+            ),
+        ]
+        results = pl.concat([results, *others], how="diagonal").sort("row")
+        self._outcomes = results.select("row", "outcome")
+        frame = results.join(self.plan.frame.with_row_index("row"), on="row", how="left", maintain_order="left")
+        seconds = time.monotonic() - self._begin
+        return RunReport(frame.select(*REPORT), self.run_id if self._claim else None, seconds=seconds)
+
+    def _publish(self) -> None:
+        """Tell the source which paths this run wrote."""
+        catalog = self.source.catalog()
+        layout = catalog.layout
+        rows = self.plan.rows.with_row_index("row").join(self._outcomes, on="row", how="inner")
+        written = []
+        for key, part in rows.partition_by("_cell", as_dict=True).items():
+            cell = layout.cells[int(str(key[0]))]
+            values = part.select("record_id").join(catalog.record_values, on="record_id", how="left", maintain_order="left")
+            for link in cell.links:
+                if link.role in ("output", "control"):
+                    place = layout.places[link.place]
+                    paths = values.select(paths_of(place.template).alias("path"))
+                    sure = part["outcome"].is_in(["done", "already_done"]) if link.role == "output" else None
+                    written.append(self._there(place.root, paths if sure is None else paths.filter(sure)))
+        extras = [path for one in self._results for path in one.extras]
+        if extras:
+            written.append(self._there("outputs" if "outputs" in self.source.stores else "dataset", pl.DataFrame({"path": extras})))
+        empty = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
+        self.source.published(pl.concat([empty, *written]))
+
+    def _there(self, root: str, paths: pl.DataFrame) -> pl.DataFrame:
+        """Which of some paths exist, and as what."""
+        base = self.source.stores[root].root + "/"
+        kinds = [_kind(base + path) for path in paths["path"].to_list()]
+        return paths.select(
+            pl.lit(root).alias("root"), "path", pl.Series("kind", kinds, dtype=KIND)
+        ).drop_nulls()
+
+
+def _kind(path: str) -> str | None:
+    """Whether a path is a file, a directory, or not there."""
+    if os.path.isfile(path):  # noqa: PTH113 - asked for every output
+        return "file"
+    return "directory" if os.path.isdir(path) else None  # noqa: PTH112
+
+
+def _phases(todo: pl.DataFrame) -> list[list[Group]]:
+    """Cut the rows of a run into phases of groups: a group's rows run one after the other."""
+    columns = todo.select("_phase", "_rec", "_component", "row", "_cell", "record_id")
+    ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
+    return [
+        [[(row, cell, record) for *_, row, cell, record in group] for _, group in groupby(phase, itemgetter(1, 2))]
+        for _, phase in groupby(ordered.iter_rows(), itemgetter(0))
+    ]
+
+
+def _spec(source: Source, run_id: str, options: RunOptions) -> RunSpec:
+    """What the workers need to know."""
+    config = source.config
+    layout = source.layout()
+    return RunSpec(
+        run_id=run_id,
+        dataset=config.dataset,
+        outputs=config.outputs,
+        log=config.log,
+        scripts=config.scripts,
+        id_pattern=config.ids.text,
+        cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
+        workspace_version=config.info.version,
+        force=options.force or bool(options.stale if options.stale is not None else config.run.rerun_on),
+        ignore_missing=options.ignore_missing,
+        debug=options.debug,
+        durable=config.run.durable,
+        log_level=config.logging.level,
+        threads_per_worker=config.run.threads_per_worker,
+    )
+
+
+def _cell_spec(source: Source, cell: Cell) -> CellSpec:
+    places = source.layout().places
+
+    def ports(role: str) -> tuple[Port, ...]:
+        return tuple(Port(link.label, places[link.place].template) for link in cell.linked(role))
+
+    return CellSpec(
+        task=cell.task,
+        modality=cell.modality,
+        step=cell.step,
+        script=cell.script,
+        inputs=ports("input"),
+        outputs=ports("output"),
+        controls=ports("control"),
+        version=cell.version,
+        retries=cell.retries,
+        timeout=cell.timeout,
+    )
+
+
+def _check_local(source: Source) -> None:
+    """Say before anything is written what a run needs."""
+    for root, store in {**source.stores, "log": source.log_store}.items():
+        if not store.is_local:
+            raise StorageError(
+                f"a run needs local folders so far, and {root} is {store.root}",
+                "Looking works; to run, copy the dataset or set [path] outputs and log to local folders.",
+            )
+    outputs = Path(source.stores.get("outputs", source.stores["dataset"]).root)
+    for folder in (outputs, Path(source.log_store.root).parent):
+        if folder.exists() and not os.access(folder, os.W_OK):
+            raise StorageError(
+                f"the run cannot write to {folder}: permission denied",
+                "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
+            )
+
+
+def _sweep_staging(source: Source, alive: frozenset[str]) -> None:
+    """Clear what runs that died left in staging."""
+    staging = Path(source.log_store.root) / ".staging"
+    if staging.is_dir():
+        for folder in staging.iterdir():
+            if folder.name not in alive and not _has_live_worker(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _has_live_worker(folder: Path) -> bool:
+    """Whether a staging folder says that a process of this machine still uses it."""
+    try:
+        pid = int((folder / "pid").read_text())
+    except (OSError, ValueError):
+        return False
+    return process_start(pid) is not None
+
+
+def run(
+    source: Source,
+    query: Query,
+    options: RunOptions,
+    *,
+    progress: bool | None = None,
+    watch: Callable[[list[Result]], None] | None = None,
+) -> RunReport:
+    """Plan, claim and run the steps of a selection in this process and its workers."""
+    from sinagot_catalog._progress import open_progress
+
+    execution = prepare_query(source, query, options)
+    if not execution.n_rows:
+        return execution.finish()
+    try:
+        with (
+            open_progress(execution, source.config, progress) as bar,
+            execution.open_runner(bar.console) as runner,
+        ):
+
+            def note(results: list[Result]) -> None:
+                execution.note(results)
+                bar.note(results)
+                if watch is not None:
+                    watch(results)
+
+            for phase in execution.phases:
+                runner.execute(phase, note)
+    finally:
+        report = execution.finish()
+    return report
+
+
+def prepare_query(source: Source, query: Query, options: RunOptions) -> Execution:
+    """Plan and claim the steps of a selection."""
+    return Execution(source, plan(source, query, options), options)
+
+
+def prepare(
+    workspace: str,
+    *,
+    where: str | None = None,
+    rows: str | None = None,
+    config: Sequence[str] | None = None,
+    **options: Any,
+) -> Execution:
+    """Open a workspace, plan and claim: how a flow begins that was not planned in its own process.
+
+    Args:
+        workspace: Folder, URL or toml.
+        where: A filter over `steps`, in SQL.
+        rows: Path of a Parquet file with the keys of rows.
+        config: Further config files, merged over the first.
+        options: The words of `RunOptions`.
+    """
+    source = Source(read_config([workspace, *(config or [])]))
+    query = Query("steps")
+    if where:
+        query = query.where(sql_predicate(where))
+    if rows:
+        query = replace(query, rows=pl.read_parquet(io.BytesIO(Path(rows).read_bytes())))
+    return prepare_query(source, query, RunOptions(**options))
+
+
+# --- scripts by hand -----------------------------------------------------------------------------------------
+
+
+def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
+    """Import the script of a step."""
+    return ScriptHost(source.config.scripts).load(_find(source, step, task, modality).script)  # type: ignore[no-any-return]
+
+
+def script_of(source: Source, step: str, task: str | None, modality: str | None, record_id: str) -> ScriptTemplate:
+    """The script of a step for one record, with its real paths."""
+    from sinagot_catalog._job import script_for
+
+    cell = _find(source, step, task, modality)
+    spec = _spec(source, "by-hand", RunOptions())
+    return script_for(spec, spec.cells[cell.index], load_script(source, step, task, modality), record_id)
+
+
+def _find(source: Source, step: str, task: str | None, modality: str | None) -> Cell:
+    for cell in source.layout().cells:
+        if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality):
+            if cell.error:
+                raise NotFoundError(cell.error)
+            return cell
+    raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
+
+
+def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
+    """A query for the rows of any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+
+    Raises:
+        SelectionError: When it cannot be read as a frame, or has no `record_id`.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    try:
+        table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise SelectionError(
+            f"rows of type {type(frame).__name__} cannot be read as a frame",
+            "Give a Polars, pandas or Arrow frame with a column 'record_id'.",
+        ) from error
+    keys = [name for name in layout_keys if name in table.columns]
+    if "record_id" not in keys:
+        raise SelectionError(
+            f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
+            f"{did_you_mean('record_id', table.columns)}"
+        )
+    return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))

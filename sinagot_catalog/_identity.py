@@ -1,0 +1,81 @@
+"""Whether a process that was written down is still that process.
+
+A process id alone proves nothing: it is used again after its owner ended, and everything starts from 1 after
+a restart of the machine. Its start time and the machine's boot id beside it do. Standard library only.
+"""
+
+import subprocess
+from functools import cache
+from pathlib import Path
+
+__all__ = ["boot_id", "is_same_process", "start_time"]
+
+_STATE, _START = 0, 19
+"""Fields of `/proc/<pid>/stat`, counted from the one behind the name, which may hold anything."""
+
+
+@cache
+def boot_id() -> str:
+    """Name this run of the machine.
+
+    Returns:
+        A text that differs after each restart; empty where the machine does not tell.
+    """
+    linux = Path("/proc/sys/kernel/random/boot_id")
+    if linux.exists():
+        return linux.read_text(encoding="ascii").strip()
+    return _said_by("sysctl", "-n", "kern.bootsessionuuid")
+
+
+def start_time(pid: int) -> str | None:
+    """Tell when a process started, in the machine's own terms.
+
+    Args:
+        pid: The process id.
+
+    Returns:
+        A text to compare with an earlier answer, or None where no such process is alive.
+
+    Example:
+        >>> import os
+        >>> start_time(os.getpid()) == start_time(os.getpid())
+        True
+    """
+    if pid <= 0:
+        return None
+    if not Path("/proc/self/stat").exists():
+        return _start_time_by_ps(pid)
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes().decode("utf-8", "replace")
+    except OSError:
+        return None
+    fields = stat.rpartition(")")[2].split()
+    # A zombie has ended: only its parent has not looked yet.
+    return None if fields[_STATE] in "ZX" else fields[_START]
+
+
+def is_same_process(pid: int, started: str, boot: str) -> bool:
+    """Tell whether the process that was noted as (`pid`, `started`, `boot`) is still alive.
+
+    Args:
+        pid: The process id that was noted.
+        started: What `start_time` said of it then.
+        boot: What `boot_id` said then.
+
+    Returns:
+        False too for another process under the same id.
+    """
+    return bool(started) and boot == boot_id() and start_time(pid) == started
+
+
+def _start_time_by_ps(pid: int) -> str | None:
+    state, _, started = _said_by("ps", "-o", "state=,lstart=", "-p", str(pid)).partition(" ")
+    return started.strip() or None if not state.startswith("Z") else None
+
+
+def _said_by(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=5)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip()

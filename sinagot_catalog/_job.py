@@ -1,0 +1,550 @@
+"""One row: look, stage, run the script, publish, say so in the journal.
+
+The order within a row (a reader of the journal relies on it):
+
+    outputs all there, no force      already_done     no event
+    input missing, its maker failed  blocked          no event
+    input missing                    not_available    event `not_available`
+    else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
+      an attempt succeeded           event `publishing` (several files, a folder), renames, event `done`
+      the last one failed            controls published, event `error`
+      ended by the user              event `cancelled`
+
+What `run()` does to the process (folder, umask, environment) is undone after each attempt, and whatever it
+raises, `SystemExit` too, is an error of its row alone.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH
+
+import logging
+import os
+import stat
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Protocol
+
+from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
+from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._patterns._template import IdPattern, Template
+from sinagot_catalog._place import LocalPlace, clear_folder, parents
+from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, Task
+from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
+from sinagot_catalog.status import StepStatus
+
+__all__ = ["JobRunner", "NoOutput", "Output", "describe_error", "staging_path"]
+
+_SHORT = 2_000
+_RELOAD_AFTER = 0.5
+"""Seconds for which a script's file is not looked at again for changes."""
+
+
+def staging_path(log: str, run_id: str, name: str | None = None) -> str:
+    """The staging folder of a run, or of one of its processes.
+
+    Example:
+        >>> staging_path("/data/LOG", "r1", "w01")
+        '/data/LOG/.staging/r1/w01'
+    """
+    return f"{log}/.staging/{run_id}" + (f"/{name}" if name else "")
+
+
+class Output(Protocol):
+    """What a script prints, as far as it is kept."""
+
+    def mark(self) -> int:
+        """Where the next text will stand."""
+
+    def tail(self, mark: int) -> str | None:
+        """The end of what was printed since then."""
+
+
+class NoOutput:
+    """Prints go where the process' prints go: nothing is kept."""
+
+    def mark(self) -> int:
+        """Nowhere."""
+        return 0
+
+    def tail(self, mark: int) -> str | None:  # noqa: ARG002 part of the protocol
+        """Nothing."""
+        return None
+
+
+class _MissingError(SinagotError):
+    """A script returned and an output is not there."""
+
+    @property
+    def error_type(self) -> str:
+        return "OutputMissing"
+
+
+class _Journaling(logging.Handler):
+    """Turns records of a script's logger into `log` events of the row at work."""
+
+    def __init__(self, console: logging.Logger | None) -> None:
+        super().__init__()
+        self.lines: CellLines | None = None
+        self.record_id = ""
+        self.tags: dict[str, str | None] = {}
+        self._console = console
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one event; a full disk is told to `logging`, not to the script."""
+        try:
+            if self.lines is not None:
+                self.lines.log(self.record_id, self.format(record), record.levelname)
+        except Exception:  # noqa: BLE001 as every handler of logging does
+            self.handleError(record)
+        if self._console is not None and self._console.isEnabledFor(record.levelno):
+            record.__dict__.update(self.tags)
+            self._console.handle(record)
+
+
+class _Cell:
+    """One step, with all prepared that its rows share."""
+
+    def __init__(self, index: int, spec: CellSpec, lines: CellLines) -> None:
+        self.spec = spec
+        self.lines = lines
+        self.name = f"c{index}"
+        self.made: set[str] = set()
+        self.script: type[ScriptTemplate] | None = None
+        self.loaded = float("-inf")
+        self.keep = {""}
+        for port in (*spec.outputs, *spec.controls):
+            self.keep.update(parents(port.template.prefix))
+        self.inputs = [_filler(port.template) for port in spec.inputs]
+        self.outputs = [_filler(port.template) for port in spec.outputs]
+        self.controls = [_filler(port.template) for port in spec.controls]
+        self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
+
+
+class _Work:
+    """One row at work: its paths, relative and full, in the order of the step's ports; and how far it is."""
+
+    __slots__ = (
+        "attempt",
+        "begun",
+        "cell",
+        "controls",
+        "full_inputs",
+        "inputs",
+        "mark",
+        "missing",
+        "number",
+        "outputs",
+        "published",
+        "record_id",
+        "stamps",
+    )
+
+    def __init__(self, row: Row, cell: _Cell, values: dict[str, str]) -> None:
+        self.number = row[0]
+        self.record_id = row[2]
+        self.cell = cell
+        self.inputs = [filler % values for filler in cell.inputs]
+        self.outputs = [filler % values for filler in cell.outputs]
+        self.controls = [filler % values for filler in cell.controls]
+        self.full_inputs: list[str] = []
+        self.stamps: list[tuple[int, int] | None] = []
+        self.missing: list[str] = []
+        self.published: list[str] | None = None
+        self.attempt = 0
+        self.mark = 0
+        self.begun = 0.0
+
+    @property
+    def may_be_half_published(self) -> bool:
+        """Whether it failed with several paths on their way: the journal must keep saying so."""
+        return self.published is not None and len(self.published) > 1
+
+
+class JobRunner:
+    """Runs rows in this process, one after the other.
+
+    Args:
+        spec: The run.
+        name: The name of this process in it: its journal and its staging folder.
+        announce: Called with the row, the number of the attempt and the mark of the output as each begins.
+        output: Keeps what scripts print.
+        console: Gets what scripts log, beside the journal.
+        raising: Let out what a script raises, after the row's event: for a debugger.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        name: str,
+        *,
+        announce: Callable[[int, int, int], None] | None = None,
+        output: Output | None = None,
+        console: logging.Logger | None = None,
+        raising: bool = False,
+    ) -> None:
+        self.spec = spec
+        self.journal = JournalWriter(
+            journal_path(spec.log, spec.run_id, name),
+            run_id=spec.run_id,
+            workspace_version=spec.workspace_version,
+        )
+        self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
+        self._place = LocalPlace(
+            dataset=spec.dataset,
+            outputs=spec.outputs,
+            log=spec.log,
+            staging=staging_path(spec.log, spec.run_id, name),
+            run_id=spec.run_id,
+            trusted={port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)},
+            durable=spec.durable,
+        )
+        self._ids = IdPattern(spec.id_pattern)
+        self._host = ScriptHost(spec.scripts)
+        self._announce = announce if announce is not None else _announce_nothing
+        self._output: Output = output if output is not None else NoOutput()
+        self._raising = raising
+        self._undoing = _Undoing()
+        self._handler = _Journaling(console)
+        self._level = logging.DEBUG if spec.debug else spec.log_level.upper()
+        # A manager of its own: what a script or a user sets up for logging at large does not reach it.
+        self._logger = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("script")
+        self._ready_logger()
+
+    def run(self, task: Task) -> Iterator[Result]:
+        """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked."""
+        rows, failed, tried = task
+        failures = {path: step for row in failed for path, step in self._makes(row)}
+        for row in rows:
+            result = self._row(row, failures, tried.get(row[0], 0))
+            if result.outcome in FAILED:
+                failures.update(self._makes(row))
+            yield result
+
+    def close(self) -> None:
+        """Close the journal and remove this process' staging folder."""
+        self.journal.close()
+        clear_folder(self._place.staging)
+
+    def _makes(self, row: Row) -> list[tuple[str, str]]:
+        """The output paths of a row, each with its step."""
+        cell = self._cells[row[1]]
+        values = self._ids.values(row[2])
+        return [] if values is None else [(filler % values, cell.spec.step) for filler in cell.outputs]
+
+    # -- one row ------------------------------------------------------------------------------------------
+
+    def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
+        number, index, record_id = row
+        cell = self._cells[index]
+        values = self._ids.values(record_id)
+        if values is None:
+            message = f"{record_id!r} does not fit the id pattern"
+            return Result(number, "error", error_type="SelectionError", message=message)
+        work = _Work(row, cell, values)
+        try:
+            if not self.spec.force and work.outputs and self._is_done(work):
+                return Result(number, "already_done")
+            self._look(work)
+            if work.missing:
+                waits = _maker(work.missing, failures) if failures else None
+                if waits is not None:
+                    return Result(number, "blocked", message=f"waits for {waits}, which failed")
+                if not self.spec.ignore_missing:
+                    message = f"Input data [{', '.join(work.missing)}] not available"
+                    cell.lines.not_available(record_id, message)
+                    return Result(number, "not_available", message=bounded(message, _SHORT))
+            return self._attempts(work, tried)
+        except OSError as error:
+            # What a script raises is settled within; this is the journal, or a folder that cannot be read.
+            error_type, message = describe_error(error)
+            with suppress(OSError):
+                cell.lines.error(
+                    record_id, message, error_type=error_type, seconds=0.0, attempts=work.attempt
+                )
+            return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
+
+    def _is_done(self, work: _Work) -> bool:
+        return all(
+            self._place.has_output(path, is_directory=port.template.is_directory)
+            for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True)
+        )
+
+    def _look(self, work: _Work) -> None:
+        """Find the inputs, and note their sizes and times before the script reads them."""
+        for port, path in zip(work.cell.spec.inputs, work.inputs, strict=True):
+            full, found = self._place.find_input(path, is_directory=port.template.is_directory)
+            work.full_inputs.append(full)
+            if found is None:
+                work.missing.append(path)
+                work.stamps.append(None)
+            else:
+                is_file = stat.S_ISREG(found.st_mode)
+                work.stamps.append((found.st_size, found.st_mtime_ns) if is_file else None)
+
+    # -- attempts -----------------------------------------------------------------------------------------
+
+    def _attempts(self, work: _Work, tried: int) -> Result:
+        """Try until one attempt is through or the last one failed; publish; write how it ended."""
+        cell = work.cell
+        root = f"{self._place.staging}/{cell.name}"
+        work.attempt = tried + 1
+        work.mark = self._output.mark()
+        work.begun = time.monotonic()
+        is_tidy = False
+        self._announce(work.number, work.attempt, work.mark)
+        cell.lines.start(work.record_id)
+        self._point_logger(cell, work.record_id)
+        try:
+            while True:
+                try:
+                    self._attempt(work, root)
+                    work.published, is_tidy = self._to_publish(work, root)
+                    break
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as error:
+                    if work.attempt > cell.spec.retries:
+                        raise
+                    told = f"attempt {work.attempt} of {cell.spec.retries + 1}: {describe_error(error)[1]}"
+                    cell.lines.log(work.record_id, told, "WARNING")
+                    self._tidy(cell, root)
+                    work.attempt += 1
+            extras = self._publish(work, root)
+            seconds = time.monotonic() - work.begun
+            cell.lines.done(work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps)
+            return Result(work.number, "done", seconds, work.attempt, extras=extras)
+        except KeyboardInterrupt:
+            is_tidy = False
+            if not work.may_be_half_published:
+                with suppress(OSError):
+                    cell.lines.cancelled(work.record_id)
+            raise
+        except BaseException as error:
+            is_tidy = False
+            result = self._failed(work, root, error)
+            if self._raising:
+                raise
+            return result
+        finally:
+            self._handler.lines = None
+            if not is_tidy:
+                self._tidy(cell, root)
+
+    def _tidy(self, cell: _Cell, root: str) -> None:
+        """Empty the staging folder but for the folders that every row of the step needs."""
+        with suppress(OSError):
+            self._place.clear(root, cell.keep)
+        cell.made &= cell.keep
+
+    def _attempt(self, work: _Work, root: str) -> None:
+        """Run the script once."""
+        cell = work.cell
+        script = self._load(cell)
+        self._place.stage(root, (*work.outputs, *work.controls), cell.made)
+        one = script(
+            work.record_id,
+            data_path=self.spec.dataset,
+            task=cell.spec.task,
+            modality=cell.spec.modality,
+            label=cell.spec.step,
+            path=self._script_path(work, root),
+            status=StepStatus.PROCESSING,
+            logger=self._logger,
+            debug=self.spec.debug,
+        )
+        # Its time runs from here, not from the import of what it needs.
+        self._announce(work.number, work.attempt, work.mark)
+        with self._undoing, self._host.importing(cell.spec.script):
+            one.run()
+
+    def _load(self, cell: _Cell) -> type[ScriptTemplate]:
+        now = time.monotonic()
+        if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
+            cell.script = self._host.load(cell.spec.script)
+            cell.loaded = time.monotonic()
+        return cell.script
+
+    def _script_path(self, work: _Work, root: str) -> ScriptPath:
+        cell = work.cell.spec
+        previous = None
+        if self.spec.force and cell.outputs:
+            previous = port_paths(
+                (port.label, self._place.find_output(path, is_directory=port.template.is_directory))
+                for port, path in zip(cell.outputs, work.outputs, strict=True)
+            )
+        return ScriptPath(
+            _labelled(cell.inputs, work.full_inputs),
+            _labelled(cell.outputs, [f"{root}/{path}" for path in work.outputs]),
+            _labelled(cell.controls, [f"{root}/{path}" for path in work.controls]),
+            previous,
+        )
+
+    # -- the end of a row ---------------------------------------------------------------------------------
+
+    def _to_publish(self, work: _Work, root: str) -> tuple[list[str], bool]:
+        """What is to be published, declared outputs last; and whether staging is tidy when it is.
+
+        Raises:
+            _MissingError: When a declared output is not there.
+        """
+        cell = work.cell
+        for port, path in zip(cell.spec.outputs, work.outputs, strict=True):
+            fault = self._place.check(root, path, is_directory=port.template.is_directory)
+            if fault is not None:
+                raise _MissingError(f"wrote no output: {path} {fault}")
+        written, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
+        if len(written) == 1 and written == work.outputs:
+            return written, is_tidy
+        declared = set(work.outputs)
+        extras = [path for path in written if path not in declared]
+        overwritten = set(work.inputs).intersection(extras)
+        if overwritten:
+            raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
+        return extras + work.outputs, is_tidy
+
+    def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
+        """Move what a row wrote into place; says what of it no output declares."""
+        published = work.published
+        if not published:
+            return ()
+        if len(published) > 1 or self._place.is_folder(root, published[0]):
+            work.cell.lines.publishing(work.record_id, published)
+        self._place.publish(root, published)
+        return tuple(published[: len(published) - len(work.outputs)])
+
+    def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
+        """Keep the controls, write the event, make the result."""
+        extras: list[str] = []
+        if work.controls and work.published is None:
+            written = [path for path in work.controls if self._place.check(root, path) is None]
+            with suppress(OSError, SinagotError):
+                self._place.publish(root, written)
+                extras = written
+        seconds = time.monotonic() - work.begun
+        error_type, message = describe_error(error)
+        work.cell.lines.error(
+            work.record_id,
+            message,
+            error_type=error_type,
+            seconds=seconds,
+            attempts=work.attempt,
+            traceback=None if isinstance(error, _MissingError) else _traceback(error),
+            output=self._output.tail(work.mark),
+            paths=work.published if work.may_be_half_published else None,
+        )
+        short = bounded(message, _SHORT)
+        return Result(work.number, "error", seconds, work.attempt, error_type, short, tuple(extras))
+
+    # -- the script's logger ------------------------------------------------------------------------------
+
+    def _ready_logger(self) -> None:
+        self._logger.handlers[:] = [self._handler]
+        self._logger.propagate = False
+        self._logger.disabled = False
+        self._logger.setLevel(self._level)
+
+    def _point_logger(self, cell: _Cell, record_id: str) -> None:
+        logger, handler = self._logger, self._handler
+        if len(logger.handlers) != 1 or logger.handlers[0] is not handler:
+            self._ready_logger()
+        handler.lines = cell.lines
+        handler.record_id = record_id
+        handler.tags = {"record_id": record_id, **cell.unit}
+
+
+class _Undoing:
+    """Puts folder, umask and environment back to what they were before the user's code."""
+
+    def __init__(self) -> None:
+        self._folder = os.getcwd()
+        self._umask = os.umask(0o022)
+        os.umask(self._umask)
+        self._before: dict[bytes, bytes] = {}
+
+    def __enter__(self) -> None:
+        self._before = _environment().copy()
+
+    def __exit__(self, *_: object) -> None:
+        os.umask(self._umask)
+        if not _is_folder(self._folder):
+            with suppress(OSError):
+                os.chdir(self._folder)
+        if _environment() != self._before:
+            wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._before.items()}
+            for name in set(os.environ) - set(wanted):
+                del os.environ[name]
+            os.environ.update(wanted)
+
+
+def _is_folder(folder: str) -> bool:
+    try:
+        return os.getcwd() == folder
+    except OSError:
+        return False
+
+
+def _environment() -> dict[bytes, bytes]:
+    """The environment's own dict: copying and comparing `os.environ` itself decodes every value, per row."""
+    return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+
+def _filler(template: Template) -> str:
+    """A template as a text for `%`: the quickest way to fill it, for every row anew."""
+    return "".join(
+        value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
+    )
+
+
+def _announce_nothing(row: int, attempt: int, mark: int) -> None:
+    """Nobody watches."""
+
+
+def _labelled(ports: tuple[Port, ...], paths: list[str]) -> object:
+    return port_paths([(port.label, path) for port, path in zip(ports, paths, strict=True)])
+
+
+def _maker(missing: list[str], failures: dict[str, str]) -> str | None:
+    """The failed step that would have made one of these paths, or a folder around it, or a part of it."""
+    for path in missing:
+        for made, step in failures.items():
+            if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):
+                return step
+    return None
+
+
+def describe_error(error: BaseException) -> tuple[str, str]:
+    """The type and the message of an exception, whatever it is; never raises.
+
+    Example:
+        >>> describe_error(ValueError("no boats"))
+        ('ValueError', 'no boats')
+        >>> describe_error(SystemExit(3))
+        ('SystemExit', 'called sys.exit(3)')
+        >>> describe_error(ValueError())
+        ('ValueError', 'ValueError without a message')
+    """
+    name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
+    error_type = name if isinstance(name, str) else type(error).__name__
+    if isinstance(error, SystemExit):
+        return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
+    try:
+        message = str(error).strip()
+    except Exception:  # noqa: BLE001 a script's exception may fail at anything
+        message = f"{error_type} whose message cannot be read"
+    return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+
+
+def _traceback(error: BaseException) -> str:
+    """The traceback from the script's own frame on."""
+    own = {__file__, sys.modules[ScriptHost.__module__].__file__}
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in own:
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:  # noqa: BLE001 as above
+        return f"{type(error).__name__} whose traceback cannot be formatted"

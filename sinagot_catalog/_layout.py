@@ -1,0 +1,232 @@
+"""What a config and its scripts declare: units, their steps in order, and the paths that link them."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import PurePosixPath
+
+from sinagot_catalog._config import Config
+from sinagot_catalog._loader import ScriptSource
+from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
+from sinagot_catalog.errors import PatternError
+
+__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bound pattern and the root that its paths lie under: `dataset` or `outputs`."""
+
+    template: Template
+    root: str
+
+
+@dataclass(frozen=True)
+class Link:
+    """One path that a step reads or writes.
+
+    Attributes:
+        role: `input`, `output`, `control` or `data`.
+        label: Its key where the script has a dict of patterns, else None.
+        place: Its index in `Layout.places`.
+    """
+
+    role: str
+    label: str | None
+    place: int
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One step of one unit, the same for every record.
+
+    Attributes:
+        step_index: From 1, the order in the config.
+        script: Path of the script file.
+        error: Why its patterns are not known, one sentence with file and line, else None.
+    """
+
+    index: int
+    unit: int
+    task: str | None
+    modality: str | None
+    step_index: int
+    step: str
+    script: str
+    links: tuple[Link, ...]
+    error: str | None = None
+    version: str | None = None
+    retries: int = 0
+    timeout: float | None = None
+
+    def places(self, role: str) -> list[int]:
+        """Indices of the places it uses in a role, in the script's order."""
+        return [link.place for link in self.links if link.role == role]
+
+    def linked(self, role: str) -> list[Link]:
+        """Its links of a role, in the script's order."""
+        return [link for link in self.links if link.role == role]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One task and modality that the config declares, the same for every record."""
+
+    index: int
+    task: str | None
+    modality: str | None
+    cells: tuple[int, ...]
+    data: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Everything that is known without looking at a file of the dataset."""
+
+    ids: IdPattern
+    units: tuple[Unit, ...]
+    cells: tuple[Cell, ...]
+    places: tuple[Place, ...]
+
+    @cached_property
+    def makers(self) -> dict[int, list[int]]:
+        """For each place the cells that write it, a directory counting for what lies in it."""
+        outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
+        return {
+            place: makers
+            for place, one in enumerate(self.places)
+            if (makers := [cell for made, cell in outputs if _holds(self.places[made], one)])
+        }
+
+    @cached_property
+    def steps(self) -> list[str]:
+        """The step names in the config's order, each once."""
+        return list(dict.fromkeys(cell.step for cell in self.cells))
+
+
+def _holds(made: Place, wanted: Place) -> bool:
+    """Whether making one place makes another: it is the same, or a folder around it or inside it."""
+    if made.root != wanted.root:
+        return False
+    one, other = made.template.text, wanted.template.text
+    return one == other or other.startswith(one + "/") or one.startswith(other + "/")
+
+
+def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
+    """Join a config with what its scripts declare.
+
+    Args:
+        config: The workspace's config.
+        read: Reads one script's patterns without running it, given the path of its file.
+    """
+    ids = config.ids
+    places = _Places(ids, scoped=not config.is_unit_mode)
+    sources: dict[str, ScriptSource] = {}
+    units: list[Unit] = []
+    cells: list[Cell] = []
+    for task, modality in _pairs(config):
+        first = len(cells)
+        for number, step in enumerate(_steps(config, task, modality), start=1):
+            script = str(PurePosixPath(config.scripts) / (modality or "") / f"{step}.py")
+            source = sources.get(script) or sources.setdefault(script, read(script))
+            links, error = places.links(source, task, modality)
+            cells.append(
+                Cell(
+                    index=len(cells),
+                    unit=len(units),
+                    task=task,
+                    modality=modality,
+                    step_index=number,
+                    step=step,
+                    script=script,
+                    links=links,
+                    error=error,
+                    version=source.version,
+                    retries=config.run.retries if source.retries is None else source.retries,
+                    timeout=config.run.timeout if source.timeout is None else source.timeout,
+                )
+            )
+        data = places.data(config, task, modality)
+        units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
+    return Layout(ids, tuple(units), tuple(cells), places.rooted(cells, split=config.outputs != config.dataset))
+
+
+def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
+    """The units that a config declares: task by task, then modalities that no task names."""
+    if config.is_unit_mode:
+        yield None, None
+        return
+    for task, declared in config.tasks.items():
+        for modality in declared.modalities:
+            yield task, modality
+    named = {modality for declared in config.tasks.values() for modality in declared.modalities}
+    for modality in config.modalities:
+        if modality not in named:
+            yield None, modality
+
+
+def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[str]:
+    """The step names of a unit in run order."""
+    if modality is None:
+        return config.steps.scripts
+    return config.modalities[modality].steps(task)
+
+
+class _Places:
+    """Gives each distinct bound pattern one index."""
+
+    def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
+        self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
+        self.index: dict[Template, int] = {}
+
+    def add(self, template: Template, task: str | None, modality: str | None) -> int:
+        bound = template.bind({"task": task or "", "modality": modality or ""})
+        return self.index.setdefault(bound, len(self.index))
+
+    def links(
+        self, source: ScriptSource, task: str | None, modality: str | None
+    ) -> tuple[tuple[Link, ...], str | None]:
+        """The links of a script in one unit, or why they are not known."""
+        if source.error is not None:
+            return (), source.error
+        links: list[Link] = []
+        for role, name, value in (
+            ("input", "PATH_IN", source.path_in),
+            ("output", "PATH_OUT", source.path_out),
+            ("control", "PATH_CONTROL", source.path_control),
+        ):
+            try:
+                patterns = parse_labelled(value, fields=self.fields)
+            except PatternError as error:
+                line = source.lines.get(name)
+                where = f"{source.script}:{line}" if line else source.script
+                return (), f"{where}: {name}: {error.message}"
+            links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
+        return tuple(links), None
+
+    def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
+        """The places of a modality's own data files."""
+        path = config.modalities[modality].models.data_path if modality else None
+        if path is None:
+            return ()
+        try:
+            patterns = parse_labelled(path, fields=self.fields)
+        except PatternError as error:
+            raise PatternError(f"modalities.{modality}.models.data_path: {error.message}", error.hint) from error
+        return tuple(self.add(one, task, modality) for _, one in patterns)
+
+    def rooted(self, cells: Sequence[Cell], *, split: bool) -> tuple[Place, ...]:
+        """Say where each place lies: what a step writes, and what is read of that, under the outputs' root."""
+        templates = list(self.index)
+        written = [
+            Place(templates[link.place], "outputs")
+            for cell in cells
+            for link in cell.links
+            if link.role in ("output", "control")
+        ]
+        return tuple(
+            Place(one, "outputs")
+            if split and any(_holds(made, Place(one, "outputs")) for made in written)
+            else Place(one, "dataset")
+            for one in templates
+        )

@@ -1,0 +1,240 @@
+"""A script's file turned into its class, with what lies beside it importable."""
+
+import hashlib
+import importlib.machinery
+import os
+import re
+import sys
+import types
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sinagot_catalog.errors import NotFoundError, did_you_mean
+
+__all__ = ["ScriptHost"]
+
+Stamp = tuple[int, int]
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116  # a Path costs more than the call
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time: a cache by seconds misses an edit, and is written beside the source."""
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(self.get_data(path), path)
+
+
+_LOADERS = (
+    (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+    (_SourceLoader, importlib.machinery.SOURCE_SUFFIXES),
+)
+
+
+class _Folder:
+    """The modules beside the scripts of one folder: a finder while one of those scripts is at work.
+
+    A helper wins over an installed module of that name, not over the standard library's; a step's script and
+    a bare folder win over neither: a step may be called `mne` and import `mne`.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = tuple(dict.fromkeys(folders))
+        self.modules: dict[str, types.ModuleType] = {}
+        self.stamps: dict[str, Stamp | None] = {}
+        self.served: set[str] = set()
+        self.helpers: tuple[str, ...] = ()
+        self.hidden: dict[str, types.ModuleType] = {}
+        self.depth = 0
+
+    def look(self) -> None:
+        """List the helpers anew, and forget every module when one of them has changed."""
+        if any(_stamp(path) != stamp for path, stamp in self.stamps.items()):
+            self.forget()
+        names = set()
+        for folder in self.folders:
+            for entry in Path(folder).iterdir() if Path(folder).is_dir() else ():
+                name = entry.name.partition(".")[0]
+                if name.isidentifier() and name not in sys.stdlib_module_names and _is_helper(entry):
+                    names.add(name)
+        self.helpers = tuple(sorted(names))
+
+    def forget(self) -> None:
+        self.modules.clear()
+        self.stamps.clear()
+        self.served.clear()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Python's import asks this before every other finder."""
+        if path is not None:
+            return self._serve(_spec(name, path)) if name.rpartition(".")[0] in self.served else None
+        if name in sys.stdlib_module_names:
+            return None
+        spec = _spec(name, self.folders)
+        if spec is None:
+            return None
+        if name not in self.helpers:
+            others = (finder.find_spec(name, None, target) for finder in sys.meta_path if finder is not self)
+            installed = next((other for other in others if other is not None), None)
+            if installed is not None:
+                return installed
+        return self._serve(spec)
+
+    def _serve(self, spec: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
+        if spec is not None:
+            self.served.add(spec.name)
+            if spec.origin:
+                self.stamps[spec.origin] = _stamp(spec.origin)
+        return spec
+
+    def enter(self) -> None:
+        self.depth += 1
+        if self.depth > 1:
+            return
+        known = sys.modules
+        for name in self.helpers:
+            if name in known:
+                self.hidden |= {
+                    one: known[one] for one in list(known) if one == name or one.startswith(f"{name}.")
+                }
+        for name in self.hidden:
+            del known[name]
+        known.update(self.modules)
+        sys.meta_path.insert(0, self)
+
+    def leave(self) -> None:
+        self.depth -= 1
+        if self.depth:
+            return
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        for name in self.served:
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                self.modules[name] = module
+        if self.hidden:
+            sys.modules.update(self.hidden)
+            self.hidden.clear()
+
+
+def _spec(name: str, folders: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
+    for folder in folders:
+        spec = importlib.machinery.FileFinder(folder, *_LOADERS).find_spec(name)
+        if spec is not None and spec.loader is not None:
+            return spec
+    locations = [
+        str(place) for folder in folders if (place := Path(folder, name.rpartition(".")[2])).is_dir()
+    ]
+    if not locations:
+        return None
+    bare = importlib.machinery.ModuleSpec(name, None, is_package=True)
+    bare.submodule_search_locations = locations
+    return bare
+
+
+def _is_helper(entry: Path) -> bool:
+    """Whether a file or folder beside a script is a module that is no step's script."""
+    if entry.is_dir():
+        return (entry / "__init__.py").is_file()
+    if entry.suffix != ".py":
+        return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+    try:
+        return re.search(rb"^class\s+Script\b", entry.read_bytes(), re.MULTILINE) is None
+    except OSError:
+        return False
+
+
+class ScriptHost:
+    """Imports scripts, each once until its file or a helper of it changes.
+
+    Used from one thread at a time: Python's table of modules is one for the process.
+
+    Args:
+        scripts: The scripts folder; every script can import its modules, after those that lie beside it.
+    """
+
+    def __init__(self, scripts: str) -> None:
+        self._scripts = str(Path(scripts).absolute())
+        self._folders: dict[str, _Folder] = {}
+        self._by_script: dict[str, _Folder] = {}
+        self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
+
+    def load(self, script: str) -> type:
+        """The class `Script` of a file.
+
+        Raises:
+            NotFoundError: When there is no such file, or no class `Script` in it.
+        """
+        script = str(Path(script).absolute())
+        folder = self._folder(script)
+        stamp = _stamp(script)
+        loaded = self._loaded.get(script)
+        if loaded is not None and all(_stamp(path) == one for path, one in loaded[1].items()):
+            return _class_of(loaded[0], script)
+        folder.look()
+        with self.importing(script):
+            module = _import(script)
+        self._loaded[script] = (module, {script: stamp, **folder.stamps})
+        return _class_of(module, script)
+
+    @contextmanager
+    def importing(self, script: str) -> Iterator[None]:
+        """What lies beside a script can be imported here; around each of its runs."""
+        folder = self._folder(script)
+        folder.enter()
+        try:
+            yield
+        finally:
+            folder.leave()
+
+    def _folder(self, script: str) -> _Folder:
+        found = self._by_script.get(script)
+        if found is None:
+            own = str(Path(script).absolute().parent)
+            found = self._folders.setdefault(own, _Folder([own, self._scripts]))
+            self._by_script[script] = found
+        return found
+
+
+def _import(script: str) -> types.ModuleType:
+    """Run a file as a module of a name of its own, which stays in `sys.modules` so that its classes pickle."""
+    try:
+        source = Path(script).read_bytes()
+    except FileNotFoundError:
+        raise NotFoundError(f"script file {script} is missing") from None
+    stem = re.sub(r"\W", "_", Path(script).stem)
+    digest = hashlib.sha256(script.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    name = f"sinagot_script_{stem}_{digest}"
+    module = types.ModuleType(name)
+    module.__file__ = script
+    before = sys.modules.get(name)
+    sys.modules[name] = module
+    try:
+        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # the user's code
+    except BaseException:
+        del sys.modules[name]
+        if before is not None:
+            sys.modules[name] = before
+        raise
+    return module
+
+
+def _class_of(module: types.ModuleType, script: str) -> type:
+    found = getattr(module, "Script", None)
+    if isinstance(found, type):
+        return found
+    own = (
+        one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
+    )
+    classes = [one.__name__ for one in own]
+    raise NotFoundError(f"{script} has no class Script{did_you_mean('Script', classes)}")

@@ -1,0 +1,457 @@
+"""Patterns over whole columns: which path fits which pattern for which id, and the path of each record.
+
+One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
+`re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern has
+no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut out;
+else it is cut out of the one part of the path that holds nothing else. What is cut out is filled in again and
+compared.
+
+Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_rust`), else by
+Python's, each id once.
+"""
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from functools import lru_cache
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog._patterns._template import IdPattern, Template
+
+__all__ = ["id_columns", "match_columns", "near_misses", "paths_of"]
+
+Tokens = tuple[tuple[str, str], ...]
+
+_MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
+
+
+def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> pl.DataFrame:
+    """Find every path that fits a pattern.
+
+    Args:
+        paths: Paths below the root of the templates.
+        templates: Bound templates; those without `{id}` fit nothing here.
+        ids: The id pattern; an id holds a `/` only where its text does.
+
+    Returns:
+        A row per fit: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> paths = pl.Series(["raw/REC-1.csv", "raw/x.csv", "REC-1.csv"])
+        >>> match_columns(paths, [raw], IdPattern(r"REC-[0-9]+")).rows()
+        [(0, 0, 'REC-1')]
+    """
+    frame = paths.rename("path").to_frame().with_row_index("row").lazy()
+    plain, found = [], []
+    for number, template in enumerate(templates):
+        key = pl.lit(number, dtype=pl.UInt16).alias("template")
+        if template.fields == {"id"}:
+            plain.append(_cut_whole(frame, template).select("row", key, "record_id"))
+        elif "id" in template.fields:
+            found.append(_match_grouped(frame, template, ids).select("row", key, "record_id"))
+    if plain:
+        cut = pl.concat(pl.collect_all(plain))
+        found.insert(0, cut.filter(_fitting(cut["record_id"], ids)))
+    return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
+
+
+def paths_of(template: Template) -> pl.Expr:
+    """The path of a template for each row of a frame with `record_id` and the named groups as columns.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> pl.DataFrame({"record_id": ["A", "B"]}).select(paths_of(raw)).to_series().to_list()
+        ['raw/A.csv', 'raw/B.csv']
+    """
+    return _filled(template.tokens, "record_id")
+
+
+def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
+    """The ids beside one String column per named group, `""` where a group took no part.
+
+    Args:
+        ids: Record ids that fit the pattern; what a group of another text is, is null.
+        pattern: The id pattern.
+
+    Example:
+        >>> id_columns(pl.Series(["A-1", "B-2"]), IdPattern(r"(?P<site>[A-Z])-[0-9]")).rows()
+        [('A-1', 'A'), ('B-2', 'B')]
+    """
+    frame = ids.rename("record_id").cast(pl.String).to_frame()
+    if not pattern.groups:
+        return frame
+    rust = _rust(pattern)
+    is_easy = rust is not None and rust.has_groups
+    wide = (
+        _is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
+    )
+    parts = []
+    numbered = frame.with_row_index("_row")
+    easy = numbered.filter(~wide)
+    if rust is not None and easy.height:
+        groups = easy["record_id"].str.extract_groups(rust.text).struct
+        named = [groups.field(name).fill_null("").alias(name) for name in pattern.groups]
+        parts.append(easy.with_columns(named))
+    hard = numbered.filter(wide)
+    if hard.height or not parts:
+        unique = hard["record_id"].unique()
+        values = [pattern.regex.fullmatch(one) for one in unique]
+        table = {
+            name: pl.Series([None if one is None else one[name] or "" for one in values], dtype=pl.String)
+            for name in pattern.groups
+        }
+        parts.append(hard.join(pl.DataFrame({"record_id": unique, **table}), on="record_id", how="left"))
+    out = parts[0] if len(parts) == 1 else pl.concat(parts)
+    return out.sort("_row").select("record_id", *pattern.groups)
+
+
+def near_misses(
+    paths: pl.Series, templates: Sequence[Template], ids: IdPattern, most: int = 3
+) -> list[tuple[str, str]]:
+    """Examples of paths under a template's literal folder that fit no template.
+
+    Returns:
+        Pairs of a path and the text of the template that it resembles most.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import parse_template
+        >>> raw = parse_template("raw/{id}-raw.csv", fields={"id"})
+        >>> near_misses(pl.Series(["raw/REC-1.csv"]), [raw], IdPattern("REC-[0-9]+"))
+        [('raw/REC-1.csv', 'raw/{id}-raw.csv')]
+    """
+    fitting = match_columns(paths, templates, ids)["row"].unique()
+    prefixes = {template.prefix for template in templates}
+    if not prefixes:
+        return []
+    missed = (
+        paths.rename("path")
+        .to_frame()
+        .with_row_index("row")
+        .filter(
+            ~pl.col("row").is_in(fitting.implode()),
+            pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes]),
+        )["path"]
+        .bottom_k(most)
+        .sort()
+    )
+    return [(path, max(templates, key=lambda one: _likeness(path, one)).text) for path in missed]
+
+
+def _likeness(path: str, template: Template) -> tuple[bool, float]:
+    return path.startswith(template.prefix), SequenceMatcher(None, path, template.text).ratio()
+
+
+# -- cutting ids out of paths -------------------------------------------------------------------------------------
+
+
+def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
+    """The tokens as text, as many rows as the frame has."""
+    parts = [
+        pl.lit(value) if kind == "text" else pl.col(id_column if value == "id" else value)
+        for kind, value in tokens
+    ]
+    if all(kind == "text" for kind, _ in tokens):
+        parts.append(pl.col(id_column).str.head(0))
+    return pl.concat_str(parts)
+
+
+def _ends(tokens: Tokens) -> tuple[str, str]:
+    """The literal text before the first and after the last placeholder."""
+    first, last = tokens[0], tokens[-1]
+    return first[1] if first[0] == "text" else "", last[1] if last[0] == "text" else ""
+
+
+def _size(tokens: Tokens) -> int:
+    """The length of all literal text together."""
+    return sum(len(value) for kind, value in tokens if kind == "text")
+
+
+def _framed(frame: pl.LazyFrame, template: Template) -> pl.LazyFrame:
+    """The rows whose paths begin and end as the template does; texts do not overlap."""
+    head, tail = _ends(template.tokens)
+    conditions = []
+    if head:
+        conditions.append(pl.col("path").str.starts_with(head))
+    if tail:
+        conditions.append(pl.col("path").str.ends_with(tail))
+    return frame.filter(*conditions)
+
+
+def _cut_whole(frame: pl.LazyFrame, template: Template) -> pl.LazyFrame:
+    """Cut out the id where the template has no other placeholder: the path's length tells the id's."""
+    return _cut(_framed(frame, template), template.tokens, "path")
+
+
+def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """Add `record_id`, cut out of a column of texts that the tokens, with `{id}` alone, stand for."""
+    text = pl.col(column)
+    head, tail = _ends(tokens)
+    times = sum(kind == "field" for kind, _ in tokens)
+    if times == 1:
+        size = len(head.encode()) + len(tail.encode())
+        found = frame.filter(text.str.len_bytes() > size) if head and tail else frame
+        return found.with_columns(text.str.strip_prefix(head).str.strip_suffix(tail).alias("record_id"))
+    space = text.str.len_chars().cast(pl.Int64) - _size(tokens)
+    return (
+        frame.filter(space > 0, space % times == 0)
+        .with_columns(text.str.slice(len(head), space // times).alias("record_id"))
+        .filter(_filled(tokens, "record_id") == text)
+    )
+
+
+def _match_grouped(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """The rows of a template that has named groups of the id beside the id."""
+    framed = _framed(frame, template).collect()
+    tokens, column = template.tokens, "path"
+    if not ids.spans:
+        # Groups are parts of an id without a `/`, so the parts of the path and of the pattern pair up.
+        part, tokens = _best_part(template)
+        text = pl.col("path").str.split("/")
+        framed = framed.filter(text.list.len() == template.depth).with_columns(
+            text.list.get(part).alias("_part")
+        )
+        column = "_part"
+    if {value for kind, value in tokens if kind == "field"} == {"id"}:
+        head, tail = _ends(tokens)
+        text = pl.col(column)
+        cut = _cut(
+            framed.lazy().filter(text.str.starts_with(head), text.str.ends_with(tail)), tokens, column
+        ).collect()
+        cut = cut.filter(_fitting(cut["record_id"], ids))
+    else:
+        texts = framed[column].unique()
+        options = [_options(one, tokens, ids) for one in texts]
+        table = pl.DataFrame({column: texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
+        cut = framed.join(table.explode("record_id"), on=column).filter(pl.col("record_id").is_not_null())
+    values = id_columns(cut["record_id"].unique(), ids)
+    return cut.join(values, on="record_id").filter(paths_of(template) == pl.col("path"))
+
+
+def _best_part(template: Template) -> tuple[int, Tokens]:
+    """The part of the pattern, between slashes, that tells the id best: the one with the id alone."""
+    parts: list[list[tuple[str, str]]] = [[]]
+    for kind, value in template.tokens:
+        first, *others = value.split("/") if kind == "text" else [value]
+        parts[-1].append((kind, first))
+        parts.extend([(kind, other)] for other in others)
+    held = [(n, tuple(token for token in part if token[1])) for n, part in enumerate(parts)]
+    with_id = [(n, tokens) for n, tokens in held if ("field", "id") in tokens]
+    return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
+
+
+def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
+    """Every id that may stand in a text where the id's own groups stand beside it, tried one by one."""
+    at = tokens.index(("field", "id"))
+    before, after = tokens[:at], tokens[at + 1 :]
+    left = before[-1][1] if before and before[-1][0] == "text" else ""
+    right = after[0][1] if after and after[0][0] == "text" else ""
+    last_start = _size(before) if _is_literal(before) else len(text)
+    first_end = len(text) - _size(after) if _is_literal(after) else 0
+    found = []
+    for start in range(_size(before), last_start + 1):
+        if not text.startswith(left, start - len(left)):
+            continue
+        for end in range(max(start, first_end), len(text) - _size(after) + 1):
+            values = ids.values(text[start:end]) if text.startswith(right, end) else None
+            if values is not None and _matches(text, tokens, values):
+                found.append(text[start:end])
+    return found
+
+
+def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:
+    return all(kind == "text" for kind, _ in tokens)
+
+
+def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
+    return text == "".join(value if kind == "text" else values[value] for kind, value in tokens)
+
+
+# -- checking ids -------------------------------------------------------------------------------------------------
+
+
+def _fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
+    """For each text whether it is a record id."""
+    rust = _rust(ids)
+    if rust is None:
+        return _fitting_slowly(texts, ids)
+    fits = texts.str.contains(rust.text)
+    if rust.odd:
+        fits &= ~texts.is_in(rust.odd)
+    wide = _is_wide(texts, rust)
+    if wide.any():
+        fits = fits.zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
+    return fits
+
+
+def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = None) -> pl.Series:
+    """The same by Python's regular expressions, each text once."""
+    unique = (texts if only is None else texts.filter(only)).unique()
+    kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
+    return texts.is_in(kept.implode())
+
+
+def _is_wide(texts: pl.Series, rust: "_Rust | None") -> pl.Series:
+    """Which texts go beyond ASCII, where the two engines' classes differ; none where no class is used."""
+    if rust is not None and rust.is_exact:
+        return pl.Series([False]).new_from_index(0, len(texts))
+    return texts.str.len_bytes() != texts.str.len_chars()
+
+
+@dataclass(frozen=True)
+class _Rust:
+    """An id pattern as a regular expression of Rust.
+
+    Attributes:
+        text: Anchored; unnamed groups do not capture.
+        is_exact: It means the same beyond ASCII too.
+        has_groups: Its named groups capture what Python's do.
+        odd: Texts that it accepts and that are no ids, such as `..`.
+    """
+
+    text: str
+    is_exact: bool
+    has_groups: bool
+    odd: tuple[str, ...]
+
+
+class _UnlikeError(Exception):
+    """The two engines may differ over this construct."""
+
+
+@lru_cache(maxsize=64)
+def _rust(ids: IdPattern) -> _Rust | None:
+    """Translate an id pattern, or None where the two engines may differ.
+
+    Python's own parse is written out anew, so what is not known here to mean the same is never passed on: only
+    literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same in both.
+    A class never takes in a `/` (where ids have none) or a zero byte.
+    """
+    allowed = re.UNICODE | re.VERBOSE | re.ASCII
+    if ids.spans or ids.regex.flags & ~int(allowed):
+        return None
+    writer = _Writer({number: name for name, number in ids.regex.groupindex.items()})
+    try:
+        parser = importlib.import_module("re._parser")
+        parsed = list(parser.parse(ids.text))
+        text = rf"\A(?:{writer.sequence(_unanchored(parsed), is_repeated=False)})\z"
+        pl.Series([""]).str.contains(text)
+    except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
+        return None
+    odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
+    return _Rust(text, writer.is_exact, writer.has_groups, odd)
+
+
+Node = tuple[Any, Any]
+
+
+def _unanchored(parsed: list[Node]) -> list[Node]:
+    """Leave out `^` at the very start and `$` at the very end: the whole id is matched anyway."""
+    if parsed and _named(parsed[0]) in (("AT", "AT_BEGINNING"), ("AT", "AT_BEGINNING_STRING")):
+        parsed = parsed[1:]
+    if parsed and _named(parsed[-1]) in (("AT", "AT_END"), ("AT", "AT_END_STRING")):
+        parsed = parsed[:-1]
+    return parsed
+
+
+def _named(node: Node) -> tuple[str, str]:
+    return str(node[0]), str(node[1])
+
+
+_CLASSES = {
+    "CATEGORY_DIGIT": "0-9",
+    "CATEGORY_WORD": "0-9A-Za-z_",
+    "CATEGORY_SPACE": r"\x09-\x0d\x1c-\x20",
+    "CATEGORY_NOT_DIGIT": "[^0-9]",
+    "CATEGORY_NOT_WORD": "[^0-9A-Za-z_]",
+    "CATEGORY_NOT_SPACE": r"[^\x09-\x0d\x1c-\x20]",
+}
+
+
+def _character(code: int) -> str:
+    return rf"\x{{{code:x}}}"
+
+
+class _Writer:
+    """Writes Python's parse of a regular expression as one of Rust."""
+
+    def __init__(self, groups: dict[int, str]) -> None:
+        self.groups = groups
+        self.is_exact = True
+        self.has_groups = True
+
+    def sequence(self, nodes: Iterable[Node], *, is_repeated: bool) -> str:
+        return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
+
+    def node(self, kind: Any, value: Any, *, is_repeated: bool) -> str:
+        write: Callable[..., str] | None = {
+            "LITERAL": self._literal,
+            "NOT_LITERAL": self._not_literal,
+            "ANY": self._any,
+            "IN": self._class,
+        }.get(str(kind))
+        if write is not None:
+            return write(value)
+        if str(kind) == "BRANCH":
+            options = [self.sequence(one, is_repeated=is_repeated) for one in value[1]]
+            return f"(?:{'|'.join(options)})"
+        if str(kind) == "SUBPATTERN":
+            return self._group(*value, is_repeated=is_repeated)
+        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
+            return self._repeat(*value, is_lazy=str(kind) == "MIN_REPEAT")
+        raise _UnlikeError
+
+    @staticmethod
+    def _literal(code: int) -> str:
+        if code in (0, ord("/")) or 0xD800 <= code <= 0xDFFF:
+            raise _UnlikeError
+        return _character(code)
+
+    def _not_literal(self, code: int) -> str:
+        self.is_exact = False
+        return rf"[^{_character(code)}/\x00]"
+
+    def _any(self, _: None) -> str:
+        self.is_exact = False
+        return r"[^\n/\x00]"
+
+    def _class(self, items: list[Node]) -> str:
+        names = [_named(item) for item in items]
+        is_negated = names[0][0] == "NEGATE"
+        text = "".join(self._item(kind, value) for kind, value in items[is_negated:])
+        self.is_exact &= not is_negated
+        return rf"[[{'^' if is_negated else ''}{text}]&&[^/\x00]]"
+
+    def _item(self, kind: Any, value: Any) -> str:
+        if str(kind) == "LITERAL":
+            return _character(value)
+        if str(kind) == "RANGE":
+            if not value[1] < 0x80:
+                raise _UnlikeError
+            return f"{_character(value[0])}-{_character(value[1])}"
+        if str(kind) == "CATEGORY" and str(value) in _CLASSES:
+            self.is_exact = False
+            return _CLASSES[str(value)]
+        raise _UnlikeError
+
+    def _group(
+        self, number: int | None, add: int, drop: int, inner: Iterable[Node], *, is_repeated: bool
+    ) -> str:
+        if add or drop:
+            raise _UnlikeError
+        text = self.sequence(inner, is_repeated=is_repeated)
+        name = self.groups.get(number) if number is not None else None
+        # The engines may keep different turns of a group that is repeated.
+        self.has_groups &= not (name and is_repeated)
+        return f"(?P<{name}>{text})" if name else f"(?:{text})"
+
+    def _repeat(self, least: int, most: Any, inner: Iterable[Node], *, is_lazy: bool) -> str:
+        text = self.sequence(inner, is_repeated=str(most) != "1")
+        end = "" if str(most) == "MAXREPEAT" else str(int(most))
+        return f"(?:{text}){{{least},{end}}}{'?' if is_lazy else ''}"

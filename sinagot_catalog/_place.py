@@ -1,0 +1,349 @@
+"""Where a job finds its inputs and leaves its outputs, on local disks.
+
+A script writes below a staging folder that is laid out as the outputs folder is. Only when it has returned is
+what it wrote moved into place, each path by one rename, so a file at its final path is always whole.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterable
+from contextlib import suppress
+
+from sinagot_catalog.errors import StorageError
+
+__all__ = ["LocalPlace", "clear_folder", "parents"]
+
+_REMEMBERED = 10_000
+
+
+def clear_folder(path: str) -> None:
+    """Remove a folder and all below it, as far as that can be done; links are removed, not followed."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def _remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+class LocalPlace:
+    """Dataset and outputs on local disks.
+
+    Args:
+        dataset: Where inputs lie.
+        outputs: Where outputs go; what was published there is an input before the dataset's own.
+        log: The `LOG` folder, that no output may reach.
+        staging: A folder of this process alone; made when needed.
+        run_id: Names what lies hidden beside a target on another file system.
+        trusted: Literal folders of the outputs, relative; they may be links out of the outputs folder.
+        durable: Bring contents to the disk before they get their names.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        outputs: str,
+        log: str,
+        staging: str,
+        run_id: str,
+        trusted: Iterable[str] = (),
+        durable: bool = False,
+    ) -> None:
+        self.dataset = dataset
+        self.outputs = outputs
+        self.staging = staging
+        self._apart = dataset != outputs
+        self._log = log
+        self._run_id = run_id
+        self._trusted = [folder for one in trusted for folder in parents(one)]
+        self._durable = durable
+        self._devices: dict[str, int] = {}
+        self._aside = 0
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def find_input(self, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
+        """The full path of an input and what it is; None when it is absent. An empty folder is absent."""
+        if self._apart:
+            full = f"{self.outputs}/{path}"
+            found = _present(full, is_directory=is_directory)
+            if found is not None:
+                return full, found
+        full = f"{self.dataset}/{path}"
+        return full, _present(full, is_directory=is_directory)
+
+    def has_output(self, path: str, *, is_directory: bool) -> bool:
+        """Whether an output is in place."""
+        return _present(f"{self.outputs}/{path}", is_directory=is_directory) is not None
+
+    def find_output(self, path: str, *, is_directory: bool) -> str | None:
+        """The full path of an output that is in place."""
+        return f"{self.outputs}/{path}" if self.has_output(path, is_directory=is_directory) else None
+
+    # -- staging ------------------------------------------------------------------------------------------
+
+    def stage(self, root: str, paths: Iterable[str], made: set[str]) -> None:
+        """Make the parents of these paths below a staging folder.
+
+        Args:
+            root: The folder.
+            paths: What is going to be written, relative to the outputs folder.
+            made: The folders, relative, that are there already; new ones are added.
+        """
+        for path in paths:
+            parent = path.rpartition("/")[0]
+            if parent not in made:
+                os.makedirs(f"{root}/{parent}", exist_ok=True)
+                made.update(parents(parent), ("",))
+
+    def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> tuple[list[str], bool]:
+        """What was written below a staging folder, relative, and whether nothing is left once it is moved.
+
+        Args:
+            root: The folder.
+            units: Paths that are moved as one, folders too.
+            keep: Folders, relative, that stay for the next row.
+        """
+        found: list[str] = []
+        is_tidy = _walk(root, "", units, keep, found)
+        return found, is_tidy
+
+    def check(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
+        """What is wrong with a staged output, as the end of a sentence; None when it can be published."""
+        full = f"{root}/{path}"
+        try:
+            found = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return "is missing after run()"
+        if stat.S_ISLNK(found.st_mode):
+            try:
+                found = os.stat(full)
+            except OSError:
+                return "is a link to nothing"
+            if stat.S_ISDIR(found.st_mode):
+                return "is a link to a folder: write a folder"
+        if stat.S_ISDIR(found.st_mode):
+            return None if _has_entries(full) else "is an empty folder after run()"
+        return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
+
+    def is_folder(self, root: str, path: str) -> bool:
+        """Whether a staged path is a folder."""
+        return os.path.isdir(f"{root}/{path}")
+
+    def clear(self, root: str, keep: Collection[str] = ("",)) -> None:
+        """Empty a staging folder but for some of its folders."""
+        _empty(root, "", keep)
+
+    # -- publishing ---------------------------------------------------------------------------------------
+
+    def publish(self, root: str, paths: Iterable[str]) -> None:
+        """Move staged paths into place, each by one rename.
+
+        What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
+        follow each other closely.
+
+        Raises:
+            StorageError: When a path would leave the outputs folder, or lie in `LOG`.
+            OSError: When the disk refuses.
+        """
+        moves = []
+        hidden = []
+        try:
+            for path in paths:
+                source, target = f"{root}/{path}", f"{self.outputs}/{path}"
+                folder, _, name = path.rpartition("/")
+                device = self._ensure(folder)
+                is_link = os.path.islink(source)
+                if is_link or device != self._device_of_staging():
+                    sibling = self._copied(source, f"{self.outputs}/{folder}", name)
+                    hidden.append(sibling)
+                    source = sibling
+                if self._durable:
+                    _sync(source)
+                moves.append((source, target, folder))
+            for source, target, folder in moves:
+                self._move(source, target, folder)
+            if self._durable:
+                for folder in {folder for _, _, folder in moves}:
+                    _sync_one(f"{self.outputs}/{folder}")
+        finally:
+            for sibling in hidden:
+                _remove(sibling)
+
+    def _device_of_staging(self) -> int:
+        device = self._devices.get("//staging")
+        if device is None:
+            device = self._devices["//staging"] = os.stat(self.staging).st_dev
+        return device
+
+    def _ensure(self, folder: str) -> int:
+        """Make a folder of the outputs and say which device it is on; never through a link that leads out."""
+        device = self._devices.get(folder)
+        if device is not None:
+            return device
+        full = f"{self.outputs}/{folder}" if folder else self.outputs
+        if folder:
+            device = self._ensure(folder.rpartition("/")[0])
+            try:
+                os.mkdir(full)
+            except FileExistsError:
+                device = self._checked(folder, full)
+        else:
+            os.makedirs(full, exist_ok=True)
+            device = os.stat(full).st_dev
+        if len(self._devices) >= _REMEMBERED:
+            self._devices.clear()
+        self._devices[folder] = device
+        return device
+
+    def _checked(self, folder: str, full: str) -> int:
+        """The device of a folder that was there before us."""
+        found = os.stat(full)
+        if not stat.S_ISDIR(found.st_mode):
+            raise StorageError(f"cannot publish below {folder}: it is a file, not a folder")
+        real = os.path.realpath(full)
+        log = os.path.realpath(self._log)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(found, os.stat(log)) or real.startswith(f"{log}/"):
+                raise StorageError(
+                    f"cannot publish below {folder}: that is the LOG folder, which is never data"
+                )
+        # The literal folders of patterns may be links to elsewhere; those named after a record may not.
+        if os.path.islink(full) and folder not in self._trusted:
+            root = os.path.realpath(self.outputs)
+            if real != root and not real.startswith(f"{root}/"):
+                raise StorageError(f"cannot publish below {folder}: it is a link that leaves the dataset")
+        return found.st_dev
+
+    def _copied(self, source: str, folder: str, name: str) -> str:
+        """Copy a staged path to a hidden sibling of its target; a link becomes the file that it names."""
+        short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
+        sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.tmp"
+        _remove(sibling)
+        if not os.path.islink(source) and os.path.isdir(source):
+            shutil.copytree(source, sibling, symlinks=True)
+        else:
+            shutil.copyfile(source, sibling)
+        return sibling
+
+    def _move(self, source: str, target: str, folder: str) -> None:
+        try:
+            os.replace(source, target)
+        except FileNotFoundError:
+            # Somebody removed the folder since we looked.
+            self._devices.clear()
+            self._ensure(folder)
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                # One device, two mounts.
+                sibling = self._copied(source, os.path.dirname(target), os.path.basename(target))
+                try:
+                    self._move(sibling, target, folder)
+                finally:
+                    _remove(sibling)
+            elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
+                self._swap(source, target)
+            else:
+                raise
+
+    def _swap(self, source: str, target: str) -> None:
+        """Put a path in the place of a folder: two renames, the old one kept until the second is done."""
+        self._aside += 1
+        old = f"{self.staging}/.old{self._aside}"
+        try:
+            os.rename(target, old)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            folder, _, name = target.rpartition("/")
+            old = f"{folder}/.{name[:60]}.{self._run_id}.{os.getpid()}.old.tmp"
+            os.rename(target, old)
+        try:
+            os.rename(source, target)
+        except OSError:
+            os.rename(old, target)
+            raise
+        _remove(old)
+
+
+def parents(folder: str) -> list[str]:
+    """A folder and all above it, relative.
+
+    Example:
+        >>> parents("a/b/")
+        ['a', 'a/b']
+    """
+    parts = [part for part in folder.split("/") if part]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def _present(full: str, *, is_directory: bool) -> os.stat_result | None:
+    try:
+        found = os.stat(full)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    if stat.S_ISDIR(found.st_mode):
+        return found if _has_entries(full) else None
+    return None if is_directory else found
+
+
+def _has_entries(folder: str) -> bool:
+    with os.scandir(folder) as entries:
+        return next(entries, None) is not None
+
+
+def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: list[str]) -> bool:
+    is_tidy = True
+    with os.scandir(f"{root}/{prefix}") as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if path in units:
+                found.append(path)
+            elif entry.is_dir(follow_symlinks=False):
+                is_tidy &= _walk(root, f"{path}/", units, keep, found) and path in keep
+            elif entry.is_file():
+                found.append(path)
+            is_tidy &= not entry.is_symlink()
+    return is_tidy
+
+
+def _empty(root: str, prefix: str, keep: Collection[str]) -> None:
+    with suppress(FileNotFoundError), os.scandir(f"{root}/{prefix}") as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+            elif path in keep:
+                _empty(root, f"{path}/", keep)
+            else:
+                shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _sync(path: str) -> None:
+    """Bring a file, or all that lies in a folder, to the disk."""
+    if os.path.isdir(path):
+        for folder, _, names in os.walk(path):
+            for name in names:
+                if not os.path.islink(f"{folder}/{name}"):
+                    _sync_one(f"{folder}/{name}")
+            _sync_one(folder)
+    else:
+        _sync_one(path)
+
+
+def _sync_one(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,402 @@
+"""The place of one worker in a pool: batches go to its process, and when that dies its rows are settled.
+
+What a dead worker finished is known from the results that it sent and from its journal. The row that it announced
+last is what it died of, or what ran past its time; the rest goes to its successor.
+"""
+
+import contextlib
+import itertools
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+from sinagot_catalog._events import CellLines, JournalWriter, journal_path, read_lines
+from sinagot_catalog._job import staging_path
+from sinagot_catalog._patterns._template import IdPattern
+from sinagot_catalog._place import clear_folder
+from sinagot_catalog._process import WorkerProcess
+from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, Task
+from sinagot_catalog.errors import SinagotError
+
+__all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
+
+Emit: TypeAlias = Callable[[list[Result]], None]
+
+_RECALL_AFTER = 1.0
+_TICK = 0.1
+_FRUITLESS = 3
+_START_SECONDS = 60.0
+
+
+def cancelled(rows: Iterable[Row]) -> list[Result]:
+    """The results of rows that nobody runs any more."""
+    return [Result(row[0], "cancelled") for row in rows]
+
+
+class Run:
+    """What the workers of one run share on the parent's side: names, the parent's journal."""
+
+    def __init__(self, spec: RunSpec) -> None:
+        self.spec = spec
+        self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
+        self.ids = IdPattern(spec.id_pattern)
+        self._journal = JournalWriter(
+            journal_path(spec.log, spec.run_id, "main"),
+            run_id=spec.run_id,
+            workspace_version=spec.workspace_version,
+        )
+        self._lock = threading.Lock()
+        self._names = (f"w{number:02}" for number in itertools.count(1))
+
+    def name(self) -> str:
+        """A name that no worker of this run had before: no journal file has two writers."""
+        with self._lock:
+            return next(self._names)
+
+    @contextlib.contextmanager
+    def lines(self, row: Row) -> Iterator[CellLines]:
+        """The parent's own events of a row's step."""
+        with self._lock, contextlib.suppress(OSError):
+            yield self._journal.cell(self.spec.cells[row[1]])
+
+    def outputs(self, row: Row) -> set[str]:
+        """The declared outputs of a row, relative."""
+        values = self.ids.values(row[2]) or {"id": row[2]}
+        return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+
+    def close(self) -> None:
+        """Close the parent's journal and clear the run's staging."""
+        self._journal.close()
+        clear_folder(staging_path(self.spec.log, self.spec.run_id))
+
+
+class Crew:
+    """What the seats of a pool share.
+
+    Args:
+        sys_path: What scripts can import from.
+        threads: The cap that numeric libraries in a worker are given.
+    """
+
+    def __init__(self, sys_path: Sequence[str], threads: int) -> None:
+        self.sys_path = list(sys_path)
+        self.threads = threads
+        self.is_stopping = False
+        self._run: Run | None = None
+
+    def begin(self, spec: RunSpec) -> None:
+        """Say which run is served."""
+        self._run = Run(spec)
+
+    @property
+    def run(self) -> Run:
+        """The run that is served.
+
+        Raises:
+            RuntimeError: Before `begin`.
+        """
+        if self._run is None:
+            raise RuntimeError("Pool.begin(spec) comes before any row")
+        return self._run
+
+    def close(self) -> None:
+        """Close the run, if one was begun."""
+        if self._run is not None:
+            self._run.close()
+
+
+class _Batch:
+    """What the parent knows of a batch on a worker."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.tasks = tasks
+        self.outcomes: dict[int, str] = {}
+        self.returned: list[Task] = []
+        self.timed_out: int | None = None
+        self.is_recalled = False
+        self.is_idle = False
+        self.since = time.monotonic()
+        self._rows: dict[int, Row] | None = None
+
+    @property
+    def rows(self) -> dict[int, Row]:
+        """Its rows by number; made when first asked for, which most batches never are."""
+        if self._rows is None:
+            self._rows = {row[0]: row for rows, _, _ in self.tasks for row in rows}
+        return self._rows
+
+
+class Seat:
+    """The place of one worker: the process in it is replaced when it dies."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._process: WorkerProcess | None = None
+        self._is_known = False
+        self._fruitless = 0
+
+    def warm(self) -> None:
+        """Start its process."""
+        if self._process is None:
+            self._process = WorkerProcess(self._crew.threads)
+            self._is_known = False
+
+    def terminate(self) -> None:
+        """Ask its process to end; from any thread."""
+        process = self._process
+        if process is not None:
+            process.terminate()
+
+    def say_end(self) -> None:
+        """Tell its process that there is no more to do."""
+        if self._process is not None:
+            self._process.end()
+
+    def close(self) -> int | None:
+        """See its process to its end; says its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        code = process.reap()
+        process.close()
+        return code
+
+    def run(self, tasks: list[Task], emit: Emit, is_wanted: Callable[[], bool] | None = None) -> list[Task]:
+        """Run a batch to its end, over as many processes as it takes.
+
+        Returns:
+            What was given back because another worker has nothing to do.
+
+        Raises:
+            SinagotError: When no worker can be started.
+        """
+        returned: list[Task] = []
+        while tasks:
+            if self._crew.is_stopping:
+                emit(cancelled(row for rows, _, _ in tasks for row in rows))
+                break
+            batch = _Batch(tasks)
+            try:
+                process = self._ready()
+                process.send("batch", tasks)
+                self._watch(process, batch, emit, is_wanted)
+                tasks = []
+            except EOFError:
+                tasks = self._after_death(batch, emit)
+            if batch.outcomes:
+                self._fruitless = 0
+            returned += batch.returned
+        return returned
+
+    def _ready(self) -> WorkerProcess:
+        self.warm()
+        process = self._process
+        if process is None:
+            raise EOFError
+        if not self._is_known:
+            run = self._crew.run
+            name = run.name()
+            journal = journal_path(run.spec.log, run.spec.run_id, name)
+            process.hello(run.spec, name, journal, self._crew.sys_path)
+            self._is_known = True
+        return process
+
+    # -- while it runs ------------------------------------------------------------------------------------
+
+    def _watch(
+        self,
+        process: WorkerProcess,
+        batch: _Batch,
+        emit: Emit,
+        is_wanted: Callable[[], bool] | None,
+    ) -> None:
+        """Take messages until the batch is through.
+
+        Raises:
+            EOFError: When the process is gone, by itself or by our hand.
+        """
+        while not batch.is_idle or batch.is_recalled:
+            match process.receive(_TICK):
+                case ("results", results):
+                    _note(batch, results, emit)
+                case ("idle", results):
+                    _note(batch, results, emit)
+                    batch.is_idle = True
+                case ("returned", tasks):
+                    batch.returned = tasks
+                    batch.is_recalled = False
+                    is_wanted = None
+            self._check(process, batch, is_wanted)
+
+    def _check(self, process: WorkerProcess, batch: _Batch, is_wanted: Callable[[], bool] | None) -> None:
+        process.bound_output()
+        if self._crew.is_stopping or batch.timed_out is not None:
+            process.terminate()
+        elif not process.is_ready:
+            if time.monotonic() - process.started > _START_SECONDS:
+                process.terminate()
+        elif self._crew.run.has_timeouts:
+            batch.timed_out = self._overdue(process, batch)
+        if (
+            is_wanted is not None
+            and is_wanted()
+            and not (batch.is_recalled or batch.is_idle)
+            and len(batch.tasks) > 1
+            and time.monotonic() - batch.since > _RECALL_AFTER
+        ):
+            process.send("recall")
+            batch.is_recalled = True
+
+    def _overdue(self, process: WorkerProcess, batch: _Batch) -> int | None:
+        """The row at work when its time is over."""
+        seconds, number, _, _ = process.at_work()
+        row = batch.rows.get(number)
+        timeout = None if row is None else self._crew.run.spec.cells[row[1]].timeout
+        return None if timeout is None or seconds <= timeout else number
+
+    # -- when it died -------------------------------------------------------------------------------------
+
+    def _after_death(self, batch: _Batch, emit: Emit) -> list[Task]:
+        """Settle the rows of a worker that is gone; says what of its batch is still to do."""
+        process = self._process
+        if process is None:
+            return batch.tasks
+        # Its last messages may have come in a lump with its end.
+        code = process.reap()
+        with contextlib.suppress(EOFError):
+            while message := process.receive(0):
+                if message[0] in ("results", "idle"):
+                    _note(batch, message[1], emit)
+                elif message[0] == "returned":
+                    batch.returned = message[1]
+        seconds, number, attempt, mark = process.at_work()
+        if batch.timed_out is not None and batch.timed_out != number:
+            number, attempt = batch.timed_out, 1
+        output = process.output(mark if number >= 0 else 0)
+        was_ready = process.is_ready
+        journal = process.journal
+        self.close()
+        given = {row[0] for rows, _, _ in batch.returned for row in rows}
+        open_rows = {n: row for n, row in batch.rows.items() if n not in batch.outcomes and n not in given}
+        found, publishing = self._recovered(journal, open_rows)
+        _note(batch, found, emit)
+        culprit = open_rows.get(number) if number not in batch.outcomes else None
+        tried: dict[int, int] = {}
+        if self._crew.is_stopping:
+            if culprit is not None and number not in publishing:
+                with self._crew.run.lines(culprit) as lines:
+                    lines.cancelled(culprit[2])
+        elif culprit is None:
+            self._count_fruitless(code, output, was_ready=was_ready)
+        elif attempt <= self._crew.run.spec.cells[culprit[1]].retries:
+            tried[number] = attempt
+        else:
+            timed_out = batch.timed_out == number
+            error_type, message = self._blame(culprit, None if timed_out else code)
+            with self._crew.run.lines(culprit) as lines:
+                lines.error(
+                    culprit[2],
+                    message,
+                    error_type=error_type,
+                    seconds=seconds,
+                    attempts=attempt,
+                    output=output,
+                    paths=publishing.get(number),
+                )
+            outcome: Outcome = "timeout" if timed_out else "error"
+            _note(batch, [Result(number, outcome, seconds, attempt, error_type, message)], emit)
+        return _remaining(batch, given, tried)
+
+    def _recovered(
+        self, journal: str, open_rows: dict[int, Row]
+    ) -> tuple[list[Result], dict[int, list[str]]]:
+        """What the journal of a dead worker says of rows whose results never came."""
+        run = self._crew.run
+        numbers: dict[tuple[Any, ...], int] = {
+            (*self._key(row), row[2]): number for number, row in open_rows.items()
+        }
+        ended: dict[int, Result] = {}
+        publishing: dict[int, list[str]] = {}
+        for event in read_lines(journal):
+            key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
+            number = numbers.get(key)
+            if number is None:
+                continue
+            if event["event"] == "start":
+                publishing.pop(number, None)
+                ended.pop(number, None)
+            elif event["event"] == "publishing":
+                publishing[number] = event["paths"]
+            elif event["event"] in ("done", "error", "not_available"):
+                declared = run.outputs(open_rows[number])
+                extras = [path for path in publishing.get(number, ()) if path not in declared]
+                ended[number] = _from_event(number, event, extras)
+        return list(ended.values()), publishing
+
+    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
+        cell = self._crew.run.spec.cells[row[1]]
+        return cell.task, cell.modality, cell.step
+
+    def _count_fruitless(self, code: int, output: str | None, *, was_ready: bool) -> None:
+        """A death that no row explains is tried again, but not for ever."""
+        self._fruitless += 1
+        if self._fruitless < _FRUITLESS:
+            return
+        what = "a worker process dies between rows" if was_ready else "a worker process cannot start"
+        said = (output or "").strip().splitlines()
+        raise SinagotError(
+            f"{what}: it {_how_it_ended(code)}" + (f"; it said: {said[-1]}" if said else ""),
+            "mode='main_process' runs the rows without worker processes.",
+        )
+
+    def _blame(self, row: Row, code: int | None) -> tuple[str, str]:
+        """What is said of the row that a worker died of; without an exit code its time was over."""
+        if code is None:
+            return "Timeout", f"ran past its TIMEOUT of {self._crew.run.spec.cells[row[1]].timeout:g} s"
+        return "WorkerDied", _how_it_ended(code)
+
+
+def _note(batch: _Batch, results: list[Result], emit: Emit) -> None:
+    if results:
+        batch.outcomes.update((result.row, result.outcome) for result in results)
+        emit(results)
+
+
+def _remaining(batch: _Batch, given: set[int], tried: dict[int, int]) -> list[Task]:
+    """What of a batch is still to do, each group with its rows that failed."""
+    outcomes = batch.outcomes
+    tasks: list[Task] = []
+    for rows, failed, used in batch.tasks:
+        left = [row for row in rows if row[0] not in outcomes and row[0] not in given]
+        if left:
+            failed_now = [row for row in rows if outcomes.get(row[0]) in FAILED]
+            tasks.append((left, failed + failed_now, {**used, **tried}))
+    return tasks
+
+
+def _from_event(number: int, event: dict[str, Any], extras: list[str]) -> Result:
+    return Result(
+        number,
+        event["event"],
+        event.get("seconds", 0.0),
+        event.get("attempts", 0),
+        event.get("error_type"),
+        None if event["event"] == "done" else event.get("message"),
+        tuple(extras),
+    )
+
+
+def _how_it_ended(code: int) -> str:
+    """The end of a process as a clause.
+
+    Example:
+        >>> _how_it_ended(3)
+        'ended its process with exit code 3'
+    """
+    if code >= 0:
+        return f"ended its process with exit code {code}"
+    name = (signal.strsignal(-code) or "unknown").lower()
+    hint = "; the system does that when memory runs out" if -code == signal.SIGKILL else ""
+    return f"killed its process (signal {-code}, {name}{hint})"

@@ -1,0 +1,624 @@
+"""The local Prefect server: found, started and stopped; and what a user configured instead.
+
+Prefect is not imported here: the server is a process of its own, asked over HTTP. It stays up after the
+program that started it, in a session and a folder of its own:
+
+    $SINAGOT_CATALOG_HOME (or the state folder of the platform), for the owner's eyes only
+    ├── server.json     what was started last: process, port, password, version
+    ├── server.lock     held while starting and stopping, so that two submits start one server
+    ├── server.log
+    └── prefect/        PREFECT_HOME of the server, with its database
+
+A process is believed to be ours only by id, start time and boot of the machine together.
+"""
+
+import base64
+import contextlib
+import fcntl
+import json
+import os
+import re
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata, util
+from pathlib import Path
+from typing import Any
+
+import tomli
+
+from sinagot_catalog._identity import boot_id, is_same_process, start_time
+from sinagot_catalog.errors import ServerError
+
+__all__ = [
+    "ConfiguredApi",
+    "LocalServer",
+    "configured_api",
+    "find",
+    "home",
+    "probe",
+    "start",
+    "status",
+    "stop",
+]
+
+_HOST = "127.0.0.1"
+# Outside the ranges from which Linux and macOS take ports for outgoing connections, so that it stays free.
+_PORTS = range(21_000, 29_000)
+_LOG_BYTES = 5_000_000
+_WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
+
+_SETTINGS = {
+    # The recorder writes one event at a time by default, 24 ms of the server's time for each task run.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+# Started by a process that ends at once, the server is nobody's child: no caller has to wait for its end.
+_LAUNCH = """
+import subprocess, sys
+with open(sys.argv[1], "ab") as log:
+    none = subprocess.DEVNULL
+    server = subprocess.Popen(
+        sys.argv[3:], cwd=sys.argv[2], stdin=none, stdout=log, stderr=log, start_new_session=True
+    )
+print(server.pid, flush=True)
+server.returncode = 0
+"""
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A Prefect server that this library started on this machine.
+
+    Attributes:
+        pid: Its process id.
+        started: Its start time, as the machine counts.
+        boot: The boot of the machine in which it started.
+        port: Where it listens, on the loopback only.
+        auth: Its password, as `user:password`.
+        prefect: The version of Prefect that runs it.
+        since: When it was started (ISO, UTC).
+        log: The file of its output.
+    """
+
+    pid: int
+    started: str
+    boot: str
+    port: int
+    auth: str
+    prefect: str
+    since: str
+    log: str
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"http://{_HOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """The address of its API, as `PREFECT_API_URL` takes it."""
+        return f"{self.url}/api"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process, and not another one under that id, is there."""
+        return is_same_process(self.pid, self.started, self.boot)
+
+    def __repr__(self) -> str:
+        return f"<LocalServer {self.url} | pid: {self.pid}, prefect: {self.prefect}>"
+
+    def is_healthy(self, timeout: float = 1.0) -> bool:
+        """Tell whether it answers, and to its own password.
+
+        Args:
+            timeout: Seconds to wait for the answer.
+
+        Returns:
+            False as well while it is still starting.
+        """
+        with contextlib.suppress(ServerError):
+            return _ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
+        return False
+
+    def wait_healthy(self, timeout: float = 60.0) -> None:
+        """Wait until it answers.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            ServerError: It ended, or did not answer in time; the message has the last line of its log.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.is_healthy():
+            if not self.is_alive:
+                raise ServerError(
+                    f"The local Prefect server ended while it started: {_last_line(Path(self.log))}",
+                    f"Its log is {self.log}. {_WITHOUT_PREFECT}",
+                )
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"The local Prefect server at {self.url} (pid {self.pid}) kept silent for {timeout:g} s.",
+                    f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {_WITHOUT_PREFECT}",
+                )
+            time.sleep(0.1)
+
+
+# -- the server's life ---------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    """Give the folder that holds the local server's state.
+
+    Returns:
+        `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform.
+    """
+    if own := os.environ.get("SINAGOT_CATALOG_HOME"):
+        return Path(own).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser().absolute() / "sinagot-catalog"
+
+
+def find() -> LocalServer | None:
+    """Find the local server that runs; it may still be starting.
+
+    Returns:
+        None where none runs, whatever an old state file says.
+    """
+    server = _read_state()
+    return server if server is not None and server.is_alive else None
+
+
+def start(*, port: int | None = None) -> LocalServer:
+    """Find the local server, or start it. Does not wait until it answers: see `LocalServer.wait_healthy`.
+
+    Args:
+        port: Where it shall listen; without it at the port of the last time, or at a free one.
+
+    Returns:
+        The server that runs, or that was just started.
+
+    Raises:
+        ServerError: The port is taken, or a server of another Prefect version is at work.
+    """
+    with _lock():
+        last = _read_state()
+        if last is not None and last.is_alive:
+            if port not in (None, last.port):
+                raise ServerError(
+                    f"The local Prefect server already runs at {last.url}, not at port {port}.",
+                    "End it first: `sinagot-catalog server stop`.",
+                )
+            if last.prefect == _prefect_version():
+                return last
+            _make_way(last)
+        server = _launch(
+            _choose_port(port, last), last.auth if last else f"admin:{secrets.token_urlsafe(24)}"
+        )
+        _write_state(server)
+        return server
+
+
+def stop(timeout: float = 30.0) -> dict[str, Any]:
+    """End the local server, after it has recorded what it was told.
+
+    Only a process proven ours is ended: first asked (SIGTERM), then, with its session, killed.
+
+    Args:
+        timeout: Seconds to wait at most for runs under way and for the records; as many again, but no more
+            than 10, for its end.
+
+    Returns:
+        `stopped` (bool), `pid`, `url`, and `running`: how many flow runs were still under way.
+    """
+    with _lock():
+        server = find()
+        if server is None:
+            return {"stopped": False, "pid": None, "url": None, "running": 0}
+        running = _drain(server, timeout)
+        _end(server, min(timeout, 10.0))
+        return {"stopped": True, "pid": server.pid, "url": server.url, "running": running}
+
+
+def status() -> dict[str, Any]:
+    """Describe the local server.
+
+    Returns:
+        `running`, `healthy`, `url`, `api_url`, `user` and `password` (the login of its page), `pid`,
+        `prefect`, `since`, `log` and `home`; where it does not run, what is known of the last one.
+    """
+    server = _read_state()
+    if server is None:
+        return {"running": False, "healthy": False, "home": str(home())}
+    user, _, password = server.auth.partition(":")
+    alive = server.is_alive
+    return {
+        "running": alive,
+        "healthy": alive and server.is_healthy(),
+        "url": server.url,
+        "api_url": server.api_url,
+        "user": user,
+        "password": password,
+        "pid": server.pid if alive else None,
+        "prefect": server.prefect,
+        "since": server.since,
+        "log": server.log,
+        "home": str(home()),
+    }
+
+
+def _launch(port: int, auth: str) -> LocalServer:
+    folder = _private_folder(home() / "prefect")
+    log = home() / "server.log"
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    log.touch(mode=0o600)
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(log), str(folder), *command]
+    done = subprocess.run(  # noqa: S603
+        launcher,
+        env=_environment(folder, port, auth),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if done.returncode:
+        raise ServerError(
+            f"The local Prefect server could not be started: {done.stderr.strip()}", _WITHOUT_PREFECT
+        )
+    pid = int(done.stdout)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return LocalServer(pid, start_time(pid) or "", boot_id(), port, auth, _prefect_version(), since, str(log))
+
+
+def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
+    """The server's environment: nothing of the user's Prefect settings, a password, its own page only."""
+    origin = f"http://{_HOST}:{port}"
+    kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
+    own = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
+    }
+    return kept | _SETTINGS | own
+
+
+def _make_way(server: LocalServer) -> None:
+    """End a server of another Prefect version, unless it is at work."""
+    if running := _drain(server, 2.0):
+        raise ServerError(
+            f"The local Prefect server at {server.url} is of Prefect {server.prefect}, this is "
+            f"{_prefect_version()}, and {running} of its flow runs are under way.",
+            "Wait for them, or end it: `sinagot-catalog server stop`.",
+        )
+    _end(server, 10.0)
+
+
+def _drain(server: LocalServer, timeout: float) -> int:
+    """Wait until nothing is under way and the records stand still; give the number of runs left under way."""
+    deadline = time.monotonic() + timeout
+    under_way = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}}
+    seen: list[Any] = []
+    running = 0
+    while True:
+        try:
+            running = int(_count(server, "flow_runs", under_way))
+            seen.append(_count(server, "task_runs", {}))
+        except (ServerError, ValueError):
+            return running  # it does not answer: nothing that waiting could save
+        # The recorder writes once a second: three equal counts half a second apart are one silent second.
+        still = len(seen) > 2 and len(set(seen[-3:])) == 1  # noqa: PLR2004
+        if still and not running:
+            return 0
+        if time.monotonic() > deadline:
+            return running
+        time.sleep(0.5)
+
+
+def _end(server: LocalServer, timeout: float) -> None:
+    for sign, wait in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
+        if not server.is_alive:
+            break
+        with contextlib.suppress(ProcessLookupError):
+            # Its session holds whatever it started; uvicorn itself ends well on the first signal alone.
+            os.kill(server.pid, sign) if sign == signal.SIGTERM else os.killpg(server.pid, sign)
+        deadline = time.monotonic() + wait
+        while server.is_alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+    if server.is_alive:
+        raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
+    _write_state(replace(server, pid=0, started=""))
+
+
+# -- its files -----------------------------------------------------------------------------------------------
+
+
+def _private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    path = _private_folder(home()) / "server.lock"
+    with path.open("w", encoding="ascii") as file:
+        path.chmod(0o600)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _read_state() -> LocalServer | None:
+    try:
+        values = json.loads((home() / "server.json").read_text(encoding="utf-8"))
+        return LocalServer(**{field.name: values[field.name] for field in fields(LocalServer)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_state(server: LocalServer) -> None:
+    path = home() / "server.json"
+    fresh = path.with_suffix(".json.new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(asdict(server), indent=1), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _last_line(log: Path) -> str:
+    try:
+        lines = log.read_text(encoding="utf-8", errors="replace")[-4000:].splitlines()
+    except OSError:
+        lines = []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
+
+
+def _choose_port(wanted: int | None, last: LocalServer | None) -> int:
+    if wanted is not None:
+        if not _is_free(wanted):
+            raise ServerError(
+                f"Port {wanted} of {_HOST} is taken by another program.",
+                "Leave the port out, and a free one is taken.",
+            )
+        return wanted
+    if last is not None and _is_free(last.port):
+        return last.port
+    for _ in range(200):
+        port = secrets.choice(_PORTS)
+        if _is_free(port):
+            return port
+    raise ServerError(f"No free port was found between {_PORTS.start} and {_PORTS.stop}.", _WITHOUT_PREFECT)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probing:
+        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probing.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@cache
+def _prefect_version() -> str:
+    return metadata.version("prefect")
+
+
+# -- asking an API -------------------------------------------------------------------------------------------
+
+
+def probe(url: str, *, auth: str | None = None, key: str | None = None, timeout: float = 3.0) -> None:
+    """Make sure that a Prefect API answers, and lets us in.
+
+    Args:
+        url: The API, as `PREFECT_API_URL` has it.
+        auth: Its `user:password`, where it has one.
+        key: The key of Prefect Cloud.
+        timeout: Seconds to wait for each of two answers.
+
+    Raises:
+        ServerError: One sentence: which URL, what came back.
+    """
+    base = url.rstrip("/")
+    _ask(f"{base}/health", auth=auth, key=key, timeout=timeout)
+    _ask(f"{base}/admin/version", auth=auth, key=key, timeout=timeout, absent=True)
+
+
+def _count(server: LocalServer, table: str, body: Mapping[str, object]) -> Any:
+    return _ask(f"{server.api_url}/{table}/count", auth=server.auth, timeout=3.0, body=body)
+
+
+def _ask(
+    url: str,
+    *,
+    auth: str | None = None,
+    key: str | None = None,
+    timeout: float = 3.0,
+    body: Mapping[str, object] | None = None,
+    absent: bool = False,
+) -> Any:
+    """Get (with a body: post) JSON; with `absent`, a 404 is None (Prefect Cloud has fewer routes)."""
+    if not url.startswith(("http://", "https://")):
+        raise ServerError(f"{url!r} is no address of a Prefect API.", "It begins with http:// or https://.")
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
+    if key:
+        request.add_header("Authorization", f"Bearer {key}")
+    elif auth:
+        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    # A loopback address is never reached by way of a proxy.
+    local = re.match(r"https?://(127\.|localhost\b|\[::1\])", url)
+    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
+    try:
+        with opener.open(request, timeout=timeout) as answer:
+            return json.loads(answer.read(1_000_000))
+    except urllib.error.HTTPError as error:
+        with error:
+            if absent and error.code == 404:  # noqa: PLR2004
+                return None
+            raise _no_answer(url, _meaning(error.code)) from None
+    except TimeoutError:
+        raise _no_answer(url, f"nothing came back within {timeout:g} s") from None
+    except (OSError, ValueError) as error:
+        slow = isinstance(getattr(error, "reason", None), TimeoutError)
+        reason = f"nothing came back within {timeout:g} s" if slow else _in_words(error)
+        raise _no_answer(url, reason) from None
+
+
+def _meaning(code: int) -> str:
+    if code in (401, 403):
+        return (
+            f"it refused the login (HTTP {code}): see PREFECT_API_AUTH_STRING or, on Cloud, PREFECT_API_KEY"
+        )
+    return f"HTTP {code} came back"
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, ValueError):
+        return "what came back is not from Prefect's API"
+    reason = getattr(error, "reason", error)
+    return str(getattr(reason, "strerror", None) or reason).lower()
+
+
+def _no_answer(url: str, reason: str) -> ServerError:
+    return ServerError(f"The Prefect API at {url} does not answer as it should: {reason}.", _WITHOUT_PREFECT)
+
+
+# -- what the user configured --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ConfiguredApi:
+    """A Prefect API that the user set up.
+
+    Attributes:
+        url: Its address.
+        source: Where that is written, in words.
+    """
+
+    url: str
+    source: str
+    auth: str | None = None
+    key: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<ConfiguredApi {self.url} | {self.source}>"
+
+    def probe(self, timeout: float = 3.0) -> None:
+        """Make sure that it answers, and lets us in.
+
+        Args:
+            timeout: Seconds to wait for an answer.
+
+        Raises:
+            ServerError: It does not.
+        """
+        try:
+            probe(self.url, auth=self.auth, key=self.key, timeout=timeout)
+        except ServerError as error:
+            raise ServerError(f"{error.message} It was named by {self.source}.", error.hint) from None
+
+
+def configured_api() -> ConfiguredApi | None:
+    """Find the Prefect API that the user configured, in Prefect's own order of places, without its import.
+
+    Returns:
+        None where there is none: then a local server is started. `PREFECT_API_URL=""` counts as none.
+    """
+    places = [
+        ("the environment", dict(os.environ)),
+        ("./.env", _dotenv(Path(".env"))),
+        ("./prefect.toml", _flat(_toml(Path("prefect.toml")))),
+        (
+            "[tool.prefect] of ./pyproject.toml",
+            _flat(_toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {})),
+        ),
+        _profile(),
+    ]
+    source = next((name for name, values in places if values.get("PREFECT_API_URL")), None)
+    if source is None:
+        return None
+
+    def first(key: str) -> str | None:
+        return next((str(values[key]) for _, values in places if values.get(key)), None)
+
+    return ConfiguredApi(
+        first("PREFECT_API_URL") or "", source, first("PREFECT_API_AUTH_STRING"), first("PREFECT_API_KEY")
+    )
+
+
+def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    api = values.get("api", {})
+    return (
+        {f"PREFECT_API_{name.upper()}": value for name, value in api.items()} if isinstance(api, dict) else {}
+    )
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomli.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}  # Prefect says what is wrong with it, where it matters
+
+
+def _dotenv(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return {}
+    line = re.compile(r"^\s*(?:export\s+)?(PREFECT_\w+)\s*=\s*(['\"]?)(.*?)\2\s*$", re.MULTILINE)
+    return {name: value for name, _, value in line.findall(text)}
+
+
+def _profile() -> tuple[str, dict[str, Any]]:
+    """The active profile: of the user's file, or of the one that Prefect brings."""
+    brought = _brought_profiles()
+    path = _profiles_path() or brought
+    document = _toml(path)
+    name = os.environ.get("PREFECT_PROFILE") or document.get("active")
+    profiles = document.get("profiles", {})
+    if not name or name not in profiles:
+        document = _toml(brought)
+        name = document.get("active", "ephemeral")
+        profiles = document.get("profiles", {})
+    return f"the Prefect profile {name!r} in {path}", profiles.get(name, {})
+
+
+def _profiles_path() -> Path | None:
+    own = (
+        os.environ.get("PREFECT_PROFILES_PATH")
+        or _toml(Path("prefect.toml")).get("profiles_path")
+        or _toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {}).get("profiles_path")
+    )
+    folder = os.environ.get("PREFECT_HOME") or "~/.prefect"
+    path = Path(own or f"{folder}/profiles.toml").expanduser()
+    return path if path.exists() else None
+
+
+def _brought_profiles() -> Path:
+    spec = util.find_spec("prefect")
+    return (
+        Path(spec.origin).parent / "settings" / "profiles.toml" if spec and spec.origin else Path(os.devnull)
+    )

@@ -1,0 +1,263 @@
+"""One open workspace behind every handle: it holds a look at the files and the journal until it is refreshed."""
+
+import os
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog._config import Config
+from sinagot_catalog._journal import Claims, Journal, last_states
+from sinagot_catalog._layout import Layout, build_layout
+from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
+from sinagot_catalog._store import Store, is_url, open_store
+from sinagot_catalog.catalog import Catalog
+from sinagot_catalog.errors import ConfigError, StorageError
+from sinagot_catalog.schema import KIND
+
+__all__ = ["Source"]
+
+
+class Source:
+    """A workspace's config, its stores, and the last look at them.
+
+    Args:
+        config: The config.
+        storage_options: fsspec options for every remote part; they win over those of the config.
+        trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
+        everything: List the whole dataset, not only what the patterns lead to.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        trust: bool | None = None,
+        everything: bool = False,
+    ) -> None:
+        self.config = config
+        self.everything = everything
+        self.storage_options = dict(storage_options or {})
+        self.trusted = _is_own(config.scripts) if trust is None else trust
+        self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
+        if config.outputs != config.dataset:
+            self.stores["outputs"] = self._open(config.outputs)
+        self.log_store = self._open(config.log)
+        self.journal = Journal(self.log_store)
+        self.claims = Claims(self.log_store, lease=config.run.lease)
+        self._lock = threading.RLock()
+        self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
+        self._computed: dict[str, Any] = {}
+        self._layout: Layout | None = None
+        self._catalog: Catalog | None = None
+        self._events: pl.DataFrame | None = None
+        self._stats: dict[str, pl.DataFrame] = {}
+        self._listed_at = 0.0
+        self.seconds = 0.0
+        """How long the last listing took."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel as the order to open the workspace again: no option's value, no listing."""
+        return {"config": self.config, "trust": self.trusted, "everything": self.everything}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["config"], trust=state["trust"], everything=state["everything"])  # type: ignore[misc]
+
+    def _open(self, root: str) -> Store:
+        if not is_url(root):
+            return open_store(root)
+        protocol = root.split("://", 1)[0]
+        return open_store(root, {**self.config.storage_options(protocol), **self.storage_options})
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def layout(self) -> Layout:
+        """What config and scripts declare now; a script is read again when its file has changed."""
+        with self._lock:
+            changed = [script for script, (stamp, _) in self._scripts.items() if _stamp(script) != stamp]
+            if self._layout is None or changed:
+                self._layout = build_layout(self.config, self._read_script)
+                self._catalog = None if changed else self._catalog
+            return self._layout
+
+    def _read_script(self, script: str) -> ScriptSource:
+        stamp = _stamp(script)
+        known = self._scripts.get(script)
+        if known is None or known[0] != stamp:
+            source = read_script(
+                script,
+                scripts=self.config.scripts,
+                name=_beside(script, self.config.root),
+                trusted=self.trusted,
+                cache=self._computed,
+            )
+            known = self._scripts[script] = (stamp, source)
+        return known[1]
+
+    def catalog(self, *, max_age: float | None = None) -> Catalog:
+        """The last look; a new one where there is none, or where it is older than `max_age` seconds."""
+        with self._lock:
+            layout = self.layout()
+            if max_age is not None and time.monotonic() - self._listed_at > max_age:
+                self.refresh()
+            if self._catalog is None:
+                self._catalog = self._look(layout)
+            return self._catalog
+
+    def _look(self, layout: Layout) -> Catalog:
+        begin = time.monotonic()
+        events = self._events = self.journal.events()
+        last = last_states(events)
+        listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
+        self._listed_at = time.monotonic()
+        self.seconds = self._listed_at - begin
+        metadata = self._metadata()
+        expected = metadata["record_id"].to_list() if self.config.records.expected and metadata is not None else ()
+        return Catalog(
+            layout,
+            listings,
+            last,
+            alive=self._alive(last),
+            expected=tuple(expected),
+            metadata=metadata,
+            workspace_version=self.config.info.version,
+        )
+
+    def _list(self, root: str, store: Store, layout: Layout) -> Listing:
+        if root == "dataset":
+            store.check()
+        templates = [place.template for place in layout.places if place.root == root]
+        reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
+        return scan(store, reach)
+
+    def _alive(self, last: pl.DataFrame) -> frozenset[str]:
+        """The live runs; claims are read only where the journal leaves a row unfinished."""
+        if last.filter(pl.col("event").is_in(["start", "publishing"])).is_empty():
+            return frozenset()
+        return self.claims.alive()
+
+    def _metadata(self) -> pl.DataFrame | None:
+        """The table of `[records] metadata`, one row per record id."""
+        path = self.config.metadata
+        if path is None:
+            return None
+        frame = read_table(path, "records.metadata")
+        return frame.unique(subset="record_id", keep="first", maintain_order=True)
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether a look costs little: it was made already, or everything is on this machine."""
+        return self._catalog is not None or all(store.is_local for store in self.stores.values())
+
+    def events(self) -> pl.DataFrame:
+        """Every event of the journal as of the last look."""
+        with self._lock:
+            if self._events is None:
+                self._events = self.journal.events()
+            return self._events
+
+    def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
+        """Size, time and etag of some paths, read once per look."""
+        with self._lock:
+            held = self._stats.get(root, pl.DataFrame(schema=STATS))
+            new = paths.unique() if held.is_empty() else paths.filter(~paths.is_in(held["path"].implode())).unique()
+            if not new.is_empty():
+                held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
+            return held
+
+    def refresh(self) -> None:
+        """Forget the look: the next one lists again."""
+        with self._lock:
+            self._catalog = None
+            self._events = None
+            self._stats.clear()
+            self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
+
+    # --- after a run -------------------------------------------------------------------------------------
+
+    def published(self, paths: pl.DataFrame) -> None:
+        """Take up what a run wrote, without a listing.
+
+        Args:
+            paths: Columns `root, path, kind` of what was published.
+        """
+        with self._lock:
+            if self._catalog is None:
+                return
+            events = self._events = self.journal.events()
+            last = last_states(events)
+            listings = {
+                root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
+                for root, listing in self._catalog.listings.items()
+            }
+            self._stats.clear()
+            self._catalog = replace(
+                self._catalog, listings=listings, last=last, alive=self._alive(last)
+            )
+
+
+def _with(listed: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
+    """Add paths that a listing does not have yet."""
+    new = new.select("path", pl.col("kind").cast(KIND)).unique()
+    return pl.concat([listed, new.join(listed, on="path", how="anti")])
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a script's path is text
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _beside(path: str, folder: str) -> str:
+    """A path as seen from the config's folder, where it lies below it."""
+    return os.path.relpath(path, folder) if path.startswith(f"{folder}/") else path
+
+
+def _is_own(folder: str) -> bool:
+    """Whether a folder is on this machine and belongs to who runs this process."""
+    if is_url(folder):
+        return False
+    try:
+        return Path(folder).stat().st_uid in (os.getuid(), 0)
+    except OSError:
+        return False
+
+
+def read_table(path: str, address: str) -> pl.DataFrame:
+    """Read a table that the config names, with its column `record_id` as text.
+
+    Args:
+        path: A CSV, TSV, Parquet, IPC, JSON or NDJSON file.
+        address: Where the config names it, for messages.
+    """
+    readers = {
+        ".csv": pl.read_csv,
+        ".tsv": lambda one: pl.read_csv(one, separator="\t"),
+        ".parquet": pl.read_parquet,
+        ".arrow": pl.read_ipc,
+        ".feather": pl.read_ipc,
+        ".json": pl.read_json,
+        ".ndjson": pl.read_ndjson,
+    }
+    suffix = Path(path).suffix.lower()
+    if suffix not in readers:
+        raise ConfigError(f"workspace.toml: {address}: {path} is no table of a known kind ({', '.join(readers)})")
+    try:
+        frame: pl.DataFrame = readers[suffix](path)  # type: ignore[operator]
+    except FileNotFoundError as error:
+        raise ConfigError(f"workspace.toml: {address}: {path} does not exist") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise StorageError(f"{path} ({address}) cannot be read: {str(error).splitlines()[0]}") from error
+    if "record_id" not in frame.columns:
+        raise ConfigError(
+            f"workspace.toml: {address}: {path} has no column 'record_id', only {', '.join(frame.columns)}"
+        )
+    return frame.with_columns(pl.col("record_id").cast(pl.String))

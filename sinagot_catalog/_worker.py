@@ -1,0 +1,247 @@
+"""A process that runs rows: `python -m sinagot_catalog._worker BOARD PARENT`, started by `_pool`.
+
+Frames (a length, then a pickle) come in on what was standard input and go out on what was standard output:
+
+    parent -> worker   ("hello", spec, name, sys_path, pythonpath)   once
+                       ("batch", [task, ...])                        answered by results and one "idle"
+                       ("recall",)                                   give back the tasks that are not begun
+                       ("end",)                                      no more
+    worker -> parent   ("ready",)
+                       ("results", [result, ...])                    ten times a second in a batch
+                       ("returned", [task, ...])                     the answer to "recall"
+                       ("idle", [result, ...])                       the batch is through
+
+Between frames the parent reads the board, a few shared bytes that say which attempt is at work since when; so a
+row costs no message. Standard library only, and no more of it than needed: starting is paid by every run.
+"""
+
+import contextlib
+import faulthandler
+import mmap
+import os
+import pickle
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from typing import Any
+
+from sinagot_catalog._job import JobRunner
+from sinagot_catalog._spec import Result, RunSpec, Task
+
+__all__ = ["BOARD_SIZE", "Board", "OutputFile", "read_frame", "write_frame"]
+
+_LENGTH = struct.Struct("<Q")
+_ENTRY = struct.Struct("<dqqq")
+BOARD_SIZE = 64
+_TAIL = 16 * 1024
+_LUMP_SECONDS = 0.1
+_ORPHAN_CHECK = 1.0
+
+
+def write_frame(fd: int, message: object) -> None:
+    """Send one message whole."""
+    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
+    view = memoryview(_LENGTH.pack(len(body)) + body)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def read_frame(fd: int) -> Any:
+    """Wait for one message.
+
+    Raises:
+        EOFError: When the other side is gone.
+    """
+    (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
+    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 our own other half wrote it
+
+
+def _read_exactly(fd: int, length: int) -> bytes:
+    parts = []
+    while length:
+        part = os.read(fd, min(length, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+class Board:
+    """A few bytes shared by a worker and its parent: row, attempt, time and mark of what is at work.
+
+    Args:
+        fd: A file of `BOARD_SIZE` bytes; the board keeps its own hold of it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, BOARD_SIZE)
+
+    def show(self, row: int, attempt: int, mark: int) -> None:
+        """Say that an attempt begins now; row -1: nothing is at work."""
+        # The time first: a reader in between must never see a new row with an old time.
+        self._map[:8] = struct.pack("<d", time.monotonic())
+        self._map[8:32] = struct.pack("<qqq", row, attempt, mark)
+
+    def read(self) -> tuple[float, int, int, int]:
+        """Since when, which row, which attempt, and where its output begins."""
+        since, row, attempt, mark = _ENTRY.unpack(self._map[:32])
+        return since, row, attempt, mark
+
+    def close(self) -> None:
+        """Let go of the shared bytes."""
+        self._map.close()
+
+
+class OutputFile:
+    """What the scripts of a worker print: a file without a name that both sides hold.
+
+    Args:
+        fd: The file, opened to append.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+
+    def mark(self) -> int:
+        """Where the next text will stand."""
+        return os.fstat(self.fd).st_size
+
+    def tail(self, mark: int) -> str | None:
+        """The end of what was printed since a mark; the parent may have cut the file in between."""
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        return read_tail(self.fd, mark)
+
+
+def read_tail(fd: int, mark: int) -> str | None:
+    """The end of a file since a mark, None where there is nothing."""
+    size = os.fstat(fd).st_size
+    start = max(mark if mark <= size else 0, size - _TAIL)
+    text = os.pread(fd, _TAIL, start) if size > start else b""
+    return text.decode("utf-8", "replace") or None
+
+
+class _Worker:
+    """The process' two sides: the main thread runs rows, the other one reads frames and sends lumps."""
+
+    def __init__(self, frames_in: int, frames_out: int, board: Board, parent: int) -> None:
+        self._in = frames_in
+        self._out = frames_out
+        self._board = board
+        self._parent = parent
+        self._pending: deque[Task] = deque()
+        self._begun: SimpleQueue[bool] = SimpleQueue()
+        self._done: deque[Result] = deque()
+        self._sending = threading.Lock()
+
+    def serve(self, spec: RunSpec, name: str) -> None:
+        jobs = JobRunner(spec, name, announce=self._board.show, output=OutputFile(2))
+        self._board.show(-1, 0, 0)
+        threading.Thread(target=self._listen, name="frames", daemon=True).start()
+        self._send("ready")
+        while self._begun.get():
+            self._batch(jobs)
+        jobs.close()
+
+    def _batch(self, jobs: JobRunner) -> None:
+        try:
+            while True:
+                self._done.extend(jobs.run(self._pending.popleft()))
+        except IndexError:
+            pass
+        self._board.show(-1, 0, 0)
+        with self._sending:
+            write_frame(self._out, ("idle", self._drain()))
+        with contextlib.suppress(OSError):
+            jobs.journal.sync()
+
+    def _drain(self) -> list[Result]:
+        results = []
+        with contextlib.suppress(IndexError):
+            while True:
+                results.append(self._done.popleft())
+        return results
+
+    def _listen(self) -> None:
+        """Read frames until the end; whatever goes wrong here leaves nobody to work for."""
+        try:
+            poll = select.poll()
+            poll.register(self._in, select.POLLIN)
+            while True:
+                if poll.poll(1000 * (_LUMP_SECONDS if self._pending or self._done else _ORPHAN_CHECK)):
+                    if not self._take(read_frame(self._in)):
+                        return
+                elif os.getppid() != self._parent:
+                    end_group()
+                if self._done:
+                    with self._sending:
+                        write_frame(self._out, ("results", self._drain()))
+        except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
+            end_group()
+
+    def _take(self, message: tuple[Any, ...]) -> bool:
+        match message:
+            case ("batch", tasks):
+                self._pending.extend(tasks)
+                self._begun.put(True)
+            case ("recall",):
+                returned: list[Task] = []
+                with contextlib.suppress(IndexError):
+                    while True:
+                        returned.append(self._pending.pop())
+                self._send("returned", returned[::-1])
+            case ("end",):
+                self._begun.put(False)
+                return False
+        return True
+
+    def _send(self, *message: object) -> None:
+        with self._sending:
+            write_frame(self._out, message)
+
+
+def end_group() -> None:
+    """End this process and all that its scripts left running beside it."""
+    with contextlib.suppress(OSError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def main(board_fd: int, parent: int) -> None:
+    """Serve one parent until it says so or is gone."""
+    frames_in, frames_out = os.dup(0), os.dup(1)  # dup'ed ones are not inherited by a script's children
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    board = Board(board_fd)
+    os.close(board_fd)
+    faulthandler.enable(2)
+    try:
+        _, spec, name, sys_path, pythonpath = read_frame(frames_in)
+    except (EOFError, ValueError):
+        os._exit(0)
+    sys.path[:] = sys_path
+    if pythonpath is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = pythonpath
+    sys.argv[:] = [""]
+    _Worker(frames_in, frames_out, board, parent).serve(spec, name)
+    # Not sys.exit: a thread that a script left behind would keep the process.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,611 @@
+"""The catalog: pure joins from a layout, a listing and the journal's last word to every table.
+
+Inside, a record is an integer code, a step of a unit is the index of its cell, and whether a pattern's path is
+there is one Boolean column per pattern, a row per record. Strings are attached to what is handed out; sentences
+(`reason`, `missing`) and times are attached last, to the rows that are left.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from operator import and_, or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog._patterns._columns import id_columns, match_columns, paths_of
+from sinagot_catalog.schema import LINKS, ROLE, STATUS, STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sinagot_catalog._layout import Cell, Layout, Link
+    from sinagot_catalog._scan import Listing
+
+__all__ = ["Catalog", "Stats"]
+
+Stats = "Callable[[str, pl.Series], pl.DataFrame]"
+"""Reads size, time and etag of some paths of a root (`dataset` or `outputs`)."""
+
+_ATTEMPT = ("run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
+_ROLES = ("output", "input", "control", "data")
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Every table of one look at a workspace.
+
+    Attributes:
+        layout: What the config and the scripts declare.
+        listings: One listing per root, `dataset` first.
+        last: The last state of each step that the journal knows, see `_journal.LAST`.
+        alive: The runs that are alive now.
+        expected: Ids that count as records even without a file.
+    """
+
+    layout: Layout
+    listings: dict[str, Listing]
+    last: pl.DataFrame
+    alive: frozenset[str] = frozenset()
+    expected: tuple[str, ...] = ()
+    metadata: pl.DataFrame | None = None
+    workspace_version: str | None = None
+
+    def with_record(self, record_id: str) -> Catalog:
+        """This catalog, holding a record also when no file of it is there yet."""
+        if (self.ids == record_id).any():
+            return self
+        return replace(self, expected=(*self.expected, record_id))
+
+    # --- what is there -----------------------------------------------------------------------------------
+
+    @cached_property
+    def matches(self) -> pl.DataFrame:
+        """Columns `root, row, place, record_id`: which file fits which pattern for which record."""
+        frames = []
+        for root, listing in self.listings.items():
+            places = [
+                index
+                for index, place in enumerate(self.layout.places)
+                if place.root == root and "id" in place.template.fields
+            ]
+            templates = [self.layout.places[index].template for index in places]
+            found = match_columns(listing.paths["path"], templates, self.layout.ids)
+            found = found.select(
+                pl.lit(root).alias("root"),
+                "row",
+                pl.lit(pl.Series(places, dtype=pl.UInt16)).gather(pl.col("template")).alias("place")
+                if places
+                else pl.col("template").alias("place"),
+                "record_id",
+            )
+            directories = [index for index in places if self.layout.places[index].template.is_directory]
+            if directories and found.height:
+                kinds = listing.paths["kind"].gather(found["row"])
+                found = found.filter(~pl.col("place").is_in(directories) | (kinds == "directory"))
+            frames.append(found)
+        return pl.concat(frames)
+
+    @cached_property
+    def ids(self) -> pl.Series:
+        """The record ids, sorted; a record's code is its position here."""
+        found = self.matches["record_id"].unique()
+        return pl.concat([found, pl.Series(self.expected, dtype=pl.String)]).unique().sort().alias("record_id")
+
+    @cached_property
+    def coded(self) -> pl.DataFrame:
+        """`matches` with the record's code instead of its id."""
+        codes = self.ids.to_frame().with_row_index("_rec")
+        return self.matches.join(codes, on="record_id", how="left", maintain_order="left").drop("record_id")
+
+    @cached_property
+    def record_values(self) -> pl.DataFrame:
+        """`record_id` and the named groups of the id pattern, a row per record."""
+        return id_columns(self.ids, self.layout.ids)
+
+    @cached_property
+    def presence(self) -> list[pl.Series]:
+        """For each place whether its path is there, a row per record."""
+        count = len(self.ids)
+        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, count)
+        parts = dict(self.coded.partition_by("place", as_dict=True, include_key=False).items())
+        out = []
+        for index, place in enumerate(self.layout.places):
+            if "id" in place.template.fields:
+                part = parts.get((index,))
+                out.append(absent if part is None else absent.clone().scatter(part["_rec"], True))
+            else:
+                out.append(self._shared(index))
+        return out
+
+    def _shared(self, index: int) -> pl.Series:
+        """Presence of a path that several records share."""
+        place = self.layout.places[index]
+        listing = self.listings[place.root].paths
+        if place.template.is_directory:
+            listing = listing.filter(pl.col("kind") == "directory")
+        paths = self.record_values.select(paths_of(place.template).alias("path"))
+        return paths.select(pl.col("path").is_in(listing["path"].implode()))["path"]
+
+    @cached_property
+    def unknown(self) -> list[pl.Series | None]:
+        """For each place whether its path lies in a folder that could not be read; None where none does."""
+        out: list[pl.Series | None] = []
+        for place in self.layout.places:
+            folders = [one + "/" for one in self.listings[place.root].unreadable]
+            near = [one for one in folders if one.startswith(place.template.prefix)]
+            if any(place.template.prefix.startswith(one) for one in folders):
+                out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
+            elif near:
+                paths = self.record_values.select(paths_of(place.template).alias("path"))
+                below = (pl.col("path").str.starts_with(one) for one in near)
+                out.append(paths.select(reduce(or_, below))["path"])
+            else:
+                out.append(None)
+        return out
+
+    # --- steps -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def cell_table(self) -> pl.DataFrame:
+        """What is the same for every record: a row per cell."""
+        cells = self.layout.cells
+        return pl.DataFrame(
+            {
+                "task": [cell.task for cell in cells],
+                "modality": [cell.modality for cell in cells],
+                "step_index": [cell.step_index for cell in cells],
+                "step": [cell.step for cell in cells],
+                "n_inputs": [len(cell.places("input")) for cell in cells],
+                "n_outputs": [len(cell.places("output")) for cell in cells],
+                "_unit": [cell.unit for cell in cells],
+            },
+            schema={
+                **{name: STEPS[name] for name in ("task", "modality", "step_index", "step", "n_inputs", "n_outputs")},
+                "_unit": pl.UInt16(),
+            },
+        )
+
+    @cached_property
+    def last_coded(self) -> pl.DataFrame:
+        """`last` with the hidden keys `_rec` and `_cell`; what names no row of ours is left out."""
+        cells = self.cell_table.select("task", "modality", "step").with_row_index("_cell")
+        codes = self.ids.to_frame().with_row_index("_rec")
+        return (
+            self.last.join(cells, on=["task", "modality", "step"], how="inner", nulls_equal=True)
+            .join(codes, on="record_id", how="inner")
+            .with_columns(pl.col("_cell").cast(pl.UInt16))
+        )
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """The core of `steps`: hidden keys, names, counts and status, a row per record and cell."""
+        count, n_cells = len(self.ids), len(self.layout.cells)
+        if count * n_cells == 0:
+            return self._named(pl.DataFrame(schema=_CORE))
+        core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
+        core = core.with_columns(self._event_columns(core.height)).with_columns(_status())
+        # rows come cell by cell; a gather puts them record by record, which is cheaper than a sort
+        order = pl.select(
+            (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
+        ).to_series()
+        return self._named(core.select(pl.col(*_CORE).gather(order)))
+
+    def _cell_core(self, cell: Cell) -> pl.DataFrame:
+        """Presence of one cell's paths, a row per record."""
+        records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
+        inputs = [self.presence[place] for place in cell.places("input")]
+        outputs = [self.presence[place] for place in cell.places("output")]
+        unknown = [
+            hidden & ~self.presence[link.place]
+            for link in cell.links
+            if link.role in ("input", "output") and (hidden := self.unknown[link.place]) is not None
+        ]
+        return records.with_columns(
+            pl.lit(cell.index, dtype=pl.UInt16).alias("_cell"),
+            _count(inputs).alias("n_inputs_found"),
+            _count(outputs).alias("n_outputs_found"),
+            pl.lit(_all(inputs)).alias("_ready") if inputs else pl.lit(True).alias("_ready"),
+            pl.lit(_all(outputs)).alias("_made") if outputs else pl.lit(None, dtype=pl.Boolean).alias("_made"),
+            pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
+            pl.lit(cell.error is not None).alias("_broken"),
+        )
+
+    def _event_columns(self, height: int) -> list[pl.Series]:
+        """The last event of each row, cell by cell: its kind, and whether its run is alive."""
+        spots = self.last_coded.select(
+            (pl.col("_cell").cast(pl.UInt32) * len(self.ids) + pl.col("_rec")).alias("spot"),
+            "event",
+            # a line that names no run is one of sinagot's own: nobody can say that it is dead
+            (pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).alias("alive"),
+        )
+        empty = pl.Series([None], dtype=pl.String).new_from_index(0, height)
+        events = empty.scatter(spots["spot"], spots["event"])
+        alive = pl.Series([False], dtype=pl.Boolean).new_from_index(0, height)
+        return [events.alias("_event"), alive.scatter(spots["spot"], spots["alive"]).alias("_alive")]
+
+    def _named(self, core: pl.DataFrame) -> pl.DataFrame:
+        """Attach the names that the hidden keys stand for."""
+        return core.with_columns(
+            self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
+        )
+
+    def steps_with(self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None) -> pl.DataFrame:
+        """Attach derived columns to some rows of `steps`."""
+        wanted = set(names) - set(rows.columns)
+        if wanted & {*_ATTEMPT, "reason", "stale"}:
+            attempt = self.last_coded.select("_rec", "_cell", *_ATTEMPT, "_inputs", "_script", "_workspace")
+            rows = rows.join(attempt, on=["_rec", "_cell"], how="left", maintain_order="left")
+        if wanted & {"missing", "reason"}:
+            rows = self._attach(rows, "missing", self._missing)
+        if "reason" in wanted:
+            rows = self._attach(rows, "_waits", self._waits).with_columns(self._reason())
+        if "stale" in wanted:
+            value = pl.lit(None, dtype=pl.Boolean).alias("stale")
+            rows = rows.with_columns(value) if stats is None else self._attach(
+                rows, "stale", lambda cell, part: self._stale(cell, part, stats)
+            )
+        return rows
+
+    def _attach(
+        self, rows: pl.DataFrame, name: str, derive: Callable[[Cell, pl.DataFrame], pl.Series]
+    ) -> pl.DataFrame:
+        """Derive one column cell by cell: within a cell the patterns are the same for every row."""
+        dtype = STEPS.get(name, pl.String())
+        if rows.height == 0:
+            return rows.with_columns(pl.lit(None, dtype=dtype).alias(name))
+        parts = rows.with_row_index("_row").partition_by("_cell", as_dict=True)
+        columns = [
+            part.select("_row").with_columns(derive(self.layout.cells[int(str(key[0]))], part).cast(dtype).alias(name))
+            for key, part in parts.items()
+        ]
+        return rows.with_columns(pl.concat(columns).sort("_row")[name])
+
+    def _missing(self, cell: Cell, part: pl.DataFrame) -> pl.Series:
+        """The absent inputs of some rows of one cell, joined by `; `."""
+        if part.filter(pl.col("n_inputs_found") < pl.col("n_inputs")).is_empty():
+            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+        return self._absent(part, cell.linked("input"), lambda link: paths_of(self.layout.places[link.place].template))
+
+    def _waits(self, cell: Cell, part: pl.DataFrame) -> pl.Series:
+        """The steps that would make the absent inputs of some rows of one cell."""
+        links = []
+        names = {}
+        for link in cell.linked("input"):
+            makers = [made for made in self.layout.makers.get(link.place, []) if made != cell.index]
+            if makers:
+                links.append(link)
+                names[link.place] = self._step_name(self.layout.cells[makers[0]], cell)
+        return self._absent(part, links, lambda link: pl.lit(names[link.place]))
+
+    def _step_name(self, cell: Cell, seen_from: Cell) -> str:
+        """How a step is called from another: with its task and modality where these differ."""
+        if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
+            return cell.step
+        return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
+
+    def _absent(
+        self, part: pl.DataFrame, links: Sequence[Link], text: Callable[[Link], pl.Expr]
+    ) -> pl.Series:
+        """Join a text for each link whose path is absent; null where none is."""
+        if not links:
+            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+        records = part.select("_rec").with_columns(self.record_values[part["_rec"]].get_columns())
+        texts = [
+            pl.when(~pl.lit(self.presence[link.place].gather(part["_rec"]))).then(text(link)) for link in links
+        ]
+        joined = records.select(pl.concat_list(texts).list.drop_nulls().list.unique(maintain_order=True).alias("all"))
+        return joined.select(pl.when(pl.col("all").list.len() > 0).then(pl.col("all").list.join("; ")))["all"]
+
+    def _reason(self) -> pl.Expr:
+        """One short sentence on why a row has its status, by the rules of `_status`."""
+        errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
+        failure = pl.concat_str(
+            pl.col("error_type").fill_null("error"), pl.lit(": "), first_line(pl.col("message").fill_null(""))
+        )
+        run = pl.concat_str(
+            pl.lit("run "), pl.col("run_id").fill_null("unknown"), pl.lit(" on "), pl.col("host").fill_null("?")
+        )
+        unfinished = pl.col("_event") == "start"
+        return (
+            pl.when(pl.col("_broken"))
+            .then(pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String))
+            .when(pl.col("status").is_null())
+            .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
+            .when(pl.col("status") == "PROCESSING")
+            .then(pl.concat_str(pl.lit("running: "), run))
+            .when((pl.col("status") == "ERROR") & (pl.col("_event") == "publishing"))
+            .then(pl.concat_str(pl.lit("half published: "), run, pl.lit(" ended between two outputs")))
+            .when((pl.col("status") == "DONE") & (pl.col("_event") == "error"))
+            .then(pl.concat_str(pl.lit("kept; last attempt failed: "), failure))
+            .when((pl.col("status") == "DONE") & unfinished)
+            .then(pl.concat_str(pl.lit("kept; last attempt lost: "), run, pl.lit(" ended without a word")))
+            .when(pl.col("status") == "DONE")
+            .then(pl.lit("all outputs are there"))
+            .when((pl.col("status") == "ERROR") & unfinished)
+            .then(pl.concat_str(pl.lit("lost: "), run, pl.lit(" ended without a word")))
+            .when(pl.col("status") == "ERROR")
+            .then(failure)
+            .when(pl.col("status") == "DATA_READY")
+            .then(pl.lit("all inputs are there"))
+            .when(pl.col("_waits").is_not_null())
+            .then(pl.concat_str(pl.lit("waits for "), pl.col("_waits").str.replace_all("; ", ", ")))
+            .otherwise(pl.concat_str(pl.lit("missing "), pl.col("missing")))
+            .alias("reason")
+        )
+
+    def _unreadable(self) -> list[str]:
+        return sorted({folder or "." for listing in self.listings.values() for folder in listing.unreadable})[:3]
+
+    def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
+        """Whether what a DONE row was made from has changed since; null for rows that are not DONE."""
+        records = self.record_values[part["_rec"]].with_columns(
+            part["_inputs"], part["_script"], part["_workspace"], part["run_id"]
+        )
+        inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
+        outputs = [self._stat(records, link, stats) for link in cell.linked("output")]
+        known = pl.col("_inputs").is_not_null()
+        changed: list[pl.Expr] = [
+            known & (pl.col("_script").ne_missing(pl.lit(cell.version, dtype=pl.String))),
+            known & (pl.col("_workspace").ne_missing(pl.lit(self.workspace_version, dtype=pl.String))),
+        ]
+        for position, stat in enumerate(inputs):
+            noted = pl.col("_inputs").list.get(position, null_on_oob=True)
+            for item, name in enumerate(("size", "mtime_ns")):
+                now = pl.lit(stat[name])
+                then = noted.list.get(item, null_on_oob=True)
+                changed.append((known & now.is_not_null() & then.is_not_null() & (now != then)))
+        if inputs and outputs:
+            newest = pl.max_horizontal([pl.lit(stat["mtime_ns"]) for stat in inputs])
+            oldest = pl.min_horizontal([pl.lit(stat["mtime_ns"]) for stat in outputs])
+            changed.append(~known & (newest > oldest).fill_null(value=False))
+        stale = records.select(reduce(or_, changed).fill_null(value=False).alias("stale"))["stale"]
+        done = (part["status"] == "DONE").fill_null(value=False)
+        return part.select(pl.when(pl.lit(done)).then(pl.lit(stale)).alias("stale"))["stale"]
+
+    def _stat(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
+        """Size and time of one link's path for some records."""
+        place = self.layout.places[link.place]
+        paths = records.select(paths_of(place.template).alias("path"))
+        return paths.join(stats(place.root, paths["path"].unique()), on="path", how="left", maintain_order="left")
+
+    # --- units and records -------------------------------------------------------------------------------
+
+    @cached_property
+    def units(self) -> pl.DataFrame:
+        """The table `units` with its hidden keys."""
+        units = self.layout.units
+        table = pl.DataFrame(
+            {"task": [unit.task for unit in units], "modality": [unit.modality for unit in units]},
+            schema={"task": pl.String, "modality": pl.String},
+        ).with_row_index("_unit").with_columns(pl.col("_unit").cast(pl.UInt16))
+        records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
+        has_data = [
+            records.with_columns(
+                pl.lit(unit.index, dtype=pl.UInt16).alias("_unit"), self._has_data(unit.index).alias("has_data")
+            )
+            for unit in units
+        ]
+        if not has_data:
+            has_data = [records.clear().with_columns(_unit=pl.lit(0, pl.UInt16), has_data=pl.lit(None, pl.Boolean))]
+        counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
+            *_counts(), pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step")
+        )
+        return (
+            pl.concat(has_data)
+            .sort("_rec", "_unit")
+            .join(table, on="_unit", how="left", maintain_order="left")
+            .join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
+            .with_columns(pl.col("n_steps", *_COUNTED).fill_null(0))
+            .with_columns(self.ids.gather(pl.concat(has_data).sort("_rec", "_unit")["_rec"]).alias("record_id"))
+        )
+
+    def _has_data(self, unit: int) -> pl.Series:
+        """Whether a unit's first step has its inputs, or its data file is there."""
+        one = self.layout.units[unit]
+        first = self.layout.cells[one.cells[0]].places("input") if one.cells else []
+        groups = [_all([self.presence[place] for place in group]) for group in (first, one.data) if group]
+        return reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, len(self.ids))
+
+    @cached_property
+    def records(self) -> pl.DataFrame:
+        """The core of `records` with its hidden key; `size` and times are attached by `records_with`."""
+        counts = self.steps.group_by("_rec").agg(*_counts())
+        units = len(self.layout.units)
+        files = self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
+        frame = self.record_values.with_row_index("_rec")
+        if self.metadata is not None:
+            frame = frame.join(self.metadata, on="record_id", how="left", maintain_order="left")
+        return (
+            frame.with_columns(pl.lit(units, dtype=pl.UInt32).alias("n_units"))
+            .join(counts, on="_rec", how="left", maintain_order="left")
+            .join(files, on="_rec", how="left", maintain_order="left")
+            .with_columns(pl.col("n_steps", *_COUNTED, "n_files").fill_null(0).cast(pl.UInt32))
+        )
+
+    def records_with(self, rows: pl.DataFrame, stats: Stats | None) -> pl.DataFrame:
+        """Attach size and times of the records' files; null where they are not to be read."""
+        if stats is None:
+            return rows.with_columns(
+                pl.lit(None, dtype=pl.Int64).alias("size"),
+                *(pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias(name) for name in ("first_modified", "last_modified")),
+            )
+        files = self.coded.select("_rec", "root", "row").unique()
+        files = files.join(rows.select("_rec"), on="_rec", how="semi")
+        read = self.files_with(self.files.join(files, on=["root", "row"], how="semi"), stats)
+        sums = (
+            files.join(read, on=["root", "row"], how="left")
+            .group_by("_rec")
+            .agg(
+                pl.col("size").sum(),
+                pl.col("modified").min().alias("first_modified"),
+                pl.col("modified").max().alias("last_modified"),
+            )
+        )
+        return rows.join(sums, on="_rec", how="left", maintain_order="left")
+
+    def seen_in(self, units: Sequence[int]) -> pl.Series:
+        """Codes of the records of which at least one file matches a pattern of these units."""
+        places = {
+            place
+            for unit in units
+            for place in (
+                *self.layout.units[unit].data,
+                *(link.place for cell in self.layout.units[unit].cells for link in self.layout.cells[cell].links),
+            )
+        }
+        return self.coded.filter(pl.col("place").is_in(sorted(places)))["_rec"].unique()
+
+    # --- files and links ---------------------------------------------------------------------------------
+
+    @cached_property
+    def place_table(self) -> pl.DataFrame:
+        """Whose file a place is: a row per place that a step or a modality names."""
+        rows = [self._owner(index) for index in range(len(self.layout.places))]
+        schema = {
+            "place": pl.UInt16, "task": pl.String, "modality": pl.String, "step": pl.String, "role": ROLE, "rank": pl.UInt8,
+        }  # fmt: skip
+        return pl.DataFrame(rows, schema=schema, orient="row")
+
+    def _owner(self, place: int) -> tuple[int, str | None, str | None, str | None, str, int]:
+        """The step that makes a place, else its only reader, else nobody."""
+        for rank, role in enumerate(_ROLES):
+            cells = [cell for cell in self.layout.cells if place in cell.places(role)]
+            if cells:
+                only = [_only(getattr(cell, name) for cell in cells) for name in ("task", "modality", "step")]
+                return (place, *only, role, rank)  # type: ignore[return-value]
+        units = [unit for unit in self.layout.units if place in unit.data]
+        return (
+            place,
+            _only(unit.task for unit in units),
+            _only(unit.modality for unit in units),
+            None,
+            "data",
+            _ROLES.index("data"),
+        )
+
+    @cached_property
+    def files(self) -> pl.DataFrame:
+        """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
+        owners = (
+            self.matches.join(self.place_table, on="place", how="left")
+            .sort("rank", maintain_order=True)
+            .unique(subset=["root", "row"], keep="first", maintain_order=True)
+            .drop("place", "rank")
+        )
+        listed = [
+            listing.paths.with_row_index("row").with_columns(pl.lit(root).alias("root"))
+            for root, listing in self.listings.items()
+        ]
+        return pl.concat(listed).join(owners, on=["root", "row"], how="left").sort("path")
+
+    def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+        """Attach size, time and etag to some rows of `files`."""
+        parts = []
+        for root in self.listings:
+            part = rows.filter(pl.col("root") == root)
+            read = stats(root, part.filter(pl.col("kind") == "file")["path"])
+            parts.append(part.join(read, on="path", how="left", maintain_order="left"))
+        modified = (pl.col("mtime_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("modified")
+        return pl.concat(parts).with_columns(modified).sort("path")
+
+    def links(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The table `links` of some rows of `steps`, hidden keys `_rec`, `_cell`, `_place` kept."""
+        parts = []
+        for key, part in rows.select("_rec", "_cell", "record_id", "task", "modality", "step").partition_by(
+            "_cell", as_dict=True
+        ).items():
+            values = self.record_values.drop("record_id")[part["_rec"]]
+            for order, link in enumerate(self.layout.cells[int(str(key[0]))].links):
+                place = self.layout.places[link.place]
+                parts.append(
+                    part.with_columns(values.get_columns()).with_columns(
+                        pl.lit(link.role).cast(ROLE).alias("role"),
+                        pl.lit(link.label, dtype=pl.String).alias("label"),
+                        paths_of(place.template).alias("path"),
+                        pl.lit(place.root).alias("root"),
+                        self.presence[link.place].gather(part["_rec"]).alias("exists"),
+                        pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
+                        pl.lit(order, dtype=pl.UInt16).alias("_order"),
+                    ).drop(values.columns)
+                )
+        hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
+        if not parts:
+            return pl.DataFrame(schema={**hidden, **LINKS})
+        return pl.concat(parts).select(*hidden, *LINKS).sort("_rec", "_cell", "_order")
+
+
+_CORE: dict[str, pl.DataType] = {
+    "_rec": pl.UInt32(),
+    "_cell": pl.UInt16(),
+    "status": STATUS,
+    "n_inputs_found": pl.UInt16(),
+    "n_outputs_found": pl.UInt16(),
+    "_event": pl.String(),
+    "_broken": pl.Boolean(),
+}
+_COUNTED = (
+    "n_init",
+    "n_data_ready",
+    "n_processing",
+    "n_done",
+    "n_error",
+    "n_data_not_available",
+    "n_unknown",
+)
+
+
+def _status() -> pl.Expr:
+    """The status rules: the first that holds counts."""
+    event, alive = pl.col("_event"), pl.col("_alive")
+    running = event.is_in(["start", "publishing"])
+    made = pl.coalesce("_made", event == "done").fill_null(value=False)
+    return (
+        pl.when(pl.col("_broken")).then(pl.lit("ERROR"))
+        .when(running & alive).then(pl.lit("PROCESSING"))
+        .when(pl.col("_unknown")).then(None)
+        .when(event == "publishing").then(pl.lit("ERROR"))
+        .when(made).then(pl.lit("DONE"))
+        .when(event.is_in(["start", "error"])).then(pl.lit("ERROR"))
+        .when(pl.col("_ready")).then(pl.lit("DATA_READY"))
+        .when(event == "not_available").then(pl.lit("DATA_NOT_AVAILABLE"))
+        .otherwise(pl.lit("INIT"))
+        .cast(STATUS)
+        .alias("status")
+    )  # fmt: skip
+
+
+def _count(columns: Sequence[pl.Series]) -> pl.Expr:
+    """How many of some Boolean columns hold."""
+    if not columns:
+        return pl.lit(0, dtype=pl.UInt16)
+    return pl.sum_horizontal([pl.lit(one).cast(pl.UInt16) for one in columns]).cast(pl.UInt16)
+
+
+def _all(columns: Sequence[pl.Series]) -> pl.Series:
+    return reduce(and_, columns)
+
+
+def _counts() -> list[pl.Expr]:
+    """How many steps a group has, in all and by status."""
+    names = dict(zip(_COUNTED, [*STATUS.categories, None], strict=True))
+    return [
+        pl.len().cast(pl.UInt32).alias("n_steps"),
+        *(
+            (pl.col("status").is_null() if status is None else pl.col("status") == status)
+            .sum().cast(pl.UInt32).alias(name)
+            for name, status in names.items()
+        ),
+    ]  # fmt: skip
+
+
+def _only(values: Iterable[str | None]) -> str | None:
+    """The value that all of them are, else None."""
+    found = set(values)
+    return found.pop() if len(found) == 1 else None
+
+
+def first_line(text: pl.Expr) -> pl.Expr:
+    """The first line of a text, cut to what fits in a table."""
+    return text.str.extract(r"^\s*([^\n]{0,200})", 1)

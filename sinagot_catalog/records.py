@@ -1,0 +1,274 @@
+"""Records: a scope of them, and one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.schema import EVENTS
+from sinagot_catalog.selection import Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Record", "RecordCollection", "ScopeError"]
+
+
+class ScopeError(SelectionError, AttributeError):
+    """A task or modality that does not exist here was asked for as an attribute."""
+
+
+class RecordCollection(Selection):
+    """The records of a scope: of the workspace, of a task, of a modality, or of one unit.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> ws.records.first()
+        <Record instance | id: REC-20200601>
+        >>> list(ws.records.head(2))
+        [<Record instance | id: REC-20200601>, <Record instance | id: REC-20200602>]
+    """
+
+    # --- ids ---------------------------------------------------------------------------------------------
+
+    def ids(self) -> list[str]:
+        """The record ids, sorted."""
+        ids: list[str] = self._resolver().rows(self._query)["record_id"].to_list()
+        return ids
+
+    def iter_ids(self) -> Iterator[str]:
+        """Iterate over the record ids, sorted."""
+        yield from self.ids()
+
+    def all(self) -> Iterator[Record]:
+        """Iterate over the records, sorted by id."""
+        for record_id in self.ids():
+            yield self._record(record_id)
+
+    def __iter__(self) -> Iterator[Record]:
+        return self.all()
+
+    def first(self) -> Record | None:
+        """The first record, or None where there is none."""
+        return next(self.all(), None)
+
+    def head(self, count: int = 5) -> Iterator[Record]:
+        """Iterate over the first `count` records."""
+        for record_id in self.ids()[: max(count, 0)]:
+            yield self._record(record_id)
+
+    def get(self, record_id: str) -> Record:
+        """The record of an id, also of one that has no file yet.
+
+        Raises:
+            NotFoundError: When the id does not fit `id_pattern`; names the closest ids.
+        """
+        if self._source.config.ids.values(record_id) is None:
+            raise NotFoundError(
+                f"{record_id!r} does not fit id_pattern {self._source.config.ids.text!r}"
+                f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
+            )
+        return self._record(record_id)
+
+    def __getitem__(self, record_id: str) -> Record:
+        """The record of an id that is here.
+
+        Raises:
+            NotFoundError: When no record has that id; names the closest ids.
+        """
+        if not self.has(record_id):
+            raise NotFoundError(f"there is no record {record_id!r}{did_you_mean(record_id, self.ids())}")
+        return self._record(record_id)
+
+    def has(self, record_id: str) -> bool:
+        """Whether a record of that id is here."""
+        rows = self._resolver().rows(self._query)
+        return not rows.filter(pl.col("record_id") == record_id).is_empty()
+
+    def __contains__(self, record_id: object) -> bool:
+        return isinstance(record_id, str) and self.has(record_id)
+
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self)
+
+    def _record(self, record_id: str) -> Record:
+        return self._with(replace(self._query, record=record_id, table="records"))  # type: ignore[return-value]
+
+    # --- scopes ------------------------------------------------------------------------------------------
+
+    @property
+    def task(self) -> str | None:
+        """The task of the scope, or None for all."""
+        return self._query.task
+
+    @property
+    def modality(self) -> str | None:
+        """The modality of the scope, or None for all."""
+        return self._query.modality
+
+    @property
+    def is_unit(self) -> bool:
+        """Whether the scope is one unit: task and modality are set, or the workspace has neither."""
+        unit_mode = self._source.config.is_unit_mode
+        return unit_mode or (self.task is not None and self.modality is not None)
+
+    def get_subscope(self, task: str | None = None, modality: str | None = None) -> Self:
+        """Narrow the scope to a task, a modality or both.
+
+        Raises:
+            ScopeError: When the config has no such unit; names those that it has.
+        """
+        query = replace(
+            self._query,
+            task=self.task if task is None else task,
+            modality=self.modality if modality is None else modality,
+        )
+        wrong = (task is not None and self.task not in (None, task)) or (
+            modality is not None and self.modality not in (None, modality)
+        )
+        if wrong or (query.task, query.modality) not in _scopes(self._pairs()):
+            name = next(one for one in (task, modality) if one is not None)
+            valid = [one for one in self._subscopes()]
+            raise ScopeError(
+                f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",
+                "Valid here: " + ", ".join(valid) + "." if valid else "Nothing further can be chosen here.",
+            )
+        return self._with(query)  # type: ignore[return-value]
+
+    def _pairs(self) -> list[tuple[str | None, str | None]]:
+        return [(unit.task, unit.modality) for unit in self._source.layout().units]
+
+    def _subscopes(self) -> list[str]:
+        """The tasks and modalities that this scope can be narrowed to."""
+        fits = [
+            pair for pair in self._pairs() if self.task in (None, pair[0]) and self.modality in (None, pair[1])
+        ]
+        tasks = [task for task, _ in fits if task and self.task is None]
+        modalities = [modality for _, modality in fits if modality and self.modality is None]
+        return list(dict.fromkeys([*tasks, *modalities]))
+
+    def __getattr__(self, name: str) -> Self:
+        if name.startswith("_"):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name in self._source.config.tasks:
+            return self.get_subscope(task=name)
+        if name in self._source.config.modalities:
+            return self.get_subscope(modality=name)
+        valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
+        raise ScopeError(f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self._subscopes()]
+
+    def iter_tasks(self) -> Iterator[Self]:
+        """Iterate over the scope's tasks, each as a scope."""
+        for task in dict.fromkeys(unit.task for unit in self._units() if unit.task is not None):
+            yield self.get_subscope(task=task) if self.task is None else self
+
+    def iter_modalities(self) -> Iterator[Self]:
+        """Iterate over the scope's modalities, each as a scope."""
+        for modality in dict.fromkeys(unit.modality for unit in self._units() if unit.modality is not None):
+            yield self.get_subscope(modality=modality) if self.modality is None else self
+
+    def iter_units(self) -> Iterator[Self]:
+        """Iterate over the scope's units, each as a scope."""
+        for unit in self._units():
+            query = replace(self._query, task=unit.task, modality=unit.modality)
+            yield self._with(query)  # type: ignore[misc]
+
+    def _units(self) -> list[Any]:
+        layout = self._source.layout()
+        return [
+            unit for unit in layout.units if self.task in (None, unit.task) and self.modality in (None, unit.modality)
+        ]
+
+    # --- logs --------------------------------------------------------------------------------------------
+
+    def logs(self) -> pl.DataFrame:
+        """What runs wrote down of these records, newest first.
+
+        Returns:
+            The columns of `events`, with sinagot's `step_label` and `step_status` beside ours.
+        """
+        query = self._query
+        events = self._source.events()
+        if query.record is not None:
+            events = events.filter(pl.col("record_id") == query.record)
+        elif query.predicates or query.rows is not None:
+            events = events.filter(pl.col("record_id").is_in(self.ids()))
+        for column, value in (("task", query.task), ("modality", query.modality)):
+            if value is not None:
+                events = events.filter(pl.col(column) == value)
+        codes = {name: status for name, status in _codes().items()}
+        return events.select(
+            *EVENTS,
+            pl.col("step").alias("step_label"),
+            pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64).alias("step_status"),
+        ).reverse()
+
+    def _name(self) -> str:
+        return "RecordCollection instance"
+
+
+class Record(RecordCollection):
+    """One record.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> record = ws.records.get("REC-20200602")
+        >>> record.id
+        'REC-20200602'
+        >>> record.steps.get("count").status().name
+        'DATA_READY'
+    """
+
+    @property
+    def id(self) -> str:
+        """The record's id."""
+        return self._query.record or ""
+
+    def logs_json(self) -> list[dict[str, Any]]:
+        """`logs` as plain dicts, times as ISO text; empty where there is none."""
+        frame = self.logs().with_columns(pl.col("time").dt.to_string("iso:strict"))
+        return frame.with_columns(pl.col("status").cast(pl.String)).to_dicts()
+
+    def status_dict(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
+        """The steps' statuses by task and modality, as sinagot gives them to a web page."""
+        out: dict[str, dict[str, list[dict[str, Any]]]] = {}
+        for row in self.steps.status().iter_rows(named=True):
+            steps = out.setdefault(row["task"] or "", {}).setdefault(row["modality"] or "", [])
+            steps.append({key: row[key] for key in ("step_index", "step_label", "step_status")})
+        return out
+
+    def status_json(self) -> str:
+        """`status_dict` as JSON text."""
+        import json
+
+        return json.dumps(self.status_dict())
+
+    def _name(self) -> str:
+        return "Record instance"
+
+    def _scope(self) -> str:
+        scope = super()._scope()
+        return f"id: {self.id}, {scope}" if scope else f"id: {self.id}"
+
+
+def _scopes(pairs: list[tuple[str | None, str | None]]) -> set[tuple[str | None, str | None]]:
+    """Every task and modality that can be chosen together, either of them left open or not."""
+    return {
+        (task if keep_task else None, modality if keep_modality else None)
+        for task, modality in pairs
+        for keep_task in (True, False)
+        for keep_modality in (True, False)
+    }
+
+
+def _codes() -> dict[str, int]:
+    from sinagot_catalog.status import StepStatus
+
+    return {status.name: status.value for status in StepStatus}

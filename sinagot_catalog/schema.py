@@ -1,0 +1,181 @@
+"""Names and dtypes of every table that this library hands out. Computes nothing.
+
+Paths are relative to the dataset root and use `/`. Times are UTC. A table has its schema also when it has no
+row. In a workspace without tasks and modalities the columns `task` and `modality` are null.
+"""
+
+import polars as pl
+
+from sinagot_catalog.status import StepStatus
+
+__all__ = [
+    "EVENTS",
+    "FILES",
+    "KEYS",
+    "LINKS",
+    "OUTCOMES",
+    "PLAN",
+    "RECORDS",
+    "REPORT",
+    "STATUS",
+    "STATUS_COUNTS",
+    "STEPS",
+    "TABLES",
+    "UNITS",
+    "StepStatus",
+]
+
+STATUS = pl.Enum([status.name for status in StepStatus])
+"""The dtype of `status`: the names of `StepStatus`, in the order of their numbers."""
+
+TIME = pl.Datetime("us", "UTC")
+KIND = pl.Enum(["file", "directory"])
+ROLE = pl.Enum(["output", "input", "control", "data"])
+OUTCOMES = (
+    "done",
+    "error",
+    "timeout",
+    "blocked",
+    "not_available",
+    "claimed",
+    "already_done",
+    "cancelled",
+)
+"""What can become of a job, in the order in which reports count them."""
+OUTCOME = pl.Enum(OUTCOMES)
+ACTION = pl.Enum(["run", "skip", "blocked"])
+
+KEYS = {"record_id": pl.String(), "task": pl.String(), "modality": pl.String(), "step": pl.String()}
+"""What names one row of `steps`; the first three name one row of `units`."""
+
+STATUS_COUNTS: dict[str, pl.DataType] = {
+    "n_init": pl.UInt32(),
+    "n_data_ready": pl.UInt32(),
+    "n_processing": pl.UInt32(),
+    "n_done": pl.UInt32(),
+    "n_error": pl.UInt32(),
+    "n_data_not_available": pl.UInt32(),
+    "n_unknown": pl.UInt32(),
+}
+"""How many steps of a record or unit have each status; `n_unknown` counts the null ones."""
+
+RECORDS: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    # here follow the named groups of `id_pattern` and the columns of the metadata table
+    "n_units": pl.UInt32(),
+    "n_steps": pl.UInt32(),
+    **STATUS_COUNTS,
+    "n_files": pl.UInt32(),
+    "size": pl.Int64(),
+    "first_modified": TIME,
+    "last_modified": TIME,
+}
+"""One row per record. The groups of `id_pattern` and the metadata columns stand behind `record_id`."""
+
+UNITS: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "has_data": pl.Boolean(),
+    "n_steps": pl.UInt32(),
+    **STATUS_COUNTS,
+    "next_step": pl.String(),
+}
+"""One row per record, task and modality that the config declares, whether files are there or not."""
+
+FILES: dict[str, pl.DataType] = {
+    "path": pl.String(),
+    "size": pl.Int64(),
+    "modified": TIME,
+    "etag": pl.String(),
+    "kind": KIND,
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "step": pl.String(),
+    "role": ROLE,
+}
+"""One row per file, or directory that a pattern names. `step` makes the file, else it is its only reader."""
+
+STEPS: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "step_index": pl.UInt16(),
+    "step": pl.String(),
+    "status": STATUS,
+    "reason": pl.String(),
+    "missing": pl.String(),
+    "stale": pl.Boolean(),
+    "n_inputs": pl.UInt16(),
+    "n_inputs_found": pl.UInt16(),
+    "n_outputs": pl.UInt16(),
+    "n_outputs_found": pl.UInt16(),
+    "run_id": pl.String(),
+    "started": TIME,
+    "ended": TIME,
+    "seconds": pl.Float64(),
+    "attempts": pl.UInt16(),
+    "error_type": pl.String(),
+    "message": pl.String(),
+    "host": pl.String(),
+}
+"""One row per unit and step; from `run_id` on, what the journal says of the last attempt."""
+
+LINKS: dict[str, pl.DataType] = {
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "step": pl.String(),
+    "role": ROLE,
+    "label": pl.String(),
+    "path": pl.String(),
+    "root": pl.String(),
+    "exists": pl.Boolean(),
+}
+"""One row per step and path that it reads or writes, whether the path exists or not."""
+
+EVENTS: dict[str, pl.DataType] = {
+    "time": TIME,
+    "event": pl.String(),
+    "run_id": pl.String(),
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "step": pl.String(),
+    "status": STATUS,
+    "message": pl.String(),
+    "error_type": pl.String(),
+    "traceback": pl.String(),
+    "output": pl.String(),
+    "seconds": pl.Float64(),
+    "attempts": pl.UInt16(),
+    "host": pl.String(),
+    "pid": pl.Int64(),
+    "workspace_version": pl.String(),
+    "script_version": pl.String(),
+}
+"""One row per line of the journal. `output` is the end of what a failed script printed."""
+
+PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}
+"""One row per selected row of `steps`, in the order in which they run."""
+
+REPORT: dict[str, pl.DataType] = {
+    **KEYS,
+    "outcome": OUTCOME,
+    "seconds": pl.Float64(),
+    "attempts": pl.UInt16(),
+    "error_type": pl.String(),
+    "message": pl.String(),
+}
+"""One row per job of a run."""
+
+TABLES: dict[str, dict[str, pl.DataType]] = {
+    "records": RECORDS,
+    "units": UNITS,
+    "files": FILES,
+    "steps": STEPS,
+    "links": LINKS,
+    "events": EVENTS,
+}
+"""The tables that `Workspace.sql` knows, by name."""

@@ -1,0 +1,145 @@
+"""The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
+
+import logging
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from sinagot_catalog._patterns._template import Template, parse_labelled
+from sinagot_catalog.status import StepStatus
+
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_paths"]
+
+
+class ScriptPath(NamedTuple):
+    """The paths of one row: a `Path` each, a dict by label where the script gives a dict, None where it has none.
+
+    Attributes:
+        input: What to read.
+        output: Where to write: in a run below a staging folder, from where it is moved into place.
+        control: Where to write what should be kept also when the script fails.
+        previous: The outputs of an earlier run, under `force`; None (in a dict too) where there is none.
+    """
+
+    input: Any
+    output: Any
+    control: Any = None
+    previous: Any = None
+
+
+class DataExist(NamedTuple):
+    """Which files of a row are there.
+
+    Attributes:
+        input: Whether each input exists.
+        output: Whether each output exists.
+    """
+
+    input: dict[Path, bool]
+    output: dict[Path, bool]
+
+
+class ScriptTemplate:
+    """One step: say what it reads and writes, and do the work for one record in `run`.
+
+    Paths are relative to the dataset; `{id}`, `{task}`, `{modality}` and the named groups of the workspace's
+    `id_pattern` are filled in.
+
+    Attributes:
+        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of such by label.
+        PATH_OUT: What it writes.
+        PATH_CONTROL: What it may write for a quality check; kept also when `run` raises.
+        VERSION: Raise it when the script's results change; earlier results are then `stale`.
+        RETRIES: How many times more to try a record that failed (else `[run] retries`).
+        TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
+
+    A script can be tried by hand:
+
+    Example:
+        >>> class Script(ScriptTemplate):
+        ...     PATH_IN = ("raw", "{id}.csv")
+        ...     PATH_OUT = {"mean": "mean/{id}.txt", "plot": "plot/{id}.png"}
+        >>> script = Script("REC-1", data_path="/data")
+        >>> script.path.input.as_posix()
+        '/data/raw/REC-1.csv'
+        >>> script.path.output["plot"].as_posix()
+        '/data/plot/REC-1.png'
+    """
+
+    PATH_IN: ClassVar[Any] = ()
+    PATH_OUT: ClassVar[Any] = ()
+    PATH_CONTROL: ClassVar[Any] = ()
+    VERSION: ClassVar[str | int | None] = None
+    RETRIES: ClassVar[int | None] = None
+    TIMEOUT: ClassVar[float | None] = None
+
+    def __init__(
+        self,
+        id: str,  # noqa: A002 the name that scripts use: self.id
+        *,
+        data_path: str | Path = ".",
+        task: str | None = None,
+        modality: str | None = None,
+        label: str | None = None,
+        path: ScriptPath | None = None,
+        status: StepStatus = StepStatus.INIT,
+        logger: logging.Logger | None = None,
+        debug: bool = False,
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        self.id = id
+        self.task = task
+        self.modality = modality
+        self.label = label if label is not None else type(self).__module__.rpartition(".")[2]
+        self.data_path = Path(data_path)
+        self.path = path if path is not None else self._own_paths(dict(values or {}))
+        self.status = status
+        self.logger = logger if logger is not None else logging.getLogger("sinagot_catalog.script")
+        self.debug = debug
+        self.opts: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Do the work for one record; to be overridden."""
+        self.logger.info("Running %s", self.label)
+
+    @property
+    def data_exist(self) -> DataExist:
+        """Which inputs and outputs of this record are there."""
+        return DataExist(
+            {path: path.exists() for path in _listed(self.path.input)},
+            {path: path.exists() for path in _listed(self.path.output)},
+        )
+
+    def _own_paths(self, values: dict[str, str]) -> ScriptPath:
+        """The paths of a script that is made by hand: below its dataset, without staging."""
+        known = {"id": self.id, "task": self.task, "modality": self.modality, **values}
+        filled = {name: value for name, value in known.items() if value is not None}
+
+        def paths(patterns: object) -> Any:
+            ports = parse_labelled(patterns, fields=set(filled))
+            return port_paths((label, self._full(template, filled)) for label, template in ports)
+
+        return ScriptPath(paths(self.PATH_IN), paths(self.PATH_OUT), paths(self.PATH_CONTROL))
+
+    def _full(self, template: Template, values: dict[str, str]) -> str:
+        return str(self.data_path / template.format(values))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
+
+
+def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
+    """What a script sees of its paths: one `Path`, a dict by label, or None."""
+    labelled: dict[str, Path | None] = {}
+    for label, path in ports:
+        one = None if path is None else Path(path)
+        if label is None:
+            return one
+        labelled[label] = one
+    return labelled or None
+
+
+def _listed(paths: Any) -> list[Path]:
+    if paths is None:
+        return []
+    return list(paths.values()) if isinstance(paths, dict) else [paths]

@@ -1,0 +1,287 @@
+"""A selection of rows, and how it is seen as another table."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+from polars.io.plugins import register_io_source
+
+from sinagot_catalog._select import Query, Resolver, check_literals, check_value, sql_predicate
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
+from sinagot_catalog.status import StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    import pyarrow as pa
+
+    from sinagot_catalog._plan import Plan
+    from sinagot_catalog._source import Source
+    from sinagot_catalog.records import RecordCollection
+    from sinagot_catalog.run_report import RunReport
+    from sinagot_catalog.steps import StepCollection
+
+__all__ = ["Kinds", "Selection"]
+
+_STATIC: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
+_SHOWN = 10
+
+
+@dataclass
+class Kinds:
+    """The classes that a workspace's handles have, so that none is set on a class shared with another workspace.
+
+    Attributes:
+        records: The class of its record collections.
+        record: The class of its records.
+        steps: The class of its step collections.
+        custom: For some modalities, classes of their own for collections and records.
+    """
+
+    records: type[RecordCollection]
+    record: type[Any]
+    steps: type[StepCollection]
+    custom: dict[str, tuple[type[Any] | None, type[Any] | None]] = field(default_factory=dict)
+
+    def of(self, query: Query) -> type[Selection]:
+        """The class for what a query shows."""
+        if query.table == "steps":
+            return self.steps
+        if query.table != "records":
+            return Selection
+        several, single = self.custom.get(query.modality or "", (None, None))
+        if query.record is not None:
+            return single or self.record
+        return several or self.records
+
+
+class Selection:
+    """Rows of one table of the catalog; immutable, and nothing is listed before they are asked for.
+
+    It is filtered like a Polars frame, collected into one, and handed to anything that reads Arrow.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> ready = ws.steps.filter(pl.col("status") == "DATA_READY")
+        >>> ready.records.ids()[:1]
+        ['REC-20200601']
+    """
+
+    def __init__(self, source: Source, kinds: Kinds, query: Query) -> None:
+        self._source = source
+        self._kinds = kinds
+        self._query = query
+
+    def _with(self, query: Query) -> Selection:
+        return self._kinds.of(query)(self._source, self._kinds, query)
+
+    def _same(self, query: Query) -> Self:
+        return type(self)(self._source, self._kinds, query)
+
+    def _resolver(self) -> Resolver:
+        catalog = self._source.catalog()
+        if self._query.record is not None:
+            catalog = catalog.with_record(self._query.record)
+        return Resolver(catalog, self._source.stats)
+
+    # --- narrowing ---------------------------------------------------------------------------------------
+
+    def filter(self, *predicates: pl.Expr | bool | Iterable[pl.Expr], **constraints: Any) -> Self:
+        """Keep the rows that fit, with Polars' own signature.
+
+        Args:
+            predicates: Expressions over the columns of this table, and of `records`.
+            constraints: Columns and the value that each must have; None means null.
+
+        Raises:
+            SelectionError: When a column that only takes certain values is compared with another one.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.steps.filter(status="DOEN")
+            Traceback (most recent call last):
+            sinagot_catalog.errors.SelectionError: status is never 'DOEN'; did you mean 'DONE'?
+            It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
+        """
+        flat: list[pl.Expr] = []
+        for one in predicates:
+            if isinstance(one, pl.Expr):
+                flat.append(one)
+            elif isinstance(one, bool):
+                flat.append(pl.lit(one))
+            elif isinstance(one, str):
+                flat.append(pl.col(one))
+            else:
+                flat += one
+        flat += [self._equals(column, value) for column, value in constraints.items()]
+        for predicate in flat:
+            if not isinstance(predicate, pl.Expr):
+                raise SelectionError(f"a filter takes Polars expressions, not {type(predicate).__name__} ({predicate!r:.60})")
+            check_literals(predicate, _STATIC[self._query.table], {})
+        return self._same(self._query.where(*flat))
+
+    def _equals(self, column: str, value: Any) -> pl.Expr:
+        if value is None:
+            return pl.col(column).is_null()
+        if isinstance(value, StepStatus):
+            value = value.name
+        if isinstance(value, (list, tuple, set)):
+            raise SelectionError(
+                f"{column} is compared with a {type(value).__name__}", f"Write pl.col({column!r}).is_in([...])."
+            )
+        dtype = _STATIC[self._query.table].get(column)
+        if isinstance(dtype, pl.Enum):
+            check_value(column, str(value), list(dtype.categories))
+        return pl.col(column) == value
+
+    def sql_filter(self, where: str) -> Self:
+        """Keep the rows that fit a predicate in SQL, as the command line and deployments write it.
+
+        Raises:
+            SelectionError: When the text cannot be read, or compares a column with what it can never be.
+        """
+        return self.filter(sql_predicate(where))
+
+    # --- seen as another table ---------------------------------------------------------------------------
+
+    @property
+    def records(self) -> RecordCollection:
+        """The records of these rows."""
+        return self._with(replace(self._query, table="records"))  # type: ignore[return-value]
+
+    @property
+    def units(self) -> Selection:
+        """The units of these rows."""
+        return self._with(replace(self._query, table="units"))
+
+    @property
+    def files(self) -> Selection:
+        """The files that these rows read or write."""
+        return self._with(replace(self._query, table="files"))
+
+    @property
+    def steps(self) -> StepCollection:
+        """The steps of these rows."""
+        return self._with(replace(self._query, table="steps"))  # type: ignore[return-value]
+
+    # --- rows --------------------------------------------------------------------------------------------
+
+    def collect(self) -> pl.DataFrame:
+        """The rows as a Polars frame, ordered by record id and the config's order.
+
+        Columns that need sizes or times (`stale`, and `size` of a record) are null here unless a filter names
+        them; `select` reads them.
+        """
+        return self._resolver().fetch(self._query)
+
+    def select(self, *columns: str) -> pl.DataFrame:
+        """Some columns of the rows as a Polars frame; sizes and times are read where a column needs them."""
+        resolver = self._resolver()
+        known = resolver.schema(self._query.table)
+        for column in columns:
+            if column not in known:
+                raise SelectionError(
+                    f"{self._query.table} has no column {column!r}{did_you_mean(column, known)}",
+                    "Its columns: " + ", ".join(known) + ".",
+                )
+        return resolver.fetch(self._query, columns)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The rows as a lazy frame; what it does not use is not read."""
+
+        def read(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            resolver = self._resolver()
+            named = predicate.meta.root_names() if predicate is not None else []
+            wanted = None if columns is None else list(dict.fromkeys([*columns, *named]))
+            rows = resolver.fetch(self._query, wanted)
+            if n_rows is not None:
+                rows = rows.head(n_rows)
+            yield rows if predicate is None else rows.filter(predicate)
+
+        return register_io_source(read, schema=self.collect_schema())
+
+    def collect_schema(self) -> pl.Schema:
+        """Names and dtypes of the columns."""
+        if self._query.table != "records":
+            return pl.Schema(_STATIC[self._query.table])
+        return pl.Schema(self._resolver().schema("records"))
+
+    def to_arrow(self) -> pa.Table:
+        """The rows as an Arrow table."""
+        return self.collect().to_arrow()
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.collect().__arrow_c_stream__(requested_schema)
+
+    def __len__(self) -> int:
+        return self._resolver().rows(self._query).height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def failures(self) -> pl.DataFrame:
+        """What failed, clustered: a row per step, error type and kind of message.
+
+        Returns:
+            Columns `task, modality, step, error_type, message` (numbers, paths and quoted parts as `…`), `n`,
+            `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
+        """
+        rows = self.steps.filter(pl.col("status") == "ERROR").collect()
+        text = pl.coalesce(pl.col("message"), pl.col("reason")).fill_null("")
+        kind = text.str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
+        return (
+            rows.with_columns(kind.alias("message"))
+            .group_by("task", "modality", "step", "error_type", "message", maintain_order=True)
+            .agg(
+                pl.len().alias("n"),
+                pl.col("ended").min().alias("first"),
+                pl.col("ended").max().alias("last"),
+                pl.col("record_id").head(3).str.join("; ").alias("examples"),
+            )
+            .sort("n", descending=True, maintain_order=True)
+        )
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    def plan(self, step_label: str | None = None, **options: Any) -> Plan:
+        """What `run` would do with the steps of these rows; see `StepCollection.plan`."""
+        return self.steps.plan(step_label, **options)
+
+    def run(self, step_label: str | None = None, **options: Any) -> RunReport:
+        """Run the steps of these rows; see `StepCollection.run`."""
+        return self.steps.run(step_label, **options)
+
+    def submit(self, step_label: str | None = None, **options: Any) -> Any:
+        """Send the steps of these rows as a Prefect flow; see `StepCollection.submit`."""
+        return self.steps.submit(step_label, **options)
+
+    # --- shown -------------------------------------------------------------------------------------------
+
+    def __repr__(self) -> str:
+        return f"<{self._name()} | {self._scope()}>" if self._scope() else f"<{self._name()}>"
+
+    def _name(self) -> str:
+        return f"{self._query.table.capitalize()} instance"
+
+    def _scope(self) -> str:
+        if self._source.config.is_unit_mode:
+            return ""
+        return f"task: {self._query.task}, modality: {self._query.modality}"
+
+    def _repr_html_(self) -> str:
+        """Counts first, then the first rows; a bucket is not listed for it."""
+        if not self._source.is_cheap:
+            return f"<p>{_escaped(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
+        rows = self.collect()
+        cut = f", the first {_SHOWN} shown" if rows.height > _SHOWN else ""
+        table = rows.head(_SHOWN)._repr_html_()  # noqa: SLF001 - the notebook protocol
+        return f"<p><b>{rows.height} {self._query.table}</b>{cut}</p>{table}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,0 +1,315 @@
+"""Steps: those of a scope, and one of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog import _execution
+from sinagot_catalog._plan import Plan, PlanOptions
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.selection import Selection
+from sinagot_catalog.status import StepStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog.run_report import RunReport
+    from sinagot_catalog.script import ScriptTemplate
+
+__all__ = ["Step", "StepCollection"]
+
+
+class StepCollection(Selection):
+    """The steps of a scope: a row per unit and step.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> ws.steps.scripts_names()
+        ['count', 'mean', 'summary']
+        >>> report = ws.steps.run("count", mode="main_process", progress=False)
+        >>> report.counts()
+        {'done': 3}
+    """
+
+    def scripts_names(self) -> list[str] | dict[str, list[str]]:
+        """The step names in run order; a dict by modality where the scope has no modality."""
+        config, query = self._source.config, self._query
+        if config.is_unit_mode:
+            return list(config.steps.scripts)
+        if query.modality is not None:
+            return list(config.modalities[query.modality].steps(query.task))
+        return {name: list(config.modalities[name].steps(query.task)) for name in self._modalities()}
+
+    def _modalities(self) -> list[str]:
+        units = self._source.layout().units
+        return list(dict.fromkeys(unit.modality for unit in units if unit.modality and self._query.task in (None, unit.task)))
+
+    def get(self, label: str) -> Any:
+        """A step by name; a dict by modality (None where it has no such step) where the scope has no modality.
+
+        Raises:
+            NotFoundError: When no step of the scope has that name; names the near ones.
+        """
+        names = self.scripts_names()
+        every = names if isinstance(names, list) else [name for some in names.values() for name in some]
+        if label not in every:
+            raise NotFoundError(
+                f"there is no step {label!r} here{did_you_mean(label, every)}", f"Steps: {', '.join(every) or 'none'}."
+            )
+        if isinstance(names, list):
+            return self._step(label, self._query.modality)
+        return {
+            modality: self._step(label, modality) if label in some else None for modality, some in names.items()
+        }
+
+    def first(self) -> Any:
+        """The first step, or None; a dict by modality where the scope has no modality."""
+        names = self.scripts_names()
+        if isinstance(names, list):
+            return self._step(names[0], self._query.modality) if names else None
+        return {modality: self._step(some[0], modality) if some else None for modality, some in names.items()}
+
+    def count(self) -> int | dict[str, int]:
+        """How many steps the scope has; a dict by modality where the scope has no modality."""
+        names = self.scripts_names()
+        if isinstance(names, list):
+            return len(names)
+        return {modality: len(some) for modality, some in names.items()}
+
+    def _step(self, label: str, modality: str | None) -> Step:
+        query = replace(self._query, table="steps", modality=modality)
+        return Step(StepCollection(self._source, self._kinds, query), label)
+
+    def status(self) -> pl.DataFrame:
+        """The statuses with sinagot's column names and numbers.
+
+        Returns:
+            Columns `record_id, task, modality, step_index, step_label, step_status`; null where unknown.
+        """
+        rows = self._resolver().rows(self._query)
+        codes = {status.name: status.value for status in StepStatus}
+        status = pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64)
+        return rows.select(
+            "record_id",
+            "task",
+            "modality",
+            pl.col("step_index").cast(pl.Int64),
+            pl.col("step").alias("step_label"),
+            status.alias("step_status"),
+        )
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    def plan(
+        self,
+        step_label: str | None = None,
+        force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
+        ignore_missing: bool = False,  # noqa: FBT001, FBT002
+        *,
+        downstream: bool = False,
+        stale: bool | None = None,
+        limit: int | None = None,
+    ) -> Plan:
+        """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
+
+        Args:
+            step_label: Only this step.
+            force: Run rows that are done, too.
+            ignore_missing: Try rows that lack an input, too.
+            downstream: Add the rows that become ready by this run.
+            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            limit: Consider at most this many records.
+
+        Raises:
+            SelectionError: When the step is unknown, or steps wait for each other.
+        """
+        options = _execution.RunOptions(
+            step=step_label,
+            force=force,
+            ignore_missing=ignore_missing,
+            downstream=downstream,
+            stale=stale,
+            limit=limit,
+        )
+        return _execution.plan(self._source, self._query, options)
+
+    def run(
+        self,
+        step_label: str | None = None,
+        force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
+        ignore_missing: bool = False,  # noqa: FBT001, FBT002
+        debug: bool = False,  # noqa: FBT001, FBT002
+        *,
+        mode: str | None = None,
+        workers: int | None = None,
+        progress: bool | None = None,
+        downstream: bool = False,
+        stale: bool | None = None,
+        limit: int | None = None,
+    ) -> RunReport:
+        """Run these rows here and now, and wait for them.
+
+        Args:
+            step_label: Only this step; its rows are tried even where an input is missing.
+            force: Run rows that are done, too.
+            ignore_missing: Try rows that lack an input, too.
+            debug: Run in this process, log at DEBUG, and raise what a script raises.
+            mode: `processes`, `main_process` or `prefect`; by default as `[run] mode` says.
+            workers: How many processes; by default as many as there are cores.
+            progress: True for a bar, False for nothing; by default a bar on a terminal, log lines elsewhere.
+            downstream: Add the rows that become ready by this run.
+            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            limit: Consider at most this many records.
+
+        Returns:
+            A report with a row per job.
+
+        Raises:
+            SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
+        """
+        options = _execution.RunOptions(
+            step=step_label,
+            force=force,
+            ignore_missing=ignore_missing,
+            debug=debug,
+            mode=mode,
+            workers=workers,
+            downstream=downstream,
+            stale=stale,
+            limit=limit,
+        )
+        if options.resolved_mode(self._source.config) == "prefect":
+            return self._submit(options).wait()
+        return _execution.run(self._source, self._query, options, progress=progress)
+
+    def submit(
+        self,
+        step_label: str | None = None,
+        force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
+        ignore_missing: bool = False,  # noqa: FBT001, FBT002
+        *,
+        workers: int | None = None,
+        downstream: bool = False,
+        stale: bool | None = None,
+        limit: int | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> RunHandle:
+        """Send these rows as a Prefect flow, and follow it by the handle.
+
+        Without a configured Prefect API a local server is started that stays up.
+
+        Args:
+            step_label: Only this step.
+            force: Run rows that are done, too.
+            ignore_missing: Try rows that lack an input, too.
+            workers: How many processes; by default as many as there are cores.
+            downstream: Add the rows that become ready by this run.
+            stale: Run rows that are stale, too.
+            limit: Consider at most this many records.
+            say: Takes the lines that say which server is used; by default they go to stderr.
+
+        Returns:
+            A handle with `url`, `state`, `wait()` and `cancel()`.
+        """
+        options = _execution.RunOptions(
+            step=step_label,
+            force=force,
+            ignore_missing=ignore_missing,
+            workers=workers,
+            downstream=downstream,
+            stale=stale,
+            limit=limit,
+        )
+        return self._submit(options, say)
+
+    def _submit(self, options: _execution.RunOptions, say: Callable[[str], None] | None = None) -> RunHandle:
+        from sinagot_catalog._submit import submit
+
+        return submit(_execution.prepare(self._source, self._query, options), say=say)
+
+    def _name(self) -> str:
+        return "StepCollectionUnit instance" if self._source.config.is_unit_mode else "StepCollection instance"
+
+    def _scope(self) -> str:
+        return ""
+
+
+class Step:
+    """One step of one record, or of a scope.
+
+    Attributes:
+        label: The step's name.
+    """
+
+    def __init__(self, steps: StepCollection, label: str) -> None:
+        self._steps = steps
+        self.label = label
+
+    @property
+    def id(self) -> str | None:
+        """The id of its record, None where it is a step of several."""
+        return self._steps._query.record  # noqa: SLF001 - a step is a view of its collection
+
+    @property
+    def task(self) -> str | None:
+        """The task of its scope."""
+        return self._steps._query.task  # noqa: SLF001
+
+    @property
+    def modality(self) -> str | None:
+        """The modality of its scope."""
+        return self._steps._query.modality  # noqa: SLF001
+
+    @property
+    def rows(self) -> StepCollection:
+        """The rows of `steps` that it stands for."""
+        return self._steps.filter(pl.col("step") == self.label)
+
+    @property
+    def script_class(self) -> type[ScriptTemplate]:
+        """The class `Script` of its file; the file is imported."""
+        return _execution.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
+
+    @property
+    def script(self) -> ScriptTemplate:
+        """The script for its record, as `run` would call it.
+
+        Raises:
+            SelectionError: When it is a step of several records.
+        """
+        if self.id is None:
+            raise SelectionError(f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label).")
+        return _execution.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
+
+    def status(self) -> StepStatus | None:
+        """Where the step of its record stands; None where that cannot be known.
+
+        Raises:
+            SelectionError: When it stands for several rows.
+        """
+        status = self.rows.select("status")["status"].to_list()
+        if len(status) != 1:
+            raise SelectionError(f"{self!r} stands for {len(status)} rows", "Use .rows.status() for all of them.")
+        return None if status[0] is None else StepStatus[status[0]]
+
+    def run(
+        self,
+        force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
+        ignore_missing: bool = False,  # noqa: FBT001, FBT002
+        debug: bool = False,  # noqa: FBT001, FBT002
+        **options: Any,
+    ) -> RunReport:
+        """Run the step; see `StepCollection.run`."""
+        return self._steps.run(self.label, force, ignore_missing, debug, **options)
+
+    def logs(self) -> pl.DataFrame:
+        """What runs wrote down of it, newest first."""
+        return self._steps.records.logs().filter(pl.col("step") == self.label)
+
+    def __repr__(self) -> str:
+        name = "Step" if self._steps._source.config.is_unit_mode else "ScopedStep"  # noqa: SLF001
+        return f"<{name} instance | task: {self.task}, modality: {self.modality}, label: {self.label}>"

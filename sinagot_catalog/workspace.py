@@ -1,0 +1,296 @@
+"""A workspace: a config, a dataset and a folder of scripts, opened as a catalog."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any, Self
+
+import polars as pl
+
+from sinagot_catalog import _execution
+from sinagot_catalog._config import read_config
+from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog._source import Source
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.records import Record, RecordCollection, ScopeError
+from sinagot_catalog.schema import EVENTS, LINKS, TABLES
+from sinagot_catalog.selection import Kinds, Selection
+from sinagot_catalog.steps import StepCollection
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sinagot_catalog._config import Config
+    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog.run_report import RunReport
+
+__all__ = ["Workspace"]
+
+
+class Workspace:
+    """A workspace, opened. Nothing is listed or written until it is asked for.
+
+    Args:
+        config_path: A folder or URL that holds `workspace.toml`, the toml itself, or several tomls that are merged
+            deeply, later over earlier.
+        data_path: The dataset, instead of the config's; relative to the current folder.
+        scripts_path: The scripts, instead of the config's; relative to the current folder.
+        storage_options: fsspec options for every remote part.
+        trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
+
+    Raises:
+        ConfigError: With every fault of the config, each with its address.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> ws.records.count()
+        3
+        >>> list(ws.records.iter_ids())
+        ['REC-20200601', 'REC-20200602', 'REC-20200603']
+    """
+
+    def __init__(
+        self,
+        config_path: str | Path | Sequence[str | Path],
+        data_path: str | Path | None = None,
+        scripts_path: str | Path | None = None,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        trust: bool | None = None,
+    ) -> None:
+        reserved = {name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")}
+        config = read_config(config_path, data_path=data_path, scripts_path=scripts_path, reserved=reserved)
+        self._source = Source(config, storage_options=storage_options, trust=trust)
+        self._kinds = Kinds(RecordCollection, Record, StepCollection)
+        self.logger = _logger(config)
+        for notice in config.notices:
+            self.logger.warning(notice)
+
+    # --- what it holds -----------------------------------------------------------------------------------
+
+    @property
+    def records(self) -> RecordCollection:
+        """Every record."""
+        return self._select("records")  # type: ignore[return-value]
+
+    @property
+    def units(self) -> Selection:
+        """Every unit: record x task x modality."""
+        return self._select("units")
+
+    @property
+    def files(self) -> Selection:
+        """Every file that lies where a pattern looks."""
+        return self._select("files")
+
+    @property
+    def steps(self) -> StepCollection:
+        """Every step of every unit."""
+        return self._select("steps")  # type: ignore[return-value]
+
+    def _select(self, table: str) -> Selection:
+        query = Query(table)
+        return self._kinds.of(query)(self._source, self._kinds, query)
+
+    @property
+    def config(self) -> Config:
+        """The config, checked and complete."""
+        return self._source.config
+
+    @property
+    def data_path(self) -> str:
+        """Where the dataset lies."""
+        return self.config.dataset
+
+    @property
+    def scripts_path(self) -> str:
+        """Where the scripts lie."""
+        return self.config.scripts
+
+    @property
+    def version(self) -> str | None:
+        """`[info] version`."""
+        return self.config.info.version
+
+    @property
+    def info(self) -> Any:
+        """The section `[info]`."""
+        return self.config.info
+
+    @property
+    def is_unit_mode(self) -> bool:
+        """Whether the config declares neither tasks nor modalities."""
+        return self.config.is_unit_mode
+
+    # --- scopes ------------------------------------------------------------------------------------------
+
+    def get_subscope(self, task: str | None = None, modality: str | None = None) -> RecordCollection:
+        """The records of a task, a modality or both."""
+        return self.records.get_subscope(task, modality)
+
+    def __getitem__(self, task_or_modality: str) -> RecordCollection:
+        """The records of a task or a modality, whatever its name."""
+        if task_or_modality in self.config.tasks:
+            return self.get_subscope(task=task_or_modality)
+        return self.get_subscope(modality=task_or_modality)
+
+    def __getattr__(self, name: str) -> RecordCollection:
+        if name.startswith("_"):
+            raise AttributeError(f"'Workspace' object has no attribute {name!r}")
+        if name in self.config.tasks or name in self.config.modalities:
+            return self[name]
+        valid = [*self.config.tasks, *self.config.modalities, *(one for one in dir(Workspace) if one[0] != "_")]
+        raise ScopeError(f"'Workspace' object has no attribute {name!r}{did_you_mean(name, valid)}")
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.config.tasks, *self.config.modalities]
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def refresh(self) -> Self:
+        """Forget the listing; the next look lists again."""
+        self._source.refresh()
+        return self
+
+    def sql(self, query: str) -> pl.LazyFrame:
+        """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
+
+        Raises:
+            SelectionError: When Polars cannot read the query.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
+            [('count', 3), ('mean', 3), ('summary', 3)]
+        """
+        tables = {
+            **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
+            "links": self.links().lazy(),
+            "events": self.events().lazy(),
+        }
+        try:
+            return pl.SQLContext(frames=tables).execute(query, eager=False)
+        except Exception as error:
+            raise SelectionError(
+                f"the query cannot be read: {str(error).splitlines()[0]}", f"Tables: {', '.join(TABLES)}."
+            ) from error
+
+    def events(self) -> pl.DataFrame:
+        """Every line of the journal, oldest first: the table `events`."""
+        return self._source.events().select(*EVENTS)
+
+    def links(self) -> pl.DataFrame:
+        """Every path that a step reads or writes, existing or not: the table `links`."""
+        catalog = self._source.catalog()
+        return catalog.links(catalog.steps).select(*LINKS)
+
+    # --- running -----------------------------------------------------------------------------------------
+
+    def run(self, rows: Any, **options: Any) -> RunReport:
+        """Run the rows of any frame with a column `record_id` (and `task`, `modality`, `step`).
+
+        Args:
+            rows: A Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that it lacks narrows
+                nothing, null equals null, rows that come twice count once.
+            options: Those of `StepCollection.run`.
+
+        Raises:
+            SelectionError: When an id does not fit `id_pattern`, or a task, modality or step does not exist.
+        """
+        return self._of(rows).run(**options)
+
+    def submit(self, rows: Any, **options: Any) -> RunHandle:
+        """Send the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
+        return self._of(rows).submit(**options)
+
+    def _of(self, rows: Any) -> StepCollection:
+        if isinstance(rows, Selection):
+            return rows.steps
+        query = _execution.rows_query(rows)
+        if query.rows is not None:
+            self._check_rows(query.rows)
+        return StepCollection(self._source, self._kinds, query)
+
+    def _check_rows(self, rows: pl.DataFrame) -> None:
+        """Refuse keys that cannot exist here."""
+        wrong = [one for one in rows["record_id"].unique().to_list() if one is None or not self.config.ids.values(one)]
+        if wrong:
+            known = self.records.ids()
+            raise SelectionError(
+                f"record_id {wrong[0]!r} does not fit id_pattern {self.config.ids.text!r}"
+                f"{did_you_mean(str(wrong[0]), known)}"
+            )
+        cells = self._source.layout().cells
+        named = [name for name in ("task", "modality", "step") if name in rows.columns]
+        if not named:
+            return
+        valid = pl.DataFrame(
+            {name: [getattr(cell, name) for cell in cells] for name in named}, schema=dict.fromkeys(named, pl.String)
+        )
+        strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
+        if strange.is_empty():
+            return
+        first = strange.row(0, named=True)
+        text = " ".join(str(first[name]) for name in named)
+        choices = [" ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()]
+        raise SelectionError(
+            f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
+            f"{did_you_mean(text, choices)}"
+        )
+
+    # --- manners -----------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Give back what the workspace holds; its handles can still be used, and list anew."""
+        self._source.refresh()
+        for handler in list(self.logger.handlers):
+            self.logger.removeHandler(handler)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (self._source,)
+
+    def __repr__(self) -> str:
+        return "<Workspace instance>"
+
+    def _repr_html_(self) -> str:
+        if not self._source.is_cheap:
+            return f"<p>&lt;Workspace instance&gt; {self.config.dataset}: not listed yet</p>"
+        resolver = Resolver(self._source.catalog(), self._source.stats)
+        rows = resolver.rows(Query("steps"))
+        counts = rows.group_by("step", "status", maintain_order=True).len().pivot("status", index="step", values="len")
+        return f"<p><b>Workspace</b> {self.config.root}</p>{counts._repr_html_()}"  # noqa: SLF001 - the notebook protocol
+
+
+def _reopen(source: Source) -> Workspace:
+    workspace = object.__new__(Workspace)
+    workspace._source = source  # noqa: SLF001 - the constructor's work, from an open source
+    workspace._kinds = Kinds(RecordCollection, Record, StepCollection)  # noqa: SLF001
+    workspace.logger = _logger(source.config)
+    return workspace
+
+
+def _logger(config: Config) -> logging.Logger:
+    """A logger of this workspace alone: the name is sinagot's, but it is not shared by name."""
+    logger = logging.Logger(config.logging.name, config.logging.level)
+    logger.parent = logging.getLogger(config.logging.name)
+    return logger
+
+
+def nearest(folder: str | None = None) -> str | None:
+    """The nearest folder from here up that holds a `workspace.toml`."""
+    at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
+    while True:
+        if os.path.exists(os.path.join(at, "workspace.toml")):  # noqa: PTH110, PTH118
+            return at
+        above = os.path.dirname(at)  # noqa: PTH120
+        if above == at:
+            return None
+        at = above
