@@ -1,7 +1,8 @@
 """The journal's writer: one file per process of a run, one JSON object a line, one `write` a line.
 
-A line is whole or absent: it is handed to the system in one call, on a descriptor that appends, in a file that
-no other process writes. What is the same for every row of a step is encoded once: a line costs microseconds.
+A line is whole or absent: it is handed to the system in one call, on a descriptor that appends, in a file
+that no other process writes. What is the same for every row of a step is encoded once, so a line costs a few
+microseconds.
 """
 
 import os

@@ -18,7 +18,7 @@ import polars as pl
 
 from sinagot_catalog import _plan
 from sinagot_catalog._config import Config, read_config
-from sinagot_catalog._journal import new_run_id, process_start
+from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._pool import Runner, open_runner
@@ -329,17 +329,8 @@ def _sweep_staging(source: Source, alive: frozenset[str]) -> None:
     staging = Path(source.log_store.root) / ".staging"
     if staging.is_dir():
         for folder in staging.iterdir():
-            if folder.name not in alive and not _has_live_worker(folder):
+            if folder.name not in alive:
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def _has_live_worker(folder: Path) -> bool:
-    """Whether a staging folder says that a process of this machine still uses it."""
-    try:
-        pid = int((folder / "pid").read_text())
-    except (OSError, ValueError):
-        return False
-    return process_start(pid) is not None
 
 
 def run(

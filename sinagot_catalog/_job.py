@@ -15,7 +15,7 @@ raises, `SystemExit` too, is an error of its row alone.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH
+# ruff: noqa: PTH109
 
 import logging
 import os

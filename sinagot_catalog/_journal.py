@@ -37,16 +37,14 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._identity import boot_id, start_time
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
@@ -301,7 +299,7 @@ class Claims:
         if claim.state != "live":
             return False
         if claim.is_ours:
-            return process_start(claim.pid) == claim.pid_start
+            return start_time(claim.pid) == claim.pid_start
         beat = self.store.stat([f"claims/{claim.run_id}.beat"]).modified[0]
         return beat is not None and datetime.now(UTC).timestamp() - beat / 1e9 < claim.lease
 
@@ -339,7 +337,7 @@ class Claims:
                 host=socket.gethostname(),
                 boot_id=boot_id(),
                 pid=os.getpid(),
-                pid_start=process_start(os.getpid()) or "",
+                pid_start=start_time(os.getpid()) or "",
                 lease=self.lease,
                 time=datetime.now(UTC).isoformat(),
             )
@@ -365,28 +363,6 @@ def _parquet(frame: pl.DataFrame) -> bytes:
     content = io.BytesIO()
     frame.write_parquet(content)
     return content.getvalue()
-
-
-def boot_id() -> str:
-    """What names this machine's current boot, so that a pid of an earlier one is not taken for a live one."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def process_start(pid: int) -> str | None:
-    """When a process started, in the system's own words; None where there is none, or only a zombie."""
-    if sys.platform == "linux":
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else fields[19]
-    asked = subprocess.run(  # noqa: S603 - a pid is a number
-        ["/bin/ps", "-o", "lstart=", "-p", str(pid)], capture_output=True, text=True, check=False, timeout=5
-    )
-    return asked.stdout.strip() or None
 
 
 def new_run_id(*, now: datetime | None = None) -> str:

@@ -206,7 +206,12 @@ class _Places:
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """The places of a modality's own data files."""
-        path = config.modalities[modality].models.data_path if modality else None
+        if modality is None:
+            return ()
+        models = config.modalities[modality].models
+        path = models.data_path
+        if path is None and "{" in str(models.dataframe_path):  # sinagot's documents call it so
+            path = models.dataframe_path
         if path is None:
             return ()
         try:

@@ -5,7 +5,7 @@ what it wrote moved into place, each path by one rename, so a file at its final 
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH
+# ruff: noqa: PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH119, PTH120
 
 import errno
 import os

@@ -1,7 +1,7 @@
 """The parent's side of a run: worker processes, batches, deadlines; or this process, one row after the other.
 
-A thread per worker takes batches of about a quarter of a second from one feed; the thread that called `execute`
-hands the results on, and is the one that an interrupt reaches.
+A thread per worker takes batches of about a quarter of a second from one feed; the thread that called
+`execute` hands the results on, and is the one that an interrupt reaches.
 """
 
 import contextlib

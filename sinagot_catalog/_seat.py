@@ -1,7 +1,7 @@
 """The place of one worker in a pool: batches go to its process, and when that dies its rows are settled.
 
-What a dead worker finished is known from the results that it sent and from its journal. The row that it announced
-last is what it died of, or what ran past its time; the rest goes to its successor.
+What a dead worker finished is known from the results that it sent and from its journal. The row that it
+announced last is what it died of, or what ran past its time; the rest goes to its successor.
 """
 
 import contextlib
@@ -294,11 +294,11 @@ class Seat:
             tried[number] = attempt
         else:
             timed_out = batch.timed_out == number
-            error_type, message = self._blame(culprit, None if timed_out else code)
+            error_type, said = self._blame(culprit, None if timed_out else code)
             with self._crew.run.lines(culprit) as lines:
                 lines.error(
                     culprit[2],
-                    message,
+                    said,
                     error_type=error_type,
                     seconds=seconds,
                     attempts=attempt,
@@ -306,7 +306,7 @@ class Seat:
                     paths=publishing.get(number),
                 )
             outcome: Outcome = "timeout" if timed_out else "error"
-            _note(batch, [Result(number, outcome, seconds, attempt, error_type, message)], emit)
+            _note(batch, [Result(number, outcome, seconds, attempt, error_type, said)], emit)
         return _remaining(batch, given, tried)
 
     def _recovered(

@@ -593,28 +593,28 @@ def _dotenv(path: Path) -> dict[str, Any]:
 
 
 def _profile() -> tuple[str, dict[str, Any]]:
-    """The active profile: of the user's file, or of the one that Prefect brings."""
-    brought = _brought_profiles()
-    path = _profiles_path() or brought
+    """The active profile of the user's file; where that names none, the default one that Prefect brings."""
+    path = _profiles_path()
     document = _toml(path)
     name = os.environ.get("PREFECT_PROFILE") or document.get("active")
-    profiles = document.get("profiles", {})
-    if not name or name not in profiles:
-        document = _toml(brought)
-        name = document.get("active", "ephemeral")
-        profiles = document.get("profiles", {})
-    return f"the Prefect profile {name!r} in {path}", profiles.get(name, {})
+    if not document or name not in document.get("profiles", {}):
+        document = _toml(_brought_profiles())
+        name = document.get("active")
+    return f"the Prefect profile {name!r} in {path}", document.get("profiles", {}).get(name, {})
 
 
-def _profiles_path() -> Path | None:
+def _profiles_path() -> Path:
     own = (
         os.environ.get("PREFECT_PROFILES_PATH")
         or _toml(Path("prefect.toml")).get("profiles_path")
         or _toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {}).get("profiles_path")
     )
-    folder = os.environ.get("PREFECT_HOME") or "~/.prefect"
-    path = Path(own or f"{folder}/profiles.toml").expanduser()
-    return path if path.exists() else None
+    if own:
+        return Path(own)
+    if folder := os.environ.get("PREFECT_HOME"):
+        return Path(folder) / "profiles.toml"
+    usual = Path("~/.prefect/profiles.toml").expanduser()
+    return usual if usual.exists() else _brought_profiles()
 
 
 def _brought_profiles() -> Path:

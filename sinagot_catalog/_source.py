@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
+from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
-from sinagot_catalog.errors import ConfigError, StorageError
-from sinagot_catalog.schema import KIND
+from sinagot_catalog.schema import KIND, RECORDS
 
 __all__ = ["Source"]
 
@@ -118,13 +118,12 @@ class Source:
         self._listed_at = time.monotonic()
         self.seconds = self._listed_at - begin
         metadata = self._metadata()
-        expected = metadata["record_id"].to_list() if self.config.records.expected and metadata is not None else ()
         return Catalog(
             layout,
             listings,
             last,
             alive=self._alive(last),
-            expected=tuple(expected),
+            expected=self._expected(),
             metadata=metadata,
             workspace_version=self.config.info.version,
         )
@@ -142,13 +141,41 @@ class Source:
             return frozenset()
         return self.claims.alive()
 
+    def _expected(self) -> tuple[str, ...]:
+        """The ids that `[records] metadata` names, where they count without a file."""
+        if not self.config.records.expected:
+            return ()
+        _, store, path, _ = next(self._metadata_tables())
+        return tuple(read_table(store, path, "records.metadata")["record_id"].drop_nulls().to_list())
+
     def _metadata(self) -> pl.DataFrame | None:
-        """The table of `[records] metadata`, one row per record id."""
-        path = self.config.metadata
-        if path is None:
+        """The tables of `[records] metadata` and of modalities, joined: one row per record id.
+
+        A column that two tables have is called by its modality in the later one.
+        """
+        joined: pl.DataFrame | None = None
+        for address, store, path, name in self._metadata_tables():
+            table = read_table(store, path, address)
+            if joined is None:
+                joined = table
+            else:
+                joined = joined.join(
+                    table, on="record_id", how="full", coalesce=True, suffix=f"_{name}", maintain_order="left_right"
+                )
+        if joined is None:
             return None
-        frame = read_table(path, "records.metadata")
-        return frame.unique(subset="record_id", keep="first", maintain_order=True)
+        taken = [name for name in joined.columns if name in RECORDS and name != "record_id"]
+        return joined.rename({name: f"{name}_metadata" for name in taken})
+
+    def _metadata_tables(self) -> Iterator[tuple[str, Store, str, str]]:
+        if self.config.metadata is not None:
+            folder, _, name = self.config.metadata.rpartition("/")
+            yield "records.metadata", self._open(folder or "/"), name, "records"
+        for modality, declared in self.config.modalities.items():
+            path = declared.models.dataframe_path
+            text = "/".join(path) if isinstance(path, tuple) else path
+            if text is not None and "{" not in text:
+                yield f"modalities.{modality}.models.dataframe_path", self.stores["dataset"], text, modality
 
     @property
     def is_cheap(self) -> bool:
@@ -229,35 +256,3 @@ def _is_own(folder: str) -> bool:
         return Path(folder).stat().st_uid in (os.getuid(), 0)
     except OSError:
         return False
-
-
-def read_table(path: str, address: str) -> pl.DataFrame:
-    """Read a table that the config names, with its column `record_id` as text.
-
-    Args:
-        path: A CSV, TSV, Parquet, IPC, JSON or NDJSON file.
-        address: Where the config names it, for messages.
-    """
-    readers = {
-        ".csv": pl.read_csv,
-        ".tsv": lambda one: pl.read_csv(one, separator="\t"),
-        ".parquet": pl.read_parquet,
-        ".arrow": pl.read_ipc,
-        ".feather": pl.read_ipc,
-        ".json": pl.read_json,
-        ".ndjson": pl.read_ndjson,
-    }
-    suffix = Path(path).suffix.lower()
-    if suffix not in readers:
-        raise ConfigError(f"workspace.toml: {address}: {path} is no table of a known kind ({', '.join(readers)})")
-    try:
-        frame: pl.DataFrame = readers[suffix](path)  # type: ignore[operator]
-    except FileNotFoundError as error:
-        raise ConfigError(f"workspace.toml: {address}: {path} does not exist") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise StorageError(f"{path} ({address}) cannot be read: {str(error).splitlines()[0]}") from error
-    if "record_id" not in frame.columns:
-        raise ConfigError(
-            f"workspace.toml: {address}: {path} has no column 'record_id', only {', '.join(frame.columns)}"
-        )
-    return frame.with_columns(pl.col("record_id").cast(pl.String))

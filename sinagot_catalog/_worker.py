@@ -11,8 +11,8 @@ Frames (a length, then a pickle) come in on what was standard input and go out o
                        ("returned", [task, ...])                     the answer to "recall"
                        ("idle", [result, ...])                       the batch is through
 
-Between frames the parent reads the board, a few shared bytes that say which attempt is at work since when; so a
-row costs no message. Standard library only, and no more of it than needed: starting is paid by every run.
+Between frames the parent reads the board, a few shared bytes that say which attempt is at work since when; so
+a row costs no message. Standard library only, and no more of it than needed: starting is paid by every run.
 """
 
 import contextlib

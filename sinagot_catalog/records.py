@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from sinagot_catalog import _record_data
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.schema import EVENTS
 from sinagot_catalog.selection import Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 __all__ = ["Record", "RecordCollection", "ScopeError"]
 
@@ -132,7 +133,7 @@ class RecordCollection(Selection):
         )
         if wrong or (query.task, query.modality) not in _scopes(self._pairs()):
             name = next(one for one in (task, modality) if one is not None)
-            valid = [one for one in self._subscopes()]
+            valid = self._subscopes()
             raise ScopeError(
                 f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",
                 "Valid here: " + ", ".join(valid) + "." if valid else "Nothing further can be chosen here.",
@@ -186,6 +187,94 @@ class RecordCollection(Selection):
             unit for unit in layout.units if self.task in (None, unit.task) and self.modality in (None, unit.modality)
         ]
 
+    # --- counts ------------------------------------------------------------------------------------------
+
+    def count_detail(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
+        """How many records have data, by unit.
+
+        Args:
+            with_record_id: Give a row per record and unit instead, with count 1.
+
+        Returns:
+            Columns `task, modality, count`, or `record_id, task, modality, count`.
+        """
+        rows = self._resolver().rows(replace(self._query, table="units")).filter("has_data")
+        if with_record_id:
+            return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
+        counts = rows.group_by("task", "modality", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
+        return self._every_unit().join(counts, on=["task", "modality"], how="left", nulls_equal=True).fill_null(0)
+
+    def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
+        """`count_detail` by the name that sinagot 0.3 gave it."""
+        return self.count_detail(with_record_id)
+
+    def count_step(
+        self,
+        step_label: str | None = None,
+        position: str = "input",
+        with_record_id: bool = False,  # noqa: FBT001, FBT002 - sinagot's own
+    ) -> pl.DataFrame:
+        """How many records have all inputs, or all outputs, of a step, by unit.
+
+        Args:
+            step_label: The step; by default the first one of each unit.
+            position: `input` or `output`.
+            with_record_id: Give a row per record and unit instead, with count 1.
+
+        Returns:
+            Columns `task, modality, count`, or `record_id, task, modality, count`.
+
+        Raises:
+            SelectionError: When the step or the position does not exist.
+        """
+        if position not in ("input", "output"):
+            raise SelectionError(f"position {position!r} is neither 'input' nor 'output'")
+        known = self._source.layout().steps
+        if step_label is not None and step_label not in known:
+            raise SelectionError(f"there is no step {step_label!r}{did_you_mean(step_label, known)}")
+        here = pl.col("step_index") == 1 if step_label is None else pl.col("step") == step_label
+        full = pl.col(f"n_{position}s_found") == pl.col(f"n_{position}s")
+        rows = self._resolver().rows(replace(self._query, table="steps")).filter(here & full)
+        if with_record_id:
+            return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
+        counts = rows.group_by("task", "modality", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
+        return self._every_unit().join(counts, on=["task", "modality"], how="left", nulls_equal=True).fill_null(0)
+
+    def _every_unit(self) -> pl.DataFrame:
+        units = self._units()
+        columns = {"task": [unit.task for unit in units], "modality": [unit.modality for unit in units]}
+        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+
+    # --- data --------------------------------------------------------------------------------------------
+
+    @property
+    def data(self) -> Any:
+        """What the modality of this scope keeps of its records (`models.plugin`, `models.data_path`).
+
+        Of a collection: a frame with `record_id` and a column per key, a row per record whose file is there. Of a
+        record: a dict, None without a file; setting it replaces the file.
+
+        Raises:
+            SelectionError: When the scope's modality keeps none.
+        """
+        return _record_data.data_frame(self._source, self._resolver(), self._query)
+
+    def get_processed_data(self, data_key: str) -> pl.DataFrame:
+        """Results read back as `[processed.KEY]` says.
+
+        Returns:
+            `record_id` and the values, a row (of a table: its rows) per record whose result is there.
+
+        Raises:
+            NotFoundError: When the config has no such key.
+        """
+        task, modality = _record_data.scope_of_processed(self._source.config, data_key)
+        query = replace(
+            self._query, table="steps", task=task or self._query.task, modality=modality or self._query.modality
+        )
+        resolver = self._resolver()
+        return _record_data.processed(self._source, resolver, resolver.rows(query), data_key)
+
     # --- logs --------------------------------------------------------------------------------------------
 
     def logs(self) -> pl.DataFrame:
@@ -211,7 +300,7 @@ class RecordCollection(Selection):
         ).reverse()
 
     def _name(self) -> str:
-        return "RecordCollection instance"
+        return f"{type(self).__name__} instance"
 
 
 class Record(RecordCollection):
@@ -231,6 +320,15 @@ class Record(RecordCollection):
         """The record's id."""
         return self._query.record or ""
 
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """What the modality of this scope keeps of the record; setting it replaces the file."""
+        return _record_data.read_data(self._source, self._query)
+
+    @data.setter
+    def data(self, data: Mapping[str, Any]) -> None:
+        _record_data.write_data(self._source, self._query, data)
+
     def logs_json(self) -> list[dict[str, Any]]:
         """`logs` as plain dicts, times as ISO text; empty where there is none."""
         frame = self.logs().with_columns(pl.col("time").dt.to_string("iso:strict"))
@@ -249,9 +347,6 @@ class Record(RecordCollection):
         import json
 
         return json.dumps(self.status_dict())
-
-    def _name(self) -> str:
-        return "Record instance"
 
     def _scope(self) -> str:
         scope = super()._scope()

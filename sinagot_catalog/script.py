@@ -12,7 +12,7 @@ __all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_paths"]
 
 
 class ScriptPath(NamedTuple):
-    """The paths of one row: a `Path` each, a dict by label where the script gives a dict, None where it has none.
+    """The paths of one row: a `Path`, a dict of them where the script gives a dict, None where it has none.
 
     Attributes:
         input: What to read.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -14,7 +14,7 @@ from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     import pyarrow as pa
 
@@ -30,7 +30,7 @@ _STATIC: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files
 _SHOWN = 10
 
 
-@dataclass
+@dataclass(frozen=True)
 class Kinds:
     """The classes that a workspace's handles have, so that none is set on a class shared with another workspace.
 
@@ -38,24 +38,26 @@ class Kinds:
         records: The class of its record collections.
         record: The class of its records.
         steps: The class of its step collections.
-        custom: For some modalities, classes of their own for collections and records.
+        custom: Gives a modality's own class for collections (False) or records (True), or None.
     """
 
     records: type[RecordCollection]
     record: type[Any]
     steps: type[StepCollection]
-    custom: dict[str, tuple[type[Any] | None, type[Any] | None]] = field(default_factory=dict)
+    custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
 
-    def of(self, query: Query) -> type[Selection]:
-        """The class for what a query shows."""
+    def make(self, source: Source, query: Query) -> Selection:
+        """The handle of what a query shows."""
         if query.table == "steps":
-            return self.steps
+            return self.steps(source, self, query)
         if query.table != "records":
-            return Selection
-        several, single = self.custom.get(query.modality or "", (None, None))
-        if query.record is not None:
-            return single or self.record
-        return several or self.records
+            return Selection(source, self, query)
+        single = query.record is not None
+        own = self.custom(query.modality, single) if query.modality is not None else None
+        if own is None:
+            return (self.record if single else self.records)(source, self, query)
+        pinned = vars(own).get("task")
+        return own(source, self, replace(query, task=pinned) if isinstance(pinned, str) else query)  # type: ignore[no-any-return]
 
 
 class Selection:
@@ -76,7 +78,7 @@ class Selection:
         self._query = query
 
     def _with(self, query: Query) -> Selection:
-        return self._kinds.of(query)(self._source, self._kinds, query)
+        return self._kinds.make(self._source, query)
 
     def _same(self, query: Query) -> Self:
         return type(self)(self._source, self._kinds, query)

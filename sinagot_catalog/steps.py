@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog import _execution
+from sinagot_catalog import _execution, _record_data
 from sinagot_catalog._plan import Plan, PlanOptions
+from sinagot_catalog._tables import format_of, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
@@ -101,6 +102,45 @@ class StepCollection(Selection):
             pl.col("step").alias("step_label"),
             status.alias("step_status"),
         )
+
+    def scan_outputs(
+        self,
+        step: str | None = None,
+        label: str | None = None,
+        format: str | None = None,  # noqa: A002 - the word that readers use
+        **reader_options: Any,
+    ) -> pl.LazyFrame:
+        """Every result file of these rows as one lazy frame.
+
+        Args:
+            step: The step whose results are read; not needed where the rows have one step.
+            label: The output, where the step has several.
+            format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson` or `value` (one value as text, in a column
+                `value`); by default as the files' names end.
+            reader_options: Passed on to Polars' own reader.
+
+        Returns:
+            `record_id, task, modality, step`, then the columns of the files; rows whose file is absent are left
+            out.
+
+        Raises:
+            SelectionError: When step or label are needed, or not known.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> _ = ws.steps.run(mode="main_process", progress=False)
+            >>> ws.steps.scan_outputs("summary").select("record_id", "boats").collect().rows()[0]
+            ('REC-20200601', 20)
+        """
+        resolver = self._resolver()
+        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label)
+        if found.is_empty():
+            return found.drop("root", "path").lazy()
+        parts = []
+        for (root,), files in found.partition_by("root", as_dict=True, include_key=False).items():
+            kind = format_of(files["path"][0], format)
+            parts.append(scan_files(self._source.stores[str(root)], files, kind, reader_options))
+        return pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
 
     # --- running -----------------------------------------------------------------------------------------
 

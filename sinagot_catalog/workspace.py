@@ -10,6 +10,7 @@ import polars as pl
 
 from sinagot_catalog import _execution
 from sinagot_catalog._config import read_config
+from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -63,7 +64,7 @@ class Workspace:
         reserved = {name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")}
         config = read_config(config_path, data_path=data_path, scripts_path=scripts_path, reserved=reserved)
         self._source = Source(config, storage_options=storage_options, trust=trust)
-        self._kinds = Kinds(RecordCollection, Record, StepCollection)
+        self._kinds = _kinds(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
             self.logger.warning(notice)
@@ -91,8 +92,7 @@ class Workspace:
         return self._select("steps")  # type: ignore[return-value]
 
     def _select(self, table: str) -> Selection:
-        query = Query(table)
-        return self._kinds.of(query)(self._source, self._kinds, query)
+        return self._kinds.make(self._source, Query(table))
 
     @property
     def config(self) -> Config:
@@ -272,9 +272,32 @@ class Workspace:
 def _reopen(source: Source) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source  # noqa: SLF001 - the constructor's work, from an open source
-    workspace._kinds = Kinds(RecordCollection, Record, StepCollection)  # noqa: SLF001
+    workspace._kinds = _kinds(source)  # noqa: SLF001
     workspace.logger = _logger(source.config)
     return workspace
+
+
+def _kinds(source: Source) -> Kinds:
+    """The classes of a workspace's handles, with those that its modalities bring.
+
+    Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
+    """
+    host = ScriptHost(source.config.scripts)
+
+    def custom(modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
+        file = f"{source.config.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+        if not source.trusted or not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+            return None
+        declared = source.config.modalities[modality].models
+        base: type[Any] = Record if single else RecordCollection
+        name = (declared.record if single else declared.record_collection) or base.__name__
+        own = host.load(file, name)
+        bases = (own,) if issubclass(own, base) else (own, base)
+        body = {key: value for key, value in vars(own).items() if key == "task"}
+        return made.setdefault(own, type(f"{modality}{base.__name__}", bases, body))
+
+    made: dict[type[Any], type[Any]] = {}
+    return Kinds(RecordCollection, Record, StepCollection, custom)
 
 
 def _logger(config: Config) -> logging.Logger:

@@ -49,7 +49,7 @@ def read(write, body, head=HEAD, **options):
     return read_script(write("step.py", head + textwrap.dedent(body)), name="scripts/step.py", **options)
 
 
-# -- reading ----------------------------------------------------------------------------------------------------
+# -- reading --------------------------------------------------------------------------------
 
 
 def test_literals_constants_sums_and_f_strings_are_read(write):
@@ -254,7 +254,7 @@ def test_a_hostile_source_costs_little(write, body):
     assert "computed" in source.error
 
 
-# -- what is computed -------------------------------------------------------------------------------------------
+# -- what is computed -------------------------------------------------------------------------
 
 COMPUTED = ALONE + textwrap.dedent("""
     import sys
@@ -308,7 +308,7 @@ def test_a_trusted_script_that_cannot_be_evaluated_says_why(write, monkeypatch, 
     assert source.error.startswith("step.py:")
 
 
-# -- loading ----------------------------------------------------------------------------------------------------
+# -- loading --------------------------------------------------------------------------------
 
 
 def test_a_script_is_loaded_once_and_anew_after_a_change(write, scripts):

@@ -154,7 +154,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
-    return did_you_mean(name, names) or (f"; there are {_listed(list(names))}" if names else "")
+    return did_you_mean(name, names) or (f"; known here: {_listed(list(names))}" if names else "")
 
 
 def _id_faults(records: RecordsSection) -> Iterator[Fault]:

@@ -169,23 +169,23 @@ class ScriptHost:
         self._by_script: dict[str, _Folder] = {}
         self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
 
-    def load(self, script: str) -> type:
-        """The class `Script` of a file.
+    def load(self, script: str, name: str = "Script") -> type:
+        """The class of a file: `Script`, or another name.
 
         Raises:
-            NotFoundError: When there is no such file, or no class `Script` in it.
+            NotFoundError: When there is no such file, or no such class in it.
         """
         script = str(Path(script).absolute())
         folder = self._folder(script)
         stamp = _stamp(script)
         loaded = self._loaded.get(script)
         if loaded is not None and all(_stamp(path) == one for path, one in loaded[1].items()):
-            return _class_of(loaded[0], script)
+            return _class_of(loaded[0], script, name)
         folder.look()
         with self.importing(script):
             module = _import(script)
         self._loaded[script] = (module, {script: stamp, **folder.stamps})
-        return _class_of(module, script)
+        return _class_of(module, script, name)
 
     @contextmanager
     def importing(self, script: str) -> Iterator[None]:
@@ -207,7 +207,7 @@ class ScriptHost:
 
 
 def _import(script: str) -> types.ModuleType:
-    """Run a file as a module of a name of its own, which stays in `sys.modules` so that its classes pickle."""
+    """Run a file (the user's code) as a module of its own name, which stays in `sys.modules` so that its classes pickle."""
     try:
         source = Path(script).read_bytes()
     except FileNotFoundError:
@@ -220,7 +220,7 @@ def _import(script: str) -> types.ModuleType:
     before = sys.modules.get(name)
     sys.modules[name] = module
     try:
-        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102  # the user's code
+        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
     except BaseException:
         del sys.modules[name]
         if before is not None:
@@ -229,12 +229,12 @@ def _import(script: str) -> types.ModuleType:
     return module
 
 
-def _class_of(module: types.ModuleType, script: str) -> type:
-    found = getattr(module, "Script", None)
+def _class_of(module: types.ModuleType, script: str, name: str) -> type:
+    found = getattr(module, name, None)
     if isinstance(found, type):
         return found
     own = (
         one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
     )
     classes = [one.__name__ for one in own]
-    raise NotFoundError(f"{script} has no class Script{did_you_mean('Script', classes)}")
+    raise NotFoundError(f"{script} has no class {name}{did_you_mean(name, classes)}")

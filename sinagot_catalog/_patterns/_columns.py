@@ -1,10 +1,9 @@
 """Patterns over whole columns: which path fits which pattern for which id, and the path of each record.
 
 One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
-`re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern has
-no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut out;
-else it is cut out of the one part of the path that holds nothing else. What is cut out is filled in again and
-compared.
+`re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern
+has no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut
+out; else it is cut out of the part of the path that holds nothing else, filled in again and compared.
 
 Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_rust`), else by
 Python's, each id once.
@@ -12,6 +11,7 @@ Python's, each id once.
 
 import importlib
 import re
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -148,7 +148,7 @@ def _likeness(path: str, template: Template) -> tuple[bool, float]:
     return path.startswith(template.prefix), SequenceMatcher(None, path, template.text).ratio()
 
 
-# -- cutting ids out of paths -------------------------------------------------------------------------------------
+# -- cutting ids out of paths --------------------------------------------------------------------------
 
 
 def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
@@ -254,15 +254,15 @@ def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
     right = after[0][1] if after and after[0][0] == "text" else ""
     last_start = _size(before) if _is_literal(before) else len(text)
     first_end = len(text) - _size(after) if _is_literal(after) else 0
-    found = []
+    found: dict[str, None] = {}
     for start in range(_size(before), last_start + 1):
         if not text.startswith(left, start - len(left)):
             continue
         for end in range(max(start, first_end), len(text) - _size(after) + 1):
             values = ids.values(text[start:end]) if text.startswith(right, end) else None
             if values is not None and _matches(text, tokens, values):
-                found.append(text[start:end])
-    return found
+                found[text[start:end]] = None
+    return list(found)
 
 
 def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:
@@ -273,7 +273,7 @@ def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
     return text == "".join(value if kind == "text" else values[value] for kind, value in tokens)
 
 
-# -- checking ids -------------------------------------------------------------------------------------------------
+# -- checking ids --------------------------------------------------------------------------------------
 
 
 def _fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
@@ -329,9 +329,9 @@ class _UnlikeError(Exception):
 def _rust(ids: IdPattern) -> _Rust | None:
     """Translate an id pattern, or None where the two engines may differ.
 
-    Python's own parse is written out anew, so what is not known here to mean the same is never passed on: only
-    literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same in both.
-    A class never takes in a `/` (where ids have none) or a zero byte.
+    Python's own parse is written out anew, so what is not known here to mean the same is never passed on:
+    only literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same
+    in both. A class takes in neither `/` nor a zero byte: no id here has them.
     """
     allowed = re.UNICODE | re.VERBOSE | re.ASCII
     if ids.spans or ids.regex.flags & ~int(allowed):
@@ -339,7 +339,9 @@ def _rust(ids: IdPattern) -> _Rust | None:
     writer = _Writer({number: name for name, number in ids.regex.groupindex.items()})
     try:
         parser = importlib.import_module("re._parser")
-        parsed = list(parser.parse(ids.text))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            parsed = list(parser.parse(ids.text))
         text = rf"\A(?:{writer.sequence(_unanchored(parsed), is_repeated=False)})\z"
         pl.Series([""]).str.contains(text)
     except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
@@ -390,14 +392,14 @@ class _Writer:
         return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
 
     def node(self, kind: Any, value: Any, *, is_repeated: bool) -> str:
-        write: Callable[..., str] | None = {
+        simple: dict[str, Callable[[Any], str]] = {
             "LITERAL": self._literal,
             "NOT_LITERAL": self._not_literal,
             "ANY": self._any,
             "IN": self._class,
-        }.get(str(kind))
-        if write is not None:
-            return write(value)
+        }
+        if str(kind) in simple:
+            return simple[str(kind)](value)
         if str(kind) == "BRANCH":
             options = [self.sequence(one, is_repeated=is_repeated) for one in value[1]]
             return f"(?:{'|'.join(options)})"
@@ -409,7 +411,7 @@ class _Writer:
 
     @staticmethod
     def _literal(code: int) -> str:
-        if code in (0, ord("/")) or 0xD800 <= code <= 0xDFFF:
+        if chr(code) in "\0/" or not chr(code).isprintable():
             raise _UnlikeError
         return _character(code)
 
@@ -432,7 +434,7 @@ class _Writer:
         if str(kind) == "LITERAL":
             return _character(value)
         if str(kind) == "RANGE":
-            if not value[1] < 0x80:
+            if not chr(value[1]).isascii():
                 raise _UnlikeError
             return f"{_character(value[0])}-{_character(value[1])}"
         if str(kind) == "CATEGORY" and str(value) in _CLASSES:

@@ -1,6 +1,7 @@
 """One path pattern: parsed, filled, bound. Standard library only: workers use it."""
 
 import re
+import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -129,7 +130,7 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
         >>> [(label, one.text) for label, one in parse_labelled({"a": "x/{id}"}, fields={"id"})]
         [('a', 'x/{id}')]
     """
-    if value is None or value == () or value == {} or value == []:
+    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
         return ()
     if isinstance(value, Mapping):
         return tuple((str(label), parse_template(one, fields=fields)) for label, one in value.items())
@@ -137,9 +138,9 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
 
 
 class IdPattern:
-    """The regular expression of record ids, with Python's meaning.
+    r"""The regular expression of record ids, with Python's meaning.
 
-    An id holds a `/` only where the expression's text does (`spans`), so that `.+` stays within a path's part.
+    An id holds a `/` only where the expression's text does (`spans`): `.+` stays within one part of a path.
 
     Args:
         text: A pattern for `re.fullmatch`; its named groups are placeholders and columns.
@@ -148,13 +149,16 @@ class IdPattern:
         PatternError: When `re` cannot compile it.
 
     Example:
-        >>> IdPattern(r"(?P<site>[A-Z]+)-\\d+").values("REC-7")
+        >>> IdPattern(r"(?P<site>[A-Z]+)-\d+").values("REC-7")
         {'id': 'REC-7', 'site': 'REC'}
     """
 
     def __init__(self, text: str) -> None:
         try:
-            self.regex = re.compile(text)
+            with warnings.catch_warnings():
+                # `[a&&b]` may once be a set operation in Python; today it is three characters.
+                warnings.simplefilter("ignore", FutureWarning)
+                self.regex = re.compile(text)
         except re.error as error:
             where = f" at character {error.pos}" if error.pos is not None else ""
             raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
@@ -163,7 +167,7 @@ class IdPattern:
         self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
         reserved = {"id", "record_id", "task", "modality"} & set(self.groups)
         if reserved:
-            raise PatternError(f"{text!r} names a group {sorted(reserved)[0]!r}, which is a name of ours")
+            raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
 
     def values(self, record_id: str) -> dict[str, str] | None:
         """What the placeholders stand for in this id, or None when the id does not fit."""

@@ -1,0 +1,170 @@
+"""The workspaces that are measured, made once and kept."""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from benchmarks._measure import Scale
+
+__all__ = ["SHAPES", "burning", "eeg", "harbor", "tiny"]
+
+_HARBOR = """
+[path]
+dataset = "dataset"
+scripts = "scripts"
+[records]
+id_pattern = 'REC-\\d{6}'
+[steps]
+scripts = ["count", "mean"]
+"""
+_EEG = """
+[path]
+dataset = "dataset"
+scripts = "scripts"
+[records]
+id_pattern = 'S(?P<site>\\d)-\\d{6}'
+[tasks.RS]
+modalities = ["EEG", "behavior"]
+[tasks.MMN]
+modalities = ["EEG"]
+[tasks.HDC]
+modalities = ["EEG"]
+[modalities.EEG]
+scripts = ["clean", "power"]
+[modalities.behavior]
+scripts = ["scores"]
+"""
+_BURNING = """
+[path]
+dataset = "dataset"
+scripts = "scripts"
+[records]
+id_pattern = 'REC-\\d{6}'
+[steps]
+scripts = ["burn"]
+"""
+_SCRIPT = """from sinagot_catalog import ScriptTemplate
+
+
+class Script(ScriptTemplate):
+    PATH_IN = {path_in}
+    PATH_OUT = {path_out}
+
+    def run(self):
+        self.path.output.write_bytes(self.path.input.read_bytes())
+"""
+_BURN = """from burning import burn
+
+from sinagot_catalog import ScriptTemplate
+
+
+class Script(ScriptTemplate):
+    PATH_IN = ("raw", "{id}.bin")
+    PATH_OUT = ("out", "{id}.bin")
+
+    def run(self):
+        burn(self.path.input, self.path.output)
+"""
+_BURNING_MODULE = """from time import perf_counter
+
+
+def burn(source, target):
+    end = perf_counter() + SECONDS
+    with open(source, "rb") as file:
+        content = file.read()
+    while perf_counter() < end:
+        pass
+    with open(target, "wb") as file:
+        file.write(content)
+"""
+
+
+def harbor(scale: Scale, records: int) -> Path:
+    """A flat folder per kind of file: raw, count, mean. Two steps; one record in ten lacks its last file."""
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for number in range(records):
+            yield f"raw/REC-{number:06d}-raw.csv", b""
+            yield f"count/REC-{number:06d}-count.csv", b""
+            if number % 10:
+                yield f"mean/REC-{number:06d}-mean.csv", b""
+
+    scripts = {
+        f"{step}.py": _SCRIPT.format(path_in='("raw", "{id}-raw.csv")', path_out=f'("{step}", "{{id}}-{step}.csv")')
+        for step in ("count", "mean")
+    }
+    return _made(scale.cache / f"harbor-{records}", _HARBOR, scripts, files())
+
+
+def eeg(scale: Scale, records: int) -> Path:
+    """A folder per record: three tasks, two modalities, seven steps, seven or eight files."""
+
+    def files() -> Iterator[tuple[str, bytes]]:
+        for number in range(records):
+            record = f"S{number % 4}-{number:06d}"
+            for shift, task in enumerate(("RS", "MMN", "HDC")):
+                yield f"{record}/{record}-{task}-raw.edf", b""
+                if (number + shift) % 4:
+                    yield f"{record}/{record}-{task}-clean.fif", b""
+                if (number + shift) % 3 == 0:
+                    yield f"{record}/{record}-{task}-power.csv", b""
+            yield f"{record}/{record}-RS-behavior.csv", b""
+            if number % 3 == 0:
+                yield f"{record}/{record}-RS-scores.csv", b""
+
+    def script(path_in: str, path_out: str) -> str:
+        return _SCRIPT.format(
+            path_in=f'("{{id}}", "{{id}}-{{task}}-{path_in}")', path_out=f'("{{id}}", "{{id}}-{{task}}-{path_out}")'
+        )
+
+    scripts = {
+        "EEG/clean.py": script("raw.edf", "clean.fif"),
+        "EEG/power.py": script("clean.fif", "power.csv"),
+        "behavior/scores.py": script("behavior.csv", "scores.csv"),
+    }
+    return _made(scale.cache / f"eeg-{records}", _EEG, scripts, files())
+
+
+SHAPES = {"harbor": harbor, "eeg": eeg}
+
+
+def burning(scale: Scale, rows: int, milliseconds: float) -> Path:
+    """One step that reads its input, burns some time and writes its output; nothing is done yet.
+
+    What it calls lies beside it as a module, for the floor to call as well.
+    """
+    scripts = {
+        "burn.py": _BURN,
+        "burning.py": _BURNING_MODULE.replace("SECONDS", str(milliseconds / 1000)),
+    }
+    files = ((f"raw/REC-{number:06d}.bin", b"x" * 100) for number in range(rows))
+    return _made(scale.cache / f"burning-{rows}-{milliseconds:g}", _BURNING, scripts, files)
+
+
+def tiny(scale: Scale) -> Path:
+    """Three records."""
+    return harbor(scale, 3)
+
+
+
+def _made(folder: Path, config: str, scripts: dict[str, str], files: Iterable[tuple[str, bytes]]) -> Path:
+    """Make a workspace, or find it made whole with the same config and scripts."""
+    texts = {"workspace.toml": config, **{f"scripts/{name}": text for name, text in scripts.items()}}
+    finished = folder / ".finished"
+    if finished.exists() and finished.read_text() == str(texts):
+        return folder
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    dataset = f"{folder}/dataset"
+    for parent, group in itertools.groupby(files, lambda one: one[0].rpartition("/")[0]):
+        os.makedirs(f"{dataset}/{parent}", exist_ok=True)  # noqa: PTH103 - done for every file
+        for path, content in group:
+            fd = os.open(f"{dataset}/{path}", os.O_CREAT | os.O_WRONLY, 0o644)
+            os.write(fd, content)
+            os.close(fd)
+    finished.write_text(str(texts))
+    return folder

@@ -1,0 +1,188 @@
+"""What tests and the examples in docstrings share: workspaces on real files."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sinagot_catalog import Workspace
+from sinagot_catalog._events import CellLines, JournalWriter, journal_path
+from sinagot_catalog._identity import boot_id
+from sinagot_catalog._journal import Claim
+from sinagot_catalog._spec import CellSpec
+
+# Prefect is imported when a flow is first needed: collecting the examples must not do it.
+collect_ignore = ["sinagot_catalog/flows.py"]
+
+HARBOR = Path(__file__).parent / "example" / "harbor"
+
+BODIES = {
+    "copy": """
+        read = self.path.input
+        read = list(read.values()) if isinstance(read, dict) else [read]
+        text = "".join(one.read_text() for one in read if one is not None and one.is_file())
+        written = self.path.output
+        for one in written.values() if isinstance(written, dict) else [written]:
+            one.write_text(text + self.label + ";")
+    """,
+    "nothing": "pass",
+    "fail": "raise ValueError(f'no boats on {self.id}')",
+}
+
+
+@pytest.fixture
+def script_source() -> Callable[..., str]:
+    """Write the source of a script: `script_source(path_in, path_out, body, **attributes)`."""
+
+    def source(
+        path_in: Any = (), path_out: Any = (), body: str = "copy", *, head: str = "", **attributes: Any
+    ) -> str:
+        lines = [f"    {name} = {value!r}" for name, value in attributes.items()]
+        text = textwrap.indent(textwrap.dedent(BODIES.get(body, body)).strip(), " " * 8)
+        return "\n".join(
+            [
+                head,
+                "from sinagot_catalog import ScriptTemplate",
+                "class Script(ScriptTemplate):",
+                f"    PATH_IN = {path_in!r}",
+                f"    PATH_OUT = {path_out!r}",
+                *lines,
+                "    def run(self):",
+                text,
+                "",
+            ]
+        )
+
+    return source
+
+
+@pytest.fixture
+def write_workspace(tmp_path: Path, script_source: Callable[..., str]) -> Callable[..., Path]:
+    """Write a workspace: its scripts from sources or argument tuples, its files from names or texts."""
+
+    def write(
+        scripts: Mapping[str, Any] | None = None,
+        files: Any = (),
+        *,
+        toml: str = "",
+        id_pattern: str = r"R\d+",
+        name: str = "workspace",
+    ) -> Path:
+        folder = tmp_path / name
+        scripts = scripts or {}
+        (folder / "dataset").mkdir(parents=True)
+        (folder / "scripts").mkdir()
+        head = "" if "[records]" in toml else f"[records]\nid_pattern = '{id_pattern}'\n"
+        if "[tasks" not in toml and "[modalities" not in toml and "[steps]" not in toml:
+            head += f"[steps]\nscripts = {list(scripts)}\n"
+        (folder / "workspace.toml").write_text(head + textwrap.dedent(toml))
+        for label, given in scripts.items():
+            path = folder / "scripts" / f"{label}.py"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(given if isinstance(given, str) else script_source(*given))
+        for file in files:
+            path = folder / "dataset" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(files[file] if isinstance(files, Mapping) else "raw;")
+        return folder
+
+    return write
+
+
+@pytest.fixture
+def make_workspace(write_workspace: Callable[..., Path]) -> Callable[..., Workspace]:
+    """Write a workspace and open it; see `write_workspace`."""
+
+    def make(*args: Any, **options: Any) -> Workspace:
+        return Workspace(write_workspace(*args, **options))
+
+    return make
+
+
+@pytest.fixture
+def harbor_folder(tmp_path: Path) -> Path:
+    """A copy of the harbour with the first three days of its month."""
+    folder = tmp_path / "harbor"
+    for part in ("workspace.toml", "scripts/count.py", "scripts/mean.py", "scripts/summary.py"):
+        (folder / part).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(HARBOR / part, folder / part)
+    (folder / "dataset" / "raw").mkdir(parents=True)
+    for day in (1, 2, 3):
+        name = f"dataset/raw/REC-2020060{day}-raw.csv"
+        shutil.copy(HARBOR / name, folder / name)
+    return folder
+
+
+@pytest.fixture
+def harbor(harbor_folder: Path) -> Workspace:
+    """A workspace on `harbor_folder`."""
+    return Workspace(harbor_folder)
+
+
+@pytest.fixture
+def journal_of() -> Callable[..., CellLines]:
+    """The journal's lines of one step, as a process of a run writes them."""
+
+    def lines(
+        ws: Workspace,
+        step: str,
+        run_id: str = "run-1",
+        *,
+        name: str = "main",
+        task: str | None = None,
+        modality: str | None = None,
+        version: str | None = None,
+    ) -> CellLines:
+        writer = JournalWriter(journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version)
+        cell = CellSpec(task, modality, step, "", (), (), version=version)
+        return writer.cell(cell)
+
+    return lines
+
+
+@pytest.fixture(scope="session")
+def ended_pid() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-S", "-c", ""]) as process:
+        process.wait(30)
+        return process.pid
+
+
+@pytest.fixture
+def dead_claim(ended_pid: int) -> Callable[..., Claim]:
+    """The claim of a run of this machine whose process is gone."""
+
+    def make(number: int = 1, run_id: str = "run-1", **changes: Any) -> Claim:
+        known = {
+            "number": number,
+            "run_id": run_id,
+            "host": socket.gethostname(),
+            "boot_id": boot_id(),
+            "pid": ended_pid,
+            "pid_start": "1",
+            "lease": 60.0,
+            "time": "2026-01-01T00:00:00+00:00",
+        }
+        return Claim(**{**known, **changes})
+
+    return make
+
+
+@pytest.fixture
+def wait_until() -> Callable[..., None]:
+    """Wait for something that another process does, for so many seconds at most."""
+
+    def wait(is_so: Callable[[], bool], seconds: float = 30.0) -> None:
+        end = time.monotonic() + seconds
+        while not is_so():
+            assert time.monotonic() < end, f"not so within {seconds:g} s"
+            time.sleep(0.01)
+
+    return wait

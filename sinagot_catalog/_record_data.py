@@ -1,0 +1,158 @@
+"""The data of records that a modality keeps in files of its own, and results read back by key."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._tables import scan_files
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sinagot_catalog._config import Config
+    from sinagot_catalog._layout import Link
+    from sinagot_catalog._select import Query, Resolver
+    from sinagot_catalog._source import Source
+
+__all__ = ["data_frame", "outputs", "processed", "read_data", "write_data"]
+
+_TYPES: dict[str, Any] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
+
+
+# --- data of a modality --------------------------------------------------------------------------------------
+
+
+def _data_place(source: Source, query: Query) -> int:
+    """The place of a modality's data file.
+
+    Raises:
+        SelectionError: When the scope has no such modality.
+    """
+    name = query.modality
+    plugin = source.config.modalities[name].models.plugin if name else None
+    units = [unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)]
+    if plugin not in ("pandas", "table") or not units or not units[0].data:
+        raise SelectionError(
+            f"modality {name!r} keeps no data of its records",
+            f'Set [modalities.{name}] models.plugin = "table" and models.data_path in workspace.toml.',
+        )
+    return units[0].data[0]
+
+
+def data_path(source: Source, query: Query) -> str:
+    """The path of one record's data file."""
+    values = source.config.ids.values(query.record or "") or {}
+    return source.layout().places[_data_place(source, query)].template.format(values)
+
+
+def read_data(source: Source, query: Query) -> dict[str, Any] | None:
+    """One record's data; None where its file is not there."""
+    path = data_path(source, query)
+    store = source.stores["dataset"]
+    if not store.exists(path):
+        return None
+    found = json.loads(store.read(path))
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def write_data(source: Source, query: Query, data: Mapping[str, Any]) -> None:
+    """Replace one record's data; readers see the old file or the new one."""
+    path = data_path(source, query)
+    values = {name: getattr(value, "item", lambda value=value: value)() for name, value in dict(data).items()}
+    source.stores["dataset"].write(path, json.dumps(values, ensure_ascii=False).encode())
+    source.published(pl.DataFrame({"root": ["dataset"], "path": [path], "kind": ["file"]}))
+
+
+def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame:
+    """The data of a scope's records: `record_id` and a column per key, a row per record whose file is there."""
+    place = _data_place(source, query)
+    records = resolver.rows(query)
+    there = records.filter(resolver.catalog.presence[place].gather(records["_rec"]))
+    values = resolver.catalog.record_values[there["_rec"]]
+    files = values.select("record_id", paths_of(resolver.layout.places[place].template).alias("path"))
+    return scan_files(source.stores["dataset"], files, "json", {}).collect()
+
+
+# --- results -------------------------------------------------------------------------------------------------
+
+
+def outputs(resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str | None) -> pl.DataFrame:
+    """Where the results of some rows of `steps` lie: key columns, `root` and `path`, existing ones only.
+
+    Raises:
+        SelectionError: When the rows have several steps, or the step several outputs, and none is named.
+    """
+    known = list(dict.fromkeys(rows["step"].unique(maintain_order=True).to_list()))
+    if step is not None:
+        declared = resolver.layout.steps
+        if step not in declared:
+            raise SelectionError(f"there is no step {step!r}{did_you_mean(step, declared)}")
+        rows = rows.filter(pl.col("step") == step)
+    elif len(known) > 1:
+        raise SelectionError(f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=….")
+    cells = sorted(rows["_cell"].unique().to_list())
+    links = {cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label) for cell in cells}
+    found = resolver.catalog.links(rows).filter((pl.col("role") == "output") & pl.col("exists"))
+    chosen = [
+        (pl.col("_cell") == cell) & (pl.col("_place") == link.place) for cell, link in links.items() if link is not None
+    ]
+    found = found.filter(pl.any_horizontal(chosen)) if chosen else found.clear()
+    return found.select("record_id", "task", "modality", "step", "root", "path")
+
+
+def _output(links: list[Link], step: str, label: str | None) -> Link | None:
+    """The one output that is meant."""
+    labels = [link.label for link in links if link.label is not None]
+    if label is not None:
+        if label not in labels:
+            raise SelectionError(
+                f"step {step!r} has no output {label!r}{did_you_mean(label, labels)}",
+                f"Its outputs: {', '.join(labels) or 'one, without a label'}.",
+            )
+        return next(link for link in links if link.label == label)
+    if len(links) > 1:
+        raise SelectionError(f"step {step!r} has {len(links)} outputs", f"Name one: label= one of {', '.join(labels)}.")
+    return links[0] if links else None
+
+
+def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None]:
+    """The task and modality that a key of `[processed]` speaks of.
+
+    Raises:
+        NotFoundError: When the config has no such key.
+    """
+    if key not in config.processed:
+        raise NotFoundError(
+            f"workspace.toml has no [processed.{key}]{did_you_mean(key, config.processed)}",
+            f"It has: {', '.join(config.processed) or 'none'}.",
+        )
+    one = config.processed[key]
+    return one.task, one.modality
+
+
+def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values."""
+    one = source.config.processed[key]
+    files = outputs(resolver, rows, one.step_label, one.path_label)
+    store = source.stores[files["root"].first() or "dataset"] if files.height else source.stores["dataset"]
+    files = files.select("record_id", "path")
+    if one.data_getter == "single_data":
+        name = one.columns[0] if one.columns else key
+        empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[one.data_type]})
+        if files.is_empty():
+            return empty
+        values = scan_files(store, files, "value", {}).collect()
+        return values.select("record_id", pl.col("value").cast(_TYPES[one.data_type]).alias(name))
+    if files.is_empty():
+        return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(one.columns, pl.String)})
+    if one.data_getter == "dataframe_from_csv":
+        frame = scan_files(store, files, "csv", {}).collect()
+        return frame.select("record_id", *one.columns) if one.columns else frame
+    pairs = scan_files(store, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}).collect()
+    wide = pairs.filter(pl.col("_key").is_not_null()).pivot("_key", index="record_id", values="_value", maintain_order=True)
+    return wide.select("record_id", *one.columns) if one.columns else wide

@@ -1,0 +1,148 @@
+"""Files of many records read as one frame: result files, single values, the data of a modality."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Mapping
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
+
+if TYPE_CHECKING:
+    from sinagot_catalog._store import Store
+
+__all__ = ["FORMATS", "format_of", "read_table", "scan_files"]
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+    ".arrow": "ipc",
+    ".feather": "ipc",
+    ".ipc": "ipc",
+    ".json": "json",
+    ".ndjson": "ndjson",
+    ".jsonl": "ndjson",
+    ".txt": "value",
+}
+"""How a file is read, by the end of its name; `value` is a file that holds one value as text."""
+
+_SCANS: dict[str, Callable[..., pl.LazyFrame]] = {
+    "csv": pl.scan_csv,
+    "tsv": lambda *args, **options: pl.scan_csv(*args, separator="\t", **options),
+    "parquet": pl.scan_parquet,
+    "ipc": pl.scan_ipc,
+    "ndjson": pl.scan_ndjson,
+}
+_READS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+    "csv": pl.read_csv,
+    "tsv": lambda content: pl.read_csv(content, separator="\t"),
+    "parquet": pl.read_parquet,
+    "ipc": pl.read_ipc,
+    "json": pl.read_json,
+    "ndjson": pl.read_ndjson,
+}
+_PATH = "_path"
+
+
+def format_of(path: str, given: str | None = None) -> str:
+    """How a file is read: as it is said, else by the end of its name.
+
+    Raises:
+        SelectionError: When neither tells.
+    """
+    known = sorted({*FORMATS.values()})
+    if given is not None:
+        if given not in known:
+            raise SelectionError(f"format {given!r} is not one of {', '.join(known)}{did_you_mean(given, known)}")
+        return given
+    suffix = PurePosixPath(path).suffix.lower()
+    if suffix not in FORMATS:
+        raise SelectionError(
+            f"{path}: a file that ends in {suffix!r} is of no known format", f"Say format= one of {', '.join(known)}."
+        )
+    return FORMATS[suffix]
+
+
+def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[str, Any]) -> pl.LazyFrame:
+    """Read files of one format as one lazy frame.
+
+    Args:
+        store: Where they lie.
+        files: A column `path` and the key columns that each file's rows get.
+        kind: One of the values of `FORMATS`.
+        options: Passed on to Polars' own reader.
+    """
+    keys = [name for name in files.columns if name != "path"]
+    if files.is_empty():
+        return files.drop("path").lazy()
+    if kind in ("json", "value") or not store.is_local:
+        read = _value if kind == "value" else _objects if kind == "json" else _by(kind, options)
+        frames = [
+            read(store.read(path)).select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
+            for one in files.iter_rows(named=True)
+            if (path := one["path"])
+        ]
+        return pl.concat(frames, how="diagonal_relaxed").lazy()
+    located = files.with_columns(pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)).drop("path")
+    scanned = _SCANS[kind](located[_PATH].to_list(), include_file_paths=_PATH, **options)
+    return located.lazy().join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
+
+
+def _by(kind: str, options: Mapping[str, Any]) -> Callable[[bytes], pl.DataFrame]:
+    return lambda content: _SCANS[kind](io.BytesIO(content), **options).collect()
+
+
+def _objects(content: bytes) -> pl.DataFrame:
+    """A JSON file: an object is a row, a list of objects several, anything else a value."""
+    found = json.loads(content)
+    if isinstance(found, dict):
+        return pl.DataFrame([found])
+    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
+        return pl.DataFrame(found)
+    return pl.DataFrame({"value": [found]})
+
+
+def _value(content: bytes) -> pl.DataFrame:
+    """A file that holds one value: a number where it reads as one, else its text."""
+    text = content.decode(errors="replace").strip()
+    for kind in (int, float):
+        try:
+            return pl.DataFrame({"value": [kind(text)]})
+        except ValueError:
+            continue
+    return pl.DataFrame({"value": [text]})
+
+
+def read_table(store: Store, path: str, address: str) -> pl.DataFrame:
+    """Read a table that the config names, with its column `record_id` as text and each id once.
+
+    Args:
+        store: Where it lies.
+        path: Its path there.
+        address: Where the config names it, for messages.
+
+    Raises:
+        ConfigError: When it is not there, of no known kind, or has no column `record_id`.
+    """
+    kind = FORMATS.get(PurePosixPath(path).suffix.lower())
+    if kind not in _READS:
+        raise ConfigError(f"workspace.toml: {address}: {path} is no table of a known kind (csv, tsv, parquet, json …)")
+    if not store.exists(path):
+        raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
+    try:
+        frame = _READS[kind](io.BytesIO(store.read(path)))
+    except pl.exceptions.PolarsError as error:
+        raise StorageError(f"{path} ({address}) cannot be read: {str(error).splitlines()[0]}") from error
+    if "record_id" not in frame.columns:
+        raise ConfigError(
+            f"workspace.toml: {address}: {path} has no column 'record_id', only {', '.join(frame.columns)}"
+            f"{did_you_mean('record_id', frame.columns)}"
+        )
+    ids = pl.col("record_id").cast(pl.String)
+    return frame.with_columns(ids).unique(subset="record_id", keep="first", maintain_order=True)

@@ -1,0 +1,17 @@
+"""The classes to build on in `scripts/<modality>/models/record.py` and `record_collection.py`.
+
+A class `Record` or `RecordCollection` there takes the place of ours for that modality, in that workspace alone:
+
+    from sinagot_catalog.models import Record as BaseRecord
+
+    class Record(BaseRecord):
+        def age(self):
+            return self.data["age"]
+"""
+
+from sinagot_catalog.records import Record, RecordCollection
+
+__all__ = ["Record", "RecordCollection", "Subset"]
+
+Subset = RecordCollection
+"""sinagot's other name of `RecordCollection`."""
