@@ -41,6 +41,7 @@ _STATUS: dict[Event, StepStatus] = {
 }
 _MESSAGE_BOUND = 8 * 1024
 _TEXT_BOUND = 64 * 1024
+_sync = getattr(os, "fdatasync", os.fsync)
 
 
 def journal_path(log: str, run_id: str, name: str) -> str:
@@ -146,7 +147,7 @@ class JournalWriter:
     def sync(self) -> None:
         """Bring what was written to the disk."""
         if self._dirty:
-            os.fsync(self._fd)
+            _sync(self._fd)
             self._dirty = False
 
     def close(self) -> None:

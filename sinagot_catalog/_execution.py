@@ -7,7 +7,6 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -31,7 +30,7 @@ from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
     import logging
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._plan import Plan
@@ -97,8 +96,6 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     if query.record is not None:
         catalog = catalog.with_record(query.record)
     rows = Resolver(catalog, source.stats).rows(query)
-    if options.limit is not None:
-        rows = rows.filter(pl.col("_rec").is_in(rows["_rec"].unique(maintain_order=True).head(options.limit).implode()))
     stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
     return _plan.make_plan(
         catalog,
@@ -109,6 +106,7 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
             asked=options.step is not None,
             downstream=options.downstream,
             stale=stale,
+            limit=options.limit,
         ),
         source.stats,
     )
@@ -130,8 +128,10 @@ class Execution:
         label: What it runs, in a few words.
     """
 
-    def __init__(self, source: Source, made: Plan, options: RunOptions) -> None:
+    def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
+        made = plan(source, query, options)
         self.source = source
+        self.query = query
         self.plan = made
         self.options = options
         self.run_id = new_run_id()
@@ -161,6 +161,20 @@ class Execution:
         if self._claim is not None:
             threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
 
+    def keep_selection(self) -> str | None:
+        """Keep the selected rows as a Parquet file beside the journal, for a selection can be anything.
+
+        Returns:
+            Its path, or None where the whole workspace was selected.
+        """
+        if self.query.is_whole:
+            return None
+        content = io.BytesIO()
+        self.plan.frame.select(*KEYS).write_parquet(content)
+        path = f"selections/{self.run_id}.parquet"
+        self.source.log_store.write(path, content.getvalue())
+        return f"{self.source.log_store.root}/{path}"
+
     @property
     def groups(self) -> list[Group]:
         """The groups of every phase."""
@@ -177,7 +191,9 @@ class Execution:
     def open_runner(self, console: logging.Logger | None = None) -> Runner:
         """Start what runs the rows."""
         mode: Literal["processes", "main_process"] = (
-            "main_process" if self.options.resolved_mode(self.source.config) == "main_process" else "processes"
+            "main_process"
+            if self.options.resolved_mode(self.source.config) == "main_process"
+            else "processes"
         )
         most = max(1, min(self.workers, sum(map(len, self.phases))))
         return open_runner(self.spec, mode, most, console=console)
@@ -201,10 +217,16 @@ class Execution:
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
-            {name: [getattr(one, name) for one in self._results] for name in _RESULT}, schema=_RESULT, strict=False
+            {name: [getattr(one, name) for one in self._results] for name in _RESULT},
+            schema=_RESULT,
+            strict=False,
         )
         others = [
-            self._held.select("row", pl.lit("claimed").cast(OUTCOME).alias("outcome"), pl.lit("held by another run that is alive").alias("message")),
+            self._held.select(
+                "row",
+                pl.lit("claimed").cast(OUTCOME).alias("outcome"),
+                pl.lit("held by another run that is alive").alias("message"),
+            ),
             self._blocked.select(
                 "row",
                 pl.lit("error").cast(OUTCOME).alias("outcome"),
@@ -214,7 +236,9 @@ class Execution:
         ]
         results = pl.concat([results, *others], how="diagonal").sort("row")
         self._outcomes = results.select("row", "outcome")
-        frame = results.join(self.plan.frame.with_row_index("row"), on="row", how="left", maintain_order="left")
+        frame = results.join(
+            self.plan.frame.with_row_index("row"), on="row", how="left", maintain_order="left"
+        )
         seconds = time.monotonic() - self._begin
         return RunReport(frame.select(*REPORT), self.run_id if self._claim else None, seconds=seconds)
 
@@ -226,7 +250,9 @@ class Execution:
         written = []
         for key, part in rows.partition_by("_cell", as_dict=True).items():
             cell = layout.cells[int(str(key[0]))]
-            values = part.select("record_id").join(catalog.record_values, on="record_id", how="left", maintain_order="left")
+            values = part.select("record_id").join(
+                catalog.record_values, on="record_id", how="left", maintain_order="left"
+            )
             for link in cell.links:
                 if link.role in ("output", "control"):
                     place = layout.places[link.place]
@@ -235,7 +261,12 @@ class Execution:
                     written.append(self._there(place.root, paths if sure is None else paths.filter(sure)))
         extras = [path for one in self._results for path in one.extras]
         if extras:
-            written.append(self._there("outputs" if "outputs" in self.source.stores else "dataset", pl.DataFrame({"path": extras})))
+            written.append(
+                self._there(
+                    "outputs" if "outputs" in self.source.stores else "dataset",
+                    pl.DataFrame({"path": extras}),
+                )
+            )
         empty = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
         self.source.published(pl.concat([empty, *written]))
 
@@ -260,7 +291,10 @@ def _phases(todo: pl.DataFrame) -> list[list[Group]]:
     columns = todo.select("_phase", "_rec", "_component", "row", "_cell", "record_id")
     ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
     return [
-        [[(row, cell, record) for *_, row, cell, record in group] for _, group in groupby(phase, itemgetter(1, 2))]
+        [
+            [(row, cell, record) for *_, row, cell, record in group]
+            for _, group in groupby(phase, itemgetter(1, 2))
+        ]
         for _, phase in groupby(ordered.iter_rows(), itemgetter(0))
     ]
 
@@ -349,7 +383,7 @@ def run(
         return execution.finish()
     try:
         with (
-            open_progress(execution, source.config, progress) as bar,
+            open_progress(execution, source.config, progress=progress) as bar,
             execution.open_runner(bar.console) as runner,
         ):
 
@@ -368,7 +402,7 @@ def run(
 
 def prepare_query(source: Source, query: Query, options: RunOptions) -> Execution:
     """Plan and claim the steps of a selection."""
-    return Execution(source, plan(source, query, options), options)
+    return Execution(source, query, options)
 
 
 def prepare(
@@ -402,25 +436,61 @@ def prepare(
 
 def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
     """Import the script of a step."""
-    return ScriptHost(source.config.scripts).load(_find(source, step, task, modality).script)  # type: ignore[no-any-return]
+    return ScriptHost(source.config.scripts).load(_find(source, step, task, modality)[0].script)
 
 
-def script_of(source: Source, step: str, task: str | None, modality: str | None, record_id: str) -> ScriptTemplate:
-    """The script of a step for one record, with its real paths."""
-    from sinagot_catalog._job import script_for
+def script_of(
+    source: Source, step: str, task: str | None, modality: str | None, record_id: str
+) -> ScriptTemplate:
+    """The script of a step for one record, with its real paths.
 
-    cell = _find(source, step, task, modality)
-    spec = _spec(source, "by-hand", RunOptions())
-    return script_for(spec, spec.cells[cell.index], load_script(source, step, task, modality), record_id)
+    Raises:
+        SelectionError: When the step has other paths for each task or modality of the scope, and none is said.
+    """
+    from sinagot_catalog.script import ScriptPath, port_paths
+
+    found = _find(source, step, task, modality)
+    if len({cell.links for cell in found}) > 1:
+        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found]
+        raise SelectionError(
+            f"step {step!r} has other paths in each of {', '.join(units)}",
+            f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
+        )
+    layout = source.layout()
+    roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
+    values = source.config.ids.values(record_id) or {"id": record_id}
+
+    def paths(role: str) -> Any:
+        places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
+        return port_paths((label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places)
+
+    return load_script(source, step, task, modality)(
+        record_id,
+        data_path=source.config.dataset,
+        task=found[0].task if len(found) == 1 else task,
+        modality=found[0].modality if len(found) == 1 else modality,
+        label=step,
+        path=ScriptPath(paths("input"), paths("output"), paths("control")),
+    )
 
 
-def _find(source: Source, step: str, task: str | None, modality: str | None) -> Cell:
-    for cell in source.layout().cells:
-        if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality):
-            if cell.error:
-                raise NotFoundError(cell.error)
-            return cell
-    raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
+def _find(source: Source, step: str, task: str | None, modality: str | None) -> list[Cell]:
+    """The cells of a step within a scope.
+
+    Raises:
+        NotFoundError: When there is none, or its patterns are not known.
+    """
+    found = [
+        cell
+        for cell in source.layout().cells
+        if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
+    ]
+    if not found:
+        raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
+    for cell in found:
+        if cell.error:
+            raise NotFoundError(cell.error)
+    return found
 
 
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:

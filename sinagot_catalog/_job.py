@@ -25,6 +25,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
@@ -170,7 +171,8 @@ class JobRunner:
     Args:
         spec: The run.
         name: The name of this process in it: its journal and its staging folder.
-        announce: Called with the row, the number of the attempt and the mark of the output as each begins.
+        announce: Called with the row, the number of the attempt and the mark of the output as each begins;
+            with row -1 when the row is through.
         output: Keeps what scripts print.
         console: Gets what scripts log, beside the journal.
         raising: Let out what a script raises, after the row's event: for a debugger.
@@ -207,6 +209,7 @@ class JobRunner:
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
+        self._dataset = Path(spec.dataset)
         self._undoing = _Undoing()
         self._handler = _Journaling(console)
         self._level = logging.DEBUG if spec.debug else spec.log_level.upper()
@@ -331,6 +334,7 @@ class JobRunner:
             return result
         finally:
             self._handler.lines = None
+            self._announce(-1, 0, 0)
             if not is_tidy:
                 self._tidy(cell, root)
 
@@ -347,7 +351,7 @@ class JobRunner:
         self._place.stage(root, (*work.outputs, *work.controls), cell.made)
         one = script(
             work.record_id,
-            data_path=self.spec.dataset,
+            data_path=self._dataset,
             task=cell.spec.task,
             modality=cell.spec.modality,
             label=cell.spec.step,
@@ -460,6 +464,7 @@ class _Undoing:
     """Puts folder, umask and environment back to what they were before the user's code."""
 
     def __init__(self) -> None:
+        self._process = os.getpid()
         self._folder = os.getcwd()
         self._umask = os.umask(0o022)
         os.umask(self._umask)
@@ -468,7 +473,10 @@ class _Undoing:
     def __enter__(self) -> None:
         self._before = _environment().copy()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: object, *_: object) -> None:
+        if os.getpid() != self._process:
+            # A child that the script forked came back from run(): it must not go on as a second worker.
+            os._exit(0 if kind is None else 1)
         os.umask(self._umask)
         if not _is_folder(self._folder):
             with suppress(OSError):

@@ -175,7 +175,9 @@ def _from_lines(content: bytes) -> pl.DataFrame:
             "Upgrade with pip install -U sinagot-catalog.",
         )
     time = pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False)
-    return _as_events(frame.with_columns(time.dt.replace_time_zone("UTC"))).filter(pl.col("time").is_not_null())
+    return _as_events(frame.with_columns(time.dt.replace_time_zone("UTC"))).filter(
+        pl.col("time").is_not_null()
+    )
 
 
 def _from_seed(content: bytes) -> pl.DataFrame:
@@ -185,7 +187,9 @@ def _from_seed(content: bytes) -> pl.DataFrame:
     time = pl.col("time").str.slice(0, 26).str.to_datetime(time_unit="us", strict=False) - pl.lit(offset)
     event = pl.col("step_status").replace_strict(_SEED_EVENTS, default="log", return_dtype=pl.String)
     return _as_events(
-        frame.with_columns(time.dt.replace_time_zone("UTC"), event.alias("event"), pl.lit(None, pl.String).alias("run_id"))
+        frame.with_columns(
+            time.dt.replace_time_zone("UTC"), event.alias("event"), pl.lit(None, pl.String).alias("run_id")
+        )
     )
 
 
@@ -343,7 +347,9 @@ class Claims:
             )
             if self.store.create(claim.path, json.dumps(asdict(claim)).encode()):
                 return claim
-        raise StorageError(f"no claim could be made in {self.store.root}/claims: other runs were always quicker")
+        raise StorageError(
+            f"no claim could be made in {self.store.root}/claims: other runs were always quicker"
+        )
 
     def beat(self, claim: Claim) -> None:
         """Say that the run is alive."""
@@ -368,4 +374,3 @@ def _parquet(frame: pl.DataFrame) -> bytes:
 def new_run_id(*, now: datetime | None = None) -> str:
     """A name for a run that sorts by time."""
     return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"
-

@@ -148,7 +148,9 @@ def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
             )
         data = places.data(config, task, modality)
         units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
-    return Layout(ids, tuple(units), tuple(cells), places.rooted(cells, split=config.outputs != config.dataset))
+    return Layout(
+        ids, tuple(units), tuple(cells), places.rooted(cells, split=config.outputs != config.dataset)
+    )
 
 
 def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
@@ -217,7 +219,9 @@ class _Places:
         try:
             patterns = parse_labelled(path, fields=self.fields)
         except PatternError as error:
-            raise PatternError(f"modalities.{modality}.models.data_path: {error.message}", error.hint) from error
+            raise PatternError(
+                f"modalities.{modality}.models.data_path: {error.message}", error.hint
+            ) from error
         return tuple(self.add(one, task, modality) for _, one in patterns)
 
     def rooted(self, cells: Sequence[Cell], *, split: bool) -> tuple[Place, ...]:

@@ -11,8 +11,10 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import Collection, Iterable
+import sys
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from functools import cache
 
 from sinagot_catalog.errors import StorageError
 
@@ -99,11 +101,11 @@ class LocalPlace:
             paths: What is going to be written, relative to the outputs folder.
             made: The folders, relative, that are there already; new ones are added.
         """
-        for path in paths:
-            parent = path.rpartition("/")[0]
+        for parent in ("", *(path.rpartition("/")[0] for path in paths)):
             if parent not in made:
                 os.makedirs(f"{root}/{parent}", exist_ok=True)
-                made.update(parents(parent), ("",))
+                made.add("")
+                made.update(parents(parent))
 
     def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> tuple[list[str], bool]:
         """What was written below a staging folder, relative, and whether nothing is left once it is moved.
@@ -257,7 +259,14 @@ class LocalPlace:
                 raise
 
     def _swap(self, source: str, target: str) -> None:
-        """Put a path in the place of a folder: two renames, the old one kept until the second is done."""
+        """Put a path in the place of another where a plain rename cannot: one of them is a folder.
+
+        Where the system can exchange two names at once, there is no moment without the one or the other; else two
+        renames do it, and the old one is kept until the second is done.
+        """
+        if _exchange(source, target):
+            _remove(source)
+            return
         self._aside += 1
         old = f"{self.staging}/.old{self._aside}"
         try:
@@ -270,10 +279,32 @@ class LocalPlace:
             os.rename(target, old)
         try:
             os.rename(source, target)
-        except OSError:
+        except BaseException:
             os.rename(old, target)
             raise
         _remove(old)
+
+
+@cache
+def _exchange_call() -> Callable[[bytes, bytes], int] | None:
+    """The system's call that exchanges two names, where it has one."""
+    import ctypes
+
+    system = ctypes.CDLL(None, use_errno=True)
+    try:
+        if sys.platform == "darwin":
+            call, swap = system.renamex_np, 2
+            return lambda one, other: int(call(one, other, swap))
+        call, swap, here = system.renameat2, 2, -100
+        return lambda one, other: int(call(here, one, here, other, swap))
+    except AttributeError:
+        return None
+
+
+def _exchange(one: str, other: str) -> bool:
+    """Exchange two names; says whether that was done."""
+    call = _exchange_call()
+    return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
 
 
 def parents(folder: str) -> list[str]:

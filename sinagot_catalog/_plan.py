@@ -15,7 +15,6 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
 
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
@@ -33,6 +32,7 @@ class PlanOptions:
         asked: The rows were asked for by step name: rows that lack an input are tried, and say so.
         downstream: Add the rows that become ready by this run.
         stale: Run rows that are stale, and what reads their outputs.
+        limit: Run at most so many rows, the first ones of the order.
     """
 
     force: bool = False
@@ -40,6 +40,7 @@ class PlanOptions:
     asked: bool = False
     downstream: bool = False
     stale: bool = False
+    limit: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Plan:
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
-        return f"<p><b>Plan</b>: {counts or 'no rows'}</p>{self.frame._repr_html_()}"  # noqa: SLF001 - the notebook protocol
+        return f"<p><b>Plan</b>: {counts or 'no rows'}</p>{self.frame._repr_html_()}"
 
 
 def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> Plan:
@@ -110,6 +111,15 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
     order = _Order(catalog.layout)
     rows = _Considered(catalog, selected, options, stats).decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
+    if options.limit is not None:
+        beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
+        rows = rows.with_columns(
+            pl.when(beyond).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),
+            pl.when(beyond)
+            .then(pl.lit(f"beyond the limit of {options.limit} rows"))
+            .otherwise(pl.col("reason"))
+            .alias("reason"),
+        )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
     return Plan(rows.select(*PLAN), rows)
@@ -143,7 +153,8 @@ class _Order:
         except CycleError as error:
             names = " -> ".join(self._name(cell) for cell in error.args[1])
             raise SelectionError(
-                f"steps wait for each other: {names}", "Reorder the scripts in workspace.toml, or mend their paths."
+                f"steps wait for each other: {names}",
+                "Reorder the scripts in workspace.toml, or mend their paths.",
             ) from error
         out: list[int] = []
         ready: list[int] = []
@@ -220,7 +231,9 @@ class _Considered:
                 if found is not None:
                     out.append(found)
         if not out:
-            empty = self.selected.clear().with_columns(action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String))
+            empty = self.selected.clear().with_columns(
+                action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
+            )
             return empty.select(*_KEPT)
         return pl.concat(out).select(*_KEPT)
 
@@ -243,7 +256,9 @@ class _Considered:
             return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
         every = self.catalog.steps.filter(pl.col("_cell") == cell.index)
         chosen = self.nothing.clone() if part is None else self.nothing.clone().scatter(part["_rec"], True)
-        fresh = reduce(or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing)
+        fresh = reduce(
+            or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing
+        )
         picked = chosen.gather(every["_rec"]).alias("_selected")
         return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
 
@@ -292,14 +307,19 @@ class _Considered:
         template = self.catalog.layout.places[outputs[0]].template
         if "id" not in template.fields:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
-            path = rows.select("record_id").with_columns(values.get_columns()).select(paths_of(template).alias("path"))
+            path = (
+                rows.select("record_id")
+                .with_columns(values.get_columns())
+                .select(paths_of(template).alias("path"))
+            )
             first = rows.with_columns(path["path"]).with_columns(
                 (pl.col("action") == "run").cum_sum().over("path").alias("_nth")
             )["_nth"]
             made = made | (first > 1)
         twin = (pl.col("action") == "run") & pl.lit(made)
         return rows.with_columns(
-            twin.alias("_twin"), pl.when(twin).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action")
+            twin.alias("_twin"),
+            pl.when(twin).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),
         )
 
     def _note(self, cell: Cell, records: pl.Series) -> None:
@@ -343,5 +363,3 @@ class _Considered:
 
 
 _KEPT = ("_rec", "_cell", "record_id", "task", "modality", "step", "action", "reason", "status")
-
-

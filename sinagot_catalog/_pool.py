@@ -223,11 +223,12 @@ class Pool:
                 thread.start()
             for _ in threads:
                 _relay(inbox, on_results)
-        except BaseException:
+        except BaseException as error:
             self.stop()
             feed.close()
             _join(threads)
-            self._cancel(feed, inbox, on_results)
+            if isinstance(error, KeyboardInterrupt):
+                self._cancel(feed, inbox, on_results)
             raise
         _join(threads)
         self._cancel(feed, inbox, on_results)
@@ -238,11 +239,8 @@ class Pool:
             with self._seat() as seat:
                 while not self._crew.is_stopping and (batch := feed.take()) is not None:
                     begun = time.monotonic()
-                    returned = batch
-                    try:
-                        returned = seat.run(batch, inbox.put, lambda: feed.is_wanted)
-                    finally:
-                        feed.finished(len(batch) - len(returned), time.monotonic() - begun, returned)
+                    seat.run(batch, inbox.put, feed)
+                    feed.finished(len(batch), time.monotonic() - begun)
         except BaseException as error:  # noqa: BLE001 raised by the thread that waits
             inbox.put(error)
         finally:
@@ -333,14 +331,19 @@ class _Feed:
         # Towards the end the batches shrink, so that no worker is left with all that remains.
         return max(1, min(self._size, (self.known + len(self._back)) // (2 * self._workers)))
 
-    def finished(self, tasks: int, seconds: float, returned: list[Task]) -> None:
-        """Say that a batch is through, how long it took, and what of it was given back."""
+    def give_back(self, tasks: list[Task]) -> None:
+        """Take what a worker was given and has not begun, for others."""
+        with self._changed:
+            self._back.extend(tasks)
+            self._size = 1
+            self._changed.notify_all()
+
+    def finished(self, tasks: int, seconds: float) -> None:
+        """Say that a batch is through and how long it took."""
         with self._changed:
             self._busy -= 1
-            self._back.extend(returned)
-            if tasks > 0:
-                fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
-                self._size = max(1, min(fitting, 4 * self._size, _MOST_A_BATCH))
+            fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
+            self._size = max(1, min(fitting, 4 * self._size, _MOST_A_BATCH))
             self._changed.notify_all()
 
     def close(self) -> None:

@@ -44,7 +44,7 @@ class WorkerProcess:
 
     def __init__(self, threads: int) -> None:
         self.is_ready = False
-        self.journal = ""
+        self.name = ""
         self.started = time.monotonic()
         self._told_to_end: float | None = None
         self._signals = threading.Lock()
@@ -81,9 +81,9 @@ class WorkerProcess:
 
     # -- talking ------------------------------------------------------------------------------------------
 
-    def hello(self, spec: RunSpec, name: str, journal: str, sys_path: Sequence[str]) -> None:
+    def hello(self, spec: RunSpec, name: str, sys_path: Sequence[str]) -> None:
         """Tell it which run it serves and under which name."""
-        self.journal = journal
+        self.name = name
         self.started = time.monotonic()
         self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"))
 

@@ -6,7 +6,7 @@ import logging
 import sys
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,7 +35,7 @@ class Progress(Protocol):
 
 
 @contextmanager
-def open_progress(execution: Execution, config: Config, progress: bool | None) -> Iterator[Progress]:
+def open_progress(execution: Execution, config: Config, *, progress: bool | None) -> Iterator[Progress]:
     """Show a run as its caller wants it.
 
     Args:
@@ -83,7 +83,7 @@ class _Bar:
         )
         self.task = self.bar.add_task("rows", total=total, failed="", rate="")
 
-    def __enter__(self) -> _Bar:
+    def __enter__(self) -> Self:
         self.bar.start()
         return self
 
@@ -104,7 +104,8 @@ class _Lines:
 
     def __init__(self, execution: Execution, config: Config) -> None:
         self.rows = execution.plan.frame.select("record_id", "task", "modality", "step")
-        self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)
+        # of this run alone: a logger by name would be shared with other workspaces
+        self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Seed(config.logging.format))
         self.console.addHandler(handler)
@@ -133,4 +134,8 @@ class _Seed(logging.Formatter):
             return super().format(record)
         step = "-".join(part for part in (row["task"], row["modality"], row["step"]) if part)
         head, sep, tail = super().format(record).partition(" : ")
-        return f"{row['record_id']} | {head} | {step} : {tail}" if sep else f"{row['record_id']} | {step} : {head}"
+        return (
+            f"{row['record_id']} | {head} | {step} : {tail}"
+            if sep
+            else f"{row['record_id']} | {step} : {head}"
+        )

@@ -35,7 +35,9 @@ def _data_place(source: Source, query: Query) -> int:
     """
     name = query.modality
     plugin = source.config.modalities[name].models.plugin if name else None
-    units = [unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)]
+    units = [
+        unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)
+    ]
     if plugin not in ("pandas", "table") or not units or not units[0].data:
         raise SelectionError(
             f"modality {name!r} keeps no data of its records",
@@ -94,12 +96,19 @@ def outputs(resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str
             raise SelectionError(f"there is no step {step!r}{did_you_mean(step, declared)}")
         rows = rows.filter(pl.col("step") == step)
     elif len(known) > 1:
-        raise SelectionError(f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=….")
+        raise SelectionError(
+            f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+        )
     cells = sorted(rows["_cell"].unique().to_list())
-    links = {cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label) for cell in cells}
+    links = {
+        cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
+        for cell in cells
+    }
     found = resolver.catalog.links(rows).filter((pl.col("role") == "output") & pl.col("exists"))
     chosen = [
-        (pl.col("_cell") == cell) & (pl.col("_place") == link.place) for cell, link in links.items() if link is not None
+        (pl.col("_cell") == cell) & (pl.col("_place") == link.place)
+        for cell, link in links.items()
+        if link is not None
     ]
     found = found.filter(pl.any_horizontal(chosen)) if chosen else found.clear()
     return found.select("record_id", "task", "modality", "step", "root", "path")
@@ -116,7 +125,9 @@ def _output(links: list[Link], step: str, label: str | None) -> Link | None:
             )
         return next(link for link in links if link.label == label)
     if len(links) > 1:
-        raise SelectionError(f"step {step!r} has {len(links)} outputs", f"Name one: label= one of {', '.join(labels)}.")
+        raise SelectionError(
+            f"step {step!r} has {len(links)} outputs", f"Name one: label= one of {', '.join(labels)}."
+        )
     return links[0] if links else None
 
 
@@ -139,7 +150,7 @@ def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) 
     """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values."""
     one = source.config.processed[key]
     files = outputs(resolver, rows, one.step_label, one.path_label)
-    store = source.stores[files["root"].first() or "dataset"] if files.height else source.stores["dataset"]
+    store = source.stores[str(files["root"][0]) if files.height else "dataset"]
     files = files.select("record_id", "path")
     if one.data_getter == "single_data":
         name = one.columns[0] if one.columns else key
@@ -153,6 +164,10 @@ def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) 
     if one.data_getter == "dataframe_from_csv":
         frame = scan_files(store, files, "csv", {}).collect()
         return frame.select("record_id", *one.columns) if one.columns else frame
-    pairs = scan_files(store, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}).collect()
-    wide = pairs.filter(pl.col("_key").is_not_null()).pivot("_key", index="record_id", values="_value", maintain_order=True)
+    pairs = scan_files(
+        store, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
+    ).collect()
+    wide = pairs.filter(pl.col("_key").is_not_null()).pivot(
+        "_key", index="record_id", values="_value", maintain_order=True
+    )
     return wide.select("record_id", *one.columns) if one.columns else wide

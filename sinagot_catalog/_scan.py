@@ -12,7 +12,12 @@ from sinagot_catalog.schema import KIND
 __all__ = ["STATS", "Listing", "reach_of", "scan", "stat_columns"]
 
 LISTING: dict[str, pl.DataType] = {"path": pl.String(), "kind": KIND}
-STATS: dict[str, pl.DataType] = {"path": pl.String(), "size": pl.Int64(), "mtime_ns": pl.Int64(), "etag": pl.String()}
+STATS: dict[str, pl.DataType] = {
+    "path": pl.String(),
+    "size": pl.Int64(),
+    "mtime_ns": pl.Int64(),
+    "etag": pl.String(),
+}
 
 
 @dataclass(frozen=True)
@@ -60,9 +65,7 @@ def _paths(found: Found) -> pl.DataFrame:
         schema={"folder": pl.String, "n": pl.UInt32},
     )
     folders = lengths.select(pl.col("folder").repeat_by("n").explode(keep_nulls=False, empty_as_null=False))
-    files = folders.select(
-        path=pl.concat_str(pl.col("folder"), names), kind=pl.lit("file").cast(KIND)
-    )
+    files = folders.select(path=pl.concat_str(pl.col("folder"), names), kind=pl.lit("file").cast(KIND))
     directories = pl.DataFrame({"path": sorted(set(found.directories))}, schema={"path": pl.String})
     return pl.concat([files, directories.with_columns(kind=pl.lit("directory").cast(KIND))])
 

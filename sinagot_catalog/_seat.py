@@ -10,7 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path, read_lines
 from sinagot_catalog._job import staging_path
@@ -28,6 +28,17 @@ _RECALL_AFTER = 1.0
 _TICK = 0.1
 _FRUITLESS = 3
 _START_SECONDS = 60.0
+
+
+class Spare(Protocol):
+    """Where rows that are not begun may go back to."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a worker waits for something to do."""
+
+    def give_back(self, tasks: list[Task]) -> None:
+        """Take them for another worker."""
 
 
 def cancelled(rows: Iterable[Row]) -> list[Result]:
@@ -113,7 +124,7 @@ class _Batch:
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
         self.outcomes: dict[int, str] = {}
-        self.returned: list[Task] = []
+        self.given: set[int] = set()
         self.timed_out: int | None = None
         self.is_recalled = False
         self.is_idle = False
@@ -126,6 +137,19 @@ class _Batch:
         if self._rows is None:
             self._rows = {row[0]: row for rows, _, _ in self.tasks for row in rows}
         return self._rows
+
+
+class _Death(NamedTuple):
+    """How a worker process ended, and at what work."""
+
+    name: str
+    code: int
+    number: int
+    attempt: int
+    seconds: float
+    output: str | None
+    was_late: bool
+    was_ready: bool
 
 
 class Seat:
@@ -163,16 +187,17 @@ class Seat:
         process.close()
         return code
 
-    def run(self, tasks: list[Task], emit: Emit, is_wanted: Callable[[], bool] | None = None) -> list[Task]:
+    def run(self, tasks: list[Task], emit: Emit, source: Spare | None = None) -> None:
         """Run a batch to its end, over as many processes as it takes.
 
-        Returns:
-            What was given back because another worker has nothing to do.
+        Args:
+            tasks: The batch.
+            emit: Takes results as they come.
+            source: Takes back what is not begun when another worker has nothing to do.
 
         Raises:
             SinagotError: When no worker can be started.
         """
-        returned: list[Task] = []
         while tasks:
             if self._crew.is_stopping:
                 emit(cancelled(row for rows, _, _ in tasks for row in rows))
@@ -181,14 +206,12 @@ class Seat:
             try:
                 process = self._ready()
                 process.send("batch", tasks)
-                self._watch(process, batch, emit, is_wanted)
+                self._watch(process, batch, emit, source)
                 tasks = []
             except EOFError:
                 tasks = self._after_death(batch, emit)
             if batch.outcomes:
                 self._fruitless = 0
-            returned += batch.returned
-        return returned
 
     def _ready(self) -> WorkerProcess:
         self.warm()
@@ -197,9 +220,7 @@ class Seat:
             raise EOFError
         if not self._is_known:
             run = self._crew.run
-            name = run.name()
-            journal = journal_path(run.spec.log, run.spec.run_id, name)
-            process.hello(run.spec, name, journal, self._crew.sys_path)
+            process.hello(run.spec, run.name(), self._crew.sys_path)
             self._is_known = True
         return process
 
@@ -210,7 +231,7 @@ class Seat:
         process: WorkerProcess,
         batch: _Batch,
         emit: Emit,
-        is_wanted: Callable[[], bool] | None,
+        source: Spare | None,
     ) -> None:
         """Take messages until the batch is through.
 
@@ -225,12 +246,14 @@ class Seat:
                     _note(batch, results, emit)
                     batch.is_idle = True
                 case ("returned", tasks):
-                    batch.returned = tasks
                     batch.is_recalled = False
-                    is_wanted = None
-            self._check(process, batch, is_wanted)
+                    if source is not None:
+                        batch.given.update(row[0] for rows, _, _ in tasks for row in rows)
+                        source.give_back(tasks)
+                    source = None
+            self._check(process, batch, source)
 
-    def _check(self, process: WorkerProcess, batch: _Batch, is_wanted: Callable[[], bool] | None) -> None:
+    def _check(self, process: WorkerProcess, batch: _Batch, source: Spare | None) -> None:
         process.bound_output()
         if self._crew.is_stopping or batch.timed_out is not None:
             process.terminate()
@@ -240,8 +263,8 @@ class Seat:
         elif self._crew.run.has_timeouts:
             batch.timed_out = self._overdue(process, batch)
         if (
-            is_wanted is not None
-            and is_wanted()
+            source is not None
+            and source.is_wanted
             and not (batch.is_recalled or batch.is_idle)
             and len(batch.tasks) > 1
             and time.monotonic() - batch.since > _RECALL_AFTER
@@ -252,7 +275,7 @@ class Seat:
     def _overdue(self, process: WorkerProcess, batch: _Batch) -> int | None:
         """The row at work when its time is over."""
         seconds, number, _, _ = process.at_work()
-        row = batch.rows.get(number)
+        row = None if number in batch.outcomes else batch.rows.get(number)
         timeout = None if row is None else self._crew.run.spec.cells[row[1]].timeout
         return None if timeout is None or seconds <= timeout else number
 
@@ -263,55 +286,45 @@ class Seat:
         process = self._process
         if process is None:
             return batch.tasks
-        # Its last messages may have come in a lump with its end.
+        death = self._bury(process, batch, emit)
+        settled = batch.given.union(batch.outcomes)
+        open_rows = {number: row for number, row in batch.rows.items() if number not in settled}
+        found, publishing = self._recovered(death.name, open_rows)
+        _note(batch, found, emit)
+        culprit = None if death.number in batch.outcomes else open_rows.get(death.number)
+        tried: dict[int, int] = {}
+        if self._crew.is_stopping:
+            if culprit is not None and death.number not in publishing:
+                with self._crew.run.lines(culprit) as lines:
+                    lines.cancelled(culprit[2])
+        elif culprit is None:
+            self._count_fruitless(death)
+        elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
+            tried[death.number] = death.attempt
+        else:
+            _note(batch, [self._blame(culprit, death, publishing.get(death.number))], emit)
+        return _remaining(batch, tried)
+
+    def _bury(self, process: WorkerProcess, batch: _Batch, emit: Emit) -> _Death:
+        """Take what a process that is gone still said, and remove what is left of it."""
         code = process.reap()
         with contextlib.suppress(EOFError):
             while message := process.receive(0):
                 if message[0] in ("results", "idle"):
                     _note(batch, message[1], emit)
-                elif message[0] == "returned":
-                    batch.returned = message[1]
         seconds, number, attempt, mark = process.at_work()
+        was_late = batch.timed_out is not None
         if batch.timed_out is not None and batch.timed_out != number:
             number, attempt = batch.timed_out, 1
         output = process.output(mark if number >= 0 else 0)
-        was_ready = process.is_ready
-        journal = process.journal
+        death = _Death(process.name, code, number, attempt, seconds, output, was_late, process.is_ready)
         self.close()
-        given = {row[0] for rows, _, _ in batch.returned for row in rows}
-        open_rows = {n: row for n, row in batch.rows.items() if n not in batch.outcomes and n not in given}
-        found, publishing = self._recovered(journal, open_rows)
-        _note(batch, found, emit)
-        culprit = open_rows.get(number) if number not in batch.outcomes else None
-        tried: dict[int, int] = {}
-        if self._crew.is_stopping:
-            if culprit is not None and number not in publishing:
-                with self._crew.run.lines(culprit) as lines:
-                    lines.cancelled(culprit[2])
-        elif culprit is None:
-            self._count_fruitless(code, output, was_ready=was_ready)
-        elif attempt <= self._crew.run.spec.cells[culprit[1]].retries:
-            tried[number] = attempt
-        else:
-            timed_out = batch.timed_out == number
-            error_type, said = self._blame(culprit, None if timed_out else code)
-            with self._crew.run.lines(culprit) as lines:
-                lines.error(
-                    culprit[2],
-                    said,
-                    error_type=error_type,
-                    seconds=seconds,
-                    attempts=attempt,
-                    output=output,
-                    paths=publishing.get(number),
-                )
-            outcome: Outcome = "timeout" if timed_out else "error"
-            _note(batch, [Result(number, outcome, seconds, attempt, error_type, said)], emit)
-        return _remaining(batch, given, tried)
+        if death.name:
+            spec = self._crew.run.spec
+            clear_folder(staging_path(spec.log, spec.run_id, death.name))
+        return death
 
-    def _recovered(
-        self, journal: str, open_rows: dict[int, Row]
-    ) -> tuple[list[Result], dict[int, list[str]]]:
+    def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
         """What the journal of a dead worker says of rows whose results never came."""
         run = self._crew.run
         numbers: dict[tuple[Any, ...], int] = {
@@ -319,7 +332,7 @@ class Seat:
         }
         ended: dict[int, Result] = {}
         publishing: dict[int, list[str]] = {}
-        for event in read_lines(journal):
+        for event in read_lines(journal_path(run.spec.log, run.spec.run_id, name)):
             key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
             number = numbers.get(key)
             if number is None:
@@ -339,23 +352,38 @@ class Seat:
         cell = self._crew.run.spec.cells[row[1]]
         return cell.task, cell.modality, cell.step
 
-    def _count_fruitless(self, code: int, output: str | None, *, was_ready: bool) -> None:
+    def _count_fruitless(self, death: _Death) -> None:
         """A death that no row explains is tried again, but not for ever."""
         self._fruitless += 1
         if self._fruitless < _FRUITLESS:
             return
-        what = "a worker process dies between rows" if was_ready else "a worker process cannot start"
-        said = (output or "").strip().splitlines()
+        what = "a worker process dies between rows" if death.was_ready else "a worker process cannot start"
+        said = (death.output or "").strip().splitlines()
         raise SinagotError(
-            f"{what}: it {_how_it_ended(code)}" + (f"; it said: {said[-1]}" if said else ""),
+            f"{what}: it {_how_it_ended(death.code)}" + (f"; it said: {said[-1]}" if said else ""),
             "mode='main_process' runs the rows without worker processes.",
         )
 
-    def _blame(self, row: Row, code: int | None) -> tuple[str, str]:
-        """What is said of the row that a worker died of; without an exit code its time was over."""
-        if code is None:
-            return "Timeout", f"ran past its TIMEOUT of {self._crew.run.spec.cells[row[1]].timeout:g} s"
-        return "WorkerDied", _how_it_ended(code)
+    def _blame(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
+        """Write and tell the error of the row that a worker died of, or was ended for."""
+        run = self._crew.run
+        outcome: Outcome
+        if death.was_late:
+            outcome, error_type = "timeout", "Timeout"
+            message = f"ran past its TIMEOUT of {run.spec.cells[row[1]].timeout:g} s"
+        else:
+            outcome, error_type, message = "error", "WorkerDied", _how_it_ended(death.code)
+        with run.lines(row) as lines:
+            lines.error(
+                row[2],
+                message,
+                error_type=error_type,
+                seconds=death.seconds,
+                attempts=death.attempt,
+                output=death.output,
+                paths=paths,
+            )
+        return Result(row[0], outcome, death.seconds, death.attempt, error_type, message)
 
 
 def _note(batch: _Batch, results: list[Result], emit: Emit) -> None:
@@ -364,12 +392,12 @@ def _note(batch: _Batch, results: list[Result], emit: Emit) -> None:
         emit(results)
 
 
-def _remaining(batch: _Batch, given: set[int], tried: dict[int, int]) -> list[Task]:
+def _remaining(batch: _Batch, tried: dict[int, int]) -> list[Task]:
     """What of a batch is still to do, each group with its rows that failed."""
     outcomes = batch.outcomes
     tasks: list[Task] = []
     for rows, failed, used in batch.tasks:
-        left = [row for row in rows if row[0] not in outcomes and row[0] not in given]
+        left = [row for row in rows if row[0] not in outcomes and row[0] not in batch.given]
         if left:
             failed_now = [row for row in rows if outcomes.get(row[0]) in FAILED]
             tasks.append((left, failed + failed_now, {**used, **tried}))

@@ -139,9 +139,7 @@ class Resolver:
             return self._files(query, above)
         if query.of("files"):
             files = self._files(replace(query, table="files", predicates=query.predicates), None)
-            narrowed = {
-                table: self._touched(table, frame, files) for table, frame in narrowed.items()
-            }
+            narrowed = {table: self._touched(table, frame, files) for table, frame in narrowed.items()}
         shown = narrowed[query.table]
         for table in reversed(_FINE):
             if table == query.table:
@@ -210,12 +208,16 @@ class Resolver:
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
         if table == "units":
-            places = [(place, unit.index) for unit in self.layout.units for place in self._places([unit.index])]
+            places = [
+                (place, unit.index) for unit in self.layout.units for place in self._places([unit.index])
+            ]
             link = pl.DataFrame(places, schema={"place": pl.UInt16, "_unit": pl.UInt16}, orient="row")
             key = "_unit"
         else:
             link, key = self._cells_of_places(), "_cell"
-        matched = self.catalog.coded.join(link, on="place", how="inner").join(rows, on=["_rec", key], how="semi")
+        matched = self.catalog.coded.join(link, on="place", how="inner").join(
+            rows, on=["_rec", key], how="semi"
+        )
         shared = self._shared_paths(rows, key, link)
         return files.filter(
             pl.struct("root", "row").is_in(matched.select(pl.struct("root", "row")).to_series().implode())
@@ -230,7 +232,8 @@ class Resolver:
         shared = [place for place in used if "id" not in self.layout.places[place].template.fields]
         values = self.catalog.record_values[rows["_rec"].unique()]
         found = [
-            values.select(paths_of(self.layout.places[place].template).alias("path"))["path"] for place in shared
+            values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
+            for place in shared
         ]
         return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).unique()
 
@@ -243,7 +246,11 @@ class Resolver:
         touched = matched.join(cells, on="place", how="inner").select("_rec", "_cell")
         shared = self._sharing_cells(files)
         if table == "units":
-            units = self.catalog.cell_table.select("_unit").with_row_index("_cell").with_columns(pl.col("_cell").cast(pl.UInt16))
+            units = (
+                self.catalog.cell_table.select("_unit")
+                .with_row_index("_cell")
+                .with_columns(pl.col("_cell").cast(pl.UInt16))
+            )
             pairs = touched.join(units, on="_cell").select("_rec", "_unit")
             data = pl.DataFrame(
                 [(place, unit.index) for unit in self.layout.units for place in unit.data],
@@ -287,7 +294,9 @@ class Resolver:
             try:
                 frame = wide.filter(predicate).select(frame.columns)
             except pl.exceptions.PolarsError as error:
-                raise SelectionError(f"the filter {predicate} cannot be applied: {str(error).splitlines()[0]}") from error
+                raise SelectionError(
+                    f"the filter {predicate} cannot be applied: {str(error).splitlines()[0]}"
+                ) from error
         return frame
 
     def _names(self) -> dict[str, list[str]]:
@@ -304,7 +313,9 @@ class Resolver:
         if not names:
             return frame
         timed = bool(set(names) & _TIMED["records"])
-        records = self._attach("records", self.catalog.records, names, timed=timed).select("record_id", *names)
+        records = self._attach("records", self.catalog.records, names, timed=timed).select(
+            "record_id", *names
+        )
         return frame.join(records, on="record_id", how="left", maintain_order="left")
 
     def _attach(self, table: str, rows: pl.DataFrame, names: Sequence[str], *, timed: bool) -> pl.DataFrame:

@@ -337,18 +337,24 @@ def _drain(server: LocalServer, timeout: float) -> int:
 
 
 def _end(server: LocalServer, timeout: float) -> None:
-    for sign, wait in ((signal.SIGTERM, timeout), (signal.SIGKILL, 5.0)):
-        if not server.is_alive:
-            break
+    if not _is_gone(server, 0):
         with contextlib.suppress(ProcessLookupError):
-            # Its session holds whatever it started; uvicorn itself ends well on the first signal alone.
-            os.kill(server.pid, sign) if sign == signal.SIGTERM else os.killpg(server.pid, sign)
-        deadline = time.monotonic() + wait
-        while server.is_alive and time.monotonic() < deadline:
-            time.sleep(0.05)
-    if server.is_alive:
+            os.kill(server.pid, signal.SIGTERM)
+    if not _is_gone(server, timeout):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # it leads its session: with whatever it started
+    if not _is_gone(server, 5.0):
         raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
     _write_state(replace(server, pid=0, started=""))
+
+
+def _is_gone(server: LocalServer, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while server.is_alive:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
 
 
 # -- its files -----------------------------------------------------------------------------------------------

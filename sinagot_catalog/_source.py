@@ -160,7 +160,12 @@ class Source:
                 joined = table
             else:
                 joined = joined.join(
-                    table, on="record_id", how="full", coalesce=True, suffix=f"_{name}", maintain_order="left_right"
+                    table,
+                    on="record_id",
+                    how="full",
+                    coalesce=True,
+                    suffix=f"_{name}",
+                    maintain_order="left_right",
                 )
         if joined is None:
             return None
@@ -193,7 +198,11 @@ class Source:
         """Size, time and etag of some paths, read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
-            new = paths.unique() if held.is_empty() else paths.filter(~paths.is_in(held["path"].implode())).unique()
+            new = (
+                paths.unique()
+                if held.is_empty()
+                else paths.filter(~paths.is_in(held["path"].implode())).unique()
+            )
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
             return held
@@ -224,9 +233,7 @@ class Source:
                 for root, listing in self._catalog.listings.items()
             }
             self._stats.clear()
-            self._catalog = replace(
-                self._catalog, listings=listings, last=last, alive=self._alive(last)
-            )
+            self._catalog = replace(self._catalog, listings=listings, last=last, alive=self._alive(last))
 
 
 def _with(listed: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:

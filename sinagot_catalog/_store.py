@@ -5,6 +5,8 @@ A local folder goes through the operating system, anything else through fsspec. 
 
 import os
 import secrets
+from datetime import datetime
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,10 +159,10 @@ class LocalStore:
         sizes: list[int | None] = []
         times: list[int | None] = []
         base = self.root + "/"
-        stat = os.stat
+        look = os.stat
         for path in paths:
             try:
-                one = stat(base + path)
+                one = look(base + path)
             except OSError:
                 sizes.append(None)
                 times.append(None)
@@ -274,13 +276,20 @@ class _Walk:
         for name in sorted({one[depth] or "" for one in patterns}):
             here = [one for one in patterns if one[depth] == name]
             path = folder + name
-            if os.path.isdir(f"{self.root}/{path}"):  # noqa: PTH112 - one call
+            try:
+                mode = os.stat(f"{self.root}/{path}").st_mode  # noqa: PTH116 - once for every record's folder
+            except PermissionError:
+                self.found.unreadable.append(folder.rstrip("/"))
+                return
+            except OSError:
+                continue
+            if stat.S_ISDIR(mode):
                 if any(len(one) == depth + 1 for one in here) and self._holds_file(path):
                     self.found.directories.append(path)
                 deeper = [one for one in here if len(one) > depth + 1]
                 if deeper:
                     yield path + "/", deeper, depth + 1
-            elif os.path.exists(f"{self.root}/{path}"):  # noqa: PTH110 - one call
+            else:
                 names.append(name)
         if names:
             self.found.folders.append(folder)
@@ -337,11 +346,11 @@ class _Walk:
             if not entry.is_dir():
                 names.append(entry.name) if entry.is_file() else None
                 return
-            stat = entry.stat()
+            found = entry.stat()
         except OSError:
             return
-        if (stat.st_dev, stat.st_ino) not in self.entered:
-            self.entered.add((stat.st_dev, stat.st_ino))
+        if (found.st_dev, found.st_ino) not in self.entered:
+            self.entered.add((found.st_dev, found.st_ino))
             folders.append(entry.name)
 
     def _holds_file(self, path: str) -> bool:
@@ -389,7 +398,7 @@ class RemoteStore:
             ) from error
         self.root = root.rstrip("/")
         self.fs: Any = kind(skip_instance_cache=True, use_listings_cache=False, **(options or {}))
-        self.base: str = self.fs._strip_protocol(self.root)
+        self.base: str = self.fs._strip_protocol(self.root)  # noqa: SLF001 - fsspec's own way to say it
 
     def __repr__(self) -> str:
         return f"RemoteStore({self.root!r})"
@@ -427,9 +436,12 @@ class RemoteStore:
                 info = self.fs.info(self._at(path))
             except FileNotFoundError:
                 info = {}
-            when = next((info[key] for key in ("LastModified", "mtime", "created", "last_modified") if key in info), None)
+            when = next(
+                (info[key] for key in ("LastModified", "mtime", "created", "last_modified") if key in info),
+                None,
+            )
             out.size.append(info.get("size"))
-            out.modified.append(int(when.timestamp() * 1e9) if hasattr(when, "timestamp") else None)
+            out.modified.append(int(when.timestamp() * 1e9) if isinstance(when, datetime) else None)
             etag = info.get("ETag") or info.get("etag")
             out.etag.append(etag.strip('"') if isinstance(etag, str) else None)
         return out
@@ -509,9 +521,7 @@ def _from_keys(keys: Iterable[str], reach: Reach) -> Found:
         reached = reach.everything
         for pattern in reach.patterns:
             shared = 0
-            while (
-                shared < min(len(pattern), len(parts)) and pattern[shared] in (None, parts[shared])
-            ):
+            while shared < min(len(pattern), len(parts)) and pattern[shared] in (None, parts[shared]):
                 shared += 1
             if shared == len(pattern) < len(parts):
                 directories.add("/".join(parts[:shared]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,8 @@ import polars as pl
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from sinagot_catalog._store import Store
 
 __all__ = ["FORMATS", "format_of", "read_table", "scan_files"]
@@ -59,12 +60,15 @@ def format_of(path: str, given: str | None = None) -> str:
     known = sorted({*FORMATS.values()})
     if given is not None:
         if given not in known:
-            raise SelectionError(f"format {given!r} is not one of {', '.join(known)}{did_you_mean(given, known)}")
+            raise SelectionError(
+                f"format {given!r} is not one of {', '.join(known)}{did_you_mean(given, known)}"
+            )
         return given
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in FORMATS:
         raise SelectionError(
-            f"{path}: a file that ends in {suffix!r} is of no known format", f"Say format= one of {', '.join(known)}."
+            f"{path}: a file that ends in {suffix!r} is of no known format",
+            f"Say format= one of {', '.join(known)}.",
         )
     return FORMATS[suffix]
 
@@ -84,12 +88,16 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
     if kind in ("json", "value") or not store.is_local:
         read = _value if kind == "value" else _objects if kind == "json" else _by(kind, options)
         frames = [
-            read(store.read(path)).select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
+            read(store.read(path)).select(
+                *(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all()
+            )
             for one in files.iter_rows(named=True)
             if (path := one["path"])
         ]
         return pl.concat(frames, how="diagonal_relaxed").lazy()
-    located = files.with_columns(pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)).drop("path")
+    located = files.with_columns(pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)).drop(
+        "path"
+    )
     scanned = _SCANS[kind](located[_PATH].to_list(), include_file_paths=_PATH, **options)
     return located.lazy().join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
 
@@ -132,7 +140,9 @@ def read_table(store: Store, path: str, address: str) -> pl.DataFrame:
     """
     kind = FORMATS.get(PurePosixPath(path).suffix.lower())
     if kind not in _READS:
-        raise ConfigError(f"workspace.toml: {address}: {path} is no table of a known kind (csv, tsv, parquet, json …)")
+        raise ConfigError(
+            f"workspace.toml: {address}: {path} is no table of a known kind (csv, tsv, parquet, json …)"
+        )
     if not store.exists(path):
         raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
     try:

@@ -7,25 +7,26 @@ there is one Boolean column per pattern, a row per record. Strings are attached 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
 from operator import and_, or_
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import id_columns, match_columns, paths_of
+from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from sinagot_catalog._layout import Cell, Layout, Link
     from sinagot_catalog._scan import Listing
 
 __all__ = ["Catalog", "Stats"]
 
-Stats = "Callable[[str, pl.Series], pl.DataFrame]"
+Stats: TypeAlias = Callable[[str, pl.Series], pl.DataFrame]
 """Reads size, time and etag of some paths of a root (`dataset` or `outputs`)."""
 
 _ATTEMPT = ("run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
@@ -91,7 +92,19 @@ class Catalog:
     def ids(self) -> pl.Series:
         """The record ids, sorted; a record's code is its position here."""
         found = self.matches["record_id"].unique()
-        return pl.concat([found, pl.Series(self.expected, dtype=pl.String)]).unique().sort().alias("record_id")
+        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
+        return pl.concat([found, *others]).unique().sort().alias("record_id")
+
+    def _hidden_ids(self) -> pl.Series:
+        """The ids in names of folders that could not be read: what lies there is unknown, not absent."""
+        found = [pl.Series([], dtype=pl.String)]
+        for root, listing in self.listings.items():
+            if listing.unreadable:
+                places = [place.template for place in self.layout.places if place.root == root]
+                heads = {head for one in places for head in one.folders() if "id" in head.fields}
+                folders = pl.Series(listing.unreadable, dtype=pl.String)
+                found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
+        return pl.concat(found)
 
     @cached_property
     def coded(self) -> pl.DataFrame:
@@ -133,7 +146,7 @@ class Catalog:
         """For each place whether its path lies in a folder that could not be read; None where none does."""
         out: list[pl.Series | None] = []
         for place in self.layout.places:
-            folders = [one + "/" for one in self.listings[place.root].unreadable]
+            folders = [one and one + "/" for one in self.listings[place.root].unreadable]
             near = [one for one in folders if one.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(one) for one in folders):
                 out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
@@ -144,6 +157,33 @@ class Catalog:
             else:
                 out.append(None)
         return out
+
+    def unmatched(self, most: int = 3) -> tuple[int, list[tuple[str, str]]]:
+        """Count the files that lie where raw inputs are looked for and fit no pattern.
+
+        A folder that scripts write to is left out: what they leave beside their outputs is theirs.
+
+        Returns:
+            How many there are, and examples: a path with the pattern that it resembles most.
+        """
+        raw = {link.place for cell in self.layout.cells for link in cell.links if link.role == "input"}
+        raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
+        count, examples = 0, list[tuple[str, str]]()
+        for root, listing in self.listings.items():
+            templates = [self.layout.places[place].template for place in sorted(raw) if self.layout.places[place].root == root]
+            prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
+            if not prefixes:
+                continue
+            below = pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes])
+            shared = [one.text for one in templates if not one.fields]
+            missed = (
+                listing.paths.with_row_index("row")
+                .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
+                .join(self.matches.filter(pl.col("root") == root), on="row", how="anti")["path"]
+            )
+            count += len(missed)
+            examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
+        return count, examples[:most]
 
     # --- steps -------------------------------------------------------------------------------------------
 
@@ -162,7 +202,10 @@ class Catalog:
                 "_unit": [cell.unit for cell in cells],
             },
             schema={
-                **{name: STEPS[name] for name in ("task", "modality", "step_index", "step", "n_inputs", "n_outputs")},
+                **{
+                    name: STEPS[name]
+                    for name in ("task", "modality", "step_index", "step", "n_inputs", "n_outputs")
+                },
                 "_unit": pl.UInt16(),
             },
         )
@@ -207,7 +250,9 @@ class Catalog:
             _count(inputs).alias("n_inputs_found"),
             _count(outputs).alias("n_outputs_found"),
             pl.lit(_all(inputs)).alias("_ready") if inputs else pl.lit(True).alias("_ready"),
-            pl.lit(_all(outputs)).alias("_made") if outputs else pl.lit(None, dtype=pl.Boolean).alias("_made"),
+            pl.lit(_all(outputs)).alias("_made")
+            if outputs
+            else pl.lit(None, dtype=pl.Boolean).alias("_made"),
             pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
             pl.lit(cell.error is not None).alias("_broken"),
         )
@@ -231,7 +276,9 @@ class Catalog:
             self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
         )
 
-    def steps_with(self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None) -> pl.DataFrame:
+    def steps_with(
+        self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
+    ) -> pl.DataFrame:
         """Attach derived columns to some rows of `steps`."""
         wanted = set(names) - set(rows.columns)
         if wanted & {*_ATTEMPT, "reason", "stale"}:
@@ -243,8 +290,10 @@ class Catalog:
             rows = self._attach(rows, "_waits", self._waits).with_columns(self._reason())
         if "stale" in wanted:
             value = pl.lit(None, dtype=pl.Boolean).alias("stale")
-            rows = rows.with_columns(value) if stats is None else self._attach(
-                rows, "stale", lambda cell, part: self._stale(cell, part, stats)
+            rows = (
+                rows.with_columns(value)
+                if stats is None
+                else self._attach(rows, "stale", lambda cell, part: self._stale(cell, part, stats))
             )
         return rows
 
@@ -257,7 +306,9 @@ class Catalog:
             return rows.with_columns(pl.lit(None, dtype=dtype).alias(name))
         parts = rows.with_row_index("_row").partition_by("_cell", as_dict=True)
         columns = [
-            part.select("_row").with_columns(derive(self.layout.cells[int(str(key[0]))], part).cast(dtype).alias(name))
+            part.select("_row").with_columns(
+                derive(self.layout.cells[int(str(key[0]))], part).cast(dtype).alias(name)
+            )
             for key, part in parts.items()
         ]
         return rows.with_columns(pl.concat(columns).sort("_row")[name])
@@ -266,7 +317,9 @@ class Catalog:
         """The absent inputs of some rows of one cell, joined by `; `."""
         if part.filter(pl.col("n_inputs_found") < pl.col("n_inputs")).is_empty():
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-        return self._absent(part, cell.linked("input"), lambda link: paths_of(self.layout.places[link.place].template))
+        return self._absent(
+            part, cell.linked("input"), lambda link: paths_of(self.layout.places[link.place].template)
+        )
 
     def _waits(self, cell: Cell, part: pl.DataFrame) -> pl.Series:
         """The steps that would make the absent inputs of some rows of one cell."""
@@ -293,9 +346,12 @@ class Catalog:
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
         records = part.select("_rec").with_columns(self.record_values[part["_rec"]].get_columns())
         texts = [
-            pl.when(~pl.lit(self.presence[link.place].gather(part["_rec"]))).then(text(link)) for link in links
+            pl.when(~pl.lit(self.presence[link.place].gather(part["_rec"]))).then(text(link))
+            for link in links
         ]
-        joined = records.select(pl.concat_list(texts).list.drop_nulls().list.unique(maintain_order=True).alias("all"))
+        joined = records.select(
+            pl.concat_list(texts).list.drop_nulls().list.unique(maintain_order=True).alias("all")
+        )
         return joined.select(pl.when(pl.col("all").list.len() > 0).then(pl.col("all").list.join("; ")))["all"]
 
     def _reason(self) -> pl.Expr:
@@ -305,12 +361,17 @@ class Catalog:
             pl.col("error_type").fill_null("error"), pl.lit(": "), first_line(pl.col("message").fill_null(""))
         )
         run = pl.concat_str(
-            pl.lit("run "), pl.col("run_id").fill_null("unknown"), pl.lit(" on "), pl.col("host").fill_null("?")
+            pl.lit("run "),
+            pl.col("run_id").fill_null("unknown"),
+            pl.lit(" on "),
+            pl.col("host").fill_null("?"),
         )
         unfinished = pl.col("_event") == "start"
         return (
             pl.when(pl.col("_broken"))
-            .then(pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String))
+            .then(
+                pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String)
+            )
             .when(pl.col("status").is_null())
             .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
             .when(pl.col("status") == "PROCESSING")
@@ -336,7 +397,9 @@ class Catalog:
         )
 
     def _unreadable(self) -> list[str]:
-        return sorted({folder or "." for listing in self.listings.values() for folder in listing.unreadable})[:3]
+        return sorted({folder or "." for listing in self.listings.values() for folder in listing.unreadable})[
+            :3
+        ]
 
     def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
         """Whether what a DONE row was made from has changed since; null for rows that are not DONE."""
@@ -355,7 +418,7 @@ class Catalog:
             for item, name in enumerate(("size", "mtime_ns")):
                 now = pl.lit(stat[name])
                 then = noted.list.get(item, null_on_oob=True)
-                changed.append((known & now.is_not_null() & then.is_not_null() & (now != then)))
+                changed.append(known & now.is_not_null() & then.is_not_null() & (now != then))
         if inputs and outputs:
             newest = pl.max_horizontal([pl.lit(stat["mtime_ns"]) for stat in inputs])
             oldest = pl.min_horizontal([pl.lit(stat["mtime_ns"]) for stat in outputs])
@@ -368,7 +431,9 @@ class Catalog:
         """Size and time of one link's path for some records."""
         place = self.layout.places[link.place]
         paths = records.select(paths_of(place.template).alias("path"))
-        return paths.join(stats(place.root, paths["path"].unique()), on="path", how="left", maintain_order="left")
+        return paths.join(
+            stats(place.root, paths["path"].unique()), on="path", how="left", maintain_order="left"
+        )
 
     # --- units and records -------------------------------------------------------------------------------
 
@@ -376,19 +441,26 @@ class Catalog:
     def units(self) -> pl.DataFrame:
         """The table `units` with its hidden keys."""
         units = self.layout.units
-        table = pl.DataFrame(
-            {"task": [unit.task for unit in units], "modality": [unit.modality for unit in units]},
-            schema={"task": pl.String, "modality": pl.String},
-        ).with_row_index("_unit").with_columns(pl.col("_unit").cast(pl.UInt16))
+        table = (
+            pl.DataFrame(
+                {"task": [unit.task for unit in units], "modality": [unit.modality for unit in units]},
+                schema={"task": pl.String, "modality": pl.String},
+            )
+            .with_row_index("_unit")
+            .with_columns(pl.col("_unit").cast(pl.UInt16))
+        )
         records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
         has_data = [
             records.with_columns(
-                pl.lit(unit.index, dtype=pl.UInt16).alias("_unit"), self._has_data(unit.index).alias("has_data")
+                pl.lit(unit.index, dtype=pl.UInt16).alias("_unit"),
+                self._has_data(unit.index).alias("has_data"),
             )
             for unit in units
         ]
         if not has_data:
-            has_data = [records.clear().with_columns(_unit=pl.lit(0, pl.UInt16), has_data=pl.lit(None, pl.Boolean))]
+            has_data = [
+                records.clear().with_columns(_unit=pl.lit(0, pl.UInt16), has_data=pl.lit(None, pl.Boolean))
+            ]
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *_counts(), pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step")
         )
@@ -398,7 +470,9 @@ class Catalog:
             .join(table, on="_unit", how="left", maintain_order="left")
             .join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
             .with_columns(pl.col("n_steps", *_COUNTED).fill_null(0))
-            .with_columns(self.ids.gather(pl.concat(has_data).sort("_rec", "_unit")["_rec"]).alias("record_id"))
+            .with_columns(
+                self.ids.gather(pl.concat(has_data).sort("_rec", "_unit")["_rec"]).alias("record_id")
+            )
         )
 
     def _has_data(self, unit: int) -> pl.Series:
@@ -413,7 +487,9 @@ class Catalog:
         """The core of `records` with its hidden key; `size` and times are attached by `records_with`."""
         counts = self.steps.group_by("_rec").agg(*_counts())
         units = len(self.layout.units)
-        files = self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
+        files = (
+            self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
+        )
         frame = self.record_values.with_row_index("_rec")
         if self.metadata is not None:
             frame = frame.join(self.metadata, on="record_id", how="left", maintain_order="left")
@@ -429,7 +505,10 @@ class Catalog:
         if stats is None:
             return rows.with_columns(
                 pl.lit(None, dtype=pl.Int64).alias("size"),
-                *(pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias(name) for name in ("first_modified", "last_modified")),
+                *(
+                    pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias(name)
+                    for name in ("first_modified", "last_modified")
+                ),
             )
         files = self.coded.select("_rec", "root", "row").unique()
         files = files.join(rows.select("_rec"), on="_rec", how="semi")
@@ -452,7 +531,11 @@ class Catalog:
             for unit in units
             for place in (
                 *self.layout.units[unit].data,
-                *(link.place for cell in self.layout.units[unit].cells for link in self.layout.cells[cell].links),
+                *(
+                    link.place
+                    for cell in self.layout.units[unit].cells
+                    for link in self.layout.cells[cell].links
+                ),
             )
         }
         return self.coded.filter(pl.col("place").is_in(sorted(places)))["_rec"].unique()
@@ -463,9 +546,8 @@ class Catalog:
     def place_table(self) -> pl.DataFrame:
         """Whose file a place is: a row per place that a step or a modality names."""
         rows = [self._owner(index) for index in range(len(self.layout.places))]
-        schema = {
-            "place": pl.UInt16, "task": pl.String, "modality": pl.String, "step": pl.String, "role": ROLE, "rank": pl.UInt8,
-        }  # fmt: skip
+        names = {"task": pl.String(), "modality": pl.String(), "step": pl.String(), "role": ROLE}
+        schema: dict[str, pl.DataType] = {"place": pl.UInt16(), **names, "rank": pl.UInt8()}
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _owner(self, place: int) -> tuple[int, str | None, str | None, str | None, str, int]:
@@ -489,7 +571,8 @@ class Catalog:
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
         owners = (
-            self.matches.join(self.place_table, on="place", how="left")
+            pl.concat([self.matches, self._shared_matches()])
+            .join(self.place_table, on="place", how="left")
             .sort("rank", maintain_order=True)
             .unique(subset=["root", "row"], keep="first", maintain_order=True)
             .drop("place", "rank")
@@ -499,6 +582,24 @@ class Catalog:
             for root, listing in self.listings.items()
         ]
         return pl.concat(listed).join(owners, on=["root", "row"], how="left").sort("path")
+
+    def _shared_matches(self) -> pl.DataFrame:
+        """The columns of `matches` for files of patterns without an id: they are no record's."""
+        parts = [self.matches.clear()]
+        for index, place in enumerate(self.layout.places):
+            if "id" not in place.template.fields:
+                paths = self.record_values.select(paths_of(place.template).alias("path")).unique()
+                if not place.template.fields:
+                    paths = pl.DataFrame({"path": [place.template.text]})
+                listed = self.listings[place.root].paths.with_row_index("row")
+                rows = listed.join(paths, on="path", how="semi").select(
+                    pl.lit(place.root).alias("root"),
+                    "row",
+                    pl.lit(index, dtype=pl.UInt16).alias("place"),
+                    pl.lit(None, dtype=pl.String).alias("record_id"),
+                )
+                parts.append(rows)
+        return pl.concat(parts)
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""
@@ -513,14 +614,17 @@ class Catalog:
     def links(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The table `links` of some rows of `steps`, hidden keys `_rec`, `_cell`, `_place` kept."""
         parts = []
-        for key, part in rows.select("_rec", "_cell", "record_id", "task", "modality", "step").partition_by(
-            "_cell", as_dict=True
-        ).items():
+        for key, part in (
+            rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
+            .partition_by("_cell", as_dict=True)
+            .items()
+        ):
             values = self.record_values.drop("record_id")[part["_rec"]]
             for order, link in enumerate(self.layout.cells[int(str(key[0]))].links):
                 place = self.layout.places[link.place]
                 parts.append(
-                    part.with_columns(values.get_columns()).with_columns(
+                    part.with_columns(values.get_columns())
+                    .with_columns(
                         pl.lit(link.role).cast(ROLE).alias("role"),
                         pl.lit(link.label, dtype=pl.String).alias("label"),
                         paths_of(place.template).alias("path"),
@@ -528,7 +632,8 @@ class Catalog:
                         self.presence[link.place].gather(part["_rec"]).alias("exists"),
                         pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
                         pl.lit(order, dtype=pl.UInt16).alias("_order"),
-                    ).drop(values.columns)
+                    )
+                    .drop(values.columns)
                 )
         hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
         if not parts:

@@ -67,7 +67,7 @@ class RecordCollection(Selection):
         Raises:
             NotFoundError: When the id does not fit `id_pattern`; names the closest ids.
         """
-        if self._source.config.ids.values(record_id) is None:
+        if not isinstance(record_id, str) or self._source.config.ids.values(record_id) is None:
             raise NotFoundError(
                 f"{record_id!r} does not fit id_pattern {self._source.config.ids.text!r}"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
@@ -146,7 +146,9 @@ class RecordCollection(Selection):
     def _subscopes(self) -> list[str]:
         """The tasks and modalities that this scope can be narrowed to."""
         fits = [
-            pair for pair in self._pairs() if self.task in (None, pair[0]) and self.modality in (None, pair[1])
+            pair
+            for pair in self._pairs()
+            if self.task in (None, pair[0]) and self.modality in (None, pair[1])
         ]
         tasks = [task for task, _ in fits if task and self.task is None]
         modalities = [modality for _, modality in fits if modality and self.modality is None]
@@ -184,7 +186,9 @@ class RecordCollection(Selection):
     def _units(self) -> list[Any]:
         layout = self._source.layout()
         return [
-            unit for unit in layout.units if self.task in (None, unit.task) and self.modality in (None, unit.modality)
+            unit
+            for unit in layout.units
+            if self.task in (None, unit.task) and self.modality in (None, unit.modality)
         ]
 
     # --- counts ------------------------------------------------------------------------------------------
@@ -201,8 +205,14 @@ class RecordCollection(Selection):
         rows = self._resolver().rows(replace(self._query, table="units")).filter("has_data")
         if with_record_id:
             return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
-        counts = rows.group_by("task", "modality", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
-        return self._every_unit().join(counts, on=["task", "modality"], how="left", nulls_equal=True).fill_null(0)
+        counts = rows.group_by("task", "modality", maintain_order=True).agg(
+            pl.len().cast(pl.Int64).alias("count")
+        )
+        return (
+            self._every_unit()
+            .join(counts, on=["task", "modality"], how="left", nulls_equal=True)
+            .fill_null(0)
+        )
 
     def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
         """`count_detail` by the name that sinagot 0.3 gave it."""
@@ -237,8 +247,14 @@ class RecordCollection(Selection):
         rows = self._resolver().rows(replace(self._query, table="steps")).filter(here & full)
         if with_record_id:
             return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
-        counts = rows.group_by("task", "modality", maintain_order=True).agg(pl.len().cast(pl.Int64).alias("count"))
-        return self._every_unit().join(counts, on=["task", "modality"], how="left", nulls_equal=True).fill_null(0)
+        counts = rows.group_by("task", "modality", maintain_order=True).agg(
+            pl.len().cast(pl.Int64).alias("count")
+        )
+        return (
+            self._every_unit()
+            .join(counts, on=["task", "modality"], how="left", nulls_equal=True)
+            .fill_null(0)
+        )
 
     def _every_unit(self) -> pl.DataFrame:
         units = self._units()
@@ -270,7 +286,10 @@ class RecordCollection(Selection):
         """
         task, modality = _record_data.scope_of_processed(self._source.config, data_key)
         query = replace(
-            self._query, table="steps", task=task or self._query.task, modality=modality or self._query.modality
+            self._query,
+            table="steps",
+            task=task or self._query.task,
+            modality=modality or self._query.modality,
         )
         resolver = self._resolver()
         return _record_data.processed(self._source, resolver, resolver.rows(query), data_key)
@@ -292,11 +311,14 @@ class RecordCollection(Selection):
         for column, value in (("task", query.task), ("modality", query.modality)):
             if value is not None:
                 events = events.filter(pl.col(column) == value)
-        codes = {name: status for name, status in _codes().items()}
+        codes = _codes()
         return events.select(
             *EVENTS,
             pl.col("step").alias("step_label"),
-            pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64).alias("step_status"),
+            pl.col("status")
+            .cast(pl.String)
+            .replace_strict(codes, default=None, return_dtype=pl.Int64)
+            .alias("step_status"),
         ).reverse()
 
     def _name(self) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from sinagot_catalog.errors import RunError
-from sinagot_catalog.schema import OUTCOMES, REPORT
+from sinagot_catalog.schema import OUTCOMES
 
 __all__ = ["RunReport"]
 
@@ -95,4 +95,4 @@ class RunReport:
         return f"<RunReport | {self.summary()}>"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s</p>{self.frame._repr_html_()}"  # noqa: SLF001 - the notebook protocol
+        return f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s</p>{self.frame._repr_html_()}"

@@ -91,7 +91,7 @@ class ScriptTemplate:
         self.task = task
         self.modality = modality
         self.label = label if label is not None else type(self).__module__.rpartition(".")[2]
-        self.data_path = Path(data_path)
+        self.data_path = data_path if isinstance(data_path, Path) else Path(data_path)
         self.path = path if path is not None else self._own_paths(dict(values or {}))
         self.status = status
         self.logger = logger if logger is not None else logging.getLogger("sinagot_catalog.script")

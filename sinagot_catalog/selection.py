@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,12 +16,13 @@ from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     import pyarrow as pa
 
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
+    from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.records import RecordCollection
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.steps import StepCollection
@@ -117,11 +120,13 @@ class Selection:
             elif isinstance(one, str):
                 flat.append(pl.col(one))
             else:
-                flat += one
+                flat += one if isinstance(one, Iterable) else [one]  # type: ignore[list-item]
         flat += [self._equals(column, value) for column, value in constraints.items()]
         for predicate in flat:
             if not isinstance(predicate, pl.Expr):
-                raise SelectionError(f"a filter takes Polars expressions, not {type(predicate).__name__} ({predicate!r:.60})")
+                raise SelectionError(
+                    f"a filter takes Polars expressions, not {type(predicate).__name__} ({predicate!r:.60})"
+                )
             check_literals(predicate, _STATIC[self._query.table], {})
         return self._same(self._query.where(*flat))
 
@@ -132,12 +137,14 @@ class Selection:
             value = value.name
         if isinstance(value, (list, tuple, set)):
             raise SelectionError(
-                f"{column} is compared with a {type(value).__name__}", f"Write pl.col({column!r}).is_in([...])."
+                f"{column} is compared with a {type(value).__name__}",
+                f"Write pl.col({column!r}).is_in([...]).",
             )
         dtype = _STATIC[self._query.table].get(column)
         if isinstance(dtype, pl.Enum):
             check_value(column, str(value), list(dtype.categories))
-        return pl.col(column) == value
+        predicate: pl.Expr = pl.col(column) == value
+        return predicate
 
     def sql_filter(self, where: str) -> Self:
         """Keep the rows that fit a predicate in SQL, as the command line and deployments write it.
@@ -235,7 +242,9 @@ class Selection:
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
         text = pl.coalesce(pl.col("message"), pl.col("reason")).fill_null("")
-        kind = text.str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
+        kind = text.str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(
+            r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…"
+        )
         return (
             rows.with_columns(kind.alias("message"))
             .group_by("task", "modality", "step", "error_type", "message", maintain_order=True)
@@ -250,17 +259,17 @@ class Selection:
 
     # --- running -----------------------------------------------------------------------------------------
 
-    def plan(self, step_label: str | None = None, **options: Any) -> Plan:
+    def plan(self, *args: Any, **options: Any) -> Plan:
         """What `run` would do with the steps of these rows; see `StepCollection.plan`."""
-        return self.steps.plan(step_label, **options)
+        return self.steps.plan(*args, **options)
 
-    def run(self, step_label: str | None = None, **options: Any) -> RunReport:
+    def run(self, *args: Any, **options: Any) -> RunReport:
         """Run the steps of these rows; see `StepCollection.run`."""
-        return self.steps.run(step_label, **options)
+        return self.steps.run(*args, **options)
 
-    def submit(self, step_label: str | None = None, **options: Any) -> Any:
+    def submit(self, *args: Any, **options: Any) -> RunHandle:
         """Send the steps of these rows as a Prefect flow; see `StepCollection.submit`."""
-        return self.steps.submit(step_label, **options)
+        return self.steps.submit(*args, **options)
 
     # --- shown -------------------------------------------------------------------------------------------
 
@@ -278,12 +287,8 @@ class Selection:
     def _repr_html_(self) -> str:
         """Counts first, then the first rows; a bucket is not listed for it."""
         if not self._source.is_cheap:
-            return f"<p>{_escaped(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
+            return f"<p>{html.escape(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
         rows = self.collect()
         cut = f", the first {_SHOWN} shown" if rows.height > _SHOWN else ""
-        table = rows.head(_SHOWN)._repr_html_()  # noqa: SLF001 - the notebook protocol
+        table = rows.head(_SHOWN)._repr_html_()
         return f"<p><b>{rows.height} {self._query.table}</b>{cut}</p>{table}"
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

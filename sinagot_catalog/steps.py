@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import _execution, _record_data
-from sinagot_catalog._plan import Plan, PlanOptions
 from sinagot_catalog._tables import format_of, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.selection import Selection
@@ -17,7 +16,8 @@ from sinagot_catalog.status import StepStatus
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog._plan import Plan
+    from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.script import ScriptTemplate
 
@@ -47,7 +47,11 @@ class StepCollection(Selection):
 
     def _modalities(self) -> list[str]:
         units = self._source.layout().units
-        return list(dict.fromkeys(unit.modality for unit in units if unit.modality and self._query.task in (None, unit.task)))
+        return list(
+            dict.fromkeys(
+                unit.modality for unit in units if unit.modality and self._query.task in (None, unit.task)
+            )
+        )
 
     def get(self, label: str) -> Any:
         """A step by name; a dict by modality (None where it has no such step) where the scope has no modality.
@@ -59,12 +63,14 @@ class StepCollection(Selection):
         every = names if isinstance(names, list) else [name for some in names.values() for name in some]
         if label not in every:
             raise NotFoundError(
-                f"there is no step {label!r} here{did_you_mean(label, every)}", f"Steps: {', '.join(every) or 'none'}."
+                f"there is no step {label!r} here{did_you_mean(label, every)}",
+                f"Steps: {', '.join(every) or 'none'}.",
             )
         if isinstance(names, list):
             return self._step(label, self._query.modality)
         return {
-            modality: self._step(label, modality) if label in some else None for modality, some in names.items()
+            modality: self._step(label, modality) if label in some else None
+            for modality, some in names.items()
         }
 
     def first(self) -> Any:
@@ -162,7 +168,7 @@ class StepCollection(Selection):
             ignore_missing: Try rows that lack an input, too.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
-            limit: Consider at most this many records.
+            limit: Run at most this many rows, the first ones of the order.
 
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
@@ -203,7 +209,7 @@ class StepCollection(Selection):
             progress: True for a bar, False for nothing; by default a bar on a terminal, log lines elsewhere.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
-            limit: Consider at most this many records.
+            limit: Run at most this many rows, the first ones of the order.
 
         Returns:
             A report with a row per job.
@@ -223,7 +229,7 @@ class StepCollection(Selection):
             limit=limit,
         )
         if options.resolved_mode(self._source.config) == "prefect":
-            return self._submit(options).wait()
+            return self._submit(options, wait=True).wait()
         return _execution.run(self._source, self._query, options, progress=progress)
 
     def submit(
@@ -249,7 +255,7 @@ class StepCollection(Selection):
             workers: How many processes; by default as many as there are cores.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too.
-            limit: Consider at most this many records.
+            limit: Run at most this many rows, the first ones of the order.
             say: Takes the lines that say which server is used; by default they go to stderr.
 
         Returns:
@@ -266,13 +272,18 @@ class StepCollection(Selection):
         )
         return self._submit(options, say)
 
-    def _submit(self, options: _execution.RunOptions, say: Callable[[str], None] | None = None) -> RunHandle:
+    def _submit(
+        self, options: _execution.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
+    ) -> RunHandle:
         from sinagot_catalog._submit import submit
 
-        return submit(_execution.prepare(self._source, self._query, options), say=say)
+        execution = _execution.prepare_query(self._source, self._query, options)
+        return submit(execution, wait=wait, say=say)
 
     def _name(self) -> str:
-        return "StepCollectionUnit instance" if self._source.config.is_unit_mode else "StepCollection instance"
+        return (
+            "StepCollectionUnit instance" if self._source.config.is_unit_mode else "StepCollection instance"
+        )
 
     def _scope(self) -> str:
         return ""
@@ -322,7 +333,9 @@ class Step:
             SelectionError: When it is a step of several records.
         """
         if self.id is None:
-            raise SelectionError(f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label).")
+            raise SelectionError(
+                f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
+            )
         return _execution.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:
@@ -333,7 +346,9 @@ class Step:
         """
         status = self.rows.select("status")["status"].to_list()
         if len(status) != 1:
-            raise SelectionError(f"{self!r} stands for {len(status)} rows", "Use .rows.status() for all of them.")
+            raise SelectionError(
+                f"{self!r} stands for {len(status)} rows", "Use .rows.status() for all of them."
+            )
         return None if status[0] is None else StepStatus[status[0]]
 
     def run(

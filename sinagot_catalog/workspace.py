@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 import os
 from typing import TYPE_CHECKING, Any, Self
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sinagot_catalog._config import Config
-    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Workspace"]
@@ -61,7 +62,9 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
     ) -> None:
-        reserved = {name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")}
+        reserved = {
+            name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
+        }
         config = read_config(config_path, data_path=data_path, scripts_path=scripts_path, reserved=reserved)
         self._source = Source(config, storage_options=storage_options, trust=trust)
         self._kinds = _kinds(self._source)
@@ -141,7 +144,11 @@ class Workspace:
             raise AttributeError(f"'Workspace' object has no attribute {name!r}")
         if name in self.config.tasks or name in self.config.modalities:
             return self[name]
-        valid = [*self.config.tasks, *self.config.modalities, *(one for one in dir(Workspace) if one[0] != "_")]
+        valid = [
+            *self.config.tasks,
+            *self.config.modalities,
+            *(one for one in dir(Workspace) if one[0] != "_"),
+        ]
         raise ScopeError(f"'Workspace' object has no attribute {name!r}{did_you_mean(name, valid)}")
 
     def __dir__(self) -> list[str]:
@@ -171,11 +178,13 @@ class Workspace:
             "events": self.events().lazy(),
         }
         try:
-            return pl.SQLContext(frames=tables).execute(query, eager=False)
+            frame = pl.SQLContext(frames=tables).execute(query, eager=False)
+            frame.collect_schema()  # Polars tells of an unknown table or column only when it needs it
         except Exception as error:
             raise SelectionError(
                 f"the query cannot be read: {str(error).splitlines()[0]}", f"Tables: {', '.join(TABLES)}."
             ) from error
+        return frame
 
     def events(self) -> pl.DataFrame:
         """Every line of the journal, oldest first: the table `events`."""
@@ -215,7 +224,11 @@ class Workspace:
 
     def _check_rows(self, rows: pl.DataFrame) -> None:
         """Refuse keys that cannot exist here."""
-        wrong = [one for one in rows["record_id"].unique().to_list() if one is None or not self.config.ids.values(one)]
+        wrong = [
+            one
+            for one in rows["record_id"].unique().to_list()
+            if one is None or not self.config.ids.values(one)
+        ]
         if wrong:
             known = self.records.ids()
             raise SelectionError(
@@ -227,14 +240,17 @@ class Workspace:
         if not named:
             return
         valid = pl.DataFrame(
-            {name: [getattr(cell, name) for cell in cells] for name in named}, schema=dict.fromkeys(named, pl.String)
+            {name: [getattr(cell, name) for cell in cells] for name in named},
+            schema=dict.fromkeys(named, pl.String),
         )
         strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
         if strange.is_empty():
             return
         first = strange.row(0, named=True)
         text = " ".join(str(first[name]) for name in named)
-        choices = [" ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()]
+        choices = [
+            " ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()
+        ]
         raise SelectionError(
             f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
             f"{did_you_mean(text, choices)}"
@@ -262,17 +278,21 @@ class Workspace:
 
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
-            return f"<p>&lt;Workspace instance&gt; {self.config.dataset}: not listed yet</p>"
+            return f"<p>&lt;Workspace instance&gt; {html.escape(self.config.dataset)}: not listed yet</p>"
         resolver = Resolver(self._source.catalog(), self._source.stats)
         rows = resolver.rows(Query("steps"))
-        counts = rows.group_by("step", "status", maintain_order=True).len().pivot("status", index="step", values="len")
-        return f"<p><b>Workspace</b> {self.config.root}</p>{counts._repr_html_()}"  # noqa: SLF001 - the notebook protocol
+        counts = (
+            rows.group_by("step", "status", maintain_order=True)
+            .len()
+            .pivot("status", index="step", values="len")
+        )
+        return f"<p><b>Workspace</b> {html.escape(self.config.root)}</p>{counts._repr_html_()}"
 
 
 def _reopen(source: Source) -> Workspace:
     workspace = object.__new__(Workspace)
-    workspace._source = source  # noqa: SLF001 - the constructor's work, from an open source
-    workspace._kinds = _kinds(source)  # noqa: SLF001
+    workspace._source = source
+    workspace._kinds = _kinds(source)
     workspace.logger = _logger(source.config)
     return workspace
 
@@ -302,7 +322,7 @@ def _kinds(source: Source) -> Kinds:
 
 def _logger(config: Config) -> logging.Logger:
     """A logger of this workspace alone: the name is sinagot's, but it is not shared by name."""
-    logger = logging.Logger(config.logging.name, config.logging.level)
+    logger = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001 - see above
     logger.parent = logging.getLogger(config.logging.name)
     return logger
 

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sinagot_catalog import _place
 from sinagot_catalog._events import read_lines
+from sinagot_catalog._job import JobRunner
 from sinagot_catalog._patterns._template import parse_labelled
 from sinagot_catalog._pool import open_runner
 from sinagot_catalog._spec import CellSpec, Port, RunSpec
@@ -171,12 +173,10 @@ def test_previous_of_labelled_outputs_is_a_dict_with_none_for_what_is_new(bench)
             "E whose message cannot be read",
         ),
         ("def f(): f()\nf()", "RecursionError", "maximum recursion depth"),
-        ("e = ValueError(open(__file__)); raise e", "ValueError", "TextIOWrapper"),
+        ("import threading; raise ValueError(threading.Lock())", "ValueError", "_thread.lock"),
         ("raise ValueError('x' * 10_000_000)", "ValueError", "characters cut"),
     ],
 )
-@pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_whatever_a_script_raises_is_an_error_of_its_row_alone(bench, body, error_type, message):
     bench.raw("A", "B")
     bench.step("bad", f"if self.id == 'A':\n{textwrap.indent(body, '    ')}\n{WRITE}")
@@ -566,6 +566,60 @@ def test_a_durable_run_does_the_same(bench):
     )
     assert bench.run("A", durable=True)["two", "A"].outcome == "done"
     assert bench.left() == ["a/A", "b/A/x", "raw/A.txt"]
+
+
+def test_a_forked_child_that_comes_back_from_run_ends_there(bench):
+    bench.raw("A", "B")
+    bench.step(
+        "forks",
+        """
+        import os, sys
+        child = os.fork()
+        if child == 0:
+            sys.exit() if self.id == "A" else None
+            return
+        os.waitpid(child, 0)
+        self.path.output.touch()
+        """,
+    )
+    assert {result.outcome for result in bench.run("A", "B").values()} == {"done"}
+    assert bench.kinds() == ["start", "done"] * 2
+
+
+def test_an_attempt_is_announced_when_it_begins_and_taken_back_when_it_ends(tmp_path):
+    bench = Bench(tmp_path, "main_process")
+    bench.raw("A")
+    bench.step("low", WRITE)
+    seen = []
+    jobs = JobRunner(bench.spec(), "w01", announce=lambda *entry: seen.append(entry))
+    assert [result.outcome for result in jobs.run(([(7, 0, "A"), (8, 0, "B")], [], {}))] == [
+        "done",
+        "not_available",
+    ]
+    jobs.close()
+    assert seen == [(7, 1, 0), (7, 1, 0), (-1, 0, 0)]
+
+
+@pytest.mark.parametrize("can_exchange", [True, False])
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_exchange):
+    if not can_exchange:
+        monkeypatch.setattr(_place, "_exchange", lambda *_: False)
+    place = _place.LocalPlace(
+        dataset=str(tmp_path),
+        outputs=str(tmp_path),
+        log=f"{tmp_path}/LOG",
+        staging=f"{tmp_path}/LOG/s",
+        run_id="r",
+    )
+    for folder in ("LOG/s/c0/out", "out"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / folder[:3]).touch()
+    with pytest.raises(OSError, match="no-such"):
+        place.publish(f"{tmp_path}/LOG/s/c0", ["no-such", "out"])
+    assert (tmp_path / "out" / "out").exists()
+    place.publish(f"{tmp_path}/LOG/s/c0", ["out"])
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["LOG"]
+    assert [path.name for path in (tmp_path / "LOG" / "s").rglob("*")] == ["c0"]
 
 
 def test_nothing_but_the_journal_is_left_in_the_log(bench):

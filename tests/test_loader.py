@@ -92,6 +92,8 @@ def test_literals_constants_sums_and_f_strings_are_read(write):
     assert source.path_control == ("out", "{id}.csv", "z")
     assert (source.version, source.retries, source.timeout) == ("3", 2, 120.0)
     assert source.computed == ()
+    assert source.name == "scripts/step.py"
+    assert (source.lines["PATH_IN"], source.lines["PATH_OUT"], source.line) == (11, 14, 13)
 
 
 def test_reading_runs_nothing(write, tmp_path):

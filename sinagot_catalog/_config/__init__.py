@@ -1,6 +1,6 @@
 """`workspace.toml` read into one frozen `Config`: every path resolved, every fault told with its address.
 
-The sections are pydantic models; what they refuse is said in our own words, all faults of the files at once.
+Pydantic's core checks the sections; what it refuses is said in our own words, all faults at once.
 """
 
 import os

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic_core import ErrorDetails, ValidationError
 
+from sinagot_catalog._config._schema import validate
 from sinagot_catalog._config._sections import Document, ModalityConfig, ProcessedConfig, RecordsSection
 from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog.errors import PatternError, did_you_mean
@@ -23,15 +24,15 @@ _WIDTH = 60  # how much of a wrong value is shown
 def validated(document: Table) -> tuple[Document, list[Fault]]:
     """The model of a document, with the faulty parts left out, and the faults."""
     try:
-        return Document.model_validate(document), []
+        return validate(Document, document), []
     except ValidationError as error:
         details = error.errors(include_url=False)
     faults = []
     for one in details:
         address = tuple(one["loc"])
         faults.append((address, _sentence(one, address)))
-        _cut(document, address, is_table=one["type"] in ("model_type", "dict_type"))
-    return Document.model_validate(document), faults
+        _cut(document, address, is_table=one["type"] in ("dataclass_type", "dict_type"))
+    return validate(Document, document), faults
 
 
 def _cut(document: Table, address: Address, *, is_table: bool) -> None:
@@ -53,7 +54,7 @@ _KINDS = {
     "float_type": "is not a number",
     "bool_type": "is neither true nor false",
     "tuple_type": "is not a list",
-    "model_type": "is not a section",
+    "dataclass_type": "is not a section",
     "dict_type": "is not a section",
     "greater_than_equal": "is less than {ge:g}",
     "greater_than": "is not greater than {gt:g}",
@@ -66,7 +67,7 @@ def _sentence(error: ErrorDetails, address: Address) -> str:
     """Say one of pydantic's findings in our words."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     shown = "the value" if address[0] in ("storage", "dask") else _shown(value)
-    if kind == "extra_forbidden":
+    if kind == "unexpected_keyword_argument":
         return _unknown(address, value)
     if kind == "literal_error":
         choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
@@ -80,36 +81,35 @@ def _sentence(error: ErrorDetails, address: Address) -> str:
 def _unknown(address: Address, value: object) -> str:
     *parents, name = address
     what = "section" if isinstance(value, dict) else "key"
-    names = _known(_model_at(tuple(parents)))
+    names = _known(_section_at(tuple(parents)))
     near = did_you_mean(str(name), names, most=1)
     if not near:
         elsewhere = [
-            f"{section}.{name}"
-            for section, info in Document.model_fields.items()
-            if (model := _model_in(info.annotation)) is not None and name in model.model_fields
+            f"{section.name}.{name}"
+            for section in fields(Document)
+            if (inner := _section_in(section.type)) is not None and name in _known(inner)
         ]
         near = f"; did you mean {elsewhere[0]!r}?" if elsewhere and what == "key" else ""
     return f"unknown {what}{near or '; known here: ' + ', '.join(names)}"
 
 
-def _known(model: type[BaseModel]) -> list[str]:
-    return [name for name in model.model_fields if name not in ("file_match", "dask")]
+def _known(section: type) -> list[str]:
+    return [one.name for one in fields(section) if one.name not in ("file_match", "dask")]
 
 
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    return next((model for inner in get_args(annotation) if (model := _model_in(inner)) is not None), None)
+def _section_in(hint: Any) -> type | None:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((one for inner in get_args(hint) if (one := _section_in(inner)) is not None), None)
 
 
-def _model_at(address: Address) -> type[BaseModel]:
-    """The model of the section at an address."""
-    model: type[BaseModel] = Document
+def _section_at(address: Address) -> type:
+    """The section's class at an address."""
+    section: type = Document
     for key in address:
-        info = model.model_fields.get(str(key))
-        inner = None if info is None else _model_in(info.annotation)
-        model = inner or model
-    return model
+        hint = next((one.type for one in fields(section) if one.name == key), None)
+        section = _section_in(hint) or section
+    return section
 
 
 def dotted(address: Address) -> str:

@@ -1,11 +1,10 @@
-"""The sections of a `workspace.toml` as pydantic models: names, types and defaults."""
+"""The sections of a `workspace.toml`: names, types and defaults."""
 
 import re
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, Strict
-from pydantic_core import PydanticCustomError
-
+from sinagot_catalog._config._schema import Check, fault
 from sinagot_catalog.errors import did_you_mean
 
 __all__ = [
@@ -24,10 +23,6 @@ __all__ = [
 ]
 
 
-def _fault(sentence: str) -> PydanticCustomError:
-    return PydanticCustomError("sinagot", "{sentence}", {"sentence": sentence})
-
-
 _UNITS = {"": 1, "B": 1}
 _UNITS |= {f"{letter}{end}": 1000 ** (n + 1) for n, letter in enumerate("KMGT") for end in ("", "B")}
 _UNITS |= {f"{letter}IB": 1024 ** (n + 1) for n, letter in enumerate("KMGT")}
@@ -39,7 +34,7 @@ def _bytes(value: object) -> object:
         return value
     found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)
     if found is None or found[2].upper() not in _UNITS:
-        raise _fault("is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'")
+        raise fault("is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'")
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
@@ -49,13 +44,13 @@ def _pattern(value: object) -> object:
         return value
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
         return tuple(value)
-    raise _fault("is not a path pattern: write a text or a list of texts")
+    raise fault("is not a path pattern: write a text or a list of texts")
 
 
 def _level(value: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     if value.upper() not in levels:
-        raise _fault(f"is not one of {', '.join(map(repr, levels))}{did_you_mean(value, levels)}")
+        raise fault(f"is not one of {', '.join(map(repr, levels))}{did_you_mean(value, levels)}")
     return value.upper()
 
 
@@ -65,19 +60,19 @@ def _format(value: str) -> str:
     try:
         logging.Formatter(value)
     except ValueError:
-        raise _fault("is not a format of Python's logging such as '%(asctime)s : %(message)s'") from None
+        raise fault("is not a format of Python's logging such as '%(asctime)s : %(message)s'") from None
     return value
 
 
-Names = Annotated[tuple[str, ...], Strict(strict=False)]
-Pattern = Annotated[str | tuple[str, ...] | None, BeforeValidator(_pattern)]
+Names = tuple[str, ...]
+Count = Annotated[int, Check(at_least=0)]
+Positive = Annotated[int, Check(at_least=1)]
+Seconds = Annotated[float, Check(above=0)]
+Pattern = Annotated[str | tuple[str, ...] | None, Check(before=_pattern)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
-
-
-class PathSection(_Section):
+@dataclass(frozen=True)
+class PathSection:
     """`[path]` as it is written; `Config` has the resolved paths."""
 
     dataset: str = "dataset"
@@ -87,62 +82,69 @@ class PathSection(_Section):
     follow_links: bool = False
 
 
-class RecordsSection(_Section):
+@dataclass(frozen=True)
+class RecordsSection:
     """`[records]`."""
 
     id_pattern: str = ""
     metadata: str | None = None
     expected: bool = False
-    file_match: object = Field(default=None, repr=False)
+    file_match: object = field(default=None, repr=False)
 
 
-class StepsSection(_Section):
+@dataclass(frozen=True)
+class StepsSection:
     """`[steps]`: the scripts of unit mode, in their order."""
 
     scripts: Names = ()
 
 
-class RunSection(_Section):
+@dataclass(frozen=True)
+class RunSection:
     """`[run]`."""
 
     mode: Literal["processes", "main_process", "prefect"] = "processes"
-    workers: int | None = Field(default=None, ge=1)
-    retries: int = Field(default=0, ge=0)
-    timeout: float | None = Field(default=None, gt=0)
-    lease: float = Field(default=60.0, gt=0)
+    workers: Positive | None = None
+    retries: Count = 0
+    timeout: Seconds | None = None
+    lease: Seconds = 60.0
     durable: bool = False
-    threads_per_worker: int = Field(default=1, ge=1)
-    rerun_on: Annotated[tuple[Literal["input", "version"], ...], Strict(strict=False)] = ()
-    memory_limit: Annotated[Annotated[int, Field(gt=0)] | None, BeforeValidator(_bytes)] = None
+    threads_per_worker: Positive = 1
+    rerun_on: tuple[Literal["input", "version"], ...] = ()
+    memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None
 
 
-class PrefectSection(_Section):
+@dataclass(frozen=True)
+class PrefectSection:
     """`[prefect]`."""
 
     task_runner: Literal["threads", "dask", "ray"] = "threads"
     address: str | None = None
-    retries: int = Field(default=0, ge=0)
-    retry_delay: float = Field(default=10.0, ge=0)
+    retries: Count = 0
+    retry_delay: Annotated[float, Check(at_least=0)] = 10.0
     concurrency: str | None = None
     tags: Names = ()
-    batch: int | None = Field(default=None, ge=1)
+    batch: Positive | None = None
 
 
-class LogSection(_Section):
+@dataclass(frozen=True)
+class LogSection:
     """`[log]`: the logger of the workspace. The folder of the logs is `Config.log`."""
 
     name: str = "sinagot"
-    format: Annotated[str, AfterValidator(_format)] = "%(asctime)s : %(message)s"
-    level: Annotated[str, AfterValidator(_level)] = "INFO"
+    format: Annotated[str, Check(after=_format)] = "%(asctime)s : %(message)s"
+    level: Annotated[str, Check(after=_level)] = "INFO"
 
 
-class TaskConfig(_Section):
+@dataclass(frozen=True)
+class TaskConfig:
     """`[tasks.T]`."""
 
     modalities: Names = ()
 
 
-class ModelsSection(_Section):
+@dataclass(frozen=True)
+class ModelsSection:
     """`[modalities.M.models]`."""
 
     plugin: Literal["pandas", "table", "processed"] | None = None
@@ -152,13 +154,14 @@ class ModelsSection(_Section):
     record_collection: str | None = None
 
 
-class ModalityConfig(_Section):
+@dataclass(frozen=True)
+class ModalityConfig:
     """`[modalities.M]`: its scripts, in their order, then those of single tasks."""
 
     scripts: Names = ()
-    task_scripts: dict[str, Names] = Field(default_factory=dict)
-    models: ModelsSection = Field(default_factory=ModelsSection)
-    file_match: object = Field(default=None, repr=False)
+    task_scripts: dict[str, Names] = field(default_factory=dict)
+    models: ModelsSection = field(default_factory=ModelsSection)
+    file_match: object = field(default=None, repr=False)
 
     def steps(self, task: str | None) -> tuple[str, ...]:
         """The step labels of this modality for one task; without a task those of all tasks."""
@@ -168,7 +171,8 @@ class ModalityConfig(_Section):
         return tuple(dict.fromkeys(every))
 
 
-class ProcessedConfig(_Section):
+@dataclass(frozen=True)
+class ProcessedConfig:
     """`[processed.K]`: a result that is read back by key."""
 
     task: str | None = None
@@ -180,24 +184,26 @@ class ProcessedConfig(_Section):
     columns: Names = ()
 
 
-class InfoSection(_Section):
+@dataclass(frozen=True)
+class InfoSection:
     """`[info]`."""
 
     version: str | None = None
 
 
-class Document(_Section):
+@dataclass(frozen=True)
+class Document:
     """A whole `workspace.toml`."""
 
-    path: PathSection = Field(default_factory=PathSection)
-    records: RecordsSection = Field(default_factory=RecordsSection)
-    steps: StepsSection = Field(default_factory=StepsSection)
-    run: RunSection = Field(default_factory=RunSection)
-    prefect: PrefectSection = Field(default_factory=PrefectSection)
-    log: LogSection = Field(default_factory=LogSection)
-    tasks: dict[str, TaskConfig] = Field(default_factory=dict)
-    modalities: dict[str, ModalityConfig] = Field(default_factory=dict)
-    processed: dict[str, ProcessedConfig] = Field(default_factory=dict)
-    info: InfoSection = Field(default_factory=InfoSection)
-    storage: dict[str, Any] = Field(default_factory=dict, repr=False)
-    dask: dict[str, Any] = Field(default_factory=dict, repr=False)
+    path: PathSection = field(default_factory=PathSection)
+    records: RecordsSection = field(default_factory=RecordsSection)
+    steps: StepsSection = field(default_factory=StepsSection)
+    run: RunSection = field(default_factory=RunSection)
+    prefect: PrefectSection = field(default_factory=PrefectSection)
+    log: LogSection = field(default_factory=LogSection)
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    modalities: dict[str, ModalityConfig] = field(default_factory=dict)
+    processed: dict[str, ProcessedConfig] = field(default_factory=dict)
+    info: InfoSection = field(default_factory=InfoSection)
+    storage: dict[str, Any] = field(default_factory=dict, repr=False)
+    dask: dict[str, Any] = field(default_factory=dict, repr=False)

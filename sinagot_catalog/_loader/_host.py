@@ -207,7 +207,7 @@ class ScriptHost:
 
 
 def _import(script: str) -> types.ModuleType:
-    """Run a file (the user's code) as a module of its own name, which stays in `sys.modules` so that its classes pickle."""
+    """Run a file as a module of a name of its own; it stays in `sys.modules`, so that its classes pickle."""
     try:
         source = Path(script).read_bytes()
     except FileNotFoundError:

@@ -3,7 +3,7 @@
 import ast
 import warnings
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
@@ -30,6 +30,8 @@ class ScriptSource:
         computed: The names of those that cannot be read off the source.
         error: Why the script cannot be used, with file and line; None where it can.
         line: The line of the fault, or of the class `Script`.
+        lines: The line of each name above that is there; the line of the class where that is not known.
+        name: How messages call the file.
     """
 
     script: str
@@ -42,6 +44,8 @@ class ScriptSource:
     computed: tuple[str, ...] = ()
     error: str | None = None
     line: int | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+    name: str = ""
 
 
 def read_script(
@@ -72,7 +76,7 @@ def read_script(
         return _read(script, scripts or str(Path(script).parent), name, trusted=trusted, cache=cache)
     except FaultError as fault:
         where = f"{name}:{fault.line}: " if fault.line else f"{name}: "
-        return ScriptSource(script, error=where + fault.sentence, line=fault.line)
+        return ScriptSource(script, name=name, error=where + fault.sentence, line=fault.line)
 
 
 def _read(
@@ -81,11 +85,15 @@ def _read(
     try:
         source = Path(script).read_bytes()
     except FileNotFoundError:
-        return ScriptSource(script, error=f"script file {name} is missing")
+        return ScriptSource(script, name=name, error=f"script file {name} is missing")
     except OSError as error:
-        return ScriptSource(script, error=f"script file {name} cannot be read: {error.strerror or error}")
+        return ScriptSource(
+            script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"
+        )
     if len(source) > _SIZE_LIMIT:
-        return ScriptSource(script, error=f"script file {name} is larger than {_SIZE_LIMIT:,} bytes")
+        return ScriptSource(
+            script, name=name, error=f"script file {name} is larger than {_SIZE_LIMIT:,} bytes"
+        )
     reading = Reading(_parse(source))
     found, computed, line = reading.script()
     if computed:
@@ -103,7 +111,7 @@ def _read(
                     "not run: write it as a literal or open the workspace with trust=True",
                     computed[needed[0]] or line,
                 )
-    lines = reading.lines
+    lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}
     for path in PATHS:
         found[path] = _checked_path(path, found.get(path), lines.get(path, line))
     return ScriptSource(
@@ -116,6 +124,8 @@ def _read(
         timeout=_checked_timeout(found.get("TIMEOUT"), lines.get("TIMEOUT", line)),
         computed=tuple(computed),
         line=line,
+        lines=lines,
+        name=name,
     )
 
 

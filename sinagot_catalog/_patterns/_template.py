@@ -46,6 +46,18 @@ class Template:
         """How many parts its paths have."""
         return self.text.count("/") + 1
 
+    def folders(self) -> Iterator["Template"]:
+        """The patterns of the folders that its paths lie in, the outermost first.
+
+        Example:
+            >>> [one.text for one in parse_template("raw/{id}/eeg/{id}.csv", fields={"id"}).folders()]
+            ['raw', 'raw/{id}', 'raw/{id}/eeg']
+        """
+        for place, (kind, value) in enumerate(self.tokens):
+            for cut, letter in enumerate(value):
+                if kind == "text" and letter == "/":
+                    yield Template(self.tokens[:place] + ((("text", value[:cut]),) if cut else ()))
+
     def format(self, values: Mapping[str, str]) -> str:
         """Fill the pattern for one record.
 

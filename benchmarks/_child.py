@@ -1,0 +1,127 @@
+"""What has to happen in a process of its own: `python -m benchmarks._child WHAT ARGUMENT...` prints one JSON object."""
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+__all__ = ["main"]
+
+_SAMPLE_SECONDS = 0.05
+
+
+def run(workspace: str, workers: str) -> dict[str, Any]:
+    """Run all rows; the seconds from opening the workspace to the report, the imports of this process left out."""
+    from sinagot_catalog import Workspace
+
+    with _Memory() as memory:
+        begin = time.perf_counter()
+        report = Workspace(workspace).steps.run(workers=int(workers), progress=False)
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "rows": report.counts().get("done", 0), **memory.said()}
+
+
+def submit(workspace: str, workers: str) -> dict[str, Any]:
+    """Send all rows as a flow to the server that is configured, and wait for it; imports are left out."""
+    import prefect  # noqa: F401
+
+    from sinagot_catalog import Workspace
+
+    begin = time.perf_counter()
+    report = Workspace(workspace).steps.submit(workers=int(workers)).wait()
+    return {"seconds": time.perf_counter() - begin, "rows": report.counts().get("done", 0)}
+
+
+def pool(workspace: str, workers: str) -> dict[str, Any]:
+    """The same rows by a bare ProcessPoolExecutor: the paths are written out by hand, nothing is kept of a row."""
+    sys.path.insert(0, f"{workspace}/scripts")
+    from burning import burn  # type: ignore[import-not-found]
+
+    begin = time.perf_counter()
+    dataset = Path(workspace) / "dataset"
+    names = sorted(path.name for path in (dataset / "raw").iterdir())
+    (dataset / "out").mkdir()
+    sources = [f"{dataset}/raw/{name}" for name in names]
+    targets = [f"{dataset}/out/{name}" for name in names]
+    with ProcessPoolExecutor(int(workers)) as executor:
+        for _ in executor.map(burn, sources, targets, chunksize=max(1, min(100, len(names) // 50))):
+            pass
+    return {"seconds": time.perf_counter() - begin, "rows": len(names)}
+
+
+def status(workspace: str) -> dict[str, Any]:
+    """Collect all step rows; the peak of this process."""
+    from sinagot_catalog import Workspace
+
+    with _Memory() as memory:
+        begin = time.perf_counter()
+        rows = Workspace(workspace).steps.collect().height
+        seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "rows": rows, **memory.said()}
+
+
+class _Memory:
+    """Watches what this process and those that it started hold, in MB, until it is left."""
+
+    def __init__(self) -> None:
+        self._over = threading.Event()
+        self._sums: list[float] = []
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "_Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while True:
+            self._sums.append(_resident("self"))
+            if self._over.wait(_SAMPLE_SECONDS):
+                return
+
+    def said(self) -> dict[str, float]:
+        """The peak, and the middle of the last quarter of the time beside that of the second."""
+        sums = self._sums
+        quarter = max(1, len(sums) // 4)
+        return {
+            "peak": max(max(sums), _status_value("self", "VmHWM")),
+            "early": sorted(sums[quarter : 2 * quarter] or sums)[quarter // 2 - 1],
+            "late": sorted(sums[-quarter:])[quarter // 2],
+        }
+
+
+def _resident(process: str) -> float:
+    """What a process holds in memory, its children included."""
+    try:
+        tasks = Path(f"/proc/{process}/task")
+        children = [one for task in tasks.iterdir() for one in (task / "children").read_text().split()]
+    except OSError:
+        children = []
+    return _status_value(process, "VmRSS") + sum(_resident(one) for one in children)
+
+
+def _status_value(process: str, name: str) -> float:
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":")), 0.0)
+
+
+_DOES: dict[str, Callable[..., dict[str, Any]]] = {"run": run, "pool": pool, "status": status, "submit": submit}
+
+
+def main(what: str, *arguments: str) -> None:
+    """Do one thing and say what came out."""
+    print(json.dumps(_DOES[what](*arguments)))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,204 @@
+"""Looking: from files to tables, and questions to tables that are held."""
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import polars as pl
+
+from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate, child
+from benchmarks._workspaces import SHAPES, harbor
+from sinagot_catalog import Workspace
+from sinagot_catalog._layout import Layout
+from sinagot_catalog.catalog import Catalog
+from sinagot_catalog.schema import KIND
+
+__all__ = ["catalog", "cold", "files", "filtering", "memory", "refresh", "status"]
+
+_FIND = "find -printf '%P %s %T@'"
+_CACHES = Path("/proc/sys/vm/drop_caches")
+
+
+def status(scale: Scale) -> Iterator[Measurement]:
+    """From nothing to every row of `steps`, the disk's cache warm."""
+    for name, folder, count in _trees(scale):
+        ours, floors = alternate(lambda: _collect_steps(folder), _finding(folder), scale.times)  # noqa: B023
+        goal = AtMost(0.7) if count >= 100_000 else None
+        yield Measurement(f"status/{name}", "ws.steps.collect() from nothing, warm", _FIND, goal, ours, floors)
+
+
+def files(scale: Scale) -> Iterator[Measurement]:
+    """From nothing to every row of `files` with sizes and times, the disk's cache warm."""
+    for name, folder, count in _trees(scale):
+        ours, floors = alternate(lambda: _collect_files(folder), _finding(folder), scale.times)  # noqa: B023
+        goal = AtMost(1.3) if count >= 100_000 else None
+        yield Measurement(f"files/{name}", "ws.files.collect() from nothing, warm", _FIND, goal, ours, floors)
+
+
+def cold(scale: Scale) -> Iterator[Measurement]:
+    """The same as `status` with the disk's cache dropped before each round; only where one may do that."""
+    if not os.access(_CACHES, os.W_OK):
+        raise Skipped(f"the disk's cache can only be dropped by root, in {_CACHES}")
+
+    def dropped(work: Callable[[], None]) -> None:
+        os.sync()
+        _CACHES.write_text("3")
+        work()
+
+    for name, folder, _ in _trees(scale):
+        find = _finding(folder)
+        ours, floors = alternate(
+            lambda: dropped(lambda: _collect_steps(folder)),  # noqa: B023
+            lambda: dropped(find),  # noqa: B023
+            scale.times,
+        )
+        yield Measurement(f"cold/{name}", "ws.steps.collect() from nothing, cold", _FIND, None, ours, floors)
+
+
+def catalog(scale: Scale) -> Iterator[Measurement]:
+    """From a given listing to the status of every step."""
+    for name, folder, count in _trees(scale):
+        held = Workspace(folder)._source.catalog()  # noqa: SLF001 - measured below what users hold
+        paths = held.listings["dataset"].paths["path"].to_list()
+
+        def ours(held: Catalog = held) -> None:
+            assert Catalog(held.layout, held.listings, held.last).steps.height  # noqa: S101
+
+        def floor(layout: Layout = held.layout, paths: list[str] = paths) -> None:
+            assert _status_by_loop(layout, paths)  # noqa: S101
+
+        yield Measurement(
+            f"catalog/{name}",
+            "status of every step from a given listing",
+            "a Python loop over sets",
+            AtMost(0.1) if count >= 100_000 else None,
+            *alternate(ours, floor, scale.times),
+        )
+
+
+def filtering(scale: Scale) -> Iterator[Measurement]:
+    """Filter and collect steps of a workspace whose columns are held."""
+    for name, folder, count in _trees(scale):
+        workspace = Workspace(folder)
+        frame = workspace.steps.collect()
+        middle = frame["record_id"][frame.height // 2]
+        for kind, predicate in (
+            ("few", (pl.col("status") == "DATA_READY") & (pl.col("record_id") < frame["record_id"][70])),
+            ("some", (pl.col("status") == "DATA_READY") & (pl.col("record_id") > middle)),
+            ("reason", pl.col("reason").str.starts_with("waits for")),
+        ):
+            yield Measurement(
+                f"filter/{name}/{kind}",
+                "ws.steps.filter(...).collect(), columns held",
+                "the same expression on a bare frame",
+                AtMost(1.2) if count >= 100_000 else None,
+                *alternate(
+                    lambda: _nothing(workspace.steps.filter(predicate).collect()),  # noqa: B023
+                    lambda: _nothing(frame.filter(predicate)),  # noqa: B023
+                    4 * scale.times,
+                ),
+            )
+
+
+def refresh(scale: Scale) -> Iterator[Measurement]:
+    """Take up what a run wrote into a listing that is held: its new paths, and the status of every step."""
+    for records in scale.records:
+        source = Workspace(harbor(scale, records))._source  # noqa: SLF001 - measured below what users hold
+        held = source.catalog()
+        written = pl.DataFrame(
+            {"path": [f"mean/REC-{number:06d}-mean.csv" for number in range(0, records, 10)]}
+        ).select(pl.lit("dataset").alias("root"), "path", pl.lit("file").cast(KIND).alias("kind"))
+
+        def ours(source=source, held=held, written=written) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            source._catalog = held  # noqa: SLF001
+            source.published(written)
+            assert source.catalog().steps.height  # noqa: S101
+
+        def floor(source=source, held=held) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+            source._catalog = None  # noqa: SLF001
+            assert source.catalog().steps.height  # noqa: S101
+
+        yield Measurement(
+            f"refresh/harbor/{records}",
+            f"status after a run that wrote {records // 10} files",
+            "the same after a full listing",
+            AtMost(1.0),
+            *alternate(ours, floor, scale.times),
+        )
+
+
+def memory(scale: Scale) -> Iterator[Measurement]:
+    """What a process holds at most that collects every step."""
+    for name, folder, count in _trees(scale):
+        peaks = tuple(child("status", str(folder))["peak"] for _ in range(scale.times))
+        goal = AtMost(1000) if count >= 100_000 else None
+        yield Measurement(f"memory/status/{name}", "peak of ws.steps.collect(), whole process", "", goal, peaks, (), "MB")
+
+
+def _trees(scale: Scale) -> Iterator[tuple[str, Path, int]]:
+    for shape, made in SHAPES.items():
+        for records in scale.records:
+            yield f"{shape}/{records}", made(scale, records), records
+
+
+def _finding(folder: Path) -> Callable[[], None]:
+    """What lists the same tree with sizes and times."""
+    command = ["find", str(folder / "dataset"), "-type", "f", "-printf", r"%P %s %T@\n"]
+    if shutil.which("find") is None or subprocess.run([*command[:2], "-quit", "-printf", ""], check=False).returncode:
+        raise Skipped("there is no GNU find here")
+
+    def find() -> None:
+        subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+
+    return find
+
+
+def _collect_steps(folder: Path) -> None:
+    _nothing(Workspace(folder).steps.collect())
+
+
+def _collect_files(folder: Path) -> None:
+    frame = Workspace(folder).files.select(*pl.Schema(Workspace(folder).files.collect_schema()))
+    assert frame["size"].null_count() == 0  # noqa: S101
+
+
+def _nothing(frame: pl.DataFrame) -> None:
+    assert frame.width  # noqa: S101
+
+
+def _status_by_loop(layout: Layout, paths: list[str]) -> list[tuple[str, int, str]]:
+    """The status of every step as one would write it without frames, events left out."""
+    there = set(paths)
+    patterns = [
+        re.compile("".join(re.escape(text) if kind == "text" else f"(?P<{text}>[^/]+)" for kind, text in _once(tokens)))
+        for tokens in dict.fromkeys(place.template.tokens for place in layout.places)
+    ]
+    ids = set()
+    for path in there:
+        for pattern in patterns:
+            found = pattern.match(path)
+            if found:
+                ids.add(found["id"])
+                break
+    formats = [
+        "".join(text if kind == "text" else "{}" for kind, text in place.template.tokens) for place in layout.places
+    ]
+    counts = [one.count("{}") for one in formats]
+    rows = []
+    for record in sorted(ids):
+        for cell in layout.cells:
+            outputs = [formats[place].format(*[record] * counts[place]) in there for place in cell.places("output")]
+            inputs = [formats[place].format(*[record] * counts[place]) in there for place in cell.places("input")]
+            rows.append((record, cell.index, "DONE" if all(outputs) else "DATA_READY" if all(inputs) else "INIT"))
+    return rows
+
+
+def _once(tokens: tuple[tuple[str, str], ...]) -> Iterator[tuple[str, str]]:
+    """The tokens up to the first placeholder: what comes behind it is not needed to tell the id of these trees."""
+    for kind, text in tokens:
+        yield kind, text
+        if kind != "text":
+            return

@@ -1,0 +1,106 @@
+"""Running: many short rows, few longer ones, nothing to do, and how much memory it takes."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, Skipped, alternate, child
+from benchmarks._workspaces import burning
+from sinagot_catalog import Workspace
+
+__all__ = ["memory", "nothing_to_do", "run", "slow", "submit"]
+
+_WORKERS = "2"
+_POOL = "a bare ProcessPoolExecutor, the same function"
+
+
+def run(scale: Scale) -> Iterator[Measurement]:
+    """Rows of 0.2 ms by two workers, start-up counted."""
+    for rows in scale.rows:
+        goal = AtLeast(0.75) if rows >= 100_000 else AtLeast(0.55) if rows >= 10_000 else None
+        yield _run(scale, f"run/{rows}x0.2ms", "run", burning(scale, rows, 0.2), goal, scale.times)
+
+
+def slow(scale: Scale) -> Iterator[Measurement]:
+    """Rows of 50 ms by two workers: what we add must drown."""
+    rows = scale.slow_rows
+    goal = AtLeast(0.98) if rows >= 10_000 else None
+    times = 1 if rows >= 10_000 else scale.times
+    yield _run(scale, f"slow/{rows}x50ms", "run", burning(scale, rows, 50), goal, times)
+
+
+def submit(scale: Scale) -> Iterator[Measurement]:
+    """Rows of 0.2 ms as a flow on the server that `PREFECT_API_URL` names."""
+    if not os.environ.get("PREFECT_API_URL"):
+        raise Skipped("PREFECT_API_URL names no running server")
+    rows = min(scale.rows[0], 10_000)
+    goal = AtLeast(0.5) if rows >= 10_000 else None
+    yield _run(scale, f"submit/{rows}x0.2ms", "submit", burning(scale, rows, 0.2), goal, scale.times)
+
+
+def _run(
+    scale: Scale, name: str, verb: str, folder: Path, goal: AtLeast | None, times: int
+) -> Measurement:
+    def done(what: str) -> float:
+        _undo(folder)
+        said = child(what, str(folder), _WORKERS)
+        expected = len(os.listdir(folder / "dataset/raw"))
+        if said["rows"] != expected or len(os.listdir(folder / "dataset/out")) != expected:
+            raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
+        return float(said["seconds"])
+
+    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times)
+    said = "as a flow" if verb == "submit" else "of 2 workers"
+    return Measurement(name, f"ws.steps.{verb}() {said}, start-up counted", _POOL, goal, ours, floors)
+
+
+def nothing_to_do(scale: Scale) -> Iterator[Measurement]:
+    """A run where every row is done, beside a look; both read the journal of the run that did them."""
+    for rows in scale.rows:
+        folder = _all_done(scale, rows)
+
+        def ours(folder: Path = folder) -> None:
+            report = Workspace(folder).steps.run(workers=2, progress=False)
+            assert len(report.frame) == 0  # noqa: S101
+
+        def floor(folder: Path = folder) -> None:
+            assert Workspace(folder).steps.collect().height  # noqa: S101
+
+        yield Measurement(
+            f"nothing-to-do/{rows}",
+            "ws.steps.run() from nothing, all rows done",
+            "ws.steps.collect() from nothing",
+            AtMost(1.2),
+            *alternate(ours, floor, scale.times),
+        )
+
+
+def memory(scale: Scale) -> Iterator[Measurement]:
+    """What a run holds, its workers included: at most, and late beside early."""
+    for rows in scale.rows:
+        folder = burning(scale, rows, 0.2)
+        _undo(folder)
+        said = child("run", str(folder), _WORKERS)
+        goal = AtMost(1000) if rows >= 100_000 else None
+        name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
+        yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
+        if rows >= 100_000:
+            flat = "held in the last quarter of the run"
+            late, early = (said["late"],), (said["early"],)
+            yield Measurement(f"{name}/flat", flat, "held in its second quarter", AtMost(1.25), late, early, "MB")
+
+
+def _all_done(scale: Scale, rows: int) -> Path:
+    folder = burning(scale, rows, 0.2)
+    out = folder / "dataset/out"
+    if not out.exists() or len(os.listdir(out)) < rows or not (folder / "dataset/LOG/journal").exists():
+        _undo(folder)
+        child("run", str(folder), _WORKERS)
+    return folder
+
+
+def _undo(folder: Path) -> None:
+    """Forget all runs."""
+    for name in ("out", "LOG"):
+        shutil.rmtree(folder / "dataset" / name, ignore_errors=True)

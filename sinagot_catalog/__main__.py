@@ -1,0 +1,6 @@
+"""`python -m sinagot_catalog`: the command line."""
+
+from sinagot_catalog.cli import main
+
+if __name__ == "__main__":
+    main()

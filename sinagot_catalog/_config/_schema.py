@@ -1,0 +1,125 @@
+"""Frozen dataclasses checked by pydantic's core.
+
+The core is a third of pydantic's import, and no more than it is needed here: a command that only looks must
+start quickly. A section's annotations are all there is: `Check` adds what a type alone cannot say.
+"""
+
+import types
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields, is_dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
+
+from pydantic_core import PydanticCustomError, SchemaValidator
+
+__all__ = ["Check", "fault", "validate"]
+
+T = TypeVar("T")
+Schema = dict[str, Any]
+
+_PLAIN: dict[Any, Schema] = {
+    str: {"type": "str", "strict": True},
+    int: {"type": "int", "strict": True},
+    float: {"type": "float", "strict": True},
+    bool: {"type": "bool", "strict": True},
+    object: {"type": "any"},
+    Any: {"type": "any"},
+}
+
+
+@dataclass(frozen=True)
+class Check:
+    """What an annotation demands beyond its type.
+
+    Attributes:
+        at_least: The least number that is right.
+        above: The number that every right one is greater than.
+        before: Turns the written value into one of the type, or raises a `fault`.
+        after: Turns a value of the type into the final one, or raises a `fault`.
+    """
+
+    at_least: float | None = None
+    above: float | None = None
+    before: Callable[[Any], Any] | None = None
+    after: Callable[[Any], Any] | None = None
+
+    def on(self, schema: Schema) -> Schema:
+        """The schema with this check."""
+        bounds = {"ge": self.at_least, "gt": self.above}
+        schema = {**schema, **{key: bound for key, bound in bounds.items() if bound is not None}}
+        for kind, function in (("function-before", self.before), ("function-after", self.after)):
+            if function is not None:
+                schema = {
+                    "type": kind,
+                    "function": {"type": "no-info", "function": function},
+                    "schema": schema,
+                }
+        return schema
+
+
+def fault(sentence: str) -> PydanticCustomError:
+    """What a check raises: the end of a sentence that begins with the value."""
+    return PydanticCustomError("sinagot", "{sentence}", {"sentence": sentence})
+
+
+def validate(section: type[T], document: dict[str, Any]) -> T:
+    """An instance of a section.
+
+    Raises:
+        ValidationError: Of pydantic's core, with every fault.
+    """
+    key: Any = section
+    made: T = _validator(key).validate_python(document)
+    return made
+
+
+@cache
+def _validator(section: Any) -> SchemaValidator:
+    schema: Any = _schema(section)
+    return SchemaValidator(schema)
+
+
+def _schema(hint: Any) -> Schema:  # noqa: PLR0911  # one for each kind of hint
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if is_dataclass(hint):
+        return _section_schema(hint)
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        schema = _schema(inner[0])
+        for check in inner[1:]:
+            schema = check.on(schema)
+        return schema
+    if origin is Literal:
+        return {"type": "literal", "expected": list(inner)}
+    if origin is tuple:
+        return {"type": "tuple", "items_schema": [_schema(inner[0])], "variadic_item_index": 0}
+    if origin is dict:
+        return {"type": "dict", "keys_schema": _schema(inner[0]), "values_schema": _schema(inner[1])}
+    if origin in (types.UnionType, Union):
+        options = [_schema(one) for one in inner if one is not type(None)]
+        schema = options[0] if len(options) == 1 else {"type": "union", "choices": options}
+        return {"type": "nullable", "schema": schema}
+    raise TypeError(f"no schema for {hint!r}")
+
+
+def _section_schema(section: Any) -> Schema:
+    parts = []
+    for one in fields(section):
+        schema: Schema = {"type": "default", "schema": _schema(one.type)}
+        if one.default is not MISSING:
+            schema["default"] = one.default
+        if one.default_factory is not MISSING:
+            schema["default_factory"] = one.default_factory
+        parts.append({"type": "dataclass-field", "name": one.name, "schema": schema})
+    return {
+        "type": "dataclass",
+        "cls": section,
+        "fields": [part["name"] for part in parts],
+        "schema": {
+            "type": "dataclass-args",
+            "dataclass_name": section.__name__,
+            "fields": parts,
+            "extra_behavior": "forbid",
+        },
+    }

@@ -1,0 +1,92 @@
+"""The command line: `sinagot-catalog VERB`.
+
+Result on stdout, talk on stderr. Exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows
+failed, 130 interrupted. What a verb needs is imported when it is called: help and version cost no frame, and only
+a submit that has something to do costs Prefect.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+from sinagot_catalog.cli._parser import parse
+from sinagot_catalog.cli._talk import say
+from sinagot_catalog.errors import SinagotError
+
+__all__ = ["call", "main"]
+
+INTERRUPTED = 130
+
+
+def call(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: The words after the program's name; by default those of this process.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        SystemExit: For `--help`, `--version`, and words that are no command (2).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
+    args = parse(argv)
+    debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = args.verb(args)
+    except KeyboardInterrupt:
+        say("interrupted; what is done is kept, and the same command goes on with the rest")
+        return INTERRUPTED
+    except SinagotError as error:
+        if debug:
+            _traceback()
+        say(f"error: {error.message}", error.hint)
+        return error.exit_code
+    except Exception as error:  # noqa: BLE001 - the last door: nobody above can say it better
+        if debug:
+            _traceback()
+        else:
+            say(_unexpected(error))
+        return 1
+    return code
+
+
+def main() -> None:
+    """The console script: runs the command and ends the process."""
+    code = call()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    except OSError:  # the reader went away
+        os._exit(code)
+    if "prefect" in sys.modules or os.environ.get("SINAGOT_CATALOG_DEBUG"):
+        sys.exit(code)
+    # Taking Polars down takes as long as loading it: nothing is left to be saved, so the process just ends.
+    os._exit(code)
+
+
+def _interrupt(_number: int, _frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C: workers are stopped, rows are given back."""
+    raise KeyboardInterrupt
+
+
+def _traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+def _unexpected(error: Exception) -> str:
+    text = str(error).strip().partition("\n")[0]
+    name = type(error).__name__
+    return (
+        f"error: {name}: {text}. This is a fault of sinagot-catalog; run again with SINAGOT_CATALOG_DEBUG=1 "
+        "for the traceback."
+    )

@@ -1,0 +1,110 @@
+"""`init`: a working workspace to start from."""
+
+from __future__ import annotations
+
+import runpy
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.cli._out import put
+from sinagot_catalog.cli._talk import say
+from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
+
+__all__ = ["init"]
+
+_DAYS = 30
+_FILES = {
+    "workspace.toml": """\
+# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# Paths are relative to this file.
+[path]
+dataset = "dataset"
+scripts = "scripts"
+
+[records]
+# What a record id looks like, as a regular expression. Named groups become columns, such as (?P<site>[A-Z]+).
+id_pattern = 'REC-\\d{3}'
+
+[steps]
+# The scripts of the folder above, without `.py`, in the order in which they run.
+scripts = ["count"]
+
+# [run]
+# mode = "processes"     # or "main_process", "prefect"
+# workers = 4            # by default one per core
+""",
+    "scripts/count.py": '''\
+from sinagot_catalog import ScriptTemplate
+
+
+class Script(ScriptTemplate):
+    """How many lines a recording has."""
+
+    PATH_IN = ("raw", "{id}.csv")
+    PATH_OUT = ("count", "{id}.txt")
+
+    def run(self):
+        lines = self.path.input.read_text().splitlines()
+        self.logger.info("%d lines", len(lines))
+        self.path.output.write_text(f"{len(lines)}\\n")
+''',
+    "dataset/raw/REC-001.csv": "time,value\n10:00,1.5\n10:01,1.7\n10:02,1.6\n",
+    "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
+}
+
+
+def init(args: Any) -> int:
+    """Write a workspace where nothing of it is yet."""
+    folder = Path(args.folder)
+    try:
+        if args.example:
+            _copy_example(folder)
+        else:
+            _check_free(folder, _FILES)
+            for name, text in _FILES.items():
+                _write(folder / name, text)
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    put(f"made {folder.resolve()}")
+    place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
+    say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
+    return 0
+
+
+def _copy_example(folder: Path) -> None:
+    """The harbour's config and scripts, and a month of its boats made anew."""
+    example = _example()
+    names = [str(path.relative_to(example)) for path in sorted(example.glob("scripts/*.py"))]
+    names += ["workspace.toml", "make_dataset.py"]
+    _check_free(folder, [*names, "dataset/raw"])
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(example / name, folder / name)
+    runpy.run_path(str(folder / "make_dataset.py"))["make"](folder / "dataset" / "raw", _DAYS)
+
+
+def _example() -> Path:
+    """The harbour example: in the wheel, or in the repository beside an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_example" / "harbor", package.parent / "example" / "harbor"):
+        if (folder / "workspace.toml").is_file():
+            return folder
+    raise NotFoundError("the harbour example did not come with this installation")
+
+
+def _check_free(folder: Path, names: Any) -> None:
+    """Refuse to write over anything."""
+    there = [name for name in names if (folder / name).exists()]
+    if there:
+        raise ConfigError(
+            f"{folder / there[0]} is there already, and nothing is overwritten",
+            "Name another folder: sinagot-catalog init DIR",
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

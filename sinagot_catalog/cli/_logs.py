@@ -1,0 +1,101 @@
+"""`logs`: what scripts said, and the tracebacks of failures."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli._open import open_workspace, source_of
+from sinagot_catalog.cli._out import is_machine, paint, put, put_rows, width
+from sinagot_catalog.cli._talk import clean, say
+from sinagot_catalog.errors import NotFoundError, did_you_mean
+from sinagot_catalog.schema import EVENTS, KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["logs"]
+
+_LIMIT = 200
+_PAUSE = 0.5
+
+
+def logs(args: Any) -> int:
+    """Print events, oldest first."""
+    ws = open_workspace(args)
+    known = source_of(ws).layout().steps
+    if args.step and args.step not in known:
+        raise NotFoundError(
+            f"there is no step {args.step!r}{did_you_mean(args.step, known)}", f"Steps: {', '.join(known)}."
+        )
+    events = _failed(ws, args) if args.failed else _events(ws, args)
+    limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
+    if limit and events.height > limit:
+        say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")
+        events = events.tail(limit)
+    if is_machine(args):
+        put_rows(args, events)
+        return 0
+    _show(events)
+    if args.follow:
+        _follow(ws, args)
+    elif events.is_empty():
+        say("nothing failed" if args.failed else "no run has written anything about this yet")
+    return 0
+
+
+def _events(ws: Workspace, args: Any) -> pl.DataFrame:
+    records = ws.records.get(args.record) if args.record else ws.records
+    events = records.logs().reverse().select(*EVENTS)
+    return events.filter(pl.col("step") == args.step) if args.step else events
+
+
+def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
+    """The last failure of each row that is ERROR now; where no event tells of it, the status does."""
+    rows = (ws.records.get(args.record).steps if args.record else ws.steps).filter(status="ERROR")
+    rows = rows.filter(pl.col("step") == args.step) if args.step else rows
+    errors = rows.select(*KEYS, "reason", "run_id", "ended")
+    events = (
+        _events(ws, args)
+        .filter(pl.col("event") == "error")
+        .unique(subset=list(KEYS), keep="last", maintain_order=True)
+    )
+    told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True)
+    untold = errors.join(told, on=list(KEYS), how="anti", nulls_equal=True).select(
+        *KEYS,
+        "run_id",
+        pl.col("ended").alias("time"),
+        pl.col("reason").alias("message"),
+        pl.lit("error").alias("event"),
+    )
+    return pl.concat([told, untold], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+
+
+def _show(events: pl.DataFrame) -> None:
+    """A line per event; a failure's traceback and what the script printed stand below it."""
+    for row in events.iter_rows(named=True):
+        when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
+        key = " ".join(row[name] for name in KEYS if row[name])
+        failed = row["event"] == "error"
+        text = clean(row["message"] or row["event"] or "")
+        if failed and row["error_type"]:
+            text = f"{row['error_type']}: {text}"
+        put(f"{paint(when, '2')}  {paint(key, '31' if failed else '1')}  {text}")
+        for part in ("traceback", "output") if failed else ():
+            if row[part]:
+                put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))
+
+
+def _follow(ws: Workspace, args: Any) -> None:
+    """Print what comes in, until Ctrl-C."""
+    seen = _events(ws, args).height
+    try:
+        while True:
+            time.sleep(_PAUSE)
+            events = _events(ws.refresh(), args)
+            _show(events.slice(seen))
+            seen = events.height
+    except KeyboardInterrupt:
+        return

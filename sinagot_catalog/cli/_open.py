@@ -1,0 +1,162 @@
+"""Which workspace, and which rows of it: what the words of a command mean."""
+
+from __future__ import annotations
+
+import io
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli._talk import say
+from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.status import StepStatus
+from sinagot_catalog.workspace import Workspace, nearest
+
+if TYPE_CHECKING:
+    from sinagot_catalog._source import Source
+    from sinagot_catalog.steps import StepCollection
+
+__all__ = ["WORDS", "command", "name_of", "open_workspace", "say_what_is_missing", "selected", "source_of"]
+
+WORDS = {
+    "INIT": "INIT",
+    "DATA_READY": "READY",
+    "PROCESSING": "RUNNING",
+    "DONE": "DONE",
+    "ERROR": "ERROR",
+    "DATA_NOT_AVAILABLE": "NO DATA",
+}
+"""What the statuses are called in tables; `--status` takes these words, too."""
+
+
+def open_workspace(args: Any) -> Workspace:
+    """Open the workspace that a command is about: its argument, `-C`, or the nearest folder above."""
+    named = place_of(args)
+    place = named or nearest()
+    if place is None:
+        raise ConfigError(
+            f"there is no workspace.toml in {Path.cwd()} or a folder above it",
+            "Name a workspace with -C, or make one: sinagot-catalog init",
+        )
+    trust = True if getattr(args, "trust", False) else None
+    return Workspace([place, *getattr(args, "config", [])], trust=trust)
+
+
+def place_of(args: Any) -> str | None:
+    """The workspace as the command names it."""
+    argument, option = getattr(args, "place", None), getattr(args, "workspace", None)
+    if argument and option and argument != option:
+        raise ConfigError(f"two workspaces are named: {argument} and {option}")
+    place: str | None = argument or option
+    return place
+
+
+def source_of(ws: Workspace) -> Source:
+    """What lies behind a workspace: the last listing, the layout."""
+    return ws._source  # noqa: SLF001 - the command line says how much was listed, which no table does
+
+
+def name_of(ws: Workspace) -> str:
+    """A workspace in one word: its folder's name."""
+    return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
+
+
+def command(args: Any, verb: str, *more: str) -> str:
+    """A further command about the same workspace, ready to be pasted."""
+    place = place_of(args)
+    named = (
+        [place] if place and verb in ("status", "plan", "run", "submit") else ["-C", place] if place else []
+    )
+    config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
+    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
+    step = ["--step", args.step] if getattr(args, "step", None) else []
+    return shlex.join(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
+
+
+# --- rows ----------------------------------------------------------------------------------------------------
+
+
+def selected(ws: Workspace, args: Any) -> StepCollection:
+    """The steps that `--rows`, `--record`, `--status` and `--where` select together."""
+    steps = ws.steps
+    if args.rows:
+        steps = ws._of(_read_rows(args.rows))  # noqa: SLF001 - what Workspace.run does, to be narrowed further
+    if args.record:
+        for record_id in args.record:
+            ws.records.get(record_id)  # says which ids are near where it cannot be one
+        if len(args.record) == 1 and not args.rows:
+            steps = ws.records.get(args.record[0]).steps
+        else:
+            steps = steps.filter(pl.col("record_id").is_in(args.record))
+    if args.status:
+        steps = steps.filter(pl.col("status").is_in([_status(text) for text in args.status]))
+    if args.where:
+        steps = steps.sql_filter(args.where)
+    return steps
+
+
+def _status(text: str) -> str:
+    """A status by its name, its word, in any case."""
+    names = {name: name for name in WORDS} | {word.replace(" ", "_"): name for name, word in WORDS.items()}
+    key = text.strip().upper().replace(" ", "_").replace("-", "_")
+    if key not in names:
+        valid = [status.name for status in StepStatus]
+        raise SelectionError(
+            f"--status: {text!r} is no status{did_you_mean(key, valid)}", f"It is one of {', '.join(valid)}."
+        )
+    return names[key]
+
+
+def _read_rows(file: str) -> pl.DataFrame:
+    """The rows that a file names."""
+    readers = {
+        ".csv": lambda one: pl.read_csv(one, infer_schema=False),
+        ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
+        ".parquet": pl.read_parquet,
+        ".arrow": pl.read_ipc,
+        ".feather": pl.read_ipc,
+        ".ipc": pl.read_ipc,
+        ".json": pl.read_json,
+        ".ndjson": pl.read_ndjson,
+    }
+    suffix = ".csv" if file == "-" else Path(file).suffix.lower()
+    if suffix not in readers:
+        raise SelectionError(f"--rows: {file} is no table of a known kind ({', '.join(readers)})")
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        frame: pl.DataFrame = readers[suffix](io.BytesIO(content))
+    except FileNotFoundError:
+        raise NotFoundError(f"--rows: there is no file {file}") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SelectionError(f"--rows: {file} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    return frame
+
+
+# --- what is off ---------------------------------------------------------------------------------------------
+
+
+def say_what_is_missing(ws: Workspace) -> None:
+    """Say why there is no record, which files fit no pattern, which folders and scripts cannot be read."""
+    source = source_of(ws)
+    catalog = source.catalog()
+    for cell in catalog.layout.cells:
+        if cell.error:
+            say(f"note: step {cell.step} cannot run: {cell.error}")
+    for listing in catalog.listings.values():
+        for folder in listing.unreadable[:3]:
+            say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
+    unmatched, examples = catalog.unmatched()
+    if examples:
+        files = "file does" if unmatched == 1 else "files do"
+        path, pattern = examples[0]
+        say(
+            f"note: {unmatched} {files} not match, such as {path}: "
+            f"the pattern is {pattern}, with id_pattern {ws.config.ids.text}"
+        )
+    if len(catalog.ids) == 0 and not unmatched:
+        places = sorted({place.template.text for place in catalog.layout.places})
+        looked = f"; looked for {', '.join(places[:3])}" if places else ""
+        say(f"note: {ws.data_path} holds no file of a record{looked}")

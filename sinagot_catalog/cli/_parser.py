@@ -1,0 +1,336 @@
+"""The words of the command line. Imports nothing that is heavy: what a verb does is loaded when it is called."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from sinagot_catalog import __version__
+from sinagot_catalog.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["parse"]
+
+TABLES = ("records", "units", "files", "steps", "events", "links")
+MODES = ("processes", "main_process", "prefect")
+
+_ABOUT = """A catalog of recordings: what is there, what is done, what failed and why, what can run now;
+and the runs of scripts over the rows that you select."""
+_FIRST = """examples:
+  sinagot-catalog init harbor --example     a working workspace to start from
+  sinagot-catalog status harbor             what is done, and what can run next
+  sinagot-catalog run harbor                run it
+
+exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows failed, 130 interrupted"""
+
+
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the words of a command; `verb` of what is returned does it.
+
+    Raises:
+        SystemExit: After help, the version, or a word that is wrong (2).
+    """
+    parser = _Parser(prog="sinagot-catalog", description=_ABOUT, epilog=_FIRST)
+    parser.add_argument("--version", action="version", version=f"sinagot-catalog {__version__}")
+    _add_place(parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
+    made = {add.__name__.removeprefix("_add_"): add(verbs) for add in _VERBS}
+    args, rest = parser.parse_known_args(argv)
+    if rest:
+        at = made[args.name]
+        at.error(f"unknown argument {rest[0]!r}{did_you_mean(rest[0].partition('=')[0], at.options)}")
+    return args
+
+
+class _Parser(argparse.ArgumentParser):
+    """Keeps the layout of its texts, and names what lies near a wrong word."""
+
+    def __init__(self, **options: object) -> None:
+        layout = argparse.RawDescriptionHelpFormatter
+        super().__init__(formatter_class=layout, allow_abbrev=False, **options)  # type: ignore[arg-type]
+
+    @property
+    def options(self) -> list[str]:
+        """Every option that it takes."""
+        return [text for action in self._actions for text in action.option_strings]
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong in one line, and end with 2."""
+        wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
+        if wrong:
+            choices = re.findall(r"[\w-]+", wrong[2])
+            message = f"{wrong[1]!r} is none of {', '.join(choices)}{did_you_mean(wrong[1], choices)}"
+        self.exit(2, f"error: {message}\nTry `{self.prog} --help`.\n")
+
+
+# --- verbs -------------------------------------------------------------------------------------------------
+
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
+
+
+def _add_init(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "init",
+        "_init:init",
+        "make a workspace to start from; nothing is ever overwritten",
+        """examples:
+  sinagot-catalog init                      a small one, here
+  sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts""",
+    )
+    parser.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where; by default here")
+    parser.add_argument("--example", action="store_true", help="the harbour example with its data")
+    return parser
+
+
+def _add_status(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "status",
+        "_status:status",
+        "counts per step and status, and what can run next",
+        """examples:
+  sinagot-catalog status
+  sinagot-catalog status example/harbor --where "record_id > 'REC-20200610'"
+  sinagot-catalog status --by task,modality --json
+
+keys of --json: workspace, records, files, seconds (of the look), counts (a row per group: the columns of --by,
+init, data_ready, processing, done, error, data_not_available, unknown, stale, total), totals (the same without
+group), next (command, rows, steps; null where nothing can run)""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"
+    )
+    parser.add_argument("--where", metavar="SQL", help="only steps that fit, such as \"record_id > 'REC-2'\"")
+    parser.add_argument("--step", metavar="L", help="only this step")
+    parser.add_argument(
+        "--stale", action="store_true", help="count what is stale, too; reads sizes and times"
+    )
+    _add_output(parser)
+    return parser
+
+
+def _add_ls(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "ls",
+        "_ls:ls",
+        "rows of a table: records (the default), units, files, steps, events, links",
+        """examples:
+  sinagot-catalog ls
+  sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
+  sinagot-catalog ls files --where "size = 0" --csv
+
+--json, --csv and --parquet have the table's columns, as the README lists them. Columns that need sizes or times of
+files (stale; size and times of records) are read where --columns or --where names them, else they are null.""",
+    )
+    parser.add_argument("table", nargs="?", default="records", choices=TABLES, metavar="TABLE")
+    _add_place(parser)
+    parser.add_argument(
+        "--where", metavar="SQL", help="only rows that fit; columns of records may be named, too"
+    )
+    parser.add_argument("--columns", metavar="A,B", help="these columns, in this order")
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, help="at most so many rows (on a terminal 100; 0 for all)"
+    )
+    _add_output(parser)
+    return parser
+
+
+def _add_plan(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "plan",
+        "_run:plan",
+        "what `run` would do and why; runs and writes nothing",
+        """examples:
+  sinagot-catalog plan
+  sinagot-catalog plan --status ERROR --json
+
+--json, --csv and --parquet have every selected row in order: record_id, task, modality, step, action (run, skip,
+blocked), reason, status. The table leaves out what is done.""",
+    )
+    _add_selection(parser)
+    _add_output(parser)
+    return parser
+
+
+def _add_run(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "run",
+        "_run:run",
+        "run what is not done, here and now",
+        """examples:
+  sinagot-catalog run example/harbor
+  sinagot-catalog run --where "record_id > 'REC-20200610'" --step count --force
+  sinagot-catalog ls steps --where "age > 40" --csv | sinagot-catalog run --rows -
+
+--json, --csv and --parquet have a row per job: record_id, task, modality, step, outcome (done, error, timeout,
+blocked, not_available, claimed, already_done, cancelled), seconds, attempts, error_type, message.""",
+    )
+    _add_selection(parser)
+    parser.add_argument("--mode", choices=MODES, help="by default as [run] mode says")
+    _add_running(parser)
+    return parser
+
+
+def _add_submit(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "submit",
+        "_run:submit",
+        "run what is not done as a Prefect flow",
+        """examples:
+  sinagot-catalog submit example/harbor
+  sinagot-catalog submit --where "status = 'DATA_READY'" --no-wait
+
+Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
+--json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid.""",
+    )
+    _add_selection(parser)
+    parser.add_argument(
+        "--no-wait", action="store_true", help="return when the flow has begun; it goes on by itself"
+    )
+    parser.add_argument("--handle-fd", type=int, help=argparse.SUPPRESS)
+    _add_running(parser)
+    return parser
+
+
+def _add_logs(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "logs",
+        "_logs:logs",
+        "what scripts said, and the tracebacks of failures; oldest first",
+        """examples:
+  sinagot-catalog logs REC-20200603 --step count
+  sinagot-catalog logs --failed
+
+--json, --csv and --parquet have the columns of the table events.""",
+    )
+    parser.add_argument("record", nargs="?", metavar="ID", help="only this record")
+    _add_place(parser)
+    parser.add_argument("--step", metavar="L", help="only this step")
+    parser.add_argument(
+        "--failed", action="store_true", help="only the last failure of each row that is ERROR now"
+    )
+    parser.add_argument(
+        "--limit", metavar="N", type=_count, help="the last so many (on a terminal 200; 0 for all)"
+    )
+    parser.add_argument("--follow", action="store_true", help="go on with what runs say, until Ctrl-C")
+    _add_output(parser)
+    return parser
+
+
+def _add_server(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "server",
+        "_server:server",
+        "the local Prefect server: start, status (with the login of its page), stop",
+        """examples:
+  sinagot-catalog server status
+  sinagot-catalog server stop""",
+    )
+    parser.add_argument("action", choices=("start", "status", "stop"), metavar="start|status|stop")
+    parser.add_argument(
+        "--port", type=int, help="for start: where it listens, by default where it did before"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_server)
+
+
+# --- what several verbs take -------------------------------------------------------------------------------
+
+
+def _verb(verbs: _Verbs, name: str, does: str, about: str, examples: str) -> _Parser:
+    parser: _Parser = verbs.add_parser(name, help=about, description=about, epilog=examples)  # type: ignore[attr-defined]
+    parser.set_defaults(verb=_late(does), name=name)
+    parser.add_argument(
+        "--debug", action="store_true", help=_DEBUG.get(name, "show the traceback of an error")
+    )
+    return parser
+
+
+_DEBUG = {"run": "run in this process, log everything, and raise what a script raises"}
+
+
+def _late(does: str) -> Callable[[argparse.Namespace], int]:
+    """The function that does a verb, imported when it is called."""
+
+    def call(args: argparse.Namespace) -> int:
+        module, _, name = does.partition(":")
+        code: int = getattr(import_module(f"sinagot_catalog.cli.{module}"), name)(args)
+        return code
+
+    return call
+
+
+def _add_place(parser: _Parser, *, positional: bool = False) -> None:
+    if positional:
+        parser.add_argument("place", nargs="?", metavar="WORKSPACE", help="folder, URL or toml; as -C")
+    parser.add_argument(
+        "-C", "--workspace", metavar="PLACE", default=argparse.SUPPRESS,
+        help="folder, URL or toml of the workspace; by default the nearest folder above with a workspace.toml",
+    )  # fmt: skip
+    parser.add_argument(
+        "--config", metavar="FILE", action="append", default=argparse.SUPPRESS,
+        help="a further toml, merged over the workspace's; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--trust", action="store_true", default=argparse.SUPPRESS,
+        help="evaluate computed patterns of scripts that are not your own",
+    )  # fmt: skip
+
+
+def _add_selection(parser: _Parser) -> None:
+    _add_place(parser, positional=True)
+    which = parser.add_argument_group("which rows")
+    which.add_argument("--where", metavar="SQL", help="steps that fit, such as \"status = 'ERROR'\"")
+    which.add_argument("--status", metavar="S", action="append", help="steps of this status; may be repeated")
+    which.add_argument("--step", metavar="L", help="this step; it is tried even where an input is missing")
+    which.add_argument("--record", metavar="ID", action="append", help="this record; may be repeated")
+    which.add_argument(
+        "--rows",
+        metavar="FILE",
+        help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",
+    )
+    which.add_argument("--limit", metavar="N", type=_count, help="run at most so many rows")
+    which.add_argument("--force", action="store_true", help="what is done, too")
+    which.add_argument("--stale", action="store_true", help="what is stale, too")
+    which.add_argument("--downstream", action="store_true", help="what becomes ready by this run, too")
+    which.add_argument("--ignore-missing", action="store_true", help="try rows that lack an input, too")
+
+
+def _add_running(parser: _Parser) -> None:
+    parser.add_argument(
+        "--workers", metavar="N", type=_count, help="how many processes; by default one per core"
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="exit 3 also for rows without data, or left to another run"
+    )
+    parser.add_argument("-q", "--quiet", action="store_true", help="no bar, no log lines")
+    _add_output(parser)
+
+
+def _add_output(parser: _Parser) -> None:
+    group = parser.add_argument_group("output").add_mutually_exclusive_group()
+    group.add_argument("--json", action="store_true", help="JSON on stdout")
+    group.add_argument("--csv", action="store_true", help="CSV on stdout")
+    group.add_argument("--parquet", metavar="FILE", help="the rows as a Parquet file")
+
+
+def _count(text: str) -> int:
+    """A number of things: not negative."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
+    return int(text)

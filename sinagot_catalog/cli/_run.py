@@ -1,0 +1,239 @@
+"""`plan`, `run` and `submit`: what would run, and running it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli._ls import LIMIT
+from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected
+from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table, width
+from sinagot_catalog.cli._talk import clean, say
+from sinagot_catalog.errors import ServerError, SinagotError
+
+if TYPE_CHECKING:
+    from sinagot_catalog._plan import Plan
+    from sinagot_catalog.run_report import RunReport
+    from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["plan", "run", "submit"]
+
+SOME_FAILED = 3
+_SHOWN = 5
+
+
+def plan(args: Any) -> int:
+    """Print what `run` would do."""
+    ws = open_workspace(args)
+    made = _plan(selected(ws, args), args)
+    if is_machine(args):
+        put_rows(args, made.frame)
+        say(_sum(made))
+        return 0
+    quiet = (pl.col("status") == "DONE").fill_null(value=False) | pl.col("reason").str.starts_with(
+        "beyond the limit"
+    )
+    frame = made.frame.filter((pl.col("action") != "skip") | ~quiet.fill_null(value=False))
+    if frame.is_empty():
+        _say_idle(ws, args, made)
+        return 0
+    shown = frame.head(LIMIT) if width() else frame
+    keys = [name for name in ("task", "modality") if frame[name].null_count() < frame.height]
+    put_table(shown.select("record_id", *keys, "step", "action", "reason"))
+    if shown.height < frame.height:
+        say(f"({shown.height} of {frame.height:,} rows; --csv for all)")
+    put(_sum(made))
+    return 0
+
+
+def run(args: Any) -> int:
+    """Run the selected rows in this process and its workers."""
+    ws = open_workspace(args)
+    steps = selected(ws, args)
+    progress = False if args.quiet else None
+    options = _options(args) | {"workers": args.workers or None}
+    try:
+        report = steps.run(args.step, mode=args.mode, progress=progress, debug=args.debug, **options)
+    except SinagotError:
+        raise
+    except Exception as error:
+        if not (args.debug and _is_of_script(error, ws.scripts_path)):
+            raise
+        traceback.print_exc()
+        return SOME_FAILED
+    return _end(ws, args, steps, report)
+
+
+def submit(args: Any) -> int:
+    """Run the selected rows as a Prefect flow."""
+    if args.no_wait:
+        return _submit_beside(args)
+    ws = open_workspace(args)
+    steps = selected(ws, args)
+    handle = steps.submit(args.step, workers=args.workers or None, **_options(args))
+    if args.handle_fd is not None:
+        _hand_over(
+            args.handle_fd, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url}
+        )
+    try:
+        report = handle.wait()
+    except KeyboardInterrupt:
+        handle.cancel()
+        handle.wait()
+        raise
+    return _end(ws, args, steps, report)
+
+
+# --- before --------------------------------------------------------------------------------------------------
+
+
+def _options(args: Any) -> dict[str, Any]:
+    """The words of a selection that planning takes."""
+    return {
+        "force": args.force,
+        "ignore_missing": args.ignore_missing,
+        "downstream": args.downstream,
+        "stale": True if args.stale else None,
+        "limit": args.limit or None,
+    }
+
+
+def _plan(steps: StepCollection, args: Any) -> Plan:
+    return steps.plan(args.step, **_options(args))
+
+
+def _sum(made: Plan) -> str:
+    """How many rows a plan has by action, and how long they may take."""
+    counts = made.counts()
+    words = [f"{counts['run']} to run"]
+    words += [f"{counts['blocked']} blocked"] if counts["blocked"] else []
+    words += [f"{counts['skip']} skipped"] if counts["skip"] else []
+    seconds = made.costs["seconds"].sum() or 0
+    time = f", about {_time(seconds)} of script time" if seconds >= 1 else ""
+    return ", ".join(words) + time
+
+
+def _time(seconds: float) -> str:
+    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (float("inf"), 3600, "h")):
+        if seconds < most:
+            return f"{seconds / size:.1f} {unit}"
+    return ""
+
+
+def _is_of_script(error: BaseException, scripts: str) -> bool:
+    """Whether an error came up in a file of the scripts."""
+    return any(frame.filename.startswith(scripts) for frame in traceback.extract_tb(error.__traceback__))
+
+
+# --- after ---------------------------------------------------------------------------------------------------
+
+
+def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> int:
+    """Say what became of a run, and give the exit code."""
+    if is_machine(args):
+        put_rows(args, report.frame)
+    if report.frame.is_empty():
+        _say_idle(ws, args, _plan(steps, args))
+        return 0
+    failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
+    for row in failed.head(_SHOWN).iter_rows(named=True):
+        say(_failure(row))
+    if failed.height:
+        more = f"{failed.height - _SHOWN} more; " if failed.height > _SHOWN else ""
+        say(f"{more}see {command(args, 'logs', '--failed')}")
+    line = f"{report.summary()} in {_time(report.seconds)}"
+    if is_machine(args):
+        say(line)
+    else:
+        put(paint(line, "32" if report.ok else "31"))
+    if not report.ok:
+        return SOME_FAILED
+    counts = report.counts()
+    if counts.get("cancelled"):
+        return 130
+    return SOME_FAILED if args.strict and (counts.get("not_available") or counts.get("claimed")) else 0
+
+
+def _failure(row: dict[str, Any]) -> str:
+    """One failed row in one line."""
+    key = " ".join(row[name] for name in ("record_id", "task", "modality", "step") if row[name])
+    kind = f"{row['error_type']}: " if row["error_type"] else ""
+    text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
+    return f"  {key}: {kind}{text}"
+
+
+def _say_idle(ws: Workspace, args: Any, made: Plan) -> None:
+    """Say that there is nothing to do, and why where that is not because all is done."""
+    line = say if is_machine(args) else put
+    waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
+    if made.frame.is_empty():
+        line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
+    elif waiting.is_empty():
+        line(
+            "nothing to do: everything is done"
+            if not _is_narrowed(args)
+            else "nothing to do: these are done; --force runs them again"
+        )
+    else:
+        reason = waiting["reason"].drop_nulls().first() or "see `sinagot-catalog plan`"
+        first = waiting.row(0, named=True)
+        example = clean(f"{first['record_id']} {first['step']}: {reason}")
+        line(f"nothing to do: {waiting.height} cannot run, such as {example}")
+    if made.frame.is_empty() or not waiting.is_empty():
+        say_what_is_missing(ws)
+
+
+def _is_narrowed(args: Any) -> bool:
+    return any((args.where, args.status, args.step, args.record, args.rows))
+
+
+# --- submit without waiting ------------------------------------------------------------------------------------
+
+
+def _submit_beside(args: Any) -> int:
+    """Submit from a process of its own, which drives the flow to its end, and return when the flow has begun."""
+    words = [word for word in sys.argv[1:] if word != "--no-wait"]
+    ours, theirs = os.pipe()
+    with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
+        child = subprocess.Popen(  # noqa: S603 - our own program with the words that it was given
+            [sys.executable, "-m", "sinagot_catalog", *words, "--handle-fd", str(theirs)],
+            pass_fds=[theirs], stdin=subprocess.DEVNULL, stdout=nowhere, start_new_session=True,
+        )  # fmt: skip
+    os.close(theirs)
+    try:
+        with os.fdopen(ours, "rb") as pipe:
+            said = pipe.read()
+    except KeyboardInterrupt:
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=30)
+        raise
+    if not said:
+        return child.wait(timeout=60)
+    handle = json.loads(said)
+    if args.json:
+        put_json({**handle, "pid": child.pid})
+    elif handle["url"] is None:
+        put("nothing to do")
+    else:
+        put(handle["url"])
+        say(f"{handle['run_id']} goes on in process {child.pid}; `kill {child.pid}` ends it")
+    return 0
+
+
+def _hand_over(descriptor: int, handle: dict[str, Any]) -> None:
+    """Tell the process that waits how the flow is called, and let go of its terminal."""
+    try:
+        with os.fdopen(descriptor, "wb") as pipe:
+            pipe.write(json.dumps(handle).encode())
+    except OSError as error:
+        raise ServerError(f"the process that submitted is gone: {error}") from error
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stderr.fileno())

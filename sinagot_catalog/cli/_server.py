@@ -1,0 +1,51 @@
+"""`server`: the local Prefect server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sinagot_catalog import _server as manager
+from sinagot_catalog.cli._out import put, put_json
+from sinagot_catalog.cli._talk import say
+
+__all__ = ["server"]
+
+
+def server(args: Any) -> int:
+    """Start, describe or stop the local server."""
+    return {"start": _start, "status": _status, "stop": _stop}[args.action](args)
+
+
+def _start(args: Any) -> int:
+    started = manager.start(port=args.port)
+    started.wait_healthy()
+    configured = manager.configured_api()
+    if configured:
+        say(f"note: `submit` uses the API that is configured, {configured.url}, and not this server")
+    return _status(args)
+
+
+def _status(args: Any) -> int:
+    state = manager.status()
+    if args.json:
+        put_json(state)
+    elif not state["running"]:
+        put("not running; `sinagot-catalog server start` or the next `submit` starts it")
+    else:
+        put(f"running at {state['url']}{'' if state['healthy'] else ', but does not answer'}")
+        put(f"login of the page: {state['user']}:{state['password']}")
+        put(f"pid {state['pid']}, Prefect {state['prefect']}, since {state['since']}")
+        put(f"log {state['log']}")
+    return 0
+
+
+def _stop(args: Any) -> int:
+    state = manager.stop()
+    if args.json:
+        put_json(state)
+    elif not state["stopped"]:
+        put("it was not running")
+    else:
+        left = f"; {state['running']} flow runs were under way" if state["running"] else ""
+        put(f"stopped {state['url']} (pid {state['pid']}){left}")
+    return 0

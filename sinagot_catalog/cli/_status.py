@@ -1,0 +1,202 @@
+"""`status`: where the work stands, at a glance."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli._open import (
+    WORDS,
+    command,
+    name_of,
+    open_workspace,
+    say_what_is_missing,
+    source_of,
+)
+from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table
+from sinagot_catalog.cli._talk import clean, say
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.schema import STATUS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["status"]
+
+_COUNTED = {name: name.lower() for name in STATUS.categories}
+_KINDS = 3
+_STEPS = 4
+
+
+def status(args: Any) -> int:
+    """Print counts per step and status, and what can run next."""
+    ws = open_workspace(args)
+    steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
+    if args.step:
+        steps = steps.filter(pl.col("step") == args.step)
+    look = _look(ws, steps, args)
+    if args.json:
+        put_json(_summary(look, args))
+    elif is_machine(args):
+        put_rows(args, look.counts)
+    else:
+        _show(look, args)
+    say_what_is_missing(ws)
+    if not is_machine(args):
+        if look.totals["error"]:
+            _show_failures(steps, args)
+        put(_next(look, args))
+    return 0
+
+
+# --- counting ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was counted.
+
+    Attributes:
+        by: The columns that it was counted by.
+        counts: A row per group: the columns of `by`, a column per status, `unknown`, `stale`, `total`.
+        totals: The same of all rows.
+        ready: How many rows of each step can run now.
+    """
+
+    ws: Workspace
+    by: list[str]
+    n_records: int
+    n_files: int
+    counts: pl.DataFrame
+    totals: dict[str, Any]
+    ready: dict[str, int]
+
+
+def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+    by = _by(ws, args)
+    rows = _rows(ws, steps, by, stale=args.stale)
+    ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
+    listings = source_of(ws).catalog().listings.values()
+    return _Look(
+        ws,
+        by,
+        rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
+        sum(int((listing.paths["kind"] == "file").sum()) for listing in listings),
+        rows.group_by(by, maintain_order=True).agg(_aggregates()),
+        rows.select(_aggregates()).row(0, named=True),
+        dict(ready.iter_rows()),
+    )
+
+
+def _by(ws: Workspace, args: Any) -> list[str]:
+    """The columns to count by."""
+    if not args.by:
+        return ["step"] if ws.is_unit_mode else ["modality", "step"]
+    names = [name.strip() for name in args.by.split(",") if name.strip()]
+    known = [name for name in (*ws.steps.collect_schema(), *ws.records.collect_schema()) if name != "stale"]
+    for name in names:
+        if name not in known:
+            raise SelectionError(
+                f"--by: there is no column {name!r}{did_you_mean(name, known)}",
+                f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
+            )
+    return list(dict.fromkeys(names))
+
+
+def _rows(ws: Workspace, steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
+    """The rows to count, with the columns that they are counted by."""
+    own = [name for name in by if name in steps.collect_schema()]
+    beside = [name for name in by if name not in own]
+    rows = steps.select(*dict.fromkeys(["record_id", "step", "status", *own, *(["stale"] if stale else [])]))
+    if beside:
+        records = ws.records.select("record_id", *beside)
+        rows = rows.join(records, on="record_id", how="left", maintain_order="left")
+    return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
+
+
+def _aggregates() -> list[pl.Expr]:
+    return [
+        *((pl.col("status") == name).sum().alias(key) for name, key in _COUNTED.items()),
+        pl.col("status").is_null().sum().alias("unknown"),
+        pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum()).alias("stale"),
+        pl.len().alias("total"),
+    ]
+
+
+# --- showing -------------------------------------------------------------------------------------------------
+
+
+def _summary(look: _Look, args: Any) -> dict[str, Any]:
+    """What `--json` prints."""
+    follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
+    return {
+        "workspace": look.ws.config.root,
+        "records": look.n_records,
+        "files": look.n_files,
+        "seconds": round(source_of(look.ws).seconds, 3),
+        "counts": look.counts.to_dicts(),
+        "totals": look.totals,
+        "next": follow if look.ready else None,
+    }
+
+
+def _show(look: _Look, args: Any) -> None:
+    """The counts as a table; groups that are complete are only named."""
+    groups = _many(look.counts.height, "step" if "step" in look.by else " x ".join(look.by))
+    files = f"{_many(look.n_files, 'file')} in {source_of(look.ws).seconds:.2f} s"
+    put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
+    complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) == 0)
+    left = look.counts.filter(~complete)
+    if left.is_empty():
+        return
+    total = left.head(1).with_columns(
+        *(pl.lit("total" if number == 0 else "").alias(name) for number, name in enumerate(look.by)),
+        *(pl.lit(value).cast(left.schema[name]).alias(name) for name, value in look.totals.items()),
+    )
+    table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
+    hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
+    words = {key: WORDS[name] for name, key in _COUNTED.items()} | {"unknown": "UNKNOWN"}
+    put_table(table.drop(hidden), names=words, bold_last=True)
+    whole = look.counts.filter(complete).select(look.by)
+    if whole.height:
+        some = [" ".join(str(part) for part in row if part is not None) for row in whole.head(5).iter_rows()]
+        put(clean(f"complete: {', '.join(some)}{' …' if whole.height > len(some) else ''}"))
+
+
+def _show_failures(steps: StepCollection, args: Any) -> None:
+    """The kinds of failure, most frequent first."""
+    failures = steps.failures()
+    for one in failures.head(_KINDS).iter_rows(named=True):
+        where = " ".join(part for part in (one["task"], one["modality"], one["step"]) if part)
+        kind = f"{one['error_type']}: " if one["error_type"] else ""
+        example = one["examples"].partition("; ")[0]
+        put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))
+    more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
+    say(f"why: {command(args, 'logs', '--failed')}{more}")
+
+
+def _next(look: _Look, args: Any) -> str:
+    """One line on what can be done now."""
+    totals = look.totals
+    if not totals["total"]:
+        return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
+    if totals["done"] == totals["total"]:
+        stale = f"; {totals['stale']} stale: {command(args, 'run', '--stale')}" if totals["stale"] else ""
+        return f"everything is done{stale}"
+    if look.ready:
+        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
+        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
+        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
+    if totals["processing"]:
+        return f"{totals['processing']} are running; see {command(args, 'logs', '--follow')}"
+    if totals["error"]:
+        again = command(args, "run", "--status", "ERROR")
+        return f"next: {paint(again, '1')}   ({totals['error']} failed, to be tried again)"
+    return f"nothing can run now; why: {command(args, 'plan')}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

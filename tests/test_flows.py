@@ -1,0 +1,406 @@
+"""Runs as Prefect flows, on a real server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from uuid import UUID
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sinagot_catalog._execution import prepare
+from sinagot_catalog._submit import submit
+from sinagot_catalog.errors import ServerError
+
+CONFIG = """
+[path]
+dataset = "dataset"
+scripts = "scripts"
+[records]
+id_pattern = 'R\\d+'
+[steps]
+scripts = ["upper", "twice"]
+[run]
+workers = 2
+"""
+
+UPPER = """
+import time
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}.txt"
+    PATH_OUT = "upper/{id}.txt"
+
+    def run(self):
+        text = Path(self.path.input).read_text()
+        if text == "bad":
+            raise ValueError(f"{self.id} holds nothing good")
+        deadline = time.monotonic() + 60
+        while text == "wait" and not Path(self.data_path, "go").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        Path(self.path.output).write_text(text.upper())
+"""
+
+TWICE = """
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+
+class Script(ScriptTemplate):
+    PATH_IN = "upper/{id}.txt"
+    PATH_OUT = "twice/{id}.txt"
+
+    def run(self):
+        Path(self.path.output).write_text(Path(self.path.input).read_text() * 2)
+"""
+
+IMPORTS = "from sinagot_catalog._execution import prepare; from sinagot_catalog._submit import submit"
+
+
+@pytest.fixture
+def workspace(tmp_path):
+    """A workspace of two steps: a function that makes records of what their raw files say."""
+    root = tmp_path / "lab"
+    (root / "scripts").mkdir(parents=True)
+    (root / "dataset" / "raw").mkdir(parents=True)
+    (root / "workspace.toml").write_text(CONFIG)
+    (root / "scripts" / "upper.py").write_text(UPPER)
+    (root / "scripts" / "twice.py").write_text(TWICE)
+
+    def make(*texts):
+        for number, text in enumerate(texts):
+            (root / "dataset" / "raw" / f"R{number:04d}.txt").write_text(text)
+        return root
+
+    return make
+
+
+@pytest.fixture
+def api(prefect_server):
+    """The real API: a client, and the settings that point at it."""
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    where = {PREFECT_API_URL: prefect_server.api_url, PREFECT_API_AUTH_STRING: prefect_server.auth}
+    with temporary_settings(where), get_client(sync_client=True) as client:
+        yield Api(client)
+
+
+class Api:
+    """What the server has recorded."""
+
+    def __init__(self, client):
+        self.client = client
+
+    def flow_run(self, handle):
+        return self.client.read_flow_run(UUID(str(getattr(handle, "flow_run_id", handle))))
+
+    def task_runs(self, flow_run_id, expected):
+        """The task runs, as soon as that many are recorded as ended; the recorder writes once a second."""
+        from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+        ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
+        deadline = time.monotonic() + 20
+        while True:
+            found = self.client.read_task_runs(flow_run_filter=ours, limit=200)
+            if len(found) == expected and all(run.state.is_final() for run in found):
+                return found
+            assert time.monotonic() < deadline, f"{len(found)} of {expected} task runs were recorded"
+            time.sleep(0.1)
+
+    def artifacts(self, flow_run_id):
+        found = self.client.request("POST", "/artifacts/filter", json=_of(flow_run_id)).json()
+        return {artifact["type"]: artifact for artifact in found}
+
+    def logs(self, flow_run_id):
+        asked = {"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}, "limit": 200}
+        return [line["message"] for line in self.client.request("POST", "/logs/filter", json=asked).json()]
+
+
+def _of(flow_run_id):
+    return {"flow_runs": {"id": {"any_": [str(flow_run_id)]}}}
+
+
+def outcomes(report):
+    return dict(report.frame.group_by("outcome").len().iter_rows())
+
+
+# -- a run
+
+
+def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
+    root = workspace(*["good"] * 30)
+    handle = submit(prepare(str(root)), say=lambda _: None)
+    report = handle.wait(60)
+    assert report.ok
+    assert outcomes(report) == {"done": 60}
+    assert report.flow_run_id == handle.flow_run_id
+    assert (root / "dataset" / "twice" / "R0029.txt").read_text() == "GOODGOOD"
+    run = api.flow_run(handle)
+    assert (run.state.name, run.state.message) == ("Completed", "60 rows done")
+    assert run.name == "lab · 60 rows · upper, twice"
+    assert {"sinagot-catalog", "lab"} <= set(run.tags)
+    tasks = api.task_runs(handle.flow_run_id, 8)
+    assert all(task.state.is_completed() for task in tasks)
+    assert "R0000 … R0003 · 8 rows" in {task.name for task in tasks}
+    assert api.artifacts(handle.flow_run_id)["progress"]["data"] == 100
+
+
+def test_the_page_of_the_run_is_known_before_the_work_ends(workspace, prefect_server, api):
+    root = workspace("wait")
+    said = []
+    handle = submit(prepare(str(root)), say=said.append)
+    assert handle.state == "Running"
+    assert handle.url == f"{prefect_server.url}/runs/flow-run/{handle.flow_run_id}"
+    assert [prefect_server.url in line for line in said] == [True, True]
+    assert "sinagot-catalog server stop" in said[0]
+    assert handle.url in said[1]
+    assert api.flow_run(handle).state.is_running()
+    with pytest.raises(TimeoutError, match="still under way"):
+        handle.wait(0.01)
+    (root / "dataset" / "go").touch()
+    handle.wait(60)
+    assert handle.state == "Completed"
+    assert (
+        repr(handle) == f"<RunHandle instance | run_id: {handle.run_id}, state: Completed, url: {handle.url}>"
+    )
+
+
+def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
+    root = workspace("good", "bad", "good", "bad")
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    report = handle.wait(60)
+    assert outcomes(report) == {"done": 2, "error": 2}
+    assert handle.state == "Failed"
+    run = api.flow_run(handle)
+    assert (run.state.name, run.state.message) == ("Failed", "2 of 4 rows failed")
+    states = [task.state.name for task in api.task_runs(handle.flow_run_id, 4)]
+    assert sorted(states) == ["Completed", "Completed", "Failed", "Failed"]
+    table = api.artifacts(handle.flow_run_id)["table"]
+    assert table["key"] == "lab-failures"
+    assert "sinagot-catalog submit" in table["description"]
+    assert "R0001 holds nothing good" in table["data"]
+    assert "R0000" not in table["data"]
+    assert not any("Traceback" in line for line in api.logs(handle.flow_run_id))
+
+
+def test_nothing_to_do_asks_no_server(workspace, tmp_path):
+    root = workspace("good")
+    done = run_python(
+        f"{IMPORTS}; import sys\n"
+        f"handle = submit(prepare({str(root)!r}, where=\"record_id = 'R0009'\"))\n"
+        "print(handle.wait().counts(), handle.state, handle.url, 'prefect' in sys.modules)",
+        SINAGOT_CATALOG_HOME=str(tmp_path / "home"),
+    )
+    assert done.stdout.split("\n")[0] == "{} Completed None False"
+    assert not (tmp_path / "home").exists()
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_two_runs_at_once_do_not_disturb_each_other(workspace, api):
+    root = workspace(*["good"] * 8)
+    first = submit(prepare(str(root), step="upper", where="record_id < 'R0004'"), say=lambda _: None)
+    second = submit(prepare(str(root), step="upper", where="record_id >= 'R0004'"), say=lambda _: None)
+    assert outcomes(first.wait(60)) == outcomes(second.wait(60)) == {"done": 4}
+    for handle in (first, second):
+        assert len(api.task_runs(handle.flow_run_id, 4)) == 4
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_programs_own_prefect_settings_stay_as_they_are(workspace):
+    from prefect.settings import PREFECT_API_URL
+
+    before = PREFECT_API_URL.value()
+    submit(prepare(str(workspace("good"))), say=lambda _: None).wait(60)
+    assert PREFECT_API_URL.value() == before
+
+
+# -- cancelling
+
+
+@pytest.mark.timeout(90)
+def test_a_cancel_from_the_page_ends_the_run(workspace, api):
+    from prefect.states import Cancelling
+
+    root = workspace(*["wait"] * 40)
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    begun = time.monotonic()
+    api.client.set_flow_run_state(UUID(handle.flow_run_id), Cancelling())
+    report = handle.wait(30)
+    assert time.monotonic() - begun < 15
+    assert handle.state == "Cancelled"
+    assert outcomes(report) == {"cancelled": 40}
+    run = api.flow_run(handle)
+    assert (run.state.name, run.state.message) == ("Cancelled", "0 of 40 rows done")
+    assert not list((root / "dataset").glob("upper/*"))
+    assert prepare(str(root), step="upper").finish().frame.is_empty()  # nothing is held any more
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cancel_by_the_handle_ends_the_run(workspace, api):
+    root = workspace("good", *["wait"] * 9)
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle.cancel()
+    report = handle.wait(30)
+    assert set(outcomes(report)) <= {"done", "cancelled"}
+    assert report.frame.height == 10
+    assert api.flow_run(handle).state.name == "Cancelled"
+    handle.cancel()  # it is over: nothing happens
+
+
+def test_an_interrupt_while_waiting_cancels_the_run(workspace, api):
+    root = workspace(*["wait"] * 10)
+    code = (
+        f"{IMPORTS}\n"
+        f"submit(prepare({str(root)!r}, step='upper'), wait=True, say=lambda line: print(line, flush=True))"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as it:
+        it.stdout.readline()
+        page = it.stdout.readline().strip()
+        deadline = time.monotonic() + 20
+        while api.flow_run(page[-36:]).state.name != "Running":
+            assert time.monotonic() < deadline
+        it.send_signal(signal.SIGINT)
+        _, said = it.communicate(timeout=30)
+    assert it.returncode == -signal.SIGINT
+    assert said.rstrip().endswith("KeyboardInterrupt")
+    assert api.flow_run(page[-36:]).state.name == "Cancelled"
+
+
+# -- programs
+
+
+def run_python(code, **environment):
+    env = {**os.environ, **environment}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_a_program_that_ends_waits_for_its_run(workspace, api):
+    root = workspace(*["good"] * 50)
+    done = run_python(f"{IMPORTS}\nprint(submit(prepare({str(root)!r})).flow_run_id)")
+    flow_run_id = done.stdout.strip()
+    assert api.flow_run(flow_run_id).state.message == "100 rows done"
+    assert len(api.task_runs(flow_run_id, 8)) == 8
+    assert done.stderr.count("\n") == 2  # the server and the page; nothing of Prefect's own
+
+
+def test_failures_are_not_poured_out_on_the_console(workspace, prefect_server):
+    root = workspace(*["bad"] * 20)
+    done = run_python(f"{IMPORTS}\nsubmit(prepare({str(root)!r}, step='upper'), wait=True)")
+    assert done.stdout == ""
+    assert len(done.stderr.splitlines()) == 2
+    assert prefect_server.url in done.stderr
+
+
+# -- the API that is used
+
+
+def test_a_configured_api_is_used_and_no_server_started(workspace, prefect_server, api, tmp_path):
+    home = tmp_path / "home"
+    done = run_python(
+        f"{IMPORTS}\nprint(submit(prepare({str(workspace('good'))!r}), say=lambda _: None).flow_run_id)",
+        SINAGOT_CATALOG_HOME=str(home),
+        PREFECT_API_URL=prefect_server.api_url,
+        PREFECT_API_AUTH_STRING=prefect_server.auth,
+    )
+    assert api.flow_run(done.stdout.strip()).state.message == "2 rows done"
+    assert not home.exists()
+
+
+def test_an_api_that_does_not_answer_is_said_and_the_rows_are_given_back(workspace, monkeypatch):
+    root = workspace("good")
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    begun = time.monotonic()
+    with pytest.raises(ServerError, match="connection refused"):
+        submit(prepare(str(root)), say=lambda _: None)
+    assert time.monotonic() - begun < 10
+    again = prepare(str(root))
+    assert again.n_rows == 2
+    again.finish()
+
+
+# -- the flow by itself, as a deployment runs it
+
+
+def test_the_flow_opens_the_workspace_and_evaluates_its_filter(workspace, api):
+    from sinagot_catalog.flows import run_workspace
+
+    root = workspace("good", "good", "good")
+    state = run_workspace(str(root), where="record_id > 'R0000' AND status = 'DATA_READY'", return_state=True)
+    assert (state.name, state.message) == ("Completed", "2 rows done")
+    assert sorted(path.name for path in (root / "dataset").glob("upper/*")) == ["R0001.txt", "R0002.txt"]
+    run = api.flow_run(state.state_details.flow_run_id)
+    assert run.name == "lab · 2 rows · upper"
+
+
+@pytest.mark.usefixtures("api")
+def test_the_flow_takes_rows_from_a_file(workspace, tmp_path):
+    from sinagot_catalog.flows import run_workspace
+
+    root = workspace("good", "good")
+    pl.DataFrame({"record_id": ["R0001"], "step": ["upper"]}).write_parquet(tmp_path / "rows.parquet")
+    state = run_workspace(str(root), rows=str(tmp_path / "rows.parquet"), return_state=True)
+    assert state.message == "1 row done"
+
+
+@pytest.mark.parametrize("where", ["status = 'DOEN'", "nothing = 1", "status ="])
+def test_a_filter_that_cannot_be_meant_fails_the_flow_with_a_sentence(workspace, api, where):
+    from sinagot_catalog.flows import run_workspace
+
+    state = run_workspace(str(workspace("good")), where=where, return_state=True)
+    assert state.name == "Failed"
+    assert "Traceback" not in state.message
+    assert not any("Traceback" in line for line in api.logs(state.state_details.flow_run_id))
+
+
+def test_parameters_of_the_flow_are_json(workspace, api):
+    handle = submit(prepare(str(workspace("good"))), say=lambda _: None)
+    handle.wait(60)
+    shown = api.flow_run(handle).parameters
+    assert shown["run_id"] == handle.run_id
+    assert shown["workspace"].endswith("lab/workspace.toml")
+
+
+# -- batches
+
+
+@given(
+    lengths=st.lists(st.integers(1, 5), max_size=300),
+    size=st.none() | st.integers(1, 50),
+    workers=st.integers(1, 64),
+)
+def test_batches_hold_every_group_once_in_order(lengths, size, workers):
+    from sinagot_catalog.flows import batches
+
+    groups = [[(n, 0, f"R{number}") for n in range(length)] for number, length in enumerate(lengths)]
+    cut = batches(groups, size=size, workers=workers)
+    assert [group for batch in cut for group in batch] == groups
+    assert all(cut)
+    if size:
+        assert all(sum(map(len, batch)) < size + 5 for batch in cut)
+
+
+def test_there_are_never_more_than_a_thousand_task_runs():
+    from sinagot_catalog.flows import MOST_TASK_RUNS, batches
+
+    groups = [[(n, 0, f"R{n}")] for n in range(250_000)]
+    for size in (None, 1):
+        cut = batches(groups, size=size, workers=4)
+        assert len(cut) <= MOST_TASK_RUNS
+
+
+def test_few_rows_are_spread_over_all_workers():
+    from sinagot_catalog.flows import batches
+
+    assert len(batches([[(n, 0, f"R{n}")] for n in range(8)], size=None, workers=4)) == 8
+    assert len(batches([[(n, 0, f"R{n}")] for n in range(10_000)], size=None, workers=4)) == 100
