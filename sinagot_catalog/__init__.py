@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sinagot_catalog._function import step
     from sinagot_catalog.errors import SinagotError
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.script import ScriptTemplate
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 
 __version__ = "0.1.0"
-__all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__"]
+__all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__", "step"]
 
 _HOMES = {
     "RunReport": "sinagot_catalog.run_report",
@@ -26,6 +27,7 @@ _HOMES = {
     "SinagotError": "sinagot_catalog.errors",
     "StepStatus": "sinagot_catalog.status",
     "Workspace": "sinagot_catalog.workspace",
+    "step": "sinagot_catalog._function",
 }
 
 

@@ -19,7 +19,7 @@ from sinagot_catalog import _plan
 from sinagot_catalog._config import Config, read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._loader import ScriptHost
-from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._pool import Runner, open_runner
 from sinagot_catalog._select import Query, Resolver, sql_predicate
 from sinagot_catalog._source import Source
@@ -92,9 +92,7 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
                 f"Steps: {', '.join(known) or 'none'}.",
             )
         query = query.where(pl.col("step") == options.step)
-    catalog = source.catalog(max_age=FRESH)
-    if query.record is not None:
-        catalog = catalog.with_record(query.record)
+    catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
     stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
     return _plan.make_plan(
@@ -250,9 +248,7 @@ class Execution:
         written = []
         for key, part in rows.partition_by("_cell", as_dict=True).items():
             cell = layout.cells[int(str(key[0]))]
-            values = part.select("record_id").join(
-                catalog.record_values, on="record_id", how="left", maintain_order="left"
-            )
+            values = id_columns(part["record_id"], layout.ids)
             for link in cell.links:
                 if link.role in ("output", "control"):
                     place = layout.places[link.place]
@@ -338,6 +334,7 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
         version=cell.version,
         retries=cell.retries,
         timeout=cell.timeout,
+        command=cell.command,
     )
 
 
@@ -436,7 +433,14 @@ def prepare(
 
 def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
     """Import the script of a step."""
-    return ScriptHost(source.config.scripts).load(_find(source, step, task, modality)[0].script)
+    cell = _find(source, step, task, modality)[0]
+    if cell.command is None:
+        return ScriptHost(source.config.scripts).load(cell.script)
+    from sinagot_catalog._command import command_script
+
+    program = source.config.steps.commands[step]
+    paths = {"PATH_IN": program.inputs, "PATH_OUT": program.outputs, "PATH_CONTROL": program.control}
+    return command_script(cell.command, source.config.scripts, source.config.ids, **paths)
 
 
 def script_of(

@@ -24,7 +24,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -362,10 +362,19 @@ class JobRunner:
         )
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
-        with self._undoing, self._host.importing(cell.spec.script):
+        with self._undoing, self._importing(cell.spec):
             one.run()
 
+    def _importing(self, spec: CellSpec) -> AbstractContextManager[None]:
+        return self._host.importing(spec.script) if spec.command is None else nullcontext()
+
     def _load(self, cell: _Cell) -> type[ScriptTemplate]:
+        if cell.spec.command is not None:
+            if cell.script is None:
+                from sinagot_catalog._command import command_script
+
+                cell.script = command_script(cell.spec.command, self.spec.scripts, self._ids)
+            return cell.script
         now = time.monotonic()
         if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
             cell.script = self._host.load(cell.spec.script)
@@ -436,7 +445,7 @@ class JobRunner:
             error_type=error_type,
             seconds=seconds,
             attempts=work.attempt,
-            traceback=None if isinstance(error, _MissingError) else _traceback(error),
+            traceback=None if _is_plain(error) else _traceback(error),
             output=self._output.tail(work.mark),
             paths=work.published if work.may_be_half_published else None,
         )
@@ -544,6 +553,11 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     except Exception:  # noqa: BLE001 a script's exception may fail at anything
         message = f"{error_type} whose message cannot be read"
     return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+
+
+def _is_plain(error: BaseException) -> bool:
+    """Whether its message says all: it is ours, and no line of the script raised it."""
+    return isinstance(error, SinagotError) and hasattr(error, "error_type")
 
 
 def _traceback(error: BaseException) -> str:

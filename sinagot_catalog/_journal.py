@@ -37,7 +37,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -54,6 +54,7 @@ __all__ = ["LAST", "Claim", "Claims", "Journal", "last_states"]
 
 SCHEMA = 1
 _COMPACT_FROM = 100
+_LOOKS = 5
 _LINE: dict[str, Any] = {
     "schema": pl.Int64(),
     "time": pl.String(),
@@ -75,8 +76,9 @@ _LINE: dict[str, Any] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
     "inputs": pl.List(pl.List(pl.Int64())),
+    "paths": pl.List(pl.String()),
 }
-_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"]}
+_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
 LAST: dict[str, Any] = {
     **KEYS,
     "event": pl.String(),
@@ -108,13 +110,25 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._read: dict[str, tuple[int | None, pl.DataFrame]] = {}
+        self._merged: dict[str, tuple[set[str], pl.DataFrame]] = {}
 
     def events(self) -> pl.DataFrame:
         """Every event in order of time: the columns of `EVENTS` and `_inputs`."""
+        for _ in range(_LOOKS):
+            try:
+                return self._events()
+            except StorageError as error:
+                if not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                # a run that ended merged files while they were read: what it wrote is there now
+        return self._events()
+
+    def _events(self) -> pl.DataFrame:
+        # Folders first: what is merged after this line is found merged below, what is merged later is missed there.
+        folders = self.store.folders("journal")
         merged, frames = self._compacted()
-        runs = [name for name in self.store.folders("journal") if name not in merged]
-        paths = [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
-        frames += self._lines([path for path in paths if path.endswith(".ndjson")], _from_lines)
+        runs = [name for name in folders if name not in merged]
+        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], _from_lines)
         seed = [name for name in self.store.names("") if _SEED_LOG.fullmatch(name)]
         frames += self._lines(seed, _from_seed)
         return pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
@@ -122,14 +136,15 @@ class Journal:
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
         """The events of merged runs, and what they replace."""
         names = [name for name in self.store.names("journal") if name.endswith(".parquet")]
-        merged: set[str] = set()
-        frames: dict[str, pl.DataFrame] = {}
-        for name in names:
-            content = io.BytesIO(self.store.read(f"journal/{name}"))
-            merged.update(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
-            content.seek(0)
-            frames[name] = pl.read_parquet(content)
-        return merged, [frame for name, frame in frames.items() if name not in merged]
+        self._merged = {name: self._merged.get(name) or self._read_compacted(name) for name in names}
+        merged = {name for replaced, _ in self._merged.values() for name in replaced}
+        return merged, [frame for name, (_, frame) in self._merged.items() if name not in merged]
+
+    def _read_compacted(self, name: str) -> tuple[set[str], pl.DataFrame]:
+        content = io.BytesIO(self.store.read(f"journal/{name}"))
+        replaced = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
+        content.seek(0)
+        return replaced, pl.read_parquet(content)
 
     def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
         """Read files of lines, only those that have grown since the last look."""
@@ -150,8 +165,9 @@ class Journal:
         """
         old = [name for name in self.store.names("journal") if name.endswith(".parquet")]
         merged, frames = self._compacted()
-        runs = [name for name in self.store.folders("journal") if name not in merged | alive]
-        paths = [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
+        folders = self.store.folders("journal")
+        runs = [name for name in folders if name not in merged | alive]
+        paths = self._files_of(runs)
         if len(paths) < least:
             return False
         frames += self._lines(paths, _from_lines)
@@ -161,9 +177,13 @@ class Journal:
         )
         number = 1 + max((int(found[0]) for name in old if (found := re.findall(r"\d+", name))), default=0)
         if self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
-            self.store.delete([*paths, *(f"journal/{name}" for name in old)])
+            left = self._files_of(name for name in folders if name in merged)  # by one that died
+            self.store.delete([*paths, *left, *(f"journal/{name}" for name in old)])
             return True
         return False
+
+    def _files_of(self, runs: Iterable[str]) -> list[str]:
+        return [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
 
 
 def _from_lines(content: bytes) -> pl.DataFrame:
@@ -220,6 +240,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         pl.col("attempts").cast(pl.UInt16, strict=False),
         *("host", "pid", "workspace_version", "script_version"),
         pl.col("inputs").alias("_inputs"),
+        pl.col("paths").alias("_paths"),
     ).select(*_EVENTS)
 
 
@@ -237,6 +258,11 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
         states.unique(subset=keys, keep="last", maintain_order=True)
         .join(started, on=keys, how="left", nulls_equal=True)
         .with_columns(
+            # an error that names paths came between two of them: some may be new, some old
+            pl.when((pl.col("event") == "error") & pl.col("_paths").is_not_null())
+            .then(pl.lit("half"))
+            .otherwise(pl.col("event"))
+            .alias("event"),
             pl.when(ended).then(pl.col("time")).alias("ended"),
             pl.col("script_version").alias("_script"),
             pl.col("workspace_version").alias("_workspace"),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
 
-from sinagot_catalog._config import Config
+from sinagot_catalog._config import CommandConfig, Config
 from sinagot_catalog._loader import ScriptSource
 from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
 from sinagot_catalog.errors import PatternError
@@ -42,7 +42,8 @@ class Cell:
 
     Attributes:
         step_index: From 1, the order in the config.
-        script: Path of the script file.
+        script: Path of the script file; for a program the config's name of it.
+        command: The text of a step that is a program.
         error: Why its patterns are not known, one sentence with file and line, else None.
     """
 
@@ -58,6 +59,7 @@ class Cell:
     version: str | None = None
     retries: int = 0
     timeout: float | None = None
+    command: str | None = None
 
     def places(self, role: str) -> list[int]:
         """Indices of the places it uses in a role, in the script's order."""
@@ -127,8 +129,13 @@ def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
     for task, modality in _pairs(config):
         first = len(cells)
         for number, step in enumerate(_steps(config, task, modality), start=1):
-            script = str(PurePosixPath(config.scripts) / (modality or "") / f"{step}.py")
-            source = sources.get(script) or sources.setdefault(script, read(script))
+            program = config.steps.commands.get(step)
+            if program is None:
+                script = str(PurePosixPath(config.scripts) / (modality or "") / f"{step}.py")
+                source = sources.get(script) or sources.setdefault(script, read(script))
+            else:
+                script = f"steps.{step}"
+                source = _told(script, program)
             links, error = places.links(source, task, modality)
             cells.append(
                 Cell(
@@ -144,6 +151,7 @@ def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
                     version=source.version,
                     retries=config.run.retries if source.retries is None else source.retries,
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
+                    command=None if program is None else program.command,
                 )
             )
         data = places.data(config, task, modality)
@@ -174,6 +182,20 @@ def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[s
     return config.modalities[modality].steps(task)
 
 
+def _told(name: str, program: CommandConfig) -> ScriptSource:
+    """What the config says of a step that is a program, as a script's source would."""
+    return ScriptSource(
+        name,
+        program.inputs,
+        program.outputs,
+        program.control,
+        program.version,
+        program.retries,
+        program.timeout,
+        name=name,
+    )
+
+
 class _Places:
     """Gives each distinct bound pattern one index."""
 
@@ -201,8 +223,8 @@ class _Places:
                 patterns = parse_labelled(value, fields=self.fields)
             except PatternError as error:
                 line = source.lines.get(name)
-                where = f"{source.script}:{line}" if line else source.script
-                return (), f"{where}: {name}: {error.message}"
+                where = source.name or source.script
+                return (), f"{where}{f':{line}' if line else ''}: {source.called(name)}: {error.message}"
             links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
         return tuple(links), None
 

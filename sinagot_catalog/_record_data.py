@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sinagot_catalog._patterns._columns import paths_of
-from sinagot_catalog._tables import scan_files
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog._tables import parse_json, scan_files
+from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Link
@@ -38,10 +39,21 @@ def _data_place(source: Source, query: Query) -> int:
     units = [
         unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)
     ]
+    if name is None:
+        raise SelectionError(
+            "data is kept by modality, and the scope has none",
+            "Take one: ws.MODALITY.data, record.MODALITY.data.",
+        )
     if plugin not in ("pandas", "table") or not units or not units[0].data:
         raise SelectionError(
             f"modality {name!r} keeps no data of its records",
             f'Set [modalities.{name}] models.plugin = "table" and models.data_path in workspace.toml.',
+        )
+    if len({unit.data for unit in units}) > 1:
+        tasks = [str(unit.task) for unit in units]
+        raise SelectionError(
+            f"modality {name!r} keeps other data for each of {', '.join(tasks)}",
+            f"Take one of them: {tasks[0]}.{name}.data.",
         )
     return units[0].data[0]
 
@@ -58,16 +70,26 @@ def read_data(source: Source, query: Query) -> dict[str, Any] | None:
     store = source.stores["dataset"]
     if not store.exists(path):
         return None
-    found = json.loads(store.read(path))
+    found = parse_json(store.read(path), path)
     return found if isinstance(found, dict) else {"value": found}
 
 
 def write_data(source: Source, query: Query, data: Mapping[str, Any]) -> None:
     """Replace one record's data; readers see the old file or the new one."""
     path = data_path(source, query)
-    values = {name: getattr(value, "item", lambda value=value: value)() for name, value in dict(data).items()}
-    source.stores["dataset"].write(path, json.dumps(values, ensure_ascii=False).encode())
+    values = {str(name): _plain(value) for name, value in dict(data).items()}
+    try:
+        text = json.dumps(values, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"the data cannot be written as JSON: {error}") from error
+    source.stores["dataset"].write(path, text.encode())
     source.published(pl.DataFrame({"root": ["dataset"], "path": [path], "kind": ["file"]}))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows of a value: numpy's numbers as Python's, what is no number as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame:
@@ -147,7 +169,12 @@ def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None
 
 
 def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values."""
+    """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values.
+
+    Raises:
+        SelectionError: When a result lacks a column that the config names.
+        StorageError: When a value is not of the type that the config names.
+    """
     one = source.config.processed[key]
     files = outputs(resolver, rows, one.step_label, one.path_label)
     store = source.stores[str(files["root"][0]) if files.height else "dataset"]
@@ -157,17 +184,35 @@ def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) 
         empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[one.data_type]})
         if files.is_empty():
             return empty
-        values = scan_files(store, files, "value", {}).collect()
-        return values.select("record_id", pl.col("value").cast(_TYPES[one.data_type]).alias(name))
+        texts = scan_files(store, files, "text", {}).collect()
+        values = texts.select(
+            "record_id", pl.col("value").cast(_TYPES[one.data_type], strict=False).alias(name)
+        )
+        wrong = values[name].is_null()
+        if wrong.any():
+            path, text = files.filter(wrong)["path"][0], texts.filter(wrong)["value"][0]
+            raise StorageError(f"{path}: {text!r:.60} is no {one.data_type}, as processed.{key} says")
+        return values
     if files.is_empty():
         return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(one.columns, pl.String)})
     if one.data_getter == "dataframe_from_csv":
-        frame = scan_files(store, files, "csv", {}).collect()
-        return frame.select("record_id", *one.columns) if one.columns else frame
+        return _chosen(scan_files(store, files, "csv", {}).collect(), one.columns, key)
     pairs = scan_files(
         store, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
     ).collect()
     wide = pairs.filter(pl.col("_key").is_not_null()).pivot(
         "_key", index="record_id", values="_value", maintain_order=True
     )
-    return wide.select("record_id", *one.columns) if one.columns else wide
+    return _chosen(wide, one.columns, key)
+
+
+def _chosen(frame: pl.DataFrame, columns: Sequence[str], key: str) -> pl.DataFrame:
+    """The columns that the config names; all of them where it names none."""
+    for column in columns:
+        if column not in frame.columns:
+            near = did_you_mean(column, frame.columns)
+            raise SelectionError(
+                f"workspace.toml: processed.{key}.columns: the results have no {column!r}{near}",
+                f"They have: {', '.join(frame.columns[1:])}.",
+            )
+    return frame.select("record_id", *columns) if columns else frame

@@ -59,13 +59,15 @@ def scan(store: Store, reach: Reach) -> Listing:
 
 def _paths(found: Found) -> pl.DataFrame:
     """Put folders and names together as columns, not one by one."""
-    names = pl.Series("name", [name for names in found.names for name in names], dtype=pl.String)
+    names = pl.Series("name", found.names, dtype=pl.String)
     lengths = pl.DataFrame(
-        {"folder": found.folders, "n": [len(names) for names in found.names]},
-        schema={"folder": pl.String, "n": pl.UInt32},
+        {"folder": found.folders, "n": found.counts}, schema={"folder": pl.String, "n": pl.UInt32}
     )
     folders = lengths.select(pl.col("folder").repeat_by("n").explode(keep_nulls=False, empty_as_null=False))
-    files = folders.select(path=pl.concat_str(pl.col("folder"), names), kind=pl.lit("file").cast(KIND))
+    # hidden siblings of a file that a killed run was moving into place are no data
+    whole = ~(names.str.starts_with(".") & names.str.ends_with(".tmp"))
+    paths = folders.select(path=pl.concat_str(pl.col("folder"), names)).filter(whole)
+    files = paths.with_columns(kind=pl.lit("file").cast(KIND))
     directories = pl.DataFrame({"path": sorted(set(found.directories))}, schema={"path": pl.String})
     return pl.concat([files, directories.with_columns(kind=pl.lit("directory").cast(KIND))])
 

@@ -10,6 +10,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path, read_lines
@@ -26,7 +27,8 @@ Emit: TypeAlias = Callable[[list[Result]], None]
 
 _RECALL_AFTER = 1.0
 _TICK = 0.1
-_FRUITLESS = 3
+_FRUITLESS = 4
+_SEVERAL = 2
 _START_SECONDS = 60.0
 
 
@@ -76,6 +78,13 @@ class Run:
         """The declared outputs of a row, relative."""
         values = self.ids.values(row[2]) or {"id": row[2]}
         return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+
+    def is_published(self, row: Row) -> bool:
+        """Whether a row that began has all its outputs in place; under force nobody can tell new from old."""
+        if self.spec.force:
+            return False
+        outputs = self.outputs(row)
+        return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
 
     def close(self) -> None:
         """Close the parent's journal and clear the run's staging."""
@@ -207,9 +216,10 @@ class Seat:
                 process = self._ready()
                 process.send("batch", tasks)
                 self._watch(process, batch, emit, source)
-                tasks = []
+                is_gone = False
             except EOFError:
-                tasks = self._after_death(batch, emit)
+                is_gone = True
+            tasks = self._after_death(batch, emit) if is_gone else []
             if batch.outcomes:
                 self._fruitless = 0
 
@@ -299,6 +309,9 @@ class Seat:
                     lines.cancelled(culprit[2])
         elif culprit is None:
             self._count_fruitless(death)
+        elif len(publishing.get(death.number, ())) < _SEVERAL and self._crew.run.is_published(culprit):
+            # It died between its only rename and its last word; of several paths some may be the old ones.
+            _note(batch, [self._finish(culprit, death)], emit)
         elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
             tried[death.number] = death.attempt
         else:
@@ -363,6 +376,14 @@ class Seat:
             f"{what}: it {_how_it_ended(death.code)}" + (f"; it said: {said[-1]}" if said else ""),
             "mode='main_process' runs the rows without worker processes.",
         )
+
+    def _finish(self, row: Row, death: _Death) -> Result:
+        """Say for a worker that died that its row is done."""
+        run = self._crew.run
+        with run.lines(row) as lines:
+            unknown = [None] * len(run.spec.cells[row[1]].inputs)
+            lines.done(row[2], seconds=death.seconds, attempts=death.attempt, inputs=unknown)
+        return Result(row[0], "done", death.seconds, death.attempt)
 
     def _blame(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
         """Write and tell the error of the row that a worker died of, or was ended for."""

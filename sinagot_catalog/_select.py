@@ -8,6 +8,7 @@ the finest one narrows what is shown.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -56,6 +57,13 @@ class Query:
     def of(self, table: str) -> list[pl.Expr]:
         """The predicates of one table."""
         return [predicate for name, predicate in self.predicates if name == table]
+
+    def widened(self, catalog: Catalog) -> Catalog:
+        """A catalog that also holds the records that are asked for by id and have no file yet."""
+        named = [pl.Series([self.record], dtype=pl.String)] if self.record is not None else []
+        if self.rows is not None and "record_id" in self.rows.columns:
+            named.append(self.rows["record_id"])
+        return catalog.with_records(pl.concat(named)) if named else catalog
 
     @property
     def is_whole(self) -> bool:
@@ -345,16 +353,34 @@ def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str,
         SelectionError: Naming what is near.
     """
     operands = expression.meta.pop()
-    columns = [one.meta.output_name() for one in operands if one.meta.is_column()]
-    text = str(expression)
-    for column in columns:
-        dtype = schema.get(column)
-        if isinstance(dtype, pl.Enum) and ".str." not in text[: text.find(column) + len(column) + 8]:
-            _check_values(column, operands, list(dtype.categories))
-        elif column in names and any(sign in text for sign in (") == (", ") != (", "is_in(")):
-            _check_values(column, operands, names[column])
+    for column in (one for one in operands if one.meta.is_column()):
+        name = column.meta.output_name()
+        dtype = schema.get(name)
+        if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
+            _check_values(name, operands, list(dtype.categories))
+        elif name in names and _compares(expression, column, operands, _EQUAL):
+            _check_values(name, operands, names[name])
     for operand in operands:
         check_literals(operand, schema, names)
+
+
+_EQUAL = frozenset({"==", "!=", "==v", "!=v"})
+_ORDER = frozenset({"<", "<=", ">", ">="})
+
+
+def _compares(
+    expression: pl.Expr, column: pl.Expr, operands: Sequence[pl.Expr], signs: frozenset[str]
+) -> bool:
+    """Whether the outermost thing that an expression does is to compare a column with its other operand.
+
+    Polars does not tell what an expression does, but how it is written: only a comparison is written like one.
+    """
+    text = str(expression)
+    if text.startswith((f"{column}.is_in(", f"{column}.sql_is_in(")):
+        return True
+    return len(operands) == 2 and any(  # noqa: PLR2004 - left and right
+        text == f"[({one}) {sign} ({other})]" for sign in signs for one, other in permutations(operands)
+    )
 
 
 def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import os
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
+from sinagot_catalog.errors import ConfigError
 from sinagot_catalog.schema import KIND, RECORDS
 
 __all__ = ["Source"]
@@ -117,14 +118,14 @@ class Source:
         listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
         self._listed_at = time.monotonic()
         self.seconds = self._listed_at - begin
-        metadata = self._metadata()
+        tables = [(read_table(*table), name) for *table, name in self._metadata_tables()]
         return Catalog(
             layout,
             listings,
             last,
             alive=self._alive(last),
-            expected=self._expected(),
-            metadata=metadata,
+            expected=self._expected(tables[0][0]) if self.config.records.expected else (),
+            metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
             workspace_version=self.config.info.version,
         )
 
@@ -141,46 +142,28 @@ class Source:
             return frozenset()
         return self.claims.alive()
 
-    def _expected(self) -> tuple[str, ...]:
-        """The ids that `[records] metadata` names, where they count without a file."""
-        if not self.config.records.expected:
-            return ()
-        _, store, path, _ = next(self._metadata_tables())
-        return tuple(read_table(store, path, "records.metadata")["record_id"].drop_nulls().to_list())
+    def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
+        """The ids of the first table, which count without a file."""
+        ids = tuple(table["record_id"].drop_nulls())
+        wrong = next((one for one in ids if self.config.ids.values(one) is None), None)
+        if wrong is not None:
+            *_, path, address, _ = next(self._metadata_tables())
+            raise ConfigError(
+                f"{path} ({address}): {wrong!r} does not fit id_pattern {self.config.ids.text!r}",
+                "With records.expected = true every row of the table is a record.",
+            )
+        return ids
 
-    def _metadata(self) -> pl.DataFrame | None:
-        """The tables of `[records] metadata` and of modalities, joined: one row per record id.
-
-        A column that two tables have is called by its modality in the later one.
-        """
-        joined: pl.DataFrame | None = None
-        for address, store, path, name in self._metadata_tables():
-            table = read_table(store, path, address)
-            if joined is None:
-                joined = table
-            else:
-                joined = joined.join(
-                    table,
-                    on="record_id",
-                    how="full",
-                    coalesce=True,
-                    suffix=f"_{name}",
-                    maintain_order="left_right",
-                )
-        if joined is None:
-            return None
-        taken = [name for name in joined.columns if name in RECORDS and name != "record_id"]
-        return joined.rename({name: f"{name}_metadata" for name in taken})
-
-    def _metadata_tables(self) -> Iterator[tuple[str, Store, str, str]]:
+    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str]]:
+        """The tables with columns of records: store, path, where the config names it, whose it is."""
         if self.config.metadata is not None:
             folder, _, name = self.config.metadata.rpartition("/")
-            yield "records.metadata", self._open(folder or "/"), name, "records"
+            yield self._open(folder or "/"), name, "records.metadata", "records"
         for modality, declared in self.config.modalities.items():
             path = declared.models.dataframe_path
             text = "/".join(path) if isinstance(path, tuple) else path
             if text is not None and "{" not in text:
-                yield f"modalities.{modality}.models.dataframe_path", self.stores["dataset"], text, modality
+                yield self.stores["dataset"], text, f"modalities.{modality}.models.dataframe_path", modality
 
     @property
     def is_cheap(self) -> bool:
@@ -234,6 +217,32 @@ class Source:
             }
             self._stats.clear()
             self._catalog = replace(self._catalog, listings=listings, last=last, alive=self._alive(last))
+
+
+def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.DataFrame | None:
+    """Tables of records as one, a row per id.
+
+    A column that two tables have is called by its modality in the later one, and one that the records have
+    anyway ends in `_metadata`.
+    """
+    joined: pl.DataFrame | None = None
+    for table, name in tables:
+        joined = (
+            table
+            if joined is None
+            else joined.join(
+                table,
+                on="record_id",
+                how="full",
+                coalesce=True,
+                suffix=f"_{name}",
+                maintain_order="left_right",
+            )
+        )
+    if joined is None:
+        return None
+    taken = taken & set(joined.columns) - {"record_id"}
+    return joined.rename({name: f"{name}_metadata" for name in taken})
 
 
 def _with(listed: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:

@@ -53,7 +53,7 @@ class CellSpec:
         version: `VERSION` of the script.
         retries: How many times more a failed row is tried.
         timeout: Seconds that one attempt may take.
-        command: Kept for steps that are shell commands.
+        command: The text of a step that is a program; it has no script.
     """
 
     task: str | None

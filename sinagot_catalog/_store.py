@@ -39,8 +39,9 @@ class Found:
     """What a listing found, as columns: the names of each folder's files, and directories of their own.
 
     Attributes:
-        folders: Folders, `""` or ending in `/`.
-        names: For each folder the names of its files.
+        folders: Folders that hold files, `""` or ending in `/`.
+        counts: For each of them how many.
+        names: The names of the files, folder by folder.
         directories: Directories that are not empty and stand where a pattern ends.
         unreadable: Folders that could not be listed.
         links: How many links were left out.
@@ -48,11 +49,28 @@ class Found:
     """
 
     folders: list[str] = field(default_factory=list)
-    names: list[list[str]] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
     directories: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
     undecodable: int = 0
+    _closed: int = 0
+
+    def close_folder(self, folder: str) -> None:
+        """Say that the names added since the last call are those of a folder; what is no text is taken out.
+
+        Names lie in one list: a list for each of a hundred thousand folders is what costs time and memory.
+        """
+        begin = self._closed
+        added = self.names[begin:]
+        if not _is_text("".join(added)):
+            self.names[begin:] = [name for name in added if _is_text(name)]
+            self.undecodable += begin + len(added) - len(self.names)
+        self._closed = len(self.names)
+        if self._closed > begin:
+            self.folders.append(folder)
+            self.counts.append(self._closed - begin)
 
 
 @dataclass
@@ -151,7 +169,7 @@ class LocalStore:
     def find(self, reach: Reach) -> Found:
         """List names with one `scandir` per folder, without a `stat`."""
         found = Found()
-        _Walk(self.root, reach, found).enter("", list(reach.patterns), 0)
+        _Walk(self.root, reach, found).go()
         return found
 
     def stat(self, paths: Sequence[str]) -> Stat:
@@ -249,6 +267,33 @@ def _is_text(name: str) -> bool:
     return True
 
 
+class _Level:
+    """The patterns that lead into a folder, and what they say of the folders in it.
+
+    A tree has few levels and many folders: what a level says of a name is worked out once.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
+        self._patterns = [one for one in patterns if len(one) > depth]
+        self._depth = depth
+        self._everything = everything
+        self._below: dict[str | None, tuple[bool, _Level | None]] = {}
+        self.names = sorted({name for one in self._patterns if (name := one[depth]) is not None})
+        self.is_literal = not everything and all(one[depth] is not None for one in self._patterns)
+
+    def below(self, name: str) -> tuple[bool, "_Level | None"]:
+        """Whether a pattern ends at a folder of this name, and the level in it where a pattern goes on."""
+        key = name if name in self.names else None
+        if key not in self._below:
+            deep = self._depth + 1
+            here = [one for one in self._patterns if one[self._depth] in (None, key)]
+            ends = any(len(one) == deep for one in here)
+            goes_on = self._everything or any(len(one) > deep for one in here)
+            level = _Level(here, deep, everything=self._everything) if goes_on else None
+            self._below[key] = ends, level
+        return self._below[key]
+
+
 class _Walk:
     """One pass over a local tree that enters only where a pattern goes on."""
 
@@ -258,48 +303,36 @@ class _Walk:
         self.found = found
         self.entered: set[tuple[int, int]] = set()
 
-    def enter(self, folder: str, patterns: list[tuple[str | None, ...]], depth: int) -> None:
-        """List one folder for the patterns that lead into it, then those below it."""
-        todo = [(folder, patterns, depth)]
+    def go(self) -> None:
+        """List the root, then what the patterns lead to below it."""
+        top = _Level(self.reach.patterns, 0, everything=self.reach.everything)
+        todo: list[tuple[_Level, list[str]]] = [(top, [""])]
         while todo:
-            folder, patterns, depth = todo.pop()
-            if not self.reach.everything and all(one[depth] is not None for one in patterns):
-                todo += self._literal(folder, patterns, depth)
-            else:
-                todo += self._scan(folder, patterns, depth)
+            level, folders = todo[-1]
+            if not folders:
+                todo.pop()
+                continue
+            folder = folders.pop()
+            todo += (self._literal if level.is_literal else self._scan)(folder, level)
 
-    def _literal(
-        self, folder: str, patterns: list[tuple[str | None, ...]], depth: int
-    ) -> Iterator[tuple[str, list[tuple[str | None, ...]], int]]:
+    def _literal(self, folder: str, level: _Level) -> Iterable[tuple[_Level, list[str]]]:
         """Step into folders that the patterns name; they may be links."""
-        names: list[str] = []
-        for name in sorted({one[depth] or "" for one in patterns}):
-            here = [one for one in patterns if one[depth] == name]
-            path = folder + name
+        folders: list[str] = []
+        for name in level.names:
             try:
-                mode = os.stat(f"{self.root}/{path}").st_mode  # noqa: PTH116 - once for every record's folder
+                mode = os.stat(f"{self.root}/{folder}{name}").st_mode  # noqa: PTH116 - once for every record's folder
             except PermissionError:
                 self.found.unreadable.append(folder.rstrip("/"))
-                return
+                break
             except OSError:
                 continue
-            if stat.S_ISDIR(mode):
-                if any(len(one) == depth + 1 for one in here) and self._holds_file(path):
-                    self.found.directories.append(path)
-                deeper = [one for one in here if len(one) > depth + 1]
-                if deeper:
-                    yield path + "/", deeper, depth + 1
-            else:
-                names.append(name)
-        if names:
-            self.found.folders.append(folder)
-            self.found.names.append(names)
+            (folders if stat.S_ISDIR(mode) else self.found.names).append(name)
+        self.found.close_folder(folder)
+        return self._below(folder, folders, level)
 
-    def _scan(
-        self, folder: str, patterns: list[tuple[str | None, ...]], depth: int
-    ) -> list[tuple[str, list[tuple[str | None, ...]], int]]:
+    def _scan(self, folder: str, level: _Level) -> Iterable[tuple[_Level, list[str]]]:
         """List one folder; the loop runs once for every file of a dataset."""
-        names: list[str] = []
+        names = self.found.names
         folders: list[str] = []
         try:
             with os.scandir(f"{self.root}/{folder}") as entries:
@@ -312,30 +345,23 @@ class _Walk:
                         self._link(one, names, folders)
         except PermissionError:
             self.found.unreadable.append(folder.rstrip("/"))
-            return []
         except OSError:  # it went away, or is no folder: nothing is there
-            return []
-        good = names if _is_text("".join(names)) else [name for name in names if _is_text(name)]
-        self.found.undecodable += len(names) - len(good)
-        if good:
-            self.found.folders.append(folder)
-            self.found.names.append(good)
-        return [
-            (path + "/", deeper, depth + 1)
-            for name in folders
-            if _is_text(name) and not (folder == "" and name == LOG_FOLDER)
-            for path, deeper in self._below(folder + name, name, patterns, depth)
-        ]
+            pass
+        self.found.close_folder(folder)
+        return self._below(folder, folders, level) if folders else ()
 
-    def _below(
-        self, path: str, name: str, patterns: list[tuple[str | None, ...]], depth: int
-    ) -> Iterator[tuple[str, list[tuple[str | None, ...]]]]:
-        here = [one for one in patterns if len(one) > depth and one[depth] in (None, name)]
-        if any(len(one) == depth + 1 for one in here) and self._holds_file(path):
-            self.found.directories.append(path)
-        deeper = [one for one in here if len(one) > depth + 1]
-        if deeper or self.reach.everything:
-            yield path, deeper
+    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[tuple[_Level, list[str]]]:
+        """Take in the folders of a folder: as what a pattern names, and as what is to be entered."""
+        out: dict[_Level, list[str]] = {}
+        for name in names:
+            if not _is_text(name) or (folder == "" and name == LOG_FOLDER):
+                continue
+            ends, deeper = level.below(name)
+            if ends and self._holds_file(folder + name):
+                self.found.directories.append(folder + name)
+            if deeper is not None:
+                out.setdefault(deeper, []).append(f"{folder}{name}/")
+        return out.items()
 
     def _link(self, entry: os.DirEntry[str], names: list[str], folders: list[str]) -> None:
         """Leave a link out unless links are followed; a loop is entered once."""
@@ -528,6 +554,8 @@ def _from_keys(keys: Iterable[str], reach: Reach) -> Found:
             reached = reached or (len(parts) <= len(pattern) and shared >= len(parts) - 1)
         if reached:
             folders.setdefault("/".join(parts[:-1]) + "/" if len(parts) > 1 else "", []).append(parts[-1])
-    found.folders, found.names = list(folders), list(folders.values())
+    for folder, names in folders.items():
+        found.names += names
+        found.close_folder(folder)
     found.directories = sorted(directories)
     return found

@@ -94,10 +94,10 @@ def submit(
     handle = RunHandle(execution.run_id, work)
     if wait:
         try:
-            work.join()
+            work.settle()
         except KeyboardInterrupt:
             handle.cancel()
-            work.join()
+            work.settle()
             raise
     return handle
 

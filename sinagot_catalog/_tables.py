@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog._store import Store
 
-__all__ = ["FORMATS", "format_of", "read_table", "scan_files"]
+__all__ = ["FORMATS", "format_of", "parse_json", "read_table", "scan_files"]
 
 FORMATS = {
     ".csv": "csv",
@@ -31,7 +31,7 @@ FORMATS = {
     ".jsonl": "ndjson",
     ".txt": "value",
 }
-"""How a file is read, by the end of its name; `value` is a file that holds one value as text."""
+"""How a file is read, by the end of its name; `value` is a file that holds one value."""
 
 _SCANS: dict[str, Callable[..., pl.LazyFrame]] = {
     "csv": pl.scan_csv,
@@ -57,7 +57,7 @@ def format_of(path: str, given: str | None = None) -> str:
     Raises:
         SelectionError: When neither tells.
     """
-    known = sorted({*FORMATS.values()})
+    known = sorted({*FORMATS.values(), "text"})
     if given is not None:
         if given not in known:
             raise SelectionError(
@@ -79,52 +79,74 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
     Args:
         store: Where they lie.
         files: A column `path` and the key columns that each file's rows get.
-        kind: One of the values of `FORMATS`.
+        kind: One of the values of `FORMATS`, or `text`: one value, never read as a number.
         options: Passed on to Polars' own reader.
     """
-    keys = [name for name in files.columns if name != "path"]
     if files.is_empty():
         return files.drop("path").lazy()
-    if kind in ("json", "value") or not store.is_local:
-        read = _value if kind == "value" else _objects if kind == "json" else _by(kind, options)
-        frames = [
-            read(store.read(path)).select(
-                *(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all()
+    if kind in ("json", "text", "value"):
+        if options:
+            raise SelectionError(
+                f"files of format {kind} take no reader options, such as {next(iter(options))}"
             )
-            for one in files.iter_rows(named=True)
-            if (path := one["path"])
-        ]
-        return pl.concat(frames, how="diagonal_relaxed").lazy()
-    located = files.with_columns(pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)).drop(
-        "path"
-    )
+        if kind == "json":
+            return _each(files, lambda path: _objects(store.read(path), path))
+        texts = [store.read(path).decode(errors="replace").strip() for path in files["path"]]
+        values = pl.Series("value", texts, dtype=pl.String)
+        return files.drop("path").with_columns(_typed(values) if kind == "value" else values).lazy()
+    if not store.is_local:
+        return _each(files, lambda path: _SCANS[kind](io.BytesIO(store.read(path)), **options).collect())
+    if kind in ("csv", "tsv"):
+        # A column of whole numbers in the first files may be one of fractions in the last.
+        options = {"infer_schema_files": files.height, **options}
+    full = pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)
+    located = files.with_columns(full).drop("path")
     scanned = _SCANS[kind](located[_PATH].to_list(), include_file_paths=_PATH, **options)
     return located.lazy().join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
 
 
-def _by(kind: str, options: Mapping[str, Any]) -> Callable[[bytes], pl.DataFrame]:
-    return lambda content: _SCANS[kind](io.BytesIO(content), **options).collect()
+def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
+    """Files read one by one, their rows behind the keys; a column named like a key is told apart as in a join."""
+    keys = [name for name in files.columns if name != "path"]
+    frames = []
+    for one in files.iter_rows(named=True):
+        found = read(one["path"])
+        found = found.rename({name: f"{name}_right" for name in keys if name in found.columns})
+        frames.append(
+            found.select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
+        )
+    return pl.concat(frames, how="diagonal_relaxed").lazy()
 
 
-def _objects(content: bytes) -> pl.DataFrame:
+def _objects(content: bytes, path: str) -> pl.DataFrame:
     """A JSON file: an object is a row, a list of objects several, anything else a value."""
-    found = json.loads(content)
+    found = parse_json(content, path)
     if isinstance(found, dict):
         return pl.DataFrame([found])
     if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        return pl.DataFrame(found)
+        return pl.DataFrame(found, infer_schema_length=None)
     return pl.DataFrame({"value": [found]})
 
 
-def _value(content: bytes) -> pl.DataFrame:
-    """A file that holds one value: a number where it reads as one, else its text."""
-    text = content.decode(errors="replace").strip()
-    for kind in (int, float):
-        try:
-            return pl.DataFrame({"value": [kind(text)]})
-        except ValueError:
-            continue
-    return pl.DataFrame({"value": [text]})
+def parse_json(content: bytes, path: str) -> Any:
+    """Read a JSON file's content.
+
+    Raises:
+        StorageError: When it is no JSON; names the file.
+    """
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise StorageError(f"{path} is no JSON file: {error}") from error
+
+
+def _typed(texts: pl.Series) -> pl.Series:
+    """Numbers where every text reads as one, else the texts."""
+    for dtype in (pl.Int64, pl.Float64):
+        numbers = texts.cast(dtype, strict=False)
+        if not numbers.has_nulls():
+            return numbers
+    return texts
 
 
 def read_table(store: Store, path: str, address: str) -> pl.DataFrame:

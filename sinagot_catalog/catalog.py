@@ -53,11 +53,10 @@ class Catalog:
     metadata: pl.DataFrame | None = None
     workspace_version: str | None = None
 
-    def with_record(self, record_id: str) -> Catalog:
-        """This catalog, holding a record also when no file of it is there yet."""
-        if (self.ids == record_id).any():
-            return self
-        return replace(self, expected=(*self.expected, record_id))
+    def with_records(self, ids: pl.Series) -> Catalog:
+        """This catalog, holding some records also where no file of them is there yet."""
+        new = ids.filter(~ids.is_in(self.ids.implode())).unique()
+        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
 
     # --- what is there -----------------------------------------------------------------------------------
 
@@ -258,17 +257,17 @@ class Catalog:
         )
 
     def _event_columns(self, height: int) -> list[pl.Series]:
-        """The last event of each row, cell by cell: its kind, and whether its run is alive."""
-        spots = self.last_coded.select(
-            (pl.col("_cell").cast(pl.UInt32) * len(self.ids) + pl.col("_rec")).alias("spot"),
-            "event",
-            # a line that names no run is one of sinagot's own: nobody can say that it is dead
-            (pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).alias("alive"),
-        )
-        empty = pl.Series([None], dtype=pl.String).new_from_index(0, height)
-        events = empty.scatter(spots["spot"], spots["event"])
-        alive = pl.Series([False], dtype=pl.Boolean).new_from_index(0, height)
-        return [events.alias("_event"), alive.scatter(spots["spot"], spots["alive"]).alias("_alive")]
+        """The last event of each row, cell by cell: where it stands, its kind, and whether its run is alive."""
+        last = self.last_coded
+        spots = last.select(pl.col("_cell").cast(pl.UInt32) * len(self.ids) + pl.col("_rec")).to_series()
+        at = _positions(spots, height)
+        # a line that names no run is one of sinagot's own: nobody can say that it is dead
+        alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
+        return [
+            at.alias("_last"),
+            last["event"].gather(at).alias("_event"),
+            alive.gather(at).fill_null(value=False).alias("_alive"),
+        ]
 
     def _named(self, core: pl.DataFrame) -> pl.DataFrame:
         """Attach the names that the hidden keys stand for."""
@@ -281,56 +280,56 @@ class Catalog:
     ) -> pl.DataFrame:
         """Attach derived columns to some rows of `steps`."""
         wanted = set(names) - set(rows.columns)
-        if wanted & {*_ATTEMPT, "reason", "stale"}:
-            attempt = self.last_coded.select("_rec", "_cell", *_ATTEMPT, "_inputs", "_script", "_workspace")
-            rows = rows.join(attempt, on=["_rec", "_cell"], how="left", maintain_order="left")
-        if wanted & {"missing", "reason"}:
-            rows = self._attach(rows, "missing", self._missing)
+        rows = self._with_attempt(rows, [name for name in _ATTEMPT if name in wanted])
+        if "missing" in wanted:
+            rows = rows.with_columns(self._missing(rows))
         if "reason" in wanted:
-            rows = self._attach(rows, "_waits", self._waits).with_columns(self._reason())
+            rows = rows.with_columns(self._reason(rows))
         if "stale" in wanted:
             value = pl.lit(None, dtype=pl.Boolean).alias("stale")
-            rows = (
-                rows.with_columns(value)
-                if stats is None
-                else self._attach(rows, "stale", lambda cell, part: self._stale(cell, part, stats))
-            )
+            rows = rows.with_columns(value if stats is None else self._all_stale(rows, stats))
         return rows
 
-    def _attach(
-        self, rows: pl.DataFrame, name: str, derive: Callable[[Cell, pl.DataFrame], pl.Series]
-    ) -> pl.DataFrame:
-        """Derive one column cell by cell: within a cell the patterns are the same for every row."""
-        dtype = STEPS.get(name, pl.String())
-        if rows.height == 0:
-            return rows.with_columns(pl.lit(None, dtype=dtype).alias(name))
-        parts = rows.with_row_index("_row").partition_by("_cell", as_dict=True)
-        columns = [
-            part.select("_row").with_columns(
-                derive(self.layout.cells[int(str(key[0]))], part).cast(dtype).alias(name)
-            )
+    def _with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """Attach what the journal says of the last attempt at some rows of `steps`."""
+        return rows.with_columns(self.last_coded[name].gather(rows["_last"]) for name in names)
+
+    def _by_cell(
+        self, name: str, rows: pl.DataFrame, where: pl.Expr, derive: Callable[[Cell, pl.DataFrame], pl.Series]
+    ) -> pl.Series:
+        """Derive one column cell by cell, for which patterns are the same, where a row needs it; else null."""
+        some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
+        parts = some.filter("_some").partition_by("_cell", as_dict=True)
+        derived = [
+            (part["_row"], derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())))
             for key, part in parts.items()
         ]
-        return rows.with_columns(pl.concat(columns).sort("_row")[name])
+        if not derived:
+            return pl.Series(name, [None], dtype=STEPS.get(name, pl.String())).new_from_index(0, rows.height)
+        at = _positions(pl.concat([row for row, _ in derived]), rows.height)
+        return pl.concat([value.alias(name) for _, value in derived]).gather(at)
 
-    def _missing(self, cell: Cell, part: pl.DataFrame) -> pl.Series:
-        """The absent inputs of some rows of one cell, joined by `; `."""
-        if part.filter(pl.col("n_inputs_found") < pl.col("n_inputs")).is_empty():
-            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-        return self._absent(
-            part, cell.linked("input"), lambda link: paths_of(self.layout.places[link.place].template)
-        )
+    def _missing(self, rows: pl.DataFrame) -> pl.Series:
+        """The absent inputs of some rows of `steps`, joined by `; `."""
 
-    def _waits(self, cell: Cell, part: pl.DataFrame) -> pl.Series:
-        """The steps that would make the absent inputs of some rows of one cell."""
-        links = []
-        names = {}
-        for link in cell.linked("input"):
-            makers = [made for made in self.layout.makers.get(link.place, []) if made != cell.index]
-            if makers:
-                links.append(link)
-                names[link.place] = self._step_name(self.layout.cells[makers[0]], cell)
-        return self._absent(part, links, lambda link: pl.lit(names[link.place]))
+        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+            places = dict.fromkeys(cell.places("input"))
+            return self._absent(part, [([one], paths_of(self.layout.places[one].template)) for one in places])
+
+        return self._by_cell("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+
+    def _waits(self, rows: pl.DataFrame) -> pl.Series:
+        """The steps that would make the absent inputs of some rows of `steps`, joined by `, `."""
+
+        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+            makers: dict[str, list[int]] = {}
+            for place in cell.places("input"):
+                others = [made for made in self.layout.makers.get(place, []) if made != cell.index]
+                if others:
+                    makers.setdefault(self._step_name(self.layout.cells[others[0]], cell), []).append(place)
+            return self._absent(part, [(made, pl.lit(name)) for name, made in makers.items()], ", ")
+
+        return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
     def _step_name(self, cell: Cell, seen_from: Cell) -> str:
         """How a step is called from another: with its task and modality where these differ."""
@@ -339,23 +338,37 @@ class Catalog:
         return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
 
     def _absent(
-        self, part: pl.DataFrame, links: Sequence[Link], text: Callable[[Link], pl.Expr]
+        self, part: pl.DataFrame, texts: Sequence[tuple[Sequence[int], pl.Expr]], separator: str = "; "
     ) -> pl.Series:
-        """Join a text for each link whose path is absent; null where none is."""
-        if not links:
+        """Join the texts of which one of the places is absent; null where none is."""
+        if not texts:
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-        records = part.select("_rec").with_columns(self.record_values[part["_rec"]].get_columns())
-        texts = [
-            pl.when(~pl.lit(self.presence[link.place].gather(part["_rec"]))).then(text(link))
-            for link in links
+        records = self.record_values[part["_rec"]]
+        absent = [
+            pl.when(~pl.lit(_all([self.presence[place].gather(part["_rec"]) for place in places]))).then(text)
+            for places, text in texts
         ]
-        joined = records.select(
-            pl.concat_list(texts).list.drop_nulls().list.unique(maintain_order=True).alias("all")
-        )
-        return joined.select(pl.when(pl.col("all").list.len() > 0).then(pl.col("all").list.join("; ")))["all"]
+        joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
+        return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()
 
-    def _reason(self) -> pl.Expr:
-        """One short sentence on why a row has its status, by the rules of `_status`."""
+    def _reason(self, rows: pl.DataFrame) -> pl.Series:
+        """One short sentence for some rows of `steps` on why they have their status."""
+        kept = pl.col("_event").is_in(["error", "start"]).fill_null(value=False)
+        plain = rows.select(
+            pl.when((pl.col("status") == "DONE") & ~kept)
+            .then(pl.lit("all outputs are there"))
+            .when(pl.col("status") == "DATA_READY")
+            .then(pl.lit("all inputs are there"))
+            .alias("reason")
+        ).to_series()
+        # the others need words of their own, and are few
+        others = plain.is_null().arg_true()
+        some = self.steps_with(rows[others], ("run_id", "host", "error_type", "message", "missing"))
+        some = some.with_columns(self._waits(some)).select(self._sentence())
+        return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
+
+    def _sentence(self) -> pl.Expr:
+        """Why a row has its status, by the rules of `_status`."""
         errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
         failure = pl.concat_str(
             pl.col("error_type").fill_null("error"), pl.lit(": "), first_line(pl.col("message").fill_null(""))
@@ -376,6 +389,8 @@ class Catalog:
             .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
             .when(pl.col("status") == "PROCESSING")
             .then(pl.concat_str(pl.lit("running: "), run))
+            .when((pl.col("status") == "ERROR") & (pl.col("_event") == "half"))
+            .then(pl.concat_str(pl.lit("half published: "), failure))
             .when((pl.col("status") == "ERROR") & (pl.col("_event") == "publishing"))
             .then(pl.concat_str(pl.lit("half published: "), run, pl.lit(" ended between two outputs")))
             .when((pl.col("status") == "DONE") & (pl.col("_event") == "error"))
@@ -391,7 +406,7 @@ class Catalog:
             .when(pl.col("status") == "DATA_READY")
             .then(pl.lit("all inputs are there"))
             .when(pl.col("_waits").is_not_null())
-            .then(pl.concat_str(pl.lit("waits for "), pl.col("_waits").str.replace_all("; ", ", ")))
+            .then(pl.concat_str(pl.lit("waits for "), pl.col("_waits")))
             .otherwise(pl.concat_str(pl.lit("missing "), pl.col("missing")))
             .alias("reason")
         )
@@ -401,11 +416,18 @@ class Catalog:
             :3
         ]
 
-    def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
+    def _all_stale(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
         """Whether what a DONE row was made from has changed since; null for rows that are not DONE."""
-        records = self.record_values[part["_rec"]].with_columns(
-            part["_inputs"], part["_script"], part["_workspace"], part["run_id"]
-        )
+
+        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+            return self._stale(cell, part, stats)
+
+        return self._by_cell("stale", rows, pl.col("status") == "DONE", derive)
+
+    def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
+        """Whether what some rows of one cell were made from has changed since they were done."""
+        attempt = self._with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
+        records = self.record_values[part["_rec"]].hstack(attempt)
         inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
         outputs = [self._stat(records, link, stats) for link in cell.linked("output")]
         known = pl.col("_inputs").is_not_null()
@@ -423,9 +445,7 @@ class Catalog:
             newest = pl.max_horizontal([pl.lit(stat["mtime_ns"]) for stat in inputs])
             oldest = pl.min_horizontal([pl.lit(stat["mtime_ns"]) for stat in outputs])
             changed.append(~known & (newest > oldest).fill_null(value=False))
-        stale = records.select(reduce(or_, changed).fill_null(value=False).alias("stale"))["stale"]
-        done = (part["status"] == "DONE").fill_null(value=False)
-        return part.select(pl.when(pl.lit(done)).then(pl.lit(stale)).alias("stale"))["stale"]
+        return records.select(reduce(or_, changed).fill_null(value=False).alias("stale"))["stale"]
 
     def _stat(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
         """Size and time of one link's path for some records."""
@@ -581,7 +601,9 @@ class Catalog:
             listing.paths.with_row_index("row").with_columns(pl.lit(root).alias("root"))
             for root, listing in self.listings.items()
         ]
-        return pl.concat(listed).join(owners, on=["root", "row"], how="left").sort("path")
+        rows = pl.concat(listed).join(owners, on=["root", "row"], how="left")
+        # a folder is a row only where a pattern names it
+        return rows.filter((pl.col("kind") == "file") | pl.col("role").is_not_null()).sort("path")
 
     def _shared_matches(self) -> pl.DataFrame:
         """The columns of `matches` for files of patterns without an id: they are no record's."""
@@ -647,6 +669,7 @@ _CORE: dict[str, pl.DataType] = {
     "status": STATUS,
     "n_inputs_found": pl.UInt16(),
     "n_outputs_found": pl.UInt16(),
+    "_last": pl.UInt32(),
     "_event": pl.String(),
     "_broken": pl.Boolean(),
 }
@@ -670,7 +693,7 @@ def _status() -> pl.Expr:
         pl.when(pl.col("_broken")).then(pl.lit("ERROR"))
         .when(running & alive).then(pl.lit("PROCESSING"))
         .when(pl.col("_unknown")).then(None)
-        .when(event == "publishing").then(pl.lit("ERROR"))
+        .when(event.is_in(["publishing", "half"])).then(pl.lit("ERROR"))
         .when(made).then(pl.lit("DONE"))
         .when(event.is_in(["start", "error"])).then(pl.lit("ERROR"))
         .when(pl.col("_ready")).then(pl.lit("DATA_READY"))
@@ -679,6 +702,12 @@ def _status() -> pl.Expr:
         .cast(STATUS)
         .alias("status")
     )  # fmt: skip
+
+
+def _positions(spots: pl.Series, height: int) -> pl.Series:
+    """For each of so many rows where it stands in a list of rows, null where it does not."""
+    nowhere = pl.Series([None], dtype=pl.UInt32).new_from_index(0, height)
+    return nowhere.scatter(spots, pl.int_range(len(spots), dtype=pl.UInt32, eager=True))
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:

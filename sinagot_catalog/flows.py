@@ -53,6 +53,7 @@ ROWS_A_BATCH = 100
 MOST_TASK_RUNS = 1_000
 """What a page, and the server's database, show and hold with ease."""
 _LOOK_EVERY = 1.5
+_TICK = 0.2
 _FAILED = ("error", "timeout", "blocked")
 _MOST_FAILURES = 500
 _ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
@@ -419,7 +420,7 @@ class Submitted(threading.Thread):
     def __init__(self, execution: Execution, *, api: LocalServer | None) -> None:
         super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
         self._api = api
-        self._live = Live(execution, started=self._join_at_exit)
+        self._live = Live(execution, started=self._hold_the_end)
         with _pointed_at(api), get_client(sync_client=True) as client:
             self._flow_run = client.create_flow_run(
                 run_workspace, name=execution.label, parameters=_parameters(execution), tags=_tags(execution)
@@ -430,6 +431,8 @@ class Submitted(threading.Thread):
         self.state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
+        # Not `join`: interrupted in it, Python 3.11 takes a thread that still runs for one that has ended.
+        self._ended = threading.Event()
 
     def start(self) -> None:
         """Start, and return when the flow has begun: from then on the end of the program waits for it."""
@@ -457,15 +460,22 @@ class Submitted(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - raised where the run is waited for
             self.state, self._error = "Crashed", error
         finally:
-            self._begun.set()
             _LIVE.pop(execution.run_id, None)
             if self._live.report is None:
                 self._live.report = execution.finish()
+            self._ended.set()
+            self._begun.set()
+
+    def settle(self) -> None:
+        """Wait for the end, whatever it is."""
+        while not self._ended.wait(_TICK):  # a signal is looked at between two waits, whichever thread got it
+            pass
 
     def wait(self, timeout: float | None) -> RunReport:
         """Wait for the end and give the report; what went wrong with the run itself is raised."""
-        self.join(timeout)
-        if self.is_alive():
+        if timeout is None:
+            self.settle()
+        elif not self._ended.wait(timeout):
             raise TimeoutError(f"Run {self._live.execution.run_id} is still under way after {timeout:g} s")
         if self._live.error is not None:
             raise self._live.error
@@ -479,7 +489,7 @@ class Submitted(threading.Thread):
         """Feed no more rows and end the scripts that run."""
         self._live.cancel()
 
-    def _join_at_exit(self) -> None:
+    def _hold_the_end(self) -> None:
         """Let the end of the program wait, before it closes thread pools and Prefect's services.
 
         Python closes them before it waits for threads, the youngest first: so this is called, from within the
@@ -489,7 +499,7 @@ class Submitted(threading.Thread):
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
             with suppress(RuntimeError):  # it is ending already
-                register(self.join)
+                register(self.settle)
         self._begun.set()
 
 

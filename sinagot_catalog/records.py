@@ -113,9 +113,8 @@ class RecordCollection(Selection):
 
     @property
     def is_unit(self) -> bool:
-        """Whether the scope is one unit: task and modality are set, or the workspace has neither."""
-        unit_mode = self._source.config.is_unit_mode
-        return unit_mode or (self.task is not None and self.modality is not None)
+        """Whether the scope is one unit: a task and a modality, or what the config declares without."""
+        return (self.task, self.modality) in self._pairs()
 
     def get_subscope(self, task: str | None = None, modality: str | None = None) -> Self:
         """Narrow the scope to a task, a modality or both.
@@ -123,15 +122,15 @@ class RecordCollection(Selection):
         Raises:
             ScopeError: When the config has no such unit; names those that it has.
         """
+        if task is not None and modality is not None:
+            return self.get_subscope(task=task).get_subscope(modality=modality)
         query = replace(
             self._query,
             task=self.task if task is None else task,
             modality=self.modality if modality is None else modality,
         )
-        wrong = (task is not None and self.task not in (None, task)) or (
-            modality is not None and self.modality not in (None, modality)
-        )
-        if wrong or (query.task, query.modality) not in _scopes(self._pairs()):
+        is_twice = None not in (task, self.task) or None not in (modality, self.modality)
+        if is_twice or (query.task, query.modality) not in _scopes(self._pairs()):
             name = next(one for one in (task, modality) if one is not None)
             valid = self._subscopes()
             raise ScopeError(

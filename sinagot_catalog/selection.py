@@ -87,10 +87,7 @@ class Selection:
         return type(self)(self._source, self._kinds, query)
 
     def _resolver(self) -> Resolver:
-        catalog = self._source.catalog()
-        if self._query.record is not None:
-            catalog = catalog.with_record(self._query.record)
-        return Resolver(catalog, self._source.stats)
+        return Resolver(self._query.widened(self._source.catalog()), self._source.stats)
 
     # --- narrowing ---------------------------------------------------------------------------------------
 
@@ -233,6 +230,10 @@ class Selection:
     def __bool__(self) -> bool:
         return True
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # By what it shows, not by its class: a modality's own class has no name to be found by.
+        return _made, (self._kinds, self._source, self._query)
+
     def failures(self) -> pl.DataFrame:
         """What failed, clustered: a row per step, error type and kind of message.
 
@@ -292,3 +293,7 @@ class Selection:
         cut = f", the first {_SHOWN} shown" if rows.height > _SHOWN else ""
         table = rows.head(_SHOWN)._repr_html_()
         return f"<p><b>{rows.height} {self._query.table}</b>{cut}</p>{table}"
+
+
+def _made(kinds: Kinds, source: Source, query: Query) -> Selection:
+    return kinds.make(source, query)

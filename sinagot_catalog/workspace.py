@@ -298,26 +298,37 @@ def _reopen(source: Source) -> Workspace:
 
 
 def _kinds(source: Source) -> Kinds:
-    """The classes of a workspace's handles, with those that its modalities bring.
+    return Kinds(RecordCollection, Record, StepCollection, _Customs(source))
+
+
+class _Customs:
+    """The classes that the modalities of a workspace bring for their records.
 
     Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
     """
-    host = ScriptHost(source.config.scripts)
 
-    def custom(modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
-        file = f"{source.config.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not source.trusted or not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._host = ScriptHost(source.config.scripts)
+        self._made: dict[type[Any], type[Any]] = {}
+
+    def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
+        config = self._source.config
+        file = f"{config.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+        if not self._source.trusted or not os.path.exists(file):  # noqa: PTH110 - asked for each scope
             return None
-        declared = source.config.modalities[modality].models
+        declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
         name = (declared.record if single else declared.record_collection) or base.__name__
-        own = host.load(file, name)
-        bases = (own,) if issubclass(own, base) else (own, base)
-        body = {key: value for key, value in vars(own).items() if key == "task"}
-        return made.setdefault(own, type(f"{modality}{base.__name__}", bases, body))
+        own = self._host.load(file, name)
+        if own not in self._made:
+            bases = (own,) if issubclass(own, base) else (own, base)
+            body = {key: value for key, value in vars(own).items() if key == "task"}
+            self._made[own] = type(f"{modality}{base.__name__}", bases, body)
+        return self._made[own]
 
-    made: dict[type[Any], type[Any]] = {}
-    return Kinds(RecordCollection, Record, StepCollection, custom)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Customs, (self._source,)
 
 
 def _logger(config: Config) -> logging.Logger:

@@ -256,22 +256,26 @@ def test_a_cancel_by_the_handle_ends_the_run(workspace, api):
 def test_an_interrupt_while_waiting_cancels_the_run(workspace, api):
     root = workspace(*["wait"] * 10)
     code = (
-        f"{IMPORTS}\n"
+        f"{IMPORTS}; import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"submit(prepare({str(root)!r}, step='upper'), wait=True, say=lambda line: print(line, flush=True))"
     )
-    with subprocess.Popen(
+    program = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as it:
-        it.stdout.readline()
-        page = it.stdout.readline().strip()
-        deadline = time.monotonic() + 20
-        while api.flow_run(page[-36:]).state.name != "Running":
-            assert time.monotonic() < deadline
-        it.send_signal(signal.SIGINT)
-        _, said = it.communicate(timeout=30)
-    assert it.returncode == -signal.SIGINT
+    )
+    with program:
+        try:
+            program.stdout.readline()
+            flow_run_id = program.stdout.readline().strip()[-36:]
+            deadline = time.monotonic() + 20
+            while api.flow_run(flow_run_id).state.name != "Running":
+                assert time.monotonic() < deadline
+            program.send_signal(signal.SIGINT)
+            _, said = program.communicate(timeout=30)
+        finally:
+            program.kill()
+    assert program.returncode == -signal.SIGINT
     assert said.rstrip().endswith("KeyboardInterrupt")
-    assert api.flow_run(page[-36:]).state.name == "Cancelled"
+    assert api.flow_run(flow_run_id).state.name == "Cancelled"
 
 
 # -- programs

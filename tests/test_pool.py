@@ -1,6 +1,7 @@
 """Worker processes: what they survive, how they end, and that nothing of them is left."""
 
 import contextlib
+import itertools
 import os
 import signal
 import subprocess
@@ -539,3 +540,53 @@ def test_an_interrupt_ends_what_runs_within_seconds_and_cancels_the_rest(bench, 
     assert (bench.root / "out").read_text() == "0:done 1:cancelled 2:cancelled 3:cancelled"
     assert bench.done() == ["A"]
     assert len(bench.events("cancelled")) == 2
+
+
+def test_a_worker_that_dies_after_its_last_rename_leaves_a_row_that_is_done(bench):
+    # The thread kills the process as soon as the output is in place; whichever comes first, nothing contradicts.
+    bench.step(
+        """
+        import threading
+        final = self.data_path / "work" / self.id
+        def kill():
+            while not final.exists():
+                pass
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.id == "B":
+            threading.Thread(target=kill, daemon=True).start()
+        """
+    )
+    assert {result.outcome for result in bench.run().values()} == {"done"}
+    assert bench.done() == list(IDS)
+    assert {event["record_id"] for event in bench.events("done")} == set(IDS)
+
+
+def test_killing_workers_at_any_moment_loses_no_row_and_no_output(bench):
+    ids = [f"R{n}" for n in range(400)]
+    bench.step("time.sleep(0.002)")
+    groups = bench.groups(ids)
+    results = []
+    over = threading.Event()
+    with open_runner(bench.spec(), "processes", 3) as runner:
+
+        def kill():
+            for seat in itertools.cycle(runner._seats):
+                if over.wait(0.12):
+                    return
+                process = seat._process
+                if process is not None and process.is_ready:
+                    process._signal(signal.SIGKILL)
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        try:
+            runner.execute(groups, results.extend)
+        finally:
+            over.set()
+            killer.join()
+    assert sorted(result.row for result in results) == list(range(len(ids)))
+    assert {result.outcome for result in results} <= {"done", "error"}
+    done = [ids[result.row] for result in results if result.outcome == "done"]
+    assert sorted(done) == bench.done()
+    assert all((bench.data / "work" / one).read_text() == one for one in done)
+    assert len(done) >= len(ids) - 20

@@ -298,6 +298,14 @@ def test_ignore_missing_runs_the_script_all_the_same(make_workspace):
     assert Path(ws.data_path, "peak/R1").read_text() == "peak;"
 
 
+def test_record_without_a_file_runs_and_is_seen_afterwards(make_workspace):
+    scripts = {"new": ((), "{site}/{id}.txt")}
+    ws = make_workspace(scripts, ["A/A-1.txt"], id_pattern=r"(?P<site>[AB])-\d")
+    assert ws.records.get("B-2").steps.run(**here(ws)).counts() == {"done": 1}
+    assert ws.records.ids() == ["A-1", "B-2"]
+    assert Path(ws.data_path, "B/B-2.txt").read_text() == "new;"
+
+
 def test_debug_raises_what_the_script_raises(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}", "fail")}, ["raw/R1", "raw/R2"])
     with pytest.raises(ValueError, match="no boats on R1"):

@@ -14,6 +14,7 @@ import tomli
 from sinagot_catalog._config._faults import Address, cross_checks, dotted, validated
 from sinagot_catalog._config._places import find, folder_of, merge, origin, read, resolved, short_names
 from sinagot_catalog._config._sections import (
+    CommandConfig,
     Document,
     InfoSection,
     LogSection,
@@ -29,9 +30,10 @@ from sinagot_catalog._config._sections import (
 )
 from sinagot_catalog._config._storage import Storage
 from sinagot_catalog._patterns._template import IdPattern
-from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = [
+    "CommandConfig",
     "Config",
     "ModalityConfig",
     "ModelsSection",
@@ -245,4 +247,11 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     ]
     if (model.tasks or model.modalities) and model.steps.scripts:
         notices.append("steps.scripts has no effect where tasks or modalities are declared")
+    lists = [one.steps(None) for one in model.modalities.values()] or [model.steps.scripts]
+    listed = {name for names in lists for name in names}
+    notices += [
+        f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
+        for name in model.steps.commands
+        if name not in listed
+    ]
     return notices

@@ -8,8 +8,14 @@ from typing import Any, get_args
 from pydantic_core import ErrorDetails, ValidationError
 
 from sinagot_catalog._config._schema import validate
-from sinagot_catalog._config._sections import Document, ModalityConfig, ProcessedConfig, RecordsSection
-from sinagot_catalog._patterns._template import IdPattern
+from sinagot_catalog._config._sections import (
+    CommandConfig,
+    Document,
+    ModalityConfig,
+    ProcessedConfig,
+    RecordsSection,
+)
+from sinagot_catalog._patterns._template import IdPattern, parse_labelled
 from sinagot_catalog.errors import PatternError, did_you_mean
 
 __all__ = ["Address", "Fault", "cross_checks", "dotted", "validated"]
@@ -29,10 +35,15 @@ def validated(document: Table) -> tuple[Document, list[Fault]]:
         details = error.errors(include_url=False)
     faults = []
     for one in details:
-        address = tuple(one["loc"])
-        faults.append((address, _sentence(one, address)))
+        address = _written(tuple(one["loc"]))
+        faults.append((address, _sentence(one, tuple(one["loc"]))))
         _cut(document, address, is_table=one["type"] in ("dataclass_type", "dict_type"))
     return validate(Document, document), faults
+
+
+def _written(address: Address) -> Address:
+    """An address as the toml has it: `[steps.X]` is kept in `steps.commands`."""
+    return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
 
 
 def _cut(document: Table, address: Address, *, is_table: bool) -> None:
@@ -94,7 +105,7 @@ def _unknown(address: Address, value: object) -> str:
 
 
 def _known(section: type) -> list[str]:
-    return [one.name for one in fields(section) if one.name not in ("file_match", "dask")]
+    return [one.name for one in fields(section) if one.name not in ("file_match", "dask", "commands")]
 
 
 def _section_in(hint: Any) -> type | None:
@@ -135,6 +146,10 @@ def _listed(names: Sequence[str]) -> str:
 
 def cross_checks(model: Document) -> Iterator[Fault]:
     yield from _id_faults(model.records)
+    paths = [one.models.dataframe_path for one in model.modalities.values()]
+    has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
+    if model.records.expected and not has_table:
+        yield ("records", "expected"), "true needs records.metadata, the table that names the records"
     yield from _list_faults(("steps", "scripts"), model.steps.scripts)
     for task, one in model.tasks.items():
         yield from _name_faults(("tasks", task), task, "task")
@@ -151,6 +166,8 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield from _modality_faults(modality, each, model)
     for key, processed in model.processed.items():
         yield from _processed_faults(key, processed, model)
+    for name, command in model.steps.commands.items():
+        yield from _command_faults(name, command, model)
 
 
 def _nearest(name: str, names: Collection[str]) -> str:
@@ -216,3 +233,29 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
     if config.step_label is not None and config.step_label not in labels:
         near = _nearest(config.step_label, sorted(labels))
         yield (*address, "step_label"), f"{config.step_label!r} is no step of its scope{near}"
+
+
+def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
+    """What is wrong with a step that is a program; its placeholders are known before it runs."""
+    from sinagot_catalog._command import parse_command, path_names
+
+    address: Address = ("steps", name)
+    yield from _name_faults(address, name, "step")
+    if not config.command.strip():
+        example = "Rscript clean.R {input} {output}"
+        yield (*address, "command"), f"missing; write the program and its arguments, such as {example!r}"
+        return
+    try:
+        groups = IdPattern(model.records.id_pattern).groups
+    except PatternError:
+        return  # told already; without it no placeholder can be judged
+    fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
+    for key in ("inputs", "outputs", "control"):
+        try:
+            parse_labelled(getattr(config, key), fields=fields)
+        except PatternError as error:
+            yield (*address, key), error.message
+    try:
+        parse_command(config.command, [*path_names(config.patterns), *fields])
+    except PatternError as error:
+        yield (*address, "command"), error.message

@@ -8,6 +8,7 @@ from sinagot_catalog._config._schema import Check, fault
 from sinagot_catalog.errors import did_you_mean
 
 __all__ = [
+    "CommandConfig",
     "Document",
     "InfoSection",
     "LogSection",
@@ -47,6 +48,26 @@ def _pattern(value: object) -> object:
     raise fault("is not a path pattern: write a text or a list of texts")
 
 
+def _patterns(value: object) -> object:
+    """One path pattern, or a table of them by label."""
+    if isinstance(value, dict):
+        return {label: _pattern(one) for label, one in value.items()}
+    return _pattern(value)
+
+
+def _text(value: object) -> object:
+    """A version may be written as a number."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _commands(value: object) -> object:
+    """Every table in `[steps]` is a step that is a program."""
+    if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
+        return value
+    tables = {name: one for name, one in value.items() if isinstance(one, dict)}
+    return {**{name: one for name, one in value.items() if name not in tables}, "commands": tables}
+
+
 def _level(value: str) -> str:
     levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
     if value.upper() not in levels:
@@ -69,6 +90,7 @@ Count = Annotated[int, Check(at_least=0)]
 Positive = Annotated[int, Check(at_least=1)]
 Seconds = Annotated[float, Check(above=0)]
 Pattern = Annotated[str | tuple[str, ...] | None, Check(before=_pattern)]
+Patterns = Annotated[Any, Check(before=_patterns)]
 
 
 @dataclass(frozen=True)
@@ -93,10 +115,29 @@ class RecordsSection:
 
 
 @dataclass(frozen=True)
+class CommandConfig:
+    """`[steps.X]`: the step X is a program, not a script."""
+
+    command: str = ""
+    inputs: Patterns = None
+    outputs: Patterns = None
+    control: Patterns = None
+    version: Annotated[str | None, Check(before=_text)] = None
+    retries: Count | None = None
+    timeout: Seconds | None = None
+
+    @property
+    def patterns(self) -> dict[str, Any]:
+        """Its path patterns by role."""
+        return {"input": self.inputs, "output": self.outputs, "control": self.control}
+
+
+@dataclass(frozen=True)
 class StepsSection:
-    """`[steps]`: the scripts of unit mode, in their order."""
+    """`[steps]`: the scripts of unit mode, in their order; and the steps of either mode that are programs."""
 
     scripts: Names = ()
+    commands: dict[str, CommandConfig] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -197,7 +238,7 @@ class Document:
 
     path: PathSection = field(default_factory=PathSection)
     records: RecordsSection = field(default_factory=RecordsSection)
-    steps: StepsSection = field(default_factory=StepsSection)
+    steps: Annotated[StepsSection, Check(before=_commands)] = field(default_factory=StepsSection)
     run: RunSection = field(default_factory=RunSection)
     prefect: PrefectSection = field(default_factory=PrefectSection)
     log: LogSection = field(default_factory=LogSection)

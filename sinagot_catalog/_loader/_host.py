@@ -10,11 +10,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from sinagot_catalog._function import FunctionScript
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 
 __all__ = ["ScriptHost"]
 
 Stamp = tuple[int, int]
+
+_STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
+"""What makes a file the script of a step, and no helper."""
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -149,7 +153,7 @@ def _is_helper(entry: Path) -> bool:
     if entry.suffix != ".py":
         return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
     try:
-        return re.search(rb"^class\s+Script\b", entry.read_bytes(), re.MULTILINE) is None
+        return _STEP.search(entry.read_bytes()) is None
     except OSError:
         return False
 
@@ -170,7 +174,7 @@ class ScriptHost:
         self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
 
     def load(self, script: str, name: str = "Script") -> type:
-        """The class of a file: `Script`, or another name.
+        """The class of a file: `Script` (or what `@step` made of its one function), or another name.
 
         Raises:
             NotFoundError: When there is no such file, or no such class in it.
@@ -231,10 +235,17 @@ def _import(script: str) -> types.ModuleType:
 
 def _class_of(module: types.ModuleType, script: str, name: str) -> type:
     found = getattr(module, name, None)
+    own = [
+        one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
+    ]
+    functions = [one for one in own if issubclass(one, FunctionScript) and one.__name__ in vars(module)]
+    if name == "Script" and functions and functions != [found]:
+        if len(functions) == 1 and found is None:
+            return functions[0]
+        told = ", ".join(one.__name__ for one in functions)
+        both = "both a class Script and the step function" if found is not None else "more than one step function:"
+        raise NotFoundError(f"{script} has {both} {told}; a file is one step")
     if isinstance(found, type):
         return found
-    own = (
-        one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
-    )
     classes = [one.__name__ for one in own]
     raise NotFoundError(f"{script} has no class {name}{did_you_mean(name, classes)}")

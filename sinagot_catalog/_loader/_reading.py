@@ -11,6 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
+from sinagot_catalog._function import KEYWORDS, parameter_fault
+from sinagot_catalog.errors import did_you_mean
+
 __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
 
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
@@ -63,11 +66,13 @@ _ABSENT = _Mark("absent")  # nobody defines the name
 _UNKNOWN = _Mark("unknown")  # another file may define the name
 _COMPUTED = _Mark("computed")  # defined, but known only by running it
 _TEMPLATE = _Mark("sinagot_catalog.ScriptTemplate")
+_STEP = _Mark("sinagot_catalog.step")
 _MODULES = {
     "os": _Mark("os"),
     "os.path": _Mark("os.path"),
     "posixpath": _Mark("os.path"),
     "pathlib": _Mark("pathlib"),
+    "sinagot_catalog": _Mark("sinagot_catalog"),
 }
 _MEMBERS: dict[str, Any] = {
     "os.path": _MODULES["os.path"],
@@ -78,6 +83,7 @@ _MEMBERS: dict[str, Any] = {
     "pathlib.PurePath": PurePosixPath,
     "pathlib.PurePosixPath": PurePosixPath,
     "pathlib.PosixPath": PurePosixPath,
+    "sinagot_catalog.step": _STEP,
 }
 _CALLS = (posixpath.join, PurePosixPath, tuple, list, str, dict)
 _NUMBER_LIMIT = 10**15
@@ -93,6 +99,8 @@ class Reading:
         self.names: dict[str, Any] = {"tuple": tuple, "list": list, "str": str, "dict": dict}
         self.module = module
         self.lines: dict[str, int] = {}
+        self.is_function = False
+        self._functions: list[_Class] = []
         rebound = {name for node in ast.walk(module) if isinstance(node, ast.Global) for name in node.names}
         try:
             for statement in module.body:
@@ -103,8 +111,10 @@ class Reading:
             raise FaultError("the file nests too deeply to be read") from None
 
     def script(self) -> tuple[dict[str, Any], dict[str, int | None], int]:
-        """What the class `Script` says: values, computed names with their lines, and its line."""
+        """What the class `Script`, or the step's function, says: values, computed names with lines, its line."""
         found = self.names.get("Script")
+        if self._functions:
+            found = self._only_function(found)
         if found is None:
             raise FaultError(*self._no_script())
         if not isinstance(found, _Class):
@@ -133,10 +143,21 @@ class Reading:
             }
         return values, computed, found.line
 
+    def _only_function(self, script: Any) -> _Class:
+        """The one function under `@step`; a file is one step."""
+        first, *others = self._functions
+        self.is_function = True
+        if others:
+            told = ", ".join(f"{one.name} (line {one.line})" for one in self._functions)
+            raise FaultError(f"more than one step function: {told}; a file is one step", others[0].line)
+        if script is not None and script is not first:
+            raise FaultError(f"both a class Script and the step function {first.name}; keep one", first.line)
+        return first
+
     def _no_script(self) -> tuple[str, int]:
         classes = {node.name: node.lineno for node in self.module.body if isinstance(node, ast.ClassDef)}
         if not classes:
-            return "no class Script: a script defines class Script(ScriptTemplate)", 1
+            return "no class Script: a script defines class Script(ScriptTemplate), or a function under @step(…)", 1
         only = ", ".join(list(classes)[:5])
         return f"no class Script: the file has {only}; a step's class is called Script", min(classes.values())
 
@@ -162,8 +183,43 @@ class Reading:
                 lines[node.name] = node.lineno
             case ast.Pass() | ast.AnnAssign() | ast.Global():
                 pass
+            case ast.FunctionDef() | ast.AsyncFunctionDef() if scope is self.names and (
+                decorator := self._decorator(node)
+            ):
+                self._function(node, decorator)
             case _:
                 self._run(node, scope, lines)
+
+    def _decorator(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
+        """The `@step(…)` of a function."""
+        for decorator in node.decorator_list:
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            known = isinstance(called, ast.Name) and called.id == "step" and "step" not in self.names
+            if known or self._value(called, self.names) is _STEP:
+                return decorator
+        return None
+
+    def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, decorator: ast.expr) -> None:
+        """A function under `@step`: its keywords are what a class has as attributes."""
+        if not isinstance(decorator, ast.Call):
+            raise FaultError("@step has arguments: write @step(inputs=…, outputs=…)", decorator.lineno)
+        if decorator.args:
+            raise FaultError("@step takes keywords: write @step(inputs=…, outputs=…)", decorator.lineno)
+        _check_parameters(node)
+        made = _Class(node.name, node.lineno, (), is_whole=True)
+        for word in decorator.keywords:
+            line = word.value.lineno
+            if word.arg is None:
+                for name in KEYWORDS.values():
+                    self._set(name, _COMPUTED, line, made.attributes, made.lines)
+            elif word.arg in KEYWORDS:
+                value = self._value(word.value, self.names)
+                self._set(KEYWORDS[word.arg], value, line, made.attributes, made.lines)
+            else:
+                near = did_you_mean(word.arg, KEYWORDS, most=1) or f"; known here: {', '.join(KEYWORDS)}"
+                raise FaultError(f"@step has no {word.arg!r}{near}", line)
+        self.names[node.name] = made
+        self._functions.append(made)
 
     def _run(self, node: ast.AST, scope: Scope, lines: dict[str, int]) -> None:
         """What is only known by running it may bind names and change lists and dicts."""
@@ -203,8 +259,8 @@ class Reading:
                 continue
             full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
             is_ours = module.partition(".")[0] in ("sinagot_catalog", "sinagot")
-            is_template = alias.name == "ScriptTemplate" and is_ours
-            scope[alias.asname or alias.name] = _TEMPLATE if is_template else _MEMBERS.get(full, _COMPUTED)
+            ours = {"ScriptTemplate": _TEMPLATE, "step": _STEP}.get(alias.name) if is_ours else None
+            scope[alias.asname or alias.name] = ours or _MEMBERS.get(full, _COMPUTED)
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> _Class:
         bases, is_whole = [], True
@@ -284,6 +340,18 @@ class _Layered(dict[str, Any]):
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.own[name] = value
+
+
+def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
+    """Refuse a step's function that nobody can call."""
+    if isinstance(node, ast.AsyncFunctionDef):
+        raise FaultError(f"{node.name}() is async: a step's function is a plain one", node.lineno)
+    told = node.args
+    several = [one for one in (told.vararg, told.kwarg) if one is not None]
+    for one in (*told.posonlyargs, *told.args, *told.kwonlyargs, *several):
+        fault = parameter_fault(node.name, one.arg, is_several=one in several)
+        if fault is not None:
+            raise FaultError(fault, one.lineno)
 
 
 Value = Callable[[ast.expr], Any]

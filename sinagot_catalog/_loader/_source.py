@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
 
+from sinagot_catalog._function import KEYWORDS
 from sinagot_catalog._loader._child import content_key, evaluate
 from sinagot_catalog._loader._reading import PATHS, FaultError, Reading
 
@@ -29,9 +30,10 @@ class ScriptSource:
         timeout: `TIMEOUT` in seconds.
         computed: The names of those that cannot be read off the source.
         error: Why the script cannot be used, with file and line; None where it can.
-        line: The line of the fault, or of the class `Script`.
+        line: The line of the fault, or of the class `Script`, or of the function under `@step`.
         lines: The line of each name above that is there; the line of the class where that is not known.
         name: How messages call the file.
+        words: How the file calls those of the names above that it calls otherwise.
     """
 
     script: str
@@ -46,6 +48,11 @@ class ScriptSource:
     line: int | None = None
     lines: Mapping[str, int] = field(default_factory=dict)
     name: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+
+    def called(self, name: str) -> str:
+        """How the file calls `PATH_IN` and the others: a function's decorator has words of its own."""
+        return self.words.get(name, name)
 
 
 def read_script(
@@ -96,6 +103,7 @@ def _read(
         )
     reading = Reading(_parse(source))
     found, computed, line = reading.script()
+    words = {attribute: word for word, attribute in KEYWORDS.items()} if reading.is_function else {}
     if computed:
         if trusted:
             key = content_key(script, scripts, source)
@@ -107,25 +115,30 @@ def _read(
             needed = [one for one in computed if one in PATHS]
             if needed:
                 raise FaultError(
-                    f"{needed[0]} is computed; patterns of a workspace that is not trusted are read, "
+                    f"{words.get(needed[0], needed[0])} is computed; patterns of a workspace that is not trusted are read, "
                     "not run: write it as a literal or open the workspace with trust=True",
                     computed[needed[0]] or line,
                 )
     lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}
     for path in PATHS:
-        found[path] = _checked_path(path, found.get(path), lines.get(path, line))
+        found[path] = _checked_path(words.get(path, path), found.get(path), lines.get(path, line))
+
+    def setting(name: str) -> tuple[str, Any, int | None]:
+        return words.get(name, name), found.get(name), lines.get(name, line)
+
     return ScriptSource(
         script=script,
         path_in=found["PATH_IN"],
         path_out=found["PATH_OUT"],
         path_control=found["PATH_CONTROL"],
-        version=_checked_version(found.get("VERSION"), lines.get("VERSION", line)),
-        retries=_checked_retries(found.get("RETRIES"), lines.get("RETRIES", line)),
-        timeout=_checked_timeout(found.get("TIMEOUT"), lines.get("TIMEOUT", line)),
+        version=_checked_version(*setting("VERSION")),
+        retries=_checked_retries(*setting("RETRIES")),
+        timeout=_checked_timeout(*setting("TIMEOUT")),
         computed=tuple(computed),
         line=line,
         lines=lines,
         name=name,
+        words=words,
     )
 
 
@@ -171,24 +184,24 @@ def _checked_parts(name: str, value: Any, line: int | None) -> str | tuple[str, 
     )
 
 
-def _checked_version(value: Any, line: int | None) -> str | None:
+def _checked_version(name: str, value: Any, line: int | None) -> str | None:
     if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
         return None if value is None else str(value)
-    raise FaultError(f"VERSION is of type {type(value).__name__}: it is a text or a number", line)
+    raise FaultError(f"{name} is of type {type(value).__name__}: it is a text or a number", line)
 
 
-def _checked_retries(value: Any, line: int | None) -> int | None:
+def _checked_retries(name: str, value: Any, line: int | None) -> int | None:
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
-    raise FaultError("RETRIES is not a whole number from 0", line)
+    raise FaultError(f"{name} is not a whole number from 0", line)
 
 
-def _checked_timeout(value: Any, line: int | None) -> float | None:
+def _checked_timeout(name: str, value: Any, line: int | None) -> float | None:
     if value is None:
         return None
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
         return float(value)
-    raise FaultError("TIMEOUT is not a number of seconds above 0", line)
+    raise FaultError(f"{name} is not a number of seconds above 0", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:

@@ -56,7 +56,8 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
         elif "id" in template.fields:
             found.append(_match_grouped(frame, template, ids).select("row", key, "record_id"))
     if plain:
-        cut = pl.concat(pl.collect_all(plain))
+        # As written: merged into one, the filters would all run over every path.
+        cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
         found.insert(0, cut.filter(_fitting(cut["record_id"], ids)))
     return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
 

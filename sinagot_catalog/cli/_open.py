@@ -16,6 +16,8 @@ from sinagot_catalog.status import StepStatus
 from sinagot_catalog.workspace import Workspace, nearest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sinagot_catalog._source import Source
     from sinagot_catalog.steps import StepCollection
 
@@ -73,7 +75,13 @@ def command(args: Any, verb: str, *more: str) -> str:
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
     step = ["--step", args.step] if getattr(args, "step", None) else []
-    return shlex.join(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
+    return " ".join(map(_quoted, ["sinagot-catalog", verb, *named, *config, *where, *step, *more]))
+
+
+def _quoted(word: str) -> str:
+    """A word for the shell; SQL, which is full of single quotes, stays readable."""
+    plain = "'" not in word or any(char in word for char in '"$`!' + chr(92))
+    return shlex.quote(word) if plain else f'"{word}"'
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -112,7 +120,7 @@ def _status(text: str) -> str:
 
 def _read_rows(file: str) -> pl.DataFrame:
     """The rows that a file names."""
-    readers = {
+    readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
         ".csv": lambda one: pl.read_csv(one, infer_schema=False),
         ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
         ".parquet": pl.read_parquet,
@@ -127,7 +135,7 @@ def _read_rows(file: str) -> pl.DataFrame:
         raise SelectionError(f"--rows: {file} is no table of a known kind ({', '.join(readers)})")
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        frame: pl.DataFrame = readers[suffix](io.BytesIO(content))
+        frame = readers[suffix](io.BytesIO(content))
     except FileNotFoundError:
         raise NotFoundError(f"--rows: there is no file {file}") from None
     except (OSError, pl.exceptions.PolarsError) as error:

@@ -69,7 +69,7 @@ class _Parser(argparse.ArgumentParser):
 
 # --- verbs -------------------------------------------------------------------------------------------------
 
-_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"
+_Verbs: TypeAlias = "argparse._SubParsersAction[_Parser]"  # noqa: SLF001 - argparse has no public name for it
 
 
 def _add_init(verbs: _Verbs) -> _Parser:
@@ -253,7 +253,7 @@ _VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _ad
 
 
 def _verb(verbs: _Verbs, name: str, does: str, about: str, examples: str) -> _Parser:
-    parser: _Parser = verbs.add_parser(name, help=about, description=about, epilog=examples)  # type: ignore[attr-defined]
+    parser: _Parser = verbs.add_parser(name, help=about, description=about, epilog=examples)
     parser.set_defaults(verb=_late(does), name=name)
     parser.add_argument(
         "--debug", action="store_true", help=_DEBUG.get(name, "show the traceback of an error")

@@ -116,7 +116,7 @@ def _sum(made: Plan) -> str:
     words = [f"{counts['run']} to run"]
     words += [f"{counts['blocked']} blocked"] if counts["blocked"] else []
     words += [f"{counts['skip']} skipped"] if counts["skip"] else []
-    seconds = made.costs["seconds"].sum() or 0
+    seconds = float(made.costs["seconds"].sum())
     time = f", about {_time(seconds)} of script time" if seconds >= 1 else ""
     return ", ".join(words) + time
 
@@ -183,9 +183,8 @@ def _say_idle(ws: Workspace, args: Any, made: Plan) -> None:
             else "nothing to do: these are done; --force runs them again"
         )
     else:
-        reason = waiting["reason"].drop_nulls().first() or "see `sinagot-catalog plan`"
         first = waiting.row(0, named=True)
-        example = clean(f"{first['record_id']} {first['step']}: {reason}")
+        example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
         line(f"nothing to do: {waiting.height} cannot run, such as {example}")
     if made.frame.is_empty() or not waiting.is_empty():
         say_what_is_missing(ws)

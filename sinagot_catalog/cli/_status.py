@@ -145,7 +145,7 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
 
 def _show(look: _Look, args: Any) -> None:
     """The counts as a table; groups that are complete are only named."""
-    groups = _many(look.counts.height, "step" if "step" in look.by else " x ".join(look.by))
+    groups = _many(look.counts.height, "step" if "step" in look.by else "group")
     files = f"{_many(look.n_files, 'file')} in {source_of(look.ws).seconds:.2f} s"
     put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
     complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) == 0)

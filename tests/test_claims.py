@@ -1,0 +1,158 @@
+"""Claims: which run may touch which row, when runs live, die, come at once."""
+
+import json
+import multiprocessing
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sinagot_catalog._journal import Claims
+from sinagot_catalog._store import open_store
+from sinagot_catalog.schema import KEYS
+
+
+@pytest.fixture
+def claims(tmp_path):
+    return Claims(open_store(str(tmp_path / "LOG")))
+
+
+def rows(*ids, step="clean"):
+    return pl.DataFrame({"record_id": list(ids), "task": None, "modality": None, "step": step}, schema=KEYS)
+
+
+def store(claims, claim, held=None):
+    claims.store.write(claim.path, json.dumps(asdict(claim)).encode())
+    if held is not None:
+        held.write_parquet(Path(claims.store.root, "claims", f"{claim.run_id}.parquet"))
+
+
+def test_first_claim_holds_its_rows_alone(claims):
+    claim, held = claims.take("run-1", rows("R1", "R2"))
+    assert claim.number == 1
+    assert held.height == 0
+    assert claims.alive() == {"run-1"}
+
+
+def test_second_run_is_told_what_a_live_lower_claim_holds(claims):
+    claims.take("run-1", rows("R1", "R2"))
+    claim, held = claims.take("run-2", rows("R2", "R3"))
+    assert claim.number == 2
+    assert held.rows() == [("R1", None, None, "clean"), ("R2", None, None, "clean")]
+    assert claims.alive() == {"run-1", "run-2"}
+
+
+def test_released_claim_holds_nothing_and_its_number_is_never_given_again(claims):
+    first, _ = claims.take("run-1", rows("R1"))
+    claims.release(first)
+    assert claims.alive() == frozenset()
+    claim, held = claims.take("run-2", rows("R1"))
+    assert claim.number == 2
+    assert held.height == 0
+    assert [one.number for one in claims.all()] == [2]
+
+
+def test_dead_runs_claim_holds_nothing_and_is_cleared(claims, dead_claim):
+    store(claims, dead_claim(4, "dead"), rows("R1"))
+    claim, held = claims.take("run-2", rows("R1"))
+    assert claim.number == 5
+    assert held.height == 0
+    assert [one.run_id for one in claims.all()] == ["run-2"]
+    assert not Path(claims.store.root, "claims/dead.parquet").exists()
+
+
+def test_another_hosts_claim_holds_while_it_beats(claims, dead_claim):
+    import os
+
+    other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=60.0)
+    store(claims, other, rows("R1"))
+    claims.beat(other)
+    assert claims.alive() == {"other"}
+    beat = Path(claims.store.root, "claims/other.beat")
+    os.utime(beat, (beat.stat().st_mtime - 61,) * 2)
+    assert claims.alive() == frozenset()
+
+
+def test_same_id_of_another_process_is_not_the_run(claims, dead_claim):
+    import os
+
+    store(claims, dead_claim(1, "reused", pid=os.getpid(), pid_start="12345"))
+    assert claims.alive() == frozenset()
+
+
+@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b"null", b'{"number": 1}', b'{"number": 1, "news": 2}', b"\xff\xfe"])
+def test_claim_file_that_is_torn_is_passed_over_and_keeps_its_number(claims, torn):
+    claims.store.write("claims/00000007.json", torn)
+    assert claims.alive() == frozenset()
+    assert claims.take("run-1", rows("R1"))[0].number == 8
+
+
+def test_files_that_are_no_claims_are_passed_over(claims):
+    for name in ("notes.txt", "x.json", ".00000003.json.tmp", "readme.parquet"):
+        claims.store.write(f"claims/{name}", b"{}")
+    assert claims.take("run-1", rows("R1"))[0].number == 1
+
+
+def _take(root, number, ready, out):
+    ready.wait(60)
+    claim, held = Claims(open_store(root)).take(f"run-{number}", rows("R1", f"own-{number}"))
+    out.put((claim.number, claim.run_id, sorted(held["record_id"].to_list())))
+    ready.wait(60)  # nobody's process ends before all have claimed
+
+
+def test_of_runs_that_start_at_once_one_holds_the_row(tmp_path):
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    # A fork of a process with Polars' threads may hang: a fresh interpreter starts each.
+    context = multiprocessing.get_context("spawn")
+    count = 4
+    ready, out = context.Barrier(count), context.Queue()
+    processes = [context.Process(target=_take, args=(str(tmp_path), n, ready, out)) for n in range(count)]
+    for process in processes:
+        process.start()
+    found = sorted(out.get(timeout=60) for _ in processes)
+    for process in processes:
+        process.join(60)
+    assert [number for number, *_ in found] == [1, 2, 3, 4]
+    assert "R1" not in found[0][2]
+    for place, (_, _, held) in enumerate(found):
+        assert held.count("R1") == place
+
+
+def test_two_live_runs_never_run_one_row(make_workspace):
+    ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1", "raw/R2"])
+    claim, _ = ws._source.claims.take("other", rows("R1"))
+    report = ws.steps.run(mode="main_process", progress=False)
+    assert report.frame.select("record_id", "outcome").rows() == [("R1", "claimed"), ("R2", "done")]
+    assert report.ok
+    assert "another run" in report.frame["message"][0]
+    ws._source.claims.release(claim)
+    assert ws.steps.run(mode="main_process", progress=False).frame["record_id"].to_list() == ["R1"]
+
+
+def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_source, wait_until):
+    body = """
+        import time
+        self.path.output.write_text("x")
+        (self.data_path / "running").touch()
+        while not (self.data_path / "go").exists():
+            time.sleep(0.01)
+    """
+    ws = make_workspace({"slow": script_source("raw/{id}", "out/{id}", body)}, ["raw/R1"])
+    program = "import sys; from sinagot_catalog import Workspace; Workspace(sys.argv[1]).steps.run(mode='main_process')"
+    with subprocess.Popen([sys.executable, "-c", program, ws.config.root], stderr=subprocess.DEVNULL) as process:
+        wait_until(Path(ws.data_path, "running").exists)
+        assert ws.steps.collect()["status"].to_list() == ["PROCESSING"]
+        process.kill()
+        process.wait(30)
+    row = ws.refresh().steps.collect().row(0, named=True)
+    assert row["status"] == "ERROR"
+    assert row["reason"].startswith("lost: run ")
+    assert not Path(ws.data_path, "out/R1").exists()
+    Path(ws.data_path, "go").touch()
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 1}
+    assert ws.steps.collect()["status"].to_list() == ["DONE"]
+    staging = Path(ws.config.log, ".staging")
+    assert not staging.exists() or not [path for path in staging.rglob("*") if path.is_file()]

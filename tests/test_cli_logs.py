@@ -1,0 +1,38 @@
+"""`sinagot-catalog logs`."""
+
+import json
+
+
+def test_what_scripts_said_comes_oldest_first(cli, write_workspace):
+    body = "self.logger.info('saw %s', self.id); self.path.output.write_text('x')"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1", "raw/R2"])
+    none = cli("logs", "-C", folder)
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "no run has written anything about this yet" in none.stderr
+    cli("run", folder, "-q")
+    done = cli("logs", "R1", "-C", folder, "--step", "a")
+    assert [line.split("  ", 1)[1] for line in done.stdout.splitlines()] == [
+        "R1 a  Processing run", "R1 a  saw R1", "R1 a  Run finished",
+    ]  # fmt: skip
+    assert len(cli("logs", "-C", folder, "--limit", "2").stdout.splitlines()) == 2
+    events = json.loads(cli("logs", "R2", "-C", folder, "--json").stdout)
+    assert [event["event"] for event in events] == ["start", "log", "done"]
+
+
+def test_failed_shows_the_last_failure_of_each_row_that_is_in_error_now(cli, write_workspace):
+    body = "print('looking'); raise ValueError(f'no boats on {self.id}')"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body), "b": "syntax error"}, ["raw/R1", "raw/R2"])
+    for _ in range(2):
+        cli("run", folder, "-q")
+    (folder / "dataset" / "a").mkdir(exist_ok=True)
+    (folder / "dataset" / "a" / "R2").touch()
+    done = cli("logs", "-C", folder, "--failed")
+    assert done.stdout.count("R1 a  ValueError: no boats on R1\n") == 1
+    assert "R2 a" not in done.stdout
+    assert "    Traceback (most recent call last):\n" in done.stdout
+    assert "    looking\n" in done.stdout
+    assert "R1 b  " in done.stdout
+    assert "scripts/b.py" in done.stdout
+    wrong = cli("logs", "-C", folder, "--step", "aa")
+    assert wrong.returncode == 2
+    assert "there is no step 'aa'; did you mean 'a'?" in wrong.stderr

@@ -1,0 +1,119 @@
+"""`sinagot-catalog plan` and `sinagot-catalog run`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(sys.executable).with_name("sinagot-catalog")
+
+
+def test_plan_says_what_and_why_and_writes_nothing(cli, harbor_folder):
+    before = sorted(harbor_folder.rglob("*"))
+    done = cli("plan", harbor_folder, "--record", "REC-20200602")
+    assert done.returncode == 0
+    lines = [line.split(maxsplit=3) for line in done.stdout.splitlines()]
+    assert lines[0] == ["record_id", "step", "action", "reason"]
+    assert [(line[1], line[2]) for line in lines[1:-1]] == [
+        ("count", "run"),
+        ("mean", "run"),
+        ("summary", "run"),
+    ]
+    assert done.stdout.endswith("3 to run\n")
+    rows = json.loads(cli("plan", harbor_folder, "--step", "mean", "--limit", "1", "--json").stdout)
+    assert [(row["record_id"], row["action"]) for row in rows] == [
+        ("REC-20200601", "run"), ("REC-20200602", "skip"), ("REC-20200603", "skip"),
+    ]  # fmt: skip
+    assert sorted(harbor_folder.rglob("*")) == before
+
+
+def test_run_runs_what_is_selected_then_the_rest_then_nothing(cli, harbor_folder):
+    first = cli("run", "--where", "record_id < 'REC-20200603'", "--step", "count", "-C", harbor_folder)
+    assert (first.returncode, first.stdout[:7]) == (0, "2 done ")
+    assert "REC-20200601 | " in first.stderr
+    rest = cli("run", harbor_folder, "--json", "--workers", "2", "--quiet")
+    rows = json.loads(rest.stdout)
+    assert len(rows) == 7
+    assert list(rows[0]) == [
+        "record_id", "task", "modality", "step", "outcome", "seconds", "attempts", "error_type", "message",
+    ]  # fmt: skip
+    assert rest.stderr.startswith("7 done in ")
+    again = cli("run", harbor_folder)
+    assert (again.returncode, again.stdout, again.stderr) == (0, "nothing to do: everything is done\n", "")
+
+
+def test_failures_end_3_with_the_first_reasons_and_how_to_see_more(cli, write_workspace):
+    scripts = {"a": ("raw/{id}", "a/{id}", "fail"), "b": ("a/{id}", "b/{id}")}
+    folder = write_workspace(scripts, [f"raw/R{n}" for n in range(6)])
+    done = cli("run", folder, "--quiet")
+    assert done.returncode == 3
+    assert done.stdout.startswith("6 failed, 6 blocked in ")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "  R0 a: ValueError: no boats on R0"
+    assert lines[-1] == f"7 more; see sinagot-catalog logs -C {folder} --failed"
+    assert len(lines) == 6
+    assert "Traceback" not in done.stderr
+
+
+def test_rows_of_another_command_or_a_file_are_run(cli, harbor_folder, tmp_path):
+    chosen = cli("ls", "steps", "-C", harbor_folder, "--csv", "--where", "step = 'mean'", "--limit", "2")
+    done = cli("run", harbor_folder, "--rows", "-", "-q", stdin=chosen.stdout)
+    assert done.stdout.startswith("2 done in ")
+    assert sorted(path.name for path in (harbor_folder / "dataset" / "mean").iterdir()) == [
+        "REC-20200601-mean.csv", "REC-20200602-mean.csv",
+    ]  # fmt: skip
+    file = tmp_path / "rows.parquet"
+    cli("ls", "steps", "-C", harbor_folder, "--parquet", file, "--where", "record_id = 'REC-20200603'")
+    assert len(cli("plan", harbor_folder, "--rows", file, "--csv").stdout.splitlines()) == 1 + 3
+
+
+def test_what_cannot_run_is_said_with_its_reason(cli, write_workspace):
+    folder = write_workspace(
+        {"a": (["raw/{id}", "more/{id}"][1], "a/{id}"), "b": ("raw/{id}", "b/{id}")}, ["raw/R1"]
+    )
+    done = cli("run", folder, "--where", "step = 'a'")
+    assert done.returncode == 0
+    assert done.stdout == "nothing to do: 1 cannot run, such as R1 a: missing more/R1\n"
+    assert cli("run", folder, "--where", "record_id = 'R9'").stdout == "nothing to do: no rows fit\n"
+    tried = cli("run", folder, "--step", "a", "--strict", "-q")
+    assert tried.returncode == 3
+    assert tried.stdout.startswith("1 without data in ")
+
+
+def test_status_takes_the_words_of_the_table(cli, harbor, harbor_folder):
+    harbor.steps.run("count", mode="main_process", progress=False)
+    assert len(cli("plan", harbor_folder, "--status", "ready", "--csv").stdout.splitlines()) == 1 + 3
+    done = cli("run", harbor_folder, "--status", "done")
+    assert done.stdout == "nothing to do: these are done; --force runs them again\n"
+    forced = cli("run", harbor_folder, "--status", "DONE", "--force", "-q")
+    assert forced.stdout.startswith("3 done in ")
+
+
+def test_debug_raises_what_a_script_raises_and_ends_3(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", "fail")}, ["raw/R1"])
+    done = cli("run", folder, "--debug")
+    assert done.returncode == 3
+    assert "ValueError: no boats on R1" in done.stderr
+    assert "scripts/a.py" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_stops_its_scripts_gives_the_rows_back_and_ends_130(
+    cli, write_workspace, wait_until, number
+):
+    body = "import pathlib, time; pathlib.Path(self.data_path, 'begun').touch(); time.sleep(600)"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1", "raw/R2"])
+    with subprocess.Popen(
+        [PROGRAM, "run", folder, "--workers", "1"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until((folder / "dataset" / "begun").exists)
+        os.kill(process.pid, number)
+        said = process.stderr.read()
+        assert process.wait(30) == 130
+    assert "interrupted; what is done is kept" in said
+    assert "Traceback" not in said
+    assert "2 can run now" in cli("status", folder).stdout

@@ -1,0 +1,124 @@
+"""`sinagot-catalog status`."""
+
+import json
+
+
+def test_a_new_workspace_says_what_can_run_and_how(cli, harbor_folder):
+    done = cli("status", harbor_folder)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    head, *table, follow = done.stdout.splitlines()
+    assert head.startswith("harbor · 3 records · 3 steps · 3 files in ")
+    assert [line.split() for line in table] == [
+        ["step", "INIT", "READY", "RUNNING", "DONE", "ERROR", "NO", "DATA", "total"],
+        ["count", "0", "3", "0", "0", "0", "0", "3"],
+        ["mean", "0", "3", "0", "0", "0", "0", "3"],
+        ["summary", "3", "0", "0", "0", "0", "0", "3"],
+        ["total", "3", "6", "0", "0", "0", "0", "9"],
+    ]
+    assert follow == f"next: sinagot-catalog run {harbor_folder}   (6 can run now: 3 count, 3 mean)"
+
+
+def test_the_workspace_is_found_from_a_folder_below_and_steps_that_are_complete_are_only_named(
+    cli, harbor, harbor_folder
+):
+    harbor.steps.run("count", mode="main_process", progress=False)
+    done = cli("status", cwd=harbor_folder / "dataset" / "raw")
+    assert "complete: count\n" in done.stdout
+    assert "\ncount" not in done.stdout
+    assert "next: sinagot-catalog run   (3 can run now: 3 mean)\n" in done.stdout
+
+
+def test_when_everything_is_done_it_says_no_more(cli, harbor, harbor_folder):
+    harbor.steps.run(mode="main_process", progress=False)
+    done = cli("status", "-C", harbor_folder)
+    assert done.stdout.splitlines()[1:] == ["everything is done"]
+    assert done.stderr == ""
+
+
+def test_json_has_the_documented_keys(cli, harbor_folder):
+    done = cli("status", harbor_folder, "--json", "--where", "record_id = 'REC-20200602'")
+    told = json.loads(done.stdout)
+    assert list(told) == ["workspace", "records", "files", "seconds", "counts", "totals", "next"]
+    assert told["records"] == 1
+    assert told["counts"][0] == {
+        "step": "count", "init": 0, "data_ready": 1, "processing": 0, "done": 0, "error": 0,
+        "data_not_available": 0, "unknown": 0, "stale": None, "total": 1,
+    }  # fmt: skip
+    assert told["totals"]["total"] == sum(one["total"] for one in told["counts"]) == 3
+    assert told["next"]["rows"] == 2
+    assert told["next"]["command"].endswith("--where \"record_id = 'REC-20200602'\"")
+
+
+def test_failures_are_shown_by_kind(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", "fail")}, [f"raw/R{n}" for n in range(4)])
+    assert cli("run", folder, "-q").returncode == 3
+    done = cli("status", folder)
+    assert done.returncode == 0
+    assert "failed: 4 a: ValueError: no boats on R… (R0)" in done.stdout
+    assert f"next: sinagot-catalog run {folder} --status ERROR   (4 failed" in done.stdout
+    assert f"why: sinagot-catalog logs -C {folder} --failed" in done.stderr
+
+
+def test_by_counts_by_columns_of_steps_and_records(cli, write_workspace):
+    folder = write_workspace(
+        {"a": ("raw/{id}", "a/{id}")},
+        ["raw/A-1", "raw/A-2", "raw/B-1"],
+        toml="[steps]\nscripts = ['a']\n[records]\nid_pattern = '(?P<site>[AB])-[0-9]'\n",
+    )
+    done = cli("status", folder, "--by", "site", "--csv")
+    rows = [line.split(",") for line in done.stdout.splitlines()]
+    assert [(row[0], row[-1]) for row in rows] == [("site", "total"), ("A", "2"), ("B", "1")]
+    wrong = cli("status", folder, "--by", "sight")
+    assert wrong.returncode == 2
+    assert "there is no column 'sight'; did you mean 'site'?" in wrong.stderr
+
+
+def test_stale_rows_are_counted_when_asked_for(cli, harbor, harbor_folder):
+    harbor.steps.run(mode="main_process", progress=False)
+    raw = harbor_folder / "dataset" / "raw" / "REC-20200601-raw.csv"
+    raw.write_text(raw.read_text() + "23:59,tug,20.0\n")
+    done = cli("status", harbor_folder, "--stale")
+    assert f"everything is done; 2 stale: sinagot-catalog run {harbor_folder} --stale" in done.stdout
+
+
+def test_an_empty_dataset_and_files_that_do_not_match_are_said(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}")})
+    done = cli("status", folder)
+    assert done.returncode == 0
+    assert "nothing to do: no records" in done.stdout
+    assert "holds no file of a record; looked for " in done.stderr
+    assert "raw/{id}.csv" in done.stderr
+
+    (folder / "dataset" / "raw").mkdir()
+    (folder / "dataset" / "raw" / "BOAT-1.csv").touch()
+    for verb in ("status", "run", "plan"):
+        done = cli(verb, folder)
+        assert done.returncode == 0
+        assert (
+            "1 file does not match, such as raw/BOAT-1.csv: the pattern is raw/{id}.csv, with id_pattern R\\d+"
+            in done.stderr
+        )
+
+
+def test_a_script_that_cannot_be_read_is_named_and_the_others_go_on(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}"), "b": "def broken(:\n"}, ["raw/R1"])
+    done = cli("status", folder)
+    assert done.returncode == 0
+    assert "note: step b cannot run: " in done.stderr
+    assert "scripts/b.py" in done.stderr
+    assert "1 can run now: 1 a" in done.stdout
+    ran = cli("run", folder, "-q")
+    assert ran.returncode == 3
+    assert ran.stdout.startswith("1 done, 1 failed in ")
+
+
+def test_it_loads_neither_prefect_nor_what_draws_nor_the_scripts(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", "pass")}, ["raw/R1"])
+    script = folder / "scripts" / "a.py"
+    script.write_text(script.read_text() + "raise SystemExit('imported')\n")
+    done = cli("status", folder, PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
+    assert "polars" in loaded
+    assert loaded.isdisjoint({"prefect", "rich", "pyarrow", "fsspec", "asyncio"})
