@@ -24,7 +24,7 @@ from sinagot_catalog._pool import Runner, open_runner
 from sinagot_catalog._select import Query, Resolver, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, RunSpec
-from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -66,6 +66,12 @@ class RunOptions:
     downstream: bool = False
     stale: bool | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("limit", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
@@ -128,6 +134,8 @@ class Execution:
 
     def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
         made = plan(source, query, options)
+        if not len(made):
+            _check_scripts(source, options)
         self.source = source
         self.query = query
         self.plan = made
@@ -338,6 +346,15 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     )
 
 
+def _check_scripts(source: Source, options: RunOptions) -> None:
+    """Say so where no record can be found because the scripts that would name their files cannot be read."""
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and options.step in (None, cell.step)
+    ]
+    if broken and source.catalog().ids.is_empty():
+        raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
+
+
 def _check_local(source: Source) -> None:
     """Say before anything is written what a run needs."""
     for root, store in {**source.stores, "log": source.log_store}.items():
@@ -466,7 +483,9 @@ def script_of(
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
-        return port_paths((label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places)
+        return port_paths(
+            (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
+        )
 
     return load_script(source, step, task, modality)(
         record_id,

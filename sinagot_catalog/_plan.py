@@ -140,7 +140,8 @@ class _Order:
                 for maker in layout.makers.get(place, []):
                     if maker != cell.index:
                         self.before[cell.index].add(maker)
-                        if "id" not in layout.places[place].template.fields:
+                        made = layout.cells[maker].places("output")
+                        if any("id" not in layout.places[one].template.fields for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self._check_outputs()
         self.cells = self._sorted()
@@ -218,7 +219,8 @@ class _Considered:
         self.nothing = nothing
         self.made: dict[int, pl.Series] = {}
         """For each place whether this run writes it, a row per record."""
-        self.seen: dict[tuple[int, ...], int] = {}
+        self.jobs: dict[frozenset[int], pl.Series] = {}
+        """For each set of outputs whether a row of this run makes them, a row per record."""
 
     def decide(self, order: _Order) -> pl.DataFrame:
         """Give every row its action and reason."""
@@ -303,7 +305,7 @@ class _Considered:
         outputs = cell.places("output")
         if not outputs:
             return rows
-        made = reduce(and_, [self.made.get(place, self.nothing) for place in outputs]).gather(rows["_rec"])
+        made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
         if "id" not in template.fields:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
@@ -325,15 +327,23 @@ class _Considered:
     def _note(self, cell: Cell, records: pl.Series) -> None:
         """Remember what the rows that run will write."""
         layout = self.catalog.layout
+        outputs = cell.places("output")
+        if not outputs:
+            return
+        written = self._spread(self.nothing.clone().scatter(records, True), outputs[0])
+        job = frozenset(outputs)
+        self.jobs[job] = self.jobs.get(job, self.nothing) | written
         for place, makers in layout.makers.items():
             if cell.index in makers:
-                shared = "id" not in layout.places[place].template.fields
-                new = (
-                    self.nothing.is_null() | (len(records) > 0)
-                    if shared
-                    else self.nothing.clone().scatter(records, True)
-                )
-                self.made[place] = self.made.get(place, self.nothing) | new
+                self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+
+    def _spread(self, written: pl.Series, place: int) -> pl.Series:
+        """What is written for some records, for all records that share the path."""
+        template = self.catalog.layout.places[place].template
+        if "id" in template.fields:
+            return written
+        paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(paths.filter(written).unique().implode())
 
     def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])

@@ -68,7 +68,9 @@ class Query:
     @property
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
-        return self == Query(self.table)
+        return (self.task, self.modality, self.record, self.predicates) == (None, None, None, ()) and (
+            self.rows is None
+        )
 
 
 def table_schema(table: str, catalog_records: dict[str, Any]) -> dict[str, Any]:
@@ -111,8 +113,8 @@ class Resolver:
         """The columns of `records` here."""
         own = {
             name: dtype
-            for name, dtype in self.catalog.records.schema.items()
-            if not name.startswith("_") and name not in RECORDS
+            for name, dtype in self.catalog.described.schema.items()
+            if name not in RECORDS
         }
         return {"record_id": RECORDS["record_id"], **own, **RECORDS}
 
@@ -126,7 +128,10 @@ class Resolver:
         """The rows of a query with the columns of its table, or some of them."""
         names = list(self.schema(query.table)) if columns is None else list(columns)
         timed = set(columns or ()) & _TIMED.get(query.table, set())
-        rows = self.rows(query)
+        if query.table == "steps" and query.is_whole and columns is None:
+            rows = self.catalog.whole_steps
+        else:
+            rows = self.rows(query)
         return self._attach(query.table, rows, names, timed=bool(timed)).select(names)
 
     def rows(self, query: Query) -> pl.DataFrame:
@@ -175,7 +180,7 @@ class Resolver:
         return frame
 
     def _core(self, table: str) -> pl.DataFrame:
-        frame: pl.DataFrame = getattr(self.catalog, table)
+        frame: pl.DataFrame = getattr(self.catalog, "held_steps" if table == "steps" else table)
         return frame
 
     def units(self, query: Query) -> list[int]:
@@ -300,11 +305,12 @@ class Resolver:
             wide = self._attach(table, frame, [name for name in names if name in own], timed=bool(timed))
             wide = self._with_record_columns(wide, [name for name in names if name not in own])
             try:
-                frame = wide.filter(predicate).select(frame.columns)
+                kept = wide.filter(predicate)
             except pl.exceptions.PolarsError as error:
                 raise SelectionError(
                     f"the filter {predicate} cannot be applied: {str(error).splitlines()[0]}"
                 ) from error
+            frame = kept if wide is frame else kept.select(frame.columns)
         return frame
 
     def _names(self) -> dict[str, list[str]]:

@@ -118,7 +118,9 @@ class Source:
         listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
         self._listed_at = time.monotonic()
         self.seconds = self._listed_at - begin
-        tables = [(read_table(*table), name) for *table, name in self._metadata_tables()]
+        tables = [
+            (read_table(store, path, address), name) for store, path, address, name in self._metadata_tables()
+        ]
         return Catalog(
             layout,
             listings,

@@ -5,10 +5,10 @@ A local folder goes through the operating system, anything else through fsspec. 
 
 import os
 import secrets
-from datetime import datetime
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 

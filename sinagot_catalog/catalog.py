@@ -117,6 +117,13 @@ class Catalog:
         return id_columns(self.ids, self.layout.ids)
 
     @cached_property
+    def described(self) -> pl.DataFrame:
+        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
+        if self.metadata is None:
+            return self.record_values
+        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
+
+    @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
         count = len(self.ids)
@@ -275,12 +282,24 @@ class Catalog:
             self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
         )
 
+    @cached_property
+    def whole_steps(self) -> pl.DataFrame:
+        """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
+        return self.steps_with(self.steps, STEPS.keys() - {"stale"})
+
+    @property
+    def held_steps(self) -> pl.DataFrame:
+        """`steps` with what was derived before: what is held need not be derived again."""
+        held: pl.DataFrame = vars(self).get("whole_steps", self.steps)
+        return held
+
     def steps_with(
         self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
     ) -> pl.DataFrame:
         """Attach derived columns to some rows of `steps`."""
         wanted = set(names) - set(rows.columns)
-        rows = self._with_attempt(rows, [name for name in _ATTEMPT if name in wanted])
+        if attempt := [name for name in _ATTEMPT if name in wanted]:
+            rows = self._with_attempt(rows, attempt)
         if "missing" in wanted:
             rows = rows.with_columns(self._missing(rows))
         if "reason" in wanted:
@@ -510,9 +529,7 @@ class Catalog:
         files = (
             self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
         )
-        frame = self.record_values.with_row_index("_rec")
-        if self.metadata is not None:
-            frame = frame.join(self.metadata, on="record_id", how="left", maintain_order="left")
+        frame = self.described.with_row_index("_rec")
         return (
             frame.with_columns(pl.lit(units, dtype=pl.UInt32).alias("n_units"))
             .join(counts, on="_rec", how="left", maintain_order="left")

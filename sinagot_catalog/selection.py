@@ -59,8 +59,8 @@ class Kinds:
         own = self.custom(query.modality, single) if query.modality is not None else None
         if own is None:
             return (self.record if single else self.records)(source, self, query)
-        pinned = vars(own).get("task")
-        return own(source, self, replace(query, task=pinned) if isinstance(pinned, str) else query)  # type: ignore[no-any-return]
+        pinned = getattr(own, "pinned_task", None)
+        return own(source, self, replace(query, task=query.task or pinned))  # type: ignore[no-any-return]
 
 
 class Selection:
@@ -110,20 +110,10 @@ class Selection:
         """
         flat: list[pl.Expr] = []
         for one in predicates:
-            if isinstance(one, pl.Expr):
-                flat.append(one)
-            elif isinstance(one, bool):
-                flat.append(pl.lit(one))
-            elif isinstance(one, str):
-                flat.append(pl.col(one))
-            else:
-                flat += one if isinstance(one, Iterable) else [one]  # type: ignore[list-item]
+            several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
+            flat += map(_expression, one if several else [one])  # type: ignore[arg-type]
         flat += [self._equals(column, value) for column, value in constraints.items()]
         for predicate in flat:
-            if not isinstance(predicate, pl.Expr):
-                raise SelectionError(
-                    f"a filter takes Polars expressions, not {type(predicate).__name__} ({predicate!r:.60})"
-                )
             check_literals(predicate, _STATIC[self._query.table], {})
         return self._same(self._query.where(*flat))
 
@@ -297,3 +287,14 @@ class Selection:
 
 def _made(kinds: Kinds, source: Source, query: Query) -> Selection:
     return kinds.make(source, query)
+
+
+def _expression(given: object) -> pl.Expr:
+    """A predicate as an expression: a text names a column, True and False keep all rows and none."""
+    if isinstance(given, pl.Expr):
+        return given
+    if isinstance(given, bool):
+        return pl.lit(given)
+    if isinstance(given, str):
+        return pl.col(given)
+    raise SelectionError(f"a filter takes Polars expressions, not {type(given).__name__} ({given!r:.60})")

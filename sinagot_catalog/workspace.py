@@ -14,7 +14,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, TABLES
 from sinagot_catalog.selection import Kinds, Selection
@@ -320,12 +320,29 @@ class _Customs:
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
         name = (declared.record if single else declared.record_collection) or base.__name__
-        own = self._host.load(file, name)
+        try:
+            own = self._host.load(file, name)
+        except SinagotError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
         if own not in self._made:
             bases = (own,) if issubclass(own, base) else (own, base)
-            body = {key: value for key, value in vars(own).items() if key == "task"}
-            self._made[own] = type(f"{modality}{base.__name__}", bases, body)
+            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
         return self._made[own]
+
+    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
+        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
+        pinned = getattr(own, "task", None)
+        if not isinstance(pinned, str):
+            return {}
+        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
+        if pinned not in tasks:
+            raise SelectionError(
+                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
+                f"Its tasks: {', '.join(tasks) or 'none'}.",
+            )
+        return {"task": RecordCollection.task, "pinned_task": pinned}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Customs, (self._source,)

@@ -83,7 +83,9 @@ def test_same_id_of_another_process_is_not_the_run(claims, dead_claim):
     assert claims.alive() == frozenset()
 
 
-@pytest.mark.parametrize("torn", [b"", b"{", b"[]", b"null", b'{"number": 1}', b'{"number": 1, "news": 2}', b"\xff\xfe"])
+@pytest.mark.parametrize(
+    "torn", [b"", b"{", b"[]", b"null", b'{"number": 1}', b'{"number": 1, "news": 2}', b"\xff\xfe"]
+)
 def test_claim_file_that_is_torn_is_passed_over_and_keeps_its_number(claims, torn):
     claims.store.write("claims/00000007.json", torn)
     assert claims.alive() == frozenset()
@@ -141,8 +143,14 @@ def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_s
             time.sleep(0.01)
     """
     ws = make_workspace({"slow": script_source("raw/{id}", "out/{id}", body)}, ["raw/R1"])
-    program = "import sys; from sinagot_catalog import Workspace; Workspace(sys.argv[1]).steps.run(mode='main_process')"
-    with subprocess.Popen([sys.executable, "-c", program, ws.config.root], stderr=subprocess.DEVNULL) as process:
+    program = """if True:
+        import sys
+        from sinagot_catalog import Workspace
+        Workspace(sys.argv[1]).steps.run(mode="main_process")
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", program, ws.config.root], stderr=subprocess.DEVNULL
+    ) as process:
         wait_until(Path(ws.data_path, "running").exists)
         assert ws.steps.collect()["status"].to_list() == ["PROCESSING"]
         process.kill()
