@@ -245,6 +245,7 @@ class _Considered:
             return None
         rows = rows.with_columns(
             self._stale(rows).alias("_stale"),
+            self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
@@ -269,6 +270,11 @@ class _Considered:
             return pl.Series([False]).new_from_index(0, rows.height)
         return self.catalog.steps_with(rows, ["stale"], self.stats)["stale"].fill_null(value=False)
 
+    def _held(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
+        at_work = rows["status"].eq_missing("PROCESSING")
+        return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
+
     def _inputs(self, cell: Cell) -> list[pl.Series]:
         """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
         places = cell.places("input")
@@ -288,7 +294,7 @@ class _Considered:
             again = again | pl.col("_after")
         tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
         return (
-            pl.when(pl.col("status").is_null() | (pl.col("status") == "PROCESSING"))
+            pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
             .when(pl.lit(cell.error is not None))
             .then(pl.lit("blocked"))
@@ -363,7 +369,7 @@ class _Considered:
             .then(pl.lit("after " + ", ".join(sorted(makers))))
             .when(run & (pl.col("status") == "DONE"))
             .then(pl.lit("forced: it is done already"))
-            .when(run & (pl.col("status") == "ERROR"))
+            .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
             .then(pl.concat_str(pl.lit("again: "), pl.col("reason")))
             .when(run & ~pl.col("_will_be_ready"))
             .then(pl.concat_str(pl.lit("tried although "), pl.col("reason")))

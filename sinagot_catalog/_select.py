@@ -111,11 +111,7 @@ class Resolver:
     @property
     def record_schema(self) -> dict[str, Any]:
         """The columns of `records` here."""
-        own = {
-            name: dtype
-            for name, dtype in self.catalog.described.schema.items()
-            if name not in RECORDS
-        }
+        own = {name: dtype for name, dtype in self.catalog.described.schema.items() if name not in RECORDS}
         return {"record_id": RECORDS["record_id"], **own, **RECORDS}
 
     def schema(self, table: str) -> dict[str, Any]:
@@ -124,14 +120,17 @@ class Resolver:
 
     # --- answers -----------------------------------------------------------------------------------------
 
-    def fetch(self, query: Query, columns: Sequence[str] | None = None) -> pl.DataFrame:
-        """The rows of a query with the columns of its table, or some of them."""
+    def fetch(
+        self, query: Query, columns: Sequence[str] | None = None, *, limit: int | None = None
+    ) -> pl.DataFrame:
+        """The rows of a query, or the first of them, with the columns of its table, or some of them."""
         names = list(self.schema(query.table)) if columns is None else list(columns)
         timed = set(columns or ()) & _TIMED.get(query.table, set())
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
         else:
             rows = self.rows(query)
+        rows = rows if limit is None else rows.head(limit)
         return self._attach(query.table, rows, names, timed=bool(timed)).select(names)
 
     def rows(self, query: Query) -> pl.DataFrame:

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 
 __all__ = ["Found", "LocalStore", "Reach", "RemoteStore", "Stat", "Store", "is_url", "open_store"]
 
@@ -151,14 +151,14 @@ class LocalStore:
         return f"{self.root}/{path}" if path else self.root
 
     def check(self) -> None:
-        """Raise a StorageError where the folder is absent or cannot be listed."""
+        """Raise a NotFoundError where the folder is absent, a StorageError where it cannot be listed."""
         root = Path(self.root)
         try:
             if not root.is_dir():
                 parent = root.parent
                 near = [one.name for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
                 what = "is not a folder" if root.exists() else "does not exist"
-                raise StorageError(
+                raise NotFoundError(
                     f"the dataset folder {self.root} {what}{did_you_mean(root.name, near)}",
                     "Set 'dataset' under [path] in workspace.toml, or create the folder.",
                 )

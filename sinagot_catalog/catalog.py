@@ -406,6 +406,8 @@ class Catalog:
             )
             .when(pl.col("status").is_null())
             .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
+            .when((pl.col("status") == "PROCESSING") & pl.col("run_id").is_null())
+            .then(pl.lit("begun, says a log of sinagot"))
             .when(pl.col("status") == "PROCESSING")
             .then(pl.concat_str(pl.lit("running: "), run))
             .when((pl.col("status") == "ERROR") & (pl.col("_event") == "half"))

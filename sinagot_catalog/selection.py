@@ -194,9 +194,7 @@ class Selection:
             resolver = self._resolver()
             named = predicate.meta.root_names() if predicate is not None else []
             wanted = None if columns is None else list(dict.fromkeys([*columns, *named]))
-            rows = resolver.fetch(self._query, wanted)
-            if n_rows is not None:
-                rows = rows.head(n_rows)
+            rows = resolver.fetch(self._query, wanted, limit=n_rows)
             yield rows if predicate is None else rows.filter(predicate)
 
         return register_io_source(read, schema=self.collect_schema())
@@ -232,12 +230,14 @@ class Selection:
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
-        text = pl.coalesce(pl.col("message"), pl.col("reason")).fill_null("")
-        kind = text.str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(
-            r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…"
+        # what the catalog says itself, as of a script that cannot be read, is the same for every row already
+        kind = (
+            pl.col("message")
+            .str.extract(r"^\s*([^\n]{0,300})", 1)
+            .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
         )
         return (
-            rows.with_columns(kind.alias("message"))
+            rows.with_columns(pl.coalesce(kind, "reason").alias("message"))
             .group_by("task", "modality", "step", "error_type", "message", maintain_order=True)
             .agg(
                 pl.len().alias("n"),

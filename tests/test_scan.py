@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import NotFoundError
 
 
 def touch(ws, *names):
@@ -179,7 +179,7 @@ def test_names_that_are_not_utf8_are_left_out(make_workspace):
 
 def test_absent_dataset_is_one_sentence_that_names_the_near_folder(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, toml="[path]\ndataset = 'datasett'\n")
-    with pytest.raises(StorageError, match="datasett does not exist; did you mean 'dataset'"):
+    with pytest.raises(NotFoundError, match="datasett does not exist; did you mean 'dataset'"):
         ws.records.ids()
 
 
