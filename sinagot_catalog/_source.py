@@ -180,17 +180,16 @@ class Source:
             return self._events
 
     def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
-        """Size, time and etag of some paths, read once per look."""
+        """Size, time and etag of some paths, in their order; each path is read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
-            new = (
-                paths.unique()
-                if held.is_empty()
-                else paths.filter(~paths.is_in(held["path"].implode())).unique()
-            )
+            new = paths if held.is_empty() else paths.filter(~paths.is_in(held["path"].implode()))
+            new = new.unique(maintain_order=True).alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
-            return held
+            if len(paths) == held.height and (paths == held["path"]).all():
+                return held
+            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
 
     def refresh(self) -> None:
         """Forget the look: the next one lists again."""
