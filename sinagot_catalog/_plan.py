@@ -15,7 +15,6 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
 

@@ -176,7 +176,11 @@ class Catalog:
         raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
         count, examples = 0, list[tuple[str, str]]()
         for root, listing in self.listings.items():
-            templates = [self.layout.places[place].template for place in sorted(raw) if self.layout.places[place].root == root]
+            templates = [
+                self.layout.places[place].template
+                for place in sorted(raw)
+                if self.layout.places[place].root == root
+            ]
             prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
             if not prefixes:
                 continue
@@ -320,7 +324,10 @@ class Catalog:
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
         parts = some.filter("_some").partition_by("_cell", as_dict=True)
         derived = [
-            (part["_row"], derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())))
+            (
+                part["_row"],
+                derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())),
+            )
             for key, part in parts.items()
         ]
         if not derived:
