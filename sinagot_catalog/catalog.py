@@ -126,16 +126,16 @@ class Catalog:
     @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
-        count = len(self.ids)
-        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, count)
-        parts = dict(self.coded.partition_by("place", as_dict=True, include_key=False).items())
-        out = []
-        for index, place in enumerate(self.layout.places):
-            if "id" in place.template.fields:
-                part = parts.get((index,))
-                out.append(absent if part is None else absent.clone().scatter(part["_rec"], True))
-            else:
-                out.append(self._shared(index))
+        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(self.ids))
+        out = [
+            absent.clone() if "id" in place.template.fields else self._shared(index)
+            for index, place in enumerate(self.layout.places)
+        ]
+        # the matches of a place stand together: slices of them cost less than a partition
+        start = 0
+        for run in self.coded["place"].rle().to_list():
+            out[run["value"]].scatter(self.coded["_rec"].slice(start, run["len"]), True)
+            start += run["len"]
         return out
 
     def _shared(self, index: int) -> pl.Series:
