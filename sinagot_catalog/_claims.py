@@ -128,6 +128,14 @@ class Claims:
             The claim, and the rows that live runs with lower claims hold.
         """
         rows = rows.select(*KEYS)
+        for _ in range(_TRIES):
+            claim, held = self._take(run_id, rows)
+            if self.beat(claim):
+                return claim, held
+            # it slept through its lease in the midst of this, and was taken for dead
+        raise StorageError(f"no claim could be kept in {self.store.root}/claims: the lease is too short")
+
+    def _take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
         self.store.write(f"claims/{run_id}.parquet", _parquet(rows))
         self._touch(run_id)
         claim = self._create(run_id)
@@ -195,18 +203,19 @@ class Claims:
         Returns:
             False where its claim is gone: it was taken for dead.
         """
-        try:
-            found = _parse(self.store.read(claim.path))
-        except StorageError as error:
-            if isinstance(error.__cause__, FileNotFoundError):
-                return False
-            raise
-        except (ValueError, TypeError):
-            return False
-        if found.run_id != claim.run_id:
-            return False
+        # The beat first: who looks at the claim after it finds a run that is alive.
         self._touch(claim.run_id)
-        return True
+        try:
+            is_held = _parse(self.store.read(claim.path)).run_id == claim.run_id
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            is_held = False
+        except (ValueError, TypeError):
+            is_held = False
+        if not is_held:
+            self.store.delete(_files(claim)[1:])
+        return is_held
 
     def release(self, claim: Claim) -> None:
         """Give the rows back; the number stays taken."""
