@@ -200,6 +200,7 @@ class LocalPlace:
         """
         moves = []
         hidden = []
+        copied = []
         try:
             for path in paths:
                 source, target = f"{root}/{path}", f"{self.outputs}/{path}"
@@ -209,12 +210,15 @@ class LocalPlace:
                 if is_link or device != self._device_of_staging():
                     hidden.append(self._sibling(folder, name, "tmp"))
                     _copy(source, hidden[-1])
+                    copied.append(source)
                     source = hidden[-1]
                 if self._durable:
                     _sync(source)
                 moves.append((source, target, folder))
             for source, target, folder in moves:
                 self._move(source, target, folder)
+            for source in copied:
+                _remove(source)  # or it would be taken for something that the next row wrote
             if self._durable:
                 for folder in {folder for _, _, folder in moves}:
                     _sync_one(f"{self.outputs}/{folder}")

@@ -3,6 +3,7 @@
 `FAULT=<point>:<count>:<whom>`: at the count-th time that this process comes to the point, `whom` gets SIGKILL:
 `self`, `parent` (where this is a worker: the run), or `all` (the run and every process of it). `FAULT_ROLE` is
 `run` or `worker`: which of them comes to it. Once per run: a file beside the workspace says that it was done.
+`FAULT_HOST` is the name that this machine has for the run.
 """
 
 import os
@@ -57,6 +58,8 @@ def _install() -> None:
                 if published and _POINT == "before-publishing" and not moved[0]:
                     strike()
                 if published and _POINT == "between-publishes" and moved[0]:
+                    strike()
+                if not published and _POINT == "beside":
                     strike()
                 call(source, target, **options)
                 if published:
@@ -123,6 +126,11 @@ def _install() -> None:
     os.write, os.mkdir, os.link, os.unlink, os.rmdir = write, mkdir, link, unlink, rmdir
     os.remove = unlink
 
+
+if os.environ.get("FAULT_HOST"):
+    import socket
+
+    socket.gethostname = lambda: os.environ["FAULT_HOST"]
 
 if _POINT and os.environ["FAULT_ROLE"] == ("worker" if "sinagot_catalog._worker" in sys.orig_argv else "run"):
     _install()
