@@ -177,7 +177,7 @@ class JobRunner:
         output: Keeps what scripts print.
         console: Gets what scripts log, beside the journal.
         raising: Let out what a script raises, after the row's event: for a debugger.
-        before_publishing: Called before anything of a row is moved into place; may end the process.
+        after_run: Called when a script has run, before anything is published; may end the process.
     """
 
     def __init__(
@@ -189,7 +189,7 @@ class JobRunner:
         output: Output | None = None,
         console: logging.Logger | None = None,
         raising: bool = False,
-        before_publishing: Callable[[], None] | None = None,
+        after_run: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self.journal = JournalWriter(
@@ -197,7 +197,7 @@ class JobRunner:
             run_id=spec.run_id,
             workspace_version=spec.workspace_version,
         )
-        self._before_publishing = before_publishing if before_publishing is not None else _nothing
+        self._after_run = after_run if after_run is not None else _nothing
         self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
         self._place = LocalPlace(
             dataset=spec.dataset,
@@ -253,8 +253,7 @@ class JobRunner:
             return Result(number, "error", error_type="SelectionError", message=message)
         work = _Work(row, cell, values)
         try:
-            again = self.spec.force or number in self.spec.redo
-            if not again and work.outputs and self._is_done(work):
+            if not self._is_again(work) and work.outputs and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
             if work.missing:
@@ -275,6 +274,10 @@ class JobRunner:
                     record_id, message, error_type=error_type, seconds=0.0, attempts=work.attempt
                 )
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
+
+    def _is_again(self, work: _Work) -> bool:
+        """Whether the row runs although its outputs are there."""
+        return self.spec.force or work.number in self.spec.redo
 
     def _check_dataset(self) -> None:
         """A dataset that went away, an unmounted disk say, is not a row without data."""
@@ -373,8 +376,11 @@ class JobRunner:
         )
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
-        with self._undoing, self._importing(cell.spec):
-            one.run()
+        try:
+            with self._undoing, self._importing(cell.spec):
+                one.run()
+        finally:
+            self._after_run()
 
     def _importing(self, spec: CellSpec) -> AbstractContextManager[None]:
         return self._host.importing(spec.script) if spec.command is None else nullcontext()
@@ -419,6 +425,8 @@ class JobRunner:
         for port, path in zip(cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
             if fault is not None:
+                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
         written, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
         if len(written) == 1 and written == work.outputs:
@@ -435,7 +443,6 @@ class JobRunner:
         published = work.published
         if not published:
             return ()
-        self._before_publishing()
         if len(published) > 1 or self._place.is_folder(root, published[0]):
             work.cell.lines.publishing(work.record_id, published)
             if self.spec.durable:

@@ -305,6 +305,7 @@ class LocalPlace:
                 try:
                     _copy(source, sibling)
                     self._move(sibling, target, folder)
+                    _remove(source)
                 finally:
                     _remove(sibling)
             elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):

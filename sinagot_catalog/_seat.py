@@ -19,6 +19,7 @@ from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._process import WorkerProcess
 from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, Task
+from sinagot_catalog._worker import CLOSED
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
@@ -444,6 +445,8 @@ def _how_it_ended(code: int) -> str:
         >>> _how_it_ended(3)
         'ended its process with exit code 3'
     """
+    if code == CLOSED:
+        return "closed files of its process that it did not open"
     if code >= 0:
         return f"ended its process with exit code {code}"
     name = (signal.strsignal(-code) or "unknown").lower()

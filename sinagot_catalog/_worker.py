@@ -33,11 +33,13 @@ from typing import Any
 from sinagot_catalog._job import JobRunner
 from sinagot_catalog._spec import Result, RunSpec, Task
 
-__all__ = ["BOARD_SIZE", "Board", "OutputFile", "read_frame", "read_tail", "read_tail_bytes", "write_frame"]
+__all__ = ["BOARD_SIZE", "CLOSED", "Board", "OutputFile", "read_frame", "read_tail", "read_tail_bytes", "write_frame"]
 
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")
 BOARD_SIZE = 64
+CLOSED = 79
+"""The exit code of a worker whose script closed the pipes to its parent."""
 _TAIL = 16 * 1024
 _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
@@ -153,7 +155,7 @@ class _Worker:
             name,
             announce=self._board.show,
             output=OutputFile(2),
-            before_publishing=self._end_if_orphaned,
+            after_run=self._check_self,
         )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
@@ -197,6 +199,15 @@ class _Worker:
                         write_frame(self._out, ("results", self._drain()))
         except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
             end_group()
+
+    def _check_self(self) -> None:
+        """End while the board names the row, where nobody waits for it or it closed what is not its own."""
+        self._end_if_orphaned()
+        try:
+            os.fstat(self._in)
+            os.fstat(self._out)
+        except OSError:
+            os._exit(CLOSED)
 
     def _end_if_orphaned(self) -> None:
         """End where the parent is gone: its rows are free, and another run may be at them already."""
