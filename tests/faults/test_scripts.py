@@ -162,8 +162,8 @@ def test_threads_and_children_that_do_not_end_do_not_keep_the_run(run, tmp_path)
 
 
 SOURCES = {
-    "a syntax error": (b"class Script(:\n", "work.py, line 1"),
-    "no UTF-8": (b"# \xff\xfe\n", "UTF-8"),
+    "a syntax error": (b"class Script(:\n", "scripts/work.py:1: SyntaxError: invalid syntax"),
+    "no UTF-8": (b"x = '\xff'\n", "work.py"),
     "an import that is not there": (
         b"import no_such_thing\nfrom sinagot_catalog import ScriptTemplate\nclass Script(ScriptTemplate):\n"
         b"    PATH_IN = 'raw/{id}'\n    PATH_OUT = 'out/{id}'\n    def run(self): pass\n",
