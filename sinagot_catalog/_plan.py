@@ -379,4 +379,4 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")

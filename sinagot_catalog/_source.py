@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
-from sinagot_catalog._journal import Claims, Journal, last_states
+from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
