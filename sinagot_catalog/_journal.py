@@ -37,7 +37,7 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -323,6 +323,17 @@ class Claims:
     def alive(self) -> frozenset[str]:
         """The runs that are alive now."""
         return frozenset(claim.run_id for claim in self.all() if self.is_alive(claim))
+
+    def holders(self, key: Mapping[str, str | None]) -> list[str]:
+        """The live runs that have claimed a row, given the values of `KEYS`."""
+        fits = [pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in KEYS]
+        return [
+            claim.run_id
+            for claim in self.all()
+            if self.is_alive(claim)
+            and self.store.exists(path := f"claims/{claim.run_id}.parquet")
+            and pl.read_parquet(self.store.read(path)).filter(*fits).height
+        ]
 
     def is_alive(self, claim: Claim) -> bool:
         """Whether a claim's run still goes on."""
