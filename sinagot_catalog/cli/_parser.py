@@ -239,8 +239,8 @@ def _add_explain(verbs: _Verbs) -> _Parser:
   sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
 
 keys of --json: record_id, task, modality, step, status, reason, rules (number, says, status, holds, evidence),
-decided_by (the number of the rule), files (role, label, path, exists, size, modified, made_by, near), attempt (null or
-event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output), stale,
+decided_by (the number of the rule), files (role, label, path, exists, size, modified, made_by, near), attempt
+(null, or event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output), stale,
 upstream (step, status, reason, makes), held_by, changes (text, run)""",
     )
     parser.add_argument("record", metavar="ID", help="the record")
@@ -248,6 +248,23 @@ upstream (step, status, reason, makes), held_by, changes (text, run)""",
     _add_place(parser)
     parser.add_argument("--task", metavar="T", help="its task, where several units have that step")
     parser.add_argument("--modality", metavar="M", help="its modality, where several units have that step")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def _add_doctor(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "doctor",
+        "_doctor:doctor",
+        "what is wrong with the set-up, and what to do about it; exit 2 only where a run could not work",
+        """examples:
+  sinagot-catalog doctor
+  sinagot-catalog doctor example/harbor --json
+
+keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""",
+    )
+    _add_place(parser, positional=True)
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
@@ -270,7 +287,18 @@ def _add_server(verbs: _Verbs) -> _Parser:
     return parser
 
 
-_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_explain, _add_server)
+_VERBS = (
+    _add_init,
+    _add_status,
+    _add_ls,
+    _add_plan,
+    _add_run,
+    _add_submit,
+    _add_logs,
+    _add_explain,
+    _add_doctor,
+    _add_server,
+)
 
 
 # --- what several verbs take -------------------------------------------------------------------------------
