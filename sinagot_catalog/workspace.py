@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution, _explain
+from sinagot_catalog import _execution, _explain, _lab
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
@@ -229,6 +229,34 @@ class Workspace:
         held_by = tuple(source.claims.holders(key))
         evidence = _explain.Evidence(source.stats, source.events(), held_by)
         return _explain.explain(catalog, rec, cell, evidence)
+
+    def try_pattern(self, pattern: str | Sequence[str]) -> _lab.Trial:
+        """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
+
+        Args:
+            pattern: As in a script; a further placeholder such as `{run}` stands for any text without a `/`.
+
+        Returns:
+            The paths that fit, those beside them that do not with the token that fails, and the collisions.
+
+        Raises:
+            PatternError: When the pattern is empty or leaves the dataset.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
+            ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
+        """
+        source = self._source
+        units = source.layout().units
+        names = {
+            "task": sorted({unit.task for unit in units if unit.task}),
+            "modality": sorted({unit.modality for unit in units if unit.modality}),
+        }
+        known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
+        template, free = _lab.template_of(pattern, known)
+        paths = source.paths_near(template)
+        return _lab.Trial(template.text, *_lab.try_pattern(template, paths, self.config.ids, names), free)
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
         """The only step of that name in that task and modality."""
