@@ -15,6 +15,7 @@ from sinagot_catalog._config import Config
 from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
@@ -138,6 +139,17 @@ class Source:
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
         return scan(store, reach)
+
+    def paths_near(self, template: Template) -> pl.Series:
+        """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
+        for everything in (False, True):
+            reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
+            listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
+            kind = "directory" if template.is_directory else "file"
+            wanted = listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
+            if not wanted.is_empty():
+                break
+        return wanted["path"].unique().sort()
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
         """The live runs; claims are read only where the journal leaves a row unfinished."""
