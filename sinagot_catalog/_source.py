@@ -14,6 +14,7 @@ from sinagot_catalog._config import Config
 from sinagot_catalog._journal import Claims, Journal, last_states
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
@@ -45,11 +46,12 @@ class Source:
         self.config = config
         self.everything = everything
         self.storage_options = dict(storage_options or {})
-        self.trusted = _is_own(config.scripts) if trust is None else trust
+        self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
         self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
         if config.outputs != config.dataset:
             self.stores["outputs"] = self._open(config.outputs)
         self.log_store = self._open(config.log)
+        self._mirror = Mirror(self._open(config.scripts)) if is_url(config.scripts) else None
         self.journal = Journal(self.log_store)
         self.claims = Claims(self.log_store, lease=config.run.lease)
         self._lock = threading.RLock()
@@ -59,6 +61,7 @@ class Source:
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
         self._stats: dict[str, pl.DataFrame] = {}
+        self._written: dict[str, pl.Series] = {}
         self._listed_at = 0.0
         self.seconds = 0.0
         """How long the last listing took."""
@@ -70,11 +73,19 @@ class Source:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["config"], trust=state["trust"], everything=state["everything"])  # type: ignore[misc]
 
-    def _open(self, root: str) -> Store:
+    def options(self, root: str) -> dict[str, Any]:
+        """The fsspec options of a root: those of the config, then those given in code; of a folder there are none."""
         if not is_url(root):
-            return open_store(root)
-        protocol = root.split("://", 1)[0]
-        return open_store(root, {**self.config.storage_options(protocol), **self.storage_options})
+            return {}
+        return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
+
+    def _open(self, root: str) -> Store:
+        return open_store(root, self.options(root))
+
+    @property
+    def scripts(self) -> str:
+        """The local folder of the scripts; those of a bucket are fetched by content."""
+        return self.config.scripts if self._mirror is None else self._mirror.folder()
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -83,7 +94,7 @@ class Source:
         with self._lock:
             changed = [script for script, (stamp, _) in self._scripts.items() if _stamp(script) != stamp]
             if self._layout is None or changed:
-                self._layout = build_layout(self.config, self._read_script)
+                self._layout = build_layout(self.config, self._read_script, scripts=self.scripts)
                 self._catalog = None if changed else self._catalog
             return self._layout
 
@@ -93,13 +104,19 @@ class Source:
         if known is None or known[0] != stamp:
             source = read_script(
                 script,
-                scripts=self.config.scripts,
-                name=_beside(script, self.config.root),
+                scripts=self.scripts,
+                name=self._called(script),
                 trusted=self.trusted,
                 cache=self._computed,
             )
             known = self._scripts[script] = (stamp, source)
         return known[1]
+
+    def _called(self, script: str) -> str:
+        """How messages call a script."""
+        if self._mirror is not None:
+            return f"{self.config.scripts}/{os.path.relpath(script, self._mirror.folder())}"
+        return _beside(script, self.config.root)
 
     def catalog(self, *, max_age: float | None = None) -> Catalog:
         """The last look; a new one where there is none, or where it is older than `max_age` seconds."""
@@ -132,9 +149,13 @@ class Source:
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset":
             store.check()
+        self._written.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
-        return scan(store, reach)
+        listing = scan(store, reach)
+        if listing.stats is not None:
+            self._stats[root] = listing.stats
+        return listing
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
         """The live runs; claims are read only where the journal leaves a row unfinished."""
@@ -181,6 +202,9 @@ class Source:
         """Size, time and etag of some paths, read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
+            if self._catalog is not None and self._catalog.listings[root].stats is not None:
+                # a bucket's listing said it all: only what was written since is asked for
+                paths = paths.filter(paths.is_in(self._written.get(root, paths.clear()).implode()))
             new = (
                 paths.unique()
                 if held.is_empty()
@@ -195,7 +219,11 @@ class Source:
         with self._lock:
             self._catalog = None
             self._events = None
+            if self._mirror is not None:
+                self._mirror.forget()
+                self._layout = None
             self._stats.clear()
+            self._written.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
 
     # --- after a run -------------------------------------------------------------------------------------
@@ -215,7 +243,13 @@ class Source:
                 root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
                 for root, listing in self._catalog.listings.items()
             }
-            self._stats.clear()
+            for root in listings:
+                new = paths.filter(pl.col("root") == root)["path"]
+                if listings[root].stats is None:
+                    self._stats.pop(root, None)
+                else:
+                    self._written[root] = pl.concat([self._written.get(root, new.clear()), new])
+                    self._stats[root] = self._stats[root].filter(~pl.col("path").is_in(new.implode()))
             self._catalog = replace(self._catalog, listings=listings, last=last, alive=self._alive(last))
 
 

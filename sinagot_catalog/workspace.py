@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -14,6 +15,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
+from sinagot_catalog._store import TextReader
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, TABLES
@@ -65,7 +67,13 @@ class Workspace:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
         }
-        config = read_config(config_path, data_path=data_path, scripts_path=scripts_path, reserved=reserved)
+        config = read_config(
+            config_path,
+            read_text=TextReader(storage_options),
+            data_path=data_path,
+            scripts_path=scripts_path,
+            reserved=reserved,
+        )
         self._source = Source(config, storage_options=storage_options, trust=trust)
         self._kinds = _kinds(self._source)
         self.logger = _logger(config)
@@ -309,13 +317,14 @@ class _Customs:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._host = ScriptHost(source.config.scripts)
         self._made: dict[type[Any], type[Any]] = {}
 
     def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
         config = self._source.config
-        file = f"{config.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not self._source.trusted or not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+        if not self._source.trusted:
+            return None
+        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+        if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
             return None
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
@@ -326,6 +335,10 @@ class _Customs:
             body = {key: value for key, value in vars(own).items() if key == "task"}
             self._made[own] = type(f"{modality}{base.__name__}", bases, body)
         return self._made[own]
+
+    @cached_property
+    def _host(self) -> ScriptHost:
+        return ScriptHost(self._source.scripts)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Customs, (self._source,)

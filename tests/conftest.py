@@ -1,12 +1,14 @@
 """What tests share: a home of their own, and one real Prefect server for the whole session."""
 
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 
 from sinagot_catalog import Workspace, _server
@@ -107,3 +109,69 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         )
 
     return call
+
+
+# --- buckets -------------------------------------------------------------------------------------------------
+
+
+class Bucket:
+    """A real store of objects on this machine: its URL, the options that reach it, and its objects."""
+
+    def __init__(self, url: str, options: dict[str, Any], environment: dict[str, str], endpoint: str = "") -> None:
+        self.url = url
+        self.options = options
+        self.environment = environment
+        self.endpoint = endpoint
+        self.fs = fsspec.filesystem(url.partition("://")[0], skip_instance_cache=True, use_listings_cache=False, **options)
+
+    def put(self, files: Mapping[str, str | bytes], prefix: str = "") -> None:
+        """Write objects by their keys."""
+        for key, content in files.items():
+            data = content.encode() if isinstance(content, str) else content
+            self.fs.pipe_file("/".join(part for part in (self.url, prefix, key) if part), data)
+
+    def upload(self, folder: Path, prefix: str = "") -> str:
+        """Copy a folder; gives the URL of the copy."""
+        files = {str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}
+        self.put(files, prefix)
+        return "/".join(part for part in (self.url, prefix) if part)
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """The keys below a prefix, relative to the bucket."""
+        base = self.fs._strip_protocol(self.url)
+        at = f"{base}/{prefix}".rstrip("/")
+        return sorted(name.removeprefix(f"{base}/") for name in self.fs.find(at) if not name.endswith("/"))
+
+    def read(self, key: str) -> bytes:
+        """An object's content."""
+        return bytes(self.fs.cat_file(f"{self.url}/{key}"))
+
+
+def s3_bucket(endpoint: str, name: str, key: str = "testkey", secret: str = "testsecret") -> Bucket:
+    options = {"key": key, "secret": secret, "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"}}
+    environment = {
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    bucket = Bucket(f"s3://{name}", options, environment, endpoint)
+    bucket.fs.call_s3("create_bucket", Bucket=name)
+    return bucket
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """A server that speaks S3, in this process."""
+    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    server = server_module.ThreadedMotoServer(port=0, ip_address="127.0.0.1", verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def moto(moto_url: str) -> Bucket:
+    """A bucket of its own on a server that speaks S3."""
+    return s3_bucket(moto_url, f"lab-{secrets.token_hex(6)}")

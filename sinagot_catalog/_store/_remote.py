@@ -1,0 +1,388 @@
+"""A root behind any URL that fsspec knows."""
+
+from __future__ import annotations
+
+import errno
+import re
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sinagot_catalog._store._types import Found, Reach, Stat
+from sinagot_catalog.errors import StorageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+__all__ = ["Info", "RemoteStore", "file_system"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "adl": "azure"}
+_AT_ONCE = 16
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
+_SECRET = re.compile(r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth")
+_SHORTEST_SECRET = 4
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "BlobAlreadyExists")
+
+
+class Info:
+    """What a store says of one path.
+
+    Attributes:
+        is_directory: Whether it is no object but a prefix of some.
+        size: Bytes.
+        mtime_ns: When it was written, in whole seconds: not every answer of a store is more exact.
+        etag: What the store calls its content.
+    """
+
+    __slots__ = ("etag", "is_directory", "mtime_ns", "size")
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        self.is_directory = told.get("type") == "directory"
+        self.size: int | None = told.get("size")
+        self.mtime_ns = _whole_seconds(told)
+        etag = told.get("ETag") or told.get("etag") or told.get("e_tag")
+        self.etag: str | None = etag.strip('"') if isinstance(etag, str) else None
+
+
+def _whole_seconds(told: Mapping[str, Any]) -> int | None:
+    when = next((told[key] for key in _TIMES if told.get(key) is not None), None)
+    if isinstance(when, str):
+        try:
+            when = datetime.fromisoformat(when)
+        except ValueError:
+            try:
+                when = parsedate_to_datetime(when)
+            except ValueError:
+                return None
+    if isinstance(when, datetime):
+        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
+    return int(when) * 1_000_000_000 if isinstance(when, (int, float)) else None
+
+
+def file_system(root: str, options: Mapping[str, Any]) -> Any:
+    """A file system of our own, without a listing cache: a shared one goes on showing what has since changed.
+
+    Raises:
+        StorageError: When its package is not installed, or the protocol is unknown.
+    """
+    import fsspec
+
+    protocol = root.split("://", 1)[0]
+    try:
+        kind = fsspec.get_filesystem_class(protocol)
+    except ImportError as error:
+        extra = _EXTRAS.get(protocol)
+        raise StorageError(
+            f"{root} needs a package that is not installed: {str(error).splitlines()[0]}",
+            f"pip install 'sinagot-catalog[{extra}]'" if extra else "Install the package that it names.",
+        ) from error
+    except ValueError as error:
+        raise StorageError(
+            f"{root}: no storage is known for {protocol!r}"
+            f"{did_you_mean(protocol, fsspec.available_protocols())}"
+        ) from error
+    try:
+        return kind(skip_instance_cache=True, use_listings_cache=False, **options)
+    except Exception as error:
+        raise StorageError(f"{root} cannot be opened: {_told(error, _secrets(options))}") from error
+
+
+class RemoteStore:
+    """A root behind any URL that fsspec knows.
+
+    Args:
+        root: The URL.
+        options: fsspec options; their values are kept out of every message.
+    """
+
+    is_local = False
+
+    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+        self.root = root.rstrip("/")
+        self._options = dict(options or {})
+        self._creates: bool | None = None
+        self.fs: Any = file_system(self.root, self._options)
+        self.base: str = self.fs._strip_protocol(self.root).rstrip("/")  # noqa: SLF001 - fsspec's own way to say it
+
+    def __repr__(self) -> str:
+        return f"RemoteStore({self.root!r})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a remote store is never pickled; open it again")
+
+    @property
+    def bucket(self) -> str:
+        """The URL of the bucket."""
+        protocol, _, rest = self.root.partition("://")
+        return f"{protocol}://{rest.partition('/')[0]}"
+
+    def _at(self, path: str) -> str:
+        return f"{self.base}/{path}" if path else self.base
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sinagot-store")
+
+    def each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Do something for several paths at once; the first error of them is raised."""
+        items = list(items)
+        return [do(one) for one in items] if len(items) < 2 else list(self._pool.map(do, items))  # noqa: PLR2004
+
+    def fault(self, path: str, what: str, error: BaseException) -> StorageError:
+        """An error in a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
+        where = f"{self.root}/{path}" if path else self.root
+        return StorageError(f"{where} {what}: {_told(error, _secrets(self._options))}")
+
+    # --- listing -----------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Nothing to ask beforehand: the listing itself says what is wrong."""
+
+    def find(self, reach: Reach) -> Found:
+        """List keys under the patterns' literal folders, with what the listing says of each."""
+        import polars as pl
+
+        frames = [self._list(prefix) for prefix in _prefixes(reach)]
+        keys = pl.concat(frames)
+        if keys.is_empty():
+            self._check_bucket()
+        return Found(keys=keys)
+
+    def _list(self, prefix: str) -> Any:
+        """The keys under a folder: `path` relative to the root, `size`, `mtime_ns`, `etag`."""
+        import polars as pl
+
+        from sinagot_catalog._store import _fast
+
+        listed = _fast.list_keys(self.root, prefix, self._options)
+        if listed is not None:
+            return listed
+        try:
+            found = self.fs.find(self._at(prefix).rstrip("/"), detail=True)
+        except FileNotFoundError:
+            found = {}
+        except Exception as error:
+            raise self.fault(prefix, "cannot be listed", error) from error
+        start = len(self.base) + 1
+        infos = [Info(one) for one in found.values()]
+        return pl.DataFrame(
+            {
+                "path": [name[start:] for name in found],
+                "size": [one.size for one in infos],
+                "mtime_ns": [one.mtime_ns for one in infos],
+                "etag": [one.etag for one in infos],
+            },
+            schema={"path": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String},
+        ).filter(pl.Series([not one.is_directory for one in infos], dtype=pl.Boolean))
+
+    def _check_bucket(self) -> None:
+        """A prefix without a key is an empty dataset; a bucket that is not there is a mistake."""
+        top = self.base.lstrip("/").partition("/")[0]
+        if self.fs.protocol == "memory" or not top:
+            return
+        try:
+            there = self.fs.exists(top)
+        except Exception as error:
+            raise self.fault("", "cannot be listed", error) from error
+        if not there:
+            raise StorageError(
+                f"{self.root} cannot be listed: there is no bucket {self.bucket}",
+                "Look at its name, and at the account and endpoint that [storage] names.",
+            )
+
+    def tree(self, folder: str) -> dict[str, int | None]:
+        """Every object below a folder with its size, in the order of their keys; an absent folder has none."""
+        try:
+            found = self.fs.find(self._at(folder), detail=True)
+        except FileNotFoundError:
+            return {}
+        except Exception as error:
+            raise self.fault(folder, "cannot be listed", error) from error
+        start = len(self.base) + 1
+        return {
+            name[start:]: info.get("size")
+            for name, info in sorted(found.items())
+            if info.get("type") != "directory" and not name.endswith("/")
+        }
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the keys right under a prefix."""
+        return self._entries(folder, "file")
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the common prefixes right under a prefix."""
+        return self._entries(folder, "directory")
+
+    def _entries(self, folder: str, kind: str) -> list[str]:
+        try:
+            entries = self.fs.ls(self._at(folder.rstrip("/")), detail=True)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except Exception as error:
+            raise self.fault(folder, "cannot be listed", error) from error
+        found = {one["name"].rstrip("/").rsplit("/", 1)[-1] for one in entries if one["type"] == kind}
+        return sorted(found - {"", self.base.rpartition("/")[2] if not folder else folder.rpartition("/")[2]})
+
+    # --- one path ----------------------------------------------------------------------------------------
+
+    def info(self, path: str) -> Info | None:
+        """What lies at a path: an object, or a prefix of some; None where nothing does."""
+        try:
+            return Info(self.fs.info(self._at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except Exception as error:
+            raise self.fault(path, "cannot be looked at", error) from error
+
+    def stat(self, paths: Sequence[str]) -> Stat:
+        """Read size, time and etag of each key, several at a time."""
+        found = self.each(self.info, paths)
+        return Stat(
+            [one and one.size for one in found],
+            [one and one.mtime_ns for one in found],
+            [one and one.etag for one in found],
+        )
+
+    def exists(self, path: str) -> bool:
+        """Whether a key, or a key below it, is there."""
+        return self.info(path) is not None
+
+    def read(self, path: str) -> bytes:
+        """Read a whole object."""
+        try:
+            return bytes(self.fs.cat_file(self._at(path)))
+        except FileNotFoundError as error:
+            raise StorageError(f"{self.root}/{path} cannot be read: it does not exist") from error
+        except Exception as error:
+            raise self.fault(path, "cannot be read", error) from error
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Read whole objects, several at a time."""
+        return self.each(self.read, paths)
+
+    def get(self, path: str, target: str) -> None:
+        """Copy an object to a local file."""
+        try:
+            self.fs.get_file(self._at(path), target)
+        except Exception as error:
+            raise self.fault(path, "cannot be fetched", error) from error
+
+    def put(self, source: str, path: str) -> None:
+        """Copy a local file to an object: readers see the old one or the whole new one."""
+        try:
+            self.fs.put_file(source, self._at(path))
+        except Exception as error:
+            raise self.fault(path, "cannot be written", error) from error
+
+    def write(self, path: str, content: bytes) -> None:
+        """Put a whole object; stores make it visible at once."""
+        try:
+            self.fs.pipe_file(self._at(path), content)
+        except Exception as error:
+            raise self.fault(path, "cannot be written", error) from error
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove objects; absent ones are no error."""
+        self.each(self._delete, paths)
+
+    def _delete(self, path: str) -> None:
+        try:
+            self.fs.rm_file(self._at(path))
+        except FileNotFoundError:
+            return
+        except Exception as error:
+            raise self.fault(path, "cannot be removed", error) from error
+
+    # --- create-only -------------------------------------------------------------------------------------
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Put an object only if none is there; `content` differs from every other writer's.
+
+        A reply that was lost makes the second try of a library find our own object: what lies there decides.
+        """
+        try:
+            self.fs.pipe_file(self._at(path), content, mode="create")
+        except Exception as error:
+            if not _is_refusal(error):
+                raise self.fault(path, "cannot be written", error) from error
+            try:
+                return self.read(path) == content
+            except StorageError as unread:
+                raise self.fault(path, "cannot be written", error) from unread
+        return True
+
+    def can_create(self, folder: str) -> bool:
+        """Whether the store honours create-only puts; tried once, with an object that is removed again."""
+        if self._creates is None:
+            path = f"{folder}/probe-{secrets.token_hex(8)}"
+            try:
+                first = self.create(path, b"1")
+                self._creates = first and not self.create(path, b"2")
+            except (TypeError, NotImplementedError):
+                self._creates = False
+            finally:
+                self.delete([path])
+        return self._creates
+
+    def check_writable(self) -> None:
+        """Raise a StorageError that names the bucket where nothing can be written."""
+        path = f"LOG/probe-{secrets.token_hex(8)}"
+        try:
+            self.fs.pipe_file(self._at(path), b"")
+        except Exception as error:
+            raise StorageError(
+                f"the run cannot write to {self.bucket}: {_told(error, _secrets(self._options))}",
+                "Set [path] outputs and log in workspace.toml to a place that you may write to.",
+            ) from error
+        self.delete([path])
+
+
+def _is_refusal(error: BaseException) -> bool:
+    """Whether an error says that an object was there already: stores and libraries have several ways to."""
+    if isinstance(error, FileExistsError):
+        return True
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    told = f"{code} {error} {error.__cause__ or ''}"
+    return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(one in told for one in _REFUSED)
+
+
+def _secrets(options: Any, name: str = "") -> set[str]:
+    """Every text in some options that no message may show."""
+    if isinstance(options, dict):
+        return {one for key, value in options.items() for one in _secrets(value, str(key))}
+    if isinstance(options, (list, tuple)):
+        return {one for value in options for one in _secrets(value, name)}
+    is_secret = isinstance(options, str) and len(options) >= _SHORTEST_SECRET and _SECRET.search(name)
+    return {options} if is_secret else set()
+
+
+def _told(error: BaseException, hidden: Iterable[str]) -> str:
+    """An exception of a storage library in a few words, without a secret."""
+    if isinstance(error, PermissionError):
+        return "access denied"
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    for one in sorted(hidden, key=len, reverse=True):
+        text = text.replace(one, "***")
+    text = re.sub(r"(?i)([?&](?:sig|signature|x-amz-[a-z-]+|token)=)[^&\s\"']+", r"\1***", text)
+    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
+
+
+def _prefixes(reach: Reach) -> list[str]:
+    """The literal folders that hold every pattern, none inside another."""
+    heads = {"" if reach.everything else _literal_head(one) for one in reach.patterns}
+    return sorted(one for one in heads if not any(one != other and one.startswith(other) for other in heads))
+
+
+def _literal_head(pattern: tuple[str | None, ...]) -> str:
+    head = ""
+    for part in pattern[:-1]:
+        if part is None:
+            break
+        head += part + "/"
+    return head
