@@ -50,7 +50,18 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["LAST", "Claim", "Claims", "Journal", "last_states"]
+__all__ = [
+    "LAST",
+    "LINE_EVENTS",
+    "SCHEMA",
+    "Claim",
+    "Claims",
+    "Journal",
+    "from_lines",
+    "from_seed",
+    "is_seed_log",
+    "last_states",
+]
 
 SCHEMA = 1
 _COMPACT_FROM = 100
@@ -78,7 +89,7 @@ _LINE: dict[str, Any] = {
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
 }
-_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
+LINE_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
 LAST: dict[str, Any] = {
     **KEYS,
     "event": pl.String(),
@@ -128,10 +139,10 @@ class Journal:
         folders = self.store.folders("journal")
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
-        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], _from_lines)
-        seed = [name for name in self.store.names("") if _SEED_LOG.fullmatch(name)]
-        frames += self._lines(seed, _from_seed)
-        return pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], from_lines)
+        seed = [name for name in self.store.names("") if is_seed_log(name)]
+        frames += self._lines(seed, from_seed)
+        return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
         """The events of merged runs, and what they replace."""
@@ -170,7 +181,7 @@ class Journal:
         paths = self._files_of(runs)
         if len(paths) < least:
             return False
-        frames += self._lines(paths, _from_lines)
+        frames += self._lines(paths, from_lines)
         content = io.BytesIO()
         pl.concat(frames).sort("time", maintain_order=True).write_parquet(
             content, metadata={"merged": json.dumps(sorted({*runs, *old, *merged})), "schema": str(SCHEMA)}
@@ -186,7 +197,12 @@ class Journal:
         return [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
 
 
-def _from_lines(content: bytes) -> pl.DataFrame:
+def is_seed_log(name: str) -> bool:
+    """Whether a name right in the `LOG` folder is that of a log of sinagot itself."""
+    return "/" not in name and _SEED_LOG.fullmatch(name) is not None
+
+
+def from_lines(content: bytes) -> pl.DataFrame:
     """Parse lines of ours; a torn or foreign line is left out."""
     frame = _json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
     if frame.select((pl.col("schema") > SCHEMA).any()).item():
@@ -200,7 +216,7 @@ def _from_lines(content: bytes) -> pl.DataFrame:
     )
 
 
-def _from_seed(content: bytes) -> pl.DataFrame:
+def from_seed(content: bytes) -> pl.DataFrame:
     """Parse lines of sinagot itself: local times without a zone, no run."""
     frame = _json_lines(content).filter(pl.col("step_label").is_not_null() & pl.col("event").is_null())
     offset = datetime.now().astimezone().utcoffset()
@@ -241,7 +257,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         *("host", "pid", "workspace_version", "script_version"),
         pl.col("inputs").alias("_inputs"),
         pl.col("paths").alias("_paths"),
-    ).select(*_EVENTS)
+    ).select(*LINE_EVENTS)
 
 
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
@@ -324,14 +340,18 @@ class Claims:
         """The runs that are alive now."""
         return frozenset(claim.run_id for claim in self.all() if self.is_alive(claim))
 
-    def is_alive(self, claim: Claim) -> bool:
-        """Whether a claim's run still goes on."""
+    def is_alive(self, claim: Claim, *, asker: str | None = None) -> bool:
+        """Whether a claim's run still goes on; `asker` is a run that has just written its beat."""
         if claim.state != "live":
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
         beat = self.store.stat([f"claims/{claim.run_id}.beat"]).modified[0]
-        return beat is not None and datetime.now(UTC).timestamp() - beat / 1e9 < claim.lease
+        return beat is not None and self._now(asker) - beat / 1e9 < claim.lease
+
+    def _now(self, run_id: str | None) -> float:  # noqa: ARG002, PLR6301 - where the clock is another one, it matters
+        """The time by the clock that beats are told by."""
+        return datetime.now(UTC).timestamp()
 
     def take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run.
@@ -347,7 +367,7 @@ class Claims:
         self.store.write(f"claims/{run_id}.beat", b"")
         claim = self._create(run_id)
         lower = [one for one in self.all() if one.number < claim.number]
-        live = [one for one in lower if self.is_alive(one)]
+        live = [one for one in lower if self.is_alive(one, asker=run_id)]
         gone = [one for one in lower if one not in live]
         self.store.delete(path for one in gone for path in _files(one))
         held = [

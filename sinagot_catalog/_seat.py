@@ -18,7 +18,8 @@ from sinagot_catalog._job import staging_path
 from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog._place import clear_folder
 from sinagot_catalog._process import WorkerProcess
-from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, Task
+from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog._store import is_url, open_store
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
@@ -51,8 +52,9 @@ def cancelled(rows: Iterable[Row]) -> list[Result]:
 class Run:
     """What the workers of one run share on the parent's side: names, the parent's journal."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
         self.spec = spec
+        self.options: StorageOptions = options or {}
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
         self._journal = JournalWriter(
@@ -84,7 +86,12 @@ class Run:
         if self.spec.force:
             return False
         outputs = self.outputs(row)
-        return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        if not outputs or not is_url(self.spec.outputs):
+            return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        with contextlib.suppress(SinagotError):
+            store = open_store(self.spec.outputs, self.options.get("outputs"))
+            return all(store.exists(output) for output in outputs)
+        return False
 
     def close(self) -> None:
         """Close the parent's journal and clear the run's staging."""
@@ -106,9 +113,9 @@ class Crew:
         self.is_stopping = False
         self._run: Run | None = None
 
-    def begin(self, spec: RunSpec) -> None:
+    def begin(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
         """Say which run is served."""
-        self._run = Run(spec)
+        self._run = Run(spec, options)
 
     @property
     def run(self) -> Run:
@@ -230,7 +237,7 @@ class Seat:
             raise EOFError
         if not self._is_known:
             run = self._crew.run
-            process.hello(run.spec, run.name(), self._crew.sys_path)
+            process.hello(run.spec, run.name(), self._crew.sys_path, run.options)
             self._is_known = True
         return process
 
@@ -334,7 +341,8 @@ class Seat:
         self.close()
         if death.name:
             spec = self._crew.run.spec
-            clear_folder(staging_path(spec.log, spec.run_id, death.name))
+            for log in {spec.log, spec.remote.spool if spec.remote is not None else spec.log}:
+                clear_folder(staging_path(log, spec.run_id, death.name))
         return death
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:

@@ -12,6 +12,7 @@ import polars as pl
 
 from sinagot_catalog._config import Config
 from sinagot_catalog._journal import Claims, Journal, last_states
+from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._mirror import Mirror
@@ -52,8 +53,9 @@ class Source:
             self.stores["outputs"] = self._open(config.outputs)
         self.log_store = self._open(config.log)
         self._mirror = Mirror(self._open(config.scripts)) if is_url(config.scripts) else None
-        self.journal = Journal(self.log_store)
-        self.claims = Claims(self.log_store, lease=config.run.lease)
+        is_local = self.log_store.is_local
+        self.journal = Journal(self.log_store) if is_local else ObjectJournal(self.log_store)
+        self.claims = (Claims if is_local else ObjectClaims)(self.log_store, lease=config.run.lease)
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}

@@ -42,6 +42,17 @@ class LocalStore:
         except PermissionError as error:
             raise StorageError(f"the dataset folder {self.root} cannot be read: {error.strerror}") from error
 
+    def check_writable(self) -> None:
+        """Raise a StorageError where the folder, or the one that it would be made in, cannot be written."""
+        folder = Path(self.root)
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not os.access(folder, os.W_OK):
+            raise StorageError(
+                f"the run cannot write to {folder}: permission denied",
+                "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
+            )
+
     def find(self, reach: Reach) -> Found:
         """List names with one `scandir` per folder, without a `stat`."""
         found = Found()
@@ -88,6 +99,10 @@ class LocalStore:
         files = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
         return {one.relative_to(self.root).as_posix(): one.stat().st_size for one in sorted(files) if one.is_file()}
 
+    def kinds(self, paths: Sequence[str]) -> list[str | None]:
+        """For each path `file`, `directory`, or None where nothing is there."""
+        return [_kind(f"{self.root}/{path}") for path in paths]
+
     def exists(self, path: str) -> bool:
         """Whether a file or a folder is there."""
         return os.path.exists(self._at(path))  # noqa: PTH110 - asked for every row
@@ -126,6 +141,10 @@ class LocalStore:
             beside.unlink(missing_ok=True)
         return True
 
+    def can_create(self, folder: str) -> bool:  # noqa: ARG002, PLR6301 - part of the protocol
+        """A disk with hard links does; one without says so when it is tried."""
+        return True
+
     def _beside(self, target: Path, content: bytes) -> Path:
         beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
@@ -140,6 +159,12 @@ class LocalStore:
         """Remove files; absent ones are no error."""
         for path in paths:
             Path(self._at(path)).unlink(missing_ok=True)
+
+
+def _kind(path: str) -> str | None:
+    if os.path.isfile(path):  # noqa: PTH113 - asked for every output
+        return "file"
+    return "directory" if os.path.isdir(path) else None  # noqa: PTH112
 
 
 class _Level:

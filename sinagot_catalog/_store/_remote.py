@@ -198,6 +198,10 @@ class RemoteStore:
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every object below a folder with its size, in the order of their keys; an absent folder has none."""
+        return {path: info.size for path, info in self.infos(folder).items()}
+
+    def infos(self, folder: str) -> dict[str, Info]:
+        """What the listing says of every object below a folder."""
         try:
             found = self.fs.find(self._at(folder), detail=True)
         except FileNotFoundError:
@@ -205,11 +209,8 @@ class RemoteStore:
         except Exception as error:
             raise self.fault(folder, "cannot be listed", error) from error
         start = len(self.base) + 1
-        return {
-            name[start:]: info.get("size")
-            for name, info in sorted(found.items())
-            if info.get("type") != "directory" and not name.endswith("/")
-        }
+        told = {name[start:]: Info(one) for name, one in sorted(found.items()) if not name.endswith("/")}
+        return {path: info for path, info in told.items() if not info.is_directory}
 
     def names(self, folder: str) -> list[str]:
         """Names of the keys right under a prefix."""
@@ -248,6 +249,11 @@ class RemoteStore:
             [one and one.mtime_ns for one in found],
             [one and one.etag for one in found],
         )
+
+    def kinds(self, paths: Sequence[str]) -> list[str | None]:
+        """For each path `file`, `directory`, or None where nothing is there."""
+        found = self.each(self.info, paths)
+        return [one and ("directory" if one.is_directory else "file") for one in found]
 
     def exists(self, path: str) -> bool:
         """Whether a key, or a key below it, is there."""

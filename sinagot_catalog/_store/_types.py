@@ -95,6 +95,9 @@ class Store(Protocol):
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
 
+    def kinds(self, paths: Sequence[str]) -> list[str | None]:
+        """For each path `file`, `directory`, or None where nothing is there."""
+
     def exists(self, path: str) -> bool:
         """Whether a file or a folder is there."""
 
@@ -110,8 +113,14 @@ class Store(Protocol):
     def create(self, path: str, content: bytes) -> bool:
         """Write a whole file only if none is there; of several writers one gets True."""
 
+    def can_create(self, folder: str) -> bool:
+        """Whether `create` keeps its word here."""
+
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
+
+    def check_writable(self) -> None:
+        """Raise a StorageError that names the place where nothing can be written."""
 
     def check(self) -> None:
         """Raise a StorageError where the root cannot be listed."""
