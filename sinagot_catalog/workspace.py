@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution
+from sinagot_catalog import _execution, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._snapshot import Diff
     from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.run_report import RunReport
 
@@ -202,6 +203,39 @@ class Workspace:
         """Every path that a step reads or writes, existing or not: the table `links`."""
         catalog = self._source.catalog()
         return catalog.links(catalog.steps).select(*LINKS)
+
+    # --- kept looks --------------------------------------------------------------------------------------
+
+    def snapshot(self) -> str:
+        """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
+
+        Returns:
+            The name of the snapshot, for `diff`.
+        """
+        return _snapshot.snapshot(self._source)
+
+    def snapshots(self) -> list[str]:
+        """The names of the snapshots that are kept, oldest first."""
+        return _snapshot.names(self._source)
+
+    def diff(self, a: str | None = None, b: str | None = None) -> Diff:
+        """What changed: which records and files are new, gone or not what they were, and which statuses moved.
+
+        Args:
+            a: The earlier snapshot; by default the newest that is kept.
+            b: The later one; by default a fresh look.
+
+        Raises:
+            NotFoundError: When there is no such snapshot.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> name = ws.snapshot()
+            >>> _ = ws.records.get("REC-20200601").steps.run("count", mode="main_process", progress=False)
+            >>> ws.diff(name).steps.select("step", "before", "after").rows()
+            [('count', 'DATA_READY', 'DONE')]
+        """
+        return _snapshot.diff(self._source, a, b)
 
     # --- running -----------------------------------------------------------------------------------------
 

@@ -228,6 +228,40 @@ def _add_logs(verbs: _Verbs) -> _Parser:
     return parser
 
 
+def _add_snapshot(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "snapshot",
+        "_diff:snapshot",
+        "keep the catalog as it is, for a later diff; prints its name",
+        """example:
+  sinagot-catalog snapshot""",
+    )
+    _add_place(parser, positional=True)
+    return parser
+
+
+def _add_diff(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "diff",
+        "_diff:diff",
+        "what changed between two snapshots, or since one",
+        """examples:
+  sinagot-catalog diff                      since the newest snapshot
+  sinagot-catalog diff 20260101T120000-a1b2c3
+  sinagot-catalog diff 20260101T120000-a1b2c3 20260201T120000-d4e5f6 --json
+
+--json, --csv and --parquet have a row per change: what (record, file, step), change (new, gone, changed),
+record_id, task, modality, step, path, before and after (a file's size, a step's status).""",
+    )
+    parser.add_argument("before", nargs="?", metavar="A", help="the earlier snapshot; by default the newest")
+    parser.add_argument("after", nargs="?", metavar="B", help="the later one; by default a fresh look")
+    _add_place(parser)
+    _add_output(parser)
+    return parser
+
+
 def _add_server(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -246,7 +280,7 @@ def _add_server(verbs: _Verbs) -> _Parser:
     return parser
 
 
-_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_server)
+_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_snapshot, _add_diff, _add_server)
 
 
 # --- what several verbs take -------------------------------------------------------------------------------
