@@ -140,7 +140,9 @@ def journal_of() -> Callable[..., CellLines]:
         modality: str | None = None,
         version: str | None = None,
     ) -> CellLines:
-        writer = JournalWriter(journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version)
+        writer = JournalWriter(
+            journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version
+        )
         cell = CellSpec(task, modality, step, "", (), (), version=version)
         return writer.cell(cell)
 

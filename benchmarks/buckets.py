@@ -8,9 +8,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
-import threading
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, Skipped, alternate
+from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate
 
 __all__ = ["listing", "pages", "run"]
 
@@ -129,9 +127,8 @@ def listing(scale: Scale) -> Iterator[Measurement]:
             fs.find("bench/raw", detail=True)
 
         for name, floor in (("one stream", one_stream), ("s3fs.find", find)):
-            yield alternate(
-                f"listing of {count:,} keys on SeaweedFS", "ranges", ours, f"{name}", floor, min(scale.times, 3), AtMost(1.0)
-            )
+            figures = alternate(ours, floor, min(scale.times, 3))
+            yield Measurement(f"bucket-list/{name}/{count}", "key ranges side by side", name, AtMost(1.0), *figures)
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -199,15 +196,9 @@ def pages(scale: Scale) -> Iterator[Measurement]:
             if _fast.list_ranges("bench", "raw/", config).height != count:
                 raise RuntimeError("the listing is not whole")
 
-        yield alternate(
-            f"listing of {count:,} keys at 60 ms a page",
-            "ranges",
-            ours,
-            "one page after the other, waiting alone",
-            lambda: count / _PAGE * _LATENCY,
-            min(scale.times, 3),
-            AtMost(0.1),
-        )
+        figures = alternate(ours, lambda: count / _PAGE * _LATENCY, min(scale.times, 3))
+        floor = "one page after the other, the waits alone"
+        yield Measurement(f"bucket-pages/{count}", "key ranges at 60 ms a page", floor, AtMost(0.1), *figures)
     finally:
         process.terminate()
         process.join(10)
@@ -282,4 +273,5 @@ def run(scale: Scale) -> Iterator[Measurement]:
                 list(pool.map(_by_hand, [(options, name, ids[n : n + 50]) for n in range(0, count, 50)]))
             return time.perf_counter() - begin
 
-        yield alternate(f"run of {count:,} rows in a bucket", "run", ours, "s3fs and a process pool by hand", by_hand, min(scale.times, 3), AtMost(1.5))
+        figures = alternate(ours, by_hand, min(scale.times, 3))
+        yield Measurement(f"bucket-run/{count}", "run", "s3fs and a process pool by hand", AtMost(1.5), *figures)

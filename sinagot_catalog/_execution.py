@@ -28,7 +28,7 @@ from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url, open_store
-from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, UsageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -75,6 +75,12 @@ class RunOptions:
     downstream: bool = False
     stale: bool | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("limit", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
@@ -137,6 +143,8 @@ class Execution:
 
     def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
         made = plan(source, query, options)
+        if not len(made):
+            _check_scripts(source, options)
         self.source = source
         self.query = query
         self.plan = made
@@ -404,6 +412,15 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     )
 
 
+def _check_scripts(source: Source, options: RunOptions) -> None:
+    """Say so where no record can be found because the scripts that would name their files cannot be read."""
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and options.step in (None, cell.step)
+    ]
+    if broken and source.catalog().ids.is_empty():
+        raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
+
+
 def _check_places(source: Source, mode: str) -> None:
     """Say before anything is written what a run needs."""
     config = source.config
@@ -544,7 +561,9 @@ def script_of(
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
-        return port_paths((label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places)
+        return port_paths(
+            (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
+        )
 
     return load_script(source, step, task, modality)(
         record_id,

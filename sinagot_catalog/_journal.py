@@ -139,7 +139,9 @@ class Journal:
         folders = self.store.folders("journal")
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
-        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], from_lines)
+        frames += self._lines(
+            [path for path in self._files_of(runs) if path.endswith(".ndjson")], from_lines
+        )
         seed = [name for name in self.store.names("") if is_seed_log(name)]
         frames += self._lines(seed, from_seed)
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)

@@ -15,7 +15,6 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
@@ -140,7 +139,8 @@ class _Order:
                 for maker in layout.makers.get(place, []):
                     if maker != cell.index:
                         self.before[cell.index].add(maker)
-                        if "id" not in layout.places[place].template.fields:
+                        made = layout.cells[maker].places("output")
+                        if any("id" not in layout.places[one].template.fields for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self._check_outputs()
         self.cells = self._sorted()
@@ -218,7 +218,8 @@ class _Considered:
         self.nothing = nothing
         self.made: dict[int, pl.Series] = {}
         """For each place whether this run writes it, a row per record."""
-        self.seen: dict[tuple[int, ...], int] = {}
+        self.jobs: dict[frozenset[int], pl.Series] = {}
+        """For each set of outputs whether a row of this run makes them, a row per record."""
 
     def decide(self, order: _Order) -> pl.DataFrame:
         """Give every row its action and reason."""
@@ -243,6 +244,7 @@ class _Considered:
             return None
         rows = rows.with_columns(
             self._stale(rows).alias("_stale"),
+            self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
@@ -267,6 +269,13 @@ class _Considered:
             return pl.Series([False]).new_from_index(0, rows.height)
         return self.catalog.steps_with(rows, ["stale"], self.stats)["stale"].fill_null(value=False)
 
+    def _held(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
+        at_work = rows["status"].eq_missing("PROCESSING")
+        if not at_work.any():
+            return at_work
+        return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
+
     def _inputs(self, cell: Cell) -> list[pl.Series]:
         """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
         places = cell.places("input")
@@ -286,7 +295,7 @@ class _Considered:
             again = again | pl.col("_after")
         tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
         return (
-            pl.when(pl.col("status").is_null() | (pl.col("status") == "PROCESSING"))
+            pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
             .when(pl.lit(cell.error is not None))
             .then(pl.lit("blocked"))
@@ -303,7 +312,7 @@ class _Considered:
         outputs = cell.places("output")
         if not outputs:
             return rows
-        made = reduce(and_, [self.made.get(place, self.nothing) for place in outputs]).gather(rows["_rec"])
+        made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
         if "id" not in template.fields:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
@@ -325,15 +334,23 @@ class _Considered:
     def _note(self, cell: Cell, records: pl.Series) -> None:
         """Remember what the rows that run will write."""
         layout = self.catalog.layout
+        outputs = cell.places("output")
+        if not outputs:
+            return
+        written = self._spread(self.nothing.clone().scatter(records, True), outputs[0])
+        job = frozenset(outputs)
+        self.jobs[job] = self.jobs.get(job, self.nothing) | written
         for place, makers in layout.makers.items():
             if cell.index in makers:
-                shared = "id" not in layout.places[place].template.fields
-                new = (
-                    self.nothing.is_null() | (len(records) > 0)
-                    if shared
-                    else self.nothing.clone().scatter(records, True)
-                )
-                self.made[place] = self.made.get(place, self.nothing) | new
+                self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+
+    def _spread(self, written: pl.Series, place: int) -> pl.Series:
+        """What is written for some records, for all records that share the path."""
+        template = self.catalog.layout.places[place].template
+        if "id" in template.fields:
+            return written
+        paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(paths.filter(written).unique().implode())
 
     def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
@@ -353,7 +370,7 @@ class _Considered:
             .then(pl.lit("after " + ", ".join(sorted(makers))))
             .when(run & (pl.col("status") == "DONE"))
             .then(pl.lit("forced: it is done already"))
-            .when(run & (pl.col("status") == "ERROR"))
+            .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
             .then(pl.concat_str(pl.lit("again: "), pl.col("reason")))
             .when(run & ~pl.col("_will_be_ready"))
             .then(pl.concat_str(pl.lit("tried although "), pl.col("reason")))

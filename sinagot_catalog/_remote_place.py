@@ -295,7 +295,7 @@ def _as_stat(info: Info) -> os.stat_result:
     mode = stat.S_IFDIR if info.is_directory else stat.S_IFREG
     return os.stat_result(
         (mode, 0, 0, 0, 0, 0, info.size or 0, 0, (info.mtime_ns or 0) // 1_000_000_000, 0),
-        {"st_mtime_ns": info.mtime_ns or 0},  # type: ignore[call-arg]
+        {"st_mtime_ns": info.mtime_ns or 0},
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import re
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -94,7 +93,7 @@ def snapshot(source: Source) -> str:
     """Keep the catalog as a fresh look finds it; says its name."""
     source.refresh()
     files, steps = _now(source)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
     for table, frame in (("steps", steps), ("files", files)):
         content = io.BytesIO()
         metadata = {"schema": _SCHEMA, "table": table, "dataset": source.config.dataset}
@@ -158,8 +157,8 @@ def _changes(old: tuple[pl.DataFrame, pl.DataFrame], new: tuple[pl.DataFrame, pl
     steps = _joined(old[1], new[1], list(KEYS))
     both = pl.col("there") & pl.col("there_after")
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
-    ids = [one[1].select("record_id").unique() for one in (old, new)]
-    records = _joined(*ids, ["record_id"])
+    before, after = (one[1].select("record_id").unique() for one in (old, new))
+    records = _joined(before, after, ["record_id"])
     touched = pl.concat([files["record_id"], steps["record_id"]]).drop_nulls().unique()
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
     parts = [

@@ -11,12 +11,13 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog._config import Config
+from sinagot_catalog._inventory import read_listing
 from sinagot_catalog._journal import Claims, Journal, last_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._mirror import Mirror
-from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
+from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
@@ -34,6 +35,7 @@ class Source:
         storage_options: fsspec options for every remote part; they win over those of the config.
         trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
         everything: List the whole dataset, not only what the patterns lead to.
+        listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
     """
 
     def __init__(
@@ -43,8 +45,10 @@ class Source:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         everything: bool = False,
+        listing: Any = None,
     ) -> None:
         self.config = config
+        self._given = listing
         self.everything = everything
         self.storage_options = dict(storage_options or {})
         self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
@@ -70,10 +74,11 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
-        return {"config": self.config, "trust": self.trusted, "everything": self.everything}
+        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given}
+        return {"config": self.config, **how}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["config"], trust=state["trust"], everything=state["everything"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
 
     def options(self, root: str) -> dict[str, Any]:
         """The fsspec options of a root: those of the config, then those given in code; of a folder there are none."""
@@ -137,7 +142,9 @@ class Source:
         listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
         self._listed_at = time.monotonic()
         self.seconds = self._listed_at - begin
-        tables = [(read_table(*table), name) for *table, name in self._metadata_tables()]
+        tables = [
+            (read_table(store, path, address), name) for store, path, address, name in self._metadata_tables()
+        ]
         return Catalog(
             layout,
             listings,
@@ -149,12 +156,15 @@ class Source:
         )
 
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
-        if root == "dataset":
+        if root == "dataset" and self._given is None:
             store.check()
         self._written.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
-        listing = scan(store, reach)
+        if root == "dataset" and self._given is not None:
+            listing = from_keys(read_listing(self._given, self.config.dataset, self.options), reach)
+        else:
+            listing = scan(store, reach)
         if listing.stats is not None:
             self._stats[root] = listing.stats
         return listing
@@ -201,20 +211,20 @@ class Source:
             return self._events
 
     def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
-        """Size, time and etag of some paths, read once per look."""
+        """Size, time and etag of some paths, in their order; each path is read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
+            asked = paths
             if self._catalog is not None and self._catalog.listings[root].stats is not None:
                 # a bucket's listing said it all: only what was written since is asked for
-                paths = paths.filter(paths.is_in(self._written.get(root, paths.clear()).implode()))
-            new = (
-                paths.unique()
-                if held.is_empty()
-                else paths.filter(~paths.is_in(held["path"].implode())).unique()
-            )
+                asked = paths.filter(paths.is_in(self._written.get(root, paths.clear()).implode()))
+            new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
+            new = new.unique(maintain_order=True).alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
-            return held
+            if len(paths) == held.height and (paths == held["path"]).all():
+                return held
+            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
 
     def refresh(self) -> None:
         """Forget the look: the next one lists again."""

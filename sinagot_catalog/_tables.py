@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 from pathlib import PurePosixPath
@@ -49,6 +50,8 @@ _READS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     "ndjson": pl.read_ndjson,
 }
 _PATH = "_path"
+_PLAIN = r"^[A-Za-z0-9/_.=-]+$"
+"""Keys that mean the same in a URL, whoever quotes it."""
 
 
 def format_of(path: str, given: str | None = None) -> str:
@@ -90,27 +93,35 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
                 f"files of format {kind} take no reader options, such as {next(iter(options))}"
             )
         if kind == "json":
-            return _each(files, lambda path: _objects(store.read(path), path))
-        texts = [store.read(path).decode(errors="replace").strip() for path in files["path"]]
+            return _objects(store, files).lazy()
+        contents = store.read_all(files["path"].to_list())
+        texts = [content.decode(errors="replace").strip() for content in contents]
         values = pl.Series("value", texts, dtype=pl.String)
         return files.drop("path").with_columns(_typed(values) if kind == "value" else values).lazy()
-    if not store.is_local:
-        return _each(files, lambda path: _SCANS[kind](io.BytesIO(store.read(path)), **options).collect())
+    cloud = store.cloud_options()
+    if not store.is_local and (cloud is None or not files["path"].str.contains(_PLAIN).all()):
+        return _each(store, files, lambda content: _SCANS[kind](io.BytesIO(content), **options).collect())
+    if cloud:
+        options = {"storage_options": cloud, **options}
     if kind in ("csv", "tsv"):
         # A column of whole numbers in the first files may be one of fractions in the last.
         options = {"infer_schema_files": files.height, **options}
-    full = pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)
-    located = files.with_columns(full).drop("path")
-    scanned = _SCANS[kind](located[_PATH].to_list(), include_file_paths=_PATH, **options)
-    return located.lazy().join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
+    # Names are names, whatever `*` and `[` would mean in a pattern; only this reader has no switch for it.
+    full = [f"{store.root}/{path}" for path in files["path"]]
+    paths = [glob.escape(path) for path in full] if kind == "ndjson" else full
+    literally = {} if kind == "ndjson" else {"glob": False}
+    scanned = _SCANS[kind](paths, include_file_paths=_PATH, **literally, **options)
+    located = files.lazy().with_columns(pl.Series(_PATH, full)).drop("path")
+    return located.join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
 
 
-def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
-    """Files read one by one, their rows behind the keys; a column named like a key is told apart as in a join."""
+def _each(store: Store, files: pl.DataFrame, read: Callable[[bytes], pl.DataFrame]) -> pl.LazyFrame:
+    """Files read whole, several at a time, their rows behind the keys; a column named like a key is told apart as in a join."""
     keys = [name for name in files.columns if name != "path"]
     frames = []
-    for one in files.iter_rows(named=True):
-        found = read(one["path"])
+    contents = store.read_all(files["path"].to_list())
+    for one, content in zip(files.iter_rows(named=True), contents, strict=True):
+        found = read(content)
         found = found.rename({name: f"{name}_right" for name in keys if name in found.columns})
         frames.append(
             found.select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
@@ -118,14 +129,22 @@ def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFr
     return pl.concat(frames, how="diagonal_relaxed").lazy()
 
 
-def _objects(content: bytes, path: str) -> pl.DataFrame:
-    """A JSON file: an object is a row, a list of objects several, anything else a value."""
-    found = parse_json(content, path)
-    if isinstance(found, dict):
-        return pl.DataFrame([found])
-    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        return pl.DataFrame(found, infer_schema_length=None)
-    return pl.DataFrame({"value": [found]})
+def _objects(store: Store, files: pl.DataFrame) -> pl.DataFrame:
+    """JSON files: an object is a row, a list of objects several, anything else a value."""
+    rows: list[dict[str, Any]] = []
+    owners: list[int] = []
+    paths = files["path"].to_list()
+    for number, (path, content) in enumerate(zip(paths, store.read_all(paths), strict=True)):
+        found = parse_json(content, path)
+        several = (
+            found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else [found]
+        )
+        rows += [one if isinstance(one, dict) else {"value": one} for one in several]
+        owners += [number] * len(several)
+    keys = files.drop("path")[owners]
+    values = pl.DataFrame(rows, infer_schema_length=None)
+    taken = {name: f"{name}_right" for name in keys.columns if name in values.columns}
+    return keys.hstack(values.rename(taken)) if values.width else keys
 
 
 def parse_json(content: bytes, path: str) -> Any:

@@ -6,6 +6,7 @@ import html
 import logging
 import os
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -15,8 +16,8 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
-from sinagot_catalog._store import TextReader
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog._store import TextReader, is_url
+from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, TABLES
 from sinagot_catalog.selection import Kinds, Selection
@@ -24,7 +25,6 @@ from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._snapshot import Diff
@@ -45,6 +45,9 @@ class Workspace:
         storage_options: fsspec options for every remote part.
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
 
+        listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
+            `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+
     Raises:
         ConfigError: With every fault of the config, each with its address.
 
@@ -64,6 +67,7 @@ class Workspace:
         *,
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
+        listing: Any = None,
     ) -> None:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
@@ -75,7 +79,7 @@ class Workspace:
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Source(config, storage_options=storage_options, trust=trust)
+        self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
         self._kinds = _kinds(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -112,14 +116,14 @@ class Workspace:
         return self._source.config
 
     @property
-    def data_path(self) -> str:
-        """Where the dataset lies."""
-        return self.config.dataset
+    def data_path(self) -> Path | str:
+        """Where the dataset lies: a `Path`, or the text of a URL."""
+        return _located(self.config.dataset)
 
     @property
-    def scripts_path(self) -> str:
-        """Where the scripts lie."""
-        return self.config.scripts
+    def scripts_path(self) -> Path | str:
+        """Where the scripts lie: a `Path`, or the text of a URL."""
+        return _located(self.config.scripts)
 
     @property
     def version(self) -> str | None:
@@ -363,19 +367,40 @@ class _Customs:
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
         name = (declared.record if single else declared.record_collection) or base.__name__
-        own = self._host.load(file, name)
+        try:
+            own = self._host.load(file, name)
+        except SinagotError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
         if own not in self._made:
             bases = (own,) if issubclass(own, base) else (own, base)
-            body = {key: value for key, value in vars(own).items() if key == "task"}
-            self._made[own] = type(f"{modality}{base.__name__}", bases, body)
+            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
         return self._made[own]
 
     @cached_property
     def _host(self) -> ScriptHost:
         return ScriptHost(self._source.scripts)
 
+    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
+        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
+        pinned = getattr(own, "task", None)
+        if not isinstance(pinned, str):
+            return {}
+        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
+        if pinned not in tasks:
+            raise SelectionError(
+                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
+                f"Its tasks: {', '.join(tasks) or 'none'}.",
+            )
+        return {"task": RecordCollection.task, "pinned_task": pinned}
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _Customs, (self._source,)
+
+
+def _located(place: str) -> Path | str:
+    return place if is_url(place) else Path(place)
 
 
 def _logger(config: Config) -> logging.Logger:

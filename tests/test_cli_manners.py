@@ -56,7 +56,7 @@ def test_words_that_are_no_command_end_2_with_one_sentence(cli, words, said):
     ("words", "said"),
     [
         (["--where", "status = 'EROR'"], "status is never 'EROR'; did you mean 'ERROR'?"),
-        (["--where", "statsu = 'ERROR'"], "steps has no column 'statsu'; did you mean 'status'?"),
+        (["--where", "statsu = 'ERROR'"], "steps has no column 'statsu'; did you mean 'status'"),
         (["--where", "status ="], "the filter 'status =' cannot be read"),
         (["--step", "cuont"], "there is no step 'cuont'; did you mean 'count'?"),
         (["--status", "EROR"], "'EROR' is no status; did you mean 'ERROR'?"),

@@ -88,16 +88,18 @@ def list_ranges(
     from obstore.store import S3Store
 
     # obstore takes what the environment says of credentials; what is given here wins
-    plain = {"allow_http": True} if str(config.get("endpoint", "")).startswith("http://") else {}
-    store = S3Store(bucket, config=config, client_options={**plain, "timeout": "60s"})
+    client: Any = {"timeout": "60s", "allow_http": str(config.get("endpoint", "")).startswith("http://")}
+    known: Any = config
+    store = S3Store(bucket, config=known, client_options=client)
 
     def pages(after: str) -> Any:
-        options = {"offset": after} if after else {}
+        options: Any = {"offset": after} if after else {}
         return store.list(prefix.rstrip("/") or None, chunk_size=_PAGE, return_arrow=True, **options)
 
     frames = _Ranges(pages, prefix, on_page).run()
-    schema = {"path": pl.String, "last_modified": pl.Datetime("us", "UTC"), "size": pl.UInt64, "e_tag": pl.String}
-    return pl.concat([pl.DataFrame(schema=schema), *frames])
+    schema: dict[str, Any] = {"path": pl.String, "last_modified": pl.Datetime("us", "UTC"), "size": pl.UInt64, "e_tag": pl.String}
+    listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *frames])
+    return listed
 
 
 @dataclass

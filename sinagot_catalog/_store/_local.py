@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, Stat, is_text
-from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 
 __all__ = ["LocalStore"]
 
@@ -27,14 +27,14 @@ class LocalStore:
         return f"{self.root}/{path}" if path else self.root
 
     def check(self) -> None:
-        """Raise a StorageError where the folder is absent or cannot be listed."""
+        """Raise a NotFoundError where the folder is absent, a StorageError where it cannot be listed."""
         root = Path(self.root)
         try:
             if not root.is_dir():
                 parent = root.parent
                 near = [one.name for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
                 what = "is not a folder" if root.exists() else "does not exist"
-                raise StorageError(
+                raise NotFoundError(
                     f"the dataset folder {self.root} {what}{did_you_mean(root.name, near)}",
                     "Set 'dataset' under [path] in workspace.toml, or create the folder.",
                 )
@@ -63,18 +63,23 @@ class LocalStore:
         """Read size and time of each path; there are no etags here."""
         sizes: list[int | None] = []
         times: list[int | None] = []
-        base = self.root + "/"
+        nothing: list[None] = [None] * len(paths)
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return Stat([*nothing], [*nothing], [*nothing])
         look = os.stat
         for path in paths:
             try:
-                one = look(base + path)
+                one = look(path, dir_fd=root)  # from the root on: the way to it is not walked for every file
             except OSError:
                 sizes.append(None)
                 times.append(None)
             else:
                 sizes.append(one.st_size)
                 times.append(one.st_mtime_ns)
-        return Stat(sizes, times, [None] * len(sizes))
+        os.close(root)
+        return Stat(sizes, times, [*nothing])
 
     def names(self, folder: str) -> list[str]:
         """Names of the files right in a folder."""
@@ -117,6 +122,10 @@ class LocalStore:
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """Read whole files one after the other: a disk is no quicker with several."""
         return [self.read(path) for path in paths]
+
+    def cloud_options(self) -> dict[str, str] | None:  # noqa: PLR6301 - part of the protocol
+        """On a disk nothing is needed."""
+        return {}
 
     def write(self, path: str, content: bytes) -> None:
         """Write a hidden sibling, then move it into place."""

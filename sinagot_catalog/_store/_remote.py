@@ -6,6 +6,7 @@ import errno
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -52,18 +53,19 @@ class Info:
 
 
 def _whole_seconds(told: Mapping[str, Any]) -> int | None:
-    when = next((told[key] for key in _TIMES if told.get(key) is not None), None)
+    when: Any = next((told[key] for key in _TIMES if told.get(key) is not None), None)
     if isinstance(when, str):
-        try:
-            when = datetime.fromisoformat(when)
-        except ValueError:
-            try:
-                when = parsedate_to_datetime(when)
-            except ValueError:
-                return None
+        when = _parsed(when)
     if isinstance(when, datetime):
         when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     return int(when) * 1_000_000_000 if isinstance(when, (int, float)) else None
+
+
+def _parsed(when: str) -> datetime | None:
+    for parse in (datetime.fromisoformat, parsedate_to_datetime):
+        with suppress(ValueError):
+            return parse(when)
+    return None
 
 
 def file_system(root: str, options: Mapping[str, Any]) -> Any:
@@ -273,15 +275,15 @@ class RemoteStore:
         """Read size, time and etag of each key, several at a time."""
         found = self.each(self.info, paths)
         return Stat(
-            [one and one.size for one in found],
-            [one and one.mtime_ns for one in found],
-            [one and one.etag for one in found],
+            [None if one is None else one.size for one in found],
+            [None if one is None else one.mtime_ns for one in found],
+            [None if one is None else one.etag for one in found],
         )
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None where nothing is there."""
         found = self.each(self.info, paths)
-        return [one and ("directory" if one.is_directory else "file") for one in found]
+        return [None if one is None else "directory" if one.is_directory else "file" for one in found]
 
     def exists(self, path: str) -> bool:
         """Whether a key, or a key below it, is there."""
@@ -313,6 +315,19 @@ class RemoteStore:
             self.fs.put_file(source, self._at(path))
         except Exception as error:
             raise self.fault(path, "cannot be written", error) from error
+
+    def cloud_options(self) -> dict[str, str] | None:
+        """The options as Polars' own readers take them; None where they do not map cleanly."""
+        from sinagot_catalog._store import _fast
+
+        config = _fast.s3_config(self._options) if self.root.startswith(("s3://", "s3a://")) else None
+        if config is None:
+            return None
+        told = {f"aws_{key}": "true" if value is True else str(value) for key, value in config.items()}
+        if told.pop("aws_endpoint", None) is not None:
+            told["aws_endpoint_url"] = str(config["endpoint"])
+            told["aws_allow_http"] = "true"
+        return told
 
     def write(self, path: str, content: bytes) -> None:
         """Put a whole object; stores make it visible at once."""

@@ -107,6 +107,9 @@ class Store(Protocol):
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
         """Read whole files, several at a time where that is quicker."""
 
+    def cloud_options(self) -> dict[str, str] | None:
+        """What Polars' own readers need to read here by URL; None where they cannot."""
+
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; readers see the old one or the new one."""
 

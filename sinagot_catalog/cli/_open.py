@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,10 @@ def open_workspace(args: Any) -> Workspace:
             f"there is no workspace.toml in {Path.cwd()} or a folder above it",
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Polars puts a handler of its own before Python's, after which a wait without a time limit sleeps through
+        # Ctrl-C. This puts Python's back.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     trust = True if getattr(args, "trust", False) else None
     return Workspace([place, *getattr(args, "config", [])], trust=trust)
 

@@ -31,7 +31,7 @@ COLOURS = {
 """The colour of words in tables, as the number of a terminal's escape sequence."""
 
 _COLOURED = ("status", "action", "outcome", "event")
-_KEYS = ("time", "record_id", "task", "modality", "step", "path")
+_KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
 _NARROWEST = 8
 
 

@@ -249,8 +249,8 @@ def _add_diff(verbs: _Verbs) -> _Parser:
         "what changed between two snapshots, or since one",
         """examples:
   sinagot-catalog diff                      since the newest snapshot
-  sinagot-catalog diff 20260101T120000-a1b2c3
-  sinagot-catalog diff 20260101T120000-a1b2c3 20260201T120000-d4e5f6 --json
+  sinagot-catalog diff 20260101T120000-123456
+  sinagot-catalog diff 20260101T120000-123456 20260201T120000-654321 --json
 
 --json, --csv and --parquet have a row per change: what (record, file, step), change (new, gone, changed),
 record_id, task, modality, step, path, before and after (a file's size, a step's status).""",
