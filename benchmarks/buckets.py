@@ -38,7 +38,11 @@ def _weed() -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory() as folder:
         master, volume, filer, s3 = (_free_port() for _ in range(4))
         secret = secrets.token_hex(8)
-        who = {"name": "t", "credentials": [{"accessKey": "test", "secretKey": secret}], "actions": ["Admin", "Read", "Write", "List"]}
+        who = {
+            "name": "t",
+            "credentials": [{"accessKey": "test", "secretKey": secret}],
+            "actions": ["Admin", "Read", "Write", "List"],
+        }
         Path(folder, "s3.json").write_text(json.dumps({"identities": [who]}))
         process = subprocess.Popen(
             [
@@ -51,7 +55,11 @@ def _weed() -> Iterator[dict[str, Any]]:
         )  # fmt: skip
         try:
             endpoint = f"http://127.0.0.1:{s3}"
-            options = {"key": "test", "secret": secret, "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"}}
+            options = {
+                "key": "test",
+                "secret": secret,
+                "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"},
+            }
             _wait(lambda: _make_bucket(options))
             yield options
         finally:
@@ -128,7 +136,9 @@ def listing(scale: Scale) -> Iterator[Measurement]:
 
         for name, floor in (("one stream", one_stream), ("s3fs.find", find)):
             figures = alternate(ours, floor, min(scale.times, 3))
-            yield Measurement(f"bucket-list/{name}/{count}", "key ranges side by side", name, AtMost(1.0), *figures)
+            yield Measurement(
+                f"bucket-list/{name}/{count}", "key ranges side by side", name, AtMost(1.0), *figures
+            )
 
 
 class _Pages(BaseHTTPRequestHandler):
@@ -136,7 +146,6 @@ class _Pages(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     count = 0
-    body: dict[int, bytes] = {}
 
     def do_GET(self) -> None:
         query = parse_qs(urlsplit(self.path).query)
@@ -189,7 +198,9 @@ def pages(scale: Scale) -> Iterator[Measurement]:
     endpoint = f"http://127.0.0.1:{port}"
     config = {"access_key_id": "a", "secret_access_key": "b", "endpoint": endpoint, "region": "us-east-1"}
     try:
-        _wait(lambda: urllib.request.urlopen(f"{endpoint}/bench?start-after=raw/REC-9999999", timeout=5).close())
+        _wait(
+            lambda: urllib.request.urlopen(f"{endpoint}/bench?start-after=raw/REC-9999999", timeout=5).close()  # noqa: S310 - our own server
+        )
         from sinagot_catalog._store import _fast
 
         def ours() -> None:
@@ -274,4 +285,6 @@ def run(scale: Scale) -> Iterator[Measurement]:
             return time.perf_counter() - begin
 
         figures = alternate(ours, by_hand, min(scale.times, 3))
-        yield Measurement(f"bucket-run/{count}", "run", "s3fs and a process pool by hand", AtMost(1.5), *figures)
+        yield Measurement(
+            f"bucket-run/{count}", "run", "s3fs and a process pool by hand", AtMost(1.5), *figures
+        )

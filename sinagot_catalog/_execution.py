@@ -28,7 +28,14 @@ from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url, open_store
-from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, UsageError, did_you_mean
+from sinagot_catalog.errors import (
+    NotFoundError,
+    RunError,
+    SelectionError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+)
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -429,7 +436,9 @@ def _check_places(source: Source, mode: str) -> None:
             f"the scripts of {config.scripts} are not run: they come from a bucket, and nobody said that they may",
             "If you trust who can write there: Workspace(…, trust=True), or --trust.",
         )
-    if mode != "main_process" and any(one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)):
+    if mode != "main_process" and any(
+        one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
+    ):
         raise UsageError("memory:// is seen by this process alone", "Run with mode='main_process'.")
     outputs = source.stores.get("outputs", source.stores["dataset"])
     for store in (outputs, source.log_store):

@@ -105,7 +105,9 @@ def _table(content: bytes, where: str) -> pl.DataFrame:
 
 
 def _cleaned(frame: pl.DataFrame, dataset: str) -> pl.DataFrame:
-    names = {ours: next((one for one in theirs if one in frame.columns), None) for ours, theirs in _NAMES.items()}
+    names = {
+        ours: next((one for one in theirs if one in frame.columns), None) for ours, theirs in _NAMES.items()
+    }
     if names["path"] is None and names["key"] is None:
         raise ConfigError(
             f"listing: it has no column 'path' or 'key', only {', '.join(frame.columns)}"

@@ -24,8 +24,8 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from functools import partial
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -430,8 +430,14 @@ class JobRunner:
         """The URLs of a row's paths."""
         cell = work.cell.spec
         url_of = self._place.url_of
-        inputs = [(port.label, url_of(path, is_input=True)) for port, path in zip(cell.inputs, work.inputs, strict=True)]
-        outputs = [(port.label, url_of(path, is_input=False)) for port, path in zip(cell.outputs, work.outputs, strict=True)]
+        inputs = [
+            (port.label, url_of(path, is_input=True))
+            for port, path in zip(cell.inputs, work.inputs, strict=True)
+        ]
+        outputs = [
+            (port.label, url_of(path, is_input=False))
+            for port, path in zip(cell.outputs, work.outputs, strict=True)
+        ]
         return ScriptPath(_by_label(inputs), _by_label(outputs))
 
     # -- the end of a row ---------------------------------------------------------------------------------

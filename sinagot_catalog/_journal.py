@@ -139,9 +139,7 @@ class Journal:
         folders = self.store.folders("journal")
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
-        frames += self._lines(
-            [path for path in self._files_of(runs) if path.endswith(".ndjson")], from_lines
-        )
+        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], from_lines)
         seed = [name for name in self.store.names("") if is_seed_log(name)]
         frames += self._lines(seed, from_seed)
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
@@ -351,7 +349,7 @@ class Claims:
         beat = self.store.stat([f"claims/{claim.run_id}.beat"]).modified[0]
         return beat is not None and self._now(asker) - beat / 1e9 < claim.lease
 
-    def _now(self, run_id: str | None) -> float:  # noqa: ARG002, PLR6301 - where the clock is another one, it matters
+    def _now(self, run_id: str | None) -> float:  # noqa: ARG002 - where the clock is another one, it matters
         """The time by the clock that beats are told by."""
         return datetime.now(UTC).timestamp()
 

@@ -6,7 +6,16 @@ from datetime import UTC, datetime
 
 import polars as pl
 
-from sinagot_catalog._journal import LINE_EVENTS, SCHEMA, Claim, Claims, Journal, from_lines, from_seed, is_seed_log
+from sinagot_catalog._journal import (
+    LINE_EVENTS,
+    SCHEMA,
+    Claim,
+    Claims,
+    Journal,
+    from_lines,
+    from_seed,
+    is_seed_log,
+)
 from sinagot_catalog._spool import PIECE
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
@@ -81,7 +90,7 @@ class ObjectJournal(Journal):
         if len(paths) < least:
             return False
         own = ObjectJournal(self.store)
-        frames += own._of_runs(pieces)  # noqa: SLF001 - another one of us
+        frames += own._of_runs(pieces)
         content = io.BytesIO()
         replaced = sorted({*pieces, *merged, *(path.removeprefix("journal/") for path in old)})
         pl.concat(frames).sort("time", maintain_order=True).write_parquet(

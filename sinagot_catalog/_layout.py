@@ -114,7 +114,9 @@ def _holds(made: Place, wanted: Place) -> bool:
     return one == other or other.startswith(one + "/") or one.startswith(other + "/")
 
 
-def build_layout(config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None) -> Layout:
+def build_layout(
+    config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None
+) -> Layout:
     """Join a config with what its scripts declare.
 
     Args:

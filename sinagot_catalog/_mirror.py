@@ -1,7 +1,7 @@
 """Scripts that lie in a bucket, as a local folder: fetched by content, never changed once they are there.
 
-    $SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), for the owner's eyes only
-    └── <hash of names and contents>/    a whole scripts folder; another content is another folder
+$SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), for the owner's eyes only
+└── <hash of names and contents>/    a whole scripts folder; another content is another folder
 """
 
 import hashlib
@@ -74,7 +74,9 @@ class Mirror:
                 if not target.is_dir():  # another process was quicker
                     raise
         except OSError as error:
-            raise StorageError(f"the scripts of {self._store.root} cannot be kept in {target}: {error.strerror}") from error
+            raise StorageError(
+                f"the scripts of {self._store.root} cannot be kept in {target}: {error.strerror}"
+            ) from error
         finally:
             shutil.rmtree(beside, ignore_errors=True)
 
@@ -97,5 +99,7 @@ def _home() -> Path:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     found = folder.stat()
     if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
-        raise StorageError(f"{folder} can be written by others, and what lies there is run: chmod 700 {folder}")
+        raise StorageError(
+            f"{folder} can be written by others, and what lies there is run: chmod 700 {folder}"
+        )
     return folder

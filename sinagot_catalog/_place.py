@@ -82,7 +82,8 @@ class LocalPlace:
 
     def url_of(self, path: str, *, is_input: bool) -> str:
         """The URL of a path."""
-        root = self.dataset if is_input and not (self._apart and os.path.exists(f"{self.outputs}/{path}")) else self.outputs  # noqa: PTH110
+        is_made = self._apart and os.path.lexists(f"{self.outputs}/{path}")
+        root = self.dataset if is_input and not is_made else self.outputs
         return f"file://{root}/{path}"
 
     def find_input(self, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:

@@ -84,7 +84,7 @@ class WorkerProcess:
     def hello(
         self, spec: RunSpec, name: str, sys_path: Sequence[str], options: StorageOptions | None = None
     ) -> None:
-        """Tell it which run it serves, under which name, and what opens its buckets: the pipe alone carries that."""
+        """Tell it which run it serves, its name, and what opens its buckets, which the pipe alone carries."""
         self.name = name
         self.started = time.monotonic()
         self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"), options or {})

@@ -6,7 +6,7 @@ used longest ago goes when the folder is full. Outputs go whole to their final k
 when all of it is there.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH118
+# ruff: noqa: PTH103, PTH105, PTH108, PTH112, PTH114, PTH118, PTH120
 
 from __future__ import annotations
 
@@ -37,7 +37,15 @@ T = TypeVar("T")
 PATIENCE = 30.0
 """Seconds that a store may be away before a row fails for it."""
 
-_PASSING = ("Connect", "Timeout", "ServiceRe", "Incomplete", "ServerDisconnected", "ResponseStreaming", "HttpError")
+_PASSING = (
+    "Connect",
+    "Timeout",
+    "ServiceRe",
+    "Incomplete",
+    "ServerDisconnected",
+    "ResponseStreaming",
+    "HttpError",
+)
 _PASSING_ERRNOS = (errno.EIO, errno.EBUSY, errno.ECONNREFUSED, errno.ECONNRESET, errno.EPIPE, errno.ETIMEDOUT)
 
 
@@ -231,23 +239,29 @@ class RemotePlace(LocalPlace):
             if path.partition("/")[0] == "LOG":
                 raise TransferError(f"cannot publish {path}: LOG is never data")
             full = f"{root}/{path}"
-            uploads += _files_below(full, path) if os.path.isdir(full) and not os.path.islink(full) else [(full, path)]  # noqa: PTH112, PTH114
+            uploads += (
+                _files_below(full, path)
+                if os.path.isdir(full) and not os.path.islink(full)
+                else [(full, path)]
+            )
         self._patiently(lambda: store.each(lambda one: store.put(*one), uploads))
         self._patiently(lambda: store.delete(self._outdated(store, root, paths, {key for _, key in uploads})))
         for path in paths:
             self._asked.pop((self.outputs, path), None)
             full = f"{root}/{path}"
-            if os.path.isdir(full) and not os.path.islink(full):  # noqa: PTH112, PTH114
+            if os.path.isdir(full) and not os.path.islink(full):
                 shutil.rmtree(full, ignore_errors=True)
             else:
                 os.unlink(full)
 
-    def _outdated(self, store: RemoteStore, root: str, paths: Iterable[str], new: Collection[str]) -> list[str]:
+    def _outdated(
+        self, store: RemoteStore, root: str, paths: Iterable[str], new: Collection[str]
+    ) -> list[str]:
         """What an earlier output of another shape left: keys in a directory, a file where one is now."""
         old = []
         for path in paths:
             before = self._asked.get((self.outputs, path))
-            if os.path.isdir(f"{root}/{path}") or (before is not None and before.is_directory):  # noqa: PTH112
+            if os.path.isdir(f"{root}/{path}") or (before is not None and before.is_directory):
                 old += [key for key in store.tree(path) if key not in new]
             if before is not None and not before.is_directory and path not in new:
                 old.append(path)

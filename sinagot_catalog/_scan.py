@@ -94,7 +94,9 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
-    keys = keys.filter(~is_odd & ~path.str.starts_with("LOG/")).unique(subset="path", keep="last").sort("path")
+    keys = (
+        keys.filter(~is_odd & ~path.str.starts_with("LOG/")).unique(subset="path", keep="last").sort("path")
+    )
     folders = keys.select(path.str.extract(r"^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
     distinct = folders.unique(maintain_order=True).to_frame()
     nodes = list(_nodes(reach, 0, ""))
@@ -102,7 +104,9 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
         pl.when(pl.col("folder").str.contains(f"^{pattern}$")).then(pl.lit(number, pl.UInt32))
         for number, (pattern, _, _) in enumerate(nodes)
     )
-    at = folders.to_frame().join(distinct.with_columns(level.alias("node")), on="folder", how="left", maintain_order="left")
+    at = folders.to_frame().join(
+        distinct.with_columns(level.alias("node")), on="folder", how="left", maintain_order="left"
+    )
     name = path.str.extract(r"([^/]+)$", 1)
     kept = pl.lit(value=False)
     for number, (_, _, only) in enumerate(nodes):
@@ -116,7 +120,9 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
             directories.select("path", kind=pl.lit("directory").cast(KIND)),
         ]
     )
-    stats = pl.concat([files, directories], how="diagonal").unique(subset="path", keep="first", maintain_order=True)
+    stats = pl.concat([files, directories], how="diagonal").unique(
+        subset="path", keep="first", maintain_order=True
+    )
     return Listing(paths, stats=stats.select(*STATS))
 
 
@@ -130,7 +136,9 @@ def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:
     return pl.concat(found).filter(pl.col("path") != "").unique().sort("path")
 
 
-def _nodes(reach: Reach, depth: int, folder: str, among: Sequence[tuple[str | None, ...]] | None = None) -> Iterator[_Node]:
+def _nodes(
+    reach: Reach, depth: int, folder: str, among: Sequence[tuple[str | None, ...]] | None = None
+) -> Iterator[_Node]:
     """The folders that a walk would enter, as patterns: those with a literal name before those with any."""
     here = list(reach.patterns) if among is None else list(among)
     deeper = [one for one in here if len(one) > depth]
@@ -139,7 +147,12 @@ def _nodes(reach: Reach, depth: int, folder: str, among: Sequence[tuple[str | No
     is_literal = bool(deeper) and not reach.everything and all(one[depth] is not None for one in deeper)
     only = () if not deeper and not reach.everything else tuple(names) if is_literal else None
     for name in names:
-        yield from _nodes(reach, depth + 1, f"{folder}{re.escape(name)}/", [one for one in deeper if one[depth] in (None, name)])
+        yield from _nodes(
+            reach,
+            depth + 1,
+            f"{folder}{re.escape(name)}/",
+            [one for one in deeper if one[depth] in (None, name)],
+        )
     others = [one for one in deeper if one[depth] is None]
     if others:
         yield from _nodes(reach, depth + 1, f"{folder}[^/]+/", others)

@@ -1,7 +1,7 @@
 """The catalog kept as it was, and what has changed since.
 
-    LOG/snapshots/<name>/files.parquet   every file with size, time and etag
-    LOG/snapshots/<name>/steps.parquet   every step with its status
+LOG/snapshots/<name>/files.parquet   every file with size, time and etag
+LOG/snapshots/<name>/steps.parquet   every step with its status
 """
 
 from __future__ import annotations
@@ -121,13 +121,16 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
     known = names(source)
     if a is None and not known:
         raise NotFoundError(
-            f"no snapshot is kept in {source.log_store.root}/snapshots", "Make one: ws.snapshot(), or sinagot-catalog snapshot."
+            f"no snapshot is kept in {source.log_store.root}/snapshots",
+            "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
         )
     a = known[-1] if a is None else a
     for name in (a, b):
         if name not in (None, NOW) and name not in known:
             near = did_you_mean(str(name), known)
-            raise NotFoundError(f"there is no snapshot {name!r}{near}", f"Kept: {', '.join(known[-10:]) or 'none'}.")
+            raise NotFoundError(
+                f"there is no snapshot {name!r}{near}", f"Kept: {', '.join(known[-10:]) or 'none'}."
+            )
     if b in (None, NOW):
         source.refresh()
     old, new = _load(source, a), _load(source, b)
@@ -164,7 +167,9 @@ def _changes(old: tuple[pl.DataFrame, pl.DataFrame], new: tuple[pl.DataFrame, pl
     parts = [
         records.filter(pl.col("change").is_not_null()).with_columns(what=pl.lit("record")).sort("record_id"),
         files.with_columns(
-            what=pl.lit("file"), before=pl.col("size").cast(pl.String), after=pl.col("size_after").cast(pl.String)
+            what=pl.lit("file"),
+            before=pl.col("size").cast(pl.String),
+            after=pl.col("size_after").cast(pl.String),
         ).sort("path"),
         steps.with_columns(
             what=pl.lit("step"),
@@ -175,7 +180,8 @@ def _changes(old: tuple[pl.DataFrame, pl.DataFrame], new: tuple[pl.DataFrame, pl
     ]
     empty = pl.DataFrame(schema=_CHANGES)
     wanted = [
-        one.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in one.columns) for one in parts
+        one.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in one.columns)
+        for one in parts
     ]
     return pl.concat([empty, *wanted], how="diagonal")
 
@@ -184,7 +190,13 @@ def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFra
     """Both as one: columns of the later one end in `_after`, `there` and `there_after` say who has a row."""
     there = pl.lit(value=True).alias("there")
     both = old.with_columns(there).join(
-        new.with_columns(there), on=keys, how="full", suffix="_after", coalesce=True, nulls_equal=True, maintain_order="right_left"
+        new.with_columns(there),
+        on=keys,
+        how="full",
+        suffix="_after",
+        coalesce=True,
+        nulls_equal=True,
+        maintain_order="right_left",
     )
     both = both.with_columns(pl.col("there", "there_after").fill_null(value=False))
     if "record_id" not in keys:

@@ -81,7 +81,7 @@ class Source:
         self.__init__(**state)  # type: ignore[misc]
 
     def options(self, root: str) -> dict[str, Any]:
-        """The fsspec options of a root: those of the config, then those given in code; of a folder there are none."""
+        """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
         if not is_url(root):
             return {}
         return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
@@ -255,9 +255,9 @@ class Source:
                 root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
                 for root, listing in self._catalog.listings.items()
             }
-            for root in listings:
+            for root, listing in listings.items():
                 new = paths.filter(pl.col("root") == root)["path"]
-                if listings[root].stats is None:
+                if listing.stats is None:
                     self._stats.pop(root, None)
                 else:
                     self._written[root] = pl.concat([self._written.get(root, new.clear()), new])

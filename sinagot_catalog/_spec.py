@@ -6,7 +6,20 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog._patterns._template import Template
 
-__all__ = ["FAILED", "CellSpec", "Group", "Outcome", "Port", "Remote", "Result", "Row", "RunSpec", "StorageOptions", "Task", "tasks_of"]
+__all__ = [
+    "FAILED",
+    "CellSpec",
+    "Group",
+    "Outcome",
+    "Port",
+    "Remote",
+    "Result",
+    "Row",
+    "RunSpec",
+    "StorageOptions",
+    "Task",
+    "tasks_of",
+]
 
 Row: TypeAlias = tuple[int, int, str]
 """Number of the row in the plan, index into the cells, record id."""

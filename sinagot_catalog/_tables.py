@@ -116,7 +116,7 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
 
 
 def _each(store: Store, files: pl.DataFrame, read: Callable[[bytes], pl.DataFrame]) -> pl.LazyFrame:
-    """Files read whole, several at a time, their rows behind the keys; a column named like a key is told apart as in a join."""
+    """Files read whole, their rows behind the keys; a column named like a key is told apart as in a join."""
     keys = [name for name in files.columns if name != "path"]
     frames = []
     contents = store.read_all(files["path"].to_list())

@@ -107,7 +107,11 @@ class ScriptTemplate:
             >>> ScriptTemplate("REC-1", path=ScriptPath(Path("/data/a.csv"), None)).url.input
             'file:///data/a.csv'
         """
-        return ScriptPath(_uris(self.path.input), _uris(self.path.output)) if self._urls is None else self._urls()
+        return (
+            ScriptPath(_uris(self.path.input), _uris(self.path.output))
+            if self._urls is None
+            else self._urls()
+        )
 
     def run(self) -> None:
         """Do the work for one record; to be overridden."""

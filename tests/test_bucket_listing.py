@@ -8,6 +8,8 @@ import pytest
 from sinagot_catalog._store import _fast, open_store
 from sinagot_catalog._store._fast import OddError, _Ranges
 
+rng = random.Random  # names that are the same each time
+
 
 class Pages:
     """What a store gives behind a key, a thousand a page; counts the pages."""
@@ -22,7 +24,9 @@ class Pages:
             self.count += 1
             page = rest[start : start + 1000].to_frame()
             yield page.with_columns(
-                last_modified=pl.lit(None, pl.Datetime("us", "UTC")), size=pl.lit(1, pl.UInt64), e_tag=pl.lit("x")
+                last_modified=pl.lit(None, pl.Datetime("us", "UTC")),
+                size=pl.lit(1, pl.UInt64),
+                e_tag=pl.lit("x"),
             )
 
 
@@ -35,8 +39,8 @@ SHAPES = {
     "numbers": lambda n: f"raw/REC-{n:07}.csv",
     "one folder a record": lambda n: f"raw/{n // 3:06}/file-{n % 3}.txt",
     "dates": lambda n: f"raw/20{n % 30:02}-{n % 12 + 1:02}-{n % 28 + 1:02}/{n}.csv",
-    "hashes": lambda n: f"raw/{random.Random(n).getrandbits(64):016x}",
-    "names": lambda n: "raw/" + "".join(random.Random(n).choices("abcdefghijklmnopqrstuvwxyzéß- ", k=9)),
+    "hashes": lambda n: f"raw/{rng(n).getrandbits(64):016x}",
+    "names": lambda n: "raw/" + "".join(rng(n).choices("abcdefghijklmnopqrstuvwxyzéß- ", k=9)),
     "long common head": lambda n: f"raw/site-Łódź/recording_of_the_day_{n}.edf",
 }
 
@@ -51,7 +55,11 @@ def test_every_key_once_whatever_the_names_are(shape, count):
 
 
 def test_keys_at_the_cuts_are_there_once():
-    keys = {f"raw/R{n}" for n in range(10)} | {f"raw/R{n:05}" for n in range(20_000)} | {f"raw/R0{n}" for n in range(10)}
+    keys = (
+        {f"raw/R{n}" for n in range(10)}
+        | {f"raw/R{n:05}" for n in range(20_000)}
+        | {f"raw/R0{n}" for n in range(10)}
+    )
     assert listed(Pages(keys)) == sorted(keys)
 
 
@@ -59,7 +67,7 @@ def test_order_that_cannot_be_trusted_is_not():
     pages = Pages([f"raw/{n:05}" for n in range(3000)])
     pages.keys = pages.keys.reverse()
     with pytest.raises(OddError):
-        listed(lambda after: Pages.__call__(pages, ""))
+        listed(lambda _after: Pages.__call__(pages, ""))
 
 
 @pytest.mark.parametrize("kind", ["moto", "seaweed"])
@@ -67,11 +75,13 @@ def test_both_ways_give_the_same_frame(request, kind, monkeypatch):
     bucket = request.getfixturevalue(kind)
     odd = ["sp ace", "a+b (1)", "per%41cent", "é", "x{1}#?", "a=b&c", "tail.", "~", "[1]"]
     bucket.put({f"data/raw/{name}/R{n}.csv": "x" * n for name in odd for n in range(3)})
-    bucket.put({f"data/raw/R{n:03}": "" for n in range(5)} | {"data/raw-other/R1": "x", "data/raw/marker/": ""})
+    bucket.put(
+        {f"data/raw/R{n:03}": "" for n in range(5)} | {"data/raw-other/R1": "x", "data/raw/marker/": ""}
+    )
     store = open_store(f"{bucket.url}/data", bucket.options)
     quick = store._list_quickly("raw/")
     assert quick is not None
-    monkeypatch.setattr(_fast, "s3_config", lambda options: None)
+    monkeypatch.setattr(_fast, "s3_config", lambda _options: None)
     plain = store._list("raw/").filter(~pl.col("path").str.ends_with("/"))
     assert quick.sort("path").equals(plain.sort("path")), (quick.sort("path"), plain.sort("path"))
 

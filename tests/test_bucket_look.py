@@ -24,7 +24,11 @@ def test_workspace_in_a_bucket_is_opened_by_its_url(harbor_bucket):
 
 def test_local_toml_may_name_a_dataset_in_a_bucket(harbor_bucket, harbor_folder, monkeypatch):
     monkeypatch.setenv("LAB_SECRET", harbor_bucket.options["secret"])
-    text = (harbor_folder / "workspace.toml").read_text().replace('"dataset"', f'"{harbor_bucket.url}/harbor/dataset"')
+    text = (
+        (harbor_folder / "workspace.toml")
+        .read_text()
+        .replace('"dataset"', f'"{harbor_bucket.url}/harbor/dataset"')
+    )
     storage = f"""
 [storage.s3]
 key = "testkey"
@@ -41,16 +45,22 @@ client_kwargs = {{endpoint_url = "{harbor_bucket.endpoint}"}}
 def test_sizes_times_and_etags_come_with_the_listing(harbor_bucket, monkeypatch):
     ws = Workspace(f"{harbor_bucket.url}/harbor", storage_options=harbor_bucket.options)
     ws.records.ids()
-    monkeypatch.setattr(ws._source.stores["dataset"], "info", lambda path: pytest.fail(f"{path} was asked for"))
+    monkeypatch.setattr(
+        ws._source.stores["dataset"], "info", lambda path: pytest.fail(f"{path} was asked for")
+    )
     files = ws.files.collect()
-    assert files["size"].to_list() == [len(harbor_bucket.read(f"harbor/dataset/{path}")) for path in files["path"]]
+    assert files["size"].to_list() == [
+        len(harbor_bucket.read(f"harbor/dataset/{path}")) for path in files["path"]
+    ]
     assert files.filter(pl.col("modified").is_null() | pl.col("etag").is_null()).is_empty()
 
 
 def test_directory_is_a_common_prefix_and_markers_are_nothing(moto, write_workspace):
     folder = write_workspace({"read": ("dir/{id}", "out/{id}/")}, ["dir/R1/a/b.txt", "dir/R2/x"])
     url = moto.upload(folder, "one")
-    moto.put({"dir/R3/": "", "dir/R4/empty/": "", "out/R2/deep/file": "done", "LOG/dir/R5/x": ""}, "one/dataset")
+    moto.put(
+        {"dir/R3/": "", "dir/R4/empty/": "", "out/R2/deep/file": "done", "LOG/dir/R5/x": ""}, "one/dataset"
+    )
     ws = Workspace(url, storage_options=moto.options)
     rows = dict(ws.steps.collect().select("record_id", "status").rows())
     assert rows == {"R1": "DATA_READY", "R2": "DONE"}

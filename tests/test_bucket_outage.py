@@ -1,4 +1,4 @@
-"""Two runs at once, stores that go away, workers that die: no row twice, nothing partial, the next run completes."""
+"""Runs at once, stores that go away, workers that die: no row twice, nothing partial, the next run completes."""
 
 import subprocess
 import sys
@@ -24,16 +24,17 @@ print(json.dumps(report.counts()))
 """
 
 
-def upload(bucket, write_workspace, count, seconds, path_out="out/{id}.txt", body=COPY):
+def upload(bucket, write_workspace, count, seconds):
     folder = write_workspace(
-        {"copy": ("raw/{id}.txt", path_out, body.format(seconds=seconds))}, [f"raw/R{n:03}.txt" for n in range(count)]
+        {"copy": ("raw/{id}.txt", "out/{id}.txt", COPY.format(seconds=seconds))},
+        [f"raw/R{n:03}.txt" for n in range(count)],
     )
     return bucket.upload(folder, "one")
 
 
 def whole(bucket, count):
     """Every output that is there is whole; says how many there are."""
-    keys = [key for key in bucket.keys("one/dataset/out")]
+    keys = bucket.keys("one/dataset/out")
     assert {bucket.read(key) for key in keys} <= {b"raw;done"}
     assert len(keys) <= count
     return len(keys)
@@ -81,7 +82,11 @@ def run_while(ws, do, seconds):
 
         reports.append(
             _execution.run(
-                ws._source, Query("steps"), _execution.RunOptions(workers=2), progress=False, watch=lambda _: begun.set()
+                ws._source,
+                Query("steps"),
+                _execution.RunOptions(workers=2),
+                progress=False,
+                watch=lambda _: begun.set(),
             )
         )
 
@@ -105,14 +110,16 @@ def test_store_that_is_away_for_five_seconds_costs_no_row(own_weed, write_worksp
 
     report = run_while(ws, outage, 150)
     again = ws.refresh().steps.run(workers=2, progress=False)
-    done = report.counts().get("done", 0) + again.counts().get("done", 0) + again.counts().get("already_done", 0)
+    done = (
+        report.counts().get("done", 0) + again.counts().get("done", 0) + again.counts().get("already_done", 0)
+    )
     assert whole(bucket, 40) == 40
     assert done >= 40 - again.frame.height
     assert report.ok, report.failures()
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_store_that_is_gone_fails_rows_with_a_reason_and_the_next_run_completes(own_weed, write_workspace, monkeypatch):
+def test_store_that_is_gone_fails_rows_with_a_reason_and_the_next_run_completes(own_weed, write_workspace):
     bucket = own_weed.bucket()
     ws = Workspace(upload(bucket, write_workspace, 40, 0.2), storage_options=bucket.options, trust=True)
     report = run_while(ws, own_weed.kill, 250)
@@ -126,7 +133,7 @@ def test_store_that_is_gone_fails_rows_with_a_reason_and_the_next_run_completes(
         try:
             bucket.keys()
             break
-        except Exception:
+        except Exception:  # noqa: BLE001 - it is not up yet, whatever it says
             assert time.monotonic() < wait
             time.sleep(0.3)
     whole(bucket, 40)
@@ -148,7 +155,9 @@ if not os.path.exists({mark!r}):
 def test_worker_that_dies_fails_its_row_alone(seaweed, write_workspace, tmp_path):
     mark = str(tmp_path / "mark")
     outputs = {"a": "out/{id}-a", "b": "out/{id}-b"}
-    folder = write_workspace({"two": ("raw/{id}", outputs, TWO.format(mark=mark))}, [f"raw/R{n}" for n in range(4)])
+    folder = write_workspace(
+        {"two": ("raw/{id}", outputs, TWO.format(mark=mark))}, [f"raw/R{n}" for n in range(4)]
+    )
     ws = Workspace(seaweed.upload(folder, "one"), storage_options=seaweed.options, trust=True)
     report = ws.steps.run(workers=1, progress=False)
     assert report.counts() == {"done": 3, "error": 1}
@@ -167,12 +176,21 @@ for number, name in enumerate(names):
     (self.path.output / "deep" / f"{number}.txt").write_text(name)
 """
     folder = write_workspace(
-        {"list": ("dir/{id}", "out/{id}", body), "count": ("out/{id}", "n/{id}", "self.path.output.write_text(str(len(list(self.path.input.rglob('*.txt')))))")},
+        {
+            "list": ("dir/{id}", "out/{id}", body),
+            "count": (
+                "out/{id}",
+                "n/{id}",
+                "self.path.output.write_text(str(len(list(self.path.input.rglob('*.txt')))))",
+            ),
+        },
         ["dir/R1/a", "dir/R1/b/c", "dir/R2/x"],
     )
     ws = Workspace(seaweed.upload(folder, "one"), storage_options=seaweed.options, trust=True)
     assert ws.steps.run(workers=1, progress=False).counts() == {"done": 4}
-    assert seaweed.keys("one/dataset/out") == [f"one/dataset/out/{path}" for path in ("R1/deep/0.txt", "R1/deep/1.txt", "R2/deep/0.txt")]
+    assert seaweed.keys("one/dataset/out") == [
+        f"one/dataset/out/{path}" for path in ("R1/deep/0.txt", "R1/deep/1.txt", "R2/deep/0.txt")
+    ]
     assert seaweed.read("one/dataset/n/R1") == b"2"
     seaweed.fs.rm(f"{seaweed.url}/one/dataset/dir/R1/a")
     assert ws.refresh().records.get("R1").steps.run(force=True, workers=1, progress=False).ok

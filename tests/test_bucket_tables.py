@@ -55,7 +55,9 @@ def same(ws, other):
 
 
 def no_listing(ws, monkeypatch):
-    monkeypatch.setattr(ws._source.stores["dataset"], "find", lambda reach: pytest.fail("the bucket was listed"))
+    monkeypatch.setattr(
+        ws._source.stores["dataset"], "find", lambda _reach: pytest.fail("the bucket was listed")
+    )
     return ws
 
 
@@ -78,12 +80,17 @@ def test_parquet_and_frames_may_be_given_as_a_listing(done, keys, seaweed, monke
     content = io.BytesIO()
     keys.rename({"Key": "key"}).write_parquet(content)
     seaweed.put({"listing.parquet": content.getvalue()})
-    for listing in (f"{seaweed.url}/listing.parquet", done.files.collect().select("path", "size", "modified", "etag")):
+    for listing in (
+        f"{seaweed.url}/listing.parquet",
+        done.files.collect().select("path", "size", "modified", "etag"),
+    ):
         ws = Workspace(done.config.files[0], storage_options=seaweed.options, listing=listing)
         same(no_listing(ws, monkeypatch), done)
 
 
 def test_listing_without_keys_is_a_sentence(done, seaweed):
-    ws = Workspace(done.config.files[0], storage_options=seaweed.options, listing=pl.DataFrame({"kye": ["a"]}))
+    ws = Workspace(
+        done.config.files[0], storage_options=seaweed.options, listing=pl.DataFrame({"kye": ["a"]})
+    )
     with pytest.raises(ConfigError, match="no column 'path' or 'key', only kye; did you mean 'kye'"):
         ws.records.ids()

@@ -26,8 +26,10 @@ def test_new_gone_and_changed_records_and_files(ws):
     found = ws.diff(name)
     assert found.records.rows() == [("gone", "R1"), ("changed", "R2"), ("new", "R4")]
     assert found.files.rows() == [
-        ("gone", "raw/R1", "R1", "4", None), ("changed", "raw/R2", "R2", "4", "16"), ("new", "raw/R4", "R4", None, "3"),
-    ]  # fmt: skip
+        ("gone", "raw/R1", "R1", "4", None),
+        ("changed", "raw/R2", "R2", "4", "16"),
+        ("new", "raw/R4", "R4", None, "3"),
+    ]
     assert found.steps.is_empty()
 
 

@@ -108,13 +108,31 @@ def test_who_creates_again_what_it_created_is_told_so_in_a_bucket(store):
         (["dir/{id}"], ["dir/R1", "dir/R2", "dir/R3"]),
         (["dir/{id}", "dir/{id}/a.csv"], ["dir/R1", "dir/R1/a.csv", "dir/R2", "dir/R3"]),
         (["{id}/one/{id}.txt"], ["R1/one/R1.txt", "R2/one/R1.txt", "shared.txt"]),
-        (["shared.txt", "raw/{id}.csv"], ["raw/R1.csv", "raw/deep", "raw/other", "raw/x y+(1).csv", "shared.txt"]),
+        (
+            ["shared.txt", "raw/{id}.csv"],
+            ["raw/R1.csv", "raw/deep", "raw/other", "raw/x y+(1).csv", "shared.txt"],
+        ),
         (["absent/{id}"], []),
     ],
 )
 def test_listing_is_the_same_frame_from_each(store, patterns, paths):
-    there = ["raw/R1.csv", "raw/other", "raw/x y+(1).csv", "raw/deep/R9.csv", "dir/R1/a.csv", "dir/R1/b/c.csv", "dir/R2/x",
-             "dir/R3", "R1/one/R1.txt", "R2/one/R1.txt", "shared.txt", "LOG/raw/R1.csv", "été/R1"]  # fmt: skip
+    there = [
+        "raw/R1.csv",
+        "raw/other",
+        "raw/x y+(1).csv",
+        "raw/deep/R9.csv",
+        "dir/R1/a.csv",
+        "dir/R1/b/c.csv",
+    ]
+    there += [
+        "dir/R2/x",
+        "dir/R3",
+        "R1/one/R1.txt",
+        "R2/one/R1.txt",
+        "shared.txt",
+        "LOG/raw/R1.csv",
+        "été/R1",
+    ]
     for path in there:
         store.write(path, path.encode())
     listing = scan(store, reach(*patterns))
@@ -139,7 +157,9 @@ def test_empty_root_has_an_empty_listing_of_the_same_shape(store):
 
 
 def test_writes_of_many_threads_are_all_there(store):
-    threads = [threading.Thread(target=store.write, args=(f"many/{n:03}.txt", os.urandom(64))) for n in range(40)]
+    threads = [
+        threading.Thread(target=store.write, args=(f"many/{n:03}.txt", os.urandom(64))) for n in range(40)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

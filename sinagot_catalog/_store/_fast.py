@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os.path import commonprefix
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     import polars as pl
 
@@ -97,7 +96,12 @@ def list_ranges(
         return store.list(prefix.rstrip("/") or None, chunk_size=_PAGE, return_arrow=True, **options)
 
     frames = _Ranges(pages, prefix, on_page).run()
-    schema: dict[str, Any] = {"path": pl.String, "last_modified": pl.Datetime("us", "UTC"), "size": pl.UInt64, "e_tag": pl.String}
+    schema: dict[str, Any] = {
+        "path": pl.String,
+        "last_modified": pl.Datetime("us", "UTC"),
+        "size": pl.UInt64,
+        "e_tag": pl.String,
+    }
     listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *frames])
     return listed
 
@@ -119,7 +123,9 @@ class _Range:
 class _Ranges:
     """The ranges that are read, that wait, and that are done."""
 
-    def __init__(self, pages: Callable[[str], Any], prefix: str, on_page: Callable[[int], None] | None) -> None:
+    def __init__(
+        self, pages: Callable[[str], Any], prefix: str, on_page: Callable[[int], None] | None
+    ) -> None:
         self._pages = pages
         self._prefix = prefix
         self._on_page = on_page or (lambda _keys: None)
@@ -213,7 +219,7 @@ def _cuts(first: str, at: str, hi: str | None, start: int) -> list[str]:
         >>> _cuts("raw/a", "raw/c", "raw/e", 4)
         ['raw/d']
     """
-    varies = len(commonprefix([first, at]))
+    varies = len(commonprefix([first, at]))  # noqa: RUF071 - they are texts
     cuts: list[str] = []
     for index in range(start, min(len(at), varies + 2)):
         kind = next((one for one in _CLASSES if at[index] in one), None)

@@ -102,7 +102,11 @@ class LocalStore:
         """Every file below a folder with its size."""
         top = Path(self._at(folder))
         files = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
-        return {one.relative_to(self.root).as_posix(): one.stat().st_size for one in sorted(files) if one.is_file()}
+        return {
+            one.relative_to(self.root).as_posix(): one.stat().st_size
+            for one in sorted(files)
+            if one.is_file()
+        }
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None where nothing is there."""
@@ -123,7 +127,7 @@ class LocalStore:
         """Read whole files one after the other: a disk is no quicker with several."""
         return [self.read(path) for path in paths]
 
-    def cloud_options(self) -> dict[str, str] | None:  # noqa: PLR6301 - part of the protocol
+    def cloud_options(self) -> dict[str, str] | None:
         """On a disk nothing is needed."""
         return {}
 
@@ -150,7 +154,7 @@ class LocalStore:
             beside.unlink(missing_ok=True)
         return True
 
-    def can_create(self, folder: str) -> bool:  # noqa: ARG002, PLR6301 - part of the protocol
+    def can_create(self, folder: str) -> bool:  # noqa: ARG002 - part of the protocol
         """A disk with hard links does; one without says so when it is tried."""
         return True
 

@@ -23,10 +23,21 @@ __all__ = ["Info", "RemoteStore", "file_system"]
 T = TypeVar("T")
 R = TypeVar("R")
 
-_EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "abfs": "azure", "abfss": "azure", "adl": "azure"}
+_EXTRAS = {
+    "s3": "s3",
+    "s3a": "s3",
+    "gs": "gcs",
+    "gcs": "gcs",
+    "az": "azure",
+    "abfs": "azure",
+    "abfss": "azure",
+    "adl": "azure",
+}
 _AT_ONCE = 16
 _TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
-_SECRET = re.compile(r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth")
+_SECRET = re.compile(
+    r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth"
+)
 _SHORTEST_SECRET = 4
 _MOST_EMPTY = 1_000
 _REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "BlobAlreadyExists")
@@ -398,7 +409,9 @@ def _is_refusal(error: BaseException) -> bool:
         return True
     code = getattr(error, "code", None) or getattr(error, "status", None)
     told = f"{code} {error} {error.__cause__ or ''}"
-    return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(one in told for one in _REFUSED)
+    return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(
+        one in told for one in _REFUSED
+    )
 
 
 def _secrets(options: Any, name: str = "") -> set[str]:

@@ -28,5 +28,9 @@ def diff(args: Any) -> int:
         put(f"{name}: {frame.height}")
         put_table(frame.select(one for one in frame.columns if frame[one].null_count() < frame.height))
         put("")
-    say(f"{len(found)} changes between {found.before} and {found.after}" if len(found) else f"nothing changed since {found.before}")
+    say(
+        f"{len(found)} changes between {found.before} and {found.after}"
+        if len(found)
+        else f"nothing changed since {found.before}"
+    )
     return 0

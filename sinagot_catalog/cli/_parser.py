@@ -280,7 +280,18 @@ def _add_server(verbs: _Verbs) -> _Parser:
     return parser
 
 
-_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_snapshot, _add_diff, _add_server)
+_VERBS = (
+    _add_init,
+    _add_status,
+    _add_ls,
+    _add_plan,
+    _add_run,
+    _add_submit,
+    _add_logs,
+    _add_snapshot,
+    _add_diff,
+    _add_server,
+)
 
 
 # --- what several verbs take -------------------------------------------------------------------------------
