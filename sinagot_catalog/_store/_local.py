@@ -3,7 +3,7 @@
 import os
 import secrets
 import stat
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, Stat, is_text
@@ -18,6 +18,7 @@ class LocalStore:
     is_local = True
 
     def __init__(self, root: str) -> None:
+        self.on_page: Callable[[int], None] | None = None
         self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
 
     def __repr__(self) -> str:

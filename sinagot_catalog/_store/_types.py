@@ -1,6 +1,6 @@
 """What every store answers, local or remote."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -79,6 +79,8 @@ class Store(Protocol):
 
     root: str
     is_local: bool
+    on_page: Callable[[int], None] | None
+    """Hears how many keys each page of a long listing had."""
 
     def find(self, reach: Reach) -> Found:
         """List names under the folders that `reach` enters; sizes and times are not read."""
