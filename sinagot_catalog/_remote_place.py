@@ -99,7 +99,7 @@ class RemotePlace(LocalPlace):
         self._stores: dict[str, RemoteStore] = {}
         for part, root in (("dataset", spec.dataset), ("outputs", spec.outputs)):
             if is_url(root) and root not in self._stores:
-                self._stores[root] = RemoteStore(root, options.get(part))
+                self._stores[root] = RemoteStore(root, _impatient(root, options.get(part) or {}))
         self._outputs_store = self._stores.get(spec.outputs)
         self._roots = list(dict.fromkeys([spec.outputs, spec.dataset]))
         self._asked: dict[tuple[str, str], Info | None] = {}
@@ -289,6 +289,13 @@ class RemotePlace(LocalPlace):
             else:
                 self._patience = PATIENCE
                 return done
+
+
+def _impatient(root: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Options with few retries of the library's own, where the user says nothing of them: ours know the row."""
+    if not root.startswith(("s3://", "s3a://")) or "config_kwargs" in options:
+        return options
+    return {**options, "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}
 
 
 def _is_passing(error: BaseException | None) -> bool:

@@ -31,7 +31,7 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
     [
         (
             ["statsu"],
-            "'statsu' is none of init, status, ls, plan, run, submit, logs, server; did you mean 'status'?",
+            "'statsu' is none of init, status, ls, plan, run, submit, logs, snapshot, diff, server; did you mean 'status'?",
         ),
         (["status", "--wehre", "x"], "unknown argument '--wehre'; did you mean '--where'"),
         (["ls", "recrods"], "did you mean 'records'?"),
