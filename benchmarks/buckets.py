@@ -141,6 +141,12 @@ def listing(scale: Scale) -> Iterator[Measurement]:
             )
 
 
+_ROW = (
+    "<Contents><Key>raw/REC-%07d.csv</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
+    '<ETag>"0123456789abcdef0123456789abcdef"</ETag><Size>1</Size></Contents>'
+)
+
+
 class _Pages(BaseHTTPRequestHandler):
     """Answers ListObjectsV2 for numbered keys, each page after a while, as a store far away does."""
 
@@ -152,11 +158,7 @@ class _Pages(BaseHTTPRequestHandler):
         after = (query.get("continuation-token") or query.get("start-after") or [""])[0]
         start = self._behind(after)
         end = min(start + _PAGE, self.count)
-        rows = "".join(
-            f"<Contents><Key>raw/REC-{n:07}.csv</Key><LastModified>2026-01-01T00:00:00.000Z</LastModified>"
-            f'<ETag>"{n:032x}"</ETag><Size>1</Size><StorageClass>STANDARD</StorageClass></Contents>'
-            for n in range(start, end)
-        )
+        rows = "".join(map(_ROW.__mod__, range(start, end)))
         more = end < self.count
         token = f"<NextContinuationToken>raw/REC-{end - 1:07}.csv</NextContinuationToken>" if more else ""
         text = (

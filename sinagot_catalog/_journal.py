@@ -65,6 +65,8 @@ __all__ = [
 
 SCHEMA = 1
 _COMPACT_FROM = 100
+_OVER: set[str] = set()
+"""Runs of this process that have ended: it knows so even where it could not be written down."""
 _LOOKS = 5
 _LINE: dict[str, Any] = {
     "schema": pl.Int64(),
@@ -342,7 +344,7 @@ class Claims:
 
     def is_alive(self, claim: Claim, *, asker: str | None = None) -> bool:
         """Whether a claim's run still goes on; `asker` is a run that has just written its beat."""
-        if claim.state != "live":
+        if claim.state != "live" or claim.run_id in _OVER:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
@@ -403,6 +405,7 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """Give the rows back; the number stays taken."""
+        _OVER.add(claim.run_id)
         self.store.write(claim.path, json.dumps({**asdict(claim), "state": "released"}).encode())
         self.store.delete(_files(claim)[1:])
 
