@@ -28,6 +28,7 @@ from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url, open_store
+from sinagot_catalog._sweep import sweep
 from sinagot_catalog.errors import (
     NotFoundError,
     RunError,
@@ -42,7 +43,7 @@ from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from sinagot_catalog._journal import Claim
+    from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
@@ -158,7 +159,8 @@ class Execution:
         self.options = options
         self.run_id = new_run_id()
         self.workers = options.workers or source.config.run.workers or os.cpu_count() or 1
-        self.spec = _spec(source, self.run_id, options)
+        self.lost = False
+        self._runner: Runner | None = None
         self._begin = time.monotonic()
         self._results: list[Result] = []
         self._lock = threading.Lock()
@@ -168,16 +170,25 @@ class Execution:
         self._shipper: Shipper | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
+        # Some of their outputs are new and some old: that they are there does not mean that they are done.
+        half = todo.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
+        self.spec = _spec(source, self.run_id, options, redo=frozenset(half))
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
             _check_places(source, self.mode)
+            _make_roots(source)
             self._claim, held = source.claims.take(self.run_id, todo)
-            self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
-            todo = todo.join(self._held.select("row"), on="row", how="anti")
-            _sweep_staging(source, alive=source.claims.alive())
-            self._open_spool()
+            try:
+                self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
+                todo = todo.join(self._held.select("row"), on="row", how="anti")
+                sweep(source, self._claim)
+                self._open_spool()
+            except BaseException:
+                source.claims.release(self._claim)  # this process may live on, and its claim with it
+                raise
         self.n_rows = todo.height
+        self._todo = todo.select("row")
         self.phases = _phases(todo)
         steps = todo["step"].unique(maintain_order=True).to_list()
         name = Path(source.config.root).name
@@ -210,9 +221,14 @@ class Execution:
         """Say to other hosts that the run is alive."""
         while not self._over.wait(self.source.config.run.lease / 4):
             try:
-                self.source.claims.beat(self._claim)  # type: ignore[arg-type]
-            except StorageError:
+                is_held = self._claim is None or self.source.claims.beat(self._claim)
+            except OSError:
                 continue  # the next beat may get through; else the lease runs out, as it should
+            if not is_held and not self._over.is_set():
+                self.lost = True
+                if self._runner is not None:
+                    self._runner.stop()
+                return
 
     def _open_spool(self) -> None:
         """Where a part lies in a bucket: the local folder of the run, and who sends its journal there."""
@@ -258,7 +274,19 @@ class Execution:
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
         options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
-        return open_runner(self.spec, self.mode, most, console=console, options=options)
+        self._runner = open_runner(self.spec, self.mode, most, console=console, options=options)
+        if self.lost:
+            self._runner.stop()
+        return self._runner
+
+    def check_held(self) -> None:
+        """Say that another run took the rows, where that was so."""
+        if self.lost:
+            lease = self.source.config.run.lease
+            raise StorageError(
+                f"run {self.run_id} was taken for dead, for its lease of {lease:g} s ran out, and ended itself",
+                "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
+            )
 
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
@@ -273,21 +301,26 @@ class Execution:
                 self._report = self._make_report()
                 self._close_spool()
                 if self._claim is not None:
-                    self._give_back(self._claim)
+                    try:
+                        self._publish()
+                    except StorageError as error:
+                        if self.source.log_store.is_local:
+                            raise
+                        _logger.warning("%s; what became of the rows is in the report", error.message)
+                        self.source.refresh()
+                    finally:
+                        self._give_back(self._claim)
             return self._report
 
     def _give_back(self, claim: Claim) -> None:
-        """Let the workspace see the new files, and others have the rows."""
-        try:
-            self._publish()
-            self.source.claims.release(claim)
-            self.source.journal.compact(self.source.claims.alive())
-        except StorageError as error:
-            if self.source.log_store.is_local:
-                raise
-            # The rows are free when this process ends; what became of them is in the report.
-            _logger.warning("%s; the run is over all the same", error.message)
-            self.source.refresh()
+        """Release the rows and tidy the journal; a full disk must not take the report with it."""
+        source = self.source
+        with suppress(OSError):
+            source.journal.end(self.run_id)
+        with suppress(OSError):
+            alive = source.claims.alive(claim) - {self.run_id}
+            source.claims.release(claim)
+            source.journal.compact(alive)
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
@@ -308,7 +341,12 @@ class Execution:
                 pl.col("reason").alias("message"),
             ),
         ]
-        results = pl.concat([results, *others], how="diagonal").sort("row")
+        results = pl.concat([results, *others], how="diagonal")
+        # Whatever ended the run: a row that it never came to, or that it can say nothing of, is in the report.
+        left = self._todo.join(results, on="row", how="anti").with_columns(
+            pl.lit("cancelled").cast(OUTCOME).alias("outcome")
+        )
+        results = pl.concat([results, left], how="diagonal").sort("row")
         self._outcomes = results.select("row", "outcome")
         frame = results.join(
             self.plan.frame.with_row_index("row"), on="row", how="left", maintain_order="left"
@@ -376,7 +414,7 @@ def _phases(todo: pl.DataFrame) -> list[list[Group]]:
     ]
 
 
-def _spec(source: Source, run_id: str, options: RunOptions) -> RunSpec:
+def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]) -> RunSpec:
     """What the workers need to know."""
     config = source.config
     layout = source.layout()
@@ -395,6 +433,8 @@ def _spec(source: Source, run_id: str, options: RunOptions) -> RunSpec:
         durable=config.run.durable,
         log_level=config.logging.level,
         threads_per_worker=config.run.threads_per_worker,
+        memory_limit=config.run.memory_limit,
+        redo=redo,
     )
 
 
@@ -445,15 +485,16 @@ def _check_places(source: Source, mode: str) -> None:
         store.check_writable()
 
 
-def _sweep_staging(source: Source, alive: frozenset[str]) -> None:
-    """Clear what runs that died left in staging."""
-    if not source.log_store.is_local:
-        return
-    staging = Path(source.log_store.root) / ".staging"
-    if staging.is_dir():
-        for folder in staging.iterdir():
-            if folder.name not in alive:
-                shutil.rmtree(folder, ignore_errors=True)
+def _make_roots(source: Source) -> None:
+    """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    folders = [Path(outputs.root)] if outputs.is_local else []
+    folders += [Path(source.log_store.root).parent] if source.log_store.is_local else []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the run cannot make {folder}: {error.strerror}") from error
 
 
 def _sweep_spools(source: Source) -> None:
@@ -496,6 +537,7 @@ def run(
                 runner.execute(phase, note)
     finally:
         report = execution.finish()
+    execution.check_held()
     return report
 
 

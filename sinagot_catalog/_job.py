@@ -2,11 +2,12 @@
 
 The order within a row (a reader of the journal relies on it):
 
-    outputs all there, no force      already_done     no event
+    outputs all there, no force      already_done     no event (a half-published row is run)
     input missing, its maker failed  blocked          no event
     input missing                    not_available    event `not_available`
     else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
       an attempt succeeded           event `publishing` (several files, a folder), renames, event `done`
+                                     (not where whoever asked for it is gone: then the process just ends)
       the last one failed            controls published, event `error`
       ended by the user              event `cancelled`
 
@@ -15,7 +16,7 @@ raises, `SystemExit` too, is an error of its row alone.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH109
+# ruff: noqa: PTH109, PTH112
 
 import logging
 import os
@@ -34,7 +35,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
 from sinagot_catalog.status import StepStatus
 
@@ -182,6 +183,7 @@ class JobRunner:
         console: Gets what scripts log, beside the journal.
         options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
         raising: Let out what a script raises, after the row's event: for a debugger.
+        after_run: Called when a script has run, before anything is published; may end the process.
     """
 
     def __init__(
@@ -194,6 +196,7 @@ class JobRunner:
         console: logging.Logger | None = None,
         options: StorageOptions | None = None,
         raising: bool = False,
+        after_run: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self._name = name
@@ -202,6 +205,7 @@ class JobRunner:
             run_id=spec.run_id,
             workspace_version=spec.workspace_version,
         )
+        self._after_run = after_run if after_run is not None else _nothing
         self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
         self._open_place(options or {})
         self._ids = IdPattern(spec.id_pattern)
@@ -273,10 +277,11 @@ class JobRunner:
         work = _Work(row, cell, values)
         try:
             self._place.expect(work.inputs, work.outputs)
-            if not self.spec.force and work.outputs and self._is_done(work):
+            if not self._is_again(work) and work.outputs and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
             if work.missing:
+                self._check_dataset()
                 waits = _maker(work.missing, failures) if failures else None
                 if waits is not None:
                     return Result(number, "blocked", message=f"waits for {waits}, which failed")
@@ -293,6 +298,15 @@ class JobRunner:
                     record_id, message, error_type=error_type, seconds=0.0, attempts=work.attempt
                 )
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
+
+    def _is_again(self, work: _Work) -> bool:
+        """Whether the row runs although its outputs are there."""
+        return self.spec.force or work.number in self.spec.redo
+
+    def _check_dataset(self) -> None:
+        """A dataset that went away, an unmounted disk say, is not a row without data."""
+        if not os.path.isdir(self.spec.dataset):
+            raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
     def _is_done(self, work: _Work) -> bool:
         return all(
@@ -388,8 +402,11 @@ class JobRunner:
         one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
-        with self._undoing, self._importing(cell.spec):
-            one.run()
+        try:
+            with self._undoing, self._importing(cell.spec):
+                one.run()
+        finally:
+            self._after_run()
 
     def _importing(self, spec: CellSpec) -> AbstractContextManager[None]:
         return self._host.importing(spec.script) if spec.command is None else nullcontext()
@@ -452,6 +469,8 @@ class JobRunner:
         for port, path in zip(cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
             if fault is not None:
+                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
         written, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
         if len(written) == 1 and written == work.outputs:
@@ -470,6 +489,8 @@ class JobRunner:
             return ()
         if len(published) > 1 or self._place.is_folder(root, published[0]):
             work.cell.lines.publishing(work.record_id, published)
+            if self.spec.durable:
+                self.journal.sync()
             if self._shipper is not None:
                 self._shipper.send(self._name)  # what may be half there is known before it is there
         folders = self._folders(root, work) if self.spec.remote is not None else []
@@ -490,6 +511,8 @@ class JobRunner:
                 extras = written
         seconds = time.monotonic() - work.begun
         error_type, message = describe_error(error)
+        if self.spec.memory_limit is not None and isinstance(error, MemoryError):
+            message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
         work.cell.lines.error(
             work.record_id,
             message,
@@ -569,6 +592,10 @@ def _filler(template: Template) -> str:
 
 def _announce_nothing(row: int, attempt: int, mark: int) -> None:
     """Nobody watches."""
+
+
+def _nothing() -> None:
+    """Nobody has to be asked."""
 
 
 def _labelled(ports: tuple[Port, ...], paths: list[str]) -> object:

@@ -1,28 +1,16 @@
 """The journal and the claims where they lie in a bucket: no append, no rename, and perhaps no create-only put."""
 
-import io
-import json
-from datetime import UTC, datetime
+from collections.abc import Callable
 
 import polars as pl
 
-from sinagot_catalog._journal import (
-    LINE_EVENTS,
-    SCHEMA,
-    Claim,
-    Claims,
-    Journal,
-    from_lines,
-    from_seed,
-    is_seed_log,
-)
+from sinagot_catalog._claims import Claim, Claims
+from sinagot_catalog._journal import LINE_EVENTS, Journal, from_lines, from_seed, is_seed_log
 from sinagot_catalog._spool import PIECE
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 
 __all__ = ["ObjectClaims", "ObjectJournal"]
-
-_COMPACT_FROM = 100
 
 
 class ObjectJournal(Journal):
@@ -34,22 +22,26 @@ class ObjectJournal(Journal):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
+        self._found: dict[str, int | None] | None = None
         self._known: dict[str, dict[str, int]] = {}
         self._frames: dict[str, list[pl.DataFrame]] = {}
         self._seeds: dict[str, tuple[int | None, pl.DataFrame]] = {}
 
     def _events(self) -> pl.DataFrame:
-        found = self.store.tree("")
-        merged, frames = self._compacted_of(found)
-        frames += self._of_runs(_pieces(found, merged))
+        found = self._found = self.store.tree("")
+        try:
+            merged, frames = self._compacted()
+        finally:
+            self._found = None
+        frames = [*frames, *self._of_runs(_pieces(found, merged))]
         frames += self._of_seed({path: size for path, size in found.items() if is_seed_log(path)})
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
-    def _compacted_of(self, found: dict[str, int | None]) -> tuple[set[str], list[pl.DataFrame]]:
-        names = [path.removeprefix("journal/") for path in found if _is_compact(path)]
-        self._merged = {name: self._merged.get(name) or self._read_compacted(name) for name in names}
-        merged = {name for replaced, _ in self._merged.values() for name in replaced}
-        return merged, [frame for name, (_, frame) in self._merged.items() if name not in merged]
+    def _compact_names(self) -> list[str]:
+        if self._found is None:
+            return super()._compact_names()
+        paths = (path for path in self._found if path.startswith("journal/compact-"))
+        return sorted(path.removeprefix("journal/") for path in paths if path.endswith(".parquet"))
 
     def _of_runs(self, runs: dict[str, list[str]]) -> list[pl.DataFrame]:
         """The events of runs; of pieces that overlap, what was read already is cut off."""
@@ -78,34 +70,11 @@ class ObjectJournal(Journal):
             self._seeds[path] = found[path], from_seed(content)
         return [self._seeds[path][1] for path in found]
 
-    def compact(self, alive: frozenset[str], *, least: int = _COMPACT_FROM) -> bool:
-        """Merge the pieces of ended runs into one object, where there are many."""
-        found = self.store.tree("journal")
-        if len(found) < least:
-            return False
-        merged, frames = self._compacted_of(found)
-        old = [path for path in found if _is_compact(path)]
-        pieces = _pieces(found, merged | alive)
-        paths = [path for several in pieces.values() for path in several]
-        if len(paths) < least:
-            return False
-        own = ObjectJournal(self.store)
-        frames += own._of_runs(pieces)
-        content = io.BytesIO()
-        replaced = sorted({*pieces, *merged, *(path.removeprefix("journal/") for path in old)})
-        pl.concat(frames).sort("time", maintain_order=True).write_parquet(
-            content, metadata={"merged": json.dumps(replaced), "schema": str(SCHEMA)}
-        )
-        number = 1 + max((int(path.rpartition("-")[2].partition(".")[0]) for path in old), default=0)
-        if not self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
-            return False
-        left = [path for path in found if path.split("/")[1] in merged and path.count("/") > 1]
-        self.store.delete([*paths, *left, *old])
-        return True
-
-
-def _is_compact(path: str) -> bool:
-    return path.startswith("journal/compact-") and path.endswith(".parquet")
+    def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
+        """Read pieces that are to be merged, from their beginning and each byte once."""
+        if parse is not from_lines:
+            return super()._lines(paths, parse)
+        return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - one of us
 
 
 def _pieces(found: dict[str, int | None], without: set[str] | frozenset[str]) -> dict[str, list[str]]:
@@ -127,7 +96,7 @@ def _parsed(path: str) -> tuple[str, int, int] | None:
 class ObjectClaims(Claims):
     """Claims in a bucket.
 
-    Ages are told by the store's own clock. Where the store lacks create-only puts, a second live writer is
+    Where the store lacks create-only puts, a second live writer is
     refused: what cannot be done at once is not emulated.
     """
 
@@ -141,8 +110,3 @@ class ObjectClaims(Claims):
                     "Wait for its end, or set [path] log to a store with create-only puts.",
                 )
         return super().take(run_id, rows)
-
-    def _now(self, run_id: str | None) -> float:
-        """The time by the clock that beats are told by: that of the beat just written, where there is one."""
-        beat = self.store.stat([f"claims/{run_id}.beat"]).modified[0] if run_id else None
-        return datetime.now(UTC).timestamp() if beat is None else beat / 1e9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from graphlib import CycleError, TopologicalSorter
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -15,10 +15,14 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
+
+_SAMPLE, _SAMPLE_REMOTE = 2000, 200
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class Plan:
 
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)
+    measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
+    """Gives the columns `step, bytes` for some rows; reads sizes."""
 
     @property
     def n_run(self) -> int:
@@ -71,6 +77,15 @@ class Plan:
             .agg(pl.len().alias("rows"), pl.col("_median").first().alias("seconds_each"))
             .with_columns((pl.col("rows") * pl.col("seconds_each")).alias("seconds"))
         )
+
+    def volume(self) -> pl.DataFrame:
+        """How much the rows that would run read of what is there now: per step, columns `step, bytes`.
+
+        Sizes are read of some 2,000 of the files (of a bucket some 200), and the sum is scaled to all of them.
+        """
+        if self.measure is None:
+            return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+        return self.measure(self.rows.filter(pl.col("action") == "run"))
 
     def counts(self) -> dict[str, int]:
         """How many rows have each action."""
@@ -121,7 +136,25 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
-    return Plan(rows.select(*PLAN), rows)
+    return Plan(rows.select(*PLAN), rows, partial(_volume, catalog, stats))
+
+
+def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
+    """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
+    links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
+    links = links.unique(["root", "path"], maintain_order=True)
+    sums = []
+    for (root,), part in links.partition_by("root", as_dict=True).items():
+        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
+        some = part.gather_every(every)
+        sized = some.join(stats(str(root), some["path"]), on="path", how="left")
+        counts = part.group_by("step", maintain_order=True).len("n")
+        means = sized.group_by("step").agg(pl.col("size").mean())
+        sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
+    if not sums:
+        return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+    scaled = (pl.col("size").fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
+    return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
 
 
 class _Order:
@@ -379,4 +412,4 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")

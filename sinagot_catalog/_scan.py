@@ -31,12 +31,14 @@ class Listing:
         links: How many links were left out.
         undecodable: How many names are not UTF-8 and were left out.
         stats: Size, time and etag of the paths, where the listing itself gave them: nothing else lies there.
+        is_local: Whether the root is on this machine, where looking at a file costs little.
     """
 
     paths: pl.DataFrame
     unreadable: tuple[str, ...] = ()
     links: int = 0
     undecodable: int = 0
+    is_local: bool = True
     stats: pl.DataFrame | None = None
 
 
@@ -58,8 +60,9 @@ def scan(store: Store, reach: Reach) -> Listing:
         return Listing(pl.DataFrame(schema=LISTING))
     found = store.find(reach)
     if found.keys is not None:
-        return from_keys(found.keys, reach)
-    return Listing(_paths(found), tuple(sorted(set(found.unreadable))), found.links, found.undecodable)
+        return from_keys(found.keys, reach, is_local=store.is_local)
+    unreadable = tuple(sorted(set(found.unreadable)))
+    return Listing(_paths(found), unreadable, found.links, found.undecodable, store.is_local)
 
 
 def _paths(found: Found) -> pl.DataFrame:
@@ -83,7 +86,7 @@ _Node = tuple[str, bool, tuple[str, ...] | None]
 """A folder's pattern, whether a pattern of paths ends there, and the only names that count in it (None: all)."""
 
 
-def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
+def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Listing:
     """Give the keys of a bucket the shape of a walk: what lies where patterns lead, and directories of their own.
 
     A directory is a prefix that some key has; a key that ends in `/` only marks one; `LOG/` is never data.
@@ -91,6 +94,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
     Args:
         keys: The columns of `STATS`, `path` relative to the root.
         reach: Which folders a walk would enter.
+        is_local: Whether the root is on this machine.
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
@@ -123,7 +127,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach) -> Listing:
     stats = pl.concat([files, directories], how="diagonal").unique(
         subset="path", keep="first", maintain_order=True
     )
-    return Listing(paths, stats=stats.select(*STATS))
+    return Listing(paths, is_local=is_local, stats=stats.select(*STATS))
 
 
 def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:

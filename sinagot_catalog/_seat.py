@@ -16,10 +16,11 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path, read_lines
 from sinagot_catalog._job import staging_path
 from sinagot_catalog._patterns._template import IdPattern
-from sinagot_catalog._place import clear_folder
+from sinagot_catalog._place import clear_staging
 from sinagot_catalog._process import WorkerProcess
 from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._store import is_url, open_store
+from sinagot_catalog._worker import CLOSED
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
@@ -82,8 +83,8 @@ class Run:
         return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
 
     def is_published(self, row: Row) -> bool:
-        """Whether a row that began has all its outputs in place; under force nobody can tell new from old."""
-        if self.spec.force:
+        """Whether a row that began has all its outputs in place; done again, nobody can tell new from old."""
+        if self.spec.force or row[0] in self.spec.redo:
             return False
         outputs = self.outputs(row)
         if not outputs or not is_url(self.spec.outputs):
@@ -96,7 +97,7 @@ class Run:
     def close(self) -> None:
         """Close the parent's journal and clear the run's staging."""
         self._journal.close()
-        clear_folder(staging_path(self.spec.log, self.spec.run_id))
+        clear_staging(staging_path(self.spec.log, self.spec.run_id), self.spec.outputs)
 
 
 class Crew:
@@ -341,8 +342,9 @@ class Seat:
         self.close()
         if death.name:
             spec = self._crew.run.spec
-            for log in {spec.log, spec.remote.spool if spec.remote is not None else spec.log}:
-                clear_folder(staging_path(log, spec.run_id, death.name))
+            clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
+            if spec.remote is not None:
+                clear_staging(staging_path(spec.remote.spool, spec.run_id, death.name), spec.remote.spool)
         return death
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
@@ -452,6 +454,8 @@ def _how_it_ended(code: int) -> str:
         >>> _how_it_ended(3)
         'ended its process with exit code 3'
     """
+    if code == CLOSED:
+        return "closed files of its process that it did not open"
     if code >= 0:
         return f"ended its process with exit code {code}"
     name = (signal.strsignal(-code) or "unknown").lower()

@@ -10,13 +10,15 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import read_listing
-from sinagot_catalog._journal import Claims, Journal, last_states
+from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
@@ -66,8 +68,9 @@ class Source:
         self._layout: Layout | None = None
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
+        self._written: list[pl.DataFrame] = []
         self._stats: dict[str, pl.DataFrame] = {}
-        self._written: dict[str, pl.Series] = {}
+        self._told: dict[str, pl.Series] = {}
         self._listed_at = 0.0
         self.seconds = 0.0
         """How long the last listing took."""
@@ -133,6 +136,9 @@ class Source:
                 self.refresh()
             if self._catalog is None:
                 self._catalog = self._look(layout)
+            elif self._written:
+                self._catalog = self._with_written(self._catalog)
+            self._written.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
@@ -158,7 +164,7 @@ class Source:
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
             store.check()
-        self._written.pop(root, None)
+        self._told.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
         if root == "dataset" and self._given is not None:
@@ -167,7 +173,21 @@ class Source:
             listing = scan(store, reach)
         if listing.stats is not None:
             self._stats[root] = listing.stats
+            self._told[root] = pl.Series("path", [], dtype=pl.String)
         return listing
+
+    def paths_near(self, template: Template) -> pl.Series:
+        """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
+        for everything in (False, True):
+            reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
+            listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
+            kind = "directory" if template.is_directory else "file"
+            wanted = (
+                listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
+            )
+            if not wanted.is_empty():
+                break
+        return wanted["path"].unique().sort()
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
         """The live runs; claims are read only where the journal leaves a row unfinished."""
@@ -215,9 +235,9 @@ class Source:
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
             asked = paths
-            if self._catalog is not None and self._catalog.listings[root].stats is not None:
+            if root in self._told:
                 # a bucket's listing said it all: only what was written since is asked for
-                asked = paths.filter(paths.is_in(self._written.get(root, paths.clear()).implode()))
+                asked = paths.filter(paths.is_in(self._told[root].implode()))
             new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
             new = new.unique(maintain_order=True).alias("path")
             if not new.is_empty():
@@ -241,28 +261,31 @@ class Source:
     # --- after a run -------------------------------------------------------------------------------------
 
     def published(self, paths: pl.DataFrame) -> None:
-        """Take up what a run wrote, without a listing.
+        """Note what a run wrote: the next look takes it up without a listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
         """
         with self._lock:
-            if self._catalog is None:
-                return
-            events = self._events = self.journal.events()
-            last = last_states(events)
-            listings = {
-                root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
-                for root, listing in self._catalog.listings.items()
-            }
-            for root, listing in listings.items():
+            self._written.append(paths)
+            self._events = None
+            for root in self.stores:
                 new = paths.filter(pl.col("root") == root)["path"]
-                if listing.stats is None:
-                    self._stats.pop(root, None)
-                else:
-                    self._written[root] = pl.concat([self._written.get(root, new.clear()), new])
+                if root in self._told:
+                    self._told[root] = pl.concat([self._told[root], new])
                     self._stats[root] = self._stats[root].filter(~pl.col("path").is_in(new.implode()))
-            self._catalog = replace(self._catalog, listings=listings, last=last, alive=self._alive(last))
+                else:
+                    self._stats.pop(root, None)
+
+    def _with_written(self, catalog: Catalog) -> Catalog:
+        """A look with what runs of this process wrote since, and what they say of it in the journal."""
+        last = last_states(self.events())
+        paths = pl.concat(self._written)
+        listings = {
+            root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
+            for root, listing in catalog.listings.items()
+        }
+        return replace(catalog, listings=listings, last=last, alive=self._alive(last))
 
 
 def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.DataFrame | None:

@@ -119,6 +119,8 @@ class RunSpec:
         durable: Outlive a loss of power, not only the death of processes.
         log_level: The least level of `self.logger` that is kept.
         threads_per_worker: The cap that numeric libraries are given.
+        memory_limit: Bytes that a worker process may use.
+        redo: Rows, by number, that run although their outputs are there: some are new and some old.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -136,6 +138,8 @@ class RunSpec:
     durable: bool = False
     log_level: str = "INFO"
     threads_per_worker: int = 1
+    memory_limit: int | None = None
+    redo: frozenset[int] = frozenset()
     remote: Remote | None = None
 
 

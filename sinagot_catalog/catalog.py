@@ -303,7 +303,7 @@ class Catalog:
         """Attach derived columns to some rows of `steps`."""
         wanted = set(names) - set(rows.columns)
         if attempt := [name for name in _ATTEMPT if name in wanted]:
-            rows = self._with_attempt(rows, attempt)
+            rows = self.with_attempt(rows, attempt)
         if "missing" in wanted:
             rows = rows.with_columns(self._missing(rows))
         if "reason" in wanted:
@@ -313,7 +313,7 @@ class Catalog:
             rows = rows.with_columns(value if stats is None else self._all_stale(rows, stats))
         return rows
 
-    def _with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach what the journal says of the last attempt at some rows of `steps`."""
         return rows.with_columns(self.last_coded[name].gather(rows["_last"]) for name in names)
 
@@ -352,12 +352,12 @@ class Catalog:
             for place in cell.places("input"):
                 others = [made for made in self.layout.makers.get(place, []) if made != cell.index]
                 if others:
-                    makers.setdefault(self._step_name(self.layout.cells[others[0]], cell), []).append(place)
+                    makers.setdefault(self.step_name(self.layout.cells[others[0]], cell), []).append(place)
             return self._absent(part, [(made, pl.lit(name)) for name, made in makers.items()], ", ")
 
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
-    def _step_name(self, cell: Cell, seen_from: Cell) -> str:
+    def step_name(self, cell: Cell, seen_from: Cell) -> str:
         """How a step is called from another: with its task and modality where these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
             return cell.step
@@ -454,7 +454,7 @@ class Catalog:
 
     def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
         """Whether what some rows of one cell were made from has changed since they were done."""
-        attempt = self._with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
+        attempt = self.with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
         records = self.record_values[part["_rec"]].hstack(attempt)
         inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
         outputs = [self._stat(records, link, stats) for link in cell.linked("output")]

@@ -7,7 +7,7 @@ import pytest
 
 from sinagot_catalog import __version__
 
-VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "server")
+VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "snapshot", "diff", "explain", "doctor", "server", "completion")
 
 
 def test_version_and_help_need_no_frame(cli):
@@ -31,7 +31,7 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
     [
         (
             ["statsu"],
-            "'statsu' is none of init, status, ls, plan, run, submit, logs, snapshot, diff, server; did you mean 'status'?",
+            f"'statsu' is none of {', '.join(VERBS)}; did you mean 'status'?",
         ),
         (["status", "--wehre", "x"], "unknown argument '--wehre'; did you mean '--where'"),
         (["ls", "recrods"], "did you mean 'records'?"),

@@ -4,6 +4,7 @@ import os
 import secrets
 import stat
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, Stat, is_text
@@ -136,7 +137,11 @@ class LocalStore:
         """Write a hidden sibling, then move it into place."""
         target = Path(self._at(path))
         beside = self._beside(target, content)
-        beside.replace(target)
+        try:
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a hidden sibling, then link it: the name appears with its whole content or not at all."""
@@ -162,6 +167,8 @@ class LocalStore:
     def _beside(self, target: Path, content: bytes) -> Path:
         beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
+            # Nothing above the root: a dataset that went away must not be made anew, empty.
+            Path(self.root).mkdir(exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
         except OSError as error:
@@ -171,8 +178,16 @@ class LocalStore:
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
-        for path in paths:
-            Path(self._at(path)).unlink(missing_ok=True)
+        try:
+            for path in paths:
+                Path(self._at(path)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+        with suppress(OSError):
+            Path(self._at(folder)).rmdir()
 
 
 def _kind(path: str) -> str | None:

@@ -359,6 +359,9 @@ class RemoteStore:
         except Exception as error:
             raise self.fault(path, "cannot be removed", error) from error
 
+    def prune(self, folder: str) -> None:
+        """Nothing: a prefix is there as long as a key is."""
+
     # --- create-only -------------------------------------------------------------------------------------
 
     def create(self, path: str, content: bytes) -> bool:

@@ -124,6 +124,9 @@ class Store(Protocol):
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
 
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+
     def check_writable(self) -> None:
         """Raise a StorageError that names the place where nothing can be written."""
 

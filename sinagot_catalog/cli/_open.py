@@ -24,7 +24,16 @@ if TYPE_CHECKING:
     from sinagot_catalog._source import Source
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["WORDS", "command", "name_of", "open_workspace", "say_what_is_missing", "selected", "source_of"]
+__all__ = [
+    "WORDS",
+    "command",
+    "name_of",
+    "open_workspace",
+    "place_of",
+    "say_what_is_missing",
+    "selected",
+    "source_of",
+]
 
 _COUNT_EVERY = 2.0
 
@@ -37,6 +46,8 @@ WORDS = {
     "DATA_NOT_AVAILABLE": "NO DATA",
 }
 """What the statuses are called in tables; `--status` takes these words, too."""
+
+_TAKE_PLACE = ("status", "plan", "run", "submit", "report", "doctor")
 
 
 def open_workspace(args: Any) -> Workspace:
@@ -103,9 +114,7 @@ def name_of(ws: Workspace) -> str:
 def command(args: Any, verb: str, *more: str) -> str:
     """A further command about the same workspace, ready to be pasted."""
     place = place_of(args)
-    named = (
-        [place] if place and verb in ("status", "plan", "run", "submit") else ["-C", place] if place else []
-    )
+    named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
     step = ["--step", args.step] if getattr(args, "step", None) else []
