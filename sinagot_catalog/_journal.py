@@ -77,7 +77,16 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["LAST", "Journal", "last_states", "new_run_id"]
+__all__ = [
+    "LAST",
+    "LINE_EVENTS",
+    "Journal",
+    "from_lines",
+    "from_seed",
+    "is_seed_log",
+    "last_states",
+    "new_run_id",
+]
 
 SCHEMA = 1
 _COMPACT_FROM = 100
@@ -107,7 +116,7 @@ _LINE: dict[str, Any] = {
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
 }
-_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
+LINE_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
 LAST: dict[str, Any] = {
     **KEYS,
     "event": pl.String(),
@@ -159,11 +168,11 @@ class Journal:
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
         paths = [path for path in self._files_of(runs) if path.endswith(".ndjson")]
-        frames += self._lines(paths, _from_lines)
-        seed = [name for name in self.store.names("") if _SEED_LOG.fullmatch(name)]
-        frames += self._lines(seed, _from_seed)
+        frames += self._lines(paths, from_lines)
+        seed = [name for name in self.store.names("") if is_seed_log(name)]
+        frames += self._lines(seed, from_seed)
         self._read = {path: self._read[path] for path in (*paths, *seed)}
-        return pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
         """The folders of merged runs, and their events."""
@@ -225,8 +234,8 @@ class Journal:
         ended = self._ended([name for name in folders if name not in merged | alive], now)
         if len([path for path in ended if path.endswith(".ndjson")]) < least:
             return False
-        frames += self._lines([path for path in ended if path.endswith(".ndjson")], _from_lines)
-        events = pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        frames += self._lines([path for path in ended if path.endswith(".ndjson")], from_lines)
+        events = pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
         kept = events if since is None else _thinned(events, since)
         content = io.BytesIO()
         names = sorted({path.split("/")[1] for path in ended} | merged.intersection(folders))
@@ -277,7 +286,12 @@ def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     return rows.filter(stands | (pl.col("time") >= since)).drop("_at")
 
 
-def _from_lines(content: bytes) -> pl.DataFrame:
+def is_seed_log(name: str) -> bool:
+    """Whether a name right in the `LOG` folder is that of a log of sinagot itself."""
+    return "/" not in name and _SEED_LOG.fullmatch(name) is not None
+
+
+def from_lines(content: bytes) -> pl.DataFrame:
     """Parse lines of ours; a torn or foreign line is left out."""
     frame = _json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
     if frame.select((pl.col("schema") > SCHEMA).any()).item():
@@ -291,7 +305,7 @@ def _from_lines(content: bytes) -> pl.DataFrame:
     )
 
 
-def _from_seed(content: bytes) -> pl.DataFrame:
+def from_seed(content: bytes) -> pl.DataFrame:
     """Parse lines of sinagot itself: local times without a zone, no run."""
     frame = _json_lines(content).filter(pl.col("step_label").is_not_null() & pl.col("event").is_null())
     offset = datetime.now().astimezone().utcoffset()
@@ -332,7 +346,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         *("host", "pid", "workspace_version", "script_version"),
         pl.col("inputs").alias("_inputs"),
         pl.col("paths").alias("_paths"),
-    ).select(*_EVENTS)
+    ).select(*LINE_EVENTS)
 
 
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
