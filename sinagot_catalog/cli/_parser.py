@@ -228,6 +228,23 @@ def _add_logs(verbs: _Verbs) -> _Parser:
     return parser
 
 
+def _add_gc(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "gc",
+        "_gc:gc",
+        "forget old events and clear what dead runs left; no status changes",
+        """examples:
+  sinagot-catalog gc example/harbor --keep 90d""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "--keep", metavar="TIME", default="90d", help="how far back all is kept: 36h, 90d (default), 12w"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
 def _add_server(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -246,7 +263,7 @@ def _add_server(verbs: _Verbs) -> _Parser:
     return parser
 
 
-_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_server)
+_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_gc, _add_server)
 
 
 # --- what several verbs take -------------------------------------------------------------------------------
