@@ -18,7 +18,7 @@ SECONDS = 20
 NAMES = [
     "new\nline", "quote'\"", "$(touch pwned)", "; touch pwned", "{id}", "{", "}", "back\\slash", "--help", "-rf",
     "bell\x07", "\u202egnp.exe", "é\u0301", "%s%n", "~", "..R1", ".R1", " R1 ", "R1\t", "R" * 255, "\x1b[31mred",
-    "<script>alert(1)</script>", "a,b", "=cmd|x", "NULL", "\ufeffR1", "R1.tmp",
+    "<script>alert(1)<\\script>", "a,b", "=cmd|x", "NULL", "\ufeffR1", "R1.tmp",
 ]  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def quick():
 def look(folder):
     """Ask everything that looks at a workspace; says how many rows there are, or which sentence came."""
     try:
-        ws = Workspace(folder, trust=False) if "trust" in Workspace.__init__.__kwdefaults__ else Workspace(folder)
+        ws = Workspace(folder)
         counts = [ws.records.collect().height, ws.steps.collect().height, ws.files.collect().height]
         ws.units.collect()
         ws.steps.plan()
@@ -64,10 +64,8 @@ def test_names_of_any_kind_are_listed_run_and_shown(write_workspace, cli):
     for name in set(names) - left_out:
         assert (folder / f"dataset/out/{name}.txt").read_text() == "raw;work;"
     assert not any(path.name == "pwned" for path in folder.rglob("*"))
-    shown = cli("ls", "steps", folder) if False else cli("status", folder)
-    assert shown.returncode == 0
-    listed = cli("ls", "records", "-C", folder)
-    assert listed.returncode == 0
+    assert cli("status", folder).returncode == 0
+    assert cli("ls", "records", "-C", folder).returncode == 0
     assert "<script>" not in ws.records._repr_html_()
 
 
@@ -127,7 +125,7 @@ def test_config_of_any_kind_ends_in_rows_or_a_sentence(write_workspace, name):
     told = look(folder)
     assert everything_below(folder) == before  # a look writes nothing
     if isinstance(told, str):
-        assert len(told) < 20_000
+        assert len(told) < 10_000
         assert "root:x:0" not in told
 
 
@@ -159,8 +157,9 @@ def test_regex_that_would_blow_up_ends(write_workspace, pattern):
     files = ["raw/" + "a" * n + "!" for n in (30, 60, 120, 250)] + ["raw/aa"]
     folder = write_workspace({"work": ("raw/{id}", "out/{id}")}, files, id_pattern=pattern)
     began = time.monotonic()
-    look(folder)
+    told = look(folder)
     assert time.monotonic() - began < SECONDS
+    assert isinstance(told, list) or "repeats what is itself repeated" in told or "id_pattern" in told
 
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40).filter(
