@@ -45,7 +45,7 @@ __all__ = [
 
 Table = dict[str, Any]
 
-_MOST_FAULTS = 50
+_MOST_FAULTS = 30
 
 
 @dataclass(frozen=True)
