@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog._claims import Claim
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path
 from sinagot_catalog._identity import boot_id
-from sinagot_catalog._claims import Claim
 from sinagot_catalog._spec import CellSpec
 
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.
@@ -140,7 +140,9 @@ def journal_of() -> Callable[..., CellLines]:
         modality: str | None = None,
         version: str | None = None,
     ) -> CellLines:
-        writer = JournalWriter(journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version)
+        writer = JournalWriter(
+            journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version
+        )
         cell = CellSpec(task, modality, step, "", (), (), version=version)
         return writer.cell(cell)
 

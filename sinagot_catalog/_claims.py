@@ -5,6 +5,7 @@ import json
 import os
 import re
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 
@@ -90,6 +91,12 @@ class Claims:
         """
         now = self.now(asker)
         return frozenset(claim.run_id for claim in self.all() if self.is_alive(claim, now))
+
+    def holders(self, key: Mapping[str, str | None]) -> list[str]:
+        """The live runs that have claimed a row, given the values of `KEYS`."""
+        fits = [pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in KEYS]
+        live = (claim for claim in self.all() if self.is_alive(claim))
+        return [claim.run_id for claim in live if self._rows(claim).filter(*fits).height]
 
     def now(self, asker: Claim | None = None) -> float:
         """The store's time in seconds, by the beat of a run; without one this machine's."""

@@ -24,6 +24,7 @@ __all__ = ["CommandError", "CommandScript", "command_script", "parse_command", "
 _PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
 _TAIL = 8 * 1024
 _GRACE = 1.0
+_FOREVER = 1e9
 
 Argument = tuple[tuple[str, str], ...]
 """`("text", literal)` and `("field", name)` in order."""
@@ -182,7 +183,8 @@ def _run(command: list[str], folder: str) -> tuple[int, bytes]:
     with process:
         try:
             said = _forward(process)
-            return process.wait(), said
+            # With a time-out, for else Polars' handler of SIGINT would keep Ctrl-C until the program ends.
+            return process.wait(_FOREVER), said
         except BaseException:
             process.terminate()
             with suppress(subprocess.TimeoutExpired):

@@ -25,7 +25,7 @@ from sinagot_catalog._select import Query, Resolver, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, RunSpec
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -68,6 +68,12 @@ class RunOptions:
     downstream: bool = False
     stale: bool | None = None
     limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("limit", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
@@ -130,6 +136,8 @@ class Execution:
 
     def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
         made = plan(source, query, options)
+        if not len(made):
+            _check_scripts(source, options)
         self.source = source
         self.query = query
         self.plan = made
@@ -383,6 +391,15 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
         timeout=cell.timeout,
         command=cell.command,
     )
+
+
+def _check_scripts(source: Source, options: RunOptions) -> None:
+    """Say so where no record can be found because the scripts that would name their files cannot be read."""
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and options.step in (None, cell.step)
+    ]
+    if broken and source.catalog().ids.is_empty():
+        raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 
 
 def _check_local(source: Source) -> None:

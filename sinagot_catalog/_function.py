@@ -109,8 +109,11 @@ def step(
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:
         if inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function):
-            raise UsageError(_at(function, f"{function.__name__}() is async: a step's function is a plain one"))
-        by_place, by_name = [], []
+            raise UsageError(
+                _at(function, f"{function.__name__}() is async: a step's function is a plain one")
+            )
+        by_place: list[str] = []
+        by_name: list[str] = []
         for one in inspect.signature(function).parameters.values():
             is_several = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
             fault = parameter_fault(function.__name__, one.name, is_several=is_several)

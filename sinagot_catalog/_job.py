@@ -41,6 +41,7 @@ from sinagot_catalog.status import StepStatus
 __all__ = ["JobRunner", "NoOutput", "Output", "describe_error", "staging_path"]
 
 _SHORT = 2_000
+_PLACE = "_sinagot_catalog_place"
 _RELOAD_AFTER = 0.5
 """Seconds for which a script's file is not looked at again for changes."""
 
@@ -394,7 +395,11 @@ class JobRunner:
             return cell.script
         now = time.monotonic()
         if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
-            cell.script = self._host.load(cell.spec.script)
+            try:
+                cell.script = self._host.load(cell.spec.script)
+            except Exception as error:
+                _place(error, cell.spec.script)
+                raise
             cell.loaded = time.monotonic()
         return cell.script
 
@@ -576,10 +581,22 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     if isinstance(error, SystemExit):
         return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
     try:
-        message = str(error).strip()
+        message = getattr(error, _PLACE, "") + str(error).strip()
     except Exception:  # noqa: BLE001 a script's exception may fail at anything
         message = f"{error_type} whose message cannot be read"
     return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+
+
+def _place(error: BaseException, script: str) -> None:
+    """Note on an exception of an import which line of the script it came from."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+        trace = trace.tb_next
+    if line is not None:
+        with suppress(AttributeError, TypeError):
+            setattr(error, _PLACE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
 
 
 def _is_plain(error: BaseException) -> bool:

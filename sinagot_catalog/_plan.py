@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import partial, reduce
 from graphlib import CycleError, TopologicalSorter
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -15,11 +15,14 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
 
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
+
+_SAMPLE, _SAMPLE_REMOTE = 2000, 200
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,8 @@ class Plan:
 
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)
+    measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
+    """Gives the columns `step, bytes` for some rows; reads sizes."""
 
     @property
     def n_run(self) -> int:
@@ -72,6 +77,15 @@ class Plan:
             .agg(pl.len().alias("rows"), pl.col("_median").first().alias("seconds_each"))
             .with_columns((pl.col("rows") * pl.col("seconds_each")).alias("seconds"))
         )
+
+    def volume(self) -> pl.DataFrame:
+        """How much the rows that would run read of what is there now: per step, columns `step, bytes`.
+
+        Sizes are read of some 2,000 of the files (of a bucket some 200), and the sum is scaled to all of them.
+        """
+        if self.measure is None:
+            return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+        return self.measure(self.rows.filter(pl.col("action") == "run"))
 
     def counts(self) -> dict[str, int]:
         """How many rows have each action."""
@@ -122,7 +136,25 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
-    return Plan(rows.select(*PLAN), rows)
+    return Plan(rows.select(*PLAN), rows, partial(_volume, catalog, stats))
+
+
+def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
+    """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
+    links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
+    links = links.unique(["root", "path"], maintain_order=True)
+    sums = []
+    for (root,), part in links.partition_by("root", as_dict=True).items():
+        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
+        some = part.gather_every(every)
+        sized = some.join(stats(str(root), some["path"]), on="path", how="left")
+        counts = part.group_by("step", maintain_order=True).len("n")
+        means = sized.group_by("step").agg(pl.col("size").mean())
+        sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
+    if not sums:
+        return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+    scaled = (pl.col("size").fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
+    return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
 
 
 class _Order:
@@ -140,7 +172,8 @@ class _Order:
                 for maker in layout.makers.get(place, []):
                     if maker != cell.index:
                         self.before[cell.index].add(maker)
-                        if "id" not in layout.places[place].template.fields:
+                        made = layout.cells[maker].places("output")
+                        if any("id" not in layout.places[one].template.fields for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self._check_outputs()
         self.cells = self._sorted()
@@ -218,7 +251,8 @@ class _Considered:
         self.nothing = nothing
         self.made: dict[int, pl.Series] = {}
         """For each place whether this run writes it, a row per record."""
-        self.seen: dict[tuple[int, ...], int] = {}
+        self.jobs: dict[frozenset[int], pl.Series] = {}
+        """For each set of outputs whether a row of this run makes them, a row per record."""
 
     def decide(self, order: _Order) -> pl.DataFrame:
         """Give every row its action and reason."""
@@ -243,6 +277,7 @@ class _Considered:
             return None
         rows = rows.with_columns(
             self._stale(rows).alias("_stale"),
+            self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
         rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
@@ -267,6 +302,13 @@ class _Considered:
             return pl.Series([False]).new_from_index(0, rows.height)
         return self.catalog.steps_with(rows, ["stale"], self.stats)["stale"].fill_null(value=False)
 
+    def _held(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
+        at_work = rows["status"].eq_missing("PROCESSING")
+        if not at_work.any():
+            return at_work
+        return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
+
     def _inputs(self, cell: Cell) -> list[pl.Series]:
         """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
         places = cell.places("input")
@@ -286,7 +328,7 @@ class _Considered:
             again = again | pl.col("_after")
         tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
         return (
-            pl.when(pl.col("status").is_null() | (pl.col("status") == "PROCESSING"))
+            pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
             .when(pl.lit(cell.error is not None))
             .then(pl.lit("blocked"))
@@ -303,7 +345,7 @@ class _Considered:
         outputs = cell.places("output")
         if not outputs:
             return rows
-        made = reduce(and_, [self.made.get(place, self.nothing) for place in outputs]).gather(rows["_rec"])
+        made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
         if "id" not in template.fields:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
@@ -325,15 +367,23 @@ class _Considered:
     def _note(self, cell: Cell, records: pl.Series) -> None:
         """Remember what the rows that run will write."""
         layout = self.catalog.layout
+        outputs = cell.places("output")
+        if not outputs:
+            return
+        written = self._spread(self.nothing.clone().scatter(records, True), outputs[0])
+        job = frozenset(outputs)
+        self.jobs[job] = self.jobs.get(job, self.nothing) | written
         for place, makers in layout.makers.items():
             if cell.index in makers:
-                shared = "id" not in layout.places[place].template.fields
-                new = (
-                    self.nothing.is_null() | (len(records) > 0)
-                    if shared
-                    else self.nothing.clone().scatter(records, True)
-                )
-                self.made[place] = self.made.get(place, self.nothing) | new
+                self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+
+    def _spread(self, written: pl.Series, place: int) -> pl.Series:
+        """What is written for some records, for all records that share the path."""
+        template = self.catalog.layout.places[place].template
+        if "id" in template.fields:
+            return written
+        paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(paths.filter(written).unique().implode())
 
     def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
@@ -353,7 +403,7 @@ class _Considered:
             .then(pl.lit("after " + ", ".join(sorted(makers))))
             .when(run & (pl.col("status") == "DONE"))
             .then(pl.lit("forced: it is done already"))
-            .when(run & (pl.col("status") == "ERROR"))
+            .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
             .then(pl.concat_str(pl.lit("again: "), pl.col("reason")))
             .when(run & ~pl.col("_will_be_ready"))
             .then(pl.concat_str(pl.lit("tried although "), pl.col("reason")))

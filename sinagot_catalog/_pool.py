@@ -12,7 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog._job import JobRunner, staging_path
@@ -29,6 +29,8 @@ _BATCH_SECONDS = 0.25
 _FIRST_BATCH = 8
 _MOST_A_BATCH = 5_000
 _LUMP = 10_000
+_SIGNAL_CHECK = 0.25
+"""Seconds that a wait lasts at most: Polars' handler of SIGINT lets an endless one go on after Ctrl-C."""
 
 
 class Runner(Protocol):
@@ -264,7 +266,13 @@ class Pool:
 
 def _relay(inbox: _Inbox, on_results: OnResults) -> None:
     """Hand results on until one thread is through."""
-    while (message := inbox.get()) is not None:
+    while True:
+        try:
+            message = inbox.get(timeout=_SIGNAL_CHECK)
+        except Empty:
+            continue
+        if message is None:
+            return
         if isinstance(message, BaseException):
             raise message
         if message:

@@ -29,12 +29,14 @@ class Listing:
         unreadable: Folders that could not be listed; what lies below them is unknown, not absent.
         links: How many links were left out.
         undecodable: How many names are not UTF-8 and were left out.
+        is_local: Whether the root is on this machine, where looking at a file costs little.
     """
 
     paths: pl.DataFrame
     unreadable: tuple[str, ...] = ()
     links: int = 0
     undecodable: int = 0
+    is_local: bool = True
 
 
 def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_links: bool = False) -> Reach:
@@ -54,7 +56,8 @@ def scan(store: Store, reach: Reach) -> Listing:
     if not reach.patterns and not reach.everything:
         return Listing(pl.DataFrame(schema=LISTING))
     found = store.find(reach)
-    return Listing(_paths(found), tuple(sorted(set(found.unreadable))), found.links, found.undecodable)
+    unreadable = tuple(sorted(set(found.unreadable)))
+    return Listing(_paths(found), unreadable, found.links, found.undecodable, store.is_local)
 
 
 def _paths(found: Found) -> pl.DataFrame:

@@ -217,7 +217,7 @@ def start(*, port: int | None = None) -> LocalServer:
         return server
 
 
-def stop(timeout: float = 30.0) -> dict[str, Any]:
+def stop(timeout: float = 10.0) -> dict[str, Any]:
     """End the local server, after it has recorded what it was told.
 
     Only a process proven ours is ended: first asked (SIGTERM), then, with its session, killed.

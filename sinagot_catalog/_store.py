@@ -5,15 +5,15 @@ A local folder goes through the operating system, anything else through fsspec. 
 
 import os
 import secrets
-from datetime import datetime
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 
 __all__ = ["Found", "LocalStore", "Reach", "RemoteStore", "Stat", "Store", "is_url", "open_store"]
 
@@ -155,14 +155,14 @@ class LocalStore:
         return f"{self.root}/{path}" if path else self.root
 
     def check(self) -> None:
-        """Raise a StorageError where the folder is absent or cannot be listed."""
+        """Raise a NotFoundError where the folder is absent, a StorageError where it cannot be listed."""
         root = Path(self.root)
         try:
             if not root.is_dir():
                 parent = root.parent
                 near = [one.name for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
                 what = "is not a folder" if root.exists() else "does not exist"
-                raise StorageError(
+                raise NotFoundError(
                     f"the dataset folder {self.root} {what}{did_you_mean(root.name, near)}",
                     "Set 'dataset' under [path] in workspace.toml, or create the folder.",
                 )
@@ -180,18 +180,23 @@ class LocalStore:
         """Read size and time of each path; there are no etags here."""
         sizes: list[int | None] = []
         times: list[int | None] = []
-        base = self.root + "/"
+        nothing: list[None] = [None] * len(paths)
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return Stat([*nothing], [*nothing], [*nothing])
         look = os.stat
         for path in paths:
             try:
-                one = look(base + path)
+                one = look(path, dir_fd=root)  # from the root on: the way to it is not walked for every file
             except OSError:
                 sizes.append(None)
                 times.append(None)
             else:
                 sizes.append(one.st_size)
                 times.append(one.st_mtime_ns)
-        return Stat(sizes, times, [None] * len(sizes))
+        os.close(root)
+        return Stat(sizes, times, [*nothing])
 
     def names(self, folder: str) -> list[str]:
         """Names of the files right in a folder."""

@@ -91,15 +91,15 @@ def submit(
     except BaseException:
         execution.finish()  # gives the rows back
         raise
-    handle = RunHandle(execution.run_id, work)
-    if wait:
-        try:
+    try:
+        work.start()
+        if wait:
             work.settle()
-        except KeyboardInterrupt:
-            handle.cancel()
-            work.settle()
-            raise
-    return handle
+    except KeyboardInterrupt:
+        work.cancel()
+        work.settle()
+        raise
+    return RunHandle(execution.run_id, work)
 
 
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
@@ -107,14 +107,18 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
     local = None if configured else _server.start()
     if configured:
         configured.probe()
+    if local is not None and not local.is_healthy():
+        say("A local Prefect server is starting; the first start of all takes some ten seconds.")
     from sinagot_catalog import flows
 
     if local is not None:
         local.wait_healthy(timeout)
-        say(f"Prefect's page is at {local.url} and stays up; `sinagot-catalog server stop` ends it.")
+        say(
+            f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
+            "prints, end it with `sinagot-catalog server stop`."
+        )
     work = flows.Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
-    work.start()
     return work
 
 

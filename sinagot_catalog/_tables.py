@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import json
 from pathlib import PurePosixPath
@@ -90,7 +91,7 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
                 f"files of format {kind} take no reader options, such as {next(iter(options))}"
             )
         if kind == "json":
-            return _each(files, lambda path: _objects(store.read(path), path))
+            return _objects(store, files).lazy()
         texts = [store.read(path).decode(errors="replace").strip() for path in files["path"]]
         values = pl.Series("value", texts, dtype=pl.String)
         return files.drop("path").with_columns(_typed(values) if kind == "value" else values).lazy()
@@ -99,10 +100,13 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
     if kind in ("csv", "tsv"):
         # A column of whole numbers in the first files may be one of fractions in the last.
         options = {"infer_schema_files": files.height, **options}
-    full = pl.concat_str(pl.lit(f"{store.root}/"), pl.col("path")).alias(_PATH)
-    located = files.with_columns(full).drop("path")
-    scanned = _SCANS[kind](located[_PATH].to_list(), include_file_paths=_PATH, **options)
-    return located.lazy().join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
+    # Names are names, whatever `*` and `[` would mean in a pattern; only this reader has no switch for it.
+    full = [f"{store.root}/{path}" for path in files["path"]]
+    paths = [glob.escape(path) for path in full] if kind == "ndjson" else full
+    literally = {} if kind == "ndjson" else {"glob": False}
+    scanned = _SCANS[kind](paths, include_file_paths=_PATH, **literally, **options)
+    located = files.lazy().with_columns(pl.Series(_PATH, full)).drop("path")
+    return located.join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
 
 
 def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
@@ -118,14 +122,21 @@ def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFr
     return pl.concat(frames, how="diagonal_relaxed").lazy()
 
 
-def _objects(content: bytes, path: str) -> pl.DataFrame:
-    """A JSON file: an object is a row, a list of objects several, anything else a value."""
-    found = parse_json(content, path)
-    if isinstance(found, dict):
-        return pl.DataFrame([found])
-    if isinstance(found, list) and all(isinstance(one, dict) for one in found):
-        return pl.DataFrame(found, infer_schema_length=None)
-    return pl.DataFrame({"value": [found]})
+def _objects(store: Store, files: pl.DataFrame) -> pl.DataFrame:
+    """JSON files: an object is a row, a list of objects several, anything else a value."""
+    rows: list[dict[str, Any]] = []
+    owners: list[int] = []
+    for number, path in enumerate(files["path"]):
+        found = parse_json(store.read(path), path)
+        several = (
+            found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else [found]
+        )
+        rows += [one if isinstance(one, dict) else {"value": one} for one in several]
+        owners += [number] * len(several)
+    keys = files.drop("path")[owners]
+    values = pl.DataFrame(rows, infer_schema_length=None)
+    taken = {name: f"{name}_right" for name in keys.columns if name in values.columns}
+    return keys.hstack(values.rename(taken)) if values.width else keys
 
 
 def parse_json(content: bytes, path: str) -> Any:

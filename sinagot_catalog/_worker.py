@@ -33,7 +33,16 @@ from typing import Any
 from sinagot_catalog._job import JobRunner
 from sinagot_catalog._spec import Result, RunSpec, Task
 
-__all__ = ["BOARD_SIZE", "CLOSED", "Board", "OutputFile", "read_frame", "read_tail", "read_tail_bytes", "write_frame"]
+__all__ = [
+    "BOARD_SIZE",
+    "CLOSED",
+    "Board",
+    "OutputFile",
+    "read_frame",
+    "read_tail",
+    "read_tail_bytes",
+    "write_frame",
+]
 
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")

@@ -117,18 +117,25 @@ class Catalog:
         return id_columns(self.ids, self.layout.ids)
 
     @cached_property
+    def described(self) -> pl.DataFrame:
+        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
+        if self.metadata is None:
+            return self.record_values
+        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
+
+    @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
-        count = len(self.ids)
-        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, count)
-        parts = dict(self.coded.partition_by("place", as_dict=True, include_key=False).items())
-        out = []
-        for index, place in enumerate(self.layout.places):
-            if "id" in place.template.fields:
-                part = parts.get((index,))
-                out.append(absent if part is None else absent.clone().scatter(part["_rec"], True))
-            else:
-                out.append(self._shared(index))
+        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(self.ids))
+        out = [
+            absent.clone() if "id" in place.template.fields else self._shared(index)
+            for index, place in enumerate(self.layout.places)
+        ]
+        # the matches of a place stand together: slices of them cost less than a partition
+        start = 0
+        for run in self.coded["place"].rle().to_list():
+            out[run["value"]].scatter(self.coded["_rec"].slice(start, run["len"]), True)
+            start += run["len"]
         return out
 
     def _shared(self, index: int) -> pl.Series:
@@ -169,7 +176,11 @@ class Catalog:
         raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
         count, examples = 0, list[tuple[str, str]]()
         for root, listing in self.listings.items():
-            templates = [self.layout.places[place].template for place in sorted(raw) if self.layout.places[place].root == root]
+            templates = [
+                self.layout.places[place].template
+                for place in sorted(raw)
+                if self.layout.places[place].root == root
+            ]
             prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
             if not prefixes:
                 continue
@@ -275,12 +286,24 @@ class Catalog:
             self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
         )
 
+    @cached_property
+    def whole_steps(self) -> pl.DataFrame:
+        """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
+        return self.steps_with(self.steps, STEPS.keys() - {"stale"})
+
+    @property
+    def held_steps(self) -> pl.DataFrame:
+        """`steps` with what was derived before: what is held need not be derived again."""
+        held: pl.DataFrame = vars(self).get("whole_steps", self.steps)
+        return held
+
     def steps_with(
         self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
     ) -> pl.DataFrame:
         """Attach derived columns to some rows of `steps`."""
         wanted = set(names) - set(rows.columns)
-        rows = self._with_attempt(rows, [name for name in _ATTEMPT if name in wanted])
+        if attempt := [name for name in _ATTEMPT if name in wanted]:
+            rows = self.with_attempt(rows, attempt)
         if "missing" in wanted:
             rows = rows.with_columns(self._missing(rows))
         if "reason" in wanted:
@@ -290,7 +313,7 @@ class Catalog:
             rows = rows.with_columns(value if stats is None else self._all_stale(rows, stats))
         return rows
 
-    def _with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach what the journal says of the last attempt at some rows of `steps`."""
         return rows.with_columns(self.last_coded[name].gather(rows["_last"]) for name in names)
 
@@ -301,7 +324,10 @@ class Catalog:
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
         parts = some.filter("_some").partition_by("_cell", as_dict=True)
         derived = [
-            (part["_row"], derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())))
+            (
+                part["_row"],
+                derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())),
+            )
             for key, part in parts.items()
         ]
         if not derived:
@@ -326,12 +352,12 @@ class Catalog:
             for place in cell.places("input"):
                 others = [made for made in self.layout.makers.get(place, []) if made != cell.index]
                 if others:
-                    makers.setdefault(self._step_name(self.layout.cells[others[0]], cell), []).append(place)
+                    makers.setdefault(self.step_name(self.layout.cells[others[0]], cell), []).append(place)
             return self._absent(part, [(made, pl.lit(name)) for name, made in makers.items()], ", ")
 
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
-    def _step_name(self, cell: Cell, seen_from: Cell) -> str:
+    def step_name(self, cell: Cell, seen_from: Cell) -> str:
         """How a step is called from another: with its task and modality where these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
             return cell.step
@@ -387,6 +413,8 @@ class Catalog:
             )
             .when(pl.col("status").is_null())
             .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
+            .when((pl.col("status") == "PROCESSING") & pl.col("run_id").is_null())
+            .then(pl.lit("begun, says a log of sinagot"))
             .when(pl.col("status") == "PROCESSING")
             .then(pl.concat_str(pl.lit("running: "), run))
             .when((pl.col("status") == "ERROR") & (pl.col("_event") == "half"))
@@ -426,7 +454,7 @@ class Catalog:
 
     def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
         """Whether what some rows of one cell were made from has changed since they were done."""
-        attempt = self._with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
+        attempt = self.with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
         records = self.record_values[part["_rec"]].hstack(attempt)
         inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
         outputs = [self._stat(records, link, stats) for link in cell.linked("output")]
@@ -510,9 +538,7 @@ class Catalog:
         files = (
             self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
         )
-        frame = self.record_values.with_row_index("_rec")
-        if self.metadata is not None:
-            frame = frame.join(self.metadata, on="record_id", how="left", maintain_order="left")
+        frame = self.described.with_row_index("_rec")
         return (
             frame.with_columns(pl.lit(units, dtype=pl.UInt32).alias("n_units"))
             .join(counts, on="_rec", how="left", maintain_order="left")
@@ -590,20 +616,23 @@ class Catalog:
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
-        owners = (
+        ranks = self.place_table.select("place", "rank")
+        owned = (
             pl.concat([self.matches, self._shared_matches()])
-            .join(self.place_table, on="place", how="left")
+            .join(ranks, on="place", how="left", maintain_order="left")
             .sort("rank", maintain_order=True)
-            .unique(subset=["root", "row"], keep="first", maintain_order=True)
-            .drop("place", "rank")
         )
-        listed = [
-            listing.paths.with_row_index("row").with_columns(pl.lit(root).alias("root"))
-            for root, listing in self.listings.items()
-        ]
-        rows = pl.concat(listed).join(owners, on=["root", "row"], how="left")
+        parts = []
+        for root, listing in self.listings.items():
+            owner = owned.filter(pl.col("root") == root).unique("row", keep="first", maintain_order=True)
+            at = _positions(owner["row"], listing.paths.height)
+            found = [owner["record_id"].gather(at), owner["place"].gather(at), pl.lit(root).alias("root")]
+            parts.append(listing.paths.with_row_index("row").with_columns(found))
+        rows = pl.concat(parts)
         # a folder is a row only where a pattern names it
-        return rows.filter((pl.col("kind") == "file") | pl.col("role").is_not_null()).sort("path")
+        rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")
+        owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
+        return rows.drop("place").hstack(owners)
 
     def _shared_matches(self) -> pl.DataFrame:
         """The columns of `matches` for files of patterns without an id: they are no record's."""
@@ -625,13 +654,17 @@ class Catalog:
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""
+        numbered = rows.select("root", "path", "kind").with_row_index("_row")
         parts = []
         for root in self.listings:
-            part = rows.filter(pl.col("root") == root)
-            read = stats(root, part.filter(pl.col("kind") == "file")["path"])
-            parts.append(part.join(read, on="path", how="left", maintain_order="left"))
+            some = numbered.filter((pl.col("root") == root) & (pl.col("kind") == "file"))
+            parts.append(stats(root, some["path"]).with_columns(some["_row"]))
+        read = pl.concat(parts)
+        at = _positions(read["_row"], rows.height)
         modified = (pl.col("mtime_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("modified")
-        return pl.concat(parts).with_columns(modified).sort("path")
+        return rows.with_columns(read[name].gather(at) for name in ("size", "mtime_ns", "etag")).with_columns(
+            modified
+        )
 
     def links(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The table `links` of some rows of `steps`, hidden keys `_rec`, `_cell`, `_place` kept."""

@@ -28,11 +28,12 @@ from prefect.client.schemas.objects import State
 from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow_sync
 from prefect.logging import get_run_logger
-from prefect.logging.handlers import PrefectConsoleHandler
+from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
 from prefect.settings import (
     PREFECT_API_AUTH_STRING,
     PREFECT_API_KEY,
     PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
     PREFECT_UI_URL,
     temporary_settings,
 )
@@ -90,6 +91,12 @@ class Live:
         with self._lock:
             self.done += sum(result.outcome != "cancelled" for result in results)
             self.failed += sum(result.outcome in _FAILED for result in results)
+
+    def opened(self, runner: Runner) -> None:
+        """Take the pool; a cancel that came before it counts."""
+        self.runner, self.is_fed = runner, True
+        if self.stop.is_set():
+            runner.stop()
 
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
@@ -179,7 +186,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     live.started()
     try:
         with _known(live), execution.open_runner() as runner, _watched(live):
-            live.runner, live.is_fed = runner, True
+            live.opened(runner)
             for phase in execution.phases:
                 size = batch or execution.source.config.prefect.batch
                 _feed(live, batches(phase, size=size, workers=execution.workers))
@@ -437,7 +444,7 @@ class Submitted(threading.Thread):
     def start(self) -> None:
         """Start, and return when the flow has begun: from then on the end of the program waits for it."""
         super().start()
-        self._begun.wait()
+        _wait(self._begun)
 
     def run(self) -> None:
         """Drive the flow run to its end, in this thread."""
@@ -468,8 +475,7 @@ class Submitted(threading.Thread):
 
     def settle(self) -> None:
         """Wait for the end, whatever it is."""
-        while not self._ended.wait(_TICK):  # a signal is looked at between two waits, whichever thread got it
-            pass
+        _wait(self._ended)
 
     def wait(self, timeout: float | None) -> RunReport:
         """Wait for the end and give the report; what went wrong with the run itself is raised."""
@@ -496,6 +502,8 @@ class Submitted(threading.Thread):
         flow, when all of them are there.
         """
         self.state = "Running"
+        EventsWorker.instance()
+        APILogWorker.instance()
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
             with suppress(RuntimeError):  # it is ending already
@@ -503,12 +511,19 @@ class Submitted(threading.Thread):
         self._begun.set()
 
 
+def _wait(event: threading.Event) -> None:
+    """Wait without end, but look for a Ctrl-C in between, whichever thread was given the signal."""
+    while not event.wait(_TICK):
+        pass
+
+
 def _parameters(execution: Execution) -> dict[str, Any]:
     """What the page shows of a run that was planned here."""
     first, *further = execution.source.config.files
     options = asdict(execution.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
-    return asked | {"workspace": first, "config": further or None, "run_id": execution.run_id}
+    rows = execution.keep_selection()
+    return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
 
 
 def _tags(execution: Execution) -> list[str]:
@@ -520,7 +535,9 @@ def _pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
     """Let Prefect talk to the local server, in this thread only; the user's profile stays as it is."""
     if api is None:
         return nullcontext()
-    where = {PREFECT_API_URL: api.api_url, PREFECT_API_AUTH_STRING: api.auth}
+    where: dict[Any, Any] = {PREFECT_API_URL: api.api_url, PREFECT_API_AUTH_STRING: api.auth}
+    # Only automations look for heartbeats, of which our server has none; ending them costs each run a second.
+    where[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
     return temporary_settings(where, restore_defaults={PREFECT_API_KEY})
 
 

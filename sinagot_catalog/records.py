@@ -67,7 +67,7 @@ class RecordCollection(Selection):
         Raises:
             NotFoundError: When the id does not fit `id_pattern`; names the closest ids.
         """
-        if not isinstance(record_id, str) or self._source.config.ids.values(record_id) is None:
+        if str(record_id) != record_id or self._source.config.ids.values(record_id) is None:
             raise NotFoundError(
                 f"{record_id!r} does not fit id_pattern {self._source.config.ids.text!r}"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
@@ -86,11 +86,11 @@ class RecordCollection(Selection):
 
     def has(self, record_id: str) -> bool:
         """Whether a record of that id is here."""
-        rows = self._resolver().rows(self._query)
-        return not rows.filter(pl.col("record_id") == record_id).is_empty()
+        return record_id in self
 
     def __contains__(self, record_id: object) -> bool:
-        return isinstance(record_id, str) and self.has(record_id)
+        rows = self._resolver().rows(self._query)
+        return isinstance(record_id, str) and not rows.filter(pl.col("record_id") == record_id).is_empty()
 
     def count(self) -> int:
         """How many records there are."""
@@ -156,6 +156,8 @@ class RecordCollection(Selection):
     def __getattr__(self, name: str) -> Self:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if hasattr(type(self), name):  # a property of a modality's own class raised it: let it say so itself
+            return object.__getattribute__(self, name)  # type: ignore[no-any-return]
         if name in self._source.config.tasks:
             return self.get_subscope(task=name)
         if name in self._source.config.modalities:

@@ -35,6 +35,7 @@ class RunReport:
         seconds: How long the run took.
 
     Example:
+        >>> from sinagot_catalog.schema import REPORT
         >>> report = RunReport(pl.DataFrame(schema=REPORT))
         >>> report.ok, report.summary()
         (True, 'nothing to do')

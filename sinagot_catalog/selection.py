@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._select import Query, Resolver, check_literals, check_value, sql_predicate
+from sinagot_catalog.catalog import first_line
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
@@ -59,8 +60,8 @@ class Kinds:
         own = self.custom(query.modality, single) if query.modality is not None else None
         if own is None:
             return (self.record if single else self.records)(source, self, query)
-        pinned = vars(own).get("task")
-        return own(source, self, replace(query, task=pinned) if isinstance(pinned, str) else query)  # type: ignore[no-any-return]
+        pinned = getattr(own, "pinned_task", None)
+        return own(source, self, replace(query, task=query.task or pinned))  # type: ignore[no-any-return]
 
 
 class Selection:
@@ -110,20 +111,10 @@ class Selection:
         """
         flat: list[pl.Expr] = []
         for one in predicates:
-            if isinstance(one, pl.Expr):
-                flat.append(one)
-            elif isinstance(one, bool):
-                flat.append(pl.lit(one))
-            elif isinstance(one, str):
-                flat.append(pl.col(one))
-            else:
-                flat += one if isinstance(one, Iterable) else [one]  # type: ignore[list-item]
+            several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
+            flat += map(_expression, one if several else [one])  # type: ignore[arg-type]
         flat += [self._equals(column, value) for column, value in constraints.items()]
         for predicate in flat:
-            if not isinstance(predicate, pl.Expr):
-                raise SelectionError(
-                    f"a filter takes Polars expressions, not {type(predicate).__name__} ({predicate!r:.60})"
-                )
             check_literals(predicate, _STATIC[self._query.table], {})
         return self._same(self._query.where(*flat))
 
@@ -204,9 +195,7 @@ class Selection:
             resolver = self._resolver()
             named = predicate.meta.root_names() if predicate is not None else []
             wanted = None if columns is None else list(dict.fromkeys([*columns, *named]))
-            rows = resolver.fetch(self._query, wanted)
-            if n_rows is not None:
-                rows = rows.head(n_rows)
+            rows = resolver.fetch(self._query, wanted, limit=n_rows)
             yield rows if predicate is None else rows.filter(predicate)
 
         return register_io_source(read, schema=self.collect_schema())
@@ -238,24 +227,35 @@ class Selection:
         """What failed, clustered: a row per step, error type and kind of message.
 
         Returns:
-            Columns `task, modality, step, error_type, message` (numbers, paths and quoted parts as `…`), `n`,
+            Columns `task, modality, step, error_type, message` (what differs within it as `…`), `n`,
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
-        text = pl.coalesce(pl.col("message"), pl.col("reason")).fill_null("")
-        kind = text.str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(
-            r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…"
+        # what the catalog says itself, as of a script that cannot be read, is the same for every row already
+        kind = (
+            pl.col("message")
+            .str.extract(r"^\s*([^\n]{0,300})", 1)
+            .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
         )
         return (
-            rows.with_columns(kind.alias("message"))
-            .group_by("task", "modality", "step", "error_type", "message", maintain_order=True)
+            rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
+            .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
             .agg(
+                # the very words, where all rows say the same
+                pl.when(pl.col("message").n_unique() == 1)
+                .then(first_line(pl.col("message").first()))
+                .alias("message"),
                 pl.len().alias("n"),
                 pl.col("ended").min().alias("first"),
                 pl.col("ended").max().alias("last"),
                 pl.col("record_id").head(3).str.join("; ").alias("examples"),
             )
             .sort("n", descending=True, maintain_order=True)
+            .select(
+                *("task", "modality", "step", "error_type"),
+                pl.coalesce("message", "kind").alias("message"),
+                *("n", "first", "last", "examples"),
+            )
         )
 
     # --- running -----------------------------------------------------------------------------------------
@@ -297,3 +297,14 @@ class Selection:
 
 def _made(kinds: Kinds, source: Source, query: Query) -> Selection:
     return kinds.make(source, query)
+
+
+def _expression(given: object) -> pl.Expr:
+    """A predicate as an expression: a text names a column, True and False keep all rows and none."""
+    if isinstance(given, pl.Expr):
+        return given
+    if isinstance(given, bool):
+        return pl.lit(given)
+    if isinstance(given, str):
+        return pl.col(given)
+    raise SelectionError(f"a filter takes Polars expressions, not {type(given).__name__} ({given!r:.60})")

@@ -121,8 +121,8 @@ class StepCollection(Selection):
         Args:
             step: The step whose results are read; not needed where the rows have one step.
             label: The output, where the step has several.
-            format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson` or `value` (one value as text, in a column
-                `value`); by default as the files' names end.
+            format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson`, or for files of one value (column `value`)
+                `value`, a number where all of them read as one, and `text`; by default as the names end.
             reader_options: Passed on to Polars' own reader.
 
         Returns:
@@ -136,7 +136,7 @@ class StepCollection(Selection):
             >>> ws = getfixture("harbor")
             >>> _ = ws.steps.run(mode="main_process", progress=False)
             >>> ws.steps.scan_outputs("summary").select("record_id", "boats").collect().rows()[0]
-            ('REC-20200601', 20)
+            ('REC-20200601', 31)
         """
         resolver = self._resolver()
         found = _record_data.outputs(resolver, resolver.rows(self._query), step, label)

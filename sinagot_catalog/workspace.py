@@ -5,16 +5,18 @@ from __future__ import annotations
 import html
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution
+from sinagot_catalog import _execution, _explain, _lab
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog._store import is_url
+from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, TABLES
 from sinagot_catalog.selection import Kinds, Selection
@@ -23,9 +25,9 @@ from sinagot_catalog.steps import StepCollection
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import timedelta
-    from pathlib import Path
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._layout import Cell
     from sinagot_catalog._submit import RunHandle
     from sinagot_catalog._sweep import Swept
     from sinagot_catalog.run_report import RunReport
@@ -105,14 +107,14 @@ class Workspace:
         return self._source.config
 
     @property
-    def data_path(self) -> str:
-        """Where the dataset lies."""
-        return self.config.dataset
+    def data_path(self) -> Path | str:
+        """Where the dataset lies: a `Path`, or the text of a URL."""
+        return _located(self.config.dataset)
 
     @property
-    def scripts_path(self) -> str:
-        """Where the scripts lie."""
-        return self.config.scripts
+    def scripts_path(self) -> Path | str:
+        """Where the scripts lie: a `Path`, or the text of a URL."""
+        return _located(self.config.scripts)
 
     @property
     def version(self) -> str | None:
@@ -196,6 +198,86 @@ class Workspace:
         """Every path that a step reads or writes, existing or not: the table `links`."""
         catalog = self._source.catalog()
         return catalog.links(catalog.steps).select(*LINKS)
+
+    def explain(
+        self, record_id: str, step: str, task: str | None = None, modality: str | None = None
+    ) -> _explain.Explanation:
+        """Why one row of `steps` has its status: every rule with what it was decided on.
+
+        Args:
+            record_id: The record; it may have no file yet.
+            step: The step's name.
+            task: Its task, where several units have that step.
+            modality: Its modality, where several units have that step.
+
+        Returns:
+            The rules, the files with sizes and times, the last attempt with its traceback, what the row waits for,
+            and what would change its status. It prints as text; `to_dict()` gives plain values.
+
+        Raises:
+            NotFoundError: When the id does not fit `id_pattern`, or there is no such step.
+            SelectionError: When several units have that step; names them.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.explain("REC-20200601", "count").reason
+            'all inputs are there'
+        """
+        self.records.get(record_id)
+        source = self._source
+        cell = self._cell(step, task, modality)
+        catalog = Query("steps", record=record_id).widened(source.catalog())
+        rec = int(catalog.ids.index_of(record_id) or 0)
+        key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": step}
+        held_by = tuple(source.claims.holders(key))
+        evidence = _explain.Evidence(source.stats, source.events(), held_by)
+        return _explain.explain(catalog, rec, cell, evidence)
+
+    def try_pattern(self, pattern: str | Sequence[str]) -> _lab.Trial:
+        """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
+
+        Args:
+            pattern: As in a script; a further placeholder such as `{run}` stands for any text without a `/`.
+
+        Returns:
+            The paths that fit, those beside them that do not with the token that fails, and the collisions.
+
+        Raises:
+            PatternError: When the pattern is empty or leaves the dataset.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
+            ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
+        """
+        source = self._source
+        units = source.layout().units
+        names = {
+            "task": sorted({unit.task for unit in units if unit.task}),
+            "modality": sorted({unit.modality for unit in units if unit.modality}),
+        }
+        known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
+        template, free = _lab.template_of(pattern, known)
+        paths = source.paths_near(template)
+        return _lab.Trial(template.text, *_lab.try_pattern(template, paths, self.config.ids, names), free)
+
+    def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
+        """The only step of that name in that task and modality."""
+        cells = self._source.layout().cells
+        named = [cell for cell in cells if cell.step == step]
+        if not named:
+            names = self._source.layout().steps
+            raise NotFoundError(
+                f"there is no step {step!r}{did_you_mean(step, names)}",
+                f"Steps: {', '.join(names) or 'none'}.",
+            )
+        fits = [cell for cell in named if task in (None, cell.task) and modality in (None, cell.modality)]
+        if len(fits) != 1:
+            units = ", ".join(" ".join(part for part in (cell.task, cell.modality) if part) for cell in named)
+            asked = " ".join(part for part in (task, modality) if part)
+            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
+            raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
+        return fits[0]
 
     # --- running -----------------------------------------------------------------------------------------
 
@@ -342,15 +424,36 @@ class _Customs:
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
         name = (declared.record if single else declared.record_collection) or base.__name__
-        own = self._host.load(file, name)
+        try:
+            own = self._host.load(file, name)
+        except SinagotError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
         if own not in self._made:
             bases = (own,) if issubclass(own, base) else (own, base)
-            body = {key: value for key, value in vars(own).items() if key == "task"}
-            self._made[own] = type(f"{modality}{base.__name__}", bases, body)
+            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
         return self._made[own]
+
+    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
+        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
+        pinned = getattr(own, "task", None)
+        if not isinstance(pinned, str):
+            return {}
+        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
+        if pinned not in tasks:
+            raise SelectionError(
+                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
+                f"Its tasks: {', '.join(tasks) or 'none'}.",
+            )
+        return {"task": RecordCollection.task, "pinned_task": pinned}
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Customs, (self._source,)
+
+
+def _located(place: str) -> Path | str:
+    return place if is_url(place) else Path(place)
 
 
 def _logger(config: Config) -> logging.Logger:

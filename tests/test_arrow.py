@@ -24,7 +24,9 @@ def test_pyarrow_reads_a_selection(harbor, table):
 
 def test_duckdb_asks_over_a_selection(harbor):
     steps = harbor.steps
-    found = duckdb.sql("SELECT step, count(*) AS n FROM steps WHERE status = 'DATA_READY' GROUP BY step ORDER BY step")
+    found = duckdb.sql(
+        "SELECT step, count(*) AS n FROM steps WHERE status = 'DATA_READY' GROUP BY step ORDER BY step"
+    )
     assert found.fetchall() == [("count", 3), ("mean", 3)]
     assert len(steps) == 9
 

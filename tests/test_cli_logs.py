@@ -1,6 +1,7 @@
 """`sinagot-catalog logs`."""
 
 import json
+import shlex
 
 
 def test_what_scripts_said_comes_oldest_first(cli, write_workspace):
@@ -36,3 +37,27 @@ def test_failed_shows_the_last_failure_of_each_row_that_is_in_error_now(cli, wri
     wrong = cli("logs", "-C", folder, "--step", "aa")
     assert wrong.returncode == 2
     assert "there is no step 'aa'; did you mean 'a'?" in wrong.stderr
+
+
+def test_failures_are_grouped_with_the_command_that_runs_them_again(cli, write_workspace):
+    body = """
+        import pathlib
+        if self.id < "R3":
+            raise ValueError(f"it's {self.id} in {self.path.input}: 100% lost")
+        if self.id < "R5":
+            raise KeyError("boat")
+        pathlib.Path(self.path.output).write_text("x")
+    """
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n}" for n in range(6)])
+    assert cli("run", folder, "-q").returncode == 3
+    done = cli("logs", "-C", folder, "--failed", "--group")
+    assert done.returncode == 0
+    first, second = json.loads(cli("logs", "-C", folder, "--group", "--json").stdout)
+    assert (first["n"], first["error_type"], first["examples"]) == (3, "ValueError", "R0; R1; R2")
+    assert (second["n"], second["error_type"]) == (2, "KeyError")
+    assert f"     3  a  ValueError: {first['message']}\n" in done.stdout
+    for one in (first, second):
+        assert one["command"] in done.stdout
+        words = shlex.split(one["command"])[1:]
+        planned = json.loads(cli("plan", *words[1:], "--json").stdout)
+        assert len(planned) == one["n"]

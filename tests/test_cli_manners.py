@@ -7,7 +7,7 @@ import pytest
 
 from sinagot_catalog import __version__
 
-VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "server")
+VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "explain", "doctor", "server", "completion")
 
 
 def test_version_and_help_need_no_frame(cli):
@@ -31,7 +31,7 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
     [
         (
             ["statsu"],
-            "'statsu' is none of init, status, ls, plan, run, submit, logs, server; did you mean 'status'?",
+            f"'statsu' is none of {', '.join(VERBS)}; did you mean 'status'?",
         ),
         (["status", "--wehre", "x"], "unknown argument '--wehre'; did you mean '--where'"),
         (["ls", "recrods"], "did you mean 'records'?"),
@@ -56,7 +56,7 @@ def test_words_that_are_no_command_end_2_with_one_sentence(cli, words, said):
     ("words", "said"),
     [
         (["--where", "status = 'EROR'"], "status is never 'EROR'; did you mean 'ERROR'?"),
-        (["--where", "statsu = 'ERROR'"], "steps has no column 'statsu'; did you mean 'status'?"),
+        (["--where", "statsu = 'ERROR'"], "steps has no column 'statsu'; did you mean 'status'"),
         (["--where", "status ="], "the filter 'status =' cannot be read"),
         (["--step", "cuont"], "there is no step 'cuont'; did you mean 'count'?"),
         (["--status", "EROR"], "'EROR' is no status; did you mean 'ERROR'?"),

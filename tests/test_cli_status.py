@@ -1,6 +1,11 @@
 """`sinagot-catalog status`."""
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 
 def test_a_new_workspace_says_what_can_run_and_how(cli, harbor_folder):
@@ -122,3 +127,18 @@ def test_it_loads_neither_prefect_nor_what_draws_nor_the_scripts(cli, write_work
     loaded = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if "|" in line}
     assert "polars" in loaded
     assert loaded.isdisjoint({"prefect", "rich", "pyarrow", "fsspec", "asyncio"})
+
+
+def test_it_looks_again_until_it_is_interrupted(harbor, harbor_folder, wait_until, tmp_path):
+    program = Path(sys.executable).with_name("sinagot-catalog")
+    words = [program, "status", harbor_folder, "--watch", "0.1", "--step", "count", "--csv"]
+    shown = tmp_path / "shown"
+    with shown.open("w") as out, subprocess.Popen(words, stdout=out) as process:
+        try:
+            wait_until(lambda: "count,0,3,0,0," in shown.read_text())
+            harbor.steps.run("count", mode="main_process", progress=False)
+            wait_until(lambda: "count,0,0,0,3," in shown.read_text())
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+        finally:
+            process.kill()

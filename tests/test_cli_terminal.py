@@ -64,3 +64,18 @@ def test_a_run_shows_a_bar_and_ends_with_one_line(on_terminal, harbor_folder):
     assert code == 0
     assert "9/9" in shown
     assert re.search(r"9 done in \d+\.\d s", shown.splitlines()[-1])
+
+
+def test_status_has_bars_where_there_is_room(on_terminal, harbor, harbor_folder):
+    harbor.records.get("REC-20200601").steps.run(mode="main_process", progress=False)
+    _, shown = on_terminal(120, "status", harbor_folder)
+    lines = re.sub(r"\x1b\[\d*m", "", shown).splitlines()
+    count, total = lines[2], lines[5]
+    assert count.endswith("██████░░░░░░░░░░░░░░  33%")
+    assert total.endswith("  33%")
+    assert len({len(line) for line in lines[2:6]}) == 1
+    assert max(map(len, lines[1:6])) <= 120
+    _, narrow = on_terminal(70, "status", harbor_folder)
+    assert "█" not in narrow
+    _, ascii_only = on_terminal(120, "status", harbor_folder, PYTHONIOENCODING="ascii")
+    assert "█" not in ascii_only

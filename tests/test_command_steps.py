@@ -71,7 +71,9 @@ def test_a_command_is_split_as_a_shell_would_and_then_filled(command, arguments)
     made = script(command, PATH_IN="raw/{id}.txt", PATH_OUT="out/{id}")
     one = made("R1", data_path="/d", task="RS", modality="EEG")
     values = one._values()
-    filled = ["".join(text if kind == "text" else values[text] for kind, text in word) for word in one.arguments]
+    filled = [
+        "".join(text if kind == "text" else values[text] for kind, text in word) for word in one.arguments
+    ]
     assert filled == arguments
 
 
@@ -102,7 +104,9 @@ def test_a_program_runs_for_each_record(workspace, mode):
     assert ws.steps.collect()["status"].to_list() == ["DONE", "DONE"]
 
 
-@pytest.mark.parametrize("record", ["a b", "$(touch x)", "é+[1]", "it's \"so\"", "; rm -rf .", "-n", "%s {id}"])
+@pytest.mark.parametrize(
+    "record", ["a b", "$(touch x)", "é+[1]", 'it\'s "so"', "; rm -rf .", "-n", "%s {id}"]
+)
 def test_whatever_an_id_holds_stays_one_argument(workspace, record):
     ws = workspace("cp {input} {output}", {f"raw/{record}.txt": "one"})
     row = ran(ws, mode="main_process")
@@ -272,7 +276,10 @@ def test_what_a_program_leaves_running_is_not_waited_for(tmp_path):
 
 def test_programs_and_scripts_make_one_chain_in_scoped_mode(make_workspace, mode):
     ws = make_workspace(
-        {"EEG/last": ("{task}/copy/{id}", "{task}/last/{id}"), "MRI/last": ("{task}/copy/{id}", "{task}/mri/{id}")},
+        {
+            "EEG/last": ("{task}/copy/{id}", "{task}/last/{id}"),
+            "MRI/last": ("{task}/copy/{id}", "{task}/mri/{id}"),
+        },
         {"RS/raw/R1": "one;", "MMN/raw/R1": "two;"},
         toml="""
         [steps.copy]

@@ -398,3 +398,81 @@ def test_reading_a_config_loads_neither_frames_nor_prefect(write):
         [sys.executable, "-c", code, write(LEAST)], capture_output=True, text=True, check=True
     )
     assert done.stdout == "[]\n"
+
+
+# -- steps that are programs -----------------------------------------------------------------------------
+
+
+def test_a_table_in_steps_is_a_step_that_is_a_program(write):
+    config = read_config(
+        write(
+            LEAST
+            + """
+        [steps]
+        scripts = ["clean", "mean"]
+        [steps.clean]
+        command = "Rscript clean.R {input.raw} {output} --by={id}"
+        inputs = {raw = ["raw", "{id}.csv"]}
+        outputs = "clean/{id}.csv"
+        control = ["qc", "{id}.png"]
+        version = 2
+        retries = 1
+        timeout = 60
+        """
+        )
+    )
+    clean = config.steps.commands["clean"]
+    assert config.steps.scripts == ("clean", "mean")
+    assert clean.inputs == {"raw": ("raw", "{id}.csv")}
+    assert (clean.outputs, clean.control) == ("clean/{id}.csv", ("qc", "{id}.png"))
+    assert (clean.version, clean.retries, clean.timeout) == ("2", 1, 60.0)
+    assert config.notices == []
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301
+
+
+def test_a_program_that_no_list_names_is_a_notice(write):
+    text = "[steps]\nscripts = ['clean']\n[steps.claen]\ncommand = 'true'\n"
+    notice = "steps.claen is not run: no list of scripts names it; did you mean 'clean'?"
+    assert read_config(write(LEAST + text)).notices == [notice]
+    text = "[tasks.RS]\nmodalities = ['EEG']\n[modalities.EEG]\ntask_scripts.RS = ['a']\n[steps.a]\ncommand = 'true'\n"
+    assert read_config(write(LEAST + text)).notices == []
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        ("comand = 'x'", "comand: unknown key; did you mean 'command'?"),
+        ("inputs = 'raw/{id}'", "command: missing; write the program and its arguments, such as"),
+        ("command = ['cp']", "command: ['cp'] is not a text"),
+        ('command = "cp \'a"', 'command: "cp \'a" cannot be split into arguments: no closing quotation'),
+        ("command = '{input} x'\ninputs = 'a/{id}'", "command: '{input}' cannot be the program"),
+        (
+            "command = 'cp {inptu}'\ninputs = 'a/{id}'",
+            "command: unknown placeholder {inptu}; did you mean 'input'?",
+        ),
+        ("command = 'cp {input}'\ninputs.raw = 'a/{id}'", "did you mean 'input.raw'?"),
+        (
+            "command = 'cp {output.a}'\noutputs = 'a/{id}'",
+            "unknown placeholder {output.a}; did you mean 'output'?",
+        ),
+        ("command = 'cp {task}'", "command: unknown placeholder {task}; known here: id"),
+        ("command = 'cp'\ninputs = 3", "inputs: 3 is not a path pattern"),
+        (
+            "command = 'cp'\noutputs = 'a/{idd}'",
+            "outputs: unknown placeholder {idd} in 'a/{idd}'; did you mean 'id'?",
+        ),
+        ("command = 'cp'\noutputs = '../{id}'", "outputs: '../{id}' leaves the dataset"),
+        ("command = 'cp'\nretries = -1", "retries: -1 is less than 0"),
+        ("command = 'cp'\ntimeout = 0", "timeout: 0 is not greater than 0"),
+    ],
+)
+def test_a_fault_of_a_program_is_told_with_its_address(faults, body, fault):
+    line = faults(f"[steps]\nscripts = ['clean']\n[steps.clean]\n{body}")[0]
+    assert line.startswith("workspace.toml: steps.clean.")
+    assert fault in line
+
+
+def test_other_keys_of_steps_are_still_unknown(faults):
+    assert faults("[steps]\nscript = ['a']") == [
+        "workspace.toml: steps.script: unknown key; did you mean 'scripts'?"
+    ]

@@ -6,7 +6,7 @@ import pickle
 import pytest
 
 from sinagot_catalog import Workspace, models
-from sinagot_catalog.errors import NotFoundError
+from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError
 
 RECORD = """
 from sinagot_catalog import models
@@ -25,6 +25,7 @@ class Record(models.Record):
     def lost(self):
         return {{}}.no_such_method()
 """
+FIRST = RECORD.format(shown="first")
 COLLECTION = """
 from sinagot_catalog.models import RecordCollection as Base
 
@@ -34,7 +35,7 @@ class RecordCollection(Base):
 """
 
 
-def bring(folder, modality="EEG", record=RECORD.format(shown="first"), collection=COLLECTION):
+def bring(folder, modality="EEG", record=FIRST, collection=COLLECTION):
     models_folder = folder / "scripts" / modality / "models"
     models_folder.mkdir(parents=True, exist_ok=True)
     if record:
@@ -50,7 +51,12 @@ def custom(lab_folder):
 
 
 def test_record_of_the_modality_has_the_class_that_it_brings(custom):
-    for record in (custom.EEG.get("R1"), custom.RS.EEG.get("R1"), custom.records.get("R1").EEG, custom.EEG.first()):
+    for record in (
+        custom.EEG.get("R1"),
+        custom.RS.EEG.get("R1"),
+        custom.records.get("R1").EEG,
+        custom.EEG.first(),
+    ):
         assert record.shout() == "R1!"
         assert isinstance(record, models.Record)
         assert type(record).__name__ == "EEGRecord"
@@ -108,6 +114,22 @@ def test_class_that_is_not_in_its_file_is_an_error_that_names_it(lab_folder):
         ws.EEG.get("R1")
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("class Record(", "SyntaxError: .*line 1"),
+        ("import nothing_of_that_name", "ModuleNotFoundError: No module named"),
+        ("from sinagot_catalog import models\nclass Record(models.Recrod): pass", "AttributeError: "),
+    ],
+)
+def test_file_that_cannot_be_imported_is_one_sentence_that_names_it(lab_folder, text, said):
+    ws = Workspace(bring(lab_folder(), record=text))
+    for ask in (lambda: ws.EEG.get("R1"), lambda: ws.records.get("R1").EEG):
+        with pytest.raises(UsageError, match=rf"EEG/models/record.py cannot be imported: {said}"):
+            ask()
+    assert ws.RS.steps.collect().height > 0
+
+
 def test_plain_class_is_mixed_into_ours(lab_folder):
     plain = "class Record:\n    task = 'HDC'\n    def shout(self):\n        return f'{self.id}?'\n"
     record = Workspace(bring(lab_folder(), record=plain, collection=None)).EEG.get("R1")
@@ -121,6 +143,19 @@ def test_class_attribute_task_pins_the_task(lab_folder):
     assert (ws.EEG.task, ws.EEG.modality, ws.EEG.is_unit) == ("HDC", "EEG", True)
     assert ws.EEG.ids() == ["R1"]
     assert ws.EEG.steps.scripts_names() == ["clean"]
+
+
+def test_pinned_task_does_not_stand_in_for_one_that_is_said(lab_folder):
+    plain = COLLECTION.replace("    def", "    task = 'HDC'\n    def")
+    ws = Workspace(bring(lab_folder(), collection=plain))
+    assert (ws.RS.EEG.task, ws.RS.EEG.ids()) == ("RS", ["R1", "R2"])
+    assert [one.task for one in ws.records.iter_units() if one.modality == "EEG"] == ["RS", "HDC"]
+
+
+def test_pinned_task_that_the_modality_lacks_is_an_error(lab_folder):
+    ws = Workspace(bring(lab_folder(), collection=COLLECTION.replace("    def", "    task = 'HCD'\n    def")))
+    with pytest.raises(SelectionError, match=r"'HCD' is no task of EEG; did you mean 'HDC'"):
+        _ = ws.EEG
 
 
 def test_attribute_error_within_a_property_is_told_as_it_is(custom):
@@ -138,20 +173,24 @@ def test_edited_class_is_taken_up(custom, tmp_path):
 
 
 def test_code_of_a_workspace_that_is_not_trusted_is_not_run(lab_folder, tmp_path):
-    folder = bring(lab_folder(), record=f"open({str(tmp_path / 'ran')!r}, 'w').close()\n" + RECORD.format(shown=""))
+    folder = bring(
+        lab_folder(), record=f"open({str(tmp_path / 'ran')!r}, 'w').close()\n" + RECORD.format(shown="")
+    )
     assert type(Workspace(folder, trust=False).EEG.get("R1")) is models.Record
     assert not (tmp_path / "ran").exists()
 
 
 def test_helper_beside_the_class_is_importable(lab_folder):
-    folder = bring(lab_folder(), record="from voice import LOUD\n" + RECORD.format(shown="").replace("!", "{LOUD}"))
+    folder = bring(
+        lab_folder(), record="from voice import LOUD\n" + RECORD.format(shown="").replace("!", "{LOUD}")
+    )
     (folder / "scripts/EEG/models/voice.py").write_text("LOUD = '!!!'\n")
     assert Workspace(folder).EEG.get("R1").shout() == "R1!!!"
 
 
 @pytest.mark.parametrize(
     "duplicate",
-    [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],
+    [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],  # noqa: S301 - our own bytes
     ids=["copy", "deepcopy", "pickle"],
 )
 def test_handles_of_custom_classes_can_be_copied_and_pickled(custom, duplicate):

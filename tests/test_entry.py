@@ -56,7 +56,14 @@ def test_in_ipython(harbor_folder, tmp_path):
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
     text = LINES.format(folder=str(harbor_folder)) + "\nreport\n"
     done = run(
-        sys.executable, "-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", input=text, env=environment
+        sys.executable,
+        "-m",
+        "IPython",
+        "--simple-prompt",
+        "--no-banner",
+        "--colors=NoColor",
+        input=text,
+        env=environment,
     )
     assert "<RunReport | 9 done>" in done.stdout
     check(harbor_folder)

@@ -167,6 +167,20 @@ def test_custom_record_reads_its_recording(sonetaa):
     assert sonetaa.records.get("LY-001").EEG.RS.header["rate"] == 128
 
 
+@pytest.mark.parametrize("verb", ["run", "submit"])
+def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
+    if verb == "submit":
+        request.getfixturevalue("prefect_server")
+    folder = copied(tmp_path / "sonetaa")
+    command = [sys.executable, "-m", "sinagot_catalog", verb, folder]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 3, done.stderr
+    said = done.stdout + done.stderr
+    assert "124 done, 1 failed, 1 blocked" in said
+    assert f"PA-005 RS EEG preprocess: ValueError: {FLAT}" in said
+    assert statuses(Workspace(folder)) == {"DONE": 124, "ERROR": 1, "INIT": 15}
+
+
 def test_readme_tour_is_true(tmp_path, monkeypatch):
     copied(tmp_path / "example" / "sonetaa")
     monkeypatch.chdir(tmp_path)

@@ -46,6 +46,8 @@ def test_several_filters_narrow_one_another(ws):
 
 def test_filter_takes_lists_of_expressions_and_booleans(ws):
     assert rows(ws.steps.filter([pl.col("step") == "sum", pl.col("record_id") == "R1"])) == [("R1", "sum")]
+    assert len(ws.steps.filter([True, pl.col("step") == "sum"])) == 3
+    assert len(ws.steps.filter(pl.col("step") == name for name in ("sum", "clean"))) == 0
     assert len(ws.steps.filter(False)) == 0
     assert len(ws.steps.filter(True)) == 6
     assert len(ws.steps.filter()) == 6
@@ -58,7 +60,10 @@ def test_filter_leaves_the_selection_as_it_was(ws):
 
 
 def test_derived_columns_can_be_filtered_by(ws):
-    assert rows(ws.steps.filter(pl.col("reason").str.starts_with("waits for clean"))) == [("R1", "sum"), ("R3", "sum")]
+    assert rows(ws.steps.filter(pl.col("reason").str.starts_with("waits for clean"))) == [
+        ("R1", "sum"),
+        ("R3", "sum"),
+    ]
     assert rows(ws.steps.filter(pl.col("missing") == "clean/R1.csv")) == [("R1", "sum")]
 
 
@@ -72,7 +77,7 @@ def test_null_in_a_predicate_drops_the_row(ws):
     [
         lambda ws: ws.steps.filter(status="DOEN"),
         lambda ws: ws.steps.filter(pl.col("status") == "DOEN"),
-        lambda ws: ws.steps.filter("DOEN" == pl.col("status")),
+        lambda ws: ws.steps.filter(pl.lit("DOEN") == pl.col("status")),
         lambda ws: ws.steps.filter(pl.col("status") != "DOEN"),
         lambda ws: ws.steps.filter(pl.col("status") >= "DOEN"),
         lambda ws: ws.steps.filter(pl.col("status").is_in(["ERROR", "DOEN"])),
@@ -164,6 +169,8 @@ def test_column_that_does_not_exist_is_an_error_that_names_the_near_one(ws):
 def test_what_is_no_expression_is_an_error(ws):
     with pytest.raises(SelectionError, match="int"):
         ws.steps.filter(3)
+    with pytest.raises(SelectionError, match="Series"):
+        ws.steps.filter(pl.Series([True] * 6))
     with pytest.raises(SelectionError, match="is_in"):
         ws.steps.filter(status=["DONE", "ERROR"])
 

@@ -273,7 +273,7 @@ def test_an_interrupt_while_waiting_cancels_the_run(workspace, api):
             _, said = program.communicate(timeout=30)
         finally:
             program.kill()
-    assert program.returncode == -signal.SIGINT
+    assert program.returncode == -signal.SIGINT, said
     assert said.rstrip().endswith("KeyboardInterrupt")
     assert api.flow_run(flow_run_id).state.name == "Cancelled"
 

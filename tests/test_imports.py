@@ -11,7 +11,11 @@ TELL = "; import sys, json; print(json.dumps(sorted(sys.modules)))"
 
 def modules(program, *arguments):
     done = subprocess.run(
-        [sys.executable, "-c", program + TELL, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-c", program + TELL, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return set(json.loads(done.stdout.splitlines()[-1]))
@@ -37,7 +41,11 @@ def test_looking_loads_neither_prefect_nor_the_users_scripts(harbor_folder, verb
         path = harbor_folder / "scripts" / f"{name}.py"
         path.write_text(path.read_text() + "\nraise SystemExit('a script was run by looking')\n")
     loaded = modules(program, harbor_folder)
-    assert not [name for name in loaded if name.split(".")[0] in ("prefect", "count", "mean", "summary", "fsspec", "moto")]
+    assert not [
+        name
+        for name in loaded
+        if name.split(".")[0] in ("prefect", "count", "mean", "summary", "fsspec", "moto")
+    ]
 
 
 def test_running_loads_no_prefect(harbor_folder):

@@ -14,7 +14,9 @@ from sinagot_catalog.errors import StorageError
 
 @pytest.fixture
 def ws(make_workspace):
-    return make_workspace({"clean": ("raw/{id}", "out/{id}"), "peak": ("out/{id}", "peak/{id}")}, ["raw/R1", "raw/R2"])
+    return make_workspace(
+        {"clean": ("raw/{id}", "out/{id}"), "peak": ("out/{id}", "peak/{id}")}, ["raw/R1", "raw/R2"]
+    )
 
 
 def journal_file(ws, run_id="run-1", name="main"):
@@ -32,7 +34,9 @@ def test_events_say_what_happened_in_order_of_time(ws, journal_of):
     one.start("R1")
     two.start("R2")
     one.log("R1", "half way")
-    one.error("R1", "no", error_type="ValueError", seconds=1.5, attempts=2, traceback="Traceback …", output="said")
+    one.error(
+        "R1", "no", error_type="ValueError", seconds=1.5, attempts=2, traceback="Traceback …", output="said"
+    )
     two.done("R2", seconds=0.5, attempts=1, inputs=[(3, 4)])
     frame = ws.events()
     assert frame["time"].is_sorted()
@@ -53,7 +57,16 @@ def test_events_say_what_happened_in_order_of_time(ws, journal_of):
 
 @pytest.mark.parametrize(
     "torn",
-    [b'{"schema": 1, "event": "done", "rec', b"\x00" * 40, b"garbage\n", b"[1, 2]\n", b"\n\n", b"\xff\xfe{\n", b"7\n", b"{}\n"],
+    [
+        b'{"schema": 1, "event": "done", "rec',
+        b"\x00" * 40,
+        b"garbage\n",
+        b"[1, 2]\n",
+        b"\n\n",
+        b"\xff\xfe{\n",
+        b"7\n",
+        b"{}\n",
+    ],
 )
 @pytest.mark.parametrize("where", ["end", "middle", "start"])
 def test_torn_or_foreign_lines_cost_no_other_line(ws, journal_of, torn, where):
@@ -85,8 +98,20 @@ def test_file_without_a_whole_line_is_passed_over(ws):
 def test_values_of_a_wrong_kind_cost_their_line_at_most(ws, journal_of):
     journal_of(ws, "clean").start("R1")
     with journal_file(ws).open("a") as file:
-        for changes in ({"seconds": "long"}, {"record_id": 3}, {"time": "yesterday"}, {"message": {"a": 1}}, {"pid": "x"}):
-            line = {"schema": 1, "event": "done", "record_id": "R1", "step_label": "clean", "time": "2020-01-01T00:00:00.000000Z"}
+        for changes in (
+            {"seconds": "long"},
+            {"record_id": 3},
+            {"time": "yesterday"},
+            {"message": {"a": 1}},
+            {"pid": "x"},
+        ):
+            line = {
+                "schema": 1,
+                "event": "done",
+                "record_id": "R1",
+                "step_label": "clean",
+                "time": "2020-01-01T00:00:00.000000Z",
+            }
             file.write(json.dumps({**line, **changes}) + "\n")
     journal_of(ws, "clean", name="w01").start("R2")
     events = ws.events()
@@ -96,7 +121,9 @@ def test_values_of_a_wrong_kind_cost_their_line_at_most(ws, journal_of):
 def test_line_of_a_newer_version_is_refused_with_what_to_do(ws, journal_of):
     journal_of(ws, "clean").start("R1")
     with journal_file(ws).open("a") as file:
-        file.write('{"schema": 2, "event": "done", "record_id": "R1", "time": "2030-01-01T00:00:00.000000Z"}\n')
+        file.write(
+            '{"schema": 2, "event": "done", "record_id": "R1", "time": "2030-01-01T00:00:00.000000Z"}\n'
+        )
     with pytest.raises(StorageError, match="newer version") as caught:
         ws.events()
     assert "Upgrade" in caught.value.hint
@@ -139,7 +166,8 @@ def test_logs_of_sinagot_are_read_rotated_ones_too(ws):
     )
     (log / ".__R1.lock").touch()
     assert ws.events().select("step", "event", "run_id").rows() == [
-        ("clean", "init", None), ("clean", "start", None), ("clean", "error", None), ("peak", "not_available", None),
+        ("clean", "init", None), ("clean", "start", None), ("clean", "error", None),
+        ("peak", "not_available", None),
     ]  # fmt: skip
     frame = ws.steps.filter(record_id="R1").collect()
     assert frame["status"].to_list() == ["ERROR", "DATA_NOT_AVAILABLE"]
@@ -201,7 +229,7 @@ def test_few_files_are_left_alone(many):
 
 def test_compaction_that_dies_before_it_deletes_shows_each_event_once(many):
     class Dying(LocalStore):
-        def delete(self, paths):
+        def delete(self, paths):  # noqa: ARG002 - it dies before it looks
             raise KeyboardInterrupt
 
     before = Journal(many.store).events()
@@ -214,7 +242,7 @@ def test_compaction_that_dies_before_it_deletes_shows_each_event_once(many):
 
 def test_next_compaction_clears_what_a_dead_one_left(ws, many, journal_of):
     class Dying(LocalStore):
-        def delete(self, paths):
+        def delete(self, paths):  # noqa: ARG002 - it dies before it looks
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

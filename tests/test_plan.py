@@ -8,7 +8,11 @@ import pytest
 
 from sinagot_catalog.errors import SelectionError
 
-CHAIN = {"clean": ("raw/{id}", "clean/{id}"), "peak": ("clean/{id}", "peak/{id}"), "sum": ("peak/{id}", "sum/{id}")}
+CHAIN = {
+    "clean": ("raw/{id}", "clean/{id}"),
+    "peak": ("clean/{id}", "peak/{id}"),
+    "sum": ("peak/{id}", "sum/{id}"),
+}
 
 
 def actions(plan):
@@ -35,7 +39,9 @@ def test_planning_writes_nothing(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
     before = sorted(Path(ws.config.root).rglob("*"))
     ws.steps.plan()
-    assert sorted(path for path in Path(ws.config.root).rglob("*") if "__pycache__" not in str(path)) == before
+    assert (
+        sorted(path for path in Path(ws.config.root).rglob("*") if "__pycache__" not in str(path)) == before
+    )
 
 
 def test_every_selected_row_is_there_in_the_declared_columns(make_workspace):
@@ -100,7 +106,11 @@ def test_downstream_adds_the_rows_that_become_ready(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1", "raw/R2"])
     chosen = ws.steps.filter(step="clean", record_id="R1")
     assert actions(chosen.plan()) == [("R1", "clean", "run")]
-    assert actions(chosen.plan(downstream=True)) == [("R1", "clean", "run"), ("R1", "peak", "run"), ("R1", "sum", "run")]
+    assert actions(chosen.plan(downstream=True)) == [
+        ("R1", "clean", "run"),
+        ("R1", "peak", "run"),
+        ("R1", "sum", "run"),
+    ]
 
 
 def test_downstream_leaves_done_rows_alone_and_forces_only_what_was_selected(make_workspace):
@@ -168,14 +178,55 @@ def test_rows_with_the_same_outputs_are_one_job(make_workspace):
 
 
 def test_output_that_all_records_share_is_made_once(make_workspace):
-    ws = make_workspace({"norm": ((), "norm.csv"), "use": ({"n": "norm.csv", "r": "raw/{id}"}, "out/{id}")}, ["raw/R1", "raw/R2"])
+    ws = make_workspace(
+        {"norm": ((), "norm.csv"), "use": ({"n": "norm.csv", "r": "raw/{id}"}, "out/{id}")},
+        ["raw/R1", "raw/R2"],
+    )
     assert actions(ws.steps.plan()) == [
         ("R1", "norm", "run"), ("R2", "norm", "skip"), ("R1", "use", "run"), ("R2", "use", "run"),
     ]  # fmt: skip
 
 
+SITES = r"(?P<site>[AB])-\d"
+
+
+def test_output_that_a_group_shares_is_made_once_and_for_the_group_alone(make_workspace):
+    scripts = {
+        "norm": ("raw/{id}", "norm/{site}"),
+        "use": ({"n": "norm/{site}", "r": "raw/{id}"}, "out/{id}"),
+    }
+    ws = make_workspace(scripts, ["raw/A-1", "raw/A-2", "raw/B-1"], id_pattern=SITES)
+    assert actions(ws.steps.plan()) == [
+        ("A-1", "norm", "run"), ("A-2", "norm", "skip"), ("B-1", "norm", "run"),
+        ("A-1", "use", "run"), ("A-2", "use", "run"), ("B-1", "use", "run"),
+    ]  # fmt: skip
+    only_a = ws.steps.filter((pl.col("step") == "use") | (pl.col("record_id") == "A-2"))
+    assert actions(only_a.plan()) == [
+        ("A-2", "norm", "run"), ("A-1", "use", "run"), ("A-2", "use", "run"), ("B-1", "use", "skip"),
+    ]  # fmt: skip
+
+
+def test_folder_that_a_group_shares_makes_the_files_of_its_records(make_workspace):
+    scripts = {"unpack": ("zip/{site}.zip", "dir/{site}/"), "read": ("dir/{site}/{id}.txt", "out/{id}")}
+    ws = make_workspace(scripts, ["zip/A.zip", "out/B-1", "out/A-3"], id_pattern=SITES)
+    rows = pl.DataFrame({"record_id": ["A-1", "A-2", "B-1"]})
+    assert actions(ws._of(rows).plan()) == [
+        ("A-1", "unpack", "run"), ("A-2", "unpack", "skip"), ("B-1", "unpack", "skip"),
+        ("A-1", "read", "run"), ("A-2", "read", "run"), ("B-1", "read", "skip"),
+    ]  # fmt: skip
+
+
+def test_file_inside_a_folder_that_another_step_makes_is_a_job_of_its_own(make_workspace):
+    scripts = {"unpack": ("raw/{id}", "dir/{id}/"), "more": ("dir/{id}/", "dir/{id}/more.txt")}
+    ws = make_workspace(scripts, ["raw/R1"])
+    assert actions(ws.steps.plan()) == [("R1", "unpack", "run"), ("R1", "more", "run")]
+
+
 def test_outputs_shared_in_part_are_an_error_that_names_the_steps(make_workspace):
-    scripts = {"a": ("raw/{id}", {"x": "x/{id}", "y": "y/{id}"}), "b": ("raw/{id}", {"x": "x/{id}", "z": "z/{id}"})}
+    scripts = {
+        "a": ("raw/{id}", {"x": "x/{id}", "y": "y/{id}"}),
+        "b": ("raw/{id}", {"x": "x/{id}", "z": "z/{id}"}),
+    }
     with pytest.raises(SelectionError, match=r"a and b share the output 'x/\{id\}'"):
         make_workspace(scripts, ["raw/R1"]).steps.plan()
 
@@ -192,14 +243,16 @@ def test_cycle_is_an_error_that_names_the_steps(make_workspace):
     scripts = ["two"]
     """
     ws = make_workspace({"A/one": ("y/{id}", "x/{id}"), "B/two": ("x/{id}", "y/{id}")}, ["x/R1"], toml=toml)
-    with pytest.raises(SelectionError, match="steps wait for each other: T-.*-one") as caught:
+    with pytest.raises(SelectionError, match=r"steps wait for each other: T-.*-one") as caught:
         ws.steps.plan()
     assert caught.value.exit_code == 2
     assert "T-B-two" in caught.value.message
 
 
 def test_step_that_reads_its_own_output_of_before_is_no_cycle(make_workspace):
-    ws = make_workspace({"grow": ({"old": "state/{id}", "new": "raw/{id}"}, "state/{id}")}, ["raw/R1", "state/R1", "raw/R2"])
+    ws = make_workspace(
+        {"grow": ({"old": "state/{id}", "new": "raw/{id}"}, "state/{id}")}, ["raw/R1", "state/R1", "raw/R2"]
+    )
     assert ws.steps.plan(force=True).frame["action"].to_list() == ["run", "skip"]
 
 
@@ -217,7 +270,9 @@ def test_broken_script_blocks_its_rows_and_no_others(make_workspace):
 
 
 def test_stale_rows_run_when_asked_for_with_what_reads_their_outputs(make_workspace):
-    ws = make_workspace(CHAIN, ["raw/R1", "clean/R1", "peak/R1", "sum/R1", "raw/R2", "clean/R2", "peak/R2", "sum/R2"])
+    ws = make_workspace(
+        CHAIN, ["raw/R1", "clean/R1", "peak/R1", "sum/R1", "raw/R2", "clean/R2", "peak/R2", "sum/R2"]
+    )
     for name in ("raw", "clean", "peak", "sum"):
         os.utime(f"{ws.data_path}/{name}/R2", (100, 100))
         os.utime(f"{ws.data_path}/{name}/R1", (100, 100))
@@ -231,7 +286,9 @@ def test_stale_rows_run_when_asked_for_with_what_reads_their_outputs(make_worksp
 
 
 def test_rerun_on_in_the_config_plans_stale_rows(make_workspace):
-    ws = make_workspace({"clean": ("raw/{id}", "clean/{id}")}, ["raw/R1", "clean/R1"], toml='[run]\nrerun_on = ["input"]\n')
+    ws = make_workspace(
+        {"clean": ("raw/{id}", "clean/{id}")}, ["raw/R1", "clean/R1"], toml='[run]\nrerun_on = ["input"]\n'
+    )
     os.utime(f"{ws.data_path}/clean/R1", (100, 100))
     assert ws.steps.plan().n_run == 1
     assert ws.steps.plan(stale=False).n_run == 0
@@ -266,3 +323,12 @@ def test_seen_as_arrow_and_page(make_workspace):
     assert pl.DataFrame(plan).equals(plan.frame)
     assert "1 to run" in plan._repr_html_()
     assert bool(plan) is True
+
+
+def test_volume_is_what_the_rows_that_run_read_of_what_is_there(make_workspace):
+    files = {f"raw/R{n}": "x" * 10 for n in range(5000)} | {"side/R1": "y" * 7, "a/R7": "z"}
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}"), "b": ({"x": "a/{id}", "y": "side/{id}"}, "b/{id}")}, files)
+    volume = dict(ws.steps.plan().volume().iter_rows())
+    assert volume["a"] == pytest.approx(4999 * 10, rel=0.01)
+    assert volume["b"] == 7
+    assert ws.steps.filter(record_id="R7").plan("a").volume().is_empty()

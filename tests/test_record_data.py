@@ -3,6 +3,7 @@
 import json
 import math
 
+import fsspec
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -45,13 +46,30 @@ def test_data_of_no_record_are_an_empty_frame(lab):
     assert (none.height, none.columns) == (0, ["record_id"])
 
 
-def test_setting_data_writes_the_file_and_is_seen_at_once(lab, lab_folder):
+def test_setting_data_writes_the_file_and_is_seen_at_once(lab):
     assert lab.clinical.ids() == ["R1", "R4"]
     lab.clinical.get("R2").data = {"age": 55, "hand": "right"}
     assert lab.clinical.get("R2").data == {"age": 55, "hand": "right"}
     assert lab.clinical.ids() == ["R1", "R2", "R4"]
     assert lab.clinical.data["age"].to_list() == [31, 55, 40]
     assert Workspace(lab.config.root).clinical.get("R2").data == {"age": 55, "hand": "right"}
+
+
+def test_setting_data_of_a_new_id_makes_a_record(lab):
+    assert lab.records.count() == 4
+    lab.clinical.get("R7").data = {"age": 70}
+    assert lab.records.ids() == ["R1", "R2", "R3", "R4", "R7"]
+
+
+def test_data_in_a_bucket_are_read_and_written(lab_folder):
+    folder = lab_folder()
+    toml = (folder / "workspace.toml").read_text()
+    (folder / "workspace.toml").write_text(f"[path]\ndataset = 'memory://data-lab'\n{toml}")
+    ws = Workspace(folder)
+    fsspec.filesystem("memory").pipe("/data-lab/clinical/R1.json", b'{"age": 31}')
+    assert ws.clinical.data.rows() == [("R1", 31)]
+    ws.clinical.get("R2").data = {"age": 55}
+    assert Workspace(folder).clinical.data.rows() == [("R1", 31), ("R2", 55)]
 
 
 def test_setting_data_replaces_the_file_whole_and_leaves_nothing_beside_it(lab, tmp_path):
@@ -127,7 +145,9 @@ def test_table_of_a_modality_gives_records_columns(people):
 def test_columns_of_a_table_narrow_every_scope_and_table(people):
     grown = people.records.filter(pl.col("age") > 35)
     assert grown.ids() == ["R2", "R4"]
-    assert grown.RS.EEG.steps.filter(status="DATA_READY").select("record_id", "step").rows() == [("R2", "clean")]
+    assert grown.RS.EEG.steps.filter(status="DATA_READY").select("record_id", "step").rows() == [
+        ("R2", "clean")
+    ]
     assert people.steps.filter(pl.col("age") > 35, status="DATA_READY").records.ids() == ["R2"]
     assert people.steps.sql_filter("sex = 'F' AND status = 'DATA_READY'").records.ids() == ["R1"]
 
@@ -155,7 +175,9 @@ def test_expected_records_are_rows_before_their_first_file(lab_folder):
 
 
 def with_records(write_workspace, text, lines, **options):
-    toml = f"[records]\nid_pattern = '{options.pop('ids', 'R[0-9]+')}'\n{lines}\n[steps]\nscripts = ['clean']\n"
+    toml = (
+        f"[records]\nid_pattern = '{options.pop('ids', 'R[0-9]+')}'\n{lines}\n[steps]\nscripts = ['clean']\n"
+    )
     files = {"raw/R1": "raw;", "people.csv": text}
     return Workspace(write_workspace({"clean": ("raw/{id}", "clean/{id}")}, files, toml=toml, **options))
 
@@ -167,7 +189,11 @@ def test_expected_without_a_table_is_a_fault_of_the_config(write_workspace):
 
 TABLES = {
     "no table there": ("record_id\nR1\n", "dataset/persons.csv", "persons.csv does not exist"),
-    "no column record_id": ("record,age\nR1,3\n", "dataset/people.csv", "has no column 'record_id', only record, age"),
+    "no column record_id": (
+        "record,age\nR1,3\n",
+        "dataset/people.csv",
+        "has no column 'record_id', only record, age",
+    ),
     "no known kind": ("x", "dataset/people.xls", "no table of a known kind"),
     "an empty file": ("", "dataset/people.csv", "people.csv .* cannot be read"),
 }

@@ -42,6 +42,9 @@ def test_count_has_and_in(harbor):
     assert "REC-20200601" in harbor.records
     assert "nonsense" not in harbor.records
     assert 3 not in harbor.records
+    assert harbor.records.has(3) is False
+    with pytest.raises(NotFoundError):
+        harbor.records[0]
 
 
 def test_get_takes_an_id_without_a_file_so_that_its_steps_can_be_asked(harbor):
@@ -54,7 +57,9 @@ def test_get_takes_an_id_without_a_file_so_that_its_steps_can_be_asked(harbor):
 
 
 def test_get_of_an_id_that_does_not_fit_names_the_closest(harbor):
-    with pytest.raises(NotFoundError, match=r"'REC-2020060l' does not fit id_pattern .*; did you mean .*'REC-20200601'"):
+    with pytest.raises(
+        NotFoundError, match=r"'REC-2020060l' does not fit id_pattern .*; did you mean .*'REC-20200601'"
+    ):
         harbor.records.get("REC-2020060l")
     with pytest.raises(LookupError):
         harbor.records.get("nonsense")
@@ -108,8 +113,9 @@ def test_status_dict_is_as_sinagot_gives_it_to_a_web_page(harbor):
         {"step_index": 2, "step_label": "mean", "step_status": 10},
         {"step_index": 3, "step_label": "summary", "step_status": 0},
     ]
-    assert list(record.status_dict().values())[0] == {key: steps for key in list(record.status_dict().values())[0]}
-    assert json.loads(record.status_json())
+    (units,) = record.status_dict().values()
+    assert list(units.values()) == [steps]
+    assert list(json.loads(record.status_json()).values()) == [units]
 
 
 def test_named_groups_of_the_id_pattern_are_columns(make_workspace):

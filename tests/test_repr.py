@@ -35,12 +35,17 @@ def test_scoped_mode(scoped):
     assert repr(scoped.records) == "<RecordCollection instance | task: None, modality: None>"
     assert repr(scoped.RS) == "<RecordCollection instance | task: RS, modality: None>"
     assert repr(scoped.EEG) == "<RecordCollection instance | task: None, modality: EEG>"
-    assert repr(scoped.RS.EEG) == repr(scoped.EEG.RS) == "<RecordCollection instance | task: RS, modality: EEG>"
+    assert (
+        repr(scoped.RS.EEG) == repr(scoped.EEG.RS) == "<RecordCollection instance | task: RS, modality: EEG>"
+    )
     assert repr(record) == "<Record instance | id: R1, task: None, modality: None>"
     assert repr(record.EEG) == "<Record instance | id: R1, task: None, modality: EEG>"
     assert repr(scoped.RS.get("R1")) == "<Record instance | id: R1, task: RS, modality: None>"
     assert repr(scoped.steps) == "<StepCollection instance>"
-    assert repr(scoped.RS.EEG.steps.get("clean")) == "<ScopedStep instance | task: RS, modality: EEG, label: clean>"
+    assert (
+        repr(scoped.RS.EEG.steps.get("clean"))
+        == "<ScopedStep instance | task: RS, modality: EEG, label: clean>"
+    )
 
 
 def test_reports_and_plans(harbor):
@@ -51,14 +56,18 @@ def test_reports_and_plans(harbor):
     assert repr(harbor.steps.run(mode="main_process", progress=False)) == "<RunReport | nothing to do>"
 
 
-@pytest.mark.parametrize("get", [lambda ws: ws, lambda ws: ws.steps, lambda ws: ws.records, lambda ws: ws.files])
+@pytest.mark.parametrize(
+    "get", [lambda ws: ws, lambda ws: ws.steps, lambda ws: ws.records, lambda ws: ws.files]
+)
 def test_pages_for_notebooks_show_counts_and_rows(harbor, get):
     page = get(harbor)._repr_html_()
     assert "<table" in page
 
 
 def test_pages_escape_what_they_show(make_workspace):
-    ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/<img src=x>"], id_pattern=".+", name="a<b>&c")
+    ws = make_workspace(
+        {"clean": ("raw/{id}", "out/{id}")}, ["raw/<img src=x>"], id_pattern=".+", name="a<b>&c"
+    )
     for one in (ws, ws.records, ws.steps, ws.files, ws.steps.plan()):
         page = one._repr_html_()
         assert "<img" not in page

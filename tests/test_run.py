@@ -13,10 +13,14 @@ from sinagot_catalog import StepStatus
 from sinagot_catalog.errors import RunError, SelectionError, UsageError
 
 MODES = pytest.mark.parametrize("mode", ["main_process", "processes"])
-CHAIN = {"clean": ("raw/{id}", "clean/{id}"), "peak": ("clean/{id}", "peak/{id}"), "sum": ("peak/{id}", "sum/{id}")}
+CHAIN = {
+    "clean": ("raw/{id}", "clean/{id}"),
+    "peak": ("clean/{id}", "peak/{id}"),
+    "sum": ("peak/{id}", "sum/{id}"),
+}
 
 
-def here(ws, mode="main_process"):
+def here(mode="main_process"):
     """How a test runs: without a bar, two processes at most."""
     return {"mode": mode, "workers": 2, "progress": False}
 
@@ -30,7 +34,7 @@ def contents(ws):
 @MODES
 def test_chain_runs_through_and_the_same_workspace_sees_it(make_workspace, mode):
     ws = make_workspace(CHAIN, ["raw/R1", "raw/R2"])
-    report = ws.steps.run(**here(ws, mode))
+    report = ws.steps.run(**here(mode))
     assert report.counts() == {"done": 6}
     assert report.ok
     assert report.run_id is not None
@@ -51,8 +55,8 @@ def test_chain_runs_through_and_the_same_workspace_sees_it(make_workspace, mode)
 @MODES
 def test_second_run_has_nothing_to_do(make_workspace, mode):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.steps.run(**here(ws, mode))
-    again = ws.steps.run(**here(ws, mode))
+    ws.steps.run(**here(mode))
+    again = ws.steps.run(**here(mode))
     assert len(again) == 0
     assert again.ok
     assert again.run_id is None
@@ -67,11 +71,13 @@ def test_both_modes_write_the_same_files_statuses_and_reports(make_workspace):
         Path(ws.config.root, "scripts/check.py").write_text(
             Path(ws.config.root, "scripts/check.py").read_text().replace("for one in", "for one in () and")
         )
-        report = ws.steps.run(**here(ws, mode))
+        report = ws.steps.run(**here(mode))
         columns = ["record_id", "step", "outcome", "attempts", "error_type", "message"]
         steps = ws.steps.collect().drop("run_id", "started", "ended", "seconds", "host")
         events = ws.events().filter(pl.col("event") != "log").sort("record_id", "step", "time")
-        seen.append((contents(ws), report.frame.select(columns), steps, events.select("record_id", "step", "event")))
+        seen.append(
+            (contents(ws), report.frame.select(columns), steps, events.select("record_id", "step", "event"))
+        )
     assert seen[0][0] == seen[1][0]
     for one, other in zip(seen[0][1:], seen[1][1:], strict=True):
         assert one.rows() == other.rows()
@@ -81,7 +87,7 @@ def test_both_modes_write_the_same_files_statuses_and_reports(make_workspace):
 def test_after_a_run_statuses_are_seen_without_a_listing(make_workspace, mode):
     ws = make_workspace(CHAIN, ["raw/R1"])
     ws.records.ids()
-    ws.steps.run(**here(ws, mode))
+    ws.steps.run(**here(mode))
     listed = ws._source._listed_at
     # What came beside the run is seen only by a new listing: so none was made.
     Path(ws.data_path, "raw/R2").touch()
@@ -93,7 +99,7 @@ def test_after_a_run_statuses_are_seen_without_a_listing(make_workspace, mode):
 
 def test_only_the_selected_rows_run(harbor):
     chosen = harbor.steps.filter(pl.col("status") == "DATA_READY", pl.col("record_id") > "REC-20200601")
-    report = chosen.run(**here(harbor))
+    report = chosen.run(**here())
     assert report.frame.select("record_id", "step").rows() == [
         ("REC-20200602", "count"), ("REC-20200602", "mean"), ("REC-20200603", "count"), ("REC-20200603", "mean"),
     ]  # fmt: skip
@@ -101,28 +107,28 @@ def test_only_the_selected_rows_run(harbor):
 
 
 def test_records_and_files_and_units_run_their_steps(harbor):
-    assert harbor.records.get("REC-20200602").steps.run(**here(harbor)).counts() == {"done": 3}
-    assert harbor.files.filter(path="raw/REC-20200603-raw.csv").run(**here(harbor)).counts() == {"done": 2}
-    assert harbor.units.filter(record_id="REC-20200601").run("count", **here(harbor)).counts() == {"done": 1}
-    assert harbor.records.filter(record_id="REC-20200601").run(**here(harbor)).counts() == {"done": 2}
+    assert harbor.records.get("REC-20200602").steps.run(**here()).counts() == {"done": 3}
+    assert harbor.files.filter(path="raw/REC-20200603-raw.csv").run(**here()).counts() == {"done": 2}
+    assert harbor.units.filter(record_id="REC-20200601").run("count", **here()).counts() == {"done": 1}
+    assert harbor.records.filter(record_id="REC-20200601").run(**here()).counts() == {"done": 2}
 
 
 @pytest.mark.parametrize(
     "frame",
     [
-        lambda rows: pl.DataFrame(rows),
-        lambda rows: pl.LazyFrame(rows),
-        lambda rows: pd.DataFrame(rows),
-        lambda rows: pa.table(rows),
+        pl.DataFrame,
+        pl.LazyFrame,
+        pd.DataFrame,
+        pa.table,
         lambda rows: pa.table(rows).to_batches()[0],
-        lambda rows: duckdb.sql("SELECT unnest(['R2', 'R2', 'R3']) AS record_id"),
+        lambda _: duckdb.sql("SELECT unnest(['R2', 'R2', 'R3']) AS record_id"),
         lambda rows: rows,
     ],
     ids=["polars", "lazy", "pandas", "arrow", "batch", "duckdb", "dict"],
 )
 def test_rows_of_any_frame_run_each_once(make_workspace, frame):
     ws = make_workspace({"clean": ("raw/{id}", "clean/{id}")}, ["raw/R1", "raw/R2", "raw/R3"])
-    report = ws.run(frame({"record_id": ["R2", "R2", "R3"]}), **here(ws))
+    report = ws.run(frame({"record_id": ["R2", "R2", "R3"]}), **here())
     assert report.frame["record_id"].to_list() == ["R2", "R3"]
 
 
@@ -148,7 +154,10 @@ def test_rows_that_have_no_file_yet_are_planned(make_workspace):
         ({"record_id": ["R1", "r1"]}, "record_id 'r1' does not fit id_pattern .*; did you mean 'R1'"),
         ({"record_id": [None]}, "record_id None does not fit"),
         ({"recordid": ["R1"]}, "no column 'record_id', only recordid; did you mean"),
-        ({"record_id": ["R1"], "step": ["claen"]}, "step 'claen', which is not declared; did you mean 'clean'"),
+        (
+            {"record_id": ["R1"], "step": ["claen"]},
+            "step 'claen', which is not declared; did you mean 'clean'",
+        ),
         ({"record_id": ["R1"], "task": ["RS"]}, "task 'RS', which is not declared"),
         (3, "rows of type int cannot be read as a frame"),
     ],
@@ -156,14 +165,14 @@ def test_rows_that_have_no_file_yet_are_planned(make_workspace):
 def test_rows_that_cannot_exist_are_an_error_and_nothing_runs(make_workspace, rows, sentence):
     ws = make_workspace(CHAIN, ["raw/R1"])
     with pytest.raises(SelectionError, match=sentence):
-        ws.run(rows, **here(ws))
+        ws.run(rows, **here())
     assert contents(ws) == {"raw/R1": "raw;"}
 
 
 def test_unknown_label_and_mode_name_the_near_one_and_nothing_runs(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
     with pytest.raises(SelectionError, match="did you mean 'clean'"):
-        ws.steps.run("claen", **here(ws))
+        ws.steps.run("claen", **here())
     with pytest.raises(UsageError, match="did you mean 'processes'"):
         ws.steps.run(mode="proceses")
     assert not Path(ws.config.log).exists()
@@ -202,10 +211,13 @@ def test_failing_script_is_one_error_row_and_all_else_is_done(make_workspace, sc
         "other": ("raw/{id}", "other/{id}"),
     }
     ws = make_workspace(scripts, ["raw/R1", "raw/R2", "raw/R3"])
-    report = ws.steps.run(**here(ws, mode))
+    report = ws.steps.run(**here(mode))
     failed = report.frame.filter(pl.col("outcome") != "done")
     outcome = "timeout" if name == "hangs" else "error"
-    assert failed.select("record_id", "step", "outcome").rows() == [("R2", "bad", outcome), ("R2", "next", "blocked")]
+    assert failed.select("record_id", "step", "outcome").rows() == [
+        ("R2", "bad", outcome),
+        ("R2", "next", "blocked"),
+    ]
     assert failed["error_type"][0] == error_type
     assert message in failed["message"][0]
     assert failed["message"][1] == "waits for bad, which failed"
@@ -228,9 +240,11 @@ def test_failing_script_is_one_error_row_and_all_else_is_done(make_workspace, sc
 
 @MODES
 def test_failed_attempt_leaves_what_was_there_before(make_workspace, script_source, mode):
-    half = script_source("raw/{id}", "out/{id}", "self.path.output.write_text('half'); raise ValueError('no')")
+    half = script_source(
+        "raw/{id}", "out/{id}", "self.path.output.write_text('half'); raise ValueError('no')"
+    )
     ws = make_workspace({"half": half}, {"raw/R1": "raw", "out/R1": "whole"})
-    report = ws.steps.run(force=True, **here(ws, mode))
+    report = ws.steps.run(force=True, **here(mode))
     assert report.counts() == {"error": 1}
     assert Path(ws.data_path, "out/R1").read_text() == "whole"
     row = ws.steps.collect().row(0, named=True)
@@ -239,12 +253,12 @@ def test_failed_attempt_leaves_what_was_there_before(make_workspace, script_sour
 
 def test_error_is_run_again_and_its_status_follows(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}", "fail")}, ["raw/R1"])
-    assert ws.steps.run(**here(ws)).counts() == {"error": 1}
+    assert ws.steps.run(**here()).counts() == {"error": 1}
     plan = ws.steps.plan().frame.row(0, named=True)
     assert (plan["action"], plan["reason"]) == ("run", "again: ValueError: no boats on R1")
     script = Path(ws.config.root, "scripts/clean.py")
     script.write_text(script.read_text().replace("raise", "self.path.output.write_text('ok') or"))
-    assert ws.steps.run(**here(ws)).counts() == {"done": 1}
+    assert ws.steps.run(**here()).counts() == {"done": 1}
     assert ws.steps.get("clean").rows.collect()["status"].to_list() == ["DONE"]
 
 
@@ -266,7 +280,7 @@ def test_script_that_cannot_be_used_is_an_error_with_file_and_line(make_workspac
         "good": "DATA_READY", "syntax": "ERROR", "classless": "ERROR", "typo": "ERROR", "importing": "DATA_READY",
         "missing": "ERROR",
     }  # fmt: skip
-    report = ws.steps.run(**here(ws, mode))
+    report = ws.steps.run(**here(mode))
     assert report.counts() == {"done": 1, "error": 5}
     messages = dict(report.frame.select("step", "message").rows())
     assert "syntax.py:2" in messages["syntax"]
@@ -281,9 +295,27 @@ def test_script_that_cannot_be_used_is_an_error_with_file_and_line(make_workspac
     assert after["importing"].startswith("ModuleNotFoundError") or "not_there_at_all" in after["importing"]
 
 
+def test_broken_script_without_which_no_record_is_found_is_told(make_workspace):
+    ws = make_workspace({"only": "def (:"}, ["raw/R1"])
+    assert ws.records.ids() == []
+    with pytest.raises(RunError, match=r"only\.py:1") as caught:
+        ws.steps.run(**here())
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "options", [{"workers": 0}, {"workers": -1}, {"limit": -1}, {"limit": "3"}, {"workers": 1.5}]
+)
+def test_numbers_that_make_no_sense_are_an_error_and_nothing_runs(make_workspace, options):
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    with pytest.raises(SelectionError, match="is not a whole number"):
+        ws.steps.run(progress=False, **options)
+    assert contents(ws) == {"raw/R1": "raw;"}
+
+
 def test_row_asked_for_by_name_without_its_input_is_not_available(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    report = ws.steps.run("peak", **here(ws))
+    report = ws.steps.run("peak", **here())
     assert report.frame.select("outcome", "message").rows() == [
         ("not_available", "Input data [clean/R1] not available")
     ]
@@ -294,14 +326,14 @@ def test_row_asked_for_by_name_without_its_input_is_not_available(make_workspace
 
 def test_ignore_missing_runs_the_script_all_the_same(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    assert ws.steps.run("peak", ignore_missing=True, **here(ws)).counts() == {"done": 1}
+    assert ws.steps.run("peak", ignore_missing=True, **here()).counts() == {"done": 1}
     assert Path(ws.data_path, "peak/R1").read_text() == "peak;"
 
 
 def test_record_without_a_file_runs_and_is_seen_afterwards(make_workspace):
     scripts = {"new": ((), "{site}/{id}.txt")}
     ws = make_workspace(scripts, ["A/A-1.txt"], id_pattern=r"(?P<site>[AB])-\d")
-    assert ws.records.get("B-2").steps.run(**here(ws)).counts() == {"done": 1}
+    assert ws.records.get("B-2").steps.run(**here()).counts() == {"done": 1}
     assert ws.records.ids() == ["A-1", "B-2"]
     assert Path(ws.data_path, "B/B-2.txt").read_text() == "new;"
 
@@ -325,7 +357,7 @@ def test_failed_script_is_tried_again_as_often_as_it_says(make_workspace, script
         self.path.output.write_text("now")
     """
     ws = make_workspace({"flaky": script_source("raw/{id}", "out/{id}", body, RETRIES=2)}, ["raw/R1"])
-    report = ws.steps.run(**here(ws, mode))
+    report = ws.steps.run(**here(mode))
     assert report.frame.select("outcome", "attempts").rows() == [("done", 3)]
     assert ws.steps.collect()["attempts"].to_list() == [3]
 
@@ -333,8 +365,10 @@ def test_failed_script_is_tried_again_as_often_as_it_says(make_workspace, script
 @MODES
 def test_controls_are_kept_also_when_the_script_fails(make_workspace, script_source, mode):
     body = "self.path.control.write_text('bad'); raise ValueError('no')"
-    ws = make_workspace({"qc": script_source("raw/{id}", "out/{id}", body, PATH_CONTROL="qc/{id}.txt")}, ["raw/R1"])
-    ws.steps.run(**here(ws, mode))
+    ws = make_workspace(
+        {"qc": script_source("raw/{id}", "out/{id}", body, PATH_CONTROL="qc/{id}.txt")}, ["raw/R1"]
+    )
+    ws.steps.run(**here(mode))
     assert Path(ws.data_path, "qc/R1.txt").read_text() == "bad"
     assert ws.files.filter(role="control").collect()["path"].to_list() == ["qc/R1.txt"]
 
@@ -345,9 +379,12 @@ def test_what_else_a_script_writes_is_published_and_seen(make_workspace, script_
         self.path.output.write_text("main")
         (self.path.output.parent / f"{self.id}.side.txt").write_text("side")
     """
-    scripts = {"clean": script_source("raw/{id}", "out/{id}.txt", body), "side": ("out/{id}.side.txt", "z/{id}")}
+    scripts = {
+        "clean": script_source("raw/{id}", "out/{id}.txt", body),
+        "side": ("out/{id}.side.txt", "z/{id}"),
+    }
     ws = make_workspace(scripts, ["raw/R1"])
-    ws.steps.run("clean", **here(ws, mode))
+    ws.steps.run("clean", **here(mode))
     assert Path(ws.data_path, "out/R1.side.txt").read_text() == "side"
     assert ws.steps.filter(step="side").collect()["status"].to_list() == ["DATA_READY"]
 
@@ -357,7 +394,7 @@ def test_directory_as_output(make_workspace, script_source, mode):
     body = "self.path.output.mkdir(); (self.path.output / 'a.txt').write_text('a')"
     scripts = {"unpack": script_source("raw/{id}", "dir/{id}/", body), "read": ("dir/{id}/a.txt", "out/{id}")}
     ws = make_workspace(scripts, ["raw/R1"])
-    assert ws.steps.run(**here(ws, mode)).counts() == {"done": 2}
+    assert ws.steps.run(**here(mode)).counts() == {"done": 2}
     assert ws.steps.collect()["status"].to_list() == ["DONE", "DONE"]
     assert ws.refresh().steps.collect()["status"].to_list() == ["DONE", "DONE"]
 
@@ -365,33 +402,33 @@ def test_directory_as_output(make_workspace, script_source, mode):
 @MODES
 def test_step_without_outputs_runs_once(make_workspace, mode):
     ws = make_workspace({"check": ("raw/{id}", (), "nothing")}, ["raw/R1"])
-    assert ws.steps.run(**here(ws, mode)).counts() == {"done": 1}
-    assert len(ws.steps.run(**here(ws, mode))) == 0
+    assert ws.steps.run(**here(mode)).counts() == {"done": 1}
+    assert len(ws.steps.run(**here(mode))) == 0
     assert ws.refresh().steps.collect()["status"].to_list() == ["DONE"]
 
 
 @MODES
 def test_force_runs_again_and_replaces(make_workspace, mode):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, {"raw/R1": "new;", "out/R1": "old"})
-    assert ws.steps.run(force=True, **here(ws, mode)).counts() == {"done": 1}
+    assert ws.steps.run(force=True, **here(mode)).counts() == {"done": 1}
     assert Path(ws.data_path, "out/R1").read_text() == "new;clean;"
 
 
 def test_stale_rows_run_when_asked_for(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.steps.run(**here(ws))
-    assert len(ws.steps.run(stale=True, **here(ws))) == 0
+    ws.steps.run(**here())
+    assert len(ws.steps.run(stale=True, **here())) == 0
     Path(ws.data_path, "raw/R1").write_text("newer;")
     ws.refresh()
     assert ws.steps.select("step", "stale").rows() == [("clean", True), ("peak", False), ("sum", False)]
-    assert ws.steps.run(stale=True, **here(ws)).counts() == {"done": 3}
+    assert ws.steps.run(stale=True, **here()).counts() == {"done": 3}
     assert Path(ws.data_path, "sum/R1").read_text() == "newer;clean;peak;sum;"
     assert ws.refresh().steps.select("stale")["stale"].to_list() == [False] * 3
 
 
 def test_changed_version_of_a_script_or_workspace_makes_stale(make_workspace, script_source):
     ws = make_workspace({"clean": script_source("raw/{id}", "out/{id}", VERSION="1")}, ["raw/R1"])
-    ws.steps.run(**here(ws))
+    ws.steps.run(**here())
     assert ws.refresh().steps.select("stale")["stale"].to_list() == [False]
     script = Path(ws.config.root, "scripts/clean.py")
     script.write_text(script.read_text().replace("VERSION = '1'", "VERSION = '22'"))
@@ -411,7 +448,7 @@ def test_helper_beside_a_script_is_imported_and_no_path_is_left(make_workspace, 
     ws = make_workspace({"loud": script}, ["raw/R1"])
     Path(ws.config.root, "scripts/helper_of_this.py").write_text(helper)
     before = list(sys.path)
-    assert ws.steps.run(**here(ws, mode)).ok
+    assert ws.steps.run(**here(mode)).ok
     assert sys.path == before
     assert Path(ws.data_path, "out/R1").read_text() == "X"
 
@@ -419,7 +456,7 @@ def test_helper_beside_a_script_is_imported_and_no_path_is_left(make_workspace, 
 def test_outputs_and_log_of_their_own_leave_the_dataset_as_it_was(make_workspace):
     toml = "[path]\noutputs = 'results'\nlog = 'journal'\n"
     ws = make_workspace(CHAIN, ["raw/R1"], toml=toml)
-    assert ws.steps.run(**here(ws)).counts() == {"done": 3}
+    assert ws.steps.run(**here()).counts() == {"done": 3}
     assert contents(ws) == {"raw/R1": "raw;"}
     assert Path(ws.config.root, "results/sum/R1").read_text() == "raw;clean;peak;sum;"
     assert Path(ws.config.root, "journal/journal").is_dir()
@@ -429,25 +466,34 @@ def test_outputs_and_log_of_their_own_leave_the_dataset_as_it_was(make_workspace
 
 def test_nothing_is_left_behind(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.steps.run(**here(ws, "processes"))
+    ws.steps.run(**here("processes"))
     log = Path(ws.config.log)
-    assert not any(path.is_file() for path in (log / ".staging").rglob("*")) if (log / ".staging").exists() else True
+    assert (
+        not any(path.is_file() for path in (log / ".staging").rglob("*"))
+        if (log / ".staging").exists()
+        else True
+    )
     assert ws._source.claims.alive() == frozenset()
     assert [path.name for path in (log / "claims").iterdir()] == ["00000001.json"]
 
 
 def test_report_is_a_frame_and_clusters_failures(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}", "fail")}, ["raw/R1", "raw/R2"])
-    report = ws.steps.run(**here(ws))
+    report = ws.steps.run(**here())
     assert pl.DataFrame(report).equals(report.frame)
     assert report.failures().height == 2
     row = ws.steps.failures().row(0, named=True)
-    assert (row["step"], row["error_type"], row["message"], row["n"]) == ("clean", "ValueError", "no boats on R…", 2)
+    assert (row["step"], row["error_type"], row["message"], row["n"]) == (
+        "clean",
+        "ValueError",
+        "no boats on R…",
+        2,
+    )
     assert row["examples"] == "R1; R2"
     assert report.summary() == "2 failed"
 
 
 def test_run_of_an_empty_dataset_has_nothing_to_do(make_workspace):
     ws = make_workspace(CHAIN)
-    assert ws.steps.run(**here(ws)).summary() == "nothing to do"
+    assert ws.steps.run(**here()).summary() == "nothing to do"
     assert not os.path.exists(ws.config.log)  # noqa: PTH110

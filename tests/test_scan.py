@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import NotFoundError
 
 
 def touch(ws, *names):
@@ -49,11 +49,14 @@ def test_directory_and_files_in_it_belong_to_the_same_record(make_workspace):
     ws = make_workspace(scripts, ["dir/R1/a.csv", "dir/R2/b.csv"])
     frame = ws.steps.collect().select("record_id", "step", "status").rows()
     assert frame == [
-        ("R1", "all", "DATA_READY"), ("R1", "one", "DATA_READY"), ("R2", "all", "DATA_READY"), ("R2", "one", "INIT"),
+        ("R1", "all", "DATA_READY"), ("R1", "one", "DATA_READY"),
+        ("R2", "all", "DATA_READY"), ("R2", "one", "INIT"),
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize("name", ["a+b (1)", "x[1]", "c.d", "{braces}", "per%cent", "dollar$", "été", "sp ace", "a\\b"])
+@pytest.mark.parametrize(
+    "name", ["a+b (1)", "x[1]", "c.d", "{braces}", "per%cent", "dollar$", "été", "sp ace", "a\\b"]
+)
 def test_literal_text_is_literal_wherever_it_stands(make_workspace, name):
     ws = make_workspace({"clean": (("raw", "{id}.csv"), "out/{id}")}, ["raw/R1.csv"], name=name)
     assert ws.records.ids() == ["R1"]
@@ -63,14 +66,23 @@ def test_literal_text_is_literal_wherever_it_stands(make_workspace, name):
 
 @pytest.mark.parametrize("name", ["a+b (1)", "x[1]", "c.d", "per%cent", "dollar$", "été", "sp ace", "^x"])
 def test_literal_text_in_a_pattern_is_literal(make_workspace, name):
-    ws = make_workspace({"clean": ((name, "{id}" + name), f"out/{name}/{{id}}")}, [f"{name}/R1{name}", f"{name}/R2x"])
+    ws = make_workspace(
+        {"clean": ((name, "{id}" + name), f"out/{name}/{{id}}")}, [f"{name}/R1{name}", f"{name}/R2x"]
+    )
     assert ws.records.ids() == ["R1"]
     assert ws.steps.run(mode="main_process", progress=False).ok
     assert ws.refresh().steps.collect()["status"].to_list() == ["DONE"]
 
 
 def test_matching_is_anchored_and_dots_are_dots(make_workspace):
-    files = ["raw/R1.csv", "raw/R2xcsv", "raw/xR3.csv", "raw/R4.csv.bak", "raw/deep/R5.csv", "other/raw/R6.csv"]
+    files = [
+        "raw/R1.csv",
+        "raw/R2xcsv",
+        "raw/xR3.csv",
+        "raw/R4.csv.bak",
+        "raw/deep/R5.csv",
+        "other/raw/R6.csv",
+    ]
     assert make_workspace({"clean": ("raw/{id}.csv", "out/{id}")}, files).records.ids() == ["R1"]
 
 
@@ -80,7 +92,13 @@ def test_id_twice_in_a_pattern_must_be_the_same(make_workspace):
 
 
 def test_patterns_are_tuples_lists_texts_and_dicts_of_such(make_workspace, script_source):
-    forms = [("raw", "{id}.csv"), ["raw", "{id}.csv"], "raw/{id}.csv", {"a": ("raw", "{id}.csv")}, {"a": "raw/{id}.csv"}]
+    forms = [
+        ("raw", "{id}.csv"),
+        ["raw", "{id}.csv"],
+        "raw/{id}.csv",
+        {"a": ("raw", "{id}.csv")},
+        {"a": "raw/{id}.csv"},
+    ]
     for number, form in enumerate(forms):
         ws = make_workspace({"clean": script_source(form, "out/{id}")}, ["raw/R1.csv"], name=f"form-{number}")
         assert statuses(ws) == {"R1": "DATA_READY"}
@@ -132,7 +150,9 @@ def test_matched_parts_are_links_only_where_the_config_says_so(make_workspace, t
 
 
 def test_link_that_goes_round_ends(make_workspace):
-    ws = make_workspace({"clean": ("{id}/{id}/a.csv", "out/{id}")}, ["R1/R1/a.csv"], toml="[path]\nfollow_links = true\n")
+    ws = make_workspace(
+        {"clean": ("{id}/{id}/a.csv", "out/{id}")}, ["R1/R1/a.csv"], toml="[path]\nfollow_links = true\n"
+    )
     Path(ws.data_path, "R1/R2").symlink_to(Path(ws.data_path))
     Path(ws.data_path, "R2").symlink_to(Path(ws.data_path))
     assert "R1" in ws.records.ids()
@@ -159,7 +179,7 @@ def test_names_that_are_not_utf8_are_left_out(make_workspace):
 
 def test_absent_dataset_is_one_sentence_that_names_the_near_folder(make_workspace):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, toml="[path]\ndataset = 'datasett'\n")
-    with pytest.raises(StorageError, match="datasett does not exist; did you mean 'dataset'"):
+    with pytest.raises(NotFoundError, match="datasett does not exist; did you mean 'dataset'"):
         ws.records.ids()
 
 

@@ -1,7 +1,9 @@
 """Result files of many records as one lazy frame."""
 
+import io
 import json
 
+import fsspec
 import polars as pl
 import pytest
 
@@ -85,6 +87,26 @@ def test_json_objects_are_rows_and_may_differ(results):
     ]
 
 
+def test_json_lists_of_objects_are_several_rows_and_empty_ones_none(results):
+    ws = results("json", {"R1": '[{"n": 1}, {"n": 2}]', "R2": "[]", "R3": '{"n": 3}'})
+    assert ws.steps.scan_outputs("count").select("record_id", "n").collect().rows() == [
+        ("R1", 1),
+        ("R1", 2),
+        ("R3", 3),
+    ]
+
+
+def test_empty_json_objects_are_rows_of_keys_alone(results):
+    ws = results("json", {"R1": "{}", "R2": "{}"})
+    assert ws.steps.scan_outputs("count").collect().columns == KEYS
+    assert ws.steps.scan_outputs("count").collect().height == 2
+
+
+def test_json_value_may_be_of_another_kind_in_the_last_file(results):
+    ws = results("json", {f"R{n}": f'{{"n": {n if n < 300 else 0.5}}}' for n in range(301)})
+    assert ws.steps.scan_outputs("count").collect()["n"].dtype == pl.Float64
+
+
 def test_nested_json_is_kept(results):
     ws = results("json", {"R1": json.dumps({"bands": [1, 2], "fit": {"a": 1}})})
     assert ws.steps.scan_outputs("count").select("bands", "fit").collect().rows() == [([1, 2], {"a": 1})]
@@ -110,11 +132,15 @@ def test_single_values_stay_texts_where_that_is_said(results):
     assert ws.steps.scan_outputs("count", format="value").collect()["value"].to_list() == [7]
 
 
-@pytest.mark.parametrize(("end", "text"), [("csv", "record_id,step\nmine,2\n"), ("json", '{"record_id": "mine", "step": 2}')])
+@pytest.mark.parametrize(
+    ("end", "text"), [("csv", "record_id,step\nmine,2\n"), ("json", '{"record_id": "mine", "step": 2}')]
+)
 def test_column_named_like_a_key_is_told_apart(results, end, text):
     ws = results(end, {"R1": text})
     frame = ws.steps.scan_outputs("count").collect()
-    assert frame.select("record_id", "step", "record_id_right", "step_right").rows() == [("R1", "count", "mine", 2)]
+    assert frame.select("record_id", "step", "record_id_right", "step_right").rows() == [
+        ("R1", "count", "mine", 2)
+    ]
 
 
 def test_only_selected_rows_are_read(results):
@@ -135,7 +161,11 @@ def test_no_file_at_all_is_an_empty_frame_with_the_keys(harbor):
 
 def test_results_join_with_the_records(lab_folder):
     toml = 'models.dataframe_path = "people.csv"\n'
-    files = {"people.csv": "record_id,age\nR1,31\nR3,40\n", "scores/R1.csv": "n\n1\n", "scores/R3.csv": "n\n2\n"}
+    files = {
+        "people.csv": "record_id,age\nR1,31\nR3,40\n",
+        "scores/R1.csv": "n\n1\n",
+        "scores/R3.csv": "n\n2\n",
+    }
     ws = Workspace(lab_folder(toml, files))
     ages = ws.records.lazy().select("record_id", "age")
     joined = ws.steps.scan_outputs("scores").join(ages, on="record_id").collect()
@@ -170,13 +200,22 @@ def test_label_says_which_output_is_read(several):
 
 
 WRONG = {
-    "a step of no name": (lambda steps: steps.scan_outputs("cuont", "table"), "no step 'cuont'; did you mean 'count'"),
+    "a step of no name": (
+        lambda steps: steps.scan_outputs("cuont", "table"),
+        "no step 'cuont'; did you mean 'count'",
+    ),
     "several steps": (lambda steps: steps.scan_outputs(), "the rows have 2 steps: count, look"),
     "several outputs": (lambda steps: steps.scan_outputs("count"), "'count' has 3 outputs"),
-    "no such label": (lambda steps: steps.scan_outputs("count", "tabel"), "no output 'tabel'; did you mean 'table'"),
+    "no such label": (
+        lambda steps: steps.scan_outputs("count", "tabel"),
+        "no output 'tabel'; did you mean 'table'",
+    ),
     "no known format": (lambda steps: steps.scan_outputs("count", "plot"), "'.png' is of no known format"),
     "no such format": (lambda steps: steps.scan_outputs("count", "plot", "jsno"), "'jsno' is not one of"),
-    "options of no use": (lambda steps: steps.scan_outputs("count", "total", separator=";"), "take no reader options"),
+    "options of no use": (
+        lambda steps: steps.scan_outputs("count", "total", separator=";"),
+        "take no reader options",
+    ),
 }
 
 
@@ -202,22 +241,43 @@ def test_file_that_is_no_json_is_named(results):
 
 
 def test_outputs_under_a_root_of_their_own_are_found(make_workspace, tmp_path):
-    ws = make_workspace({"count": ("raw/{id}", "count/{id}.csv")}, ["raw/R1"], toml="[path]\noutputs = 'results'\n")
+    ws = make_workspace(
+        {"count": ("raw/{id}", "count/{id}.csv")}, ["raw/R1"], toml="[path]\noutputs = 'results'\n"
+    )
     (tmp_path / "workspace/results/count").mkdir(parents=True)
     (tmp_path / "workspace/results/count/R1.csv").write_text("n\n3\n")
     assert ws.steps.scan_outputs("count").collect()["n"].to_list() == [3]
 
 
-def test_dataset_with_odd_signs_in_its_path_is_read(results):
-    ws = results("csv", FRAMES, name="a+b (1) x[1] {y}*")
+@pytest.mark.parametrize("end", ["csv", "parquet", "json", "ndjson"])
+def test_results_in_a_bucket_are_read(write_workspace, end):
+    folder = write_workspace(
+        {"count": ("raw/{id}.csv", f"count/{{id}}.{end}")}, toml=f"[path]\ndataset = 'memory://{end}-lab'\n"
+    )
+    for name, frame in FRAMES.items():
+        content = io.BytesIO()
+        WRITERS[end](frame, content)
+        fsspec.filesystem("memory").pipe(f"/{end}-lab/count/{name}.{end}", content.getvalue())
+    scanned = Workspace(folder).steps.scan_outputs("count")
+    assert scanned.select("record_id", "kind", "boats").collect().rows() == [
+        ("R1", "sail", 3),
+        ("R1", "tug", 1),
+        ("R2", "sail", 7),
+    ]
+
+
+@pytest.mark.parametrize("end", WRITERS)
+def test_dataset_with_odd_signs_in_its_path_is_read(results, end):
+    ws = results(end, FRAMES, name="a+b (1) x[1] {y}*")
     assert ws.steps.scan_outputs("count").collect().height == 3
 
 
-def test_ids_with_odd_signs_are_read(results):
-    ws = results("csv", {"R 1+é[x]*": "n\n3\n", "R'2\"": "n\n4\n"}, id_pattern="R[^/]*")
+@pytest.mark.parametrize(
+    ("end", "text"), [("csv", "n\n{}\n"), ("ndjson", '{{"n": {}}}'), ("json", '{{"n": {}}}')]
+)
+def test_ids_with_odd_signs_are_read(results, end, text):
+    ws = results(end, {"R 1+é[x]*": text.format(3), "R'2\"": text.format(4)}, id_pattern="R[^/]*")
     assert ws.steps.scan_outputs("count").select("record_id", "n").collect().rows() == [
         ("R 1+é[x]*", 3),
         ("R'2\"", 4),
     ]
-
-

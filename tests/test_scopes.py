@@ -73,15 +73,27 @@ def test_run_of_a_scope_stays_in_it(lab):
 
 
 WRONG = {
-    "a task of a task": (lambda ws: ws.RS.RS, "'RS' is not valid for <RecordCollection instance | task: RS", ["EEG"]),
+    "a task of a task": (
+        lambda ws: ws.RS.RS,
+        "'RS' is not valid for <RecordCollection instance | task: RS",
+        ["EEG"],
+    ),
     "another task": (lambda ws: ws.RS.HDC, "'HDC' is not valid", ["EEG"]),
     "a modality of another task": (lambda ws: ws.RS.behavior, "'behavior' is not valid", ["EEG"]),
     "a task without that modality": (lambda ws: ws.behavior.RS, "'RS' is not valid", ["HDC"]),
     "a task of what has none": (lambda ws: ws.clinical.RS, "'RS' is not valid", []),
-    "of a record": (lambda ws: ws.records.get("R1").RS.behavior, "'behavior' is not valid for <Record ", ["EEG"]),
+    "of a record": (
+        lambda ws: ws.records.get("R1").RS.behavior,
+        "'behavior' is not valid for <Record ",
+        ["EEG"],
+    ),
     "both, of a task": (lambda ws: ws.get_subscope("RS", "behavior"), "'behavior' is not valid", ["EEG"]),
     "both, unknown task": (lambda ws: ws.get_subscope("RX", "EEG"), "'RX' is not valid", ["RS", "HDC"]),
-    "an unknown one": (lambda ws: ws.records.get_subscope(modality="EGG"), "did you mean 'EEG'", ["EEG", "behavior"]),
+    "an unknown one": (
+        lambda ws: ws.records.get_subscope(modality="EGG"),
+        "did you mean 'EEG'",
+        ["EEG", "behavior"],
+    ),
     "an unknown item": (lambda ws: ws["EGG"], "did you mean 'EEG'", ["EEG", "behavior"]),
 }
 
@@ -146,7 +158,12 @@ def test_iterations_of_a_filtered_scope_stay_filtered(lab):
 
 
 def test_is_unit_where_task_and_modality_are_set(lab, harbor):
-    assert (lab.records.is_unit, lab.RS.is_unit, lab.EEG.is_unit, lab.RS.EEG.is_unit) == (False, False, False, True)
+    assert (lab.records.is_unit, lab.RS.is_unit, lab.EEG.is_unit, lab.RS.EEG.is_unit) == (
+        False,
+        False,
+        False,
+        True,
+    )
     assert lab.records.get("R1").RS.EEG.is_unit
     assert not lab.records.get("R1").is_unit
     assert all(one.is_unit for one in lab.HDC.iter_units())
@@ -181,7 +198,9 @@ def shown(handle):
 
 @pytest.mark.parametrize("name", HANDLES)
 @pytest.mark.parametrize(
-    "duplicate", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))], ids=["copy", "deepcopy", "pickle"]
+    "duplicate",
+    [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))],  # noqa: S301 - our own bytes
+    ids=["copy", "deepcopy", "pickle"],
 )
 def test_handle_can_be_copied_and_pickled(lab, name, duplicate):
     handle = HANDLES[name](lab)

@@ -100,7 +100,9 @@ def test_files_have_size_and_time(harbor, harbor_folder):
 
 
 def test_stale_is_told_where_it_is_named(make_workspace):
-    ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1", "raw/R2", "raw/R3", "out/R1", "out/R2"])
+    ws = make_workspace(
+        {"clean": ("raw/{id}", "out/{id}")}, ["raw/R1", "raw/R2", "raw/R3", "out/R1", "out/R2"]
+    )
     for name, when in (("raw/R1", 100), ("out/R1", 50), ("raw/R2", 50), ("out/R2", 100)):
         os.utime(f"{ws.data_path}/{name}", (when, when))
     assert ws.steps.select("record_id", "stale").rows() == [("R1", True), ("R2", False), ("R3", None)]

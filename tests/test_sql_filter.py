@@ -31,14 +31,15 @@ def test_sql_knows_null(harbor):
 
 def test_sql_asks_over_every_table(harbor):
     for table in ("records", "units", "files", "steps", "links", "events"):
-        count = harbor.sql(f"SELECT count(*) AS n FROM {table}").collect().item()
+        count = harbor.sql(f"SELECT count(*) AS n FROM {table}").collect().item()  # noqa: S608 - our own names
         assert count == {"records": 3, "units": 3, "files": 3, "steps": 9, "links": 21, "events": 0}[table]
 
 
 def test_sql_joins_tables(harbor):
     query = """
         SELECT s.step, f.path FROM steps s JOIN links l ON s.record_id = l.record_id AND s.step = l.step
-        JOIN files f ON f.path = l.path WHERE s.status = 'DATA_READY' AND s.record_id = 'REC-20200602' ORDER BY s.step
+        JOIN files f ON f.path = l.path WHERE s.status = 'DATA_READY' AND s.record_id = 'REC-20200602'
+        ORDER BY s.step
     """
     assert harbor.sql(query).collect().rows() == [
         ("count", "raw/REC-20200602-raw.csv"),

@@ -1,5 +1,7 @@
 """A step may be a function under `@step`: read without running it, found by its file, filled by name."""
 
+# ruff: noqa: A002 - a step asks for them by these names
+
 import pickle
 import subprocess
 import sys
@@ -86,8 +88,14 @@ def test_what_the_decorator_computes_is_evaluated_only_where_the_workspace_is_tr
         ),
         ("@step()\ndef count(*input): ...", "count.py:3: count() takes any number of 'input'"),
         ("@step()\nasync def count(input): ...", "count.py:3: count() is async"),
-        ("@step(input='raw/{id}')\ndef count(input): ...", "count.py:2: @step has no 'input'; did you mean 'inputs'"),
-        ("@step('raw/{id}')\ndef count(input): ...", "count.py:2: @step takes keywords: write @step(inputs=…"),
+        (
+            "@step(input='raw/{id}')\ndef count(input): ...",
+            "count.py:2: @step has no 'input'; did you mean 'inputs'",
+        ),
+        (
+            "@step('raw/{id}')\ndef count(input): ...",
+            "count.py:2: @step takes keywords: write @step(inputs=…",
+        ),
         ("@step\ndef count(input): ...", "count.py:2: @step has arguments: write @step(inputs=…"),
         ("@step(inputs=3)\ndef count(input): ...", "count.py:2: inputs is of type int: a path pattern is"),
         ("@step(retries=-1)\ndef count(): ...", "count.py:2: retries is not a whole number"),
@@ -119,14 +127,16 @@ def test_a_function_is_loaded_as_a_script_class(write, tmp_path):
     assert issubclass(found, ScriptTemplate)
     assert (found.__name__, found.__doc__) == ("count", "Count the boats.")
     assert (found.PATH_IN, found.PATH_OUT) == ("raw/{id}-raw.csv", "count/{id}.csv")
-    assert pickle.loads(pickle.dumps(found)) is found
+    assert pickle.loads(pickle.dumps(found)) is found  # noqa: S301
 
 
 def test_every_parameter_is_filled_by_its_name(tmp_path):
     told = {}
 
     @step(inputs={"a": "raw/{id}"}, outputs="out/{id}", control="qc/{id}")
-    def every(id, input, /, output, control, previous, task, modality, *, label, logger, debug, data_path, opts):
+    def every(  # noqa: PLR0917
+        id, input, /, output, control, previous, task, modality, *, label, logger, debug, data_path, opts
+    ):
         told.update(locals())
 
     every("R1", data_path=tmp_path, task="T", modality="M", label="every", debug=True).run()
@@ -148,7 +158,7 @@ def test_every_parameter_is_filled_by_its_name(tmp_path):
     assert hasattr(logger, "info")
 
 
-def test_the_function_itself_can_be_called(tmp_path):
+def test_the_function_itself_can_be_called():
     @step(outputs="o/{id}")
     def twice(input, output):
         return input * 2 + output
@@ -159,10 +169,18 @@ def test_the_function_itself_can_be_called(tmp_path):
 @pytest.mark.parametrize(
     ("body", "error", "sentence"),
     [
-        ("@step()\ndef count(ouput): ...", UsageError, "count.py:2: count() asks for 'ouput', which no step has; did"),
+        (
+            "@step()\ndef count(ouput): ...",
+            UsageError,
+            "count.py:2: count() asks for 'ouput', which no step has; did",
+        ),
         ("@step\ndef count(): ...", UsageError, "count.py:2: @step has arguments"),
         ("@step()\ndef a(): ...\n@step()\ndef b(): ...", NotFoundError, "more than one step function: a, b"),
-        ("class Script: ...\n@step()\ndef b(): ...", NotFoundError, "both a class Script and the step function b"),
+        (
+            "class Script: ...\n@step()\ndef b(): ...",
+            NotFoundError,
+            "both a class Script and the step function b",
+        ),
     ],
 )
 def test_loading_refuses_what_reading_refuses(write, tmp_path, body, error, sentence):

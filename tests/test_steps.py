@@ -80,7 +80,10 @@ task_scripts.MMN = ["peak"]
 
 @pytest.fixture
 def scoped(make_workspace):
-    scripts = {"EEG/clean": ("raw/{id}-{task}", "clean/{id}-{task}"), "EEG/peak": ("clean/{id}-{task}", "peak/{id}")}
+    scripts = {
+        "EEG/clean": ("raw/{id}-{task}", "clean/{id}-{task}"),
+        "EEG/peak": ("clean/{id}-{task}", "peak/{id}"),
+    }
     return make_workspace(scripts, ["raw/R1-RS", "raw/R1-MMN"], toml=SCOPED)
 
 

@@ -30,7 +30,14 @@ def ws(write_workspace):
         "EEG/peak": ({"clean": ("clean", "{id}-{task}.fif"), "norm": "norm.csv"}, "peak/{id}.txt"),
         "behavior/score": ("raw/{id}/answers.csv", "score/{id}.txt"),
     }
-    files = ["raw/R1/RS.edf", "raw/R1/MMN.edf", "clean/R1-MMN.fif", "norm.csv", "raw/R2/answers.csv", "raw/R3/RS.edf"]
+    files = [
+        "raw/R1/RS.edf",
+        "raw/R1/MMN.edf",
+        "clean/R1-MMN.fif",
+        "norm.csv",
+        "raw/R2/answers.csv",
+        "raw/R3/RS.edf",
+    ]
     folder = write_workspace(scripts, files, toml=SCOPED)
     (folder / "people.csv").write_text("record_id,age,site\nR1,41,Lille\nR2,30,Lyon\nR3,55,Lille\n")
     return Workspace(folder)
@@ -142,12 +149,28 @@ def test_units_are_there_also_where_they_have_no_file(ws):
         ("R2", "RS", "behavior"),
         ("R3", "RS", "EEG"),
     ]
-    assert frame["next_step"].to_list() == ["clean", "score", "peak", "clean", "score", "clean", "clean", "score", "clean"]
+    assert frame["next_step"].to_list() == [
+        "clean",
+        "score",
+        "peak",
+        "clean",
+        "score",
+        "clean",
+        "clean",
+        "score",
+        "clean",
+    ]
 
 
 def test_records_count_their_steps_by_status(ws):
     row = ws.records.collect().row(0, named=True)
-    assert (row["n_units"], row["n_steps"], row["n_done"], row["n_data_ready"], row["n_init"]) == (3, 4, 1, 2, 1)
+    assert (row["n_units"], row["n_steps"], row["n_done"], row["n_data_ready"], row["n_init"]) == (
+        3,
+        4,
+        1,
+        2,
+        1,
+    )
     assert (row["n_files"], row["age"], row["site"]) == (3, 41, "Lille")
 
 

@@ -22,23 +22,32 @@ scripts = ["clean"]
 
 
 def test_config_path_is_a_folder_or_the_toml_itself(harbor_folder):
-    for path in (harbor_folder, str(harbor_folder), harbor_folder / "workspace.toml", str(harbor_folder / "workspace.toml")):
+    for path in (
+        harbor_folder,
+        str(harbor_folder),
+        harbor_folder / "workspace.toml",
+        str(harbor_folder / "workspace.toml"),
+    ):
         assert Workspace(path).records.count() == 3
 
 
 def test_several_configs_are_merged_later_over_earlier(write_workspace, tmp_path):
-    folder = write_workspace(STEP, ["raw/R1"], toml="[info]\nversion = '1'\n[run]\nworkers = 2\nretries = 1\n")
+    folder = write_workspace(
+        STEP, ["raw/R1"], toml="[info]\nversion = '1'\n[run]\nworkers = 2\nretries = 1\n"
+    )
     (tmp_path / "more.toml").write_text("[info]\nversion = '2'\n[run]\nretries = 3\n")
     ws = Workspace([folder, tmp_path / "more.toml"])
     assert (ws.version, ws.config.run.workers, ws.config.run.retries) == ("2", 2, 3)
     assert ws.records.ids() == ["R1"]
 
 
-def test_data_and_scripts_given_in_code_win(write_workspace, tmp_path, monkeypatch):
+def test_data_and_scripts_given_in_code_win(write_workspace, monkeypatch):
     one = write_workspace(STEP, ["raw/R1"], name="one")
     two = write_workspace({"clean": ("raw2/{id}", "out/{id}")}, ["raw/R7", "raw2/R8"], name="two")
     assert Workspace(one, data_path=two / "dataset").records.ids() == ["R7"]
-    assert Workspace(one, scripts_path=two / "scripts", data_path=str(two / "dataset")).records.ids() == ["R8"]
+    assert Workspace(one, scripts_path=two / "scripts", data_path=str(two / "dataset")).records.ids() == [
+        "R8"
+    ]
     monkeypatch.chdir(two)
     assert Workspace(one, data_path="dataset").records.ids() == ["R7"]
 
@@ -60,8 +69,8 @@ def test_opening_what_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_attributes(harbor, harbor_folder):
-    assert harbor.data_path == str(harbor_folder / "dataset")
-    assert harbor.scripts_path == str(harbor_folder / "scripts")
+    assert harbor.data_path == harbor_folder / "dataset"
+    assert harbor.scripts_path == harbor_folder / "scripts"
     assert harbor.is_unit_mode is True
     assert harbor.version is None
     assert harbor.info is harbor.config.info
@@ -87,7 +96,7 @@ def test_unknown_attribute_names_the_near_one(make_workspace):
         _ = ws.EGE
     with pytest.raises(AttributeError, match="did you mean 'records'"):
         _ = ws.recrods
-    with pytest.raises(AttributeError, match="'RS' is not valid for <RecordCollection instance | task: RS"):
+    with pytest.raises(AttributeError, match=r"'RS' is not valid for <RecordCollection instance \| task: RS"):
         _ = ws.RS.RS
     with pytest.raises(SelectionError):
         _ = ws["nope"]
@@ -98,7 +107,7 @@ def test_unknown_attribute_names_the_near_one(make_workspace):
     assert not hasattr(ws, "nothing")
 
 
-def test_task_named_like_a_method_is_warned_about_and_reached_as_an_item(write_workspace, caplog):
+def test_task_named_like_a_method_is_warned_about_and_reached_as_an_item(write_workspace):
     toml = SCOPED.replace("tasks.RS", "tasks.count")
     folder = write_workspace({"EEG/clean": ("raw/{id}-{task}", "out/{id}")}, ["raw/R1-count"], toml=toml)
     ws = Workspace(folder)
@@ -119,9 +128,13 @@ def test_closing_gives_back_and_what_is_left_lists_anew(harbor_folder):
 
 
 def test_two_workspaces_never_touch_each_other(make_workspace):
-    one = make_workspace({"EEG/clean": ("raw/{id}-{task}", "out/{id}")}, ["raw/R1-RS"], toml=SCOPED, name="one")
+    one = make_workspace(
+        {"EEG/clean": ("raw/{id}-{task}", "out/{id}")}, ["raw/R1-RS"], toml=SCOPED, name="one"
+    )
     other_toml = SCOPED.replace("RS", "MMN").replace("EEG", "MEG")
-    two = make_workspace({"MEG/clean": ("raw/{id}-{task}", "out/{id}")}, ["raw/R2-MMN"], toml=other_toml, name="two")
+    two = make_workspace(
+        {"MEG/clean": ("raw/{id}-{task}", "out/{id}")}, ["raw/R2-MMN"], toml=other_toml, name="two"
+    )
     assert one.RS.EEG.ids() == ["R1"]
     assert two.MMN.MEG.ids() == ["R2"]
     assert not hasattr(one, "MMN")
@@ -147,7 +160,12 @@ def test_copies_and_pickles_are_workspaces_of_their_own(harbor, again):
 
 @pytest.mark.parametrize("again", [lambda one: pickle.loads(pickle.dumps(one)), copy.copy, copy.deepcopy])  # noqa: S301
 @pytest.mark.parametrize(
-    "get", [lambda ws: ws.records, lambda ws: ws.steps.filter(step="mean"), lambda ws: ws.records.get("REC-20200601")]
+    "get",
+    [
+        lambda ws: ws.records,
+        lambda ws: ws.steps.filter(step="mean"),
+        lambda ws: ws.records.get("REC-20200601"),
+    ],
 )
 def test_selections_are_copied_and_pickled(harbor, again, get):
     one = get(harbor)
@@ -160,7 +178,14 @@ def test_selections_are_copied_and_pickled(harbor, again, get):
 def test_no_secret_is_in_a_pickle_or_a_text(write_workspace):
     folder = write_workspace(STEP, ["raw/R1"], toml="[storage.s3]\nkey = 'k'\nsecret = 'hush-toml'\n")
     ws = Workspace(folder, storage_options={"secret": "hush-code"})
-    for text in (pickle.dumps(ws), pickle.dumps(ws.steps), repr(ws), repr(ws.config), ws._repr_html_(), str(ws.steps.plan())):
+    for text in (
+        pickle.dumps(ws),
+        pickle.dumps(ws.steps),
+        repr(ws),
+        repr(ws.config),
+        ws._repr_html_(),
+        str(ws.steps.plan()),
+    ):
         assert b"hush" not in text if isinstance(text, bytes) else "hush" not in text
 
 
@@ -182,4 +207,8 @@ def test_config_may_lie_in_the_dataset_or_among_the_scripts(write_workspace):
     text = (folder / "workspace.toml").read_text()
     (folder / "dataset/workspace.toml").write_text(text + "[path]\ndataset = '.'\nscripts = '../scripts'\n")
     (folder / "scripts/workspace.toml").write_text(text + "[path]\ndataset = '../dataset'\nscripts = '.'\n")
-    assert Workspace(folder / "dataset").records.ids() == Workspace(Path(folder, "scripts")).records.ids() == ["R1"]
+    assert (
+        Workspace(folder / "dataset").records.ids()
+        == Workspace(Path(folder, "scripts")).records.ids()
+        == ["R1"]
+    )

@@ -243,7 +243,11 @@ def _class_of(module: types.ModuleType, script: str, name: str) -> type:
         if len(functions) == 1 and found is None:
             return functions[0]
         told = ", ".join(one.__name__ for one in functions)
-        both = "both a class Script and the step function" if found is not None else "more than one step function:"
+        both = (
+            "both a class Script and the step function"
+            if found is not None
+            else "more than one step function:"
+        )
         raise NotFoundError(f"{script} has {both} {told}; a file is one step")
     if isinstance(found, type):
         return found

@@ -157,7 +157,10 @@ class Reading:
     def _no_script(self) -> tuple[str, int]:
         classes = {node.name: node.lineno for node in self.module.body if isinstance(node, ast.ClassDef)}
         if not classes:
-            return "no class Script: a script defines class Script(ScriptTemplate), or a function under @step(…)", 1
+            return (
+                "no class Script: a script defines class Script(ScriptTemplate), or a function under @step(…)",
+                1,
+            )
         only = ", ".join(list(classes)[:5])
         return f"no class Script: the file has {only}; a step's class is called Script", min(classes.values())
 
@@ -172,12 +175,8 @@ class Reading:
             case ast.AugAssign(target=ast.Name(id=name), op=op, value=value):
                 both = ast.BinOp(ast.copy_location(ast.Name(name, ast.Load()), node), op, value)
                 self._set(name, self._value(ast.copy_location(both, node), scope), node.lineno, scope, lines)
-            case ast.Import(names=aliases):
-                for alias in aliases:
-                    top = alias.name if alias.asname else alias.name.partition(".")[0]
-                    scope[alias.asname or top] = _MODULES.get(top, _COMPUTED)
-            case ast.ImportFrom(module=module, names=aliases):
-                self._import_from(module or "", aliases, scope)
+            case ast.Import() | ast.ImportFrom():
+                self._import(node, scope)
             case ast.ClassDef():
                 scope[node.name] = self._class(node, scope)
                 lines[node.name] = node.lineno
@@ -251,8 +250,14 @@ class Reading:
         scope[name] = value
         lines[name] = line
 
-    def _import_from(self, module: str, aliases: Sequence[ast.alias], scope: Scope) -> None:
-        for alias in aliases:
+    @staticmethod
+    def _import(node: ast.Import | ast.ImportFrom, scope: Scope) -> None:
+        module = (node.module or "") if isinstance(node, ast.ImportFrom) else None
+        for alias in node.names:
+            if module is None:
+                top = alias.name if alias.asname else alias.name.partition(".")[0]
+                scope[alias.asname or top] = _MODULES.get(top, _COMPUTED)
+                continue
             if alias.name == "*":
                 # Any name may be another one now.
                 scope.update(dict.fromkeys(scope, _COMPUTED))

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sinagot_catalog.cli._from_files import workspace_files
 from sinagot_catalog.cli._out import put
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
@@ -59,7 +60,9 @@ def init(args: Any) -> int:
     """Write a workspace where nothing of it is yet."""
     folder = Path(args.folder)
     try:
-        if args.example:
+        if args.from_files:
+            _around_files(folder, args.from_files)
+        elif args.example:
             _copy_example(folder)
         else:
             _check_free(folder, _FILES)
@@ -71,6 +74,16 @@ def init(args: Any) -> int:
     place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
     return 0
+
+
+def _around_files(folder: Path, pattern: str) -> None:
+    """A workspace around files that are there: they are looked at and left as they are."""
+    files, ids, text = workspace_files(folder, pattern)
+    _check_free(folder, files)
+    for name, content in files.items():
+        _write(folder / name, content)
+    some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
+    say(f"{len(ids)} records: {some}", f"id_pattern = {text}   (a proposal: see workspace.toml)")
 
 
 def _copy_example(folder: Path) -> None:

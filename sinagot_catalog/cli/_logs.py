@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
+from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.cli._open import open_workspace, source_of
+from sinagot_catalog.cli._open import command, open_workspace, source_of
 from sinagot_catalog.cli._out import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import NotFoundError, did_you_mean
@@ -30,6 +31,8 @@ def logs(args: Any) -> int:
         raise NotFoundError(
             f"there is no step {args.step!r}{did_you_mean(args.step, known)}", f"Steps: {', '.join(known)}."
         )
+    if args.group:
+        return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)
     limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
     if limit and events.height > limit:
@@ -71,6 +74,46 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
         pl.lit("error").alias("event"),
     )
     return pl.concat([told, untold], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+
+
+def _groups(ws: Workspace, args: Any) -> int:
+    """The kinds of failure, each with its number, examples, and the command that runs its rows again."""
+    steps = ws.records.get(args.record).steps if args.record else ws.steps
+    steps = steps.filter(pl.col("step") == args.step) if args.step else steps
+    found = steps.failures()
+    again = [_again(args, one) for one in found.iter_rows(named=True)]
+    found = found.with_columns(pl.Series("command", again, dtype=pl.String))
+    if is_machine(args):
+        put_rows(args, found)
+        return 0
+    for one in found.head(args.limit or found.height).iter_rows(named=True):
+        where = " ".join(one[name] for name in ("task", "modality", "step") if one[name])
+        kind = f"{one['error_type']}: " if one["error_type"] else ""
+        put(f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}")
+        when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
+        put(clean(f"        such as {one['examples']}{when}"))
+        put(f"        {clean(one['command'])}")
+    if found.is_empty():
+        say("nothing failed")
+    return 0
+
+
+def _again(args: Any, one: dict[str, Any]) -> str:
+    """The command that runs the rows of one kind of failure again."""
+    narrow = ["status = 'ERROR'"]
+    narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
+    if one["error_type"]:
+        like = one["message"].replace("…", "%") + "%"
+        narrow += [f"error_type = {_text(one['error_type'])}", f"message LIKE {_text(like)}"]
+    if args.record:
+        narrow.append(f"record_id = {_text(args.record)}")
+    unnarrowed = Namespace(**{**vars(args), "step": None})
+    return command(unnarrowed, "run", "--where", " AND ".join(narrow))
+
+
+def _text(value: str) -> str:
+    """A text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
 
 
 def _show(events: pl.DataFrame) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
     from sinagot_catalog._source import Source
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["WORDS", "command", "name_of", "open_workspace", "say_what_is_missing", "selected", "source_of"]
+__all__ = [
+    "WORDS",
+    "command",
+    "name_of",
+    "open_workspace",
+    "place_of",
+    "say_what_is_missing",
+    "selected",
+    "source_of",
+]
 
 WORDS = {
     "INIT": "INIT",
@@ -33,6 +43,8 @@ WORDS = {
 }
 """What the statuses are called in tables; `--status` takes these words, too."""
 
+_TAKE_PLACE = ("status", "plan", "run", "submit", "report", "doctor")
+
 
 def open_workspace(args: Any) -> Workspace:
     """Open the workspace that a command is about: its argument, `-C`, or the nearest folder above."""
@@ -43,6 +55,10 @@ def open_workspace(args: Any) -> Workspace:
             f"there is no workspace.toml in {Path.cwd()} or a folder above it",
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Polars puts a handler of its own before Python's, after which a wait without a time limit sleeps through
+        # Ctrl-C. This puts Python's back.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     trust = True if getattr(args, "trust", False) else None
     return Workspace([place, *getattr(args, "config", [])], trust=trust)
 
@@ -69,9 +85,7 @@ def name_of(ws: Workspace) -> str:
 def command(args: Any, verb: str, *more: str) -> str:
     """A further command about the same workspace, ready to be pasted."""
     place = place_of(args)
-    named = (
-        [place] if place and verb in ("status", "plan", "run", "submit") else ["-C", place] if place else []
-    )
+    named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
     step = ["--step", args.step] if getattr(args, "step", None) else []

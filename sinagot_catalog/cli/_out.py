@@ -20,9 +20,9 @@ from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-__all__ = ["COLOURS", "is_machine", "paint", "put", "put_json", "put_rows", "put_table", "width"]
+__all__ = ["COLOURS", "can_show", "is_machine", "paint", "put", "put_json", "put_rows", "put_table", "width"]
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "DATA_READY": "36",
@@ -31,14 +31,14 @@ COLOURS = {
 """The colour of words in tables, as the number of a terminal's escape sequence."""
 
 _COLOURED = ("status", "action", "outcome", "event")
-_KEYS = ("time", "record_id", "task", "modality", "step", "path")
+_KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
 _NARROWEST = 8
 
 
-def put(text: str) -> None:
+def put(text: str, end: str = "\n") -> None:
     """Print a piece of the result; a reader that went away, as in `| head`, is no error."""
     try:
-        sys.stdout.write(text + "\n")
+        sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -53,6 +53,15 @@ def colours() -> bool:
 def paint(text: str, code: str) -> str:
     """Colour a text where stdout takes colours."""
     return f"\x1b[{code}m{text}\x1b[0m" if colours() else text
+
+
+def can_show(text: str) -> bool:
+    """Whether stdout's encoding has these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def width() -> int | None:
@@ -96,7 +105,11 @@ def put_json(value: Mapping[str, Any]) -> None:
 
 
 def put_table(
-    frame: pl.DataFrame, *, names: Mapping[str, str] | None = None, bold_last: bool = False
+    frame: pl.DataFrame,
+    *,
+    names: Mapping[str, str] | None = None,
+    bold_last: bool = False,
+    beside: Sequence[Sequence[tuple[str, str]]] | None = None,
 ) -> None:
     """Print rows as aligned columns, cut to the width of the terminal.
 
@@ -104,13 +117,15 @@ def put_table(
         frame: The rows.
         names: Other words for some column names.
         bold_last: Whether the last row is a total.
+        beside: What stands at the right of each row: pieces of text, each with its colour; all of one width.
     """
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
     longest = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
     sizes = {name: max(size or 0, len(heads[name])) for name, size in zip(text.columns, longest, strict=True)}
-    left_out = _fit(sizes, set(text.columns) - right, width())
+    taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
+    left_out = _fit(sizes, set(text.columns) - right, (room := width()) and room - taken)
     lines = _lines(text.select(list(sizes)), sizes, right)
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
@@ -118,6 +133,12 @@ def put_table(
     body = lines.to_list()
     if bold_last and body:
         body[-1] = paint(body[-1], "1")
+    if beside:
+        length = sum(sizes.values()) + 2 * (len(sizes) - 1)
+        # what is painted is longer than it looks: the pad is told from the plain line
+        pads = [" " * (length - size + 2) for size in lines.str.len_chars()]
+        drawn = ["".join(paint(piece, code) for piece, code in pieces) for pieces in beside]
+        body = [f"{line}{pad}{bar}" for line, pad, bar in zip(body, pads, drawn, strict=True)]
     put("\n".join([paint(head.rstrip(), "2"), *body]))
     if left_out:
         say(f"(not shown for want of width: {', '.join(left_out)})")

@@ -13,7 +13,7 @@ from sinagot_catalog.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["parse"]
+__all__ = ["parse", "words"]
 
 TABLES = ("records", "units", "files", "steps", "events", "links")
 MODES = ("processes", "main_process", "prefect")
@@ -58,6 +58,17 @@ class _Parser(argparse.ArgumentParser):
         """Every option that it takes."""
         return [text for action in self._actions for text in action.option_strings]
 
+    @property
+    def told(self) -> list[tuple[str, str]]:
+        """Every long option with its help, and the words that an argument can be."""
+        told = []
+        for action in self._actions:
+            if action.help != argparse.SUPPRESS:
+                told += [(text, action.help or "") for text in action.option_strings if text.startswith("--")]
+            if not action.option_strings and action.choices:
+                told += [(str(choice), "") for choice in action.choices]
+        return told
+
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and end with 2."""
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
@@ -80,10 +91,16 @@ def _add_init(verbs: _Verbs) -> _Parser:
         "make a workspace to start from; nothing is ever overwritten",
         """examples:
   sinagot-catalog init                      a small one, here
-  sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts""",
+  sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
+  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)""",
     )
     parser.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where; by default here")
     parser.add_argument("--example", action="store_true", help="the harbour example with its data")
+    parser.add_argument(
+        "--from-files",
+        metavar="PATTERN",
+        help="propose an id_pattern from files that are there; {id} stands for the id",
+    )
     return parser
 
 
@@ -97,6 +114,7 @@ def _add_status(verbs: _Verbs) -> _Parser:
   sinagot-catalog status
   sinagot-catalog status example/harbor --where "record_id > 'REC-20200610'"
   sinagot-catalog status --by task,modality --json
+  sinagot-catalog status --watch 5
 
 keys of --json: workspace, records, files, seconds (of the look), counts (a row per group: the columns of --by,
 init, data_ready, processing, done, error, data_not_available, unknown, stale, total), totals (the same without
@@ -110,6 +128,9 @@ group), next (command, rows, steps; null where nothing can run)""",
     parser.add_argument("--step", metavar="L", help="only this step")
     parser.add_argument(
         "--stale", action="store_true", help="count what is stale, too; reads sizes and times"
+    )
+    parser.add_argument(
+        "--watch", nargs="?", type=_seconds, const=2.0, metavar="S", help="look again every S seconds, until Ctrl-C"
     )
     _add_output(parser)
     return parser
@@ -211,8 +232,10 @@ def _add_logs(verbs: _Verbs) -> _Parser:
         """examples:
   sinagot-catalog logs REC-20200603 --step count
   sinagot-catalog logs --failed
+  sinagot-catalog logs --failed --group     each kind of failure once, with the command to run its rows again
 
---json, --csv and --parquet have the columns of the table events.""",
+--json, --csv and --parquet have the columns of the table events; with --group task, modality, step, error_type,
+message, n, first, last, examples, command.""",
     )
     parser.add_argument("record", nargs="?", metavar="ID", help="only this record")
     _add_place(parser)
@@ -222,6 +245,9 @@ def _add_logs(verbs: _Verbs) -> _Parser:
     )
     parser.add_argument(
         "--limit", metavar="N", type=_count, help="the last so many (on a terminal 200; 0 for all)"
+    )
+    parser.add_argument(
+        "--group", action="store_true", help="the failures by step, type and kind of message, each kind once"
     )
     parser.add_argument("--follow", action="store_true", help="go on with what runs say, until Ctrl-C")
     _add_output(parser)
@@ -245,6 +271,47 @@ def _add_gc(verbs: _Verbs) -> _Parser:
     return parser
 
 
+def _add_explain(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "explain",
+        "_explain:explain",
+        "why a step of a record has its status, and what would change it",
+        """examples:
+  sinagot-catalog explain REC-20200603 summary
+  sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
+
+keys of --json: record_id, task, modality, step, status, reason, rules (number, says, status, holds, evidence),
+decided_by (the number of the rule), files (role, label, path, exists, size, modified, made_by, near), attempt
+(null, or event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
+stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
+    )
+    parser.add_argument("record", metavar="ID", help="the record")
+    parser.add_argument("label", metavar="STEP", help="the step")
+    _add_place(parser)
+    parser.add_argument("--task", metavar="T", help="its task, where several units have that step")
+    parser.add_argument("--modality", metavar="M", help="its modality, where several units have that step")
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
+def _add_doctor(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "doctor",
+        "_doctor:doctor",
+        "what is wrong with the set-up, and what to do about it; exit 2 only where a run could not work",
+        """examples:
+  sinagot-catalog doctor
+  sinagot-catalog doctor example/harbor --json
+
+keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
 def _add_server(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -263,7 +330,42 @@ def _add_server(verbs: _Verbs) -> _Parser:
     return parser
 
 
-_VERBS = (_add_init, _add_status, _add_ls, _add_plan, _add_run, _add_submit, _add_logs, _add_gc, _add_server)
+def _add_completion(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "completion",
+        "_completion:completion",
+        "what makes a shell complete verbs and options",
+        """examples:
+  sinagot-catalog completion bash >> ~/.bashrc
+  sinagot-catalog completion zsh > ~/.zfunc/_sinagot-catalog
+  sinagot-catalog completion fish > ~/.config/fish/completions/sinagot-catalog.fish""",
+    )
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish")
+    return parser
+
+
+def words() -> dict[str, tuple[str, list[tuple[str, str]]]]:
+    """Every verb with its help and its options, each with its help."""
+    verbs = _Parser(prog="sinagot-catalog").add_subparsers(parser_class=_Parser)
+    made = {add.__name__.removeprefix("_add_"): add(verbs) for add in _VERBS}
+    return {name: (parser.description or "", parser.told) for name, parser in made.items()}
+
+
+_VERBS = (
+    _add_init,
+    _add_status,
+    _add_ls,
+    _add_plan,
+    _add_run,
+    _add_submit,
+    _add_logs,
+    _add_explain,
+    _add_doctor,
+    _add_gc,
+    _add_server,
+    _add_completion,
+)
 
 
 # --- what several verbs take -------------------------------------------------------------------------------
@@ -344,6 +446,17 @@ def _add_output(parser: _Parser) -> None:
     group.add_argument("--json", action="store_true", help="JSON on stdout")
     group.add_argument("--csv", action="store_true", help="CSV on stdout")
     group.add_argument("--parquet", metavar="FILE", help="the rows as a Parquet file")
+
+
+def _seconds(text: str) -> float:
+    """A pause."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
 
 
 def _count(text: str) -> int:

@@ -50,8 +50,40 @@ def plan(args: Any) -> int:
     put_table(shown.select("record_id", *keys, "step", "action", "reason"))
     if shown.height < frame.height:
         say(f"({shown.height} of {frame.height:,} rows; --csv for all)")
+    if made.n_run:
+        put("")
+        put_table(_costs(made))
     put(_sum(made))
     return 0
+
+
+def _costs(made: Plan) -> pl.DataFrame:
+    """Per step what running it may take: rows, time by the median of earlier runs, bytes to read."""
+    costs = made.costs.join(made.volume(), on="step", how="left", maintain_order="left")
+    return costs.select(
+        "step",
+        pl.col("rows"),
+        pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
+        pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
+        pl.Series("to read", [_size(one) for one in costs["bytes"]], dtype=pl.String),
+    )
+
+
+def _duration(seconds: float | None) -> str:
+    """A time in words; a step that never ran has none."""
+    if seconds is None:
+        return "?"
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else _time(seconds)
+
+
+def _size(count: int | None) -> str:
+    """A number of bytes in words."""
+    if not count:
+        return "-"
+    for most, size, unit in ((1e3, 1, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
+        if count < most:
+            return f"{count / size:.{0 if size == 1 else 1}f} {unit}"
+    return f"{count / 1e12:.1f} TB"
 
 
 def run(args: Any) -> int:
@@ -65,7 +97,7 @@ def run(args: Any) -> int:
     except SinagotError:
         raise
     except Exception as error:
-        if not (args.debug and _is_of_script(error, ws.scripts_path)):
+        if not (args.debug and _is_of_script(error, str(ws.scripts_path))):
             raise
         traceback.print_exc()
         return SOME_FAILED

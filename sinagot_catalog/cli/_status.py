@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ from sinagot_catalog.cli._open import (
     say_what_is_missing,
     source_of,
 )
-from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table
+from sinagot_catalog.cli._out import can_show, is_machine, paint, put, put_json, put_rows, put_table, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import STATUS
@@ -27,13 +28,30 @@ if TYPE_CHECKING:
 __all__ = ["status"]
 
 _COUNTED = {name: name.lower() for name in STATUS.categories}
+_BAR = 20
+_BAR_FROM = 100
+_PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
 _KINDS = 3
 _STEPS = 4
 
 
 def status(args: Any) -> int:
-    """Print counts per step and status, and what can run next."""
+    """Print counts per step and status, and what can run next; with `--watch` again and again."""
     ws = open_workspace(args)
+    if args.watch is None:
+        return _once(ws, args)
+    try:
+        while True:
+            if width() and not is_machine(args):
+                put("\x1b[H\x1b[2J", end="")
+            _once(ws, args)
+            time.sleep(args.watch)
+            ws.refresh()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _once(ws: Workspace, args: Any) -> int:
     steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
     if args.step:
         steps = steps.filter(pl.col("step") == args.step)
@@ -159,11 +177,28 @@ def _show(look: _Look, args: Any) -> None:
     table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
     hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
     words = {key: WORDS[name] for name, key in _COUNTED.items()} | {"unknown": "UNKNOWN"}
-    put_table(table.drop(hidden), names=words, bold_last=True)
+    put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
     whole = look.counts.filter(complete).select(look.by)
     if whole.height:
         some = [" ".join(str(part) for part in row if part is not None) for row in whole.head(5).iter_rows()]
         put(clean(f"complete: {', '.join(some)}{' …' if whole.height > len(some) else ''}"))
+
+
+def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
+    """For each row a bar in painted pieces: how much has each status, and how many percent are done."""
+    if (width() or 0) < _BAR_FROM or not can_show("█"):
+        return None
+    bars = []
+    for row in table.iter_rows(named=True):
+        total = row["total"] or 1
+        before, pieces = 0, []
+        for key, (mark, code) in _PARTS.items():
+            upto = before + row[key]
+            pieces.append((mark * (upto * _BAR // total - before * _BAR // total), code))
+            before = upto
+        blank = _BAR - sum(len(text) for text, _ in pieces)
+        bars.append([*pieces, ("·" * blank, "2"), (f" {100 * row['done'] // total:3d}%", "0")])
+    return bars
 
 
 def _show_failures(steps: StepCollection, args: Any) -> None:

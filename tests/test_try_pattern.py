@@ -1,0 +1,94 @@
+"""`ws.try_pattern`: what a pattern would find."""
+
+import json
+
+import pytest
+
+from sinagot_catalog.errors import PatternError
+
+
+@pytest.fixture
+def eeg(make_workspace):
+    files = [
+        "raw/R1/rest_1.edf",
+        "raw/R1/rest_2.edf",
+        "raw/R2/task_1.edf",
+        "raw/R2/task_1.EDF",
+        "raw/BOAT/rest_1.edf",
+        "raw/R3/rest.edf",
+        "raw/R3/rest_1.edf.bak",
+        "other/R3.csv",
+    ]
+    return make_workspace({"a": ("raw/{id}/rest_1.edf", "a/{id}")}, files)
+
+
+def test_it_counts_what_matches_what_nearly_does_and_what_collides(eeg):
+    found = eeg.try_pattern("raw/{id}/{kind}_{run}.edf")
+    assert found.counts() == {"match": 3, "nearly": 4, "collide": 1}
+    assert found.matches.rows() == [
+        ("raw/R1/rest_1.edf", "R1", "rest", "1"),
+        ("raw/R1/rest_2.edf", "R1", "rest", "2"),
+        ("raw/R2/task_1.edf", "R2", "task", "1"),
+    ]
+    assert found.collisions.rows() == [("R1", 2, ["raw/R1/rest_1.edf", "raw/R1/rest_2.edf"])]
+    assert found.free == ("kind", "run")
+    json.dumps(found.to_dict())
+
+
+def test_what_nearly_matches_names_the_token_that_fails(eeg):
+    near = {
+        path: (token, rest) for path, token, rest in eeg.try_pattern("raw/{id}/{kind}_{run}.edf").near.rows()
+    }
+    assert near["raw/BOAT/rest_1.edf"] == ("{id}", "BOAT/rest_1.edf")
+    assert near["raw/R3/rest.edf"][0] == "_"
+    assert near["raw/R2/task_1.EDF"][0] == ".edf"
+    assert near["raw/R3/rest_1.edf.bak"] == (None, ".bak")
+    text = repr(eeg.try_pattern("raw/{id}/{kind}_{run}.edf"))
+    assert "1 fail at {id}, such as raw/BOAT/rest_1.edf, which has 'BOAT/rest_1.edf' there" in text
+    assert "2 are the same unit: raw/R1/rest_1.edf, raw/R1/rest_2.edf" in text
+    assert "1 go on behind the end" in text
+
+
+def test_a_wrong_folder_looks_at_the_whole_dataset(eeg):
+    found = eeg.try_pattern("rav/{id}/rest_1.edf")
+    assert found.counts()["match"] == 0
+    assert "raw/R1/rest_1.edf" in found.near["path"].to_list()
+
+
+def test_tasks_and_modalities_are_those_of_the_config(lab):
+    found = lab.try_pattern("raw/{id}-{task}.txt")
+    assert found.matches.rows() == [
+        ("raw/R1-HDC.txt", "R1", "HDC"),
+        ("raw/R1-RS.txt", "R1", "RS"),
+        ("raw/R2-RS.txt", "R2", "RS"),
+    ]
+    assert found.collisions.is_empty()
+
+
+def test_the_same_placeholder_is_the_same_text_and_groups_agree_with_the_id(make_workspace):
+    ws = make_workspace(
+        {"a": ("{site}/{id}", "out/{id}")},
+        ["A/A1", "B/A1", "B/B2", "x/A1/A1", "x/A1/B2"],
+        id_pattern="(?P<site>[AB])[0-9]",
+    )
+    assert ws.try_pattern("{site}/{id}").matches["path"].to_list() == ["A/A1", "B/B2"]
+    assert ws.try_pattern("x/{id}/{id}").matches["path"].to_list() == ["x/A1/A1"]
+
+
+def test_an_id_pattern_that_rust_has_not_is_matched_all_the_same(make_workspace):
+    ws = make_workspace({"a": ("raw/{id}.x", "a/{id}")}, ["raw/R1.x", "raw/Q1.x"], id_pattern=r"(?!Q)[A-Z]\d")
+    assert ws.try_pattern("raw/{id}.x").matches["path"].to_list() == ["raw/R1.x"]
+
+
+def test_it_agrees_with_the_catalog(lab):
+    for place in lab._source.layout().places:
+        if "id" in place.template.fields:
+            found = lab.try_pattern(place.template.text).matches
+            catalog = lab._source.catalog()
+            index = catalog.layout.places.index(place)
+            assert sorted(found["id"]) == sorted(catalog.ids.filter(catalog.presence[index]))
+
+
+def test_a_pattern_that_leaves_the_dataset_is_refused(lab):
+    with pytest.raises(PatternError, match="leaves the dataset"):
+        lab.try_pattern("../{id}")
