@@ -1,5 +1,7 @@
 """A long run keeps its memory flat and leaves nothing open."""
 
+# ruff: noqa: E501, T201 - figures are printed
+
 import json
 import os
 import subprocess
@@ -59,10 +61,14 @@ def test_memory_of_100_000_rows_is_flat_and_nothing_is_left(write_workspace):
     (folder / "dataset/raw").mkdir()
     for number in range(count):
         os.close(os.open(folder / f"dataset/raw/R{number:06}", os.O_CREAT | os.O_WRONLY))
-    done = subprocess.run([sys.executable, "-c", PROGRAM, folder], capture_output=True, text=True, timeout=800, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, folder], capture_output=True, text=True, timeout=800, check=False
+    )
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
-    print(f"\n{count} rows in {told['seconds']:.1f} s; MiB at 10, 50, 99 %: {told['said']}, at the end {told['end']:.0f}")
+    print(
+        f"\n{count} rows in {told['seconds']:.1f} s; MiB at 10, 50, 99 %: {told['said']}, at the end {told['end']:.0f}"
+    )
     assert told["ok"]
     assert told["done"] == count
     first, last = told["said"]["10"], told["said"]["99"]

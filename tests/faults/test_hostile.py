@@ -1,9 +1,9 @@
 """Hostile workspaces: looking at any of them runs nothing, leaks nothing, and ends in seconds with a sentence."""
 
+# ruff: noqa: E501 - tables of cases read by line
+
+import contextlib
 import os
-import random
-import re
-import sys
 import time
 from pathlib import Path
 
@@ -39,10 +39,11 @@ def look(folder):
         ws.steps.plan()
         repr(ws), repr(ws.records), ws.records._repr_html_()
     except SinagotError as error:
-        assert "\n" not in error.message.strip() or len(error.message) < 5_000
-        assert error.message
-        return str(error)
-    return counts
+        told = str(error)
+    else:
+        return counts
+    assert 0 < len(told) < 10_000
+    return told
 
 
 def everything_below(folder):
@@ -71,7 +72,9 @@ def test_names_of_any_kind_are_listed_run_and_shown(write_workspace, cli):
 
 @pytest.mark.usefixtures("quick")
 def test_names_that_are_no_text_depth_and_links_cost_nothing(write_workspace, tmp_path):
-    folder = write_workspace({"work": ("raw/{id}.txt", "out/{id}.txt")}, ["raw/R1.txt"], toml="[path]\nfollow_links = true\n")
+    folder = write_workspace(
+        {"work": ("raw/{id}.txt", "out/{id}.txt")}, ["raw/R1.txt"], toml="[path]\nfollow_links = true\n"
+    )
     raw = folder / "dataset/raw"
     (tmp_path / "secret.txt").write_text("secret")
     os.close(os.open(os.fsencode(raw) + b"/R\xff\xfe.txt", os.O_CREAT))
@@ -84,7 +87,9 @@ def test_names_that_are_no_text_depth_and_links_cost_nothing(write_workspace, tm
     (raw / "up").symlink_to(tmp_path)
     (raw / "R3.txt").symlink_to("R3.txt")
     os.mkfifo(raw / "R4.txt")
-    Path(folder / "workspace.toml").write_text("[records]\nid_pattern = 'R\\d'\n[steps]\nscripts = ['work']\n")
+    Path(folder / "workspace.toml").write_text(
+        "[records]\nid_pattern = 'R\\d'\n[steps]\nscripts = ['work']\n"
+    )
     ws = Workspace(folder)
     assert ws.records.ids() == ["R1"]
     assert ws.steps.run(workers=1, progress=False).ok
@@ -143,12 +148,12 @@ def test_pattern_never_leads_out_of_the_dataset(write_workspace, tmp_path, patte
     before = everything_below(tmp_path)
     told = look(folder)
     assert everything_below(tmp_path) == before
-    try:
+    with contextlib.suppress(SinagotError):
         Workspace(folder).steps.run(workers=1, progress=False, mode="main_process")
-    except SinagotError:
-        pass
     outside = [path for path in everything_below(tmp_path) if not path.startswith("workspace/dataset")]
-    assert [path for path in outside if "__pycache__" not in path] == [path for path in before if not path.startswith("workspace/dataset")]
+    assert [path for path in outside if "__pycache__" not in path] == [
+        path for path in before if not path.startswith("workspace/dataset")
+    ]
     assert told
 
 
@@ -200,6 +205,11 @@ def test_spoilt_config_ends_in_rows_or_a_sentence(tmp_path_factory, data):
     text = "[path]\ndataset = 'dataset'\n[records]\nid_pattern = 'R\\d+'\n[steps]\nscripts = ['work']\n[run]\nworkers = 2\nlease = 60.0\n"
     at = data.draw(st.integers(0, len(text)))
     cut = data.draw(st.integers(0, 12))
-    put = data.draw(st.text(max_size=12) | st.sampled_from(["[[run]]", "\0", "= {}", "'''", "[a.b.c]", "nan", "1979-05-27", "../../.."]))
-    (folder / "workspace.toml").write_bytes((text[:at] + put + text[at + cut :]).encode("utf-8", "surrogatepass"))
+    put = data.draw(
+        st.text(max_size=12)
+        | st.sampled_from(["[[run]]", "\0", "= {}", "'''", "[a.b.c]", "nan", "1979-05-27", "../../.."])
+    )
+    (folder / "workspace.toml").write_bytes(
+        (text[:at] + put + text[at + cut :]).encode("utf-8", "surrogatepass")
+    )
     look(folder)
