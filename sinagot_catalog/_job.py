@@ -357,7 +357,7 @@ class JobRunner:
         """Empty the staging folder but for the folders that every row of the step needs."""
         with suppress(OSError):
             self._place.clear(root, cell.keep)
-        cell.made &= cell.keep
+        cell.made.clear()  # the script may have taken away more than its own
 
     def _attempt(self, work: _Work, root: str) -> None:
         """Run the script once."""

@@ -319,14 +319,14 @@ def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> boo
             is_open = int(value[1]) - int(value[0]) > _FEW
             if is_open and is_repeated:
                 return True
-            return _repeats_within(
-                value[2], with_branches=with_branches, is_repeated=is_repeated or is_open
-            )
+            return _repeats_within(value[2], with_branches=with_branches, is_repeated=is_repeated or is_open)
         if kind == "BRANCH" and is_repeated and with_branches:
             return True
     if isinstance(node, (tuple, list)) or hasattr(node, "data"):
         parts = getattr(node, "data", node)
-        return any(_repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts)
+        return any(
+            _repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts
+        )
     return False
 
 

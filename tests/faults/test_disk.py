@@ -187,8 +187,7 @@ def test_output_folder_without_permission_fails_its_rows_with_a_sentence(write_w
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
 def test_dataset_that_goes_away_during_a_run_is_an_error_and_is_not_made_anew(write_workspace, mode):
     body = """
-        import contextlib
-import os
+        import os
         if self.id == "R05":
             os.rename(self.data_path, self.data_path.parent / "away")
         self.path.output.write_text(self.id)
