@@ -16,7 +16,7 @@ raises, `SystemExit` too, is an error of its row alone.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH109, PTH112
+# ruff: noqa: PTH112
 
 import logging
 import os
@@ -35,6 +35,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog._undo import Undoing
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
 from sinagot_catalog.status import StepStatus
@@ -214,7 +215,7 @@ class JobRunner:
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
         self._dataset = Path(self._place.data_path)
-        self._undoing = _Undoing()
+        self._undoing = Undoing()
         self._handler = _Journaling(console)
         self._level = logging.DEBUG if spec.debug else spec.log_level.upper()
         # A manager of its own: what a script or a user sets up for logging at large does not reach it.
@@ -380,7 +381,7 @@ class JobRunner:
         """Empty the staging folder but for the folders that every row of the step needs."""
         with suppress(OSError):
             self._place.clear(root, cell.keep)
-        cell.made &= cell.keep
+        cell.made.clear()  # the script may have taken away more than its own
 
     def _attempt(self, work: _Work, root: str) -> None:
         """Run the script once."""
@@ -541,46 +542,6 @@ class JobRunner:
         handler.lines = cell.lines
         handler.record_id = record_id
         handler.tags = {"record_id": record_id, **cell.unit}
-
-
-class _Undoing:
-    """Puts folder, umask and environment back to what they were before the user's code."""
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._folder = os.getcwd()
-        self._umask = os.umask(0o022)
-        os.umask(self._umask)
-        self._before: dict[bytes, bytes] = {}
-
-    def __enter__(self) -> None:
-        self._before = _environment().copy()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if os.getpid() != self._process:
-            # A child that the script forked came back from run(): it must not go on as a second worker.
-            os._exit(0 if kind is None else 1)
-        os.umask(self._umask)
-        if not _is_folder(self._folder):
-            with suppress(OSError):
-                os.chdir(self._folder)
-        if _environment() != self._before:
-            wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._before.items()}
-            for name in set(os.environ) - set(wanted):
-                del os.environ[name]
-            os.environ.update(wanted)
-
-
-def _is_folder(folder: str) -> bool:
-    try:
-        return os.getcwd() == folder
-    except OSError:
-        return False
-
-
-def _environment() -> dict[bytes, bytes]:
-    """The environment's own dict: copying and comparing `os.environ` itself decodes every value, per row."""
-    return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
 
 def _filler(template: Template) -> str:

@@ -68,7 +68,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import polars as pl
 
@@ -181,9 +181,15 @@ class Journal:
             return set(), []
         if self._merged is None or self._merged[0] != names[-1]:
             content = io.BytesIO(self.store.read(f"journal/{names[-1]}"))
-            merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
-            content.seek(0)
-            self._merged = names[-1], merged, pl.read_parquet(content)
+            try:
+                merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
+                content.seek(0)
+                self._merged = names[-1], merged, pl.read_parquet(content)
+            except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+                raise StorageError(
+                    f"{self.store.root}/journal/{names[-1]} cannot be read: it is no Parquet file",
+                    "It holds the events of runs that ended; without it, rows stand as their files say.",
+                ) from error
         return self._merged[1], [self._merged[2]]
 
     def _compact_names(self) -> list[str]:
@@ -320,17 +326,40 @@ def from_seed(content: bytes) -> pl.DataFrame:
 
 def _json_lines(content: bytes) -> pl.DataFrame:
     try:
-        return pl.read_ndjson(content, schema=_LINE, ignore_errors=True)
+        return _read_lines(content)
     except pl.exceptions.PolarsError:
-        good = b"\n".join(line for line in content.splitlines() if _is_object(line))
-        return pl.read_ndjson(good, schema=_LINE, ignore_errors=True)
-
-
-def _is_object(line: bytes) -> bool:
+        good = [line for one in content.splitlines() if (line := _cleaned(one)) is not None]
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+        return _read_lines(b"\n".join(good))
+    except pl.exceptions.PolarsError:
+        return pl.concat([pl.DataFrame(schema=_LINE), *filter(_is_frame, map(_one_line, good))])
+
+
+def _read_lines(content: bytes) -> pl.DataFrame:
+    return pl.read_ndjson(content, schema=_LINE, ignore_errors=True)
+
+
+def _one_line(line: bytes) -> pl.DataFrame | None:
+    try:
+        return _read_lines(line)
+    except pl.exceptions.PolarsError:
+        return None
+
+
+def _is_frame(value: object) -> TypeGuard[pl.DataFrame]:
+    return isinstance(value, pl.DataFrame)
+
+
+def _cleaned(line: bytes) -> bytes | None:
+    """The members of a line that we know, as any reader takes them; None where it is no object."""
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict):
+            return None
+        known = {name: document[name] for name in _LINE if name in document}
+        return json.dumps(known, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _as_events(frame: pl.DataFrame) -> pl.DataFrame:

@@ -25,11 +25,13 @@ from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._snapshot import Diff
     from sinagot_catalog._submit import RunHandle
+    from sinagot_catalog._sweep import Swept
     from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Workspace"]
@@ -382,6 +384,26 @@ class Workspace:
             f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
             f"{did_you_mean(text, choices)}"
         )
+
+    def gc(self, keep: str | timedelta = "90d") -> Swept:
+        """Forget old events, but for those that say how a row stands; clear what dead runs left.
+
+        No status changes, and nothing of the dataset is touched.
+
+        Args:
+            keep: How far back everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
+
+        Raises:
+            SelectionError: When it is no length of time.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.gc(keep="90d")
+            Swept(events=0, selections=0, runs=0)
+        """
+        from sinagot_catalog._sweep import gc
+
+        return gc(self._source, keep)
 
     # --- manners -----------------------------------------------------------------------------------------
 

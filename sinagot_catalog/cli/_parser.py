@@ -293,6 +293,23 @@ record_id, task, modality, step, path, before and after (a file's size, a step's
     return parser
 
 
+def _add_gc(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "gc",
+        "_gc:gc",
+        "forget old events and clear what dead runs left; no status changes",
+        """examples:
+  sinagot-catalog gc example/harbor --keep 90d""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "--keep", metavar="TIME", default="90d", help="how far back all is kept: 36h, 90d (default), 12w"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
 def _add_explain(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -386,6 +403,7 @@ _VERBS = (
     _add_diff,
     _add_explain,
     _add_doctor,
+    _add_gc,
     _add_server,
     _add_completion,
 )

@@ -1,5 +1,8 @@
 """What the disk may do to a run: be full, be read-only, hide a folder, go away, lie elsewhere."""
 
+# ruff: noqa: PTH208 - names are compared
+
+import contextlib
 import os
 import re
 import resource
@@ -45,7 +48,7 @@ def whole(folder):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk():
     """Mount a file system of one megabyte on a folder; it may grow later."""
     mounted = []
 
@@ -92,10 +95,8 @@ def test_disk_that_is_full_from_the_start_is_a_sentence(write_workspace, small_d
     small_disk(folder / "dataset", "64k")
     (folder / "dataset/raw").mkdir()
     (folder / "dataset/raw/R01").touch()
-    try:
+    with contextlib.suppress(OSError):
         (folder / "dataset/fill").write_bytes(b"x" * 1_000_000)
-    except OSError:
-        pass
     ended = command(folder, "run", "-q")
     assert ended.returncode == 1
     assert re.search(r"error: .*/claims/.* cannot be written: No space left on device", ended.stderr), (
@@ -255,7 +256,7 @@ def test_what_a_killed_run_hid_on_another_file_system_is_swept(write_workspace, 
     assert whole(folder) == len(IDS)
 
 
-def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_disk, tmp_path):
+def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_disk):
     folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS])
     (folder / "dataset/out").mkdir()
     small_disk(folder / "dataset/out")

@@ -168,9 +168,7 @@ def test_run_that_slept_through_its_lease_gives_up_and_says_so(ground, start, wa
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clock_that_is_an_hour_off_neither_kills_nor_revives_a_run(
-    make_workspace, dead_claim, monkeypatch, hours
-):
+def test_clock_that_is_an_hour_off_neither_kills_nor_revives_a_run(make_workspace, monkeypatch, hours):
     """Another host's run beats by the store's clock; this host believes the store, not its own clock."""
     ws = make_workspace({"work": ("raw/{id}", "out/{id}")}, ["raw/R1", "raw/R2"])
     claims = ws._source.claims

@@ -1,5 +1,7 @@
 """The journal after years of use and abuse: lines of any kind, thousands of runs, old and new readers; `gc`."""
 
+# ruff: noqa: T201 - figures are printed
+
 import json
 import os
 import random
@@ -171,7 +173,7 @@ def test_status_after_5000_runs_takes_at_most_twice_as_long(make_workspace):
         (folder / "ended").touch()
         if number % 100 == 99:
             assert journal.compact(frozenset())
-    assert len(os.listdir(Path(ws.config.log, "journal"))) == 1
+    assert len(list(Path(ws.config.log, "journal").iterdir())) == 1
     used = look()
     print(f"\nstatus: {1e3 * fresh:.1f} ms fresh, {1e3 * used:.1f} ms after 5,000 runs ({used / fresh:.2f}x)")
     assert ws.refresh().steps.filter(status="ERROR").collect().height == 500

@@ -6,6 +6,8 @@
 `FAULT_HOST` is the name that this machine has for the run.
 """
 
+# ruff: noqa: C901, PLR0915, SIM105 - one function that wraps what it must, in every process of a run
+
 import os
 import signal
 import sys
