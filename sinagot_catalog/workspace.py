@@ -230,6 +230,25 @@ class Workspace:
         evidence = _explain.Evidence(source.stats, source.events(), held_by)
         return _explain.explain(catalog, rec, cell, evidence)
 
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write one self-contained HTML page on everything: completeness, failures, runs, what is missing.
+
+        Args:
+            path: The file; one that is there is replaced.
+
+        Returns:
+            The file's path.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> page = ws.report(getfixture("tmp_path") / "report.html").read_text()
+            >>> "count" in page, "https://" in page
+            (True, False)
+        """
+        from sinagot_catalog.report import write_report
+
+        return write_report(self._source, self.steps.failures(), path)
+
     def try_pattern(self, pattern: str | Sequence[str]) -> _lab.Trial:
         """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
 
