@@ -82,8 +82,9 @@ class Graph:
                 parts.append(f'<text class="unit" x="{_GAP}" y="{top - 6}">{escape(node.unit)}</text>')
             made, total = done.get(node.index, (0, 0))
             share = _WIDE * made / total if total else 0
+            name = escape(f"{node.unit} {node.step}".strip())
             parts.append(
-                f"<g><title>{escape(' '.join([node.unit, node.step]).strip())}: {made:,} of {total:,} done; "
+                f"<g><title>{name}: {made:,} of {total:,} done; "
                 f"reads {escape(', '.join(node.reads) or 'nothing')}</title>"
                 f'<rect class="node" x="{x}" y="{y}" width="{_WIDE}" height="{_HIGH}" rx="6"/>'
                 f'<rect class="made" x="{x}" y="{y + _HIGH - 5}" width="{share:.1f}" height="5" rx="2"/>'

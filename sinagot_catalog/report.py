@@ -329,7 +329,7 @@ class _Page:
                         "absent": [self._lacking(place) for place in absent],
                     }
                 )
-        return out[:_LACKS]
+        return sorted(out, key=lambda one: (-one["n"], len(one["absent"]), one["examples"]))[:_LACKS]
 
     def _lacking(self, place: int) -> str:
         """A raw input in words: whose it is, and its pattern."""

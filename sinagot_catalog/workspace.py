@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._submit import RunHandle
+    from sinagot_catalog.plot import Plot
     from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Workspace"]
@@ -229,6 +230,13 @@ class Workspace:
         held_by = tuple(source.claims.holders(key))
         evidence = _explain.Evidence(source.stats, source.events(), held_by)
         return _explain.explain(catalog, rec, cell, evidence)
+
+    @property
+    def plot(self) -> Plot:
+        """Charts: `matrix()`, `timeline()`, `durations()`, `graph()` (extra `plot`), and `mermaid()`, a text."""
+        from sinagot_catalog.plot import Plot
+
+        return Plot(self._source)
 
     def report(self, path: str | Path = "report.html") -> Path:
         """Write one self-contained HTML page on everything: completeness, failures, runs, what is missing.
