@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanOptions", "make_plan"]
 
 _SAMPLE, _SAMPLE_REMOTE = 2000, 200
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
-        return f"<p><b>Plan</b>: {counts or 'no rows'}</p>{self.frame._repr_html_()}"
+        cut = f", the first {_SHOWN} rows shown" if len(self) > _SHOWN else ""
+        return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
 
 
 def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> Plan:

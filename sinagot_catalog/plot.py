@@ -45,7 +45,7 @@ class Plot:
         ids = self._source.catalog().ids
         colour = alt.Color("status:N").scale(domain=_NAMES, range=list(_COLOURS))
         if steps.height <= _MOST:
-            chart: alt.Chart = (
+            whole: alt.Chart = (
                 alt.Chart(steps.select("record_id", "name", "status", "reason"))
                 .mark_rect()
                 .encode(
@@ -55,7 +55,7 @@ class Plot:
                     tooltip=["record_id", "name", "status", "reason"],
                 )
             )
-            return chart
+            return whole
         bins = max(10, _MOST // (3 * len(names)))
         share = (
             steps.with_columns((pl.col("_rec").cast(pl.UInt64) * bins // len(ids)).alias("bin"))
