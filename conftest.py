@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog._claims import Claim
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path
 from sinagot_catalog._identity import boot_id
-from sinagot_catalog._journal import Claim
 from sinagot_catalog._spec import CellSpec
 
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.

@@ -63,13 +63,19 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS))
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS)
+    )
     parser.add_argument("--quick", action="store_true", help="small workspaces, few rounds")
     parser.add_argument("--records", type=int, metavar="N", help="this many records and rows everywhere")
     parser.add_argument("--times", type=int, metavar="N", help="rounds of each measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
-    parser.add_argument("--compare", type=Path, metavar="FILE", help="say what got slower since that JSON was written")
-    parser.add_argument("--cache", type=Path, default=_cache(), metavar="DIR", help="where the workspaces are kept")
+    parser.add_argument(
+        "--compare", type=Path, metavar="FILE", help="say what got slower since that JSON was written"
+    )
+    parser.add_argument(
+        "--cache", type=Path, default=_cache(), metavar="DIR", help="where the workspaces are kept"
+    )
     return parser
 
 
@@ -96,9 +102,13 @@ def _machine() -> dict[str, Any]:
 
 
 def _table(measurements: list[Measurement]) -> Table:
-    table = Table(title=f"{_machine()['machine']}, Python {platform.python_version()}, polars {version('polars')}")
+    table = Table(
+        title=f"{_machine()['machine']}, Python {platform.python_version()}, polars {version('polars')}"
+    )
     for column in ("measured", "ours", "floor", "ratio", "spread", "to reach", ""):
-        table.add_column(column, justify="left" if column == "measured" else "right", no_wrap=column != "measured")
+        table.add_column(
+            column, justify="left" if column == "measured" else "right", no_wrap=column != "measured"
+        )
     for one in measurements:
         figures = one.figures
         goal = "" if one.goal is None else f"{one.goal.sign} {one.goal.limit:g}{'' if one.floors else ' MB'}"

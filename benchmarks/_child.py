@@ -1,4 +1,4 @@
-"""What has to happen in a process of its own: `python -m benchmarks._child WHAT ARGUMENT...` prints one JSON object."""
+"""What needs a process of its own: `python -m benchmarks._child WHAT ARGUMENT...` prints one JSON object."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 __all__ = ["main"]
 
@@ -72,7 +72,7 @@ class _Memory:
         self._sums: list[float] = []
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
-    def __enter__(self) -> "_Memory":
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -91,7 +91,7 @@ class _Memory:
         sums = self._sums
         quarter = max(1, len(sums) // 4)
         return {
-            "peak": max(max(sums), _status_value("self", "VmHWM")),
+            "peak": max(*sums, _status_value("self", "VmHWM")),
             "early": sorted(sums[quarter : 2 * quarter] or sums)[quarter // 2 - 1],
             "late": sorted(sums[-quarter:])[quarter // 2],
         }
@@ -115,7 +115,12 @@ def _status_value(process: str, name: str) -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(name + ":")), 0.0)
 
 
-_DOES: dict[str, Callable[..., dict[str, Any]]] = {"run": run, "pool": pool, "status": status, "submit": submit}
+_DOES: dict[str, Callable[..., dict[str, Any]]] = {
+    "run": run,
+    "pool": pool,
+    "status": status,
+    "submit": submit,
+}
 
 
 def main(what: str, *arguments: str) -> None:

@@ -2,8 +2,10 @@
 
 import gc
 import json
+import os
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +13,17 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-__all__ = ["AtLeast", "AtMost", "Benchmark", "Measurement", "Scale", "Skipped", "alternate", "child", "measured"]
+__all__ = [
+    "AtLeast",
+    "AtMost",
+    "Benchmark",
+    "Measurement",
+    "Scale",
+    "Skipped",
+    "alternate",
+    "child",
+    "process",
+]
 
 Thunk = Callable[[], float | None]
 """Does the work once; gives the figure where it knows better than the clock around it."""
@@ -141,11 +153,11 @@ def alternate(ours: Thunk, floor: Thunk, times: int) -> tuple[tuple[float, ...],
     figures: tuple[list[float], list[float]] = ([], [])
     for turn in range(times):
         for which in (0, 1) if turn % 2 else (1, 0):
-            figures[which].append(measured((ours, floor)[which]))
+            figures[which].append(_measured((ours, floor)[which]))
     return tuple(figures[0]), tuple(figures[1])
 
 
-def measured(thunk: Thunk) -> float:
+def _measured(thunk: Thunk) -> float:
     """Do it once; its own figure, or the seconds that it took."""
     gc.collect()
     begin = time.perf_counter()
@@ -153,11 +165,22 @@ def measured(thunk: Thunk) -> float:
     return time.perf_counter() - begin if figure is None else figure
 
 
-def child(what: str, *arguments: str) -> dict[str, Any]:
-    """Do one thing of `_child` in a process of its own; what it says."""
-    command = [sys.executable, "-m", "benchmarks._child", what, *arguments]
-    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+def process(arguments: Sequence[str]) -> str:
+    """Run Python with some arguments; what it prints. Byte code is kept, as it is where a package is installed."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment.setdefault(
+        "PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/sinagot-catalog-benchmarks-pycache"
+    )
+    command = [sys.executable, *arguments]
+    done = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment
+    )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended {done.returncode}:\n{done.stderr[-2000:]}")
-    said: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return done.stdout
+
+
+def child(what: str, *arguments: str) -> dict[str, Any]:
+    """Do one thing of `_child` in a process of its own; what it says."""
+    said: dict[str, Any] = json.loads(process(["-m", "benchmarks._child", what, *arguments]).splitlines()[-1])
     return said

@@ -92,7 +92,9 @@ def harbor(scale: Scale, records: int) -> Path:
                 yield f"mean/REC-{number:06d}-mean.csv", b""
 
     scripts = {
-        f"{step}.py": _SCRIPT.format(path_in='("raw", "{id}-raw.csv")', path_out=f'("{step}", "{{id}}-{step}.csv")')
+        f"{step}.py": _SCRIPT.format(
+            path_in='("raw", "{id}-raw.csv")', path_out=f'("{step}", "{{id}}-{step}.csv")'
+        )
         for step in ("count", "mean")
     }
     return _made(scale.cache / f"harbor-{records}", _HARBOR, scripts, files())
@@ -116,7 +118,8 @@ def eeg(scale: Scale, records: int) -> Path:
 
     def script(path_in: str, path_out: str) -> str:
         return _SCRIPT.format(
-            path_in=f'("{{id}}", "{{id}}-{{task}}-{path_in}")', path_out=f'("{{id}}", "{{id}}-{{task}}-{path_out}")'
+            path_in=f'("{{id}}", "{{id}}-{{task}}-{path_in}")',
+            path_out=f'("{{id}}", "{{id}}-{{task}}-{path_out}")',
         )
 
     scripts = {
@@ -146,7 +149,6 @@ def burning(scale: Scale, rows: int, milliseconds: float) -> Path:
 def tiny(scale: Scale) -> Path:
     """Three records."""
     return harbor(scale, 3)
-
 
 
 def _made(folder: Path, config: str, scripts: dict[str, str], files: Iterable[tuple[str, bytes]]) -> Path:

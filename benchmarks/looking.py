@@ -27,7 +27,9 @@ def status(scale: Scale) -> Iterator[Measurement]:
     for name, folder, count in _trees(scale):
         ours, floors = alternate(lambda: _collect_steps(folder), _finding(folder), scale.times)  # noqa: B023
         goal = AtMost(0.7) if count >= 100_000 else None
-        yield Measurement(f"status/{name}", "ws.steps.collect() from nothing, warm", _FIND, goal, ours, floors)
+        yield Measurement(
+            f"status/{name}", "ws.steps.collect() from nothing, warm", _FIND, goal, ours, floors
+        )
 
 
 def files(scale: Scale) -> Iterator[Measurement]:
@@ -86,7 +88,11 @@ def filtering(scale: Scale) -> Iterator[Measurement]:
         frame = workspace.steps.collect()
         middle = frame["record_id"][frame.height // 2]
         for kind, predicate in (
-            ("few", (pl.col("status") == "DATA_READY") & (pl.col("record_id") < frame["record_id"][70])),
+            (
+                "few",
+                (pl.col("status") == "DATA_READY")
+                & (pl.col("record_id") < frame["record_id"][min(70, frame.height - 1)]),
+            ),
             ("some", (pl.col("status") == "DATA_READY") & (pl.col("record_id") > middle)),
             ("reason", pl.col("reason").str.starts_with("waits for")),
         ):
@@ -117,7 +123,7 @@ def refresh(scale: Scale) -> Iterator[Measurement]:
             source.published(written)
             assert source.catalog().steps.height  # noqa: S101
 
-        def floor(source=source, held=held) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+        def floor(source=source) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
             source._catalog = None  # noqa: SLF001
             assert source.catalog().steps.height  # noqa: S101
 
@@ -135,7 +141,9 @@ def memory(scale: Scale) -> Iterator[Measurement]:
     for name, folder, count in _trees(scale):
         peaks = tuple(child("status", str(folder))["peak"] for _ in range(scale.times))
         goal = AtMost(1000) if count >= 100_000 else None
-        yield Measurement(f"memory/status/{name}", "peak of ws.steps.collect(), whole process", "", goal, peaks, (), "MB")
+        yield Measurement(
+            f"memory/status/{name}", "peak of ws.steps.collect(), whole process", "", goal, peaks, (), "MB"
+        )
 
 
 def _trees(scale: Scale) -> Iterator[tuple[str, Path, int]]:
@@ -147,7 +155,10 @@ def _trees(scale: Scale) -> Iterator[tuple[str, Path, int]]:
 def _finding(folder: Path) -> Callable[[], None]:
     """What lists the same tree with sizes and times."""
     command = ["find", str(folder / "dataset"), "-type", "f", "-printf", r"%P %s %T@\n"]
-    if shutil.which("find") is None or subprocess.run([*command[:2], "-quit", "-printf", ""], check=False).returncode:
+    if (
+        shutil.which("find") is None
+        or subprocess.run([*command[:2], "-quit", "-printf", ""], check=False).returncode
+    ):
         raise Skipped("there is no GNU find here")
 
     def find() -> None:
@@ -161,7 +172,8 @@ def _collect_steps(folder: Path) -> None:
 
 
 def _collect_files(folder: Path) -> None:
-    frame = Workspace(folder).files.select(*pl.Schema(Workspace(folder).files.collect_schema()))
+    files = Workspace(folder).files
+    frame = files.select(*files.collect_schema())
     assert frame["size"].null_count() == 0  # noqa: S101
 
 
@@ -173,7 +185,11 @@ def _status_by_loop(layout: Layout, paths: list[str]) -> list[tuple[str, int, st
     """The status of every step as one would write it without frames, events left out."""
     there = set(paths)
     patterns = [
-        re.compile("".join(re.escape(text) if kind == "text" else f"(?P<{text}>[^/]+)" for kind, text in _once(tokens)))
+        re.compile(
+            "".join(
+                re.escape(text) if kind == "text" else f"(?P<{text}>[^/]+)" for kind, text in _once(tokens)
+            )
+        )
         for tokens in dict.fromkeys(place.template.tokens for place in layout.places)
     ]
     ids = set()
@@ -184,15 +200,22 @@ def _status_by_loop(layout: Layout, paths: list[str]) -> list[tuple[str, int, st
                 ids.add(found["id"])
                 break
     formats = [
-        "".join(text if kind == "text" else "{}" for kind, text in place.template.tokens) for place in layout.places
+        "".join(text if kind == "text" else "{}" for kind, text in place.template.tokens)
+        for place in layout.places
     ]
     counts = [one.count("{}") for one in formats]
     rows = []
     for record in sorted(ids):
         for cell in layout.cells:
-            outputs = [formats[place].format(*[record] * counts[place]) in there for place in cell.places("output")]
-            inputs = [formats[place].format(*[record] * counts[place]) in there for place in cell.places("input")]
-            rows.append((record, cell.index, "DONE" if all(outputs) else "DATA_READY" if all(inputs) else "INIT"))
+            outputs = [
+                formats[place].format(*[record] * counts[place]) in there for place in cell.places("output")
+            ]
+            inputs = [
+                formats[place].format(*[record] * counts[place]) in there for place in cell.places("input")
+            ]
+            rows.append(
+                (record, cell.index, "DONE" if all(outputs) else "DATA_READY" if all(inputs) else "INIT")
+            )
     return rows
 
 

@@ -19,7 +19,7 @@ def run(scale: Scale) -> Iterator[Measurement]:
     """Rows of 0.2 ms by two workers, start-up counted."""
     for rows in scale.rows:
         goal = AtLeast(0.75) if rows >= 100_000 else AtLeast(0.55) if rows >= 10_000 else None
-        yield _run(scale, f"run/{rows}x0.2ms", "run", burning(scale, rows, 0.2), goal, scale.times)
+        yield _run(f"run/{rows}x0.2ms", "run", burning(scale, rows, 0.2), goal, scale.times)
 
 
 def slow(scale: Scale) -> Iterator[Measurement]:
@@ -27,7 +27,7 @@ def slow(scale: Scale) -> Iterator[Measurement]:
     rows = scale.slow_rows
     goal = AtLeast(0.98) if rows >= 10_000 else None
     times = 1 if rows >= 10_000 else scale.times
-    yield _run(scale, f"slow/{rows}x50ms", "run", burning(scale, rows, 50), goal, times)
+    yield _run(f"slow/{rows}x50ms", "run", burning(scale, rows, 50), goal, times)
 
 
 def submit(scale: Scale) -> Iterator[Measurement]:
@@ -36,17 +36,17 @@ def submit(scale: Scale) -> Iterator[Measurement]:
         raise Skipped("PREFECT_API_URL names no running server")
     rows = min(scale.rows[0], 10_000)
     goal = AtLeast(0.5) if rows >= 10_000 else None
-    yield _run(scale, f"submit/{rows}x0.2ms", "submit", burning(scale, rows, 0.2), goal, scale.times)
+    yield _run(f"submit/{rows}x0.2ms", "submit", burning(scale, rows, 0.2), goal, scale.times)
 
 
-def _run(
-    scale: Scale, name: str, verb: str, folder: Path, goal: AtLeast | None, times: int
-) -> Measurement:
+def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -> Measurement:
+    """Measure one verb beside the bare pool; each begins with nothing done."""
+
     def done(what: str) -> float:
         _undo(folder)
         said = child(what, str(folder), _WORKERS)
-        expected = len(os.listdir(folder / "dataset/raw"))
-        if said["rows"] != expected or len(os.listdir(folder / "dataset/out")) != expected:
+        expected = _count(folder / "dataset/raw")
+        if said["rows"] != expected or _count(folder / "dataset/out") != expected:
             raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
         return float(said["seconds"])
 
@@ -88,13 +88,15 @@ def memory(scale: Scale) -> Iterator[Measurement]:
         if rows >= 100_000:
             flat = "held in the last quarter of the run"
             late, early = (said["late"],), (said["early"],)
-            yield Measurement(f"{name}/flat", flat, "held in its second quarter", AtMost(1.25), late, early, "MB")
+            yield Measurement(
+                f"{name}/flat", flat, "held in its second quarter", AtMost(1.25), late, early, "MB"
+            )
 
 
 def _all_done(scale: Scale, rows: int) -> Path:
     folder = burning(scale, rows, 0.2)
     out = folder / "dataset/out"
-    if not out.exists() or len(os.listdir(out)) < rows or not (folder / "dataset/LOG/journal").exists():
+    if not out.exists() or _count(out) < rows or not (folder / "dataset/LOG/journal").exists():
         _undo(folder)
         child("run", str(folder), _WORKERS)
     return folder
@@ -104,3 +106,7 @@ def _undo(folder: Path) -> None:
     """Forget all runs."""
     for name in ("out", "LOG"):
         shutil.rmtree(folder / "dataset" / name, ignore_errors=True)
+
+
+def _count(folder: Path) -> int:
+    return sum(1 for _ in folder.iterdir())

@@ -105,6 +105,7 @@ class JournalWriter:
         self._fd = -1
         self._torn = False
         self._dirty = False
+        self._named = False
         self._second = -1
         self._second_text = ""
         self._common = (
@@ -141,7 +142,10 @@ class JournalWriter:
             raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written: is the disk full?")
 
     def _open(self) -> None:
-        Path(self.path).parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(self.path).parent
+        # LOG itself may be new, what is above it may not: a dataset that went away must not be made anew, empty.
+        for one in (folder.parent.parent, folder.parent, folder):
+            one.mkdir(exist_ok=True)
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
@@ -149,6 +153,9 @@ class JournalWriter:
         if self._dirty:
             _sync(self._fd)
             self._dirty = False
+            if not self._named:
+                _sync_folders(self.path)
+                self._named = True
 
     def close(self) -> None:
         """Close the file; a later line opens it again."""
@@ -161,6 +168,16 @@ class JournalWriter:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _sync_folders(path: str) -> None:
+    """Bring the names that lead to a journal file to the disk: those of the file, its run, `journal`, `LOG`."""
+    for folder in list(Path(path).parents)[:4]:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
 
 
 class CellLines:

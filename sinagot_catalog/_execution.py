@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
 from operator import itemgetter
@@ -24,6 +24,7 @@ from sinagot_catalog._pool import Runner, open_runner
 from sinagot_catalog._select import Query, Resolver, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, RunSpec
+from sinagot_catalog._sweep import sweep
 from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     import logging
     from collections.abc import Callable, Mapping, Sequence
 
+    from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
@@ -142,7 +144,8 @@ class Execution:
         self.options = options
         self.run_id = new_run_id()
         self.workers = options.workers or source.config.run.workers or os.cpu_count() or 1
-        self.spec = _spec(source, self.run_id, options)
+        self.lost = False
+        self._runner: Runner | None = None
         self._begin = time.monotonic()
         self._results: list[Result] = []
         self._lock = threading.Lock()
@@ -151,15 +154,24 @@ class Execution:
         self._claim = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
+        # Some of their outputs are new and some old: that they are there does not mean that they are done.
+        half = todo.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
+        self.spec = _spec(source, self.run_id, options, redo=frozenset(half))
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
             _check_local(source)
+            _make_roots(source)
             self._claim, held = source.claims.take(self.run_id, todo)
-            self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
-            todo = todo.join(self._held.select("row"), on="row", how="anti")
-            _sweep_staging(source, alive=source.claims.alive())
+            try:
+                self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
+                todo = todo.join(self._held.select("row"), on="row", how="anti")
+                sweep(source, self._claim)
+            except BaseException:
+                source.claims.release(self._claim)  # this process may live on, and its claim with it
+                raise
         self.n_rows = todo.height
+        self._todo = todo.select("row")
         self.phases = _phases(todo)
         steps = todo["step"].unique(maintain_order=True).to_list()
         name = Path(source.config.root).name
@@ -190,9 +202,14 @@ class Execution:
         """Say to other hosts that the run is alive."""
         while not self._over.wait(self.source.config.run.lease / 4):
             try:
-                self.source.claims.beat(self._claim)  # type: ignore[arg-type]
-            except StorageError:
+                is_held = self._claim is None or self.source.claims.beat(self._claim)
+            except OSError:
                 continue  # the next beat may get through; else the lease runs out, as it should
+            if not is_held and not self._over.is_set():
+                self.lost = True
+                if self._runner is not None:
+                    self._runner.stop()
+                return
 
     def open_runner(self, console: logging.Logger | None = None) -> Runner:
         """Start what runs the rows."""
@@ -202,7 +219,19 @@ class Execution:
             else "processes"
         )
         most = max(1, min(self.workers, sum(map(len, self.phases))))
-        return open_runner(self.spec, mode, most, console=console)
+        self._runner = open_runner(self.spec, mode, most, console=console)
+        if self.lost:
+            self._runner.stop()
+        return self._runner
+
+    def check_held(self) -> None:
+        """Say that another run took the rows, where that was so."""
+        if self.lost:
+            lease = self.source.config.run.lease
+            raise StorageError(
+                f"run {self.run_id} was taken for dead, for its lease of {lease:g} s ran out, and ended itself",
+                "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
+            )
 
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
@@ -216,10 +245,21 @@ class Execution:
                 self._over.set()
                 self._report = self._make_report()
                 if self._claim is not None:
-                    self._publish()
-                    self.source.claims.release(self._claim)
-                    self.source.journal.compact(self.source.claims.alive())
+                    try:
+                        self._publish()
+                    finally:
+                        self._give_back(self._claim)
             return self._report
+
+    def _give_back(self, claim: Claim) -> None:
+        """Release the rows and tidy the journal; a full disk must not take the report with it."""
+        source = self.source
+        with suppress(OSError):
+            source.journal.end(self.run_id)
+        with suppress(OSError):
+            alive = source.claims.alive(claim) - {self.run_id}
+            source.claims.release(claim)
+            source.journal.compact(alive)
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
@@ -240,7 +280,12 @@ class Execution:
                 pl.col("reason").alias("message"),
             ),
         ]
-        results = pl.concat([results, *others], how="diagonal").sort("row")
+        results = pl.concat([results, *others], how="diagonal")
+        # Whatever ended the run: a row that it never came to, or that it can say nothing of, is in the report.
+        left = self._todo.join(results, on="row", how="anti").with_columns(
+            pl.lit("cancelled").cast(OUTCOME).alias("outcome")
+        )
+        results = pl.concat([results, left], how="diagonal").sort("row")
         self._outcomes = results.select("row", "outcome")
         frame = results.join(
             self.plan.frame.with_row_index("row"), on="row", how="left", maintain_order="left"
@@ -303,7 +348,7 @@ def _phases(todo: pl.DataFrame) -> list[list[Group]]:
     ]
 
 
-def _spec(source: Source, run_id: str, options: RunOptions) -> RunSpec:
+def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]) -> RunSpec:
     """What the workers need to know."""
     config = source.config
     layout = source.layout()
@@ -322,6 +367,8 @@ def _spec(source: Source, run_id: str, options: RunOptions) -> RunSpec:
         durable=config.run.durable,
         log_level=config.logging.level,
         threads_per_worker=config.run.threads_per_worker,
+        memory_limit=config.run.memory_limit,
+        redo=redo,
     )
 
 
@@ -372,13 +419,16 @@ def _check_local(source: Source) -> None:
             )
 
 
-def _sweep_staging(source: Source, alive: frozenset[str]) -> None:
-    """Clear what runs that died left in staging."""
-    staging = Path(source.log_store.root) / ".staging"
-    if staging.is_dir():
-        for folder in staging.iterdir():
-            if folder.name not in alive:
-                shutil.rmtree(folder, ignore_errors=True)
+def _make_roots(source: Source) -> None:
+    """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
+    for folder in (
+        Path(source.stores.get("outputs", source.stores["dataset"]).root),
+        Path(source.log_store.root).parent,
+    ):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the run cannot make {folder}: {error.strerror}") from error
 
 
 def run(
@@ -411,6 +461,7 @@ def run(
                 runner.execute(phase, note)
     finally:
         report = execution.finish()
+    execution.check_held()
     return report
 
 

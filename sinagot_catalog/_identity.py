@@ -4,6 +4,7 @@ A process id alone proves nothing: it is used again after its owner ended, and e
 a restart of the machine. Its start time and the machine's boot id beside it do. Standard library only.
 """
 
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -16,14 +17,15 @@ _STATE, _START = 0, 19
 
 @cache
 def boot_id() -> str:
-    """Name this run of the machine.
+    """Name this run of the machine, and the space in which its process ids mean something.
 
     Returns:
-        A text that differs after each restart; empty where the machine does not tell.
+        A text that differs after each restart, and between containers; empty where the machine does not tell.
     """
     linux = Path("/proc/sys/kernel/random/boot_id")
     if linux.exists():
-        return linux.read_text(encoding="ascii").strip()
+        space = os.readlink("/proc/self/ns/pid") if Path("/proc/self/ns/pid").is_symlink() else ""  # noqa: PTH115
+        return f"{linux.read_text(encoding='ascii').strip()} {space}".strip()
     return _said_by("sysctl", "-n", "kern.bootsessionuuid")
 
 

@@ -2,11 +2,12 @@
 
 The order within a row (a reader of the journal relies on it):
 
-    outputs all there, no force      already_done     no event
+    outputs all there, no force      already_done     no event (a half-published row is run)
     input missing, its maker failed  blocked          no event
     input missing                    not_available    event `not_available`
     else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
       an attempt succeeded           event `publishing` (several files, a folder), renames, event `done`
+                                     (not where whoever asked for it is gone: then the process just ends)
       the last one failed            controls published, event `error`
       ended by the user              event `cancelled`
 
@@ -15,7 +16,7 @@ raises, `SystemExit` too, is an error of its row alone.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH109
+# ruff: noqa: PTH109, PTH112
 
 import logging
 import os
@@ -33,13 +34,14 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, Task
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
 from sinagot_catalog.status import StepStatus
 
 __all__ = ["JobRunner", "NoOutput", "Output", "describe_error", "staging_path"]
 
 _SHORT = 2_000
+_PLACE = "_sinagot_catalog_place"
 _RELOAD_AFTER = 0.5
 """Seconds for which a script's file is not looked at again for changes."""
 
@@ -176,6 +178,7 @@ class JobRunner:
         output: Keeps what scripts print.
         console: Gets what scripts log, beside the journal.
         raising: Let out what a script raises, after the row's event: for a debugger.
+        after_run: Called when a script has run, before anything is published; may end the process.
     """
 
     def __init__(
@@ -187,6 +190,7 @@ class JobRunner:
         output: Output | None = None,
         console: logging.Logger | None = None,
         raising: bool = False,
+        after_run: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
         self.journal = JournalWriter(
@@ -194,6 +198,7 @@ class JobRunner:
             run_id=spec.run_id,
             workspace_version=spec.workspace_version,
         )
+        self._after_run = after_run if after_run is not None else _nothing
         self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
         self._place = LocalPlace(
             dataset=spec.dataset,
@@ -249,10 +254,11 @@ class JobRunner:
             return Result(number, "error", error_type="SelectionError", message=message)
         work = _Work(row, cell, values)
         try:
-            if not self.spec.force and work.outputs and self._is_done(work):
+            if not self._is_again(work) and work.outputs and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
             if work.missing:
+                self._check_dataset()
                 waits = _maker(work.missing, failures) if failures else None
                 if waits is not None:
                     return Result(number, "blocked", message=f"waits for {waits}, which failed")
@@ -269,6 +275,15 @@ class JobRunner:
                     record_id, message, error_type=error_type, seconds=0.0, attempts=work.attempt
                 )
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
+
+    def _is_again(self, work: _Work) -> bool:
+        """Whether the row runs although its outputs are there."""
+        return self.spec.force or work.number in self.spec.redo
+
+    def _check_dataset(self) -> None:
+        """A dataset that went away, an unmounted disk say, is not a row without data."""
+        if not os.path.isdir(self.spec.dataset):
+            raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
     def _is_done(self, work: _Work) -> bool:
         return all(
@@ -362,8 +377,11 @@ class JobRunner:
         )
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
-        with self._undoing, self._importing(cell.spec):
-            one.run()
+        try:
+            with self._undoing, self._importing(cell.spec):
+                one.run()
+        finally:
+            self._after_run()
 
     def _importing(self, spec: CellSpec) -> AbstractContextManager[None]:
         return self._host.importing(spec.script) if spec.command is None else nullcontext()
@@ -377,7 +395,11 @@ class JobRunner:
             return cell.script
         now = time.monotonic()
         if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
-            cell.script = self._host.load(cell.spec.script)
+            try:
+                cell.script = self._host.load(cell.spec.script)
+            except Exception as error:
+                _place(error, cell.spec.script)
+                raise
             cell.loaded = time.monotonic()
         return cell.script
 
@@ -408,6 +430,8 @@ class JobRunner:
         for port, path in zip(cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
             if fault is not None:
+                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
         written, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
         if len(written) == 1 and written == work.outputs:
@@ -426,6 +450,8 @@ class JobRunner:
             return ()
         if len(published) > 1 or self._place.is_folder(root, published[0]):
             work.cell.lines.publishing(work.record_id, published)
+            if self.spec.durable:
+                self.journal.sync()
         self._place.publish(root, published)
         return tuple(published[: len(published) - len(work.outputs)])
 
@@ -439,6 +465,8 @@ class JobRunner:
                 extras = written
         seconds = time.monotonic() - work.begun
         error_type, message = describe_error(error)
+        if self.spec.memory_limit is not None and isinstance(error, MemoryError):
+            message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
         work.cell.lines.error(
             work.record_id,
             message,
@@ -520,6 +548,10 @@ def _announce_nothing(row: int, attempt: int, mark: int) -> None:
     """Nobody watches."""
 
 
+def _nothing() -> None:
+    """Nobody has to be asked."""
+
+
 def _labelled(ports: tuple[Port, ...], paths: list[str]) -> object:
     return port_paths([(port.label, path) for port, path in zip(ports, paths, strict=True)])
 
@@ -549,10 +581,22 @@ def describe_error(error: BaseException) -> tuple[str, str]:
     if isinstance(error, SystemExit):
         return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
     try:
-        message = str(error).strip()
+        message = getattr(error, _PLACE, "") + str(error).strip()
     except Exception:  # noqa: BLE001 a script's exception may fail at anything
         message = f"{error_type} whose message cannot be read"
     return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+
+
+def _place(error: BaseException, script: str) -> None:
+    """Note on an exception of an import which line of the script it came from."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+        trace = trace.tb_next
+    if line is not None:
+        with suppress(AttributeError, TypeError):
+            setattr(error, _PLACE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
 
 
 def _is_plain(error: BaseException) -> bool:

@@ -3,58 +3,87 @@
 What lies in the `LOG` folder:
 
     journal/<run_id>/<process>.ndjson   events, one JSON object a line; one writer per file, lines only appended
-    journal/compact-<n>.parquet         events of ended runs, merged; names the folders and files it replaces
+    journal/<run_id>/ended              empty: no process of the run writes any more
+    journal/compact-<n>.parquet         events of ended runs, merged; names the folders that it replaces
     claims/<n>.json                     one run's claim; made create-only, n orders the runs
     claims/<run_id>.parquet             the rows of that claim
     claims/<run_id>.beat                touched while the run lives
+    .staging/<run_id>/<process>/        what its scripts write, until it is moved into place
     <record_id>.log, .log.1 ... .log.5  lines of sinagot itself, read only
 
 The protocol of claims:
 
-    state      who writes it        what it means
-    (none)                          the number is free; only max + 1 is ever tried
-    live       the run, create-only its rows are its own as long as the run is alive
-    released   the run, at its end  its rows are free
-    (deleted)  a later run          only released or dead claims, and never the highest number
+    state      who writes it         what it means
+    (none)                           the number is free; only the highest + 1 is ever tried
+    live       the run, create-only  its rows are its own as long as the run is alive
+    live, gone                       the run is dead: its rows are free, whoever comes next deletes the claim
+    released   the run, at its end   its rows are free
+    (deleted)  a later run           only released or dead claims, and never the highest number
 
-    A run takes a row only when no live claim of a lower number holds it. A number is made only after the one
-    below it was seen, so of two runs the later one always sees the earlier one's claim. A run is alive while its
-    process is (same host: boot, pid and start time agree), or while its beat is younger than its lease (another
-    host). A run that died holds nothing. Rows are run at least once: each job looks at its outputs again first.
+    A run takes a row only when no live claim of a lower number holds it. So of two live runs the higher one must
+    have seen the lower one's claim. A number follows the highest that was seen, and a run that was held up in
+    between may make one that others have left behind: so a claim names its predecessor, and holds only when no
+    higher number is there, or when the next one names it; else the run takes it back and tries the next number.
+    A claim whose answer was lost is known by the run that it names.
+
+    A run is alive while its process is (same host and same space of process ids: boot, pid and start time agree),
+    or else while its beat is younger than its lease. Age is told by the store's clock: the time of the beat of
+    who asks. (A look, which writes nothing, takes this machine's clock, and can only show a wrong PROCESSING.)
+    A run that finds its claim gone slept through its lease: it ends its scripts and gives the rest up. Until it
+    finds out, within a quarter of the lease of waking up, a row may run twice; its outputs are whole either way.
+    Each job looks at its outputs again before it starts.
+
+The protocol of a row, in the file of the process that runs it:
 
     event          status              written
-    start          PROCESSING          before a row runs, and before each further attempt
-    log            (none)              for each line of a script's logger
+    start          PROCESSING          before a row runs
+    log            (none)              for each line of a script's logger, each attempt that failed
     publishing     PROCESSING          before several outputs, or a directory, are moved into place
     done           DONE                after the outputs are in place
-    error          ERROR               after a failed attempt, with its traceback
+    error          ERROR               after the last failed attempt, with its traceback
     not_available  DATA_NOT_AVAILABLE  instead of start, where an input is absent
     cancelled      INIT                for a started row of a run that was stopped
+
+    last event     run    outputs       the row is
+    start          alive  any           PROCESSING
+    start          dead   all there     DONE: the only output is moved by one rename
+    start          dead   some missing  ERROR, lost; it runs again
+    publishing     alive  any           PROCESSING
+    publishing     dead   any           ERROR, half published; it runs again whatever is there
+    done           any    all there     DONE
+    error          any    all there     DONE, kept; where it names paths: ERROR, half published
+    any other      any    some missing  what the other rules say
+
+The protocol of compaction: a run's files are merged when it has written `ended`, or has not written for a day (a
+run of another host that only slept through its lease may go on writing). The new file is made create-only and
+names what it replaces before anything is deleted. It holds all that the one before it held: readers take the
+highest number and pass over the folders that it names. `gc` is a compaction that leaves out old events, but for
+those that say how a row stands.
 """
 
 import io
 import json
+import math
 import os
 import re
-import socket
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import polars as pl
 
-from sinagot_catalog._identity import boot_id, start_time
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["LAST", "Claim", "Claims", "Journal", "last_states"]
+__all__ = ["LAST", "Journal", "last_states", "new_run_id"]
 
 SCHEMA = 1
 _COMPACT_FROM = 100
 _LOOKS = 5
+_ENDED = "ended"
+_DAY = 86_400.0
 _LINE: dict[str, Any] = {
     "schema": pl.Int64(),
     "time": pl.String(),
@@ -97,6 +126,7 @@ LAST: dict[str, Any] = {
 """The last state of a step: its last event that is a status, and when the attempt began."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
+_COMPACT = re.compile(r"compact-(\d+)\.parquet")
 _SEED_LOG = re.compile(r"(?s).+\.log(?:\.\d+)?")
 
 
@@ -110,7 +140,7 @@ class Journal:
     def __init__(self, store: Store) -> None:
         self.store = store
         self._read: dict[str, tuple[int | None, pl.DataFrame]] = {}
-        self._merged: dict[str, tuple[set[str], pl.DataFrame]] = {}
+        self._merged: tuple[str, set[str], pl.DataFrame] | None = None
 
     def events(self) -> pl.DataFrame:
         """Every event in order of time: the columns of `EVENTS` and `_inputs`."""
@@ -128,23 +158,28 @@ class Journal:
         folders = self.store.folders("journal")
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
-        frames += self._lines([path for path in self._files_of(runs) if path.endswith(".ndjson")], _from_lines)
+        paths = [path for path in self._files_of(runs) if path.endswith(".ndjson")]
+        frames += self._lines(paths, _from_lines)
         seed = [name for name in self.store.names("") if _SEED_LOG.fullmatch(name)]
         frames += self._lines(seed, _from_seed)
+        self._read = {path: self._read[path] for path in (*paths, *seed)}
         return pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
-        """The events of merged runs, and what they replace."""
-        names = [name for name in self.store.names("journal") if name.endswith(".parquet")]
-        self._merged = {name: self._merged.get(name) or self._read_compacted(name) for name in names}
-        merged = {name for replaced, _ in self._merged.values() for name in replaced}
-        return merged, [frame for name, (_, frame) in self._merged.items() if name not in merged]
+        """The folders of merged runs, and their events."""
+        names = self._compact_names()
+        if not names:
+            return set(), []
+        if self._merged is None or self._merged[0] != names[-1]:
+            content = io.BytesIO(self.store.read(f"journal/{names[-1]}"))
+            merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
+            content.seek(0)
+            self._merged = names[-1], merged, pl.read_parquet(content)
+        return self._merged[1], [self._merged[2]]
 
-    def _read_compacted(self, name: str) -> tuple[set[str], pl.DataFrame]:
-        content = io.BytesIO(self.store.read(f"journal/{name}"))
-        replaced = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
-        content.seek(0)
-        return replaced, pl.read_parquet(content)
+    def _compact_names(self) -> list[str]:
+        names = [name for name in self.store.names("journal") if _COMPACT.fullmatch(name)]
+        return sorted(names, key=_number)
 
     def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
         """Read files of lines, only those that have grown since the last look."""
@@ -157,33 +192,89 @@ class Journal:
             frames.append(known[1])
         return frames
 
-    def compact(self, alive: frozenset[str], *, least: int = _COMPACT_FROM) -> bool:
+    def end(self, run_id: str) -> None:
+        """Say that no process of a run writes any more."""
+        if self.store.names(f"journal/{run_id}"):
+            self.store.write(f"journal/{run_id}/{_ENDED}", b"")
+
+    def compact(
+        self,
+        alive: frozenset[str],
+        *,
+        least: int = _COMPACT_FROM,
+        now: float | None = None,
+        since: datetime | None = None,
+    ) -> bool:
         """Merge the files of ended runs into one, where there are many.
 
         The new file names what it replaces before anything is deleted, so a reader that comes between sees each
         event once.
+
+        Args:
+            alive: The runs that are alive.
+            least: How many files make it worth while.
+            now: The store's time, by default this machine's.
+            since: Leave out what is older, but for how each row stands.
+
+        Returns:
+            Whether it was done.
         """
-        old = [name for name in self.store.names("journal") if name.endswith(".parquet")]
-        merged, frames = self._compacted()
+        old = self._compact_names()
         folders = self.store.folders("journal")
-        runs = [name for name in folders if name not in merged | alive]
-        paths = self._files_of(runs)
-        if len(paths) < least:
+        merged, frames = self._compacted()
+        ended = self._ended([name for name in folders if name not in merged | alive], now)
+        if len([path for path in ended if path.endswith(".ndjson")]) < least:
             return False
-        frames += self._lines(paths, _from_lines)
+        frames += self._lines([path for path in ended if path.endswith(".ndjson")], _from_lines)
+        events = pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        kept = events if since is None else _thinned(events, since)
         content = io.BytesIO()
-        pl.concat(frames).sort("time", maintain_order=True).write_parquet(
-            content, metadata={"merged": json.dumps(sorted({*runs, *old, *merged})), "schema": str(SCHEMA)}
-        )
-        number = 1 + max((int(found[0]) for name in old if (found := re.findall(r"\d+", name))), default=0)
-        if self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
-            left = self._files_of(name for name in folders if name in merged)  # by one that died
-            self.store.delete([*paths, *left, *(f"journal/{name}" for name in old)])
-            return True
-        return False
+        names = sorted({path.split("/")[1] for path in ended} | merged.intersection(folders))
+        kept.write_parquet(content, metadata={"merged": json.dumps(names), "schema": str(SCHEMA)})
+        number = 1 + (_number(old[-1]) if old else 0)
+        if not self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
+            return False  # another run is at it
+        left = self._files_of(merged.intersection(folders))  # by one that died
+        self.store.delete([*ended, *left, *(f"journal/{name}" for name in old)])
+        for name in names:
+            self.store.prune(f"journal/{name}")
+        return True
+
+    def _ended(self, runs: list[str], now: float | None) -> list[str]:
+        """The files of those runs that nobody writes any more."""
+        now = datetime.now(UTC).timestamp() if now is None else now
+        ended: list[str] = []
+        for run in runs:
+            files = self._files_of([run])
+            if f"journal/{run}/{_ENDED}" in files or _latest(self.store, files) < now - _DAY:
+                ended += files
+        return ended
 
     def _files_of(self, runs: Iterable[str]) -> list[str]:
         return [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
+
+
+def _number(name: str) -> int:
+    """The number in the name of a file."""
+    return int("".join(re.findall(r"\d+", name)[:1]) or 0)
+
+
+def _latest(store: Store, paths: Sequence[str]) -> float:
+    """When the youngest of some files was written, in seconds; what went away meanwhile counts as now."""
+    times = store.stat(paths).modified
+    return max((math.inf if one is None else one / 1e9 for one in times), default=math.inf)
+
+
+def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
+    """Events from a moment on, and of the older ones those that say how their row stands."""
+    rows = events.with_row_index("_at")
+    states = rows.filter(pl.col("event") != "log")
+    last = [
+        one.unique(subset=list(KEYS), keep="last").select("_at")
+        for one in (states, states.filter(pl.col("event") == "start"))
+    ]
+    stands = pl.col("_at").is_in(pl.concat(last).to_series().implode())
+    return rows.filter(stands | (pl.col("time") >= since)).drop("_at")
 
 
 def _from_lines(content: bytes) -> pl.DataFrame:
@@ -269,143 +360,6 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
         )
         .select(*LAST)
     )
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One run's hold on its rows."""
-
-    number: int
-    run_id: str
-    host: str
-    boot_id: str
-    pid: int
-    pid_start: str
-    lease: float
-    time: str
-    state: str = "live"
-    schema: int = SCHEMA
-
-    @property
-    def path(self) -> str:
-        """Where the claim lies below the `LOG` folder."""
-        return f"claims/{self.number:08d}.json"
-
-    @property
-    def is_ours(self) -> bool:
-        """Whether the run is, or was, a process of this machine since it booted."""
-        return self.host == socket.gethostname() and self.boot_id == boot_id()
-
-
-class Claims:
-    """Takes and gives back rows for runs.
-
-    Args:
-        store: The `LOG` folder.
-        lease: For how many seconds a run of another host counts as alive after its last beat.
-    """
-
-    def __init__(self, store: Store, lease: float = 60.0) -> None:
-        self.store = store
-        self.lease = lease
-
-    def all(self) -> list[Claim]:
-        """Every claim that lies there, in order of number."""
-        claims = []
-        for name in self.store.names("claims"):
-            if name.endswith(".json") and name.removesuffix(".json").isdecimal():
-                try:
-                    claims.append(Claim(**json.loads(self.store.read(f"claims/{name}"))))
-                except (StorageError, ValueError, TypeError):
-                    continue  # released and deleted by another run since it was listed
-        return claims
-
-    def alive(self) -> frozenset[str]:
-        """The runs that are alive now."""
-        return frozenset(claim.run_id for claim in self.all() if self.is_alive(claim))
-
-    def holders(self, key: Mapping[str, str | None]) -> list[str]:
-        """The live runs that have claimed a row, given the values of `KEYS`."""
-        fits = [pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in KEYS]
-        return [
-            claim.run_id
-            for claim in self.all()
-            if self.is_alive(claim)
-            and self.store.exists(path := f"claims/{claim.run_id}.parquet")
-            and pl.read_parquet(self.store.read(path)).filter(*fits).height
-        ]
-
-    def is_alive(self, claim: Claim) -> bool:
-        """Whether a claim's run still goes on."""
-        if claim.state != "live":
-            return False
-        if claim.is_ours:
-            return start_time(claim.pid) == claim.pid_start
-        beat = self.store.stat([f"claims/{claim.run_id}.beat"]).modified[0]
-        return beat is not None and datetime.now(UTC).timestamp() - beat / 1e9 < claim.lease
-
-    def take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
-        """Claim rows for a run.
-
-        Args:
-            run_id: The run.
-            rows: The columns of `KEYS`.
-
-        Returns:
-            The claim, and the rows that live runs with lower claims hold.
-        """
-        self.store.write(f"claims/{run_id}.parquet", _parquet(rows.select(*KEYS)))
-        self.store.write(f"claims/{run_id}.beat", b"")
-        claim = self._create(run_id)
-        lower = [one for one in self.all() if one.number < claim.number]
-        live = [one for one in lower if self.is_alive(one)]
-        gone = [one for one in lower if one not in live]
-        self.store.delete(path for one in gone for path in _files(one))
-        held = [
-            pl.read_parquet(self.store.read(f"claims/{one.run_id}.parquet"))
-            for one in live
-            if self.store.exists(f"claims/{one.run_id}.parquet")
-        ]
-        return claim, pl.concat([pl.DataFrame(schema=KEYS), *held])
-
-    def _create(self, run_id: str) -> Claim:
-        for _ in range(1000):
-            there = self.store.names("claims")
-            numbers = [int(one.removesuffix(".json")) for one in there if re.fullmatch(r"\d+\.json", one)]
-            claim = Claim(
-                number=1 + max(numbers, default=0),
-                run_id=run_id,
-                host=socket.gethostname(),
-                boot_id=boot_id(),
-                pid=os.getpid(),
-                pid_start=start_time(os.getpid()) or "",
-                lease=self.lease,
-                time=datetime.now(UTC).isoformat(),
-            )
-            if self.store.create(claim.path, json.dumps(asdict(claim)).encode()):
-                return claim
-        raise StorageError(
-            f"no claim could be made in {self.store.root}/claims: other runs were always quicker"
-        )
-
-    def beat(self, claim: Claim) -> None:
-        """Say that the run is alive."""
-        self.store.write(f"claims/{claim.run_id}.beat", b"")
-
-    def release(self, claim: Claim) -> None:
-        """Give the rows back; the number stays taken."""
-        self.store.write(claim.path, json.dumps({**asdict(claim), "state": "released"}).encode())
-        self.store.delete(_files(claim)[1:])
-
-
-def _files(claim: Claim) -> list[str]:
-    return [claim.path, f"claims/{claim.run_id}.parquet", f"claims/{claim.run_id}.beat"]
-
-
-def _parquet(frame: pl.DataFrame) -> bytes:
-    content = io.BytesIO()
-    frame.write_parquet(content)
-    return content.getvalue()
 
 
 def new_run_id(*, now: datetime | None = None) -> str:

@@ -5,7 +5,7 @@ what it wrote moved into place, each path by one rename, so a file at its final 
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH119, PTH120
+# ruff: noqa: PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH119, PTH120, PTH208
 
 import errno
 import os
@@ -18,14 +18,55 @@ from functools import cache
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["LocalPlace", "clear_folder", "parents"]
+__all__ = ["LocalPlace", "clear_folder", "clear_staging", "parents"]
 
 _REMEMBERED = 10_000
+_BESIDE = ".beside"
+"""In a staging folder: what its process hid on other file systems, written down before it is made."""
 
 
 def clear_folder(path: str) -> None:
     """Remove a folder and all below it, as far as that can be done; links are removed, not followed."""
     shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_staging(path: str, outputs: str) -> None:
+    """Remove a staging folder of a run or of one of its processes, and what that hid beside its targets.
+
+    Args:
+        path: The folder.
+        outputs: Where the run published to.
+    """
+    run_id = path.partition("/.staging/")[2].partition("/")[0]
+    for noted in (f"{path}/{_BESIDE}", *(f"{path}/{name}/{_BESIDE}" for name in _names(path))):
+        for sibling in _noted(noted):
+            name = os.path.basename(sibling)
+            # The note is a file that anybody may have written: it can name nothing but what is ours.
+            if (
+                name.startswith(".")
+                and name.endswith(".tmp")
+                and f".{run_id}." in name
+                and ".." not in sibling.split("/")
+            ):
+                with suppress(OSError):
+                    _remove(f"{outputs}/{sibling}")
+    clear_folder(path)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _noted(path: str) -> list[str]:
+    """The paths in a note, relative to the outputs folder."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123
+            return [os.fsdecode(one).lstrip("/") for one in file.read().split(b"\0") if one]
+    except OSError:
+        return []
 
 
 def _remove(path: str) -> None:
@@ -159,6 +200,7 @@ class LocalPlace:
         """
         moves = []
         hidden = []
+        copied = []
         try:
             for path in paths:
                 source, target = f"{root}/{path}", f"{self.outputs}/{path}"
@@ -166,14 +208,17 @@ class LocalPlace:
                 device = self._ensure(folder)
                 is_link = os.path.islink(source)
                 if is_link or device != self._device_of_staging():
-                    sibling = self._copied(source, f"{self.outputs}/{folder}", name)
-                    hidden.append(sibling)
-                    source = sibling
+                    hidden.append(self._sibling(folder, name, "tmp"))
+                    _copy(source, hidden[-1])
+                    copied.append(source)
+                    source = hidden[-1]
                 if self._durable:
                     _sync(source)
                 moves.append((source, target, folder))
             for source, target, folder in moves:
                 self._move(source, target, folder)
+            for source in copied:
+                _remove(source)  # or it would be taken for something that the next row wrote
             if self._durable:
                 for folder in {folder for _, _, folder in moves}:
                     _sync_one(f"{self.outputs}/{folder}")
@@ -199,8 +244,12 @@ class LocalPlace:
                 os.mkdir(full)
             except FileExistsError:
                 device = self._checked(folder, full)
+            else:
+                if self._durable:
+                    _sync_one(os.path.dirname(full))
         else:
-            os.makedirs(full, exist_ok=True)
+            with suppress(FileExistsError):
+                os.mkdir(full)
             device = os.stat(full).st_dev
         if len(self._devices) >= _REMEMBERED:
             self._devices.clear()
@@ -226,16 +275,20 @@ class LocalPlace:
                 raise StorageError(f"cannot publish below {folder}: it is a link that leaves the dataset")
         return found.st_dev
 
-    def _copied(self, source: str, folder: str, name: str) -> str:
-        """Copy a staged path to a hidden sibling of its target; a link becomes the file that it names."""
+    def _sibling(self, folder: str, name: str, end: str) -> str:
+        """The hidden name beside a target, noted in staging before it is used: so a dead run's can be cleared."""
         short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
-        sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.tmp"
-        _remove(sibling)
-        if not os.path.islink(source) and os.path.isdir(source):
-            shutil.copytree(source, sibling, symlinks=True)
-        else:
-            shutil.copyfile(source, sibling)
-        return sibling
+        sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{end}"
+        fd = os.open(
+            f"{self.staging}/{_BESIDE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+        )
+        try:
+            os.write(fd, os.fsencode(sibling) + b"\0")
+        finally:
+            os.close(fd)
+        full = f"{self.outputs}/{sibling}"
+        _remove(full)
+        return full
 
     def _move(self, source: str, target: str, folder: str) -> None:
         try:
@@ -248,17 +301,19 @@ class LocalPlace:
         except OSError as error:
             if error.errno == errno.EXDEV:
                 # One device, two mounts.
-                sibling = self._copied(source, os.path.dirname(target), os.path.basename(target))
+                sibling = self._sibling(folder, os.path.basename(target), "tmp")
                 try:
+                    _copy(source, sibling)
                     self._move(sibling, target, folder)
+                    _remove(source)
                 finally:
                     _remove(sibling)
             elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
-                self._swap(source, target)
+                self._swap(source, target, folder)
             else:
                 raise
 
-    def _swap(self, source: str, target: str) -> None:
+    def _swap(self, source: str, target: str, folder: str) -> None:
         """Put a path in the place of another where a plain rename cannot: one of them is a folder.
 
         Where the system can exchange two names at once, there is no moment without the one or the other; else two
@@ -274,8 +329,7 @@ class LocalPlace:
         except OSError as error:
             if error.errno != errno.EXDEV:
                 raise
-            folder, _, name = target.rpartition("/")
-            old = f"{folder}/.{name[:60]}.{self._run_id}.{os.getpid()}.old.tmp"
+            old = self._sibling(folder, os.path.basename(target), "old.tmp")
             os.rename(target, old)
         try:
             os.rename(source, target)
@@ -283,6 +337,14 @@ class LocalPlace:
             os.rename(old, target)
             raise
         _remove(old)
+
+
+def _copy(source: str, target: str) -> None:
+    """Copy a staged path; a link becomes the file that it names."""
+    if not os.path.islink(source) and os.path.isdir(source):
+        shutil.copytree(source, target, symlinks=True)
+    else:
+        shutil.copyfile(source, target)
 
 
 @cache

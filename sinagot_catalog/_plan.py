@@ -307,6 +307,8 @@ class _Considered:
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
         at_work = rows["status"].eq_missing("PROCESSING")
+        if not at_work.any():
+            return at_work
         return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
 
     def _inputs(self, cell: Cell) -> list[pl.Series]:
@@ -412,4 +414,4 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog._job import JobRunner, staging_path
-from sinagot_catalog._place import clear_folder
+from sinagot_catalog._place import clear_staging
 from sinagot_catalog._seat import Crew, Seat, cancelled
 from sinagot_catalog._spec import Group, Result, RunSpec, Task, tasks_of
 
@@ -101,7 +101,7 @@ class MainProcess:
         with contextlib.suppress(OSError):
             self._jobs.journal.sync()
         self._jobs.close()
-        clear_folder(staging_path(self._spec.log, self._spec.run_id))
+        clear_staging(staging_path(self._spec.log, self._spec.run_id), self._spec.outputs)
 
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups, a call of `on_results` after each row."""

@@ -129,9 +129,11 @@ class WorkerProcess:
         return _worker.read_tail(self._output, mark)
 
     def bound_output(self) -> None:
-        """Cut what its scripts print where it grows without end."""
+        """Cut what its scripts print where it grows without end, and keep the end of it."""
         if os.fstat(self._output).st_size > _OUTPUT_BOUND:
+            end = _worker.read_tail_bytes(self._output)
             os.ftruncate(self._output, 0)
+            os.write(self._output, end)
 
     # -- ending -------------------------------------------------------------------------------------------
 

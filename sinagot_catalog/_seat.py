@@ -16,9 +16,10 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 from sinagot_catalog._events import CellLines, JournalWriter, journal_path, read_lines
 from sinagot_catalog._job import staging_path
 from sinagot_catalog._patterns._template import IdPattern
-from sinagot_catalog._place import clear_folder
+from sinagot_catalog._place import clear_staging
 from sinagot_catalog._process import WorkerProcess
 from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, Task
+from sinagot_catalog._worker import CLOSED
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
@@ -80,8 +81,8 @@ class Run:
         return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
 
     def is_published(self, row: Row) -> bool:
-        """Whether a row that began has all its outputs in place; under force nobody can tell new from old."""
-        if self.spec.force:
+        """Whether a row that began has all its outputs in place; done again, nobody can tell new from old."""
+        if self.spec.force or row[0] in self.spec.redo:
             return False
         outputs = self.outputs(row)
         return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
@@ -89,7 +90,7 @@ class Run:
     def close(self) -> None:
         """Close the parent's journal and clear the run's staging."""
         self._journal.close()
-        clear_folder(staging_path(self.spec.log, self.spec.run_id))
+        clear_staging(staging_path(self.spec.log, self.spec.run_id), self.spec.outputs)
 
 
 class Crew:
@@ -334,7 +335,7 @@ class Seat:
         self.close()
         if death.name:
             spec = self._crew.run.spec
-            clear_folder(staging_path(spec.log, spec.run_id, death.name))
+            clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
         return death
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
@@ -444,6 +445,8 @@ def _how_it_ended(code: int) -> str:
         >>> _how_it_ended(3)
         'ended its process with exit code 3'
     """
+    if code == CLOSED:
+        return "closed files of its process that it did not open"
     if code >= 0:
         return f"ended its process with exit code {code}"
     name = (signal.strsignal(-code) or "unknown").lower()

@@ -128,10 +128,33 @@ class Resolver:
         timed = set(columns or ()) & _TIMED.get(query.table, set())
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
+        elif not timed and self._is_held(query, names):
+            return self._from_held(query, names, limit)
         else:
             rows = self.rows(query)
         rows = rows if limit is None else rows.head(limit)
         return self._attach(query.table, rows, names, timed=bool(timed)).select(names)
+
+    def _is_held(self, query: Query, names: Iterable[str]) -> bool:
+        """Whether a query asks for columns of `steps` that are held, and is narrowed by nothing else."""
+        if query.table != "steps" or not replace(query, predicates=()).is_whole:
+            return False
+        if any(table != "steps" for table, _ in query.predicates):
+            return False
+        used = {name for one in query.of("steps") for name in one.meta.root_names()}
+        return {*used, *names} - ({"stale"} - used) <= set(self.catalog.held_steps.columns)
+
+    def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
+        """The rows of such a query, in one go: hidden columns are not carried along."""
+        rows = self.catalog.held_steps.lazy()
+        for predicate in query.of("steps"):
+            self._check("steps", predicate)
+            rows = rows.filter(predicate)
+        rows = rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale")).select(names)
+        try:
+            return (rows if limit is None else rows.head(limit)).collect()
+        except pl.exceptions.PolarsError as error:
+            raise _not_applied(query.of("steps"), error) from error
 
     def rows(self, query: Query) -> pl.DataFrame:
         """The rows of a query with core columns and hidden keys."""
@@ -290,27 +313,30 @@ class Resolver:
     def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
         """Keep the rows of a table that fit; columns of `records` may be named too."""
         for predicate in predicates:
-            names = list(dict.fromkeys(predicate.meta.root_names()))
             own = self.schema(table)
-            known = {**self.record_schema, **own}
-            unknown = [name for name in names if name not in known]
-            if unknown:
-                raise SelectionError(
-                    f"{table} has no column {unknown[0]!r}{did_you_mean(unknown[0], known)}",
-                    "Its columns: " + ", ".join(known) + ".",
-                )
-            check_literals(predicate, known, self._names())
+            names = self._check(table, predicate)
             timed = set(names) & _TIMED.get(table, set())
             wide = self._attach(table, frame, [name for name in names if name in own], timed=bool(timed))
             wide = self._with_record_columns(wide, [name for name in names if name not in own])
             try:
                 kept = wide.filter(predicate)
             except pl.exceptions.PolarsError as error:
-                raise SelectionError(
-                    f"the filter {predicate} cannot be applied: {str(error).splitlines()[0]}"
-                ) from error
+                raise _not_applied([predicate], error) from error
             frame = kept if wide is frame else kept.select(frame.columns)
         return frame
+
+    def _check(self, table: str, predicate: pl.Expr) -> list[str]:
+        """The columns that a predicate names; one that names no column, or what none can be, is refused."""
+        names = list(dict.fromkeys(predicate.meta.root_names()))
+        known = {**self.record_schema, **self.schema(table)}
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise SelectionError(
+                f"{table} has no column {unknown[0]!r}{did_you_mean(unknown[0], known)}",
+                "Its columns: " + ", ".join(known) + ".",
+            )
+        check_literals(predicate, known, self._names())
+        return names
 
     def _names(self) -> dict[str, list[str]]:
         """What the key columns can be, by column."""
@@ -344,6 +370,11 @@ class Resolver:
         if table == "files":
             return self.catalog.files_with(rows, self.stats)
         return rows
+
+
+def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
+    shown = " & ".join(map(str, predicates))
+    return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")
 
 
 def _shared(coarse: str, fine: str) -> list[str]:

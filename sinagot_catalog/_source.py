@@ -10,8 +10,9 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
-from sinagot_catalog._journal import Claims, Journal, last_states
+from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._patterns._template import Template
@@ -59,6 +60,7 @@ class Source:
         self._layout: Layout | None = None
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
+        self._written: list[pl.DataFrame] = []
         self._stats: dict[str, pl.DataFrame] = {}
         self._listed_at = 0.0
         self.seconds = 0.0
@@ -110,6 +112,9 @@ class Source:
                 self.refresh()
             if self._catalog is None:
                 self._catalog = self._look(layout)
+            elif self._written:
+                self._catalog = self._with_written(self._catalog)
+            self._written.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
@@ -192,17 +197,16 @@ class Source:
             return self._events
 
     def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
-        """Size, time and etag of some paths, read once per look."""
+        """Size, time and etag of some paths, in their order; each path is read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
-            new = (
-                paths.unique()
-                if held.is_empty()
-                else paths.filter(~paths.is_in(held["path"].implode())).unique()
-            )
+            new = paths if held.is_empty() else paths.filter(~paths.is_in(held["path"].implode()))
+            new = new.unique(maintain_order=True).alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
-            return held
+            if len(paths) == held.height and (paths == held["path"]).all():
+                return held
+            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
 
     def refresh(self) -> None:
         """Forget the look: the next one lists again."""
@@ -215,22 +219,25 @@ class Source:
     # --- after a run -------------------------------------------------------------------------------------
 
     def published(self, paths: pl.DataFrame) -> None:
-        """Take up what a run wrote, without a listing.
+        """Note what a run wrote: the next look takes it up without a listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
         """
         with self._lock:
-            if self._catalog is None:
-                return
-            events = self._events = self.journal.events()
-            last = last_states(events)
-            listings = {
-                root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
-                for root, listing in self._catalog.listings.items()
-            }
+            self._written.append(paths)
+            self._events = None
             self._stats.clear()
-            self._catalog = replace(self._catalog, listings=listings, last=last, alive=self._alive(last))
+
+    def _with_written(self, catalog: Catalog) -> Catalog:
+        """A look with what runs of this process wrote since, and what they say of it in the journal."""
+        last = last_states(self.events())
+        paths = pl.concat(self._written)
+        listings = {
+            root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
+            for root, listing in catalog.listings.items()
+        }
+        return replace(catalog, listings=listings, last=last, alive=self._alive(last))
 
 
 def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.DataFrame | None:

@@ -88,6 +88,8 @@ class RunSpec:
         durable: Outlive a loss of power, not only the death of processes.
         log_level: The least level of `self.logger` that is kept.
         threads_per_worker: The cap that numeric libraries are given.
+        memory_limit: Bytes that a worker process may use.
+        redo: Rows, by number, that run although their outputs are there: some are new and some old.
     """
 
     run_id: str
@@ -104,6 +106,8 @@ class RunSpec:
     durable: bool = False
     log_level: str = "INFO"
     threads_per_worker: int = 1
+    memory_limit: int | None = None
+    redo: frozenset[int] = frozenset()
 
 
 class Result(NamedTuple):

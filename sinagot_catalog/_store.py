@@ -7,6 +7,7 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -115,6 +116,9 @@ class Store(Protocol):
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
 
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+
     def check(self) -> None:
         """Raise a StorageError where the root cannot be listed."""
 
@@ -176,18 +180,23 @@ class LocalStore:
         """Read size and time of each path; there are no etags here."""
         sizes: list[int | None] = []
         times: list[int | None] = []
-        base = self.root + "/"
+        nothing: list[None] = [None] * len(paths)
+        try:
+            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return Stat([*nothing], [*nothing], [*nothing])
         look = os.stat
         for path in paths:
             try:
-                one = look(base + path)
+                one = look(path, dir_fd=root)  # from the root on: the way to it is not walked for every file
             except OSError:
                 sizes.append(None)
                 times.append(None)
             else:
                 sizes.append(one.st_size)
                 times.append(one.st_mtime_ns)
-        return Stat(sizes, times, [None] * len(sizes))
+        os.close(root)
+        return Stat(sizes, times, [*nothing])
 
     def names(self, folder: str) -> list[str]:
         """Names of the files right in a folder."""
@@ -221,7 +230,11 @@ class LocalStore:
         """Write a hidden sibling, then move it into place."""
         target = Path(self._at(path))
         beside = self._beside(target, content)
-        beside.replace(target)
+        try:
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
 
     def create(self, path: str, content: bytes) -> bool:
         """Write a hidden sibling, then link it: the name appears with its whole content or not at all."""
@@ -243,6 +256,8 @@ class LocalStore:
     def _beside(self, target: Path, content: bytes) -> Path:
         beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
+            # Nothing above the root: a dataset that went away must not be made anew, empty.
+            Path(self.root).mkdir(exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
         except OSError as error:
@@ -252,8 +267,16 @@ class LocalStore:
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
-        for path in paths:
-            Path(self._at(path)).unlink(missing_ok=True)
+        try:
+            for path in paths:
+                Path(self._at(path)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+        with suppress(OSError):
+            Path(self._at(folder)).rmdir()
 
 
 def _is_text(name: str) -> bool:
@@ -518,6 +541,9 @@ class RemoteStore:
                 self.fs.rm_file(self._at(path))
             except FileNotFoundError:
                 continue
+
+    def prune(self, folder: str) -> None:
+        """Nothing: a prefix is there as long as a key is."""
 
 
 def _prefixes(reach: Reach) -> list[str]:

@@ -121,7 +121,10 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
 
     if local is not None:
         local.wait_healthy(timeout)
-        say(f"Prefect's page is at {local.url} and stays up; `sinagot-catalog server stop` ends it.")
+        say(
+            f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
+            "prints, end it with `sinagot-catalog server stop`."
+        )
     work = flows.Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
     return work

@@ -33,11 +33,22 @@ from typing import Any
 from sinagot_catalog._job import JobRunner
 from sinagot_catalog._spec import Result, RunSpec, Task
 
-__all__ = ["BOARD_SIZE", "Board", "OutputFile", "read_frame", "write_frame"]
+__all__ = [
+    "BOARD_SIZE",
+    "CLOSED",
+    "Board",
+    "OutputFile",
+    "read_frame",
+    "read_tail",
+    "read_tail_bytes",
+    "write_frame",
+]
 
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")
 BOARD_SIZE = 64
+CLOSED = 79
+"""The exit code of a worker whose script closed the pipes to its parent."""
 _TAIL = 16 * 1024
 _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
@@ -122,10 +133,14 @@ class OutputFile:
 
 def read_tail(fd: int, mark: int) -> str | None:
     """The end of a file since a mark, None where there is nothing."""
+    return read_tail_bytes(fd, mark).decode("utf-8", "replace") or None
+
+
+def read_tail_bytes(fd: int, mark: int = 0) -> bytes:
+    """The end of a file since a mark."""
     size = os.fstat(fd).st_size
     start = max(mark if mark <= size else 0, size - _TAIL)
-    text = os.pread(fd, _TAIL, start) if size > start else b""
-    return text.decode("utf-8", "replace") or None
+    return os.pread(fd, _TAIL, start) if size > start else b""
 
 
 class _Worker:
@@ -142,7 +157,15 @@ class _Worker:
         self._sending = threading.Lock()
 
     def serve(self, spec: RunSpec, name: str) -> None:
-        jobs = JobRunner(spec, name, announce=self._board.show, output=OutputFile(2))
+        if spec.memory_limit is not None:
+            _limit_memory(spec.memory_limit)
+        jobs = JobRunner(
+            spec,
+            name,
+            announce=self._board.show,
+            output=OutputFile(2),
+            after_run=self._check_self,
+        )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
         self._send("ready")
@@ -178,12 +201,26 @@ class _Worker:
                 if poll.poll(1000 * (_LUMP_SECONDS if self._pending or self._done else _ORPHAN_CHECK)):
                     if not self._take(read_frame(self._in)):
                         return
-                elif os.getppid() != self._parent:
-                    end_group()
+                else:
+                    self._end_if_orphaned()
                 if self._done:
                     with self._sending:
                         write_frame(self._out, ("results", self._drain()))
         except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
+            end_group()
+
+    def _check_self(self) -> None:
+        """End while the board names the row, where nobody waits for it or it closed what is not its own."""
+        self._end_if_orphaned()
+        try:
+            os.fstat(self._in)
+            os.fstat(self._out)
+        except OSError:
+            os._exit(CLOSED)
+
+    def _end_if_orphaned(self) -> None:
+        """End where the parent is gone: its rows are free, and another run may be at them already."""
+        if os.getppid() != self._parent:
             end_group()
 
     def _take(self, message: tuple[Any, ...]) -> bool:
@@ -205,6 +242,15 @@ class _Worker:
     def _send(self, *message: object) -> None:
         with self._sending:
             write_frame(self._out, message)
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond a limit fail, in this process and in those that it starts."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def end_group() -> None:

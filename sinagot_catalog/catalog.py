@@ -126,16 +126,16 @@ class Catalog:
     @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
-        count = len(self.ids)
-        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, count)
-        parts = dict(self.coded.partition_by("place", as_dict=True, include_key=False).items())
-        out = []
-        for index, place in enumerate(self.layout.places):
-            if "id" in place.template.fields:
-                part = parts.get((index,))
-                out.append(absent if part is None else absent.clone().scatter(part["_rec"], True))
-            else:
-                out.append(self._shared(index))
+        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(self.ids))
+        out = [
+            absent.clone() if "id" in place.template.fields else self._shared(index)
+            for index, place in enumerate(self.layout.places)
+        ]
+        # the matches of a place stand together: slices of them cost less than a partition
+        start = 0
+        for run in self.coded["place"].rle().to_list():
+            out[run["value"]].scatter(self.coded["_rec"].slice(start, run["len"]), True)
+            start += run["len"]
         return out
 
     def _shared(self, index: int) -> pl.Series:
@@ -176,7 +176,11 @@ class Catalog:
         raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
         count, examples = 0, list[tuple[str, str]]()
         for root, listing in self.listings.items():
-            templates = [self.layout.places[place].template for place in sorted(raw) if self.layout.places[place].root == root]
+            templates = [
+                self.layout.places[place].template
+                for place in sorted(raw)
+                if self.layout.places[place].root == root
+            ]
             prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
             if not prefixes:
                 continue
@@ -320,7 +324,10 @@ class Catalog:
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
         parts = some.filter("_some").partition_by("_cell", as_dict=True)
         derived = [
-            (part["_row"], derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())))
+            (
+                part["_row"],
+                derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())),
+            )
             for key, part in parts.items()
         ]
         if not derived:
@@ -609,20 +616,23 @@ class Catalog:
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
-        owners = (
+        ranks = self.place_table.select("place", "rank")
+        owned = (
             pl.concat([self.matches, self._shared_matches()])
-            .join(self.place_table, on="place", how="left")
+            .join(ranks, on="place", how="left", maintain_order="left")
             .sort("rank", maintain_order=True)
-            .unique(subset=["root", "row"], keep="first", maintain_order=True)
-            .drop("place", "rank")
         )
-        listed = [
-            listing.paths.with_row_index("row").with_columns(pl.lit(root).alias("root"))
-            for root, listing in self.listings.items()
-        ]
-        rows = pl.concat(listed).join(owners, on=["root", "row"], how="left")
+        parts = []
+        for root, listing in self.listings.items():
+            owner = owned.filter(pl.col("root") == root).unique("row", keep="first", maintain_order=True)
+            at = _positions(owner["row"], listing.paths.height)
+            found = [owner["record_id"].gather(at), owner["place"].gather(at), pl.lit(root).alias("root")]
+            parts.append(listing.paths.with_row_index("row").with_columns(found))
+        rows = pl.concat(parts)
         # a folder is a row only where a pattern names it
-        return rows.filter((pl.col("kind") == "file") | pl.col("role").is_not_null()).sort("path")
+        rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")
+        owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
+        return rows.drop("place").hstack(owners)
 
     def _shared_matches(self) -> pl.DataFrame:
         """The columns of `matches` for files of patterns without an id: they are no record's."""
@@ -644,13 +654,17 @@ class Catalog:
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""
+        numbered = rows.select("root", "path", "kind").with_row_index("_row")
         parts = []
         for root in self.listings:
-            part = rows.filter(pl.col("root") == root)
-            read = stats(root, part.filter(pl.col("kind") == "file")["path"])
-            parts.append(part.join(read, on="path", how="left", maintain_order="left"))
+            some = numbered.filter((pl.col("root") == root) & (pl.col("kind") == "file"))
+            parts.append(stats(root, some["path"]).with_columns(some["_row"]))
+        read = pl.concat(parts)
+        at = _positions(read["_row"], rows.height)
         modified = (pl.col("mtime_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("modified")
-        return pl.concat(parts).with_columns(modified).sort("path")
+        return rows.with_columns(read[name].gather(at) for name in ("size", "mtime_ns", "etag")).with_columns(
+            modified
+        )
 
     def links(self, rows: pl.DataFrame) -> pl.DataFrame:
         """The table `links` of some rows of `steps`, hidden keys `_rec`, `_cell`, `_place` kept."""

@@ -522,7 +522,8 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     first, *further = execution.source.config.files
     options = asdict(execution.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
-    return asked | {"workspace": first, "config": further or None, "run_id": execution.run_id}
+    rows = execution.keep_selection()
+    return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
 
 
 def _tags(execution: Execution) -> list[str]:

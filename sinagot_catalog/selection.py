@@ -11,6 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._select import Query, Resolver, check_literals, check_value, sql_predicate
+from sinagot_catalog.catalog import first_line
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
@@ -226,7 +227,7 @@ class Selection:
         """What failed, clustered: a row per step, error type and kind of message.
 
         Returns:
-            Columns `task, modality, step, error_type, message` (numbers, paths and quoted parts as `…`), `n`,
+            Columns `task, modality, step, error_type, message` (what differs within it as `…`), `n`,
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
@@ -237,15 +238,24 @@ class Selection:
             .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
         )
         return (
-            rows.with_columns(pl.coalesce(kind, "reason").alias("message"))
-            .group_by("task", "modality", "step", "error_type", "message", maintain_order=True)
+            rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
+            .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
             .agg(
+                # the very words, where all rows say the same
+                pl.when(pl.col("message").n_unique() == 1)
+                .then(first_line(pl.col("message").first()))
+                .alias("message"),
                 pl.len().alias("n"),
                 pl.col("ended").min().alias("first"),
                 pl.col("ended").max().alias("last"),
                 pl.col("record_id").head(3).str.join("; ").alias("examples"),
             )
             .sort("n", descending=True, maintain_order=True)
+            .select(
+                *("task", "modality", "step", "error_type"),
+                pl.coalesce("message", "kind").alias("message"),
+                *("n", "first", "last", "examples"),
+            )
         )
 
     # --- running -----------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -14,6 +15,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._source import Source
+from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, TABLES
@@ -22,7 +24,6 @@ from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Cell
@@ -105,14 +106,14 @@ class Workspace:
         return self._source.config
 
     @property
-    def data_path(self) -> str:
-        """Where the dataset lies."""
-        return self.config.dataset
+    def data_path(self) -> Path | str:
+        """Where the dataset lies: a `Path`, or the text of a URL."""
+        return _located(self.config.dataset)
 
     @property
-    def scripts_path(self) -> str:
-        """Where the scripts lie."""
-        return self.config.scripts
+    def scripts_path(self) -> Path | str:
+        """Where the scripts lie: a `Path`, or the text of a URL."""
+        return _located(self.config.scripts)
 
     @property
     def version(self) -> str | None:
@@ -454,6 +455,10 @@ class _Customs:
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _Customs, (self._source,)
+
+
+def _located(place: str) -> Path | str:
+    return place if is_url(place) else Path(place)
 
 
 def _logger(config: Config) -> logging.Logger:

@@ -1,7 +1,7 @@
 """Claims: which run may touch which row, when runs live, die, come at once."""
 
+import contextlib
 import json
-import multiprocessing
 import subprocess
 import sys
 from dataclasses import asdict
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sinagot_catalog._journal import Claims
+from sinagot_catalog._claims import Claims
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 
@@ -98,29 +98,43 @@ def test_files_that_are_no_claims_are_passed_over(claims):
     assert claims.take("run-1", rows("R1"))[0].number == 1
 
 
-def _take(root, number, ready, out):
-    ready.wait(60)
-    claim, held = Claims(open_store(root)).take(f"run-{number}", rows("R1", f"own-{number}"))
-    out.put((claim.number, claim.run_id, sorted(held["record_id"].to_list())))
-    ready.wait(60)  # nobody's process ends before all have claimed
+TAKE = """
+import json, sys
+import polars as pl
+from sinagot_catalog._claims import Claims
+from sinagot_catalog._store import open_store
+from sinagot_catalog.schema import KEYS
+
+root, number = sys.argv[1:]
+keys = {"record_id": ["R1", f"own-{number}"], "task": None, "modality": None, "step": "clean"}
+rows = pl.DataFrame(keys, schema=KEYS)
+print("ready", flush=True)
+sys.stdin.readline()
+claim, held = Claims(open_store(root)).take(f"run-{number}", rows)
+print(json.dumps([claim.number, sorted(held["record_id"])]), flush=True)
+sys.stdin.readline()
+"""
 
 
 def test_of_runs_that_start_at_once_one_holds_the_row(tmp_path):
-    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    # A fork of a process with Polars' threads may hang: a fresh interpreter starts each.
-    context = multiprocessing.get_context("spawn")
-    count = 4
-    ready, out = context.Barrier(count), context.Queue()
-    processes = [context.Process(target=_take, args=(str(tmp_path), n, ready, out)) for n in range(count)]
-    for process in processes:
-        process.start()
-    found = sorted(out.get(timeout=60) for _ in processes)
-    for process in processes:
-        process.join(60)
-    assert [number for number, *_ in found] == [1, 2, 3, 4]
-    assert "R1" not in found[0][2]
-    for place, (_, _, held) in enumerate(found):
-        assert held.count("R1") == place
+    command = [sys.executable, "-c", TAKE, str(tmp_path)]
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(
+                subprocess.Popen([*command, str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            )
+            for n in range(4)
+        ]
+        assert [run.stdout.readline() for run in runs] == ["ready\n"] * 4
+        for run in runs:
+            run.stdin.write("go\n")
+            run.stdin.flush()
+        found = sorted(json.loads(run.stdout.readline()) for run in runs)  # none ends before all have claimed
+        for run in runs:
+            run.communicate("end\n", timeout=60)
+    assert [number for number, _ in found] == [1, 2, 3, 4]
+    assert "R1" not in found[0][1]
+    assert all("R1" in held for _, held in found[1:])
 
 
 def test_two_live_runs_never_run_one_row(make_workspace):

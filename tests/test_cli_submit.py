@@ -72,7 +72,7 @@ def test_an_interrupted_submit_cancels_its_flow_and_ends_130(cli, write_workspac
 def test_server_status_has_the_login_and_says_where_none_runs(cli, prefect_server, tmp_path):
     done = cli("server", "status")
     assert f"running at {prefect_server.url}\n" in done.stdout
-    assert f"login of the page: {prefect_server.auth}\n" in done.stdout
+    assert f"/login with {prefect_server.auth}\n" in done.stdout
     told = json.loads(cli("server", "status", "--json").stdout)
     assert told["running"]
     assert told["healthy"]

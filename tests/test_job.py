@@ -462,6 +462,7 @@ def test_a_script_imports_what_lies_beside_it_when_it_loads_and_when_it_runs(ben
 
 def test_outputs_may_have_a_root_of_their_own(bench):
     bench.outputs = bench.root / "results"
+    bench.outputs.mkdir()
     bench.raw("A")
     bench.step("one", WRITE)
     bench.step("two", WRITE, reads="one/{id}.txt")

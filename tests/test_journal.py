@@ -195,6 +195,7 @@ def many(ws, journal_of):
         lines = journal_of(ws, "clean", f"run-{number:02d}")
         lines.start("R1")
         lines.done("R1", seconds=number, attempts=1, inputs=[(number, number)])
+        Journal(open_store(ws.config.log)).end(f"run-{number:02d}")
     return Journal(open_store(ws.config.log))
 
 
@@ -202,7 +203,8 @@ def test_compaction_keeps_every_event_once_and_deletes_the_files(ws, many):
     before = Journal(many.store).events()
     assert many.compact(frozenset({"run-11"}), least=10) is True
     left = sorted(path.name for path in Path(ws.config.log, "journal").rglob("*") if path.is_file())
-    assert left == ["compact-00000001.parquet", "main.ndjson"]
+    assert left == ["compact-00000001.parquet", "ended", "main.ndjson"]
+    assert [path.name for path in Path(ws.config.log, "journal").iterdir() if path.is_dir()] == ["run-11"]
     assert Journal(many.store).events().equals(before)
     assert many.events().equals(before)
     assert ws.refresh().events().equals(before.select(*schema.EVENTS))
@@ -213,6 +215,7 @@ def test_compaction_merges_what_was_compacted_before(ws, many, journal_of):
     before = Journal(many.store).events()
     many.compact(frozenset({"run-11"}), least=10)
     journal_of(ws, "peak", "run-12").start("R2")
+    many.end("run-12")
     assert many.compact(frozenset(), least=1) is True
     names = [path.name for path in Path(ws.config.log, "journal").rglob("*") if path.is_file()]
     assert names == ["compact-00000002.parquet"]
@@ -245,6 +248,7 @@ def test_next_compaction_clears_what_a_dead_one_left(ws, many, journal_of):
     with pytest.raises(KeyboardInterrupt):
         Journal(Dying(many.store.root)).compact(frozenset(), least=10)
     journal_of(ws, "peak", "run-12").start("R2")
+    many.end("run-12")
     assert Journal(many.store).compact(frozenset(), least=1) is True
     names = [path.name for path in Path(ws.config.log, "journal").rglob("*") if path.is_file()]
     assert names == ["compact-00000002.parquet"]
@@ -267,6 +271,7 @@ def test_runs_compact_by_themselves_after_many_runs(make_workspace, journal_of):
     ws = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"])
     for number in range(100):
         journal_of(ws, "clean", f"run-{number:03d}").start("R1")
+        ws._source.journal.end(f"run-{number:03d}")
     ws.steps.run(mode="main_process", progress=False)
     assert ws.events().height == 102
     assert len(list(Path(ws.config.log, "journal").glob("*.parquet"))) == 1

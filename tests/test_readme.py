@@ -11,6 +11,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sinagot_catalog import Workspace
+
 ROOT = Path(__file__).parent.parent
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -71,12 +73,29 @@ def test_the_python_of_the_readme_gives_what_stands_there(checkout: Path) -> Non
 
 
 def test_the_files_that_the_readme_shows_are_those_of_the_example(checkout: Path) -> None:
-    shown = [text for kind, text in blocks(checkout / "README.md") if kind in ("toml", "python")]
+    shown = [text for _, text in blocks(checkout / "README.md") if text.startswith("# example/")]
     assert len(shown) == 2
     for text in shown:
         first, _, rest = text.partition("\n")
         lines = (checkout / first.removeprefix("# ")).read_text().splitlines()
         assert [line for line in lines if not line.startswith("#")] == rest.splitlines()
+
+
+def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
+    function, command = (
+        text for _, text in blocks(checkout / "README.md") if "@step" in text or "command =" in text
+    )
+    folder = checkout / "example" / "harbor"
+    (folder / "scripts" / "lines.py").write_text(function)
+    config = (folder / "workspace.toml").read_text()
+    config = config.replace('"summary"]', '"summary", "lines", "clean"]') + command.replace(
+        "Rscript clean.R", "cp"
+    )
+    (folder / "workspace.toml").write_text(config)
+    report = Workspace(folder).steps.filter(pl.col("step").is_in(["lines", "clean"])).run(progress=False)
+    assert report.counts() == {"done": 60}
+    assert (folder / "dataset" / "lines" / "REC-20200601.txt").read_text() == "32"
+    assert (folder / "dataset" / "clean" / "REC-20200601.csv").exists()
 
 
 def test_the_commands_of_the_readme_give_what_stands_there(checkout: Path) -> None:

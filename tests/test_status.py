@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sinagot_catalog import StepStatus, Workspace
-from sinagot_catalog._journal import Claim
+from sinagot_catalog._claims import Claim
 
 RAW, OUT = "raw/R1.csv", "out/R1.csv"
 RUN = "run run-1 on HOST"

@@ -69,8 +69,8 @@ def test_opening_what_is_not_there_is_one_sentence(tmp_path):
 
 
 def test_attributes(harbor, harbor_folder):
-    assert harbor.data_path == str(harbor_folder / "dataset")
-    assert harbor.scripts_path == str(harbor_folder / "scripts")
+    assert harbor.data_path == harbor_folder / "dataset"
+    assert harbor.scripts_path == harbor_folder / "scripts"
     assert harbor.is_unit_mode is True
     assert harbor.version is None
     assert harbor.info is harbor.config.info

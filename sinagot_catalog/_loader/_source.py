@@ -116,7 +116,8 @@ def _read(
             if needed:
                 raise FaultError(
                     f"{words.get(needed[0], needed[0])} is computed; "
-                    "patterns of a workspace that is not trusted are read, not run: write it as a literal or open the workspace with trust=True",
+                    "patterns of a workspace that is not trusted are read, not run: "
+                    "write it as a literal or open the workspace with trust=True",
                     computed[needed[0]] or line,
                 )
     lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}

@@ -97,7 +97,7 @@ def run(args: Any) -> int:
     except SinagotError:
         raise
     except Exception as error:
-        if not (args.debug and _is_of_script(error, ws.scripts_path)):
+        if not (args.debug and _is_of_script(error, str(ws.scripts_path))):
             raise
         traceback.print_exc()
         return SOME_FAILED

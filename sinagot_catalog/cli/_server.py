@@ -33,7 +33,7 @@ def _status(args: Any) -> int:
         put("not running; `sinagot-catalog server start` or the next `submit` starts it")
     else:
         put(f"running at {state['url']}{'' if state['healthy'] else ', but does not answer'}")
-        put(f"login of the page: {state['user']}:{state['password']}")
+        put(f"log in at {state['url']}/login with {state['user']}:{state['password']}")
         put(f"pid {state['pid']}, Prefect {state['prefect']}, since {state['since']}")
         put(f"log {state['log']}")
     return 0

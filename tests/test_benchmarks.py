@@ -1,0 +1,79 @@
+"""The benchmarks run, say what they measured, and compare."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TINY = ("--records", "12", "--times", "1")
+
+
+def run_benchmarks(cache, *arguments):
+    command = [sys.executable, "-m", "benchmarks", "--cache", str(cache), *arguments]
+    environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("benchmarks")
+    names = ("import", "status", "files", "catalog", "filter", "refresh")
+    done = run_benchmarks(folder, "--quick", *TINY, "--json", str(folder / "first.json"), *names)
+    assert done.returncode == 0, done.stderr
+    return folder, done, json.loads((folder / "first.json").read_text())
+
+
+def test_each_thing_is_measured_beside_its_floor(looked):
+    measurements = {one["name"]: one for one in looked[2]["measurements"]}
+    assert {
+        "import/workspace",
+        "status/harbor/12",
+        "status/eeg/12",
+        "files/eeg/12",
+        "catalog/harbor/12",
+    } <= set(measurements)
+    for one in measurements.values():
+        assert len(one["ours"]) == len(one["floors"]) > 0
+        assert min(*one["ours"], *one["floors"], one["figure"]) > 0
+
+
+def test_the_json_names_machine_and_versions(looked):
+    assert looked[2]["schema"] == 1
+    assert {"python", "polars", "sinagot-catalog"} <= set(looked[2]["versions"])
+    assert "cores" in looked[2]["machine"]
+
+
+def test_the_table_shows_ratio_and_spread(looked):
+    assert "status/harbor/12" in looked[1].stdout
+    assert "ratio" in looked[1].stdout
+    assert "spread" in looked[1].stdout
+
+
+def test_comparing_names_what_got_slower(looked):
+    folder, _, first = looked
+    for one in first["measurements"]:
+        one["figure"] /= 1000
+    (folder / "quicker.json").write_text(json.dumps(first))
+    done = run_benchmarks(folder, *TINY, "--compare", str(folder / "quicker.json"), "filter")
+    assert done.returncode == 0, done.stderr
+    assert "6 of 6 got slower by more than 10 %" in " ".join(done.stdout.split())
+
+
+def test_running_is_measured_beside_a_bare_pool(tmp_path):
+    names = ("run", "nothing-to-do", "memory")
+    done = run_benchmarks(tmp_path, *TINY, "--json", str(tmp_path / "out.json"), *names)
+    assert done.returncode == 0, done.stderr
+    found = {one["name"] for one in json.loads((tmp_path / "out.json").read_text())["measurements"]}
+    assert {"run/12x0.2ms", "nothing-to-do/12", "memory/run/12", "memory/status/eeg/12"} <= found
+
+
+def test_an_unknown_name_is_refused(tmp_path):
+    done = run_benchmarks(tmp_path, "statsu")
+    assert done.returncode == 2
+    assert "statsu" in done.stderr
