@@ -13,12 +13,12 @@ import polars as pl
 from sinagot_catalog import _execution, _explain, _lab
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
-from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, LINKS, TABLES
+from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
 from sinagot_catalog.selection import Kinds, Selection
 from sinagot_catalog.steps import StepCollection
 
@@ -388,14 +388,15 @@ class Workspace:
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
             return f"<p>&lt;Workspace instance&gt; {html.escape(self.config.dataset)}: not listed yet</p>"
-        resolver = Resolver(self._source.catalog(), self._source.stats)
-        rows = resolver.rows(Query("steps"))
-        counts = (
-            rows.group_by("step", "status", maintain_order=True)
-            .len()
-            .pivot("status", index="step", values="len")
+        catalog = self._source.catalog()
+        keys = ["step"] if self.is_unit_mode else ["task", "modality", "step"]
+        counts = catalog.steps.group_by(keys, maintain_order=True).agg(
+            *((pl.col("status") == name).sum().alias(name) for name in STATUS.categories),
+            pl.col("status").is_null().sum().alias("unknown"),
         )
-        return f"<p><b>Workspace</b> {html.escape(self.config.root)}</p>{counts._repr_html_()}"
+        empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
+        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps"
+        return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
 
 
 def _reopen(source: Source) -> Workspace:

@@ -1,7 +1,6 @@
 """`sinagot-catalog status`."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
