@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution, _explain, _lab
+from sinagot_catalog import _execution
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._explain import Explanation
+    from sinagot_catalog._lab import Trial
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.plot import Plot
@@ -200,7 +202,7 @@ class Workspace:
 
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
-    ) -> _explain.Explanation:
+    ) -> Explanation:
         """Why one row of `steps` has its status: every rule with what it was decided on.
 
         Args:
@@ -222,6 +224,8 @@ class Workspace:
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
+        from sinagot_catalog import _explain
+
         self.records.get(record_id)
         source = self._source
         cell = self._cell(step, task, modality)
@@ -258,7 +262,7 @@ class Workspace:
 
         return write_report(self._source, self.steps.failures(), path)
 
-    def try_pattern(self, pattern: str | Sequence[str]) -> _lab.Trial:
+    def try_pattern(self, pattern: str | Sequence[str]) -> Trial:
         """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
 
         Args:
@@ -275,6 +279,8 @@ class Workspace:
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """
+        from sinagot_catalog import _lab
+
         source = self._source
         units = source.layout().units
         names = {
