@@ -144,7 +144,7 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
 def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
     links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-    links = links.unique(["root", "path"], maintain_order=True)
+    links = links.unique(["step", "root", "path"], maintain_order=True)
     sums = []
     for (root,), part in links.partition_by("root", as_dict=True).items():
         every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
