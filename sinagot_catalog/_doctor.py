@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog import __version__, _server
+from sinagot_catalog import __version__, _execution, _server
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.workspace import Workspace
 
@@ -331,10 +331,12 @@ def _writing(source: Source) -> Iterator[Check]:
     for what, root in {"outputs": source.config.outputs, "log": source.config.log}.items():
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
-            yield Check(
-                "writing", "fault", f"{what} go to {root}, and a run needs local folders so far",
-                "Set [path] outputs and log to local folders; looking works.",
-            )  # fmt: skip
+            try:
+                _execution.check_places(source, source.config.run.mode)  # what a run itself would say
+            except SinagotError as error:
+                yield _fault("writing", error)
+            else:
+                yield Check("writing", "ok", f"{what}: {root} may be written to")
             continue
         folder = _nearest(Path(store.root))
         if os.access(folder, os.W_OK | os.X_OK):

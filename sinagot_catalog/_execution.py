@@ -176,7 +176,7 @@ class Execution:
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
-            _check_places(source, self.mode)
+            check_places(source, self.mode)
             _make_roots(source)
             self._claim, held = source.claims.take(self.run_id, todo)
             try:
@@ -468,7 +468,7 @@ def _check_scripts(source: Source, options: RunOptions) -> None:
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 
 
-def _check_places(source: Source, mode: str) -> None:
+def check_places(source: Source, mode: str) -> None:
     """Say before anything is written what a run needs."""
     config = source.config
     if not source.trusted and (is_url(config.scripts) or is_url(config.root)):

@@ -83,7 +83,12 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Change:
-    """What would give the row another status; `run` are the options of a run that does it, or None."""
+    """What would give the row another status.
+
+    Attributes:
+        text: What it is.
+        run: The options of a run of this row that does it, `whole_record` for one of all its steps; or None.
+    """
 
     text: str
     run: dict[str, bool] | None = None
@@ -490,6 +495,9 @@ class _Row:
         elif ready:
             yield Change("a run makes it", {})
         if not ready:
+            first = [one.step for one in self.upstream() if one.status == "DATA_READY"]
+            if first:
+                yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
             for file in self.files:
                 if file.role == "input" and not file.exists:
                     yield Change(_appearing(file))

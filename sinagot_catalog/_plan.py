@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["Plan", "PlanOptions", "make_plan"]
 
 _SAMPLE, _SAMPLE_REMOTE = 2000, 200
+_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,8 @@ class Plan:
 
     def _repr_html_(self) -> str:
         counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
-        return f"<p><b>Plan</b>: {counts or 'no rows'}</p>{self.frame._repr_html_()}"
+        cut = f", the first {_SHOWN} rows shown" if len(self) > _SHOWN else ""
+        return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
 
 
 def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> Plan:
@@ -142,7 +144,7 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
 def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
     links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-    links = links.unique(["root", "path"], maintain_order=True)
+    links = links.unique(["step", "root", "path"], maintain_order=True)
     sums = []
     for (root,), part in links.partition_by("root", as_dict=True).items():
         every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))

@@ -4,6 +4,7 @@ Prefect is imported only when there is something to do, and after the local serv
 told to start: both take seconds, and take them at the same time.
 """
 
+import html
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -40,6 +41,13 @@ class RunHandle:
 
     def __repr__(self) -> str:
         return f"<RunHandle instance | run_id: {self.run_id}, state: {self.state}, url: {self.url}>"
+
+    def _repr_html_(self) -> str:
+        if self.url is None:
+            return "<p><b>Run</b>: nothing to do</p>"
+        url = html.escape(self.url, quote=True)
+        link = f'<a href="{url}">its page in Prefect</a>'
+        return f"<p><b>Run</b> {html.escape(self.run_id)}: {self.state} · {link}</p>"
 
     def wait(self, timeout: float | None = None) -> RunReport:
         """Wait until the run has ended.

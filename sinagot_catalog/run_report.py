@@ -21,6 +21,7 @@ _WORDS = {
     "already_done": "done already",
     "cancelled": "cancelled",
 }
+_SHOWN = 10
 _FAILED = ("error", "timeout", "blocked")
 
 
@@ -96,4 +97,12 @@ class RunReport:
         return f"<RunReport | {self.summary()}>"
 
     def _repr_html_(self) -> str:
-        return f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s</p>{self.frame._repr_html_()}"
+        failed = self.failures()
+        rows = failed if failed.height else self.frame
+        cut = (
+            f", the first {_SHOWN} {'of those ' if failed.height else ''}shown"
+            if rows.height > _SHOWN
+            else ""
+        )
+        head = f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s{cut}</p>"
+        return f"{head}{rows.head(_SHOWN)._repr_html_()}"

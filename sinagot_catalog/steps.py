@@ -368,3 +368,6 @@ class Step:
     def __repr__(self) -> str:
         name = "Step" if self._steps._source.config.is_unit_mode else "ScopedStep"  # noqa: SLF001
         return f"<{name} instance | task: {self.task}, modality: {self.modality}, label: {self.label}>"
+
+    def _repr_html_(self) -> str:
+        return self.rows._repr_html_()

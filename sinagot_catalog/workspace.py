@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution, _explain, _lab, _snapshot
+from sinagot_catalog import _execution, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
-from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, LINKS, TABLES
+from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
 from sinagot_catalog.selection import Kinds, Selection
 from sinagot_catalog.steps import StepCollection
 
@@ -28,10 +28,13 @@ if TYPE_CHECKING:
     from datetime import timedelta
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._explain import Explanation
+    from sinagot_catalog._lab import Trial
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._snapshot import Diff
     from sinagot_catalog._submit import RunHandle
     from sinagot_catalog._sweep import Swept
+    from sinagot_catalog.plot import Plot
     from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Workspace"]
@@ -246,7 +249,7 @@ class Workspace:
 
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
-    ) -> _explain.Explanation:
+    ) -> Explanation:
         """Why one row of `steps` has its status: every rule with what it was decided on.
 
         Args:
@@ -268,6 +271,8 @@ class Workspace:
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
+        from sinagot_catalog import _explain
+
         self.records.get(record_id)
         source = self._source
         cell = self._cell(step, task, modality)
@@ -278,7 +283,33 @@ class Workspace:
         evidence = _explain.Evidence(source.stats, source.events(), held_by)
         return _explain.explain(catalog, rec, cell, evidence)
 
-    def try_pattern(self, pattern: str | Sequence[str]) -> _lab.Trial:
+    @property
+    def plot(self) -> Plot:
+        """Charts: `matrix()`, `timeline()`, `durations()`, `graph()` (extra `plot`), and `mermaid()`, a text."""
+        from sinagot_catalog.plot import Plot
+
+        return Plot(self._source)
+
+    def report(self, path: str | Path = "report.html") -> Path:
+        """Write one self-contained HTML page on everything: completeness, failures, runs, what is missing.
+
+        Args:
+            path: The file; one that is there is replaced.
+
+        Returns:
+            The file's path.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> page = ws.report(getfixture("tmp_path") / "report.html").read_text()
+            >>> "count" in page, "https://" in page
+            (True, False)
+        """
+        from sinagot_catalog.report import write_report
+
+        return write_report(self._source, self.steps.failures(), path)
+
+    def try_pattern(self, pattern: str | Sequence[str]) -> Trial:
         """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
 
         Args:
@@ -295,6 +326,8 @@ class Workspace:
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """
+        from sinagot_catalog import _lab
+
         source = self._source
         units = source.layout().units
         names = {
@@ -428,14 +461,15 @@ class Workspace:
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
             return f"<p>&lt;Workspace instance&gt; {html.escape(self.config.dataset)}: not listed yet</p>"
-        resolver = Resolver(self._source.catalog(), self._source.stats)
-        rows = resolver.rows(Query("steps"))
-        counts = (
-            rows.group_by("step", "status", maintain_order=True)
-            .len()
-            .pivot("status", index="step", values="len")
+        catalog = self._source.catalog()
+        keys = ["step"] if self.is_unit_mode else ["task", "modality", "step"]
+        counts = catalog.steps.group_by(keys, maintain_order=True).agg(
+            *((pl.col("status") == name).sum().alias(name) for name in STATUS.categories),
+            pl.col("status").is_null().sum().alias("unknown"),
         )
-        return f"<p><b>Workspace</b> {html.escape(self.config.root)}</p>{counts._repr_html_()}"
+        empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
+        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps"
+        return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
 
 
 def _reopen(source: Source) -> Workspace:

@@ -191,3 +191,14 @@ def test_it_imports_no_prefect(harbor_folder):
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout == "False\n"
+
+
+def test_a_dataset_in_a_bucket_says_what_a_run_would(write_workspace):
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/boats/raw/R1", b"raw")
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, toml="[path]\ndataset = 'memory://boats'\n")
+    found = list(_doctor.examine(str(folder)))
+    assert "records: 1 record in 1 file" in said(folder)
+    assert {one.area for one in found} >= {"writing", "patterns", "prefect"}

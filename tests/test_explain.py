@@ -139,6 +139,13 @@ def test_a_waiting_row_names_the_chain_of_steps_up_to_the_one_that_failed(make_w
     assert told.changes[0].text == "b/R1 appearing, which b makes"
 
 
+def test_a_row_whose_chain_can_run_says_so(cli, harbor, harbor_folder):
+    told = harbor.explain("REC-20200601", "summary")
+    assert told.changes[0].text == "a run of the record makes count, mean first"
+    shown = cli("explain", "-C", harbor_folder, "REC-20200601", "summary").stdout
+    assert f"first: sinagot-catalog run {harbor_folder} --record REC-20200601\n" in shown
+
+
 def test_a_stale_row_says_what_changed_since(make_workspace, script_source):
     ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, [RAW])
     ws.steps.run(mode="main_process", progress=False)

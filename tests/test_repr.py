@@ -74,6 +74,19 @@ def test_pages_escape_what_they_show(make_workspace):
         assert "<b>&c" not in page
 
 
+def test_pages_are_cut_with_a_note_and_show_failures_first(make_workspace):
+    body = "if self.id == 'R30': raise ValueError('no boats')\nself.path.output.write_text('x')"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n}" for n in range(10, 40)])
+    assert "30 to run, the first 10 rows shown" in ws.steps.plan()._repr_html_()
+    assert "<b>30 steps</b>, the first 10 shown" in ws.steps._repr_html_()
+    page = ws.steps.run(mode="main_process", progress=False)._repr_html_()
+    assert "29 done, 1 failed in " in page
+    assert "R30" in page
+    assert "R31" not in page
+    assert "nothing to do" in ws.records.get("R10").steps.submit()._repr_html_()
+    assert "decided" not in ws.explain("R30", "a")._repr_html_()
+
+
 def test_repr_lists_nothing(harbor):
     repr(harbor), repr(harbor.records), repr(harbor.steps), repr(harbor.records.get("REC-20200601"))
     assert harbor._source._catalog is None

@@ -22,6 +22,8 @@ def explain(args: Any) -> int:
         return 0
 
     def follow(options: dict[str, bool]) -> str:
+        if options.get("whole_record"):
+            return command(args, "run", "--record", told.record_id)
         where = [
             f"{name} = '{value}'"
             for name, value in (("task", told.task), ("modality", told.modality))

@@ -105,7 +105,7 @@ def _again(args: Any, one: dict[str, Any]) -> str:
     narrow = ["status = 'ERROR'"]
     narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
     if one["error_type"]:
-        like = one["message"].replace("…", "%") + "%"
+        like = one["message"].replace("…", "%").rstrip("%") + "%"
         narrow += [f"error_type = {_text(one['error_type'])}", f"message LIKE {_text(like)}"]
     if args.record:
         narrow.append(f"record_id = {_text(args.record)}")

@@ -334,6 +334,26 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
     return parser
 
 
+def _add_report(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "report",
+        "_report:report",
+        "one self-contained HTML page: completeness, failures, runs, what is missing",
+        """examples:
+  sinagot-catalog report
+  sinagot-catalog report example/harbor -o harbor.html
+
+keys of --json: path, bytes""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
 def _add_doctor(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -402,6 +422,7 @@ _VERBS = (
     _add_snapshot,
     _add_diff,
     _add_explain,
+    _add_report,
     _add_doctor,
     _add_gc,
     _add_server,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -191,12 +192,15 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     bars = []
     for row in table.iter_rows(named=True):
         total = row["total"] or 1
-        before, pieces = 0, []
-        for key, (mark, code) in _PARTS.items():
-            upto = before + row[key]
-            pieces.append((mark * (upto * _BAR // total - before * _BAR // total), code))
-            before = upto
-        blank = _BAR - sum(len(text) for text, _ in pieces)
+        # what is there is seen, however little of it
+        ends = [0, *(upto * _BAR // total for upto in accumulate(row[key] for key in _PARTS))]
+        parts = zip(_PARTS, pairwise(ends), strict=True)
+        sizes = {key: max(end - begin, min(row[key], 1)) for key, (begin, end) in parts}
+        over = sum(sizes.values()) - _BAR
+        if over > 0:
+            sizes[max(sizes, key=sizes.__getitem__)] -= over
+        pieces = [(mark * sizes[key], code) for key, (mark, code) in _PARTS.items() if sizes[key]]
+        blank = _BAR - sum(sizes.values())
         bars.append([*pieces, ("·" * blank, "2"), (f" {100 * row['done'] // total:3d}%", "0")])
     return bars
 

@@ -1,0 +1,160 @@
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const { ids, cells, names, sentences, zero, bins, status, said, seconds, ended } = data;
+  const find = (id) => document.getElementById(id);
+  const size = 50, many = (n) => n.toLocaleString("en");
+  const nCells = cells.length, nRows = ids.length * nCells;
+
+  // --- light and dark
+  find("theme").addEventListener("click", () => {
+    const root = document.documentElement;
+    const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+  });
+
+  // --- one row: its number is record * nCells + cell
+  const code = (rec, cell) => status[cell].charCodeAt(rec) - 48;
+  const told = (rec, cell) => said[cell] ? sentences[said[cell][rec]].replaceAll("\u0001", ids[rec]) : "";
+  const value = (column, rec, cell) => column[cell] ? column[cell][rec] : null;
+  const day = (at) => at === null ? "" : new Date((zero + at) * 1000).toISOString().slice(0, 19).replace("T", " ");
+  const time = (s) => s === null ? "" : s < 1 ? Math.round(s * 1000) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
+  const has = (n) => cells.some((cell) => cell[n] !== null);
+  const columns = [
+    { name: "record", text: (r) => ids[r], sort: (r) => r },
+    ...(has(0) ? [{ name: "task", text: (r, c) => cells[c][0] || "", sort: (r, c) => c }] : []),
+    ...(has(1) ? [{ name: "modality", text: (r, c) => cells[c][1] || "", sort: (r, c) => c }] : []),
+    { name: "step", text: (r, c) => cells[c][2], sort: (r, c) => c },
+    { name: "status", text: (r, c) => names[code(r, c)], sort: code, dot: true },
+    { name: "took", text: (r, c) => time(value(seconds, r, c)), sort: (r, c) => value(seconds, r, c) ?? -1, keep: true },
+    { name: "ended", text: (r, c) => day(value(ended, r, c)), sort: (r, c) => value(ended, r, c) ?? -1, keep: true },
+    { name: "reason", text: told, sort: null },
+  ];
+
+  // --- which rows, in which order
+  const state = { words: [], cell: -1, codes: new Set(), from: 0, to: ids.length, by: 0, down: false, page: 0 };
+  let rows = new Uint32Array(0);
+  const lower = ids.map((id) => id.toLowerCase());
+  const lowCells = cells.map((cell) => cell.filter((part) => part).join(" ").toLowerCase());
+  const lowSaid = sentences.map((text) => text.toLowerCase());
+  const fits = (rec, cell) => {
+    if (state.codes.size && !state.codes.has(code(rec, cell))) return false;
+    for (const word of state.words) {
+      if (lower[rec].includes(word) || lowCells[cell].includes(word)) continue;
+      if (said[cell] && lowSaid[said[cell][rec]].includes(word)) continue;
+      return false;
+    }
+    return true;
+  };
+  const select = () => {
+    const found = new Uint32Array(nRows);
+    let n = 0;
+    for (let rec = state.from; rec < state.to; rec++) {
+      for (let cell = 0; cell < nCells; cell++) {
+        if ((state.cell < 0 || state.cell === cell) && fits(rec, cell)) found[n++] = rec * nCells + cell;
+      }
+    }
+    rows = found.subarray(0, n);
+    const by = columns[state.by].sort;
+    if (state.by > 0) {
+      const keys = new Float64Array(nRows);
+      for (const row of rows) keys[row] = by(Math.floor(row / nCells), row % nCells);
+      rows.sort((a, b) => keys[a] - keys[b] || a - b);
+    }
+    if (state.down) rows.reverse();
+    state.page = 0;
+    show();
+  };
+
+  // --- the table
+  const head = document.querySelector("#table thead tr"), body = document.querySelector("#table tbody");
+  columns.forEach((column, n) => {
+    const cell = document.createElement("th");
+    cell.scope = "col";
+    if (column.sort) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = column.name;
+      button.addEventListener("click", () => {
+        state.down = state.by === n && !state.down;
+        state.by = n;
+        select();
+      });
+      cell.append(button);
+    } else cell.textContent = column.name;
+    head.append(cell);
+  });
+  const show = () => {
+    const begin = state.page * size, part = rows.subarray(begin, begin + size);
+    body.replaceChildren(...Array.from(part, (row) => {
+      const rec = Math.floor(row / nCells), cell = row % nCells, line = document.createElement("tr");
+      for (const column of columns) {
+        const td = document.createElement("td");
+        if (column.dot) {
+          const dot = document.createElement("i");
+          dot.className = "dot s" + code(rec, cell);
+          td.append(dot);
+        }
+        if (column.dot || column.keep) td.className = "keep";
+        td.append(column.text(rec, cell));
+        line.append(td);
+      }
+      return line;
+    }));
+    Array.from(head.children, (cell, n) => cell.setAttribute("aria-sort", n !== state.by ? "none" : state.down ? "descending" : "ascending"));
+    find("shown").textContent = rows.length ? `${many(begin + 1)} to ${many(begin + part.length)} of ${many(rows.length)} rows` : "no row fits";
+    find("before").disabled = begin === 0;
+    find("after").disabled = begin + size >= rows.length;
+  };
+  find("before").addEventListener("click", () => { state.page--; show(); });
+  find("after").addEventListener("click", () => { state.page++; show(); });
+
+  // --- the controls
+  let waiting = 0;
+  find("search").addEventListener("input", (event) => {
+    state.words = event.target.value.toLowerCase().split(/\s+/).filter((word) => word);
+    clearTimeout(waiting);
+    waiting = setTimeout(select, nRows > 20000 ? 120 : 0);
+  });
+  document.querySelector(".controls").addEventListener("submit", (event) => event.preventDefault());
+  find("step").addEventListener("change", (event) => { state.cell = event.target.value === "" ? -1 : Number(event.target.value); select(); });
+  for (const chip of document.querySelectorAll(".chip")) {
+    chip.addEventListener("click", () => {
+      const one = Number(chip.dataset.code), on = !state.codes.has(one);
+      if (on) state.codes.add(one); else state.codes.delete(one);
+      chip.setAttribute("aria-pressed", String(on));
+      select();
+    });
+  }
+  const range = find("range");
+  const narrow = (from, to) => {
+    [state.from, state.to] = [from, to];
+    const all = from === 0 && to === ids.length;
+    range.hidden = all;
+    range.textContent = all ? "" : `${ids[from]}${to - from > 1 ? " to " + ids[to - 1] : ""} ×`;
+    select();
+  };
+  range.addEventListener("click", () => narrow(0, ids.length));
+
+  // --- the matrix
+  const edges = (bin) => [Math.ceil(bin * ids.length / bins), Math.ceil((bin + 1) * ids.length / bins)];
+  for (const strip of document.querySelectorAll(".bins")) {
+    const cell = Number(strip.dataset.cell);
+    const at = (event) => {
+      const box = strip.getBoundingClientRect();
+      return edges(Math.min(bins - 1, Math.max(0, Math.floor((event.clientX - box.left) / box.width * bins))));
+    };
+    strip.addEventListener("mousemove", (event) => {
+      const [from, to] = at(event), counts = new Map();
+      for (let rec = from; rec < to; rec++) counts.set(code(rec, cell), (counts.get(code(rec, cell)) || 0) + 1);
+      const some = Array.from(counts, ([one, n]) => to - from > 1 ? `${many(n)} ${names[one]}` : names[one]).join(", ");
+      find("hover").textContent = `${ids[from]}${to - from > 1 ? " to " + ids[to - 1] : ""}, ${cells[cell].filter((part) => part).join(" ")}: ${some}`;
+    });
+    strip.addEventListener("mouseleave", () => { find("hover").textContent = "\u00a0"; });
+    strip.addEventListener("click", (event) => {
+      narrow(...at(event));
+      find("rows").scrollIntoView({ behavior: "smooth" });
+    });
+  }
+  select();
+})();
