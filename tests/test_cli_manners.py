@@ -7,7 +7,8 @@ import pytest
 
 from sinagot_catalog import __version__
 
-VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "snapshot", "diff", "explain", "doctor", "server", "completion")
+VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs")
+VERBS += ("snapshot", "diff", "explain", "doctor", "server", "completion")
 
 
 def test_version_and_help_need_no_frame(cli):
