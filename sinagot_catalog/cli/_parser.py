@@ -265,8 +265,9 @@ def _add_snapshot(verbs: _Verbs) -> _Parser:
         "snapshot",
         "_diff:snapshot",
         "keep the catalog as it is, for a later diff; prints its name",
-        """example:
-  sinagot-catalog snapshot""",
+        """examples:
+  sinagot-catalog snapshot
+  sinagot-catalog snapshot s3://lab/sonetaa""",
     )
     _add_place(parser, positional=True)
     return parser
