@@ -7,7 +7,7 @@ import pytest
 
 from sinagot_catalog import __version__
 
-VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "explain", "doctor", "server", "completion")
+VERBS = ("init", "status", "ls", "plan", "run", "submit", "logs", "explain", "doctor", "gc", "server", "completion")
 
 
 def test_version_and_help_need_no_frame(cli):
