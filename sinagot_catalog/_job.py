@@ -9,6 +9,7 @@ The order within a row (a reader of the journal relies on it):
       an attempt succeeded           event `publishing` (several files, a folder), renames, event `done`
                                      (not where whoever asked for it is gone: then the process just ends)
       the last one failed            controls published, event `error`
+      its process was killed         its controls are not kept: nobody can tell whether they are whole
       ended by the user              event `cancelled`
 
 What `run()` does to the process (folder, umask, environment) is undone after each attempt, and whatever it
