@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import looking, running, starting
+from benchmarks import buckets, looking, running, starting
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
@@ -32,8 +32,11 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "memory": (looking.memory, running.memory),
     "cold": (looking.cold,),
     "submit": (running.submit,),
+    "bucket-list": (buckets.listing,),
+    "bucket-pages": (buckets.pages,),
+    "bucket-run": (buckets.run,),
 }
-ON_REQUEST = ("cold", "submit")
+ON_REQUEST = ("cold", "submit", "bucket-list", "bucket-pages", "bucket-run")
 SLOWER = 1.1
 
 

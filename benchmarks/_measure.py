@@ -143,13 +143,16 @@ class Skipped(Exception):  # noqa: N818 - it is no error
 Benchmark = Callable[[Scale], Iterator[Measurement]]
 
 
-def alternate(ours: Thunk, floor: Thunk, times: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def alternate(
+    ours: Thunk, floor: Thunk, times: int, *, warm: bool = True
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure two things in turn, so that what else the machine does falls on both.
 
-    Each is done once before, unmeasured: the figures are warm.
+    Each is done once before, unmeasured, so that the figures are warm; long work needs no such round.
     """
-    ours()
-    floor()
+    if warm:
+        ours()
+        floor()
     figures: tuple[list[float], list[float]] = ([], [])
     for turn in range(times):
         for which in (0, 1) if turn % 2 else (1, 0):

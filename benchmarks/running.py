@@ -50,7 +50,7 @@ def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -
             raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
         return float(said["seconds"])
 
-    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times)
+    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
     said = "as a flow" if verb == "submit" else "of 2 workers"
     return Measurement(name, f"ws.steps.{verb}() {said}, start-up counted", _POOL, goal, ours, floors)
 

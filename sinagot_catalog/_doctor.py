@@ -332,11 +332,11 @@ def _writing(source: Source) -> Iterator[Check]:
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
             try:
-                _execution._check_local(source)  # noqa: SLF001 - what a run itself would say
+                _execution.check_places(source, source.config.run.mode)  # what a run itself would say
             except SinagotError as error:
                 yield _fault("writing", error)
             else:
-                yield Check("writing", "ok", f"{what} go to {root}, which is not tried here")
+                yield Check("writing", "ok", f"{what}: {root} may be written to")
             continue
         folder = _nearest(Path(store.root))
         if os.access(folder, os.W_OK | os.X_OK):

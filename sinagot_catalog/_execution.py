@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
+import shutil
 import threading
 import time
 from contextlib import suppress
@@ -23,15 +25,23 @@ from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._pool import Runner, open_runner
 from sinagot_catalog._select import Query, Resolver, sql_predicate
 from sinagot_catalog._source import Source
-from sinagot_catalog._spec import CellSpec, Port, RunSpec
+from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
+from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
+from sinagot_catalog._store import TextReader, is_url, open_store
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import NotFoundError, RunError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.errors import (
+    NotFoundError,
+    RunError,
+    SelectionError,
+    StorageError,
+    UsageError,
+    did_you_mean,
+)
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    import logging
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
@@ -43,6 +53,11 @@ __all__ = ["Execution", "RunOptions", "RunReport", "plan", "prepare", "prepare_q
 
 FRESH = 2.0
 """Seconds for which a listing counts as new enough to plan on."""
+
+_SHIP_EVERY = 2.0
+"""Seconds after which what runs wrote down is sent to a bucket."""
+
+_logger = logging.getLogger("sinagot_catalog")
 
 _MODES = ("processes", "main_process", "prefect")
 _RESULT = {
@@ -152,6 +167,7 @@ class Execution:
         self._report: RunReport | None = None
         self._over = threading.Event()
         self._claim = None
+        self._shipper: Shipper | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
         # Some of their outputs are new and some old: that they are there does not mean that they are done.
@@ -160,13 +176,14 @@ class Execution:
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
-            _check_local(source)
+            check_places(source, self.mode)
             _make_roots(source)
             self._claim, held = source.claims.take(self.run_id, todo)
             try:
                 self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
                 todo = todo.join(self._held.select("row"), on="row", how="anti")
                 sweep(source, self._claim)
+                self._open_spool()
             except BaseException:
                 source.claims.release(self._claim)  # this process may live on, and its claim with it
                 raise
@@ -178,6 +195,8 @@ class Execution:
         self.label = f"{name} · {self.n_rows} rows · {', '.join(steps[:4])}{' …' if len(steps) > 4 else ''}"  # noqa: PLR2004 - a title
         if self._claim is not None:
             threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
+        if self._shipper is not None:
+            threading.Thread(target=self._ship, name=f"sinagot-ship-{self.run_id}", daemon=True).start()
 
     def keep_selection(self) -> str | None:
         """Keep the selected rows as a Parquet file beside the journal, for a selection can be anything.
@@ -211,15 +230,51 @@ class Execution:
                     self._runner.stop()
                 return
 
+    def _open_spool(self) -> None:
+        """Where a part lies in a bucket: the local folder of the run, and who sends its journal there."""
+        config = self.source.config
+        if not any(map(is_url, (config.dataset, config.outputs, config.log))):
+            return
+        _sweep_spools(self.source)
+        spool = open_spool(self.run_id, config.log)
+        workers = 1 if self.mode == "main_process" else self.workers
+        limit = config.run.fetch_limit or shutil.disk_usage(spool).free // (2 * workers)
+        log = spool if is_url(config.log) else config.log
+        self.spec = replace(self.spec, log=log, remote=Remote(config.log, spool, limit))
+        if is_url(config.log):
+            self._shipper = Shipper(self.source.log_store, spool, self.run_id)
+
+    def _ship(self) -> None:
+        """Send the journal to its bucket while the run goes on, so that others see what it does."""
+        while self._shipper is not None and not self._over.wait(_SHIP_EVERY):
+            with suppress(StorageError):  # the next time sends it all
+                self._shipper.send_all()
+
+    def _close_spool(self) -> None:
+        """Send what is left of the journal, and remove the local folder; where that fails a later run does it."""
+        if self.spec.remote is None:
+            return
+        try:
+            if self._shipper is not None:
+                self._shipper.send_all()
+        except StorageError as error:
+            _logger.warning("%s; the next run from this machine sends the rest of the journal", error.message)
+        else:
+            close_spool(self.spec.remote.spool)
+
+    @property
+    def mode(self) -> Literal["processes", "main_process"]:
+        """Where the rows run."""
+        resolved = self.options.resolved_mode(self.source.config)
+        return "main_process" if resolved == "main_process" else "processes"
+
     def open_runner(self, console: logging.Logger | None = None) -> Runner:
         """Start what runs the rows."""
-        mode: Literal["processes", "main_process"] = (
-            "main_process"
-            if self.options.resolved_mode(self.source.config) == "main_process"
-            else "processes"
-        )
         most = max(1, min(self.workers, sum(map(len, self.phases))))
-        self._runner = open_runner(self.spec, mode, most, console=console)
+        config = self.source.config
+        parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
+        options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
+        self._runner = open_runner(self.spec, self.mode, most, console=console, options=options)
         if self.lost:
             self._runner.stop()
         return self._runner
@@ -244,9 +299,15 @@ class Execution:
             if self._report is None:
                 self._over.set()
                 self._report = self._make_report()
+                self._close_spool()
                 if self._claim is not None:
                     try:
                         self._publish()
+                    except StorageError as error:
+                        if self.source.log_store.is_local:
+                            raise
+                        _logger.warning("%s; what became of the rows is in the report", error.message)
+                        self.source.refresh()
                     finally:
                         self._give_back(self._claim)
             return self._report
@@ -298,6 +359,9 @@ class Execution:
         catalog = self.source.catalog()
         layout = catalog.layout
         rows = self.plan.rows.with_row_index("row").join(self._outcomes, on="row", how="inner")
+        told = [path for one in self._results for path in one.extras]
+        extras = [path for path in told if not path.endswith("/")]
+        folders = {path[:-1] for path in told if path.endswith("/")}
         written = []
         for key, part in rows.partition_by("_cell", as_dict=True).items():
             cell = layout.cells[int(str(key[0]))]
@@ -307,32 +371,34 @@ class Execution:
                     place = layout.places[link.place]
                     paths = values.select(paths_of(place.template).alias("path"))
                     sure = part["outcome"].is_in(["done", "already_done"]) if link.role == "output" else None
-                    written.append(self._there(place.root, paths if sure is None else paths.filter(sure)))
-        extras = [path for one in self._results for path in one.extras]
+                    if sure is None:
+                        written.append(self._there(place.root, paths))
+                    else:
+                        folders |= set(paths["path"]) if place.template.is_directory else set()
+                        written.append(self._there(place.root, paths.filter(sure), folders))
         if extras:
-            written.append(
-                self._there(
-                    "outputs" if "outputs" in self.source.stores else "dataset",
-                    pl.DataFrame({"path": extras}),
-                )
-            )
+            root = "outputs" if "outputs" in self.source.stores else "dataset"
+            written.append(self._there(root, pl.DataFrame({"path": extras}), folders))
         empty = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
         self.source.published(pl.concat([empty, *written]))
 
-    def _there(self, root: str, paths: pl.DataFrame) -> pl.DataFrame:
-        """Which of some paths exist, and as what."""
-        base = self.source.stores[root].root + "/"
-        kinds = [_kind(base + path) for path in paths["path"].to_list()]
+    def _there(self, root: str, paths: pl.DataFrame, folders: Collection[str] | None = None) -> pl.DataFrame:
+        """Which of some paths exist, and as what; a bucket is not asked for what is known to be there.
+
+        Args:
+            root: Whose paths they are.
+            paths: A column `path`.
+            folders: Those that are directories, where all of them are known to be there.
+        """
+        store = self.source.stores[root]
+        names = paths["path"].to_list()
+        if folders is None or store.is_local:
+            kinds = store.kinds(names)
+        else:
+            kinds = ["directory" if name in folders else "file" for name in names]
         return paths.select(
             pl.lit(root).alias("root"), "path", pl.Series("kind", kinds, dtype=KIND)
         ).drop_nulls()
-
-
-def _kind(path: str) -> str | None:
-    """Whether a path is a file, a directory, or not there."""
-    if os.path.isfile(path):  # noqa: PTH113 - asked for every output
-        return "file"
-    return "directory" if os.path.isdir(path) else None  # noqa: PTH112
 
 
 def _phases(todo: pl.DataFrame) -> list[list[Group]]:
@@ -357,7 +423,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]
         dataset=config.dataset,
         outputs=config.outputs,
         log=config.log,
-        scripts=config.scripts,
+        scripts=source.scripts,
         id_pattern=config.ids.text,
         cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
@@ -402,33 +468,43 @@ def _check_scripts(source: Source, options: RunOptions) -> None:
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 
 
-def _check_local(source: Source) -> None:
+def check_places(source: Source, mode: str) -> None:
     """Say before anything is written what a run needs."""
-    for root, store in {**source.stores, "log": source.log_store}.items():
-        if not store.is_local:
-            raise StorageError(
-                f"a run needs local folders so far, and {root} is {store.root}",
-                "Looking works; to run, copy the dataset or set [path] outputs and log to local folders.",
-            )
-    outputs = Path(source.stores.get("outputs", source.stores["dataset"]).root)
-    for folder in (outputs, Path(source.log_store.root).parent):
-        if folder.exists() and not os.access(folder, os.W_OK):
-            raise StorageError(
-                f"the run cannot write to {folder}: permission denied",
-                "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
-            )
+    config = source.config
+    if not source.trusted and (is_url(config.scripts) or is_url(config.root)):
+        raise UsageError(
+            f"the scripts of {config.scripts} are not run: they come from a bucket, and nobody said that they may",
+            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
+        )
+    if mode != "main_process" and any(
+        one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
+    ):
+        raise UsageError("memory:// is seen by this process alone", "Run with mode='main_process'.")
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    for store in (outputs, source.log_store):
+        store.check_writable()
 
 
 def _make_roots(source: Source) -> None:
     """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
-    for folder in (
-        Path(source.stores.get("outputs", source.stores["dataset"]).root),
-        Path(source.log_store.root).parent,
-    ):
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    folders = [Path(outputs.root)] if outputs.is_local else []
+    folders += [Path(source.log_store.root).parent] if source.log_store.is_local else []
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"the run cannot make {folder}: {error.strerror}") from error
+
+
+def _sweep_spools(source: Source) -> None:
+    """Send what runs that died on this machine had no time to send, and remove their folders."""
+    for folder, is_ours in dead_spools(source.config.log):
+        if not is_ours:
+            continue  # its own workspace does that
+        with suppress(StorageError):
+            Shipper(source.log_store, folder, Path(folder).name).send_all()
+            close_spool(folder)
 
 
 def run(
@@ -487,12 +563,14 @@ def prepare(
         config: Further config files, merged over the first.
         options: The words of `RunOptions`.
     """
-    source = Source(read_config([workspace, *(config or [])]))
+    source = Source(read_config([workspace, *(config or [])], read_text=TextReader()))
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
     if rows:
-        query = replace(query, rows=pl.read_parquet(io.BytesIO(Path(rows).read_bytes())))
+        folder, _, name = rows.rpartition("/")
+        content = open_store(folder or ".", source.options(rows)).read(name)
+        query = replace(query, rows=pl.read_parquet(io.BytesIO(content)))
     return prepare_query(source, query, RunOptions(**options))
 
 
@@ -503,12 +581,12 @@ def load_script(source: Source, step: str, task: str | None, modality: str | Non
     """Import the script of a step."""
     cell = _find(source, step, task, modality)[0]
     if cell.command is None:
-        return ScriptHost(source.config.scripts).load(cell.script)
+        return ScriptHost(source.scripts).load(cell.script)
     from sinagot_catalog._command import command_script
 
     program = source.config.steps.commands[step]
     paths = {"PATH_IN": program.inputs, "PATH_OUT": program.outputs, "PATH_CONTROL": program.control}
-    return command_script(cell.command, source.config.scripts, source.config.ids, **paths)
+    return command_script(cell.command, source.scripts, source.config.ids, **paths)
 
 
 def script_of(

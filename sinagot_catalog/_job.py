@@ -16,7 +16,7 @@ raises, `SystemExit` too, is an error of its row alone.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH109, PTH112
+# ruff: noqa: PTH112
 
 import logging
 import os
@@ -26,17 +26,22 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
-from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, Task
+from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog._undo import Undoing
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
 from sinagot_catalog.status import StepStatus
+
+if TYPE_CHECKING:
+    from sinagot_catalog._spool import Shipper
 
 __all__ = ["JobRunner", "NoOutput", "Output", "describe_error", "staging_path"]
 
@@ -177,6 +182,7 @@ class JobRunner:
             with row -1 when the row is through.
         output: Keeps what scripts print.
         console: Gets what scripts log, beside the journal.
+        options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
         raising: Let out what a script raises, after the row's event: for a debugger.
         after_run: Called when a script has run, before anything is published; may end the process.
     """
@@ -189,10 +195,12 @@ class JobRunner:
         announce: Callable[[int, int, int], None] | None = None,
         output: Output | None = None,
         console: logging.Logger | None = None,
+        options: StorageOptions | None = None,
         raising: bool = False,
         after_run: Callable[[], None] | None = None,
     ) -> None:
         self.spec = spec
+        self._name = name
         self.journal = JournalWriter(
             journal_path(spec.log, spec.run_id, name),
             run_id=spec.run_id,
@@ -200,27 +208,42 @@ class JobRunner:
         )
         self._after_run = after_run if after_run is not None else _nothing
         self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
-        self._place = LocalPlace(
-            dataset=spec.dataset,
-            outputs=spec.outputs,
-            log=spec.log,
-            staging=staging_path(spec.log, spec.run_id, name),
-            run_id=spec.run_id,
-            trusted={port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)},
-            durable=spec.durable,
-        )
+        self._open_place(options or {})
         self._ids = IdPattern(spec.id_pattern)
         self._host = ScriptHost(spec.scripts)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
-        self._dataset = Path(spec.dataset)
-        self._undoing = _Undoing()
+        self._dataset = Path(self._place.data_path)
+        self._undoing = Undoing()
         self._handler = _Journaling(console)
         self._level = logging.DEBUG if spec.debug else spec.log_level.upper()
         # A manager of its own: what a script or a user sets up for logging at large does not reach it.
         self._logger = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("script")
         self._ready_logger()
+
+    def _open_place(self, options: StorageOptions) -> None:
+        spec = self.spec
+        staging = staging_path(spec.log, spec.run_id, self._name)
+        trusted = {port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)}
+        self._place: LocalPlace
+        self._shipper: Shipper | None = None
+        if spec.remote is None:
+            self._place = LocalPlace(
+                dataset=spec.dataset,
+                outputs=spec.outputs,
+                log=spec.log,
+                staging=staging,
+                run_id=spec.run_id,
+                trusted=trusted,
+                durable=spec.durable,
+            )
+            return
+        from sinagot_catalog._remote_place import RemotePlace, open_shipper
+
+        fetched = f"{staging_path(spec.remote.spool, spec.run_id, self._name)}/.inputs"
+        self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted)
+        self._shipper = open_shipper(spec, options)
 
     def run(self, task: Task) -> Iterator[Result]:
         """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked."""
@@ -254,6 +277,7 @@ class JobRunner:
             return Result(number, "error", error_type="SelectionError", message=message)
         work = _Work(row, cell, values)
         try:
+            self._place.expect(work.inputs, work.outputs)
             if not self._is_again(work) and work.outputs and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
@@ -357,13 +381,14 @@ class JobRunner:
         """Empty the staging folder but for the folders that every row of the step needs."""
         with suppress(OSError):
             self._place.clear(root, cell.keep)
-        cell.made &= cell.keep
+        cell.made.clear()  # the script may have taken away more than its own
 
     def _attempt(self, work: _Work, root: str) -> None:
         """Run the script once."""
         cell = work.cell
         script = self._load(cell)
         self._place.stage(root, (*work.outputs, *work.controls), cell.made)
+        self._place.fetch()
         one = script(
             work.record_id,
             data_path=self._dataset,
@@ -375,6 +400,7 @@ class JobRunner:
             logger=self._logger,
             debug=self.spec.debug,
         )
+        one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
         try:
@@ -418,6 +444,20 @@ class JobRunner:
             previous,
         )
 
+    def _urls(self, work: _Work) -> ScriptPath:
+        """The URLs of a row's paths."""
+        cell = work.cell.spec
+        url_of = self._place.url_of
+        inputs = [
+            (port.label, url_of(path, is_input=True))
+            for port, path in zip(cell.inputs, work.inputs, strict=True)
+        ]
+        outputs = [
+            (port.label, url_of(path, is_input=False))
+            for port, path in zip(cell.outputs, work.outputs, strict=True)
+        ]
+        return ScriptPath(_by_label(inputs), _by_label(outputs))
+
     # -- the end of a row ---------------------------------------------------------------------------------
 
     def _to_publish(self, work: _Work, root: str) -> tuple[list[str], bool]:
@@ -452,8 +492,15 @@ class JobRunner:
             work.cell.lines.publishing(work.record_id, published)
             if self.spec.durable:
                 self.journal.sync()
+            if self._shipper is not None:
+                self._shipper.send(self._name)  # what may be half there is known before it is there
+        folders = self._folders(root, work) if self.spec.remote is not None else []
         self._place.publish(root, published)
-        return tuple(published[: len(published) - len(work.outputs)])
+        return (*published[: len(published) - len(work.outputs)], *folders)
+
+    def _folders(self, root: str, work: _Work) -> list[str]:
+        """The outputs that are folders, with a final slash: nobody can see that of a key."""
+        return [f"{path}/" for path in work.outputs if self._place.is_folder(root, path)]
 
     def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
         """Keep the controls, write the event, make the result."""
@@ -497,46 +544,6 @@ class JobRunner:
         handler.tags = {"record_id": record_id, **cell.unit}
 
 
-class _Undoing:
-    """Puts folder, umask and environment back to what they were before the user's code."""
-
-    def __init__(self) -> None:
-        self._process = os.getpid()
-        self._folder = os.getcwd()
-        self._umask = os.umask(0o022)
-        os.umask(self._umask)
-        self._before: dict[bytes, bytes] = {}
-
-    def __enter__(self) -> None:
-        self._before = _environment().copy()
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if os.getpid() != self._process:
-            # A child that the script forked came back from run(): it must not go on as a second worker.
-            os._exit(0 if kind is None else 1)
-        os.umask(self._umask)
-        if not _is_folder(self._folder):
-            with suppress(OSError):
-                os.chdir(self._folder)
-        if _environment() != self._before:
-            wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._before.items()}
-            for name in set(os.environ) - set(wanted):
-                del os.environ[name]
-            os.environ.update(wanted)
-
-
-def _is_folder(folder: str) -> bool:
-    try:
-        return os.getcwd() == folder
-    except OSError:
-        return False
-
-
-def _environment() -> dict[bytes, bytes]:
-    """The environment's own dict: copying and comparing `os.environ` itself decodes every value, per row."""
-    return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
-
-
 def _filler(template: Template) -> str:
     """A template as a text for `%`: the quickest way to fill it, for every row anew."""
     return "".join(
@@ -554,6 +561,11 @@ def _nothing() -> None:
 
 def _labelled(ports: tuple[Port, ...], paths: list[str]) -> object:
     return port_paths([(port.label, path) for port, path in zip(ports, paths, strict=True)])
+
+
+def _by_label(ports: list[tuple[str | None, str]]) -> object:
+    """One text, or a dict of them."""
+    return ports[0][1] if ports and ports[0][0] is None else dict(ports) or None
 
 
 def _maker(missing: list[str], failures: dict[str, str]) -> str | None:

@@ -68,7 +68,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeGuard
 
 import polars as pl
 
@@ -77,7 +77,16 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["LAST", "Journal", "last_states", "new_run_id"]
+__all__ = [
+    "LAST",
+    "LINE_EVENTS",
+    "Journal",
+    "from_lines",
+    "from_seed",
+    "is_seed_log",
+    "last_states",
+    "new_run_id",
+]
 
 SCHEMA = 1
 _COMPACT_FROM = 100
@@ -107,7 +116,7 @@ _LINE: dict[str, Any] = {
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
 }
-_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
+LINE_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
 LAST: dict[str, Any] = {
     **KEYS,
     "event": pl.String(),
@@ -159,11 +168,11 @@ class Journal:
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
         paths = [path for path in self._files_of(runs) if path.endswith(".ndjson")]
-        frames += self._lines(paths, _from_lines)
-        seed = [name for name in self.store.names("") if _SEED_LOG.fullmatch(name)]
-        frames += self._lines(seed, _from_seed)
+        frames += self._lines(paths, from_lines)
+        seed = [name for name in self.store.names("") if is_seed_log(name)]
+        frames += self._lines(seed, from_seed)
         self._read = {path: self._read[path] for path in (*paths, *seed)}
-        return pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
         """The folders of merged runs, and their events."""
@@ -172,9 +181,15 @@ class Journal:
             return set(), []
         if self._merged is None or self._merged[0] != names[-1]:
             content = io.BytesIO(self.store.read(f"journal/{names[-1]}"))
-            merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
-            content.seek(0)
-            self._merged = names[-1], merged, pl.read_parquet(content)
+            try:
+                merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
+                content.seek(0)
+                self._merged = names[-1], merged, pl.read_parquet(content)
+            except (pl.exceptions.PolarsError, OSError, ValueError) as error:
+                raise StorageError(
+                    f"{self.store.root}/journal/{names[-1]} cannot be read: it is no Parquet file",
+                    "It holds the events of runs that ended; without it, rows stand as their files say.",
+                ) from error
         return self._merged[1], [self._merged[2]]
 
     def _compact_names(self) -> list[str]:
@@ -225,8 +240,8 @@ class Journal:
         ended = self._ended([name for name in folders if name not in merged | alive], now)
         if len([path for path in ended if path.endswith(".ndjson")]) < least:
             return False
-        frames += self._lines([path for path in ended if path.endswith(".ndjson")], _from_lines)
-        events = pl.concat([pl.DataFrame(schema=_EVENTS), *frames]).sort("time", maintain_order=True)
+        frames += self._lines([path for path in ended if path.endswith(".ndjson")], from_lines)
+        events = pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
         kept = events if since is None else _thinned(events, since)
         content = io.BytesIO()
         names = sorted({path.split("/")[1] for path in ended} | merged.intersection(folders))
@@ -277,7 +292,12 @@ def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     return rows.filter(stands | (pl.col("time") >= since)).drop("_at")
 
 
-def _from_lines(content: bytes) -> pl.DataFrame:
+def is_seed_log(name: str) -> bool:
+    """Whether a name right in the `LOG` folder is that of a log of sinagot itself."""
+    return "/" not in name and _SEED_LOG.fullmatch(name) is not None
+
+
+def from_lines(content: bytes) -> pl.DataFrame:
     """Parse lines of ours; a torn or foreign line is left out."""
     frame = _json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
     if frame.select((pl.col("schema") > SCHEMA).any()).item():
@@ -291,7 +311,7 @@ def _from_lines(content: bytes) -> pl.DataFrame:
     )
 
 
-def _from_seed(content: bytes) -> pl.DataFrame:
+def from_seed(content: bytes) -> pl.DataFrame:
     """Parse lines of sinagot itself: local times without a zone, no run."""
     frame = _json_lines(content).filter(pl.col("step_label").is_not_null() & pl.col("event").is_null())
     offset = datetime.now().astimezone().utcoffset()
@@ -306,17 +326,40 @@ def _from_seed(content: bytes) -> pl.DataFrame:
 
 def _json_lines(content: bytes) -> pl.DataFrame:
     try:
-        return pl.read_ndjson(content, schema=_LINE, ignore_errors=True)
+        return _read_lines(content)
     except pl.exceptions.PolarsError:
-        good = b"\n".join(line for line in content.splitlines() if _is_object(line))
-        return pl.read_ndjson(good, schema=_LINE, ignore_errors=True)
-
-
-def _is_object(line: bytes) -> bool:
+        good = [line for one in content.splitlines() if (line := _cleaned(one)) is not None]
     try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
+        return _read_lines(b"\n".join(good))
+    except pl.exceptions.PolarsError:
+        return pl.concat([pl.DataFrame(schema=_LINE), *filter(_is_frame, map(_one_line, good))])
+
+
+def _read_lines(content: bytes) -> pl.DataFrame:
+    return pl.read_ndjson(content, schema=_LINE, ignore_errors=True)
+
+
+def _one_line(line: bytes) -> pl.DataFrame | None:
+    try:
+        return _read_lines(line)
+    except pl.exceptions.PolarsError:
+        return None
+
+
+def _is_frame(value: object) -> TypeGuard[pl.DataFrame]:
+    return isinstance(value, pl.DataFrame)
+
+
+def _cleaned(line: bytes) -> bytes | None:
+    """The members of a line that we know, as any reader takes them; None where it is no object."""
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict):
+            return None
+        known = {name: document[name] for name in _LINE if name in document}
+        return json.dumps(known, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
 
 
 def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
@@ -332,7 +375,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         *("host", "pid", "workspace_version", "script_version"),
         pl.col("inputs").alias("_inputs"),
         pl.col("paths").alias("_paths"),
-    ).select(*_EVENTS)
+    ).select(*LINE_EVENTS)
 
 
 def last_states(events: pl.DataFrame) -> pl.DataFrame:

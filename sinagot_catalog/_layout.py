@@ -114,12 +114,15 @@ def _holds(made: Place, wanted: Place) -> bool:
     return one == other or other.startswith(one + "/") or one.startswith(other + "/")
 
 
-def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
+def build_layout(
+    config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None
+) -> Layout:
     """Join a config with what its scripts declare.
 
     Args:
         config: The workspace's config.
         read: Reads one script's patterns without running it, given the path of its file.
+        scripts: The local folder of the scripts, where the config's is in a bucket.
     """
     ids = config.ids
     places = _Places(ids, scoped=not config.is_unit_mode)
@@ -131,7 +134,7 @@ def build_layout(config: Config, read: Callable[[str], ScriptSource]) -> Layout:
         for number, step in enumerate(_steps(config, task, modality), start=1):
             program = config.steps.commands.get(step)
             if program is None:
-                script = str(PurePosixPath(config.scripts) / (modality or "") / f"{step}.py")
+                script = str(PurePosixPath(scripts or config.scripts) / (modality or "") / f"{step}.py")
                 source = sources.get(script) or sources.setdefault(script, read(script))
             else:
                 script = f"steps.{step}"

@@ -102,6 +102,7 @@ class LocalPlace:
         durable: bool = False,
     ) -> None:
         self.dataset = dataset
+        self.data_path = dataset
         self.outputs = outputs
         self.staging = staging
         self._apart = dataset != outputs
@@ -114,14 +115,29 @@ class LocalPlace:
 
     # -- looking ------------------------------------------------------------------------------------------
 
+    def expect(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+        """Hear which paths a row is about to look at: nothing to prepare on a disk."""
+
+    def fetch(self) -> None:
+        """Bring the inputs that were found to where scripts can read them: on a disk they are."""
+
+    def url_of(self, path: str, *, is_input: bool) -> str:
+        """The URL of a path."""
+        is_made = self._apart and os.path.lexists(f"{self.outputs}/{path}")
+        root = self.dataset if is_input and not is_made else self.outputs
+        return f"file://{root}/{path}"
+
     def find_input(self, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
         """The full path of an input and what it is; None when it is absent. An empty folder is absent."""
         if self._apart:
-            full = f"{self.outputs}/{path}"
-            found = _present(full, is_directory=is_directory)
+            full, found = self._find_local(self.outputs, path, is_directory=is_directory)
             if found is not None:
                 return full, found
-        full = f"{self.dataset}/{path}"
+        return self._find_local(self.dataset, path, is_directory=is_directory)
+
+    @staticmethod
+    def _find_local(root: str, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
+        full = f"{root}/{path}"
         return full, _present(full, is_directory=is_directory)
 
     def has_output(self, path: str, *, is_directory: bool) -> bool:

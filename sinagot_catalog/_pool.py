@@ -18,7 +18,7 @@ from typing import Literal, Protocol, Self, TypeAlias
 from sinagot_catalog._job import JobRunner, staging_path
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._seat import Crew, Seat, cancelled
-from sinagot_catalog._spec import Group, Result, RunSpec, Task, tasks_of
+from sinagot_catalog._spec import Group, Result, RunSpec, StorageOptions, Task, tasks_of
 
 __all__ = ["MainProcess", "Pool", "Runner", "open_runner"]
 
@@ -61,6 +61,7 @@ def open_runner(
     *,
     console: logging.Logger | None = None,
     pool: "Pool | None" = None,
+    options: StorageOptions | None = None,
 ) -> Runner:
     """What runs the rows of a run in this mode.
 
@@ -71,12 +72,13 @@ def open_runner(
         sys_path: What scripts can import from, by default what this process can.
         console: Gets what scripts log in `main_process`.
         pool: Workers that were started before the run was known.
+        options: fsspec options by part, where one lies in a bucket; workers get them over their pipe.
     """
     if mode == "main_process":
-        return MainProcess(spec, console=console)
+        return MainProcess(spec, console=console, options=options)
     if pool is None:
         pool = Pool(workers, sys_path=sys_path, threads_per_worker=spec.threads_per_worker)
-    pool.begin(spec)
+    pool.begin(spec, options)
     return pool
 
 
@@ -86,11 +88,14 @@ class MainProcess:
     Args:
         spec: The run; with `debug` what a script raises is raised here, after its event.
         console: Gets what scripts log.
+        options: fsspec options by part, where one lies in a bucket.
     """
 
-    def __init__(self, spec: RunSpec, *, console: logging.Logger | None = None) -> None:
+    def __init__(
+        self, spec: RunSpec, *, console: logging.Logger | None = None, options: StorageOptions | None = None
+    ) -> None:
         self._spec = spec
-        self._jobs = JobRunner(spec, "main", console=console, raising=spec.debug)
+        self._jobs = JobRunner(spec, "main", console=console, options=options, raising=spec.debug)
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -164,9 +169,9 @@ class Pool:
             seat.warm()
         return self
 
-    def begin(self, spec: RunSpec) -> None:
-        """Say which run the workers serve."""
-        self._crew.begin(spec)
+    def begin(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
+        """Say which run the workers serve, and with which options they reach its buckets."""
+        self._crew.begin(spec, options)
 
     def __enter__(self) -> Self:
         return self

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog import _worker
-from sinagot_catalog._spec import RunSpec
+from sinagot_catalog._spec import RunSpec, StorageOptions
 
 __all__ = ["WorkerProcess"]
 
@@ -81,11 +81,13 @@ class WorkerProcess:
 
     # -- talking ------------------------------------------------------------------------------------------
 
-    def hello(self, spec: RunSpec, name: str, sys_path: Sequence[str]) -> None:
-        """Tell it which run it serves and under which name."""
+    def hello(
+        self, spec: RunSpec, name: str, sys_path: Sequence[str], options: StorageOptions | None = None
+    ) -> None:
+        """Tell it which run it serves, its name, and what opens its buckets, which the pipe alone carries."""
         self.name = name
         self.started = time.monotonic()
-        self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"))
+        self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"), options or {})
 
     def send(self, *message: object) -> None:
         """Send a message.

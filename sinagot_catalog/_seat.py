@@ -18,7 +18,8 @@ from sinagot_catalog._job import staging_path
 from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._process import WorkerProcess
-from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, Task
+from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog._store import is_url, open_store
 from sinagot_catalog._worker import CLOSED
 from sinagot_catalog.errors import SinagotError
 
@@ -52,8 +53,9 @@ def cancelled(rows: Iterable[Row]) -> list[Result]:
 class Run:
     """What the workers of one run share on the parent's side: names, the parent's journal."""
 
-    def __init__(self, spec: RunSpec) -> None:
+    def __init__(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
         self.spec = spec
+        self.options: StorageOptions = options or {}
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
         self._journal = JournalWriter(
@@ -85,7 +87,12 @@ class Run:
         if self.spec.force or row[0] in self.spec.redo:
             return False
         outputs = self.outputs(row)
-        return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        if not outputs or not is_url(self.spec.outputs):
+            return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        with contextlib.suppress(SinagotError):
+            store = open_store(self.spec.outputs, self.options.get("outputs"))
+            return all(store.exists(output) for output in outputs)
+        return False
 
     def close(self) -> None:
         """Close the parent's journal and clear the run's staging."""
@@ -107,9 +114,9 @@ class Crew:
         self.is_stopping = False
         self._run: Run | None = None
 
-    def begin(self, spec: RunSpec) -> None:
+    def begin(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
         """Say which run is served."""
-        self._run = Run(spec)
+        self._run = Run(spec, options)
 
     @property
     def run(self) -> Run:
@@ -231,7 +238,7 @@ class Seat:
             raise EOFError
         if not self._is_known:
             run = self._crew.run
-            process.hello(run.spec, run.name(), self._crew.sys_path)
+            process.hello(run.spec, run.name(), self._crew.sys_path, run.options)
             self._is_known = True
         return process
 
@@ -336,6 +343,8 @@ class Seat:
         if death.name:
             spec = self._crew.run.spec
             clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
+            if spec.remote is not None:
+                clear_staging(staging_path(spec.remote.spool, spec.run_id, death.name), spec.remote.spool)
         return death
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:

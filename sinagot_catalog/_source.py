@@ -12,11 +12,14 @@ import polars as pl
 
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
+from sinagot_catalog._inventory import read_listing
 from sinagot_catalog._journal import Journal, last_states
+from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._patterns._template import Template
-from sinagot_catalog._scan import STATS, Listing, reach_of, scan, stat_columns
+from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
@@ -34,6 +37,7 @@ class Source:
         storage_options: fsspec options for every remote part; they win over those of the config.
         trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
         everything: List the whole dataset, not only what the patterns lead to.
+        listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
     """
 
     def __init__(
@@ -43,17 +47,21 @@ class Source:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         everything: bool = False,
+        listing: Any = None,
     ) -> None:
         self.config = config
+        self._given = listing
         self.everything = everything
         self.storage_options = dict(storage_options or {})
-        self.trusted = _is_own(config.scripts) if trust is None else trust
+        self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
         self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
         if config.outputs != config.dataset:
             self.stores["outputs"] = self._open(config.outputs)
         self.log_store = self._open(config.log)
-        self.journal = Journal(self.log_store)
-        self.claims = Claims(self.log_store, lease=config.run.lease)
+        self._mirror = Mirror(self._open(config.scripts)) if is_url(config.scripts) else None
+        is_local = self.log_store.is_local
+        self.journal = Journal(self.log_store) if is_local else ObjectJournal(self.log_store)
+        self.claims = (Claims if is_local else ObjectClaims)(self.log_store, lease=config.run.lease)
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
@@ -62,22 +70,32 @@ class Source:
         self._events: pl.DataFrame | None = None
         self._written: list[pl.DataFrame] = []
         self._stats: dict[str, pl.DataFrame] = {}
+        self._told: dict[str, pl.Series] = {}
         self._listed_at = 0.0
         self.seconds = 0.0
         """How long the last listing took."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
-        return {"config": self.config, "trust": self.trusted, "everything": self.everything}
+        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given}
+        return {"config": self.config, **how}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["config"], trust=state["trust"], everything=state["everything"])  # type: ignore[misc]
+        self.__init__(**state)  # type: ignore[misc]
+
+    def options(self, root: str) -> dict[str, Any]:
+        """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
+        if not is_url(root):
+            return {}
+        return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
 
     def _open(self, root: str) -> Store:
-        if not is_url(root):
-            return open_store(root)
-        protocol = root.split("://", 1)[0]
-        return open_store(root, {**self.config.storage_options(protocol), **self.storage_options})
+        return open_store(root, self.options(root))
+
+    @property
+    def scripts(self) -> str:
+        """The local folder of the scripts; those of a bucket are fetched by content."""
+        return self.config.scripts if self._mirror is None else self._mirror.folder()
 
     # --- looking -----------------------------------------------------------------------------------------
 
@@ -86,7 +104,7 @@ class Source:
         with self._lock:
             changed = [script for script, (stamp, _) in self._scripts.items() if _stamp(script) != stamp]
             if self._layout is None or changed:
-                self._layout = build_layout(self.config, self._read_script)
+                self._layout = build_layout(self.config, self._read_script, scripts=self.scripts)
                 self._catalog = None if changed else self._catalog
             return self._layout
 
@@ -96,13 +114,19 @@ class Source:
         if known is None or known[0] != stamp:
             source = read_script(
                 script,
-                scripts=self.config.scripts,
-                name=_beside(script, self.config.root),
+                scripts=self.scripts,
+                name=self._called(script),
                 trusted=self.trusted,
                 cache=self._computed,
             )
             known = self._scripts[script] = (stamp, source)
         return known[1]
+
+    def _called(self, script: str) -> str:
+        """How messages call a script."""
+        if self._mirror is not None:
+            return f"{self.config.scripts}/{os.path.relpath(script, self._mirror.folder())}"
+        return _beside(script, self.config.root)
 
     def catalog(self, *, max_age: float | None = None) -> Catalog:
         """The last look; a new one where there is none, or where it is older than `max_age` seconds."""
@@ -138,11 +162,19 @@ class Source:
         )
 
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
-        if root == "dataset":
+        if root == "dataset" and self._given is None:
             store.check()
+        self._told.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
-        return scan(store, reach)
+        if root == "dataset" and self._given is not None:
+            listing = from_keys(read_listing(self._given, self.config.dataset, self.options), reach)
+        else:
+            listing = scan(store, reach)
+        if listing.stats is not None:
+            self._stats[root] = listing.stats
+            self._told[root] = pl.Series("path", [], dtype=pl.String)
+        return listing
 
     def paths_near(self, template: Template) -> pl.Series:
         """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
@@ -150,7 +182,9 @@ class Source:
             reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
             listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
             kind = "directory" if template.is_directory else "file"
-            wanted = listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
+            wanted = (
+                listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
+            )
             if not wanted.is_empty():
                 break
         return wanted["path"].unique().sort()
@@ -200,7 +234,11 @@ class Source:
         """Size, time and etag of some paths, in their order; each path is read once per look."""
         with self._lock:
             held = self._stats.get(root, pl.DataFrame(schema=STATS))
-            new = paths if held.is_empty() else paths.filter(~paths.is_in(held["path"].implode()))
+            asked = paths
+            if root in self._told:
+                # a bucket's listing said it all: only what was written since is asked for
+                asked = paths.filter(paths.is_in(self._told[root].implode()))
+            new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
             new = new.unique(maintain_order=True).alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
@@ -213,7 +251,11 @@ class Source:
         with self._lock:
             self._catalog = None
             self._events = None
+            if self._mirror is not None:
+                self._mirror.forget()
+                self._layout = None
             self._stats.clear()
+            self._written.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
 
     # --- after a run -------------------------------------------------------------------------------------
@@ -227,7 +269,13 @@ class Source:
         with self._lock:
             self._written.append(paths)
             self._events = None
-            self._stats.clear()
+            for root in self.stores:
+                new = paths.filter(pl.col("root") == root)["path"]
+                if root in self._told:
+                    self._told[root] = pl.concat([self._told[root], new])
+                    self._stats[root] = self._stats[root].filter(~pl.col("path").is_in(new.implode()))
+                else:
+                    self._stats.pop(root, None)
 
     def _with_written(self, catalog: Catalog) -> Catalog:
         """A look with what runs of this process wrote since, and what they say of it in the journal."""

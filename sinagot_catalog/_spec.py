@@ -1,12 +1,25 @@
 """What travels from a plan to the process that runs its rows: plain, picklable, standard library only."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog._patterns._template import Template
 
-__all__ = ["FAILED", "CellSpec", "Group", "Outcome", "Port", "Result", "Row", "RunSpec", "Task", "tasks_of"]
+__all__ = [
+    "FAILED",
+    "CellSpec",
+    "Group",
+    "Outcome",
+    "Port",
+    "Remote",
+    "Result",
+    "Row",
+    "RunSpec",
+    "StorageOptions",
+    "Task",
+    "tasks_of",
+]
 
 Row: TypeAlias = tuple[int, int, str]
 """Number of the row in the plan, index into the cells, record id."""
@@ -20,6 +33,9 @@ Task: TypeAlias = tuple[Group, Group, dict[int, int]]
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
+
+StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
+"""fsspec options by part: they hold secrets, and are handed on beside a `RunSpec`, never in it."""
 
 FAILED: frozenset[str] = frozenset({"error", "timeout", "blocked", "not_available"})
 """Outcomes of a row whose outputs later rows of its group wait for in vain."""
@@ -70,14 +86,29 @@ class CellSpec:
 
 
 @dataclass(frozen=True)
+class Remote:
+    """What a run needs to know of which at least one part lies in a bucket.
+
+    Attributes:
+        log: The URL of the `LOG` folder, or its local folder.
+        spool: A local folder of this run: staging, and the journal on its way to the bucket.
+        fetch_limit: How many bytes of fetched inputs a worker may keep.
+    """
+
+    log: str
+    spool: str
+    fetch_limit: int
+
+
+@dataclass(frozen=True)
 class RunSpec:
     """What every row of a run shares.
 
     Attributes:
         run_id: The name of the run.
-        dataset: Local folder of the dataset.
-        outputs: Local folder that outputs are published to; often the dataset's.
-        log: The `LOG` folder: journal and staging.
+        dataset: Local folder, or URL, of the dataset.
+        outputs: Where outputs are published to; often the dataset's.
+        log: The `LOG` folder: journal and staging; where that lies in a bucket, the local folder for it.
         scripts: The folder of the scripts.
         id_pattern: The regular expression of record ids.
         cells: The steps that rows refer to by index.
@@ -90,6 +121,7 @@ class RunSpec:
         threads_per_worker: The cap that numeric libraries are given.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs are there: some are new and some old.
+        remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
     run_id: str
@@ -108,6 +140,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    remote: Remote | None = None
 
 
 class Result(NamedTuple):

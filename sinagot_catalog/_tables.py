@@ -50,6 +50,8 @@ _READS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
     "ndjson": pl.read_ndjson,
 }
 _PATH = "_path"
+_PLAIN = r"^[A-Za-z0-9/_.=-]+$"
+"""Keys that mean the same in a URL, whoever quotes it."""
 
 
 def format_of(path: str, given: str | None = None) -> str:
@@ -92,11 +94,15 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
             )
         if kind == "json":
             return _objects(store, files).lazy()
-        texts = [store.read(path).decode(errors="replace").strip() for path in files["path"]]
+        contents = store.read_all(files["path"].to_list())
+        texts = [content.decode(errors="replace").strip() for content in contents]
         values = pl.Series("value", texts, dtype=pl.String)
         return files.drop("path").with_columns(_typed(values) if kind == "value" else values).lazy()
-    if not store.is_local:
-        return _each(files, lambda path: _SCANS[kind](io.BytesIO(store.read(path)), **options).collect())
+    cloud = store.cloud_options()
+    if not store.is_local and (cloud is None or not files["path"].str.contains(_PLAIN).all()):
+        return _each(store, files, lambda content: _SCANS[kind](io.BytesIO(content), **options).collect())
+    if cloud:
+        options = {"storage_options": cloud, **options}
     if kind in ("csv", "tsv"):
         # A column of whole numbers in the first files may be one of fractions in the last.
         options = {"infer_schema_files": files.height, **options}
@@ -109,12 +115,13 @@ def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[st
     return located.join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
 
 
-def _each(files: pl.DataFrame, read: Callable[[str], pl.DataFrame]) -> pl.LazyFrame:
-    """Files read one by one, their rows behind the keys; a column named like a key is told apart as in a join."""
+def _each(store: Store, files: pl.DataFrame, read: Callable[[bytes], pl.DataFrame]) -> pl.LazyFrame:
+    """Files read whole, their rows behind the keys; a column named like a key is told apart as in a join."""
     keys = [name for name in files.columns if name != "path"]
     frames = []
-    for one in files.iter_rows(named=True):
-        found = read(one["path"])
+    contents = store.read_all(files["path"].to_list())
+    for one, content in zip(files.iter_rows(named=True), contents, strict=True):
+        found = read(content)
         found = found.rename({name: f"{name}_right" for name in keys if name in found.columns})
         frames.append(
             found.select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
@@ -126,8 +133,9 @@ def _objects(store: Store, files: pl.DataFrame) -> pl.DataFrame:
     """JSON files: an object is a row, a list of objects several, anything else a value."""
     rows: list[dict[str, Any]] = []
     owners: list[int] = []
-    for number, path in enumerate(files["path"]):
-        found = parse_json(store.read(path), path)
+    paths = files["path"].to_list()
+    for number, (path, content) in enumerate(zip(paths, store.read_all(paths), strict=True)):
+        found = parse_json(content, path)
         several = (
             found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else [found]
         )

@@ -2,7 +2,7 @@
 
 Frames (a length, then a pickle) come in on what was standard input and go out on what was standard output:
 
-    parent -> worker   ("hello", spec, name, sys_path, pythonpath)   once
+    parent -> worker   ("hello", spec, name, sys_path, pythonpath, options)   once
                        ("batch", [task, ...])                        answered by results and one "idle"
                        ("recall",)                                   give back the tasks that are not begun
                        ("end",)                                      no more
@@ -31,7 +31,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sinagot_catalog._job import JobRunner
-from sinagot_catalog._spec import Result, RunSpec, Task
+from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
 __all__ = [
     "BOARD_SIZE",
@@ -156,7 +156,7 @@ class _Worker:
         self._done: deque[Result] = deque()
         self._sending = threading.Lock()
 
-    def serve(self, spec: RunSpec, name: str) -> None:
+    def serve(self, spec: RunSpec, name: str, options: StorageOptions) -> None:
         if spec.memory_limit is not None:
             _limit_memory(spec.memory_limit)
         jobs = JobRunner(
@@ -164,6 +164,7 @@ class _Worker:
             name,
             announce=self._board.show,
             output=OutputFile(2),
+            options=options,
             after_run=self._check_self,
         )
         self._board.show(-1, 0, 0)
@@ -272,7 +273,7 @@ def main(board_fd: int, parent: int) -> None:
     os.close(board_fd)
     faulthandler.enable(2)
     try:
-        _, spec, name, sys_path, pythonpath = read_frame(frames_in)
+        _, spec, name, sys_path, pythonpath, options = read_frame(frames_in)
     except (EOFError, ValueError):
         os._exit(0)
     sys.path[:] = sys_path
@@ -281,7 +282,7 @@ def main(board_fd: int, parent: int) -> None:
     else:
         os.environ["PYTHONPATH"] = pythonpath
     sys.argv[:] = [""]
-    _Worker(frames_in, frames_out, board, parent).serve(spec, name)
+    _Worker(frames_in, frames_out, board, parent).serve(spec, name, options)
     # Not sys.exit: a thread that a script left behind would keep the process.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):

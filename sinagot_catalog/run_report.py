@@ -99,6 +99,10 @@ class RunReport:
     def _repr_html_(self) -> str:
         failed = self.failures()
         rows = failed if failed.height else self.frame
-        cut = f", the first {_SHOWN} {'of those ' if failed.height else ''}shown" if rows.height > _SHOWN else ""
+        cut = (
+            f", the first {_SHOWN} {'of those ' if failed.height else ''}shown"
+            if rows.height > _SHOWN
+            else ""
+        )
         head = f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s{cut}</p>"
         return f"{head}{rows.head(_SHOWN)._repr_html_()}"

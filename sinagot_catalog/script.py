@@ -1,7 +1,7 @@
 """The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -97,6 +97,21 @@ class ScriptTemplate:
         self.logger = logger if logger is not None else logging.getLogger("sinagot_catalog.script")
         self.debug = debug
         self.opts: dict[str, Any] = {}
+        self._urls: Callable[[], ScriptPath] | None = None
+
+    @property
+    def url(self) -> ScriptPath:
+        """The URLs of `input` and `output`, for scripts that read or write a bucket themselves.
+
+        Example:
+            >>> ScriptTemplate("REC-1", path=ScriptPath(Path("/data/a.csv"), None)).url.input
+            'file:///data/a.csv'
+        """
+        return (
+            ScriptPath(_uris(self.path.input), _uris(self.path.output))
+            if self._urls is None
+            else self._urls()
+        )
 
     def run(self) -> None:
         """Do the work for one record; to be overridden."""
@@ -137,6 +152,12 @@ def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
             return one
         labelled[label] = one
     return labelled or None
+
+
+def _uris(paths: Any) -> Any:
+    if isinstance(paths, dict):
+        return {label: _uris(path) for label, path in paths.items()}
+    return None if paths is None else f"file://{paths}"
 
 
 def _listed(paths: Any) -> list[Path]:

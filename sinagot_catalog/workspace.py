@@ -5,17 +5,18 @@ from __future__ import annotations
 import html
 import logging
 import os
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution
+from sinagot_catalog import _execution, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
-from sinagot_catalog._store import is_url
+from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
@@ -24,12 +25,15 @@ from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from datetime import timedelta
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._explain import Explanation
     from sinagot_catalog._lab import Trial
     from sinagot_catalog._layout import Cell
+    from sinagot_catalog._snapshot import Diff
     from sinagot_catalog._submit import RunHandle
+    from sinagot_catalog._sweep import Swept
     from sinagot_catalog.plot import Plot
     from sinagot_catalog.run_report import RunReport
 
@@ -46,6 +50,9 @@ class Workspace:
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
+
+        listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
+            `path` (or `key`), or the `manifest.json` of an S3 Inventory.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -66,12 +73,19 @@ class Workspace:
         *,
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
+        listing: Any = None,
     ) -> None:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
         }
-        config = read_config(config_path, data_path=data_path, scripts_path=scripts_path, reserved=reserved)
-        self._source = Source(config, storage_options=storage_options, trust=trust)
+        config = read_config(
+            config_path,
+            read_text=TextReader(storage_options),
+            data_path=data_path,
+            scripts_path=scripts_path,
+            reserved=reserved,
+        )
+        self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
         self._kinds = _kinds(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -199,6 +213,39 @@ class Workspace:
         """Every path that a step reads or writes, existing or not: the table `links`."""
         catalog = self._source.catalog()
         return catalog.links(catalog.steps).select(*LINKS)
+
+    # --- kept looks --------------------------------------------------------------------------------------
+
+    def snapshot(self) -> str:
+        """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
+
+        Returns:
+            The name of the snapshot, for `diff`.
+        """
+        return _snapshot.snapshot(self._source)
+
+    def snapshots(self) -> list[str]:
+        """The names of the snapshots that are kept, oldest first."""
+        return _snapshot.names(self._source)
+
+    def diff(self, a: str | None = None, b: str | None = None) -> Diff:
+        """What changed: which records and files are new, gone or not what they were, and which statuses moved.
+
+        Args:
+            a: The earlier snapshot; by default the newest that is kept.
+            b: The later one; by default a fresh look.
+
+        Raises:
+            NotFoundError: When there is no such snapshot.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> name = ws.snapshot()
+            >>> _ = ws.records.get("REC-20200601").steps.run("count", mode="main_process", progress=False)
+            >>> ws.diff(name).steps.select("step", "before", "after").rows()
+            [('count', 'DATA_READY', 'DONE')]
+        """
+        return _snapshot.diff(self._source, a, b)
 
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
@@ -371,6 +418,26 @@ class Workspace:
             f"{did_you_mean(text, choices)}"
         )
 
+    def gc(self, keep: str | timedelta = "90d") -> Swept:
+        """Forget old events, but for those that say how a row stands; clear what dead runs left.
+
+        No status changes, and nothing of the dataset is touched.
+
+        Args:
+            keep: How far back everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
+
+        Raises:
+            SelectionError: When it is no length of time.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.gc(keep="90d")
+            Swept(events=0, selections=0, runs=0)
+        """
+        from sinagot_catalog._sweep import gc
+
+        return gc(self._source, keep)
+
     # --- manners -----------------------------------------------------------------------------------------
 
     def close(self) -> None:
@@ -425,13 +492,14 @@ class _Customs:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._host = ScriptHost(source.config.scripts)
         self._made: dict[type[Any], type[Any]] = {}
 
     def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
         config = self._source.config
-        file = f"{config.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not self._source.trusted or not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+        if not self._source.trusted:
+            return None
+        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+        if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
             return None
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection
@@ -446,6 +514,10 @@ class _Customs:
             bases = (own,) if issubclass(own, base) else (own, base)
             self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
         return self._made[own]
+
+    @cached_property
+    def _host(self) -> ScriptHost:
+        return ScriptHost(self._source.scripts)
 
     def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
         """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""

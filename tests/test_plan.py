@@ -327,7 +327,9 @@ def test_seen_as_arrow_and_page(make_workspace):
 
 def test_volume_is_what_the_rows_that_run_read_of_what_is_there(make_workspace):
     files = {f"raw/R{n}": "x" * 10 for n in range(5000)} | {"side/R1": "y" * 7, "a/R7": "z"}
-    ws = make_workspace({"a": ("raw/{id}", "a/{id}"), "b": ({"x": "a/{id}", "y": "side/{id}"}, "b/{id}")}, files)
+    ws = make_workspace(
+        {"a": ("raw/{id}", "a/{id}"), "b": ({"x": "a/{id}", "y": "side/{id}"}, "b/{id}")}, files
+    )
     volume = dict(ws.steps.plan().volume().iter_rows())
     assert volume["a"] == pytest.approx(4999 * 10, rel=0.01)
     assert volume["b"] == 7

@@ -45,6 +45,8 @@ __all__ = [
 
 Table = dict[str, Any]
 
+_MOST_FAULTS = 30
+
 
 @dataclass(frozen=True)
 class Config:
@@ -134,7 +136,7 @@ def read_config(
     for file in files:
         try:
             merge(document, tomli.loads(read(file, read_text)), file, origins)
-        except tomli.TOMLDecodeError as error:
+        except (tomli.TOMLDecodeError, RecursionError) as error:
             faults.append(f"{names[file]}: {str(error)[:200]}")
     if faults:
         raise ConfigError("\n".join(faults))
@@ -148,12 +150,13 @@ def read_config(
         if not any(address[: len(one)] == one or one[: len(address)] == address for one in known)
     ]
     if found:
-        raise ConfigError(
-            "\n".join(
-                f"{names[origin(address, origins, files[0])]}: {dotted(address)}: {sentence}"
-                for address, sentence in found
-            )
-        )
+        lines = [
+            f"{names[origin(address, origins, files[0])]}: {dotted(address)}: {sentence}"
+            for address, sentence in found[:_MOST_FAULTS]
+        ]
+        if len(found) > _MOST_FAULTS:
+            lines.append(f"and {len(found) - _MOST_FAULTS:,} more")
+        raise ConfigError("\n".join(lines))
     notices += _notices(model, reserved)
     places = _places(model, origins, files)
     if data_path is not None:

@@ -152,6 +152,7 @@ class RunSection:
     durable: bool = False
     threads_per_worker: Positive = 1
     rerun_on: tuple[Literal["input", "version"], ...] = ()
+    fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
     memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None
 
 

@@ -21,11 +21,14 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog._patterns._template import IdPattern, Template
+from sinagot_catalog.errors import PatternError
 
 __all__ = ["id_columns", "match_columns", "near_misses", "paths_of"]
 
 Tokens = tuple[tuple[str, str], ...]
 
+_FEW = 16
+"""Repeats that vary by no more than that are counted, not open."""
 _MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
 
 
@@ -291,8 +294,45 @@ def _fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
     return fits
 
 
+def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
+    """Refuse what Python's engine may take for ever over: repeats within repeats.
+
+    Raises:
+        PatternError: With what to write instead.
+    """
+    parser = importlib.import_module("re._parser")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        is_endless = _repeats_within(parser.parse(ids.text), with_branches=with_branches, is_repeated=False)
+    if is_endless:
+        raise PatternError(
+            f"id_pattern {ids.text!r} repeats what is itself repeated, and one name can keep it busy for ever",
+            "Write 'a+' for '(a+)+'; without look-around, back-references and names beyond ASCII it would do.",
+        )
+
+
+def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> bool:
+    """Whether a parse has an open repeat, or alternatives, inside an open repeat."""
+    if isinstance(node, tuple) and len(node) == 2:  # noqa: PLR2004 - kind and value
+        kind, value = str(node[0]), node[1]
+        if kind in ("MAX_REPEAT", "MIN_REPEAT"):
+            is_open = int(value[1]) - int(value[0]) > _FEW
+            if is_open and is_repeated:
+                return True
+            return _repeats_within(value[2], with_branches=with_branches, is_repeated=is_repeated or is_open)
+        if kind == "BRANCH" and is_repeated and with_branches:
+            return True
+    if isinstance(node, (tuple, list)) or hasattr(node, "data"):
+        parts = getattr(node, "data", node)
+        return any(
+            _repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts
+        )
+    return False
+
+
 def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = None) -> pl.Series:
     """The same by Python's regular expressions, each text once."""
+    _refuse_endless(ids, with_branches=only is None)
     unique = (texts if only is None else texts.filter(only)).unique()
     kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
     return texts.is_in(kept.implode())

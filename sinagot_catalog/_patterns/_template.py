@@ -111,6 +111,8 @@ def parse_template(value: object, *, fields: Collection[str]) -> Template:
         raise PatternError("a path pattern is empty")
     if text.startswith("/") or ".." in parts:
         raise PatternError(f"{text!r} leaves the dataset: patterns are relative to it and hold no '..'")
+    if "\0" in text:
+        raise PatternError(f"{text!r} holds a zero byte, which no path can")
     text = "/".join(part for part in parts if part not in ("", "."))
     return Template(tuple(_tokens(text, fields)), is_directory)
 

@@ -89,7 +89,9 @@ def _groups(ws: Workspace, args: Any) -> int:
     for one in found.head(args.limit or found.height).iter_rows(named=True):
         where = " ".join(one[name] for name in ("task", "modality", "step") if one[name])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
-        put(f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}")
+        put(
+            f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}"
+        )
         when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
         put(clean(f"        such as {one['examples']}{when}"))
         put(f"        {clean(one['command'])}")

@@ -6,6 +6,8 @@ import io
 import shlex
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,8 @@ __all__ = [
     "selected",
     "source_of",
 ]
+
+_COUNT_EVERY = 2.0
 
 WORDS = {
     "INIT": "INIT",
@@ -60,7 +64,32 @@ def open_workspace(args: Any) -> Workspace:
         # Ctrl-C. This puts Python's back.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     trust = True if getattr(args, "trust", False) else None
-    return Workspace([place, *getattr(args, "config", [])], trust=trust)
+    ws = Workspace([place, *getattr(args, "config", [])], trust=trust)
+    if sys.stderr.isatty():
+        for store in source_of(ws).stores.values():
+            store.on_page = None if store.is_local else _Counter(store.root)
+    return ws
+
+
+class _Counter:
+    """Says on the terminal how far a long listing is; a short one goes by without a word."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._begun = self._said = time.monotonic()
+        self._keys = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, keys: int) -> None:
+        """Count the keys of a page."""
+        with self._lock:
+            self._keys += keys
+            now = time.monotonic()
+            if now - self._said < _COUNT_EVERY:
+                return
+            self._said = now
+            rate = self._keys / (now - self._begun)
+            say(f"listing {self._root}: {self._keys:,} keys, {rate:,.0f} a second")
 
 
 def place_of(args: Any) -> str | None:

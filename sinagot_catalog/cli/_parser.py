@@ -130,7 +130,12 @@ group), next (command, rows, steps; null where nothing can run)""",
         "--stale", action="store_true", help="count what is stale, too; reads sizes and times"
     )
     parser.add_argument(
-        "--watch", nargs="?", type=_seconds, const=2.0, metavar="S", help="look again every S seconds, until Ctrl-C"
+        "--watch",
+        nargs="?",
+        type=_seconds,
+        const=2.0,
+        metavar="S",
+        help="look again every S seconds, until Ctrl-C",
     )
     _add_output(parser)
     return parser
@@ -254,6 +259,57 @@ message, n, first, last, examples, command.""",
     return parser
 
 
+def _add_snapshot(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "snapshot",
+        "_diff:snapshot",
+        "keep the catalog as it is, for a later diff; prints its name",
+        """example:
+  sinagot-catalog snapshot""",
+    )
+    _add_place(parser, positional=True)
+    return parser
+
+
+def _add_diff(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "diff",
+        "_diff:diff",
+        "what changed between two snapshots, or since one",
+        """examples:
+  sinagot-catalog diff                      since the newest snapshot
+  sinagot-catalog diff 20260101T120000-123456
+  sinagot-catalog diff 20260101T120000-123456 20260201T120000-654321 --json
+
+--json, --csv and --parquet have a row per change: what (record, file, step), change (new, gone, changed),
+record_id, task, modality, step, path, before and after (a file's size, a step's status).""",
+    )
+    parser.add_argument("before", nargs="?", metavar="A", help="the earlier snapshot; by default the newest")
+    parser.add_argument("after", nargs="?", metavar="B", help="the later one; by default a fresh look")
+    _add_place(parser)
+    _add_output(parser)
+    return parser
+
+
+def _add_gc(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "gc",
+        "_gc:gc",
+        "forget old events and clear what dead runs left; no status changes",
+        """examples:
+  sinagot-catalog gc example/harbor --keep 90d""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "--keep", metavar="TIME", default="90d", help="how far back all is kept: 36h, 90d (default), 12w"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
+    return parser
+
+
 def _add_explain(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -363,9 +419,12 @@ _VERBS = (
     _add_run,
     _add_submit,
     _add_logs,
+    _add_snapshot,
+    _add_diff,
     _add_explain,
     _add_report,
     _add_doctor,
+    _add_gc,
     _add_server,
     _add_completion,
 )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.cli._ls import LIMIT
-from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected
+from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected, source_of
 from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import ServerError, SinagotError
@@ -97,7 +97,7 @@ def run(args: Any) -> int:
     except SinagotError:
         raise
     except Exception as error:
-        if not (args.debug and _is_of_script(error, str(ws.scripts_path))):
+        if not (args.debug and _is_of_script(error, source_of(ws).scripts)):
             raise
         traceback.print_exc()
         return SOME_FAILED

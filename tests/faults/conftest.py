@@ -89,10 +89,19 @@ class Fault:
 def pytest_addoption(parser):
     parser.addoption("--faults", type=int, default=None, help="how many faults to inject in all")
     parser.addoption("--seed", type=int, default=1, help="what they are drawn with")
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
 def pytest_configure(config):
     config.stash[INJECTED] = Counter()
+    config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("slow", False):
+        for item in items:
+            if "slow" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes: --slow runs it"))
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):
@@ -103,7 +112,9 @@ def pytest_terminal_summary(terminalreporter, exitstatus, config):
         end = "nothing was lost" if exitstatus == 0 else "and then a test failed: see above"
         terminalreporter.write_line(f"{counts.total()} faults injected, {struck} struck; {end}")
         for (mode, name, hit), count in sorted(counts.items()):
-            terminalreporter.write_line(f"  {mode:13} {name:34} {count:4}{'' if hit else '  (came too late)'}")
+            terminalreporter.write_line(
+                f"  {mode:13} {name:34} {count:4}{'' if hit else '  (came too late)'}"
+            )
 
 
 class Ground:
@@ -154,7 +165,13 @@ class Ground:
         for _ in range(count):
             folder = self.log / "journal" / f"20200101T000000-{self.planted:06d}"
             folder.mkdir(parents=True)
-            line = {"schema": 1, "event": "log", "record_id": "R000", "step_label": "clean", "step_status": 20}
+            line = {
+                "schema": 1,
+                "event": "log",
+                "record_id": "R000",
+                "step_label": "clean",
+                "step_status": 20,
+            }
             line |= {"message": f"planted {self.planted}", "time": "2020-01-01T00:00:00.000000Z"}
             (folder / "main.ndjson").write_text(json.dumps(line) + "\n")
             (folder / "ended").touch()
@@ -258,7 +275,11 @@ class Ground:
         half = self.half()
         for record in RECORDS:
             for step, paths in MADE.items():
-                found = {generations[path.format(record)] for path in paths.values() if path.format(record) in files}
+                found = {
+                    generations[path.format(record)]
+                    for path in paths.values()
+                    if path.format(record) in files
+                }
                 assert len(found) <= 1 or (step == "split" and (record, step) in half), (record, step, found)
         statuses = Workspace(self.folder).steps.collect()
         assert statuses.filter(status="PROCESSING").is_empty(), statuses.filter(status="PROCESSING")

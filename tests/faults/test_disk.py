@@ -1,5 +1,8 @@
 """What the disk may do to a run: be full, be read-only, hide a folder, go away, lie elsewhere."""
 
+# ruff: noqa: PTH208 - names are compared
+
+import contextlib
 import os
 import re
 import resource
@@ -45,12 +48,19 @@ def whole(folder):
 
 
 @pytest.fixture
-def small_disk(tmp_path):
+def small_disk():
     """Mount a file system of one megabyte on a folder; it may grow later."""
     mounted = []
 
     def mount(folder, size="1m"):
-        words = ["mount", *(["-o", f"remount,size={size}"] if folder in mounted else ["-t", "tmpfs", "-o", f"size={size}", "none"])]
+        words = [
+            "mount",
+            *(
+                ["-o", f"remount,size={size}"]
+                if folder in mounted
+                else ["-t", "tmpfs", "-o", f"size={size}", "none"]
+            ),
+        ]
         done = subprocess.run([*words, folder], capture_output=True, check=False)
         if done.returncode:
             pytest.skip("no file system may be mounted here")
@@ -85,13 +95,13 @@ def test_disk_that_is_full_from_the_start_is_a_sentence(write_workspace, small_d
     small_disk(folder / "dataset", "64k")
     (folder / "dataset/raw").mkdir()
     (folder / "dataset/raw/R01").touch()
-    try:
+    with contextlib.suppress(OSError):
         (folder / "dataset/fill").write_bytes(b"x" * 1_000_000)
-    except OSError:
-        pass
     ended = command(folder, "run", "-q")
     assert ended.returncode == 1
-    assert re.search(r"error: .*/claims/.* cannot be written: No space left on device", ended.stderr), ended.stderr
+    assert re.search(r"error: .*/claims/.* cannot be written: No space left on device", ended.stderr), (
+        ended.stderr
+    )
     (folder / "dataset/fill").unlink()
     assert command(folder, "run", "-q").returncode == 0
 
@@ -116,11 +126,17 @@ def powerless(tmp_path):
     if os.getuid() == 0:
         if shutil.which("setpriv") is None:
             pytest.skip("root cannot give its rights away here")
-        words = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"]
+        words = [
+            "setpriv",
+            "--bounding-set=-dac_override,-dac_read_search",
+            "--inh-caps=-dac_override,-dac_read_search",
+        ]
 
     def call(folder, *rest):
         words_of_ours = [sys.executable, "-m", "sinagot_catalog", rest[0], str(folder), *rest[1:]]
-        return subprocess.run([*words, *words_of_ours], capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            [*words, *words_of_ours], capture_output=True, text=True, timeout=120, check=False
+        )
 
     yield call
     for path in (tmp_path, *tmp_path.rglob("*")):
@@ -146,7 +162,9 @@ def test_read_only_dataset_can_be_looked_at_and_run_with_outputs_elsewhere(write
 
 def test_folder_without_permission_makes_its_rows_unknown_and_they_are_left_out(write_workspace, powerless):
     files = [f"{site}/raw/{one}" for site in ("open", "shut") for one in IDS[:2]]
-    folder = write_workspace({"work": ("open/raw/{id}", "open/out/{id}"), "other": ("shut/raw/{id}", "shut/out/{id}")}, files)
+    folder = write_workspace(
+        {"work": ("open/raw/{id}", "open/out/{id}"), "other": ("shut/raw/{id}", "shut/out/{id}")}, files
+    )
     (folder / "dataset/shut").chmod(0)
     ended = powerless(folder, "run", "-q")
     assert ended.returncode == 0, ended.stderr
@@ -222,7 +240,12 @@ def test_outputs_through_a_link_to_another_file_system_are_whole(write_workspace
 def test_what_a_killed_run_hid_on_another_file_system_is_swept(write_workspace, elsewhere, tmp_path, whom):
     folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS])
     (folder / "dataset/out").symlink_to(elsewhere)
-    fault = {"FAULT": f"beside:7:{whom}", "FAULT_ROLE": "worker", "FAULT_DONE": str(tmp_path / "done"), "PYTHONPATH": SHIM}
+    fault = {
+        "FAULT": f"beside:7:{whom}",
+        "FAULT_ROLE": "worker",
+        "FAULT_DONE": str(tmp_path / "done"),
+        "PYTHONPATH": SHIM,
+    }
     command(folder, "run", "-q", "--workers", "1", environment=fault)
     assert (tmp_path / "done").exists()
     hidden = [name for name in os.listdir(elsewhere) if name.startswith(".")]
@@ -233,7 +256,7 @@ def test_what_a_killed_run_hid_on_another_file_system_is_swept(write_workspace, 
     assert whole(folder) == len(IDS)
 
 
-def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_disk, tmp_path):
+def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_disk):
     folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS])
     (folder / "dataset/out").mkdir()
     small_disk(folder / "dataset/out")
@@ -251,7 +274,13 @@ def test_note_of_hidden_files_can_name_nothing_else(write_workspace, tmp_path):
         path.touch()
     staging = folder / "dataset/LOG/.staging/dead/w01"
     staging.mkdir(parents=True)
-    names = [*map(str, precious), "../../.precious.dead.1.tmp", "raw/R01", "out/../../../.precious.dead.1.tmp", ""]
+    names = [
+        *map(str, precious),
+        "../../.precious.dead.1.tmp",
+        "raw/R01",
+        "out/../../../.precious.dead.1.tmp",
+        "",
+    ]
     (staging / ".beside").write_bytes("\0".join(names).encode() + b"\0\xff\0")
     assert Workspace(folder).steps.run(workers=1, progress=False).ok
     assert all(path.exists() for path in precious)
@@ -284,11 +313,11 @@ def test_durable_run_syncs_content_before_its_name_and_names_before_the_event(wr
 
     announced = where("write(", '\\"publishing\\"')
     noted = where("sync(", "main.ndjson", after=announced)
-    contents = [where("fsync(", f".staging/", f"R01-{name}>") for name in "ab"]
-    renamed = [where("rename", f"R01-{name}\"") for name in "ab"]
+    contents = [where("fsync(", ".staging/", f"R01-{name}>") for name in "ab"]
+    renamed = [where("rename", f'R01-{name}"') for name in "ab"]
     assert max(noted, *contents) < min(renamed)
     named = where("fsync(", "dataset/new/deep>", after=max(renamed))
-    for new, above in (("dataset/new\"", "dataset>"), ("dataset/new/deep\"", "dataset/new>")):
+    for new, above in (('dataset/new"', "dataset>"), ('dataset/new/deep"', "dataset/new>")):
         assert where("fsync(", above, after=where("mkdir", new)) < max(renamed)
     assert named < where("write(", '\\"done\\"')
 

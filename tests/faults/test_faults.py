@@ -4,7 +4,9 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found and killed through /proc")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes are found and killed through /proc"
+)
 
 
 def test_runs_in_processes_lose_nothing(attack, fault_kinds, share):

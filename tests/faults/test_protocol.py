@@ -37,7 +37,11 @@ class SharedDisk:
 
     def stat(self, paths):
         times = [self.files[path][1] if path in self.files else None for path in paths]
-        return Stat([None] * len(times), [None if one is None else int(one * 1e9) for one in times], [None] * len(times))
+        return Stat(
+            [None] * len(times),
+            [None if one is None else int(one * 1e9) for one in times],
+            [None] * len(times),
+        )
 
     def exists(self, path):
         return path in self.files
@@ -112,7 +116,9 @@ class Host:
 
     def take(self):
         try:
-            rows = pl.DataFrame({"record_id": sorted(self.wanted), "task": None, "modality": None, "step": "s"}, schema=KEYS)
+            rows = pl.DataFrame(
+                {"record_id": sorted(self.wanted), "task": None, "modality": None, "step": "s"}, schema=KEYS
+            )
             claim, held = self.claims.take(self.run_id, rows)
             self.claim = claim
             self.holds = self.wanted - set(held["record_id"])
@@ -226,8 +232,7 @@ class Protocol(RuleBasedStateMachine):
         self.disk.now += seconds
         for host in self.hosts:
             if host.claim is not None and not host.is_over:
-                if not host.plainly(Claims.beat, host.claim):
-                    host.is_over, host.holds = True, set()
+                assert host.plainly(Claims.beat, host.claim)  # who beats in time is never taken for dead
 
     @precondition(lambda self: any(one.claim is not None and not one.is_over for one in self.hosts))
     @rule(data=st.data())
@@ -244,7 +249,9 @@ class Protocol(RuleBasedStateMachine):
         assert sleeper.holds <= visitor.holds
         assert not sleeper.plainly(Claims.beat, sleeper.claim)
         sleeper.plainly(Claims.release, sleeper.claim)  # written late: it must bring nothing back
-        assert sleeper.run_id not in {one.run_id for one in Claims(self.disk, lease=LEASE).all() if one.state == "live"}
+        assert sleeper.run_id not in {
+            one.run_id for one in Claims(self.disk, lease=LEASE).all() if one.state == "live"
+        }
         sleeper.is_over, sleeper.holds = True, set()
         visitor.plainly(Claims.release, visitor.claim)
         visitor.is_over, visitor.holds = True, set()
@@ -256,7 +263,9 @@ class Protocol(RuleBasedStateMachine):
     @invariant()
     def no_row_is_held_twice(self):
         held = [row for host in getattr(self, "hosts", []) if not host.is_over for row in host.holds]
-        assert len(held) == len(set(held)), {host.run_id: host.holds for host in self.hosts if not host.is_over}
+        assert len(held) == len(set(held)), {
+            host.run_id: host.holds for host in self.hosts if not host.is_over
+        }
 
     @invariant()
     def numbers_only_grow(self):

@@ -1,6 +1,7 @@
 """Scripts that misbehave: what it costs is their own row, and the journal says what it was."""
 
-import os
+# ruff: noqa: E501, ISC004 - tables of cases read by line
+
 import sys
 import time
 from pathlib import Path
@@ -40,7 +41,9 @@ def run(make_workspace):
 
 
 def the_others_are_done(rows, *bad):
-    assert {one: rows[one]["outcome"] for one in IDS if one not in bad} == {one: "done" for one in IDS if one not in bad}
+    assert {one: rows[one]["outcome"] for one in IDS if one not in bad} == {
+        one: "done" for one in IDS if one not in bad
+    }
 
 
 def event_of(ws, record_id):
@@ -49,24 +52,48 @@ def event_of(ws, record_id):
 
 # What a script does for R1 alone, the type of its error, and a part of its message.
 BODIES = {
-    "an endless recursion": ("sys.setrecursionlimit(10**9) if False else None; f = lambda: f(); f()", "RecursionError", "recursion"),
+    "an endless recursion": (
+        "sys.setrecursionlimit(10**9) if False else None; f = lambda: f(); f()",
+        "RecursionError",
+        "recursion",
+    ),
     "a message of 100 MB": ("raise ValueError('x' * 100_000_000)", "ValueError", "characters cut"),
     "an error that cannot be pickled": (
         "raise type('Odd', (Exception,), {'__reduce__': lambda s: 1 / 0, '__init__': lambda s, *a: setattr(s, 'lock', threading.Lock())})()",
         "Odd",
         "without a message",
     ),
-    "an error whose text fails": ("raise type('Mute', (Exception,), {'__str__': lambda s: 1 / 0})()", "Mute", "cannot be read"),
+    "an error whose text fails": (
+        "raise type('Mute', (Exception,), {'__str__': lambda s: 1 / 0})()",
+        "Mute",
+        "cannot be read",
+    ),
     "an error that is no Exception": ("raise type('Base', (BaseException,), {})('bare')", "Base", "bare"),
-    "a group of errors": ("raise ExceptionGroup('two', [ValueError(1), TypeError(2)])", "ExceptionGroup", "two (2 sub-exceptions)"),
+    "a group of errors": (
+        "raise ExceptionGroup('two', [ValueError(1), TypeError(2)])",
+        "ExceptionGroup",
+        "two (2 sub-exceptions)",
+    ),
     "an output beside its staging": (
         "os.makedirs(self.data_path / 'out', exist_ok=True); (self.data_path / 'out' / self.id).write_text('x'); return",
         "OutputMissing",
         "was written to its final path: write to self.path.output",
     ),
-    "staging taken away": ("import shutil; shutil.rmtree(self.path.output.parent.parent); return", "OutputMissing", "is missing after run()"),
-    "its descriptors closed": ("os.closerange(3, 200)", "WorkerDied", "closed files of its process that it did not open"),
-    "its descriptors closed, and an error": ("os.closerange(3, 200); raise ValueError", "WorkerDied", "closed files of its process"),
+    "staging taken away": (
+        "import shutil; shutil.rmtree(self.path.output.parent.parent); return",
+        "OutputMissing",
+        "is missing after run()",
+    ),
+    "its descriptors closed": (
+        "os.closerange(3, 200)",
+        "WorkerDied",
+        "closed files of its process that it did not open",
+    ),
+    "its descriptors closed, and an error": (
+        "os.closerange(3, 200); raise ValueError",
+        "WorkerDied",
+        "closed files of its process",
+    ),
 }
 
 
@@ -192,4 +219,4 @@ def test_script_that_cannot_be_loaded_fails_its_rows_with_a_sentence(make_worksp
     messages = report.failures()["message"].to_list()
     assert len(messages) == 2
     assert all(sentence in one for one in messages), messages
-    assert os.path.isdir(ws.data_path)
+    assert Path(ws.data_path).is_dir()

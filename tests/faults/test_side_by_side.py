@@ -95,7 +95,12 @@ def test_runs_of_the_same_rows_at_once_share_them(ground, start, count):
 
 
 def wait_for_rows(folder, wait_until, least=3):
-    wait_until(lambda: len(list((folder / "dataset/out").glob("R*")) if (folder / "dataset/out").exists() else []) >= least)
+    wait_until(
+        lambda: (
+            len(list((folder / "dataset/out").glob("R*")) if (folder / "dataset/out").exists() else [])
+            >= least
+        )
+    )
 
 
 def test_rows_of_a_killed_run_are_free_at_once_on_its_host(ground, start, wait_until):
@@ -133,7 +138,11 @@ def test_run_that_slept_through_its_lease_gives_up_and_says_so(ground, start, wa
     folder = ground(0.1, toml="[run]\nlease = 2.0\n")
     laptop = start(folder, host="laptop")
     wait_for_rows(folder, wait_until, least=2)
-    workers = [int(pid) for pid in Path(f"/proc/{laptop.pid}/task").glob("*/children") for pid in pid.read_text().split()]
+    workers = [
+        int(pid)
+        for pid in Path(f"/proc/{laptop.pid}/task").glob("*/children")
+        for pid in pid.read_text().split()
+    ]
     for pid in (laptop.pid, *workers):
         os.kill(pid, signal.SIGSTOP)  # the lid is closed
     time.sleep(2.5)
@@ -147,15 +156,19 @@ def test_run_that_slept_through_its_lease_gives_up_and_says_so(ground, start, wa
     assert laptop.returncode == 1
     assert "was taken for dead, for its lease of 2 s ran out" in said
     assert "the same command goes on with the rest" in said
-    assert max(ran(folder).values()) <= 2  # at least once: the row that slept, and what came before it found out
+    assert (
+        max(ran(folder).values()) <= 2
+    )  # at least once: the row that slept, and what came before it found out
     assert sum(ran(folder).values()) <= 63
     done = Workspace(folder).steps.filter(status="DONE").collect()
     assert done.height == 60
-    assert {path.read_text() for path in (folder / "dataset/out").iterdir()} == {f"R{n:02}" for n in range(60)}
+    assert {path.read_text() for path in (folder / "dataset/out").iterdir()} == {
+        f"R{n:02}" for n in range(60)
+    }
 
 
 @pytest.mark.parametrize("hours", [-1, 1])
-def test_clock_that_is_an_hour_off_neither_kills_nor_revives_a_run(make_workspace, dead_claim, monkeypatch, hours):
+def test_clock_that_is_an_hour_off_neither_kills_nor_revives_a_run(make_workspace, monkeypatch, hours):
     """Another host's run beats by the store's clock; this host believes the store, not its own clock."""
     ws = make_workspace({"work": ("raw/{id}", "out/{id}")}, ["raw/R1", "raw/R2"])
     claims = ws._source.claims
@@ -191,8 +204,8 @@ def test_row_that_a_run_leaves_to_another_is_not_held_by_it(make_workspace):
 
 
 def test_claim_of_a_newer_version_keeps_older_ones_from_running(make_workspace, dead_claim):
-    from dataclasses import asdict
     import json
+    from dataclasses import asdict
 
     ws = make_workspace({"work": ("raw/{id}", "out/{id}")}, ["raw/R1"])
     claim = {**asdict(dead_claim(1)), "schema": 2, "news": "x"}

@@ -1,5 +1,7 @@
 """The journal after years of use and abuse: lines of any kind, thousands of runs, old and new readers; `gc`."""
 
+# ruff: noqa: T201 - figures are printed
+
 import json
 import os
 import random
@@ -11,11 +13,18 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.errors import StorageError
 from sinagot_catalog._journal import Journal
 from sinagot_catalog._store import open_store
+from sinagot_catalog.errors import StorageError
 
-GOOD = {"schema": 1, "event": "log", "record_id": "R1", "step_label": "clean", "step_status": 20, "message": "good"}
+GOOD = {
+    "schema": 1,
+    "event": "log",
+    "record_id": "R1",
+    "step_label": "clean",
+    "step_status": 20,
+    "message": "good",
+}
 
 
 def line(number=0, **changes):
@@ -25,7 +34,9 @@ def line(number=0, **changes):
 
 @pytest.fixture
 def ws(make_workspace):
-    return make_workspace({"clean": ("raw/{id}", "out/{id}"), "peak": ("out/{id}", "peak/{id}")}, ["raw/R1", "raw/R2"])
+    return make_workspace(
+        {"clean": ("raw/{id}", "out/{id}"), "peak": ("out/{id}", "peak/{id}")}, ["raw/R1", "raw/R2"]
+    )
 
 
 @pytest.fixture
@@ -155,12 +166,14 @@ def test_status_after_5000_runs_takes_at_most_twice_as_long(make_workspace):
         folder.mkdir(parents=True)
         record = records[number % 500]
         lines = line(number, event="start", message="Processing run", record_id=record, run_id=folder.name)
-        lines += line(number + 1, event="error", step_status=40, message="no", record_id=record, run_id=folder.name)
+        lines += line(
+            number + 1, event="error", step_status=40, message="no", record_id=record, run_id=folder.name
+        )
         (folder / "main.ndjson").write_bytes(lines)
         (folder / "ended").touch()
         if number % 100 == 99:
             assert journal.compact(frozenset())
-    assert len(os.listdir(Path(ws.config.log, "journal"))) == 1
+    assert len(list(Path(ws.config.log, "journal").iterdir())) == 1
     used = look()
     print(f"\nstatus: {1e3 * fresh:.1f} ms fresh, {1e3 * used:.1f} ms after 5,000 runs ({used / fresh:.2f}x)")
     assert ws.refresh().steps.filter(status="ERROR").collect().height == 500
@@ -183,8 +196,15 @@ def old(ws, put):
         + line(time=at(0), event="error", step_status=40, message="first"),
         run="a",
     )  # fmt: skip
-    put(line(time=at(1), event="start") + line(time=at(1), event="error", step_status=40, message="second"), run="b")
-    put(line(time=at(2), event="start", record_id="R2") + line(time=at(2), event="publishing", record_id="R2", paths=["x", "y"]), run="c")
+    put(
+        line(time=at(1), event="start") + line(time=at(1), event="error", step_status=40, message="second"),
+        run="b",
+    )
+    put(
+        line(time=at(2), event="start", record_id="R2")
+        + line(time=at(2), event="publishing", record_id="R2", paths=["x", "y"]),
+        run="c",
+    )
     put(line(time=at(199), message="today"), run="d")
     for run in "abcd":
         ws._source.journal.end(run)
@@ -222,9 +242,12 @@ def test_gc_clears_old_selections_and_what_dead_runs_left(old):
 
 
 def test_gc_leaves_a_live_run_alone(old, put):
-    rows = pl.DataFrame({"record_id": ["R1"], "task": None, "modality": None, "step": "clean"}, schema_overrides={"task": pl.String, "modality": pl.String})
+    rows = pl.DataFrame(
+        {"record_id": ["R1"], "task": None, "modality": None, "step": "clean"},
+        schema_overrides={"task": pl.String, "modality": pl.String},
+    )
     old._source.claims.take("alive", rows)
-    put(line(-10**7), run="alive")
+    put(line(-(10**7)), run="alive")
     (Path(old.config.log) / ".staging/alive/w01").mkdir(parents=True)
     assert old.gc(keep="1h").runs == 0
     assert (Path(old.config.log) / ".staging/alive/w01").exists()
@@ -234,8 +257,15 @@ def test_gc_leaves_a_live_run_alone(old, put):
 def test_gc_on_the_command_line(old, cli):
     folder = Path(old.config.root)
     done = cli("gc", folder, "--keep", "90d")
-    assert (done.returncode, done.stdout) == (0, "3 old events, 0 selections, and what 0 dead runs left, cleared\n")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "3 old events, 0 selections, and what 0 dead runs left, cleared\n",
+    )
     wrong = cli("gc", folder, "--keep", "soon")
     assert wrong.returncode == 2
     assert wrong.stderr.startswith("error: keep: 'soon' is no length of time")
-    assert json.loads(cli("gc", folder, "--keep", "90d", "--json").stdout) == {"events": 0, "selections": 0, "runs": 0}
+    assert json.loads(cli("gc", folder, "--keep", "90d", "--json").stdout) == {
+        "events": 0,
+        "selections": 0,
+        "runs": 0,
+    }

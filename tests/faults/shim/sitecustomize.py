@@ -6,6 +6,8 @@
 `FAULT_HOST` is the name that this machine has for the run.
 """
 
+# ruff: noqa: C901, PLR0915, SIM105 - one function that wraps what it must, in every process of a run
+
 import os
 import signal
 import sys
@@ -14,7 +16,10 @@ _POINT, _COUNT, _WHOM = [*os.environ.get("FAULT", "::").split(":"), "", ""][:3]
 
 
 def _install() -> None:
-    real = {name: getattr(os, name) for name in ("replace", "rename", "mkdir", "link", "unlink", "write", "rmdir", "open")}
+    real = {
+        name: getattr(os, name)
+        for name in ("replace", "rename", "mkdir", "link", "unlink", "write", "rmdir", "open")
+    }
     left = [int(_COUNT)]
     moved = [False]
 
@@ -51,8 +56,8 @@ def _install() -> None:
     def is_move(source: object) -> bool:
         return "/.staging/" in text(source)
 
-    def move(call):  # noqa: ANN001, ANN202
-        def moving(source, target, **options):  # noqa: ANN001, ANN003, ANN202
+    def move(call):
+        def moving(source, target, **options):
             if is_move(source) or ".tmp" in text(source):
                 published = is_move(source)
                 if published and _POINT == "before-publishing" and not moved[0]:
@@ -71,7 +76,7 @@ def _install() -> None:
 
         return moving
 
-    def write(fd, data):  # noqa: ANN001, ANN202
+    def write(fd, data):
         line = bytes(data)
         if line.startswith(b'{"schema"'):
             moved[0] = False
@@ -94,12 +99,12 @@ def _install() -> None:
             return written
         return real["write"](fd, data)
 
-    def mkdir(path, *rest, **options):  # noqa: ANN001, ANN002, ANN003, ANN202
+    def mkdir(path, *rest, **options):
         if _POINT == "staging" and "/.staging/" in text(path):
             strike()
         return real["mkdir"](path, *rest, **options)
 
-    def link(source, target, **options):  # noqa: ANN001, ANN003, ANN202
+    def link(source, target, **options):
         if _POINT == "claim" and "/claims/" in text(target):
             strike()
         if _POINT == "compact" and "/compact-" in text(target):
@@ -110,14 +115,14 @@ def _install() -> None:
         if _POINT == "compacted" and "/compact-" in text(target):
             strike()
 
-    def unlink(path, *rest, **options):  # noqa: ANN001, ANN002, ANN003, ANN202
+    def unlink(path, *rest, **options):
         if _POINT == "compacting" and "/journal/" in text(path) and text(path).endswith(".ndjson"):
             strike()
         if _POINT == "sweeping" and ("/.staging/" in text(path) or options.get("dir_fd") is not None):
             strike()
         return real["unlink"](path, *rest, **options)
 
-    def rmdir(path, *rest, **options):  # noqa: ANN001, ANN002, ANN003, ANN202
+    def rmdir(path, *rest, **options):
         if _POINT == "pruning" and "/journal/" in text(path):
             strike()
         return real["rmdir"](path, *rest, **options)

@@ -1,0 +1,62 @@
+"""Where files lie: find, read and write them. The only package that imports fsspec and obstore.
+
+A local folder goes through the operating system, anything else through fsspec. Both give the same answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog._store._local import LocalStore
+from sinagot_catalog._store._types import Found, Reach, Stat, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Found", "LocalStore", "Reach", "Stat", "Store", "TextReader", "is_url", "open_store"]
+
+
+def is_url(path: str) -> bool:
+    """Whether a path names a protocol that is not the local disk.
+
+    Example:
+        >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
+        (True, False, False)
+    """
+    return "://" in path and not path.startswith(("file://", "local://"))
+
+
+def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
+    """Open a root: a folder, or any URL that fsspec knows."""
+    if is_url(root):
+        from sinagot_catalog._store._remote import RemoteStore
+
+        return RemoteStore(root, options)
+    return LocalStore(root.removeprefix("file://").removeprefix("local://"))
+
+
+class TextReader:
+    """Reads the text behind a URL; what it was given to do so is left behind when it is pickled.
+
+    Args:
+        options: fsspec options.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self._options = dict(options or {})
+
+    def __call__(self, url: str) -> str:
+        """The text of a file.
+
+        Raises:
+            FileNotFoundError: When there is none.
+            StorageError: When it cannot be read.
+        """
+        folder, _, name = url.rpartition("/")
+        store = open_store(folder, self._options)
+        if not store.exists(name):
+            raise FileNotFoundError(url)
+        return store.read(name).decode()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextReader, ()

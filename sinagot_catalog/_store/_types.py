@@ -1,0 +1,145 @@
+"""What every store answers, local or remote."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+__all__ = ["LOG_FOLDER", "Found", "Reach", "Stat", "Store", "is_text"]
+
+LOG_FOLDER = "LOG"
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Which folders a listing enters: those that some pattern goes through.
+
+    Attributes:
+        patterns: The parts of each pattern, a literal name or None for a part that varies.
+        everything: Enter every folder.
+        follow_links: Enter links to folders, and count links to files as files.
+    """
+
+    patterns: tuple[tuple[str | None, ...], ...]
+    everything: bool = False
+    follow_links: bool = False
+
+
+@dataclass
+class Found:
+    """What a listing found, as columns: the names of each folder's files, and directories of their own.
+
+    Attributes:
+        folders: Folders that hold files, `""` or ending in `/`.
+        counts: For each of them how many.
+        names: The names of the files, folder by folder.
+        directories: Directories that are not empty and stand where a pattern ends.
+        unreadable: Folders that could not be listed.
+        links: How many links were left out.
+        undecodable: How many names are not UTF-8 and were left out.
+        keys: In place of all that, what a bucket lists of itself: a frame of `path, size, mtime_ns, etag`.
+    """
+
+    folders: list[str] = field(default_factory=list)
+    counts: list[int] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+    directories: list[str] = field(default_factory=list)
+    unreadable: list[str] = field(default_factory=list)
+    links: int = 0
+    undecodable: int = 0
+    keys: Any = None
+    _closed: int = 0
+
+    def close_folder(self, folder: str) -> None:
+        """Say that the names added since the last call are those of a folder; what is no text is taken out.
+
+        Names lie in one list: a list for each of a hundred thousand folders is what costs time and memory.
+        """
+        begin = self._closed
+        added = self.names[begin:]
+        if not is_text("".join(added)):
+            self.names[begin:] = [name for name in added if is_text(name)]
+            self.undecodable += begin + len(added) - len(self.names)
+        self._closed = len(self.names)
+        if self._closed > begin:
+            self.folders.append(folder)
+            self.counts.append(self._closed - begin)
+
+
+@dataclass
+class Stat:
+    """Sizes, times (ns since 1970) and etags of paths, None for what is absent."""
+
+    size: list[int | None]
+    modified: list[int | None]
+    etag: list[str | None]
+
+
+class Store(Protocol):
+    """One root, local or remote; every path is relative to it and uses `/`."""
+
+    root: str
+    is_local: bool
+    on_page: Callable[[int], None] | None
+    """Hears how many keys each page of a long listing had."""
+
+    def find(self, reach: Reach) -> Found:
+        """List names under the folders that `reach` enters; sizes and times are not read."""
+
+    def stat(self, paths: Sequence[str]) -> Stat:
+        """Read size, time and etag of each path."""
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files right in a folder, sorted; an absent folder has none."""
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders right in a folder, sorted; an absent folder has none."""
+
+    def tree(self, folder: str) -> dict[str, int | None]:
+        """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
+
+    def kinds(self, paths: Sequence[str]) -> list[str | None]:
+        """For each path `file`, `directory`, or None where nothing is there."""
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or a folder is there."""
+
+    def read(self, path: str) -> bytes:
+        """Read a whole file."""
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Read whole files, several at a time where that is quicker."""
+
+    def cloud_options(self) -> dict[str, str] | None:
+        """What Polars' own readers need to read here by URL; None where they cannot."""
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a whole file; readers see the old one or the new one."""
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a whole file only if none is there; of several writers one gets True."""
+
+    def can_create(self, folder: str) -> bool:
+        """Whether `create` keeps its word here."""
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files; absent ones are no error."""
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+
+    def check_writable(self) -> None:
+        """Raise a StorageError that names the place where nothing can be written."""
+
+    def check(self) -> None:
+        """Raise a StorageError where the root cannot be listed."""
+
+
+def is_text(name: str) -> bool:
+    """Whether a name can stand in a column: names that are not UTF-8 hold surrogates."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
