@@ -265,7 +265,7 @@ def _add_snapshot(verbs: _Verbs) -> _Parser:
         "snapshot",
         "_diff:snapshot",
         "keep the catalog as it is, for a later diff; prints its name",
-        """example:
+        """examples:
   sinagot-catalog snapshot""",
     )
     _add_place(parser, positional=True)
