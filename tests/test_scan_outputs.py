@@ -168,7 +168,7 @@ def test_results_join_with_the_records(lab_folder):
     }
     ws = Workspace(lab_folder(toml, files))
     ages = ws.records.lazy().select("record_id", "age")
-    joined = ws.steps.scan_outputs("scores").join(ages, on="record_id").collect()
+    joined = ws.steps.scan_outputs("scores").join(ages, on="record_id", maintain_order="left").collect()
     assert joined.rows() == [
         ("R1", "HDC", "behavior", "scores", 1, 31),
         ("R3", "HDC", "behavior", "scores", 2, 40),
