@@ -317,10 +317,14 @@ class Execution:
         source = self.source
         with suppress(OSError):
             source.journal.end(self.run_id)
+        alive: frozenset[str] | None = None
         with suppress(OSError):
             alive = source.claims.alive(claim) - {self.run_id}
+        with suppress(OSError):
             source.claims.release(claim)
-            source.journal.compact(alive)
+        with suppress(OSError):
+            if alive is not None:
+                source.journal.compact(alive)
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
