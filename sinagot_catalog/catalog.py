@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import polars as pl
 
+from sinagot_catalog import _rules
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
-from sinagot_catalog.schema import LINKS, ROLE, STATUS, STEPS
+from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -238,7 +239,7 @@ class Catalog:
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
         core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
-        core = core.with_columns(self._event_columns(core.height)).with_columns(_status())
+        core = core.with_columns(self._event_columns(core.height)).with_columns(_rules.status())
         # rows come cell by cell; a gather puts them record by record, which is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
@@ -390,54 +391,9 @@ class Catalog:
         # the others need words of their own, and are few
         others = plain.is_null().arg_true()
         some = self.steps_with(rows[others], ("run_id", "host", "error_type", "message", "missing"))
-        some = some.with_columns(self._waits(some)).select(self._sentence())
-        return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
-
-    def _sentence(self) -> pl.Expr:
-        """Why a row has its status, by the rules of `_status`."""
         errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
-        failure = pl.concat_str(
-            pl.col("error_type").fill_null("error"), pl.lit(": "), first_line(pl.col("message").fill_null(""))
-        )
-        run = pl.concat_str(
-            pl.lit("run "),
-            pl.col("run_id").fill_null("unknown"),
-            pl.lit(" on "),
-            pl.col("host").fill_null("?"),
-        )
-        unfinished = pl.col("_event") == "start"
-        return (
-            pl.when(pl.col("_broken"))
-            .then(
-                pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String)
-            )
-            .when(pl.col("status").is_null())
-            .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(self._unreadable()))))
-            .when((pl.col("status") == "PROCESSING") & pl.col("run_id").is_null())
-            .then(pl.lit("begun, says a log of sinagot"))
-            .when(pl.col("status") == "PROCESSING")
-            .then(pl.concat_str(pl.lit("running: "), run))
-            .when((pl.col("status") == "ERROR") & (pl.col("_event") == "half"))
-            .then(pl.concat_str(pl.lit("half published: "), failure))
-            .when((pl.col("status") == "ERROR") & (pl.col("_event") == "publishing"))
-            .then(pl.concat_str(pl.lit("half published: "), run, pl.lit(" ended between two outputs")))
-            .when((pl.col("status") == "DONE") & (pl.col("_event") == "error"))
-            .then(pl.concat_str(pl.lit("kept; last attempt failed: "), failure))
-            .when((pl.col("status") == "DONE") & unfinished)
-            .then(pl.concat_str(pl.lit("kept; last attempt lost: "), run, pl.lit(" ended without a word")))
-            .when(pl.col("status") == "DONE")
-            .then(pl.lit("all outputs are there"))
-            .when((pl.col("status") == "ERROR") & unfinished)
-            .then(pl.concat_str(pl.lit("lost: "), run, pl.lit(" ended without a word")))
-            .when(pl.col("status") == "ERROR")
-            .then(failure)
-            .when(pl.col("status") == "DATA_READY")
-            .then(pl.lit("all inputs are there"))
-            .when(pl.col("_waits").is_not_null())
-            .then(pl.concat_str(pl.lit("waits for "), pl.col("_waits")))
-            .otherwise(pl.concat_str(pl.lit("missing "), pl.col("missing")))
-            .alias("reason")
-        )
+        some = some.with_columns(self._waits(some)).select(_rules.reason(errors, self._unreadable()))
+        return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
 
     def _unreadable(self) -> list[str]:
         return sorted({folder or "." for listing in self.listings.values() for folder in listing.unreadable})[
@@ -510,14 +466,15 @@ class Catalog:
                 records.clear().with_columns(_unit=pl.lit(0, pl.UInt16), has_data=pl.lit(None, pl.Boolean))
             ]
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
-            *_counts(), pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step")
+            *_rules.counts(),
+            pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step"),
         )
         return (
             pl.concat(has_data)
             .sort("_rec", "_unit")
             .join(table, on="_unit", how="left", maintain_order="left")
             .join(counts, on=["_rec", "_unit"], how="left", maintain_order="left")
-            .with_columns(pl.col("n_steps", *_COUNTED).fill_null(0))
+            .with_columns(pl.col("n_steps", *STATUS_COUNTS).fill_null(0))
             .with_columns(
                 self.ids.gather(pl.concat(has_data).sort("_rec", "_unit")["_rec"]).alias("record_id")
             )
@@ -533,7 +490,7 @@ class Catalog:
     @cached_property
     def records(self) -> pl.DataFrame:
         """The core of `records` with its hidden key; `size` and times are attached by `records_with`."""
-        counts = self.steps.group_by("_rec").agg(*_counts())
+        counts = self.steps.group_by("_rec").agg(*_rules.counts())
         units = len(self.layout.units)
         files = (
             self.coded.select("_rec", "root", "row").unique().group_by("_rec").agg(pl.len().alias("n_files"))
@@ -543,7 +500,7 @@ class Catalog:
             frame.with_columns(pl.lit(units, dtype=pl.UInt32).alias("n_units"))
             .join(counts, on="_rec", how="left", maintain_order="left")
             .join(files, on="_rec", how="left", maintain_order="left")
-            .with_columns(pl.col("n_steps", *_COUNTED, "n_files").fill_null(0).cast(pl.UInt32))
+            .with_columns(pl.col("n_steps", *STATUS_COUNTS, "n_files").fill_null(0).cast(pl.UInt32))
         )
 
     def records_with(self, rows: pl.DataFrame, stats: Stats | None) -> pl.DataFrame:
@@ -706,35 +663,6 @@ _CORE: dict[str, pl.DataType] = {
     "_event": pl.String(),
     "_broken": pl.Boolean(),
 }
-_COUNTED = (
-    "n_init",
-    "n_data_ready",
-    "n_processing",
-    "n_done",
-    "n_error",
-    "n_data_not_available",
-    "n_unknown",
-)
-
-
-def _status() -> pl.Expr:
-    """The status rules: the first that holds counts."""
-    event, alive = pl.col("_event"), pl.col("_alive")
-    running = event.is_in(["start", "publishing"])
-    made = pl.coalesce("_made", event == "done").fill_null(value=False)
-    return (
-        pl.when(pl.col("_broken")).then(pl.lit("ERROR"))
-        .when(running & alive).then(pl.lit("PROCESSING"))
-        .when(pl.col("_unknown")).then(None)
-        .when(event.is_in(["publishing", "half"])).then(pl.lit("ERROR"))
-        .when(made).then(pl.lit("DONE"))
-        .when(event.is_in(["start", "error"])).then(pl.lit("ERROR"))
-        .when(pl.col("_ready")).then(pl.lit("DATA_READY"))
-        .when(event == "not_available").then(pl.lit("DATA_NOT_AVAILABLE"))
-        .otherwise(pl.lit("INIT"))
-        .cast(STATUS)
-        .alias("status")
-    )  # fmt: skip
 
 
 def _positions(spots: pl.Series, height: int) -> pl.Series:
@@ -754,25 +682,7 @@ def _all(columns: Sequence[pl.Series]) -> pl.Series:
     return reduce(and_, columns)
 
 
-def _counts() -> list[pl.Expr]:
-    """How many steps a group has, in all and by status."""
-    names = dict(zip(_COUNTED, [*STATUS.categories, None], strict=True))
-    return [
-        pl.len().cast(pl.UInt32).alias("n_steps"),
-        *(
-            (pl.col("status").is_null() if status is None else pl.col("status") == status)
-            .sum().cast(pl.UInt32).alias(name)
-            for name, status in names.items()
-        ),
-    ]  # fmt: skip
-
-
 def _only(values: Iterable[str | None]) -> str | None:
     """The value that all of them are, else None."""
     found = set(values)
     return found.pop() if len(found) == 1 else None
-
-
-def first_line(text: pl.Expr) -> pl.Expr:
-    """The first line of a text, cut to what fits in a table."""
-    return text.str.extract(r"^\s*([^\n]{0,200})", 1)

@@ -1,0 +1,106 @@
+"""How a step's status follows from files and events, and the sentence that says why. Pure Polars expressions.
+
+The columns that they read, a row per record and cell: `_broken` (the script cannot be used), `_unknown` (a path
+lies in a folder that cannot be read), `_ready` (every input is there), `_made` (every output is there, null without
+outputs), `_event` (the last event that is a status, see `_journal`), `_alive` (its run is alive).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.schema import STATUS, STATUS_COUNTS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["counts", "first_line", "reason", "status"]
+
+
+def status() -> pl.Expr:
+    """The status rules: the first that holds counts."""
+    event, alive = pl.col("_event"), pl.col("_alive")
+    running = event.is_in(["start", "publishing"])
+    made = pl.coalesce("_made", event == "done").fill_null(value=False)
+    return (
+        pl.when(pl.col("_broken")).then(pl.lit("ERROR"))
+        .when(running & alive).then(pl.lit("PROCESSING"))
+        .when(pl.col("_unknown")).then(None)
+        .when(event.is_in(["publishing", "half"])).then(pl.lit("ERROR"))
+        .when(made).then(pl.lit("DONE"))
+        .when(event.is_in(["start", "error"])).then(pl.lit("ERROR"))
+        .when(pl.col("_ready")).then(pl.lit("DATA_READY"))
+        .when(event == "not_available").then(pl.lit("DATA_NOT_AVAILABLE"))
+        .otherwise(pl.lit("INIT"))
+        .cast(STATUS)
+        .alias("status")
+    )  # fmt: skip
+
+
+def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:
+    """Why a row has its status, one short sentence.
+
+    Args:
+        errors: Why scripts cannot be used, by the index of their cell.
+        unreadable: Folders that could not be read.
+    """
+    failure = pl.concat_str(
+        pl.col("error_type").fill_null("error"), pl.lit(": "), first_line(pl.col("message").fill_null(""))
+    )
+    run = pl.concat_str(
+        pl.lit("run "),
+        pl.col("run_id").fill_null("unknown"),
+        pl.lit(" on "),
+        pl.col("host").fill_null("?"),
+    )
+    unfinished = pl.col("_event") == "start"
+    return (
+        pl.when(pl.col("_broken"))
+        .then(pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String))
+        .when(pl.col("status").is_null())
+        .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(unreadable))))
+        .when((pl.col("status") == "PROCESSING") & pl.col("run_id").is_null())
+        .then(pl.lit("begun, says a log of sinagot"))
+        .when(pl.col("status") == "PROCESSING")
+        .then(pl.concat_str(pl.lit("running: "), run))
+        .when((pl.col("status") == "ERROR") & (pl.col("_event") == "half"))
+        .then(pl.concat_str(pl.lit("half published: "), failure))
+        .when((pl.col("status") == "ERROR") & (pl.col("_event") == "publishing"))
+        .then(pl.concat_str(pl.lit("half published: "), run, pl.lit(" ended between two outputs")))
+        .when((pl.col("status") == "DONE") & (pl.col("_event") == "error"))
+        .then(pl.concat_str(pl.lit("kept; last attempt failed: "), failure))
+        .when((pl.col("status") == "DONE") & unfinished)
+        .then(pl.concat_str(pl.lit("kept; last attempt lost: "), run, pl.lit(" ended without a word")))
+        .when(pl.col("status") == "DONE")
+        .then(pl.lit("all outputs are there"))
+        .when((pl.col("status") == "ERROR") & unfinished)
+        .then(pl.concat_str(pl.lit("lost: "), run, pl.lit(" ended without a word")))
+        .when(pl.col("status") == "ERROR")
+        .then(failure)
+        .when(pl.col("status") == "DATA_READY")
+        .then(pl.lit("all inputs are there"))
+        .when(pl.col("_waits").is_not_null())
+        .then(pl.concat_str(pl.lit("waits for "), pl.col("_waits")))
+        .otherwise(pl.concat_str(pl.lit("missing "), pl.col("missing")))
+        .alias("reason")
+    )
+
+
+def counts() -> list[pl.Expr]:
+    """How many steps a group has, in all and by status."""
+    names = dict(zip(STATUS_COUNTS, [*STATUS.categories, None], strict=True))
+    return [
+        pl.len().cast(pl.UInt32).alias("n_steps"),
+        *(
+            (pl.col("status").is_null() if status is None else pl.col("status") == status)
+            .sum().cast(pl.UInt32).alias(name)
+            for name, status in names.items()
+        ),
+    ]  # fmt: skip
+
+
+def first_line(text: pl.Expr) -> pl.Expr:
+    """The first line of a text, cut to what fits in a table."""
+    return text.str.extract(r"^\s*([^\n]{0,200})", 1)
