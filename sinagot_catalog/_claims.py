@@ -21,6 +21,8 @@ __all__ = ["Claim", "Claims"]
 SCHEMA = 1
 _TRIES = 1000
 _HOUR = 3_600.0
+_OVER: set[tuple[str, str]] = set()
+"""Runs of this process that have ended, by name and time: it knows so even where that could not be written down."""
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,6 @@ class Claims:
     def __init__(self, store: Store, lease: float = 60.0) -> None:
         self.store = store
         self.lease = lease
-        self._over: set[str] = set()
-        """Runs that were given back here: they are over even where that could not be written down."""
 
     def all(self) -> list[Claim]:
         """Every claim that lies there, in order of number."""
@@ -118,7 +118,7 @@ class Claims:
 
     def is_alive(self, claim: Claim, now: float | None = None) -> bool:
         """Whether a claim's run still goes on."""
-        if claim.state != "live" or claim.run_id in self._over:
+        if claim.state != "live" or (claim.run_id, claim.time) in _OVER:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
@@ -228,7 +228,7 @@ class Claims:
 
     def release(self, claim: Claim) -> None:
         """Give the rows back; the number stays taken."""
-        self._over.add(claim.run_id)
+        _OVER.add((claim.run_id, claim.time))
         # The rows first: a full disk lets files be deleted, not written.
         self.store.delete(_files(claim)[1:2])
         if self._is_there(claim):
