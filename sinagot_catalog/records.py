@@ -204,16 +204,7 @@ class RecordCollection(Selection):
             Columns `task, modality, count`, or `record_id, task, modality, count`.
         """
         rows = self._resolver().rows(replace(self._query, table="units")).filter("has_data")
-        if with_record_id:
-            return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
-        counts = rows.group_by("task", "modality", maintain_order=True).agg(
-            pl.len().cast(pl.Int64).alias("count")
-        )
-        return (
-            self._every_unit()
-            .join(counts, on=["task", "modality"], how="left", nulls_equal=True)
-            .fill_null(0)
-        )
+        return self._counted(rows, each=with_record_id)
 
     def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
         """`count_detail` by the name that sinagot 0.3 gave it."""
@@ -246,7 +237,11 @@ class RecordCollection(Selection):
         here = pl.col("step_index") == 1 if step_label is None else pl.col("step") == step_label
         full = pl.col(f"n_{position}s_found") == pl.col(f"n_{position}s")
         rows = self._resolver().rows(replace(self._query, table="steps")).filter(here & full)
-        if with_record_id:
+        return self._counted(rows, each=with_record_id)
+
+    def _counted(self, rows: pl.DataFrame, *, each: bool) -> pl.DataFrame:
+        """How many rows each unit has, also the units without any; or each row with count 1."""
+        if each:
             return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
         counts = rows.group_by("task", "modality", maintain_order=True).agg(
             pl.len().cast(pl.Int64).alias("count")

@@ -387,7 +387,10 @@ class RemoteStore:
             try:
                 first = self.create(path, b"1")
                 self._creates = first and not self.create(path, b"2")
-            except (TypeError, NotImplementedError):
+            except (
+                TypeError,
+                NotImplementedError,
+            ):  # how file systems of fsspec say that they know no such put
                 self._creates = False
             finally:
                 self.delete([path])

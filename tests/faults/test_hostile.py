@@ -111,7 +111,7 @@ HOSTILE_TOML = {
     "a step outside": "[records]\nid_pattern = 'R1'\n[steps]\nscripts = ['../../../etc/passwd']\n",
     "an absolute step": "[records]\nid_pattern = 'R1'\n[steps]\nscripts = ['/etc/passwd']\n",
     "a step of zeroes": "[records]\nid_pattern = 'R1'\n[steps]\nscripts = ['a\\u0000b']\n",
-    "another's files": "[path]\ndataset = '/root/.ssh'\nscripts = '/etc'\n[records]\nid_pattern = '.+'\n[steps]\nscripts = ['passwd']\n",
+    "another's files": "[path]\ndataset = '/home/somebody/.ssh'\nscripts = '/etc'\n[records]\nid_pattern = '.+'\n[steps]\nscripts = ['passwd']\n",
     "a device": "[path]\ndataset = '/dev'\n[records]\nid_pattern = '.+'\n[steps]\nscripts = ['work']\n",
     "a file for a folder": "[path]\ndataset = '/etc/passwd'\n[records]\nid_pattern = '.+'\n[steps]\nscripts = ['work']\n",
     "a level of anything": "[log]\nlevel = '${HOME}'\n[records]\nid_pattern = 'R1'\n",
