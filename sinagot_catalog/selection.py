@@ -231,7 +231,13 @@ class Selection:
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
-        # what the catalog says itself, as of a script that cannot be read, is the same for every row already
+        # what the catalog says itself, as of a script that cannot be read, is the same for every row already,
+        # and no earlier attempt has to do with it
+        of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)
+        rows = rows.with_columns(
+            pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
+            for name in ("error_type", "message")
+        )
         kind = (
             pl.col("message")
             .str.extract(r"^\s*([^\n]{0,300})", 1)

@@ -394,7 +394,7 @@ class Workspace:
         if wrong:
             known = self.records.ids()
             raise SelectionError(
-                f"record_id {wrong[0]!r} does not fit id_pattern {self.config.ids.text!r}"
+                f"record_id {wrong[0]!r} does not fit id_pattern '{self.config.ids.text}'"
                 f"{did_you_mean(str(wrong[0]), known)}"
             )
         cells = self._source.layout().cells

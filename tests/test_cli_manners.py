@@ -40,7 +40,7 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
         (["ls", "recrods"], "did you mean 'records'?"),
         (["run", "--limit", "-1"], "'-1' is no number of rows"),
         (["run", "--json", "--csv"], "not allowed with argument --json"),
-        ([], "required: VERB"),
+        ([], "sinagot-catalog init harbor --example"),
         (["status"], "there is no workspace.toml in "),
         (["status", "nowhere"], "there is no file or folder "),
         (["run", "a", "-C", "b"], "two workspaces are named: a and b"),

@@ -53,13 +53,21 @@ def find(path: str | Path) -> str:
     if full.is_dir():
         if (full / FILE_NAME).is_file():
             return str(full / FILE_NAME)
-        others = sorted(one.name for one in full.glob("*.toml"))
-        raise ConfigError(
-            f"the folder {full} holds no {FILE_NAME}",
-            f"It holds {', '.join(others[:5])}: give the file itself." if others else "",
-        )
+        raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
     beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
     raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where a toml lies that may be meant: in the folder by another name, above it, or right below it."""
+    others = sorted(one.name for one in folder.glob("*.toml"))
+    if others:
+        return f"It holds {', '.join(others[:5])}: give the file itself."
+    above = next((one for one in folder.parents if (one / FILE_NAME).is_file()), None)
+    if above is not None:
+        return f"One lies above it: {above}."
+    below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)
+    return f"One lies below it: {below.parent}." if below else ""
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:

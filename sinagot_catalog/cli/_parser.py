@@ -37,12 +37,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = _Parser(prog="sinagot-catalog", description=_ABOUT, epilog=_FIRST)
     parser.add_argument("--version", action="version", version=f"sinagot-catalog {__version__}")
     _add_place(parser)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser)
     made = {add.__name__.removeprefix("_add_"): add(verbs) for add in _VERBS}
     args, rest = parser.parse_known_args(argv)
     if rest:
-        at = made[args.name]
+        at = made.get(getattr(args, "name", ""), parser)
         at.error(f"unknown argument {rest[0]!r}{did_you_mean(rest[0].partition('=')[0], at.options)}")
+    if "name" not in args:
+        parser.exit(2, parser.format_help())
     return args
 
 
