@@ -77,14 +77,14 @@ def run_while(ws, do, seconds):
     reports = []
 
     def go():
-        from sinagot_catalog import _execution
+        from sinagot_catalog import _execution, _request
         from sinagot_catalog._select import Query
 
         reports.append(
             _execution.run(
                 ws._source,
                 Query("steps"),
-                _execution.RunOptions(workers=2),
+                _request.RunOptions(workers=2),
                 progress=False,
                 watch=lambda _: begun.set(),
             )
