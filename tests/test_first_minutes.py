@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.errors import ConfigError, NotFoundError
+from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError
 
 
 def test_a_misspelt_step_is_told_which_script_lies_near(cli, write_workspace):
-    steps = {"clean": ("raw/{id}.csv", "out/{id}.csv"), "seen": ("raw/{id}.csv", ())}
+    steps = {"clean": ("raw/{id}.csv", "out/{id}.csv"), "seen": ("raw/{id}.csv", "seen/{id}.csv")}
     folder = write_workspace(steps, ["raw/R1.csv"])
     Path(folder, "scripts", "clean.py").rename(Path(folder, "scripts", "cleaned.py"))
     told = cli("status", folder)
@@ -21,7 +21,7 @@ def test_a_misspelt_step_is_told_which_script_lies_near(cli, write_workspace):
 
 
 def test_a_script_that_became_unreadable_is_not_said_to_have_failed_as_it_did_before(make_workspace):
-    steps = {"clean": ("raw/{id}.csv", "out/{id}.csv", "fail"), "seen": ("raw/{id}.csv", ())}
+    steps = {"clean": ("raw/{id}.csv", "out/{id}.csv", "fail"), "seen": ("raw/{id}.csv", "seen/{id}.csv")}
     ws = make_workspace(steps, ["raw/R1.csv"])
     ws.steps.run(mode="main_process", progress=False)
     assert ws.steps.failures()["error_type"].to_list() == ["ValueError"]
@@ -68,3 +68,28 @@ def test_names_of_several_looks_are_pointed_out(cli, tmp_path):
     told = cli("init", tmp_path, "--from-files", "{id}.csv")
     assert "note: they have 2 looks: ALP 01 (3 like it), copy of ALP 01 (1 like it)" in told.stderr
     assert r"id_pattern = ALP \d{2}" in told.stderr
+
+
+@pytest.mark.parametrize("name", ["head", "group_by", "with_columns"])
+def test_a_word_of_polars_that_a_selection_lacks_says_how_to_come_to_a_frame(harbor, name):
+    for selection in (harbor.files, harbor.steps, harbor.units):
+        with pytest.raises(AttributeError, match=rf"\.lazy\(\)\.{name}\("):
+            getattr(selection, name)
+    with pytest.raises(AttributeError, match=r"did you mean 'collect'"):
+        harbor.files.colect  # noqa: B018
+    with pytest.raises(AttributeError, match=r"\.lazy\(\)\.sort\("):
+        harbor.records.sort  # noqa: B018
+    assert not hasattr(harbor.files, "_repr_png_")
+
+
+def test_a_list_of_ids_is_told_how_ids_are_selected(harbor):
+    with pytest.raises(SelectionError) as said:
+        harbor.run(["REC-20200601"])
+    assert "is_in" in said.value.hint
+
+
+def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(lab):
+    with pytest.raises(SelectionError, match="step 'alpha' is none of this scope") as said:
+        lab.HDC.EEG.steps.scan_outputs("alpha")
+    assert said.value.hint == "Its steps: clean."
+    assert lab.RS.EEG.steps.filter(status="DONE").scan_outputs("alpha").collect().is_empty()
