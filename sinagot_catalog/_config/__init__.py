@@ -12,7 +12,16 @@ from typing import Any
 import tomli
 
 from sinagot_catalog._config._faults import Address, cross_checks, dotted, validated
-from sinagot_catalog._config._places import find, folder_of, merge, origin, read, resolved, short_names
+from sinagot_catalog._config._places import (
+    find,
+    folder_of,
+    merge,
+    nearest,
+    origin,
+    read,
+    resolved,
+    short_names,
+)
 from sinagot_catalog._config._sections import (
     CommandConfig,
     Document,
@@ -40,6 +49,7 @@ __all__ = [
     "ProcessedConfig",
     "Storage",
     "TaskConfig",
+    "nearest",
     "read_config",
 ]
 

@@ -10,7 +10,7 @@ from typing import Any
 from sinagot_catalog._config._faults import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
-__all__ = ["find", "folder_of", "merge", "origin", "read", "resolved", "short_names"]
+__all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
 
 FILE_NAME = "workspace.toml"
 
@@ -68,6 +68,18 @@ def _elsewhere(folder: Path) -> str:
         return f"One lies above it: {above}."
     below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)
     return f"One lies below it: {below.parent}." if below else ""
+
+
+def nearest(folder: str | None = None) -> str | None:
+    """The nearest folder from here up that holds a `workspace.toml`."""
+    at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
+    while True:
+        if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
+            return at
+        above = os.path.dirname(at)  # noqa: PTH120
+        if above == at:
+            return None
+        at = above
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:

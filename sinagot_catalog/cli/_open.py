@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._config import nearest
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.workspace import Workspace, nearest
+from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
