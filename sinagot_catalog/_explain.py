@@ -339,7 +339,7 @@ class _Row:
         noted = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
         for link, file, before in zip(noted, inputs, last["_inputs"], strict=False):
             found = self._stat(link["root"], link["path"])
-            if None in (found["size"], found["mtime_ns"], *before):
+            if None in (found["size"], found["mtime_ns"], *(before or (None,))):  # a folder has none
                 continue
             if found["size"] != before[0]:
                 yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"

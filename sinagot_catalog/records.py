@@ -165,7 +165,12 @@ class RecordCollection(Selection):
         valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
         if hasattr(pl.LazyFrame, name):
             raise ScopeError(no_attribute(self, name))
-        raise ScopeError(f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}")
+        near = did_you_mean(name, valid)
+        if hasattr(self._kinds.steps, name):
+            near = f"; did you mean steps.{name}?"
+        elif self._source.config.ids.values(name) is not None:
+            near = f"; a record is asked for as [{name!r}]"
+        raise ScopeError(f"{name!r} is not valid for {self!r}{near}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._subscopes()]
