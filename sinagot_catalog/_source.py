@@ -154,7 +154,7 @@ class Source:
         return Catalog(
             layout,
             listings,
-            last,
+            last=last,
             alive=self._alive(last),
             expected=self._expected(tables[0][0]) if self.config.records.expected else (),
             metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
