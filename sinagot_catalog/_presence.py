@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import polars as pl
 
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._names import match_names, with_directories
 
 if TYPE_CHECKING:
     from sinagot_catalog._layout import Layout
@@ -42,9 +43,28 @@ class Presence:
         return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
 
     @cached_property
-    def matches(self) -> pl.DataFrame:
-        """Columns `root, row, place, record_id`: which file fits which pattern for which record."""
-        frames = []
+    def ids(self) -> pl.Series:
+        """The record ids, sorted; a record's code is its position here."""
+        rows, texts = self._fits
+        # a folder may tell an id and hold no file that fits
+        used = pl.Series([False]).new_from_index(0, len(texts)).scatter(rows["key"], True)
+        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
+        return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
+
+    @cached_property
+    def coded(self) -> pl.DataFrame:
+        """Columns `root, row, place, _rec`: which file fits which pattern for which record."""
+        rows, texts = self._fits
+        # an id is looked up once for each key, of which a folder that tells the id has one
+        codes = self.ids.to_frame().with_row_index("_rec")
+        code = texts.to_frame().join(codes, on="record_id", how="left", maintain_order="left")["_rec"]
+        return rows.drop("key").with_columns(code.gather(rows["key"]))
+
+    @cached_property
+    def _fits(self) -> tuple[pl.DataFrame, pl.Series]:
+        """Which file fits which pattern, columns `root, row, place, key`, and the id of each key."""
+        rows, texts = [], []
+        n_keys = 0
         for root, listing in self.listings.items():
             places = [
                 index
@@ -52,28 +72,18 @@ class Presence:
                 if place.root == root and "id" in place.template.fields
             ]
             templates = [self.layout.places[index].template for index in places]
-            found = match_columns(listing.paths["path"], templates, self.layout.ids)
-            found = found.select(
-                pl.lit(root).alias("root"),
-                "row",
-                pl.lit(pl.Series(places, dtype=pl.UInt16)).gather(pl.col("template")).alias("place")
-                if places
-                else pl.col("template").alias("place"),
-                "record_id",
+            files = match_names(listing.folders, listing.names, templates, self.layout.ids)
+            directories = match_columns(listing.directories, templates, self.layout.ids)
+            both = with_directories(files, directories, n_files=listing.n_files)
+            place = pl.Series("place", places, dtype=pl.UInt16).gather(both.rows["template"])
+            rows.append(
+                both.rows.select(
+                    pl.lit(root).alias("root"), "row", place, pl.col("key") + pl.lit(n_keys, pl.UInt32)
+                )
             )
-            directories = [index for index in places if self.layout.places[index].template.is_directory]
-            if directories and found.height:
-                kinds = listing.paths["kind"].gather(found["row"])
-                found = found.filter(~pl.col("place").is_in(directories) | (kinds == "directory"))
-            frames.append(found)
-        return pl.concat(frames)
-
-    @cached_property
-    def ids(self) -> pl.Series:
-        """The record ids, sorted; a record's code is its position here."""
-        found = self.matches["record_id"].unique()
-        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
-        return pl.concat([found, *others]).unique().sort().alias("record_id")
+            texts.append(both.ids)
+            n_keys += len(both.ids)
+        return pl.concat(rows), pl.concat(texts)
 
     def _hidden_ids(self) -> pl.Series:
         """The ids in names of folders that could not be read: what lies there is unknown, not absent."""
@@ -87,12 +97,6 @@ class Presence:
         return pl.concat(found)
 
     @cached_property
-    def coded(self) -> pl.DataFrame:
-        """`matches` with the record's code instead of its id."""
-        codes = self.ids.to_frame().with_row_index("_rec")
-        return self.matches.join(codes, on="record_id", how="left", maintain_order="left").drop("record_id")
-
-    @cached_property
     def record_values(self) -> pl.DataFrame:
         """`record_id` and the named groups of the id pattern, a row per record."""
         return id_columns(self.ids, self.layout.ids)
@@ -100,17 +104,16 @@ class Presence:
     @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
-        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(self.ids))
-        out = [
-            absent.clone() if "id" in place.template.fields else self._shared(index)
+        n_places, n_records = len(self.layout.places), len(self.ids)
+        there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
+        spots = self.coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
+        there = there.scatter(spots, True)
+        return [
+            there.slice(index * n_records, n_records)
+            if "id" in place.template.fields
+            else self._shared(index)
             for index, place in enumerate(self.layout.places)
         ]
-        # the matches of a place stand together: slices of them cost less than a partition
-        start = 0
-        for run in self.coded["place"].rle().to_list():
-            out[run["value"]].scatter(self.coded["_rec"].slice(start, run["len"]), True)
-            start += run["len"]
-        return out
 
     def _shared(self, index: int) -> pl.Series:
         """Presence of a path that several records share."""
@@ -163,15 +166,15 @@ class Presence:
             missed = (
                 listing.paths.with_row_index("row")
                 .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
-                .join(self.matches.filter(pl.col("root") == root), on="row", how="anti")["path"]
+                .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
             )
             count += len(missed)
             examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
         return count, examples[:most]
 
     def shared_matches(self) -> pl.DataFrame:
-        """The columns of `matches` for files of patterns without an id: they are no record's."""
-        parts = [self.matches.clear()]
+        """The columns of `coded` for files of patterns without an id: they are no record's."""
+        parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
             if "id" not in place.template.fields:
                 paths = self.record_values.select(paths_of(place.template).alias("path")).unique()
@@ -182,7 +185,7 @@ class Presence:
                     pl.lit(place.root).alias("root"),
                     "row",
                     pl.lit(index, dtype=pl.UInt16).alias("place"),
-                    pl.lit(None, dtype=pl.String).alias("record_id"),
+                    pl.lit(None, dtype=pl.UInt32).alias("_rec"),
                 )
                 parts.append(rows)
         return pl.concat(parts)

@@ -436,15 +436,19 @@ class Catalog(Presence):
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
         ranks = self.place_table.select("place", "rank")
         owned = (
-            pl.concat([self.matches, self.shared_matches()])
+            pl.concat([self.coded, self.shared_matches()])
             .join(ranks, on="place", how="left", maintain_order="left")
-            .sort("rank", maintain_order=True)
+            .sort("rank", "place", maintain_order=True)
         )
         parts = []
         for root, listing in self.listings.items():
             owner = owned.filter(pl.col("root") == root).unique("row", keep="first", maintain_order=True)
             at = _positions(owner["row"], listing.paths.height)
-            found = [owner["record_id"].gather(at), owner["place"].gather(at), pl.lit(root).alias("root")]
+            found = [
+                self.ids.gather(owner["_rec"].gather(at)),
+                owner["place"].gather(at),
+                pl.lit(root).alias("root"),
+            ]
             parts.append(listing.paths.with_row_index("row").with_columns(found))
         rows = pl.concat(parts)
         # a folder is a row only where a pattern names it
