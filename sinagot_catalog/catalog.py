@@ -170,7 +170,10 @@ class Catalog(Presence):
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach what the journal says of the last attempt at some rows of `steps`."""
-        return rows.with_columns(self.last_coded[name].gather(rows["_last"]) for name in names)
+        last = self.last_coded
+        if last.is_empty():
+            return rows.with_columns(pl.lit(None, dtype=last.schema[name]).alias(name) for name in names)
+        return rows.with_columns(last[name].gather(rows["_last"]) for name in names)
 
     def _by_cell(
         self, name: str, rows: pl.DataFrame, where: pl.Expr, derive: Callable[[Cell, pl.DataFrame], pl.Series]
@@ -244,7 +247,9 @@ class Catalog(Presence):
         ).to_series()
         # the others need words of their own, and are few
         others = plain.is_null().arg_true()
-        some = self.steps_with(rows[others], ("run_id", "host", "error_type", "message", "missing"))
+        used = [name for name in (*_CORE, "n_inputs", "missing") if name in rows.columns]
+        some = rows.select(pl.col(used).gather(others))
+        some = self.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
         errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
         some = some.with_columns(self._waits(some)).select(_rules.reason(errors, self._unreadable()))
         return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
