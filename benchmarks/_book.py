@@ -11,7 +11,7 @@ __all__ = ["Book", "Figure", "Outcome"]
 
 Outcome = Literal["done", "capped", "failed", "skipped"]
 
-_HOPELESS = 2.0
+_HOPELESS = 4.0
 """What is foretold to take so many times the cap is not tried."""
 
 

@@ -3,7 +3,7 @@
 Each is started as its users start it, a process of its own each time, start-up counted, the disk's cache warm:
 list the ids; run a small Python function over every record; run again with nothing to do; the status of every
 record when half of the outputs are there. A measurement that reaches the cap is ended, with all that it started,
-and that tool is not asked for the same at larger sizes; nor where its growth foretells twice the cap.
+and that tool is not asked for the same at larger sizes; nor where its growth foretells four times the cap.
 """
 
 import argparse
@@ -32,7 +32,7 @@ __all__ = ["Race", "main", "table_main"]
 
 _SIZES = (100, 1_000, 10_000, 100_000)
 _CONTENT = b"kind,length\nsail,3\nmotor,12\n"
-_LONG_CYCLE = 30.0
+_LONG_CYCLE = 15.0
 _WARM = 10
 _ORDER: tuple[Task, ...] = ("list", "run", "again", "status")
 
