@@ -9,9 +9,9 @@ from benchmarks._tools import Task, Tool
 
 __all__ = ["Book", "Figure", "Outcome"]
 
-Outcome = Literal["done", "capped", "failed", "skipped"]
+Outcome = Literal["done", "capped", "failed", "foretold", "skipped"]
 
-_HOPELESS = 4.0
+_HOPELESS = 2.0
 """What is foretold to take so many times the cap is not tried."""
 
 
@@ -23,10 +23,12 @@ class Figure:
         tool: Its name.
         task: What was asked.
         records: How many.
-        outcome: `done`, `capped` (ended at the cap), `failed` or `skipped` (not asked).
+        outcome: `done`, `capped` (ended at the cap), `failed`, or not asked: `foretold` (to take far too long) or
+            `skipped`.
         reason: Why there is no figure; empty where there is one.
         seconds: Of each round, whole process.
         peaks: MB that the tree of processes held at most, of each round; empty where the machine does not tell.
+        foretold: Seconds that it would take by its growth so far, where it is not tried for that.
     """
 
     tool: str
@@ -36,6 +38,7 @@ class Figure:
     reason: str = ""
     seconds: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
+    foretold: float | None = None
 
     @property
     def middle(self) -> float | None:
@@ -85,24 +88,24 @@ class Book:
         run = self.get(tool, "run", records)
         if needs_run and not (run and run.outcome == "done"):
             return "its first run did not finish"
-        return self._hopeless(tool, task, records)
-
-    def _hopeless(self, tool: Tool, task: Task, records: int) -> str:
-        smaller = sorted(
-            (one for one in self if (one.tool, one.task) == (tool.name, task) and one.records < records),
-            key=lambda one: one.records,
-        )
+        smaller = [one for one in self if (one.tool, one.task) == (tool.name, task) and one.records < records]
         for one in smaller:
             if one.outcome == "capped":
                 return f"took more than {self.cap:g} s with {one.records:,} records"
             if one.outcome == "failed":
                 return f"failed with {one.records:,} records"
-        points = [(one.records, one.middle) for one in smaller if one.middle is not None]
+        return ""
+
+    def foretold(self, tool: Tool, task: Task, records: int) -> float | None:
+        """The seconds that it would take by its growth so far, where they are so many that it is not tried."""
+        points = sorted(
+            (one.records, one.middle)
+            for one in self
+            if (one.tool, one.task) == (tool.name, task) and one.records < records and one.middle is not None
+        )
         if not points:
-            return ""
+            return None
         before, (last, seconds) = points[-2] if len(points) > 1 else (0, 0.0), points[-1]
         slope = max(0.0, (seconds - before[1]) / (last - before[0]))
         foretold = seconds + slope * (records - last)
-        if foretold > _HOPELESS * self.cap:
-            return f"would take about {foretold:.0f} s, by its growth up to {last:,} records"
-        return ""
+        return foretold if foretold > _HOPELESS * self.cap else None

@@ -80,6 +80,8 @@ def _cell(found: dict[tuple[str, Task, int], Figure], tool: str, task: Task, rec
     figure = found.get((tool, task, records))
     if figure is None or figure.outcome == "skipped":
         return ""
+    if figure.foretold is not None:
+        return f"[dim]~ {figure.foretold:,.0f} s[/]"
     if figure.middle is None:
         return escape(figure.reason) if figure.outcome == "capped" else "[red]failed[/]"
     held = "" if figure.peak is None else f" [dim]{figure.peak:.0f} MB[/]"
@@ -94,6 +96,8 @@ def _short(
         return ""
     if figure.middle is not None:
         return f"{_seconds(figure.middle)}{_times(found, figure)}"
+    if figure.foretold is not None:
+        return f"~ {figure.foretold:,.0f} s"
     return f"> {cap:g} s" if figure.outcome == "capped" else "failed" if figure.outcome == "failed" else "-"
 
 

@@ -3,7 +3,7 @@
 Each is started as its users start it, a process of its own each time, start-up counted, the disk's cache warm:
 list the ids; run a small Python function over every record; run again with nothing to do; the status of every
 record when half of the outputs are there. A measurement that reaches the cap is ended, with all that it started,
-and that tool is not asked for the same at larger sizes; nor where its growth foretells four times the cap.
+and that tool is not asked for the same at larger sizes; nor where its growth foretells twice the cap.
 """
 
 import argparse
@@ -165,6 +165,10 @@ class Race:
             if not reason and time.monotonic() > self._end:
                 reason = "the time was over"
             figure = book.at(tool, task, records)
+            foretold = None if reason else book.foretold(tool, task, records)
+            if foretold is not None:
+                reason = f"would take about {foretold:,.0f} s, by its growth so far"
+                figure.outcome, figure.reason, figure.foretold = "foretold", reason, round(foretold)
             if reason:
                 if figure.outcome == "done" and not figure.seconds:
                     figure.outcome, figure.reason = "skipped", reason

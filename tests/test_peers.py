@@ -207,9 +207,19 @@ def test_what_is_foretold_to_pass_the_cap_by_far_is_not_tried(tool):
     book, counter = Book(180), tool()
     book.at(counter, "run", 100).seconds = [2.0]
     book.at(counter, "run", 1_000).seconds = [20.0]
-    assert book.not_asked(counter, "run", 10_000) == ""
-    assert "about 2000 s" in book.not_asked(counter, "run", 100_000)
-    assert book.not_asked(counter, "list", 100_000) == ""
+    assert book.foretold(counter, "run", 10_000) is None
+    assert book.foretold(counter, "run", 100_000) == pytest.approx(2_000)
+    assert book.foretold(counter, "list", 100_000) is None
+
+
+def test_what_is_not_tried_is_said_with_what_was_foretold(tmp_path, tool):
+    code = "import os, time; there = len(os.listdir('dataset/raw')); time.sleep(0.2 * there); print('x\\n' * there)"
+    slow = tool(does={"list": python(code)})
+    figures = found(race(tmp_path, [slow], [5, 100], cap=5))
+    assert figures["counter", "list", 5]["outcome"] == "done"
+    assert figures["counter", "list", 100]["outcome"] == "foretold"
+    assert 20 <= figures["counter", "list", 100]["foretold"] < 100
+    assert figures["counter", "list", 100]["reason"].startswith("would take about ")
 
 
 def test_one_that_remembers_is_not_asked_for_its_status_without_a_run(tool):
