@@ -217,7 +217,7 @@ def _is_there(name: str, folder: Path) -> bool:
 
 def _records(source: Source) -> Iterator[Check]:
     catalog = source.catalog()
-    files = sum(int((one.paths["kind"] == "file").sum()) for one in catalog.listings.values())
+    files = sum(one.n_files for one in catalog.listings.values())
     if len(catalog.ids):
         yield Check("records", "ok", f"{_many(len(catalog.ids), 'record')} in {_many(files, 'file')}")
         return

@@ -130,7 +130,7 @@ class _Page:
     @property
     def n_files(self) -> int:
         """How many files were listed."""
-        return sum(int((one.paths["kind"] == "file").sum()) for one in self.catalog.listings.values())
+        return sum(one.n_files for one in self.catalog.listings.values())
 
     @property
     def cells(self) -> tuple[Cell, ...]:

@@ -107,7 +107,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         ws,
         by,
         rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
-        sum(int((listing.paths["kind"] == "file").sum()) for listing in listings),
+        sum(listing.n_files for listing in listings),
         rows.group_by(by, maintain_order=True).agg(_aggregates()),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
