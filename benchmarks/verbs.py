@@ -53,14 +53,20 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         places = asked.workspaces or _copies(Path(folder), asked.records)
-        for place in places:
-            print(f"\n{place.name}\n{'seconds':>8} {'exit':>4}  verb")
-            print(f"{_floor():8.2f}    0  python -c 'import polars', to compare with")
-            row = _call(
-                "ls steps --csv --limit 1 --columns record_id,step,task,modality", place, Path(folder)
-            )
-            for verb in VERBS:
-                _once(verb, place, Path(folder), row.stdout.splitlines()[-1])
+        try:
+            for place in places:
+                _all(place, Path(folder))
+        finally:
+            _call("server stop", places[0], Path(folder))
+
+
+def _all(place: Path, folder: Path) -> None:
+    """Run every verb over one workspace."""
+    print(f"\n{place.name}\n{'seconds':>8} {'exit':>4}  verb")
+    print(f"{_floor():8.2f}    0  python -c 'import polars', to compare with")
+    row = _call("ls steps --csv --limit 1 --columns record_id,step,task,modality", place, folder)
+    for verb in VERBS:
+        _once(verb, place, folder, row.stdout.splitlines()[-1])
 
 
 def _copies(folder: Path, records: int) -> list[Path]:
