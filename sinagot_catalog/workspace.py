@@ -24,10 +24,11 @@ from sinagot_catalog.selection import Kinds, Selection
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._deployment import Deployed
     from sinagot_catalog._explain import Explanation
     from sinagot_catalog._lab import Trial
     from sinagot_catalog._layout import Cell
@@ -376,6 +377,97 @@ class Workspace:
         """Send the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
         return self._of(rows).submit(**options)
 
+    def handle(self, flow_run_id: str, *, say: Callable[[str], None] | None = None) -> RunHandle:
+        """Take hold of a flow run of this workspace that was begun elsewhere: by a schedule, by another process.
+
+        Args:
+            flow_run_id: Its id in Prefect, the end of the address of its page.
+            say: Takes the lines that say which server is used; by default they go to stderr.
+
+        Raises:
+            NotFoundError: There is no such flow run.
+        """
+        from sinagot_catalog._submit import follow
+
+        return follow(self._source, flow_run_id, say=say)
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        pool: str,
+        where: str | None = None,
+        cron: str | None = None,
+        every: float | None = None,
+        timezone: str | None = None,
+        work_queue: str | None = None,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        step: str | None = None,
+        workers: int | None = None,
+        limit: int | None = None,
+        tags: Sequence[str] = (),
+        downstream: bool = True,
+        concurrency: int = 1,
+        create_pool: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> Deployed:
+        """Deploy a filter: each of its runs looks anew at what fits, and runs that on a worker of a pool.
+
+        A deployment of that name is replaced. The worker needs this package, access to the workspace at the same
+        address, and its credentials in the environment: nothing secret is deployed. Options given to this
+        `Workspace` in code do not travel.
+
+        Args:
+            name: Its name; Prefect calls it `run-workspace/NAME`.
+            pool: The work pool whose workers run it.
+            where: A filter over `steps`, in SQL; without it, all rows that can run.
+            cron: When it runs, as a crontab has it; without `cron` and `every` only when it is asked to.
+            every: Seconds from one run to the next.
+            timezone: Of the cron text, such as `"Europe/Paris"`; by default UTC.
+            work_queue: The queue of that pool.
+            image: The image of a container, where the pool starts one.
+            env: Variables of the environment of its runs; whoever sees the deployment sees them.
+            step: Only the rows of this step.
+            workers: How many processes run scripts.
+            limit: How many rows a run has at most.
+            tags: Tags of its runs.
+            downstream: Run what becomes ready by the run, too, so that a chain goes through in one night.
+            concurrency: How many of its runs may be under way at once.
+            create_pool: Make the pool, one of processes, where there is none of that name.
+            say: Takes the lines that say which server is used; by default they go to stderr.
+
+        Returns:
+            Its name, id, page and parameters.
+
+        Raises:
+            SelectionError: The filter, the schedule or a number cannot be meant; nothing is deployed.
+            NotFoundError: There is no such pool.
+        """
+        from sinagot_catalog._deployment import describe
+        from sinagot_catalog._submit import deploy
+
+        wanted = describe(
+            self._source,
+            name,
+            where=where,
+            step=step,
+            workers=workers,
+            limit=limit,
+            downstream=downstream,
+            tags=tags,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            pool=pool,
+            work_queue=work_queue,
+            image=image,
+            env=dict(env or {}),
+            create_pool=create_pool,
+            concurrency=concurrency,
+        )
+        return deploy(wanted, say=say)
+
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
@@ -432,7 +524,7 @@ class Workspace:
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.gc(keep="90d")
-            Swept(events=0, selections=0, runs=0)
+            Swept(events=0, selections=0, reports=0, runs=0)
         """
         from sinagot_catalog._sweep import gc
 
