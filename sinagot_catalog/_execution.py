@@ -136,10 +136,16 @@ class Execution:
             return None
         return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
 
-    def keep_report(self, flow_run_id: str) -> None:
-        """Keep the report beside the journal, for those who wait for the flow run elsewhere."""
+    def keep_report(self, flow_run_id: str, *, ended: bool) -> None:
+        """Keep the report beside the journal, for those who wait for the flow run elsewhere.
+
+        Args:
+            flow_run_id: The flow run that drives this run.
+            ended: Whether this is its end; at its begin it only tells which run of the journal it is.
+        """
+        report = self.finish() if ended else RunReport(pl.DataFrame(schema=REPORT), self.run_id)
         try:
-            keep_report(self.source.log_store, flow_run_id, self.finish())
+            keep_report(self.source.log_store, flow_run_id, report, ended=ended)
         except (StorageError, OSError) as error:
             _logger.warning("The report of the flow run could not be kept: %s", error)
 

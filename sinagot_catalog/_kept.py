@@ -8,7 +8,7 @@
 
 import io
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -21,7 +21,7 @@ from sinagot_catalog.schema import KEYS, REPORT
 if TYPE_CHECKING:
     from sinagot_catalog._source import Source
 
-__all__ = ["keep_report", "keep_selection", "read_report", "read_selection"]
+__all__ = ["Kept", "keep_report", "keep_selection", "read_report", "read_selection"]
 
 _NAME = re.compile(r"[\w-]+\.parquet")
 
@@ -79,29 +79,41 @@ def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFra
     return pl.read_parquet(io.BytesIO(content))
 
 
-def keep_report(store: Store, flow_run_id: str, report: RunReport) -> RunReport:
-    """Keep the report of a flow run; what an earlier attempt of it did is kept in it.
+@dataclass(frozen=True)
+class Kept:
+    """The report of a flow run as it is kept.
 
-    Returns:
-        The report of all its attempts.
+    Attributes:
+        report: What became of its rows, as far as is known.
+        ended: Whether its last attempt has ended; else it is under way, or was lost.
     """
+
+    report: RunReport
+    ended: bool
+
+
+def keep_report(store: Store, flow_run_id: str, report: RunReport, *, ended: bool) -> None:
+    """Keep the report of a flow run, at its begin (empty) and at its end; earlier attempts of it stay in it."""
     before = read_report(store, flow_run_id)
     if before is not None:
-        earlier = before.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
+        earlier = before.report.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
         report = replace(
             report,
             frame=pl.concat([earlier, report.frame]),
-            run_id=report.run_id or before.run_id,
-            seconds=before.seconds + report.seconds,
+            run_id=report.run_id or before.report.run_id,
+            seconds=before.report.seconds + report.seconds,
         )
     content = io.BytesIO()
-    told = {"run_id": report.run_id or "", "seconds": f"{report.seconds:.3f}"}
+    told = {
+        "run_id": report.run_id or "",
+        "seconds": f"{report.seconds:.3f}",
+        "ended": "yes" if ended else "",
+    }
     report.frame.select(*REPORT).write_parquet(content, metadata=told)
     store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
-    return report
 
 
-def read_report(store: Store, flow_run_id: str) -> RunReport | None:
+def read_report(store: Store, flow_run_id: str) -> Kept | None:
     """Read the report of a flow run, None where none was kept."""
     name = f"{flow_run_id}.parquet"
     if name not in store.names("reports"):
@@ -109,9 +121,10 @@ def read_report(store: Store, flow_run_id: str) -> RunReport | None:
     content = io.BytesIO(store.read(f"reports/{name}"))
     told = pl.read_parquet_metadata(content)
     content.seek(0)
-    return RunReport(
+    report = RunReport(
         pl.read_parquet(content).cast(pl.Schema(REPORT)),
         told.get("run_id") or None,
         flow_run_id=flow_run_id,
         seconds=float(told.get("seconds", "0")),
     )
+    return Kept(report, bool(told.get("ended")))

@@ -198,21 +198,15 @@ def send(
     local = _reach(say, timeout)
     from sinagot_catalog import flows
 
-    asked = {key: value for key, value in asdict(options).items() if key not in ("debug", "mode", "workers")}
-    # Given all of them, for else those of the deployment's filter hold.
-    parameters: dict[str, Any] = {
-        "workspace": workspace,
-        "config": config,
-        "where": None,
-        "rows": None,
-        **asked,
-    }
-    if options.workers is not None:
-        parameters["workers"] = options.workers
-    if not query.is_whole:
-        parameters["rows"] = keep_selection(source.log_store, made.frame, new_run_id())
+    def parameters() -> dict[str, Any]:
+        """All of a selection's, for what is not given is that of the deployment's own filter."""
+        left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
+        asked = {key: value for key, value in asdict(options).items() if key not in left_out}
+        kept = None if query.is_whole else keep_selection(source.log_store, made.frame, new_run_id())
+        return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
+
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {made.n_run} rows"
-    work = flows.send(source, deployment, parameters, name=name, tags=flows.tags_of(source.config), api=local)
+    work = flows.send(source, deployment, parameters, name=name, api=local)
     say(f"{name}: {work.url}")
     return RunHandle(None, work)
 

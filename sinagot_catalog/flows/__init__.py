@@ -9,7 +9,7 @@ files.
 from sinagot_catalog.flows._deploy import check_schedule, deploy, serve
 from sinagot_catalog.flows._flow import MOST_TASK_RUNS, ROWS_A_BATCH, batches, run_workspace
 from sinagot_catalog.flows._remote import Remote, send
-from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at, tags_of
+from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at
 
 __all__ = [
     "MOST_TASK_RUNS",
@@ -24,5 +24,4 @@ __all__ = [
     "run_workspace",
     "send",
     "serve",
-    "tags_of",
 ]

@@ -17,6 +17,7 @@ from sinagot_catalog._execution import prepare
 from sinagot_catalog._spec import Group
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
+from sinagot_catalog.flows._lost import clear_lost
 from sinagot_catalog.flows._made_for import made_for
 from sinagot_catalog.flows._page import rename, short, show_failures, watched
 
@@ -100,7 +101,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
         rename(execution.label)
+        clear_lost(execution.source)
     execution = live.execution
+    execution.keep_report(runtime.flow_run.id, ended=False)
     live.started()
     try:
         with known(live), execution.open_runner() as runner, watched(live):
@@ -113,7 +116,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         raise
     finally:
         live.report = execution.finish()
-        execution.keep_report(runtime.flow_run.id)
+        execution.keep_report(runtime.flow_run.id, ended=True)
     return _conclude(live, workspace)
 
 

@@ -1,7 +1,7 @@
 """A flow run that goes on elsewhere: on the workers of a deployment, or in another process."""
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -15,12 +15,14 @@ from sinagot_catalog._server import LocalServer
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import NotFoundError, ServerError
 from sinagot_catalog.flows._deploy import deployment_named
+from sinagot_catalog.flows._lost import mark_lost, under_way
 from sinagot_catalog.flows._submitted import page_of, pointed_at
 from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Remote", "send"]
 
 _TICK = 0.5
+_LOST_EVERY = 10.0
 _SILENCE = 60.0
 """Seconds for which an API may be away before waiting gives up."""
 
@@ -82,20 +84,20 @@ class Remote:
 
         Raises:
             TimeoutError: It is still under way.
-            ServerError: It ended without a report: it was refused, cancelled before it began, or killed.
+            ServerError: It ended without a report: it was refused, cancelled before it began, or lost.
         """
         if not self._until(timeout):
             raise TimeoutError(f"Flow run {self.flow_run_id} is still under way after {timeout:g} s")
         self._source.refresh()
-        report = read_report(self._source.log_store, self.flow_run_id)
+        kept = read_report(self._source.log_store, self.flow_run_id)
         state = self._seen.state
-        if report is None or (state is not None and state.is_crashed()):
+        if kept is None or not kept.ended:
             told = f": {state.message}" if state is not None and state.message else ""
             raise ServerError(
                 f"the flow run did not come to its end, it is {self.last_state}{told}",
                 f"What is done is kept; its page is {self.url}.",
             )
-        return report
+        return kept.report
 
     def cancel(self) -> None:
         """Ask for its end: rows under way are ended where it runs, or it never begins."""
@@ -104,7 +106,7 @@ class Remote:
 
     def _until(self, timeout: float | None) -> bool:
         """Look until it has ended, or the time is over; give whether it has ended."""
-        begun = heard = time.monotonic()
+        begun = heard = asked = time.monotonic()
         while True:
             try:
                 self._look()
@@ -114,10 +116,19 @@ class Remote:
                     raise
             if self._seen.state is not None and self._seen.state.is_final():
                 return True
+            if time.monotonic() - asked > _LOST_EVERY:
+                self._say_lost()
+                asked = time.monotonic()
             left = _TICK if timeout is None else min(_TICK, begun + timeout - time.monotonic())
             if left <= 0:
                 return False
             time.sleep(left)
+
+    def _say_lost(self) -> None:
+        """Tell the API where the process that ran it is gone, for nobody else does."""
+        if self._seen.state is not None and self._seen.state.is_running():
+            with suppress(Exception), pointed_at(self._api), get_client(sync_client=True) as client:
+                mark_lost(client, self._source, self._seen.id)
 
     def _look(self) -> None:
         try:
@@ -134,10 +145,9 @@ class Remote:
 def send(
     source: Source,
     deployment: str,
-    parameters: Mapping[str, Any],
+    parameters: Callable[[], Mapping[str, Any]],
     *,
     name: str,
-    tags: Iterable[str],
     api: LocalServer | None,
 ) -> Remote:
     """Ask a deployment for a run.
@@ -145,9 +155,8 @@ def send(
     Args:
         source: The workspace.
         deployment: Its name.
-        parameters: The run's own.
+        parameters: Gives the run's own; called when the deployment was found.
         name: What the run is called.
-        tags: Its tags, beside the deployment's.
         api: The local server, or None for the API that the user configured.
 
     Raises:
@@ -156,9 +165,12 @@ def send(
     """
     with pointed_at(api), get_client(sync_client=True) as client:
         known = deployment_named(client, deployment)
+        with suppress(Exception):  # they hold the slots of the deployment
+            for lost in under_way(client, known.id):
+                mark_lost(client, source, lost.id)
         try:
             flow_run = client.create_flow_run_from_deployment(
-                known.id, parameters=dict(parameters), name=name, tags=list(tags)
+                known.id, parameters=dict(parameters()), name=name
             )
         except PrefectHTTPStatusError as error:
             detail = f"HTTP {error.response.status_code}"

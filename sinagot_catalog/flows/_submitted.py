@@ -20,7 +20,6 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from sinagot_catalog._config import Config
 from sinagot_catalog._execution import Execution
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog.errors import ServerError
@@ -29,7 +28,7 @@ from sinagot_catalog.flows._live import LIVE, Live
 from sinagot_catalog.flows._page import short
 from sinagot_catalog.run_report import RunReport
 
-__all__ = ["Submitted", "page_of", "pointed_at", "tags_of"]
+__all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
 _ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
@@ -54,7 +53,7 @@ class Submitted(threading.Thread):
                 run_workspace,
                 name=execution.label,
                 parameters=_parameters(execution),
-                tags=tags_of(execution.source.config),
+                tags=_tags(execution),
             )
         self.flow_run_id = str(self._flow_run.id)
         self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
@@ -154,8 +153,8 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
 
 
-def tags_of(config: Config) -> list[str]:
-    """The tags of a flow run."""
+def _tags(execution: Execution) -> list[str]:
+    config = execution.source.config
     return list(dict.fromkeys(["sinagot-catalog", short(config.root), *config.prefect.tags]))
 
 
