@@ -170,7 +170,7 @@ def send(
     deployment: str,
     *,
     say: Callable[[str], None] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 120.0,
 ) -> RunHandle:
     """Have the selected rows run by the workers of a deployment.
 
@@ -212,7 +212,7 @@ def send(
 
 
 def follow(
-    source: Source, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 60.0
+    source: Source, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> RunHandle:
     """Take hold of a flow run of a workspace that was begun elsewhere.
 
@@ -226,7 +226,7 @@ def follow(
 
 
 def deploy(
-    wanted: Deployment, *, say: Callable[[str], None] | None = None, timeout: float = 60.0
+    wanted: Deployment, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> Deployed:
     """Make a deployment, or replace what has its name.
 
@@ -247,7 +247,7 @@ def serve(
     *,
     ready: Callable[[Deployed], None],
     say: Callable[[str], None] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 120.0,
 ) -> None:
     """Make a deployment and run what it is asked for here, until the process is told to end.
 
@@ -260,7 +260,7 @@ def serve(
     flows.serve(wanted, page=flows.page_of(None), ready=ready)
 
 
-def environment(*, say: Callable[[str], None] | None = None, timeout: float = 60.0) -> dict[str, str]:
+def environment(*, say: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:
     """What points Prefect's own programs at the API that is used here; it is started where it has to be.
 
     Returns:

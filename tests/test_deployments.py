@@ -134,15 +134,16 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
 
     ws = Workspace(folder)
     first = ws.handle(trigger("run-workspace/nightly"), say=quiet)
-    assert first.wait(90).counts() == {"done": 4}
+    assert first.wait(120).counts() == {"done": 4}
     assert first.state == "Completed"
     assert first.run_id is not None
     assert (folder / "dataset/twice/R2").read_text() == "RAW;twice;"
 
     (folder / "dataset/raw/R3").write_text("new;")
-    second = ws.handle(trigger("run-workspace/nightly"), say=quiet).wait(90)
-    assert set(second.frame["record_id"]) == {"R3"}
-    assert second.counts() == {"done": 2}
+    second = cli("submit", folder, "--json", "--follow", trigger("run-workspace/nightly"))
+    assert second.returncode == 0, second.stderr
+    rows = [(row["record_id"], row["step"], row["outcome"]) for row in json.loads(second.stdout)]
+    assert rows == [("R3", "upper", "done"), ("R3", "twice", "done")]
     assert (folder / "dataset/twice/R3").read_text() == "NEW;twice;"
 
 
@@ -198,6 +199,22 @@ def test_a_pool_is_made_where_that_is_asked_for(make_workspace, api):
     assert api.read_deployment(UUID(made.id)).job_variables == {"env": {"LAB": "1"}}
 
 
+def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
+    assert cli("init", "lab", "--prefect").returncode == 0
+    for words in (("work-pool", "create", "local", "--type", "process"), ("--no-prompt", "deploy", "--all")):
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = api.read_deployment_by_name("run-workspace/nightly")
+    assert made.parameters["workspace"] == str(tmp_path / "lab")
+    assert made.entrypoint == "sinagot_catalog.flows.run_workspace"
+    assert made.pull_steps == []
+    assert made.global_concurrency_limit.limit == 1
+    assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
+
+
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
@@ -229,7 +246,7 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
     for parameter, wrong in (("workspace", other), ("rows", tmp_path / "rows.parquet")):
         handle = ws.handle(trigger("run-workspace/picked", "-p", f'{parameter}="{wrong}"'), say=quiet)
         with pytest.raises(ServerError, match=f"it is Failed: this worker does not r.* {wrong}"):
-            handle.wait(90)
+            handle.wait(120)
         assert "Traceback" not in logs_of(api, handle.flow_run_id)
     assert not (other / "dataset/upper").exists()
 
@@ -242,7 +259,7 @@ def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wai
     handle = ws.steps.submit("upper", deployment="cancelled", say=quiet)
     with pytest.raises(TimeoutError, match="still under way"):
         handle.wait(0)
-    wait_until((folder / "dataset/begun").exists, 90)
+    wait_until((folder / "dataset/begun").exists, 120)
     assert handle.state == "Running"
     assert ws.refresh().steps.filter(status="PROCESSING").collect().height == 1
     handle.cancel()
@@ -263,7 +280,7 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
     ws.deploy("lossy", pool="lossy", create_pool=True, workers=1, say=quiet)
     handle = ws.steps.submit(deployment="lossy", say=quiet)
     with running_worker(environment, "lossy", tmp_path / "first.log") as first:
-        wait_until((folder / "dataset/begun").exists, 90)
+        wait_until((folder / "dataset/begun").exists, 120)
         [claim] = [json.loads(one.read_text()) for one in (folder / "dataset/LOG/claims").glob("*.json")]
         first.kill()
         os.kill(claim["pid"], signal.SIGKILL)
@@ -317,7 +334,7 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(
             told = json.loads(process.stdout.readline())
             assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
             handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
-            assert handle.wait(90).counts() == {"done": 2}
+            assert handle.wait(120).counts() == {"done": 2}
             assert not api.read_deployment(UUID(told["id"])).paused
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=60)

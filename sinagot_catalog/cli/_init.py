@@ -90,7 +90,7 @@ def init(args: Any) -> int:
         if args.prefect:
             _check_free(folder, ["prefect.yaml"])
         if args.prefect and (folder / "workspace.toml").is_file() and not (args.from_files or args.example):
-            pass  # beside a workspace that is there
+            pass  # it is there
         elif args.from_files:
             _around_files(folder, args.from_files)
         elif args.example:

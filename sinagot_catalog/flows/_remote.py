@@ -101,6 +101,9 @@ class Remote:
 
     def cancel(self) -> None:
         """Ask for its end: rows under way are ended where it runs, or it never begins."""
+        self._look()
+        if self._seen.state is not None and self._seen.state.is_final():
+            return  # from where the API would take it back into Cancelling
         with pointed_at(self._api), get_client(sync_client=True) as client:
             client.set_flow_run_state(self._seen.id, State(type=StateType.CANCELLING))
 
