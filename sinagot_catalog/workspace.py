@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import logging
 import os
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,14 +12,14 @@ import polars as pl
 
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
-from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._customs import kinds_of
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._store import TextReader, is_url
-from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
-from sinagot_catalog.records import Record, RecordCollection, ScopeError
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.records import RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
-from sinagot_catalog.selection import Kinds, Selection
+from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
@@ -87,7 +86,7 @@ class Workspace:
             reserved=reserved,
         )
         self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
-        self._kinds = _kinds(self._source)
+        self._kinds = kinds_of(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
             self.logger.warning(notice)
@@ -567,65 +566,9 @@ class Workspace:
 def _reopen(source: Source) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source
-    workspace._kinds = _kinds(source)
+    workspace._kinds = kinds_of(source)
     workspace.logger = _logger(source.config)
     return workspace
-
-
-def _kinds(source: Source) -> Kinds:
-    return Kinds(RecordCollection, Record, StepCollection, _Customs(source))
-
-
-class _Customs:
-    """The classes that the modalities of a workspace bring for their records.
-
-    Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._made: dict[type[Any], type[Any]] = {}
-
-    def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
-        config = self._source.config
-        if not self._source.trusted:
-            return None
-        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
-            return None
-        declared = config.modalities[modality].models
-        base: type[Any] = Record if single else RecordCollection
-        name = (declared.record if single else declared.record_collection) or base.__name__
-        try:
-            own = self._host.load(file, name)
-        except SinagotError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-        if own not in self._made:
-            bases = (own,) if issubclass(own, base) else (own, base)
-            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
-        return self._made[own]
-
-    @cached_property
-    def _host(self) -> ScriptHost:
-        return ScriptHost(self._source.scripts)
-
-    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
-        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
-        pinned = getattr(own, "task", None)
-        if not isinstance(pinned, str):
-            return {}
-        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
-        if pinned not in tasks:
-            raise SelectionError(
-                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
-                f"Its tasks: {', '.join(tasks) or 'none'}.",
-            )
-        return {"task": RecordCollection.task, "pinned_task": pinned}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Customs, (self._source,)
 
 
 def _located(place: str) -> Path | str:

@@ -54,7 +54,7 @@ def test_a_link_to_the_deployed_workspace_is_that_workspace(tmp_path):
 def test_any_other_workspace_or_config_is_refused(workspace, config):
     made_for = {"workspace": "/lab/a", "config": ["/lab/night.toml"]}
     assert check_allowed("/lab/a", ["/lab/night.toml"], made_for)
-    with pytest.raises(UsageError, match="this worker does not run .*: its deployment was made for /lab/a"):
+    with pytest.raises(UsageError, match=r"this worker does not run .*: its deployment was made for /lab/a"):
         check_allowed(workspace, config, made_for)
 
 
