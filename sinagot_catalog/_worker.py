@@ -46,6 +46,7 @@ __all__ = [
 
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")
+_SINCE, _WHAT = struct.Struct("<d"), struct.Struct("<qqq")
 BOARD_SIZE = 64
 CLOSED = 79
 """The exit code of a worker whose script closed the pipes to its parent."""
@@ -96,12 +97,12 @@ class Board:
     def show(self, row: int, attempt: int, mark: int) -> None:
         """Say that an attempt begins now; row -1: nothing is at work."""
         # The time first: a reader in between must never see a new row with an old time.
-        self._map[:8] = struct.pack("<d", time.monotonic())
-        self._map[8:32] = struct.pack("<qqq", row, attempt, mark)
+        _SINCE.pack_into(self._map, 0, time.monotonic())
+        _WHAT.pack_into(self._map, _SINCE.size, row, attempt, mark)
 
     def read(self) -> tuple[float, int, int, int]:
         """Since when, which row, which attempt, and where its output begins."""
-        since, row, attempt, mark = _ENTRY.unpack(self._map[:32])
+        since, row, attempt, mark = _ENTRY.unpack_from(self._map)
         return since, row, attempt, mark
 
     def close(self) -> None:
