@@ -149,10 +149,14 @@ class JournalWriter:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
+        """Bring what was written to the disk; another thread may go on writing."""
         if self._dirty:
-            _sync(self._fd)
-            self._dirty = False
+            self._dirty = False  # before: a line that comes meanwhile is for the next time
+            try:
+                _sync(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
             if not self._named:
                 _sync_folders(self.path)
                 self._named = True

@@ -20,7 +20,7 @@ import polars as pl
 from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._pool import Runner, open_runner
+from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._select import Query, sql_predicate
@@ -75,8 +75,10 @@ class Execution:
         label: What it runs, in a few words.
     """
 
-    def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
+    def __init__(self, source: Source, query: Query, options: RunOptions, pool: Pool | None = None) -> None:
         made = plan(source, query, options)
+        if pool is not None:
+            pool.warm(made.n_run)
         if not len(made):
             check_scripts(source, options.step)
         self.source = source
@@ -84,7 +86,8 @@ class Execution:
         self.plan = made
         self.options = options
         self.run_id = new_run_id()
-        self.workers = options.workers or source.config.run.workers or os.cpu_count() or 1
+        self.workers = _workers(source, options)
+        self._pool = pool
         self.lost = False
         self._runner: Runner | None = None
         self._begin = time.monotonic()
@@ -200,7 +203,9 @@ class Execution:
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
         options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
-        self._runner = open_runner(self.spec, self.mode, most, console=console, options=options)
+        self._runner = open_runner(
+            self.spec, self.mode, most, console=console, pool=self._pool, options=options
+        )
         if self.lost:
             self._runner.stop()
         return self._runner
@@ -408,14 +413,28 @@ def run(
     watch: Callable[[list[Result]], None] | None = None,
 ) -> RunReport:
     """Plan, claim and run the steps of a selection in this process and its workers."""
+    pool = None
+    if options.resolved_mode(source.config) != "main_process":
+        threads = source.config.run.threads_per_worker
+        pool = Pool(_workers(source, options), threads_per_worker=threads)
+    try:
+        return _run(Execution(source, query, options, pool), progress=progress, watch=watch)
+    finally:
+        if pool is not None:
+            pool.close()  # also where nothing was run: some workers may be warm
+
+
+def _run(
+    execution: Execution, *, progress: bool | None, watch: Callable[[list[Result]], None] | None
+) -> RunReport:
+    """Run what is planned and claimed."""
     from sinagot_catalog._progress import open_progress
 
-    execution = prepare_query(source, query, options)
     if not execution.n_rows:
         return execution.finish()
     try:
         with (
-            open_progress(execution, source.config, progress=progress) as bar,
+            open_progress(execution, execution.source.config, progress=progress) as bar,
             execution.open_runner(bar.console) as runner,
         ):
 
@@ -431,6 +450,11 @@ def run(
         report = execution.finish()
     execution.check_held()
     return report
+
+
+def _workers(source: Source, options: RunOptions) -> int:
+    """How many processes a run uses at most."""
+    return options.workers or source.config.run.workers or os.cpu_count() or 1
 
 
 def prepare_query(source: Source, query: Query, options: RunOptions) -> Execution:
