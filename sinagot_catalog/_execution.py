@@ -315,7 +315,7 @@ class Execution:
             root = "outputs" if "outputs" in self.source.stores else "dataset"
             written.append(self._there(root, pl.DataFrame({"path": extras}), folders))
         empty = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
-        self.source.published(pl.concat([empty, *written]))
+        self.source.published(pl.concat([empty, *written]), self.run_id)
 
     def _there(self, root: str, paths: pl.DataFrame, folders: Collection[str] | None = None) -> pl.DataFrame:
         """Which of some paths exist, and as what; a bucket is not asked for what is known to be there.
