@@ -57,6 +57,7 @@ _RESULT = {
     "error_type": pl.String(),
     "message": pl.String(),
 }
+"""The first fields of a `Result`, in their order."""
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -259,7 +260,7 @@ class Execution:
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
-            {name: [getattr(one, name) for one in self._results] for name in _RESULT},
+            dict(zip(_RESULT, zip(*self._results, strict=True), strict=False)),
             schema=_RESULT,
             strict=False,
         )
