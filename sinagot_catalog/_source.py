@@ -13,7 +13,7 @@ import polars as pl
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import read_listing
-from sinagot_catalog._journal import Journal, last_states
+from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
@@ -69,6 +69,7 @@ class Source:
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
         self._written: list[pl.DataFrame] = []
+        self._wrote: set[str | None] = set()
         self._stats: dict[str, pl.DataFrame] = {}
         self._told: dict[str, pl.Series] = {}
         self._listed_at = 0.0
@@ -139,6 +140,7 @@ class Source:
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
             self._written.clear()
+            self._wrote.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
@@ -256,18 +258,21 @@ class Source:
                 self._layout = None
             self._stats.clear()
             self._written.clear()
+            self._wrote.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
 
     # --- after a run -------------------------------------------------------------------------------------
 
-    def published(self, paths: pl.DataFrame) -> None:
+    def published(self, paths: pl.DataFrame, run_id: str | None = None) -> None:
         """Note what a run wrote: the next look takes it up without a listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
+            run_id: The run that did it.
         """
         with self._lock:
             self._written.append(paths)
+            self._wrote.add(run_id)
             self._events = None
             for root in self.stores:
                 new = paths.filter(pl.col("root") == root)["path"]
@@ -279,7 +284,11 @@ class Source:
 
     def _with_written(self, catalog: Catalog) -> Catalog:
         """A look with what runs of this process wrote since, and what they say of it in the journal."""
-        last = last_states(self.events())
+        wrote = [run_id for run_id in self._wrote if run_id is not None]
+        events = self.journal.of_runs(wrote) if len(wrote) == len(self._wrote) else None
+        last = (
+            last_states(self.events()) if events is None else with_states(catalog.last, last_states(events))
+        )
         paths = pl.concat(self._written)
         listings = {
             root: listing.with_paths(paths.filter(pl.col("root") == root))
