@@ -239,7 +239,9 @@ class Source:
                 # a bucket's listing said it all: only what was written since is asked for
                 asked = paths.filter(paths.is_in(self._told[root].implode()))
             new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
-            new = new.unique(maintain_order=True).alias("path")
+            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
+                new = new.unique(maintain_order=True)
+            new = new.alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
             if len(paths) == held.height and (paths == held["path"]).all():
