@@ -146,6 +146,12 @@ class Catalog(Presence):
         """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
         return self.steps_with(self.steps, STEPS.keys() - {"stale"})
 
+    @cached_property
+    def shown_steps(self) -> pl.DataFrame:
+        """`whole_steps` as it is handed out where no sizes and times are read."""
+        stale = pl.lit(None, dtype=pl.Boolean).alias("stale")
+        return self.whole_steps.with_columns(stale).select(*STEPS)
+
     @property
     def held_steps(self) -> pl.DataFrame:
         """`steps` with what was derived before: what is held need not be derived again."""
