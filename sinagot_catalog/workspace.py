@@ -50,9 +50,10 @@ class Workspace:
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
-
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
+            `"latest"`. All tables are as they were then. `refresh()` lists, and so do `plan`, `run` and `submit`.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -74,6 +75,7 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         listing: Any = None,
+        snapshot: str | None = None,
     ) -> None:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
@@ -85,7 +87,9 @@ class Workspace:
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
+        self._source = Source(
+            config, storage_options=storage_options, trust=trust, listing=listing, snapshot=snapshot
+        )
         self._kinds = _kinds(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -176,7 +180,7 @@ class Workspace:
     # --- looking -----------------------------------------------------------------------------------------
 
     def refresh(self) -> Self:
-        """Forget the listing; the next look lists again."""
+        """Forget the listing, or the snapshot that is looked at; the next look lists."""
         self._source.refresh()
         return self
 
@@ -220,7 +224,16 @@ class Workspace:
         """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
 
         Returns:
-            The name of the snapshot, for `diff`.
+            The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> name = ws.snapshot()
+            >>> then = Workspace(ws.config.root, snapshot=name)
+            >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
+            (3, True)
+            >>> then.refresh()
+            <Workspace instance>
         """
         return _snapshot.snapshot(self._source)
 
@@ -456,7 +469,8 @@ class Workspace:
         return _reopen, (self._source,)
 
     def __repr__(self) -> str:
-        return "<Workspace instance>"
+        kept = self._source.kept
+        return "<Workspace instance>" if kept is None else f"<Workspace instance | {kept}>"
 
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
@@ -468,7 +482,8 @@ class Workspace:
             pl.col("status").is_null().sum().alias("unknown"),
         )
         empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
-        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps"
+        kept = "" if self._source.kept is None else f" ({html.escape(str(self._source.kept))})"
+        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
         return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
 
 
