@@ -16,6 +16,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
+from sinagot_catalog._sql import check_query
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection, ScopeError
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
     from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Workspace"]
+
+_CHOICES = {
+    name: list(dtype.categories)
+    for table in TABLES.values()
+    for name, dtype in table.items()
+    if isinstance(dtype, pl.Enum)
+}
+"""What the columns that only take certain values can be, by their names: the same in every table."""
 
 
 class Workspace:
@@ -188,13 +197,16 @@ class Workspace:
         """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
 
         Raises:
-            SelectionError: When Polars cannot read the query.
+            SelectionError: When Polars cannot read the query, or it compares a column such as `status` with a
+                text that it can never be.
 
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
+        own = self.records.collect_schema()  # a user's table may have a column of the same name
+        check_query(query, {name: values for name, values in _CHOICES.items() if name not in own})
         tables = {
             **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
