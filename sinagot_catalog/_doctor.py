@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog import __version__, _execution, _server
+from sinagot_catalog import __version__, _api, _preflight, _server
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.workspace import Workspace
 
@@ -234,9 +234,7 @@ def _patterns(source: Source) -> Iterator[Check]:
     """How many files each pattern of raw inputs finds, and what nearly fits."""
     catalog = source.catalog()
     layout = catalog.layout
-    raw = {link.place for cell in layout.cells for link in cell.links if link.role == "input"}
-    raw |= {place for unit in layout.units for place in unit.data}
-    counts = {index: int(catalog.presence[index].sum()) for index in sorted(raw - set(layout.makers))}
+    counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
     for index, count in counts.items():
         yield _pattern(layout.places[index], count, len(catalog.ids))
     count, examples = catalog.unmatched(_MOST)
@@ -298,7 +296,9 @@ def _order(source: Source) -> Iterator[Check]:
         yield _fault("steps", error)
         return
     counts = plan.counts()
-    yield Check("steps", "ok", f"{counts['run']:,} rows to run, with those that become ready on the way")
+    yield Check(
+        "steps", "ok", f"{_many(counts['run'], 'row')} to run, with those that become ready on the way"
+    )
 
 
 def _journal(source: Source) -> Iterator[Check]:
@@ -332,7 +332,7 @@ def _writing(source: Source) -> Iterator[Check]:
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
             try:
-                _execution.check_places(source, source.config.run.mode)  # what a run itself would say
+                _preflight.check_places(source, source.config.run.mode)  # what a run itself would say
             except SinagotError as error:
                 yield _fault("writing", error)
             else:
@@ -385,7 +385,7 @@ def _nearest(folder: Path) -> Path:
 
 def _prefect(*, is_needed: bool) -> Iterator[Check]:
     """Whether `submit` would reach a Prefect API; `run` needs none, but for [run] mode = "prefect"."""
-    api = _server.configured_api()
+    api = _api.configured_api()
     if api is not None:
         try:
             api.probe()

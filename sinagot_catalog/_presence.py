@@ -149,13 +149,11 @@ class Presence:
         Returns:
             How many there are, and examples: a path with the pattern that it resembles most.
         """
-        raw = {link.place for cell in self.layout.cells for link in cell.links if link.role == "input"}
-        raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
         count, examples = 0, list[tuple[str, str]]()
         for root, listing in self.listings.items():
             templates = [
                 self.layout.places[place].template
-                for place in sorted(raw)
+                for place in self.layout.raw
                 if self.layout.places[place].root == root
             ]
             prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution, _snapshot
+from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query
@@ -404,7 +404,7 @@ class Workspace:
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
-        query = _execution.rows_query(rows)
+        query = _request.rows_query(rows)
         if query.rows is not None:
             self._check_rows(query.rows)
         return StepCollection(self._source, self._kinds, query)
@@ -419,7 +419,7 @@ class Workspace:
         if wrong:
             known = self.records.ids()
             raise SelectionError(
-                f"record_id {wrong[0]!r} does not fit id_pattern {self.config.ids.text!r}"
+                f"record_id {wrong[0]!r} does not fit id_pattern '{self.config.ids.text}'"
                 f"{did_you_mean(str(wrong[0]), known)}"
             )
         cells = self._source.layout().cells
@@ -572,15 +572,3 @@ def _logger(config: Config) -> logging.Logger:
     logger = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001 - see above
     logger.parent = logging.getLogger(config.logging.name)
     return logger
-
-
-def nearest(folder: str | None = None) -> str | None:
-    """The nearest folder from here up that holds a `workspace.toml`."""
-    at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
-    while True:
-        if os.path.exists(os.path.join(at, "workspace.toml")):  # noqa: PTH110, PTH118
-            return at
-        above = os.path.dirname(at)  # noqa: PTH120
-        if above == at:
-            return None
-        at = above
