@@ -8,6 +8,7 @@ and that tool is not asked for the same at larger sizes; nor where its growth fo
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
@@ -130,15 +131,18 @@ class Race:
                 ready.append((tool, place))
         book = Book(self.cap)
         self._end = time.monotonic() + self.seconds
+        loads = [os.getloadavg()[0]]
         for tool, place in ready:  # byte code and the disk's cache are warm then
             self._cycle(Book(self.cap), tool, place, _WARM)
         for records in sizes:
             self._size(book, ready, records)
+            loads.append(os.getloadavg()[0])
         return {
             "schema": 1,
             "kind": "peers",
             **machine(),
             "disk cache": "warm",
+            "load": [round(one, 1) for one in loads],
             "cap": self.cap,
             "tools": said,
             "measurements": [one.as_json() for one in book],
@@ -183,6 +187,7 @@ class Race:
                 figure.outcome, figure.reason = "failed", wrong
             else:
                 figure.seconds.append(ended.seconds)
+                figure.cpu.append(ended.cpu)
                 figure.peaks += [] if ended.peak is None else [ended.peak]
             said = figure.reason or f"{ended.seconds:.2f} s"
             self.talk.print(f"{tool.name} {task} {records:,}: {said}", highlight=False, markup=False)
@@ -209,7 +214,7 @@ class Race:
         try:
             return bounded([found, *command[1:]], cap=self.cap, folder=folder, environment=place.variables)
         except OSError as error:
-            return Ended(0.0, None, 127, is_capped=False, lines=0, tail=str(error))
+            return Ended(0.0, 0.0, None, 127, is_capped=False, lines=0, tail=str(error))
 
 
 def _wrong(tool: Tool, task: Task, folder: Path, records: int, ended: Ended) -> str:
