@@ -10,7 +10,7 @@ import polars as pl
 from sinagot_catalog import _record_data
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.schema import EVENTS
-from sinagot_catalog.selection import Selection
+from sinagot_catalog.selection import Selection, no_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +69,7 @@ class RecordCollection(Selection):
         """
         if str(record_id) != record_id or self._source.config.ids.values(record_id) is None:
             raise NotFoundError(
-                f"{record_id!r} does not fit id_pattern {self._source.config.ids.text!r}"
+                f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
             )
         return self._record(record_id)
@@ -135,7 +135,9 @@ class RecordCollection(Selection):
             valid = self._subscopes()
             raise ScopeError(
                 f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",
-                "Valid here: " + ", ".join(valid) + "." if valid else "Nothing further can be chosen here.",
+                "Valid here: " + ", ".join(valid) + "."
+                if valid
+                else "Tasks and modalities are chosen here; a record is records[id].",
             )
         return self._with(query)  # type: ignore[return-value]
 
@@ -163,7 +165,14 @@ class RecordCollection(Selection):
         if name in self._source.config.modalities:
             return self.get_subscope(modality=name)
         valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
-        raise ScopeError(f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}")
+        if hasattr(pl.DataFrame, name):
+            raise ScopeError(no_attribute(self, name))
+        near = did_you_mean(name, valid)
+        if hasattr(self._kinds.steps, name):
+            near = f"; did you mean steps.{name}?"
+        elif self._source.config.ids.values(name) is not None:
+            near = f"; a record is asked for as [{name!r}]"
+        raise ScopeError(f"{name!r} is not valid for {self!r}{near}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._subscopes()]

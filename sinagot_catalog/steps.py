@@ -139,7 +139,7 @@ class StepCollection(Selection):
             ('REC-20200601', 31)
         """
         resolver = self._resolver()
-        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label)
+        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
         if found.is_empty():
             return found.drop("root", "path").lazy()
         parts = []
@@ -206,7 +206,8 @@ class StepCollection(Selection):
             debug: Run in this process, log at DEBUG, and raise what a script raises.
             mode: `processes`, `main_process` or `prefect`; by default as `[run] mode` says.
             workers: How many processes; by default as many as there are cores.
-            progress: True for a bar, False for nothing; by default a bar on a terminal, log lines elsewhere.
+            progress: True for a bar, False for nothing; by default a bar on a terminal or in a notebook, log lines
+                elsewhere.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
@@ -242,11 +243,13 @@ class StepCollection(Selection):
         downstream: bool = False,
         stale: bool | None = None,
         limit: int | None = None,
+        deployment: str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> RunHandle:
         """Send these rows as a Prefect flow, and follow it by the handle.
 
-        Without a configured Prefect API a local server is started that stays up.
+        Without a configured Prefect API a local server is started that stays up. The flow runs in this process
+        or, where a deployment is named, on its workers.
 
         Args:
             step_label: Only this step.
@@ -256,10 +259,14 @@ class StepCollection(Selection):
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too.
             limit: Run at most this many rows, the first ones of the order.
+            deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Takes the lines that say which server is used; by default they go to stderr.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
+
+        Raises:
+            NotFoundError: There is no such deployment; names those that are near.
         """
         options = _request.RunOptions(
             step=step_label,
@@ -270,6 +277,10 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
+        if deployment is not None:
+            from sinagot_catalog._submit import send
+
+            return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
 
     def _submit(

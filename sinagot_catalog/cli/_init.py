@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shlex
 import shutil
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli._from_files import workspace_files
+from sinagot_catalog.cli._from_files import looks, workspace_files
 from sinagot_catalog.cli._out import put
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
@@ -16,6 +17,7 @@ from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
 __all__ = ["init"]
 
 _DAYS = 30
+_KINDS = 4
 _FILES = {
     "workspace.toml": """\
 # A workspace: where the files lie, how the records are called, which scripts run over each of them.
@@ -55,12 +57,42 @@ class Script(ScriptTemplate):
     "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
 }
 
+_PREFECT = """\
+# What `prefect deploy --all` deploys; `sinagot-catalog deploy` does the same without this file.
+# A worker needs sinagot-catalog, and the workspace at the address below. Nothing secret belongs here.
+name: {name}
+
+# The flow is part of the installed package: there is no code to pull.
+pull: []
+
+deployments:
+  - name: nightly
+    entrypoint: sinagot_catalog.flows.run_workspace
+    parameters:
+      workspace: {workspace}
+      where: status = 'DATA_READY'
+      # What becomes ready by the run, too: a chain goes through in one night.
+      downstream: true
+    schedules:
+      - cron: "0 2 * * *"
+        timezone: UTC
+    concurrency_limit: 1
+    tags: [sinagot-catalog]
+    work_pool:
+      # Made by: prefect work-pool create local --type process
+      name: local
+"""
+
 
 def init(args: Any) -> int:
     """Write a workspace where nothing of it is yet."""
     folder = Path(args.folder)
     try:
-        if args.from_files:
+        if args.prefect:
+            _check_free(folder, ["prefect.yaml"])
+        if args.prefect and (folder / "workspace.toml").is_file() and not (args.from_files or args.example):
+            pass  # it is there
+        elif args.from_files:
             _around_files(folder, args.from_files)
         elif args.example:
             _copy_example(folder)
@@ -68,12 +100,21 @@ def init(args: Any) -> int:
             _check_free(folder, _FILES)
             for name, text in _FILES.items():
                 _write(folder / name, text)
+        if args.prefect:
+            _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     put(f"made {folder.resolve()}")
     place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
+    if args.prefect:
+        say("or on Prefect workers: prefect deploy --all (see prefect.yaml)")
     return 0
+
+
+def _prefect_yaml(folder: Path) -> str:
+    # Any JSON text is one of YAML, whatever the folder is called.
+    return _PREFECT.format(name=json.dumps(folder.name), workspace=json.dumps(str(folder)))
 
 
 def _around_files(folder: Path, pattern: str) -> None:
@@ -84,6 +125,10 @@ def _around_files(folder: Path, pattern: str) -> None:
         _write(folder / name, content)
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
     say(f"{len(ids)} records: {some}", f"id_pattern = {text}   (a proposal: see workspace.toml)")
+    kinds = looks(ids)
+    if len(kinds) > 1:
+        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
+        say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
 
 
 def _copy_example(folder: Path) -> None:
