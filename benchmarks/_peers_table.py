@@ -53,7 +53,9 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
 def markdown(result: dict[str, Any], records: int) -> str:
     """The tools at one size: seconds and how many times ours, with a line for each that says what it does."""
     found = figures(result)
-    heads = [f"{records:,} records", *_TITLES.values(), "processor time of the run", "memory of the run"]
+    with_cpu = any(one.processor for one in found.values())
+    of_run = ["processor time of the run"] * with_cpu + ["memory of the run"]
+    heads = [f"{records:,} records", *_TITLES.values(), *of_run]
     lines = [
         f"| {' | '.join(heads)} |",
         f"|{' --- |' * len(heads)}",
@@ -63,7 +65,8 @@ def markdown(result: dict[str, Any], records: int) -> str:
         run = found.get((tool["name"], "run", records))
         held = f"{run.peak:.0f} MB" if run and run.peak else ""
         used = f"{_seconds(run.processor)}{_times(found, run, 'processor')}" if run and run.processor else ""
-        lines.append(f"| {tool['name']} {tool['version']} | {' | '.join(cells)} | {used} | {held} |")
+        cells += [used] * with_cpu + [held]
+        lines.append(f"| {tool['name']} {tool['version']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

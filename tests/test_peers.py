@@ -376,3 +376,15 @@ def test_ours_and_make_do_the_same_work_in_the_same_run(tmp_path):
     again = run_benchmarks("table", tmp_path / "now.json")
     assert again.returncode == 0, again.stderr
     assert "run again, nothing to do" in again.stdout
+
+
+def test_the_page_shows_what_was_measured():
+    results = ROOT / "benchmarks" / "results"
+    result = json.loads((results / "peers.json").read_text())
+    page = (ROOT / "README.md").read_text()
+    assert markdown(result, 1_000) in page
+    for name in ("growth.svg", "growth-dark.svg"):
+        assert f"benchmarks/results/{name}" in page
+        text = (results / name).read_text()
+        assert len(text) < 100_000
+        assert result["time"][:10] in "".join(ET.fromstring(text).itertext())  # noqa: S314 - our own
