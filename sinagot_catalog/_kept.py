@@ -1,191 +1,130 @@
-"""Looks that are kept as Parquet files, to be compared with others and to be looked at without a listing.
+"""What is kept beside the journal for processes elsewhere: rows that were asked for, reports of flow runs.
 
-LOG/snapshots/<name>/files.parquet   every file, and directory that a pattern names, with size, time and etag
-LOG/snapshots/<name>/steps.parquet   every step with its status
-LOG/snapshots/<name>/last.parquet    the last state of each step in the journal, and which runs were alive
+    selections/<id>.parquet           the keys of the rows that a flow run is asked for
+    reports/<flow_run_id>.parquet     what became of each row of a flow run; its attempts are one report
+
+`gc` deletes what is old.
 """
 
-from __future__ import annotations
-
 import io
-import json
 import re
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog._scan import STATS, Listing, in_folders
-from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
-from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
+from sinagot_catalog._store import Store, open_store
+from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
+from sinagot_catalog.run_report import RunReport
+from sinagot_catalog.schema import KEYS, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from sinagot_catalog._source import Source
 
-    from sinagot_catalog._store import Store
-    from sinagot_catalog.catalog import Catalog, Stats
+__all__ = ["Kept", "keep_report", "keep_selection", "read_report", "read_selection"]
 
-__all__ = ["LATEST", "Kept", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
+_NAME = re.compile(r"[\w-]+\.parquet")
 
-LATEST = "latest"
-"""The newest snapshot, whatever its name."""
 
-_SCHEMA = "1"
-_FOLDER = "snapshots"
-_NAME = re.compile(r"\d{8}T\d{6}-\d+")
-_FILES = {
-    "root": pl.String(),
-    "path": pl.String(),
-    "kind": KIND,
-    "record_id": pl.String(),
-    "size": pl.Int64(),
-    "modified": TIME,
-    "mtime_ns": pl.Int64(),
-    "etag": pl.String(),
-}
-_STEPS = {**KEYS, "status": STATUS}
+def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
+    """Keep the keys of some rows.
 
-Tables = tuple[pl.DataFrame, pl.DataFrame]
-"""What two looks are compared by: files and steps."""
+    Args:
+        store: The `LOG` folder.
+        rows: A frame with the key columns.
+        name: What to call it.
+
+    Returns:
+        Its path, as seen from the `LOG` folder: another machine may see that one elsewhere.
+    """
+    content = io.BytesIO()
+    rows.select(*KEYS).write_parquet(content)
+    path = f"selections/{name}.parquet"
+    store.write(path, content.getvalue())
+    return path
+
+
+def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFrame:
+    """Read the rows that a flow run is asked for.
+
+    Args:
+        source: The workspace.
+        rows: A path as `keep_selection` gives it, or that of any Parquet file.
+        confined: Whether only selections that lie beside the workspace's journal may be read.
+
+    Raises:
+        UsageError: It lies elsewhere.
+        NotFoundError: There is none.
+    """
+    store = source.log_store
+    folder, _, name = rows.removeprefix(f"{store.root.rstrip('/')}/").rpartition("/")
+    if folder == "selections" and _NAME.fullmatch(name):
+        path = f"{folder}/{name}"
+    elif confined:
+        raise UsageError(
+            f"this worker does not read rows from {rows}: only from the selections beside the workspace's journal",
+            "Submit the rows to the deployment, and they are kept there: sinagot-catalog submit --deployment …",
+        )
+    else:
+        folder, _, path = rows.rpartition("/")
+        store = open_store(folder or ".", source.options(rows))
+    try:
+        content = store.read(path)
+    except StorageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise NotFoundError(
+            f"the selection {rows} is not there any more", "Submit the rows again."
+        ) from error
+    return pl.read_parquet(io.BytesIO(content))
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One snapshot: where it lies, and when it was taken.
+    """The report of a flow run as it is kept.
 
     Attributes:
-        name: Its name, the moment in UTC.
-        store: The store of the folder that holds it.
-        folder: That folder in the store, `""` or ending in `/`.
+        report: What became of its rows, as far as is known.
+        ended: Whether its last attempt has ended; else it is under way, or was lost.
     """
 
-    name: str
-    store: Store
-    folder: str = f"{_FOLDER}/"
-
-    @property
-    def taken(self) -> datetime:
-        """When it was taken."""
-        return datetime.strptime(self.name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
-
-    @property
-    def age(self) -> str:
-        """How long ago that was, in words.
-
-        Example:
-            >>> Kept("20200101T000000-0", None).age.endswith(" days")
-            True
-        """
-        seconds = max(0, int((datetime.now(UTC) - self.taken).total_seconds()))
-        for size, word in ((86_400, "days"), (3_600, "h"), (60, "min")):
-            if seconds >= 2 * size:
-                return f"{seconds // size} {word}"
-        return f"{seconds} s"
-
-    def __str__(self) -> str:
-        return f"snapshot {self.name}, {self.age} old"
-
-    def read(self, table: str) -> tuple[pl.DataFrame, dict[str, str]]:
-        """One of its tables, and what was noted with it.
-
-        Raises:
-            StorageError: When it is not there, or is no Parquet file of ours.
-        """
-        path = f"{self.folder}{self.name}/{table}.parquet"
-        try:
-            content = self.store.read(path)
-            return pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))
-        except (StorageError, pl.exceptions.PolarsError, OSError) as error:
-            raise StorageError(
-                f"{self.store.root}/{path} cannot be read: the snapshot is damaged, or of an earlier version",
-                "Make a new one: ws.snapshot(), or sinagot-catalog snapshot.",
-            ) from error
-
-    def listings(self, is_local: Mapping[str, bool]) -> dict[str, Listing]:
-        """What was listed then, as if it were listed now.
-
-        Args:
-            is_local: The roots, and whether each is on this machine.
-        """
-        files, noted = self.read("files")
-        unreadable = json.loads(noted.get("unreadable", "{}"))
-        out = {}
-        for root, local in is_local.items():
-            rows = files.filter(pl.col("root") == root).sort("path")
-            found = rows.filter(pl.col("kind") == "file")
-            folders, listed = in_folders(found["path"])
-            out[root] = Listing(
-                folders,
-                listed,
-                rows.filter(pl.col("kind") == "directory")["path"],
-                tuple(unreadable.get(root, ())),
-                is_local=local,
-                stats=found.select(*STATS),
-            )
-        return out
-
-    def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
-        """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
-        last, noted = self.read("last")
-        return last, frozenset(json.loads(noted.get("alive", "[]")))
+    report: RunReport
+    ended: bool
 
 
-def names(log: Store) -> list[str]:
-    """The snapshots that are kept in a `LOG` folder, oldest first."""
-    return [name for name in log.folders(_FOLDER) if _NAME.fullmatch(name)]
-
-
-def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
-    """A snapshot by its name, by the word `latest`, or by the path or URL of its folder.
-
-    Raises:
-        NotFoundError: When there is none of that name; names the near ones.
-    """
-    if "/" in asked:
-        parent, _, name = asked.rstrip("/").rpartition("/")
-        if not _NAME.fullmatch(name):
-            raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
-        return Kept(name, open_store(parent or "/"), "")
-    known = names(log)
-    if not known:
-        raise NotFoundError(
-            f"no snapshot is kept in {log.root}/{_FOLDER}",
-            "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
+def keep_report(store: Store, flow_run_id: str, report: RunReport, *, ended: bool) -> None:
+    """Keep the report of a flow run, at its begin (empty) and at its end; earlier attempts of it stay in it."""
+    before = read_report(store, flow_run_id)
+    if before is not None:
+        earlier = before.report.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
+        report = replace(
+            report,
+            frame=pl.concat([earlier, report.frame]),
+            run_id=report.run_id or before.report.run_id,
+            seconds=before.report.seconds + report.seconds,
         )
-    if asked == LATEST:
-        return Kept(known[-1], log)
-    if asked not in known:
-        raise NotFoundError(
-            f"there is no snapshot {asked!r}{did_you_mean(asked, [*known, LATEST])}",
-            f"Kept: {', '.join(known[-10:])}.",
-        )
-    return Kept(asked, log)
-
-
-def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
-    """Keep a catalog; says the name of the snapshot."""
-    files, steps = tables_now(catalog, stats)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
-    unreadable = {root: listing.unreadable for root, listing in catalog.listings.items()}
-    notes: dict[str, Any] = {
-        "steps": {},
-        "files": {"unreadable": json.dumps(unreadable)},
-        "last": {"alive": json.dumps(sorted(catalog.alive))},
+    content = io.BytesIO()
+    told = {
+        "run_id": report.run_id or "",
+        "seconds": f"{report.seconds:.3f}",
+        "ended": "yes" if ended else "",
     }
-    for table, frame in (("steps", steps), ("last", catalog.last), ("files", files)):
-        content = io.BytesIO()
-        metadata = {"schema": _SCHEMA, "table": table, "dataset": dataset, **notes[table]}
-        frame.write_parquet(content, metadata=metadata)
-        log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
-    return name
+    report.frame.select(*REPORT).write_parquet(content, metadata=told)
+    store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
 
 
-def tables_of(kept: Kept) -> Tables:
-    """The tables of a snapshot."""
-    return kept.read("files")[0].select(*_FILES), kept.read("steps")[0].select(*_STEPS)
-
-
-def tables_now(catalog: Catalog, stats: Stats) -> Tables:
-    """The same tables of a look."""
-    return catalog.files_with(catalog.files, stats).select(*_FILES), catalog.steps.select(*_STEPS)
+def read_report(store: Store, flow_run_id: str) -> Kept | None:
+    """Read the report of a flow run, None where none was kept."""
+    name = f"{flow_run_id}.parquet"
+    if name not in store.names("reports"):
+        return None
+    content = io.BytesIO(store.read(f"reports/{name}"))
+    told = pl.read_parquet_metadata(content)
+    content.seek(0)
+    report = RunReport(
+        pl.read_parquet(content).cast(pl.Schema(REPORT)),
+        told.get("run_id") or None,
+        flow_run_id=flow_run_id,
+        seconds=float(told.get("seconds", "0")),
+    )
+    return Kept(report, bool(told.get("ended")))

@@ -11,16 +11,16 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog import _kept
+from sinagot_catalog import _past
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import read_listing
 from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
-from sinagot_catalog._kept import Kept
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._past import Past
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
@@ -102,9 +102,9 @@ class Source:
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
 
-    def find_snapshot(self, asked: str) -> Kept:
+    def find_snapshot(self, asked: str) -> Past:
         """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
-        return _kept.find(self.log_store, asked, self._open)
+        return _past.find(self.log_store, asked, self._open)
 
     @property
     def scripts(self) -> str:
