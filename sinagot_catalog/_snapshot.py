@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog import _past
+from sinagot_catalog import _looks
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -75,12 +75,12 @@ class Diff:
 def snapshot(source: Source) -> str:
     """Keep the catalog as a fresh look finds it; says its name."""
     source.refresh()
-    return _past.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
+    return _looks.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
 
 
 def names(source: Source) -> list[str]:
     """The snapshots that are kept, oldest first."""
-    return _past.names(source.log_store)
+    return _looks.names(source.log_store)
 
 
 def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
@@ -94,7 +94,7 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
     Raises:
         NotFoundError: When there is no such snapshot.
     """
-    before, after = (None if one == NOW else one for one in (a or _past.LATEST, b or NOW))
+    before, after = (None if one == NOW else one for one in (a or _looks.LATEST, b or NOW))
     looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
     if None in looks:
         source.refresh()
@@ -103,12 +103,14 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
     return Diff(told[0], told[1], _changes(old, new))
 
 
-def _files_and_steps(source: Source, kept: _past.Past | None) -> _past.Tables:
-    files, steps = _past.tables_now(source.catalog(), source.stats) if kept is None else _past.tables_of(kept)
+def _files_and_steps(source: Source, kept: _looks.Kept | None) -> _looks.Tables:
+    files, steps = (
+        _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
+    )
     return files.filter(pl.col("kind") == "file"), steps
 
 
-def _changes(old: _past.Tables, new: _past.Tables) -> pl.DataFrame:
+def _changes(old: _looks.Tables, new: _looks.Tables) -> pl.DataFrame:
     files = _joined(old[0], new[0], ["root", "path"])
     other_etag = pl.col("etag") != pl.col("etag_after")
     other_time = pl.col("modified").ne_missing(pl.col("modified_after"))

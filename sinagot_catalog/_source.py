@@ -11,16 +11,16 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog import _past
+from sinagot_catalog import _looks
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import read_listing
-from sinagot_catalog._journal import Journal, last_states
+from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
-from sinagot_catalog._past import Past
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
@@ -76,6 +76,7 @@ class Source:
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
         self._written: list[pl.DataFrame] = []
+        self._wrote: set[str | None] = set()
         self._stats: dict[str, pl.DataFrame] = {}
         self._told: dict[str, pl.Series] = {}
         self._listed_at = 0.0
@@ -102,9 +103,9 @@ class Source:
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
 
-    def find_snapshot(self, asked: str) -> Past:
+    def find_snapshot(self, asked: str) -> Kept:
         """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
-        return _past.find(self.log_store, asked, self._open)
+        return _looks.find(self.log_store, asked, self._open)
 
     @property
     def scripts(self) -> str:
@@ -153,6 +154,7 @@ class Source:
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
             self._written.clear()
+            self._wrote.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
@@ -287,18 +289,21 @@ class Source:
             self._stats.clear()
             self._told.clear()
             self._written.clear()
+            self._wrote.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
 
     # --- after a run -------------------------------------------------------------------------------------
 
-    def published(self, paths: pl.DataFrame) -> None:
+    def published(self, paths: pl.DataFrame, run_id: str | None = None) -> None:
         """Note what a run wrote: the next look takes it up without a listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
+            run_id: The run that did it.
         """
         with self._lock:
             self._written.append(paths)
+            self._wrote.add(run_id)
             self._events = None
             for root in self.stores:
                 new = paths.filter(pl.col("root") == root)["path"]
@@ -310,7 +315,11 @@ class Source:
 
     def _with_written(self, catalog: Catalog) -> Catalog:
         """A look with what runs of this process wrote since, and what they say of it in the journal."""
-        last = last_states(self.events())
+        wrote = [run_id for run_id in self._wrote if run_id is not None]
+        events = self.journal.of_runs(wrote) if len(wrote) == len(self._wrote) else None
+        last = (
+            last_states(self.events()) if events is None else with_states(catalog.last, last_states(events))
+        )
         paths = pl.concat(self._written)
         listings = {
             root: listing.with_paths(paths.filter(pl.col("root") == root))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog import Workspace, _past
+from sinagot_catalog import Workspace, _looks
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
 
 
@@ -158,7 +158,7 @@ def test_what_was_unknown_stays_unknown_in_a_snapshot(ws):
     listing = ws._source.catalog().listings["dataset"]
     hidden = replace(listing, unreadable=("out/R1",))
     held = replace(ws._source.catalog(), listings={"dataset": hidden})
-    name = _past.keep(ws._source.log_store, held, ws._source.stats, ws.config.dataset)
+    name = _looks.keep(ws._source.log_store, held, ws._source.stats, ws.config.dataset)
     then = opened(ws, name).steps.collect()
     assert then["status"].to_list() == held.steps["status"].to_list()
     assert then["reason"].to_list() == held.whole_steps["reason"].to_list()

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._store import Store
     from sinagot_catalog.catalog import Catalog, Stats
 
-__all__ = ["LATEST", "Past", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
+__all__ = ["LATEST", "Kept", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
 
 LATEST = "latest"
 """The newest snapshot, whatever its name."""
@@ -51,7 +51,7 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(frozen=True)
-class Past:
+class Kept:
     """One snapshot: where it lies, and when it was taken.
 
     Attributes:
@@ -74,7 +74,7 @@ class Past:
         """How long ago that was, in words.
 
         Example:
-            >>> Past("20200101T000000-0", None).age.endswith(" days")
+            >>> Kept("20200101T000000-0", None).age.endswith(" days")
             True
         """
         seconds = max(0, int((datetime.now(UTC) - self.taken).total_seconds()))
@@ -136,7 +136,7 @@ def names(log: Store) -> list[str]:
     return [name for name in log.folders(_FOLDER) if _NAME.fullmatch(name)]
 
 
-def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Past:
+def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
     """A snapshot by its name, by the word `latest`, or by the path or URL of its folder.
 
     Raises:
@@ -146,7 +146,7 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Past:
         parent, _, name = asked.rstrip("/").rpartition("/")
         if not _NAME.fullmatch(name):
             raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
-        return Past(name, open_store(parent or "/"), "")
+        return Kept(name, open_store(parent or "/"), "")
     known = names(log)
     if not known:
         raise NotFoundError(
@@ -154,13 +154,13 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Past:
             "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
         )
     if asked == LATEST:
-        return Past(known[-1], log)
+        return Kept(known[-1], log)
     if asked not in known:
         raise NotFoundError(
             f"there is no snapshot {asked!r}{did_you_mean(asked, [*known, LATEST])}",
             f"Kept: {', '.join(known[-10:])}.",
         )
-    return Past(asked, log)
+    return Kept(asked, log)
 
 
 def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
@@ -181,7 +181,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     return name
 
 
-def tables_of(kept: Past) -> Tables:
+def tables_of(kept: Kept) -> Tables:
     """The tables of a snapshot."""
     return kept.read("files")[0].select(*_FILES), kept.read("steps")[0].select(*_STEPS)
 
