@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog._patterns._names import FOLDERS, repeated, whole_paths
+from sinagot_catalog._patterns._names import FOLDERS, repeated, rows_in, whole_paths
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._store import Found, Reach, Store
 from sinagot_catalog.schema import KIND
@@ -61,11 +61,17 @@ class Listing:
 
     def with_paths(self, new: pl.DataFrame) -> "Listing":
         """This listing with further paths: columns `path` and `kind`; those that are there already are left out."""
-        new = new.select("path", pl.col("kind").cast(KIND)).unique()
-        new = new.join(self.paths, on="path", how="anti").sort("path")
-        files = new.filter(pl.col("kind") == "file")["path"]
+        new = new.select("path", pl.col("kind").cast(KIND)).unique().sort("path")
         directories = new.filter(pl.col("kind") == "directory")["path"]
-        folders, names = in_folders(files)
+        directories = directories.filter(~directories.is_in(self.directories.implode()))
+        folders, names = in_folders(new.filter(pl.col("kind") == "file")["path"])
+        files = pl.DataFrame({"folder": folders["folder"].gather(repeated(folders["n"])), "name": names})
+        # only what lies in the same folders can be there already
+        at = self.folders["folder"].is_in(folders["folder"].unique().implode()).arg_true()
+        rows, keys = rows_in(self.folders, at)
+        there = {"folder": self.folders["folder"].gather(at).gather(keys), "name": self.names.gather(rows)}
+        files = files.join(pl.DataFrame(there), on=["folder", "name"], how="anti", maintain_order="left")
+        folders, names = _runs(files["folder"]), files["name"]
         return replace(
             self,
             folders=pl.concat([self.folders, folders]),

@@ -39,14 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace"]
 
-_CHOICES = {
-    name: list(dtype.categories)
-    for table in TABLES.values()
-    for name, dtype in table.items()
-    if isinstance(dtype, pl.Enum)
-}
-"""What the columns that only take certain values can be, by their names: the same in every table."""
-
 
 class Workspace:
     """A workspace, opened. Nothing is listed or written until it is asked for.
@@ -200,16 +192,14 @@ class Workspace:
         """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
 
         Raises:
-            SelectionError: When Polars cannot read the query, or it compares a column such as `status` with a
-                text that it can never be.
+            SelectionError: When Polars cannot read the query, or a column can never be what it is compared with.
 
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
-        own = self.records.collect_schema()  # a user's table may have a column of the same name
-        check_query(query, {name: values for name, values in _CHOICES.items() if name not in own})
+        check_query(query, own=self.records.collect_schema())
         tables = {
             **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
@@ -247,8 +237,6 @@ class Workspace:
             >>> then = Workspace(ws.config.root, snapshot=name)
             >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
             (3, True)
-            >>> then.refresh()
-            <Workspace instance>
         """
         return _snapshot.snapshot(self._source)
 
