@@ -204,7 +204,7 @@ class Execution:
         Returns:
             Its path, or None where the whole workspace was selected.
         """
-        if self.query.is_whole:
+        if self.query.is_whole and self.source.span is None:
             return None
         content = io.BytesIO()
         self.plan.frame.select(*KEYS).write_parquet(content)

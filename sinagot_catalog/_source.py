@@ -12,7 +12,7 @@ import polars as pl
 
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
-from sinagot_catalog._inventory import read_listing
+from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
@@ -38,6 +38,7 @@ class Source:
         trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
         everything: List the whole dataset, not only what the patterns lead to.
         listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
+        records: The only records that there are here; see `_inventory.Span.of`.
     """
 
     def __init__(
@@ -48,9 +49,13 @@ class Source:
         trust: bool | None = None,
         everything: bool = False,
         listing: Any = None,
+        records: Any = None,
     ) -> None:
         self.config = config
         self._given = listing
+        self._records = records
+        self.span = Span.of(records)
+        """The ids that this workspace was narrowed to."""
         self.everything = everything
         self.storage_options = dict(storage_options or {})
         self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
@@ -77,7 +82,7 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
-        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given}
+        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given, "records": self._records}
         return {"config": self.config, **how}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -167,10 +172,13 @@ class Source:
         self._told.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
+        wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:
-            listing = from_keys(read_listing(self._given, self.config.dataset, self.options), reach)
+            keys = read_listing(self._given, self.config.dataset, self.options, wanted)
+            listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
+        listing = listing if wanted is None else wanted.narrowed(listing)
         if listing.stats is not None:
             self._stats[root] = listing.stats
             self._told[root] = pl.Series("path", [], dtype=pl.String)
@@ -197,7 +205,7 @@ class Source:
 
     def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
         """The ids of the first table, which count without a file."""
-        ids = tuple(table["record_id"].drop_nulls())
+        ids = tuple(one for one in table["record_id"].drop_nulls() if self.span is None or one in self.span)
         wrong = next((one for one in ids if self.config.ids.values(one) is None), None)
         if wrong is not None:
             *_, path, address, _ = next(self._metadata_tables())

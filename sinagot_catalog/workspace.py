@@ -50,9 +50,10 @@ class Workspace:
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
-
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        records: The only records to look at: what their ids begin with, or a pair of the first id and the first
+            one that is left out (None: no bound). Of a given Parquet listing, only what may hold them is read.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -74,6 +75,7 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         listing: Any = None,
+        records: str | tuple[str | None, str | None] | None = None,
     ) -> None:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
@@ -85,7 +87,9 @@ class Workspace:
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
+        self._source = Source(
+            config, storage_options=storage_options, trust=trust, listing=listing, records=records
+        )
         self._kinds = _kinds(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -341,6 +345,9 @@ class Workspace:
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
         """The only step of that name in that task and modality."""
+        if (span := self._source.span) is not None:
+            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
+                self.records.get(one)
         cells = self._source.layout().cells
         named = [cell for cell in cells if cell.step == step]
         if not named:
@@ -397,6 +404,9 @@ class Workspace:
                 f"record_id {wrong[0]!r} does not fit id_pattern {self.config.ids.text!r}"
                 f"{did_you_mean(str(wrong[0]), known)}"
             )
+        if (span := self._source.span) is not None:
+            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
+                self.records.get(one)
         cells = self._source.layout().cells
         named = [name for name in ("task", "modality", "step") if name in rows.columns]
         if not named:
