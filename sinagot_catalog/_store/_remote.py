@@ -56,7 +56,8 @@ class Info:
     __slots__ = ("etag", "is_directory", "mtime_ns", "size")
 
     def __init__(self, told: Mapping[str, Any]) -> None:
-        self.is_directory = told.get("type") == "directory"
+        # some say of the marker of a folder that it is a file, by its own name
+        self.is_directory = told.get("type") == "directory" or str(told.get("name", "")).endswith("/")
         self.size: int | None = told.get("size")
         self.mtime_ns = _whole_seconds(told)
         etag = told.get("ETag") or told.get("etag") or told.get("e_tag")
