@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +16,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog._patterns._columns import match_columns
-from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._scan import STATS, Listing
 from sinagot_catalog._store import is_url, open_store
 from sinagot_catalog.errors import ConfigError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from sinagot_catalog._patterns._template import IdPattern, Template
 
 __all__ = ["Span", "Wanted", "read_listing"]
 
@@ -34,8 +36,8 @@ _NAMES = {
     "is_latest": ("is_latest", "IsLatest"),
     "is_delete_marker": ("is_delete_marker", "IsDeleteMarker"),
 }
+_SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
 _FORMATS = ("CSV", "Parquet")
-
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,9 @@ class Span:
         if self.end is None:
             return lower & column.str.starts_with(head) if head else lower
         within = lower & (column < head + self.end)
-        for length in range(1, len(self.end)):  # an id with which the end begins: more may follow it in the path
+        for length in range(
+            1, len(self.end)
+        ):  # an id with which the end begins: more may follow it in the path
             if self.end[:length] in self and ids.values(self.end[:length]) is not None:
                 within |= column.str.starts_with(head + self.end[:length])
         return within
@@ -105,8 +109,8 @@ def _behind(text: str) -> str | None:
     """
     for length in range(len(text), 0, -1):
         code = ord(text[length - 1]) + 1
-        if code <= 0x10FFFF:
-            return text[: length - 1] + chr(0xE000 if 0xD800 <= code < 0xE000 else code)
+        if code <= sys.maxunicode:
+            return text[: length - 1] + chr(_BEHIND_SURROGATES if code == _SURROGATES else code)
     return None
 
 
@@ -141,7 +145,9 @@ class Wanted:
         found = match_columns(paths["path"], self.templates, self.ids)
         inside = found.filter(self.span.holds(pl.col("record_id")))
         others = found.join(inside, on="row", how="anti").select(pl.col("row").unique())
-        kept = paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
+        kept = (
+            paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
+        )
         return replace(listing, paths=kept)
 
 

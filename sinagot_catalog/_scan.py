@@ -122,8 +122,8 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
             directories.select("path", kind=pl.lit("directory").cast(KIND)),
         ]
     )
-    only = directories.join(files.select("path"), on="path", how="anti", maintain_order="left")
-    stats = pl.concat([files, only], how="diagonal").select(*STATS)
+    alone = directories.join(files.select("path"), on="path", how="anti", maintain_order="left")
+    stats = pl.concat([files, alone], how="diagonal").select(*STATS)
     return Listing(paths, is_local=is_local, stats=stats)
 
 

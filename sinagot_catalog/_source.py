@@ -82,7 +82,12 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
-        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given, "records": self._records}
+        how = {
+            "trust": self.trusted,
+            "everything": self.everything,
+            "listing": self._given,
+            "records": self._records,
+        }
         return {"config": self.config, **how}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Any
 
-from sinagot_catalog._job import JobRunner
+from sinagot_catalog._job import FORESEEN, JobRunner
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
 __all__ = [
@@ -177,7 +177,8 @@ class _Worker:
     def _batch(self, jobs: JobRunner) -> None:
         try:
             while True:
-                self._done.extend(jobs.run(self._pending.popleft()))
+                task = self._pending.popleft()
+                self._done.extend(jobs.run(task, self._coming()))
         except IndexError:
             pass
         self._board.show(-1, 0, 0)
@@ -185,6 +186,14 @@ class _Worker:
             write_frame(self._out, ("idle", self._drain()))
         with contextlib.suppress(OSError):
             jobs.journal.sync()
+
+    def _coming(self) -> list[Task]:
+        """The next tasks; the other thread may take some of them back meanwhile."""
+        tasks: list[Task] = []
+        with contextlib.suppress(IndexError):
+            for number in range(FORESEEN):
+                tasks.append(self._pending[number])  # noqa: PERF401 - as far as there are any
+        return tasks
 
     def _drain(self) -> list[Result]:
         results = []

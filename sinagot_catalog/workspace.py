@@ -345,9 +345,6 @@ class Workspace:
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
         """The only step of that name in that task and modality."""
-        if (span := self._source.span) is not None:
-            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
-                self.records.get(one)
         cells = self._source.layout().cells
         named = [cell for cell in cells if cell.step == step]
         if not named:
