@@ -19,7 +19,7 @@ from sinagot_catalog._identity import boot_id
 from sinagot_catalog._spec import CellSpec
 
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.
-collect_ignore = ["sinagot_catalog/flows.py"]
+collect_ignore_glob = ["sinagot_catalog/flows/*.py"]
 
 HARBOR = Path(__file__).parent / "example" / "harbor"
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog import __version__, _execution, _server
+from sinagot_catalog import __version__, _api, _preflight, _server
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.workspace import Workspace
 
@@ -332,7 +332,7 @@ def _writing(source: Source) -> Iterator[Check]:
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
             try:
-                _execution.check_places(source, source.config.run.mode)  # what a run itself would say
+                _preflight.check_places(source, source.config.run.mode)  # what a run itself would say
             except SinagotError as error:
                 yield _fault("writing", error)
             else:
@@ -385,7 +385,7 @@ def _nearest(folder: Path) -> Path:
 
 def _prefect(*, is_needed: bool) -> Iterator[Check]:
     """Whether `submit` would reach a Prefect API; `run` needs none, but for [run] mode = "prefect"."""
-    api = _server.configured_api()
+    api = _api.configured_api()
     if api is not None:
         try:
             api.probe()

@@ -9,7 +9,7 @@ import shutil
 import threading
 import time
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -17,49 +17,38 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from sinagot_catalog import _plan
-from sinagot_catalog._config import Config, read_config
+from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
-from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._pool import Runner, open_runner
-from sinagot_catalog._select import Query, Resolver, sql_predicate
+from sinagot_catalog._preflight import check_places, check_scripts, make_roots
+from sinagot_catalog._request import RunOptions, plan
+from sinagot_catalog._select import Query, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url, open_store
 from sinagot_catalog._sweep import sweep
 from sinagot_catalog.errors import (
-    NotFoundError,
-    RunError,
-    SelectionError,
     StorageError,
-    UsageError,
-    did_you_mean,
 )
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
-    from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
-    from sinagot_catalog.script import ScriptTemplate
 
-__all__ = ["Execution", "RunOptions", "RunReport", "plan", "prepare", "prepare_query", "run"]
-
-FRESH = 2.0
-"""Seconds for which a listing counts as new enough to plan on."""
+__all__ = ["Execution", "prepare", "prepare_query", "run"]
 
 _SHIP_EVERY = 2.0
 """Seconds after which what runs wrote down is sent to a bucket."""
 
 _logger = logging.getLogger("sinagot_catalog")
 
-_MODES = ("processes", "main_process", "prefect")
 _RESULT = {
     "row": pl.UInt32(),
     "outcome": OUTCOME,
@@ -68,69 +57,6 @@ _RESULT = {
     "error_type": pl.String(),
     "message": pl.String(),
 }
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """What a run is asked to do; the words of `StepCollection.run`."""
-
-    step: str | None = None
-    force: bool = False
-    ignore_missing: bool = False
-    debug: bool = False
-    mode: str | None = None
-    workers: int | None = None
-    downstream: bool = False
-    stale: bool | None = None
-    limit: int | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("workers", 1), ("limit", 0)):
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or value < least):
-                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
-
-    def resolved_mode(self, config: Config) -> str:
-        """The mode of the run; `debug` keeps it in this process."""
-        if self.mode is not None and self.mode not in _MODES:
-            raise SelectionError(
-                f"mode: {self.mode!r} is not one of {', '.join(map(repr, _MODES))}{did_you_mean(self.mode, _MODES)}"
-            )
-        if self.debug:
-            return "main_process"
-        return self.mode or config.run.mode
-
-
-# --- planning ----------------------------------------------------------------------------------------------
-
-
-def plan(source: Source, query: Query, options: RunOptions) -> Plan:
-    """Plan the steps of a selection, from a fresh look."""
-    query = replace(query, table="steps")
-    if options.step is not None:
-        known = source.layout().steps
-        if options.step not in known:
-            raise SelectionError(
-                f"there is no step {options.step!r}{did_you_mean(options.step, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
-        query = query.where(pl.col("step") == options.step)
-    catalog = query.widened(source.catalog(max_age=FRESH))
-    rows = Resolver(catalog, source.stats).rows(query)
-    stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
-    return _plan.make_plan(
-        catalog,
-        rows,
-        _plan.PlanOptions(
-            force=options.force,
-            ignore_missing=options.ignore_missing,
-            asked=options.step is not None,
-            downstream=options.downstream,
-            stale=stale,
-            limit=options.limit,
-        ),
-        source.stats,
-    )
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -152,7 +78,7 @@ class Execution:
     def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
         made = plan(source, query, options)
         if not len(made):
-            _check_scripts(source, options)
+            check_scripts(source, options.step)
         self.source = source
         self.query = query
         self.plan = made
@@ -177,7 +103,7 @@ class Execution:
         self._held = todo.clear()
         if todo.height:
             check_places(source, self.mode)
-            _make_roots(source)
+            make_roots(source)
             self._claim, held = source.claims.take(self.run_id, todo)
             try:
                 self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
@@ -463,44 +389,6 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     )
 
 
-def _check_scripts(source: Source, options: RunOptions) -> None:
-    """Say so where no record can be found because the scripts that would name their files cannot be read."""
-    broken = [
-        cell.error for cell in source.layout().cells if cell.error and options.step in (None, cell.step)
-    ]
-    if broken and source.catalog().ids.is_empty():
-        raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
-
-
-def check_places(source: Source, mode: str) -> None:
-    """Say before anything is written what a run needs."""
-    config = source.config
-    if not source.trusted and (is_url(config.scripts) or is_url(config.root)):
-        raise UsageError(
-            f"the scripts of {config.scripts} are not run: they come from a bucket, and nobody said that they may",
-            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
-        )
-    if mode != "main_process" and any(
-        one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
-    ):
-        raise UsageError("memory:// is seen by this process alone", "Run with mode='main_process'.")
-    outputs = source.stores.get("outputs", source.stores["dataset"])
-    for store in (outputs, source.log_store):
-        store.check_writable()
-
-
-def _make_roots(source: Source) -> None:
-    """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
-    outputs = source.stores.get("outputs", source.stores["dataset"])
-    folders = [Path(outputs.root)] if outputs.is_local else []
-    folders += [Path(source.log_store.root).parent] if source.log_store.is_local else []
-    for folder in folders:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(f"the run cannot make {folder}: {error.strerror}") from error
-
-
 def _sweep_spools(source: Source) -> None:
     """Send what runs that died on this machine had no time to send, and remove their folders."""
     for folder, is_ours in dead_spools(source.config.log):
@@ -576,98 +464,3 @@ def prepare(
         content = open_store(folder or ".", source.options(rows)).read(name)
         query = replace(query, rows=pl.read_parquet(io.BytesIO(content)))
     return prepare_query(source, query, RunOptions(**options))
-
-
-# --- scripts by hand -----------------------------------------------------------------------------------------
-
-
-def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
-    """Import the script of a step."""
-    cell = _find(source, step, task, modality)[0]
-    if cell.command is None:
-        return ScriptHost(source.scripts).load(cell.script)
-    from sinagot_catalog._command import command_script
-
-    program = source.config.steps.commands[step]
-    paths = {"PATH_IN": program.inputs, "PATH_OUT": program.outputs, "PATH_CONTROL": program.control}
-    return command_script(cell.command, source.scripts, source.config.ids, **paths)
-
-
-def script_of(
-    source: Source, step: str, task: str | None, modality: str | None, record_id: str
-) -> ScriptTemplate:
-    """The script of a step for one record, with its real paths.
-
-    Raises:
-        SelectionError: When the step has other paths for each task or modality of the scope, and none is said.
-    """
-    from sinagot_catalog.script import ScriptPath, port_paths
-
-    found = _find(source, step, task, modality)
-    if len({cell.links for cell in found}) > 1:
-        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found]
-        raise SelectionError(
-            f"step {step!r} has other paths in each of {', '.join(units)}",
-            f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
-        )
-    layout = source.layout()
-    roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = source.config.ids.values(record_id) or {"id": record_id}
-
-    def paths(role: str) -> Any:
-        places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
-        return port_paths(
-            (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
-        )
-
-    return load_script(source, step, task, modality)(
-        record_id,
-        data_path=source.config.dataset,
-        task=found[0].task if len(found) == 1 else task,
-        modality=found[0].modality if len(found) == 1 else modality,
-        label=step,
-        path=ScriptPath(paths("input"), paths("output"), paths("control")),
-    )
-
-
-def _find(source: Source, step: str, task: str | None, modality: str | None) -> list[Cell]:
-    """The cells of a step within a scope.
-
-    Raises:
-        NotFoundError: When there is none, or its patterns are not known.
-    """
-    found = [
-        cell
-        for cell in source.layout().cells
-        if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
-    ]
-    if not found:
-        raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
-    for cell in found:
-        if cell.error:
-            raise NotFoundError(cell.error)
-    return found
-
-
-def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
-    """A query for the rows of any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
-
-    Raises:
-        SelectionError: When it cannot be read as a frame, or has no `record_id`.
-    """
-    if isinstance(frame, pl.LazyFrame):
-        frame = frame.collect()
-    try:
-        table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise SelectionError(
-            f"rows of type {type(frame).__name__} cannot be read as a frame",
-            "Give a Polars, pandas or Arrow frame with a column 'record_id'.",
-        ) from error
-    keys = [name for name in layout_keys if name in table.columns]
-    if "record_id" not in keys:
-        raise SelectionError(
-            f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
-            f"{did_you_mean('record_id', table.columns)}"
-        )
-    return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))

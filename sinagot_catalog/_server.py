@@ -1,4 +1,4 @@
-"""The local Prefect server: found, started and stopped; and what a user configured instead.
+"""The local Prefect server: found, started and stopped.
 
 Prefect is not imported here: the server is a process of its own, asked over HTTP. It stays up after the
 program that started it, in a session and a folder of its own:
@@ -12,50 +12,34 @@ program that started it, in a session and a folder of its own:
 A process is believed to be ours only by id, start time and boot of the machine together.
 """
 
-import base64
 import contextlib
 import fcntl
 import json
 import os
-import re
 import secrets
 import signal
 import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
 from functools import cache
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import tomli
-
+from sinagot_catalog._api import WITHOUT_PREFECT, ask
 from sinagot_catalog._identity import boot_id, is_same_process, start_time
 from sinagot_catalog.errors import ServerError
 
-__all__ = [
-    "ConfiguredApi",
-    "LocalServer",
-    "configured_api",
-    "find",
-    "home",
-    "probe",
-    "start",
-    "status",
-    "stop",
-]
+__all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
 
 _HOST = "127.0.0.1"
 # Outside the ranges from which Linux and macOS take ports for outgoing connections, so that it stays free.
 _PORTS = range(21_000, 29_000)
 _LOG_BYTES = 5_000_000
-_WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 
 _SETTINGS = {
     # The recorder writes one event at a time by default, 24 ms of the server's time for each task run.
@@ -135,7 +119,7 @@ class LocalServer:
             False as well while it is still starting.
         """
         with contextlib.suppress(ServerError):
-            return _ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
+            return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
         return False
 
     def wait_healthy(self, timeout: float = 60.0) -> None:
@@ -152,12 +136,12 @@ class LocalServer:
             if not self.is_alive:
                 raise ServerError(
                     f"The local Prefect server ended while it started: {_last_line(Path(self.log))}",
-                    f"Its log is {self.log}. {_WITHOUT_PREFECT}",
+                    f"Its log is {self.log}. {WITHOUT_PREFECT}",
                 )
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"The local Prefect server at {self.url} (pid {self.pid}) kept silent for {timeout:g} s.",
-                    f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {_WITHOUT_PREFECT}",
+                    f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {WITHOUT_PREFECT}",
                 )
             time.sleep(0.1)
 
@@ -283,7 +267,7 @@ def _launch(port: int, auth: str) -> LocalServer:
     )
     if done.returncode:
         raise ServerError(
-            f"The local Prefect server could not be started: {done.stderr.strip()}", _WITHOUT_PREFECT
+            f"The local Prefect server could not be started: {done.stderr.strip()}", WITHOUT_PREFECT
         )
     pid = int(done.stdout)
     since = datetime.now(UTC).isoformat(timespec="seconds")
@@ -414,7 +398,7 @@ def _choose_port(wanted: int | None, last: LocalServer | None) -> int:
         port = secrets.choice(_PORTS)
         if _is_free(port):
             return port
-    raise ServerError(f"No free port was found between {_PORTS.start} and {_PORTS.stop}.", _WITHOUT_PREFECT)
+    raise ServerError(f"No free port was found between {_PORTS.start} and {_PORTS.stop}.", WITHOUT_PREFECT)
 
 
 def _is_free(port: int) -> bool:
@@ -432,199 +416,5 @@ def _prefect_version() -> str:
     return metadata.version("prefect")
 
 
-# -- asking an API -------------------------------------------------------------------------------------------
-
-
-def probe(url: str, *, auth: str | None = None, key: str | None = None, timeout: float = 3.0) -> None:
-    """Make sure that a Prefect API answers, and lets us in.
-
-    Args:
-        url: The API, as `PREFECT_API_URL` has it.
-        auth: Its `user:password`, where it has one.
-        key: The key of Prefect Cloud.
-        timeout: Seconds to wait for each of two answers.
-
-    Raises:
-        ServerError: One sentence: which URL, what came back.
-    """
-    base = url.rstrip("/")
-    _ask(f"{base}/health", auth=auth, key=key, timeout=timeout)
-    _ask(f"{base}/admin/version", auth=auth, key=key, timeout=timeout, absent=True)
-
-
 def _count(server: LocalServer, table: str, body: Mapping[str, object]) -> Any:
-    return _ask(f"{server.api_url}/{table}/count", auth=server.auth, timeout=3.0, body=body)
-
-
-def _ask(
-    url: str,
-    *,
-    auth: str | None = None,
-    key: str | None = None,
-    timeout: float = 3.0,
-    body: Mapping[str, object] | None = None,
-    absent: bool = False,
-) -> Any:
-    """Get (with a body: post) JSON; with `absent`, a 404 is None (Prefect Cloud has fewer routes)."""
-    if not url.startswith(("http://", "https://")):
-        raise ServerError(f"{url!r} is no address of a Prefect API.", "It begins with http:// or https://.")
-    data = None if body is None else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    elif auth:
-        request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
-    # A loopback address is never reached by way of a proxy.
-    local = re.match(r"https?://(127\.|localhost\b|\[::1\])", url)
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
-    try:
-        with opener.open(request, timeout=timeout) as answer:
-            return json.loads(answer.read(1_000_000))
-    except urllib.error.HTTPError as error:
-        with error:
-            if absent and error.code == 404:  # noqa: PLR2004
-                return None
-            raise _no_answer(url, _meaning(error.code)) from None
-    except TimeoutError:
-        raise _no_answer(url, f"nothing came back within {timeout:g} s") from None
-    except (OSError, ValueError) as error:
-        slow = isinstance(getattr(error, "reason", None), TimeoutError)
-        reason = f"nothing came back within {timeout:g} s" if slow else _in_words(error)
-        raise _no_answer(url, reason) from None
-
-
-def _meaning(code: int) -> str:
-    if code in (401, 403):
-        return (
-            f"it refused the login (HTTP {code}): see PREFECT_API_AUTH_STRING or, on Cloud, PREFECT_API_KEY"
-        )
-    return f"HTTP {code} came back"
-
-
-def _in_words(error: Exception) -> str:
-    if isinstance(error, ValueError):
-        return "what came back is not from Prefect's API"
-    reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or reason).lower()
-
-
-def _no_answer(url: str, reason: str) -> ServerError:
-    return ServerError(f"The Prefect API at {url} does not answer as it should: {reason}.", _WITHOUT_PREFECT)
-
-
-# -- what the user configured --------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ConfiguredApi:
-    """A Prefect API that the user set up.
-
-    Attributes:
-        url: Its address.
-        source: Where that is written, in words.
-    """
-
-    url: str
-    source: str
-    auth: str | None = None
-    key: str | None = None
-
-    def __repr__(self) -> str:
-        return f"<ConfiguredApi {self.url} | {self.source}>"
-
-    def probe(self, timeout: float = 3.0) -> None:
-        """Make sure that it answers, and lets us in.
-
-        Args:
-            timeout: Seconds to wait for an answer.
-
-        Raises:
-            ServerError: It does not.
-        """
-        try:
-            probe(self.url, auth=self.auth, key=self.key, timeout=timeout)
-        except ServerError as error:
-            raise ServerError(f"{error.message} It was named by {self.source}.", error.hint) from None
-
-
-def configured_api() -> ConfiguredApi | None:
-    """Find the Prefect API that the user configured, in Prefect's own order of places, without its import.
-
-    Returns:
-        None where there is none: then a local server is started. `PREFECT_API_URL=""` counts as none.
-    """
-    places = [
-        ("the environment", dict(os.environ)),
-        ("./.env", _dotenv(Path(".env"))),
-        ("./prefect.toml", _flat(_toml(Path("prefect.toml")))),
-        (
-            "[tool.prefect] of ./pyproject.toml",
-            _flat(_toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {})),
-        ),
-        _profile(),
-    ]
-    source = next((name for name, values in places if values.get("PREFECT_API_URL")), None)
-    if source is None:
-        return None
-
-    def first(key: str) -> str | None:
-        return next((str(values[key]) for _, values in places if values.get(key)), None)
-
-    return ConfiguredApi(
-        first("PREFECT_API_URL") or "", source, first("PREFECT_API_AUTH_STRING"), first("PREFECT_API_KEY")
-    )
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    api = values.get("api", {})
-    return (
-        {f"PREFECT_API_{name.upper()}": value for name, value in api.items()} if isinstance(api, dict) else {}
-    )
-
-
-def _toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomli.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}  # Prefect says what is wrong with it, where it matters
-
-
-def _dotenv(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    line = re.compile(r"^\s*(?:export\s+)?(PREFECT_\w+)\s*=\s*(['\"]?)(.*?)\2\s*$", re.MULTILINE)
-    return {name: value for name, _, value in line.findall(text)}
-
-
-def _profile() -> tuple[str, dict[str, Any]]:
-    """The active profile of the user's file; where that names none, the default one that Prefect brings."""
-    path = _profiles_path()
-    document = _toml(path)
-    name = os.environ.get("PREFECT_PROFILE") or document.get("active")
-    if not document or name not in document.get("profiles", {}):
-        document = _toml(_brought_profiles())
-        name = document.get("active")
-    return f"the Prefect profile {name!r} in {path}", document.get("profiles", {}).get(name, {})
-
-
-def _profiles_path() -> Path:
-    own = (
-        os.environ.get("PREFECT_PROFILES_PATH")
-        or _toml(Path("prefect.toml")).get("profiles_path")
-        or _toml(Path("pyproject.toml")).get("tool", {}).get("prefect", {}).get("profiles_path")
-    )
-    if own:
-        return Path(own)
-    if folder := os.environ.get("PREFECT_HOME"):
-        return Path(folder) / "profiles.toml"
-    usual = Path("~/.prefect/profiles.toml").expanduser()
-    return usual if usual.exists() else _brought_profiles()
-
-
-def _brought_profiles() -> Path:
-    spec = util.find_spec("prefect")
-    return (
-        Path(spec.origin).parent / "settings" / "profiles.toml" if spec and spec.origin else Path(os.devnull)
-    )
+    return ask(f"{server.api_url}/{table}/count", auth=server.auth, timeout=3.0, body=body)

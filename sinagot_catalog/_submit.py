@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from sinagot_catalog import _server
+from sinagot_catalog import _api, _server
 from sinagot_catalog._execution import Execution
 from sinagot_catalog.run_report import RunReport
 
@@ -111,7 +111,7 @@ def submit(
 
 
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
-    configured = _server.configured_api()
+    configured = _api.configured_api()
     local = None if configured else _server.start()
     if configured:
         configured.probe()

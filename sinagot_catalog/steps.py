@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog import _execution, _record_data
+from sinagot_catalog import _by_hand, _execution, _record_data, _request
 from sinagot_catalog._tables import format_of, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.selection import Selection
@@ -173,7 +173,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
         """
-        options = _execution.RunOptions(
+        options = _request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -181,7 +181,7 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
-        return _execution.plan(self._source, self._query, options)
+        return _request.plan(self._source, self._query, options)
 
     def run(
         self,
@@ -217,7 +217,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
-        options = _execution.RunOptions(
+        options = _request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -261,7 +261,7 @@ class StepCollection(Selection):
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
         """
-        options = _execution.RunOptions(
+        options = _request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -273,7 +273,7 @@ class StepCollection(Selection):
         return self._submit(options, say)
 
     def _submit(
-        self, options: _execution.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
+        self, options: _request.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
     ) -> RunHandle:
         from sinagot_catalog._submit import submit
 
@@ -323,7 +323,7 @@ class Step:
     @property
     def script_class(self) -> type[ScriptTemplate]:
         """The class `Script` of its file; the file is imported."""
-        return _execution.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
+        return _by_hand.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
 
     @property
     def script(self) -> ScriptTemplate:
@@ -336,7 +336,7 @@ class Step:
             raise SelectionError(
                 f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
             )
-        return _execution.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
+        return _by_hand.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:
         """Where the step of its record stands; None where that cannot be known.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _execution, _snapshot
+from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._select import Query
@@ -383,7 +383,7 @@ class Workspace:
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
-        query = _execution.rows_query(rows)
+        query = _request.rows_query(rows)
         if query.rows is not None:
             self._check_rows(query.rows)
         return StepCollection(self._source, self._kinds, query)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog import _server
+from sinagot_catalog import _api, _server
 from sinagot_catalog._identity import boot_id, start_time
 from sinagot_catalog.errors import ServerError
 
@@ -310,35 +310,35 @@ def other_site() -> Iterator[str]:
 
 
 def test_an_api_that_is_well_says_nothing(prefect_server):
-    _server.probe(prefect_server.api_url, auth=prefect_server.auth)
+    _api.probe(prefect_server.api_url, auth=prefect_server.auth)
 
 
 def test_an_api_that_refuses_connections_is_said_with_what_to_do_instead():
     with pytest.raises(
         ServerError, match=r"http://127\.0\.0\.1:9/api/health .*: connection refused"
     ) as caught:
-        _server.probe("http://127.0.0.1:9/api")
+        _api.probe("http://127.0.0.1:9/api")
     assert "sinagot-catalog run" in caught.value.hint
 
 
 def test_an_api_that_is_silent_is_said_in_time(silent_port):
     with pytest.raises(ServerError, match=r"nothing came back within 0\.3 s"):
-        _server.probe(f"http://127.0.0.1:{silent_port}/api", timeout=0.3)
+        _api.probe(f"http://127.0.0.1:{silent_port}/api", timeout=0.3)
 
 
 def test_an_api_that_refuses_the_password_is_said(prefect_server):
     with pytest.raises(ServerError, match=r"HTTP 401.*PREFECT_API_AUTH_STRING"):
-        _server.probe(prefect_server.api_url, auth="admin:wrong")
+        _api.probe(prefect_server.api_url, auth="admin:wrong")
 
 
 def test_a_site_that_is_not_prefect_is_said(other_site):
     with pytest.raises(ServerError, match="not from Prefect's API"):
-        _server.probe(other_site)
+        _api.probe(other_site)
 
 
 def test_an_address_of_another_kind_is_said():
     with pytest.raises(ServerError, match="is no address of a Prefect API"):
-        _server.probe("file:///etc/passwd")
+        _api.probe("file:///etc/passwd")
 
 
 # -- what the user configured
@@ -386,7 +386,7 @@ def test_a_configured_api_is_found_where_prefect_finds_it(  # noqa: PLR0917
         (tmp_path / name).write_text(text)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    found = _server.configured_api()
+    found = _api.configured_api()
     assert (found and found.url) == url
     assert source in (found.source if found else "")
     asked = in_a_new_process(
@@ -397,7 +397,7 @@ def test_a_configured_api_is_found_where_prefect_finds_it(  # noqa: PLR0917
 
 def test_a_configured_api_that_does_not_answer_is_said_with_its_place(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    found = _server.configured_api()
+    found = _api.configured_api()
     assert found is not None
     with pytest.raises(ServerError, match=r"connection refused\. It was named by the environment\."):
         found.probe()
@@ -407,7 +407,7 @@ def test_the_secrets_of_a_configured_api_are_not_shown(monkeypatch):
     monkeypatch.setenv("PREFECT_API_URL", URL)
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", "admin:hidden")
     monkeypatch.setenv("PREFECT_API_KEY", "pnu_hidden")
-    found = _server.configured_api()
+    found = _api.configured_api()
     assert found is not None
     assert found.auth == "admin:hidden"
     assert "hidden" not in repr(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog import _api
 from sinagot_catalog import _server as manager
 from sinagot_catalog.cli._out import put, put_json
 from sinagot_catalog.cli._talk import say
@@ -19,7 +20,7 @@ def server(args: Any) -> int:
 def _start(args: Any) -> int:
     started = manager.start(port=args.port)
     started.wait_healthy()
-    configured = manager.configured_api()
+    configured = _api.configured_api()
     if configured:
         say(f"note: `submit` uses the API that is configured, {configured.url}, and not this server")
     return _status(args)

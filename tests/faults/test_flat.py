@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and desc
 PROGRAM = """
 import json, os, sys, tempfile
 from pathlib import Path
-from sinagot_catalog import Workspace, _execution
+from sinagot_catalog import Workspace, _execution, _request
 from sinagot_catalog._select import Query
 
 def memory(pid):
@@ -42,7 +42,7 @@ def watch(results):
                 said[share] = {"run": memory("self"), "workers": max(workers), "descriptors": descriptors()}
 
 report = _execution.run(
-    ws._source, Query("steps"), _execution.RunOptions(workers=2), progress=False, watch=watch
+    ws._source, Query("steps"), _request.RunOptions(workers=2), progress=False, watch=watch
 )
 after = sorted(os.listdir(tempfile.gettempdir()))
 print(json.dumps({

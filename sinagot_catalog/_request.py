@@ -1,0 +1,111 @@
+"""What a run is asked to do, and the plan of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog import _plan
+from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sinagot_catalog._config import Config
+    from sinagot_catalog._plan import Plan
+    from sinagot_catalog._source import Source
+
+__all__ = ["RunOptions", "plan", "rows_query"]
+
+FRESH = 2.0
+"""Seconds for which a listing counts as new enough to plan on."""
+
+_MODES = ("processes", "main_process", "prefect")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked to do; the words of `StepCollection.run`."""
+
+    step: str | None = None
+    force: bool = False
+    ignore_missing: bool = False
+    debug: bool = False
+    mode: str | None = None
+    workers: int | None = None
+    downstream: bool = False
+    stale: bool | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, least in (("workers", 1), ("limit", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
+
+    def resolved_mode(self, config: Config) -> str:
+        """The mode of the run; `debug` keeps it in this process."""
+        if self.mode is not None and self.mode not in _MODES:
+            raise SelectionError(
+                f"mode: {self.mode!r} is not one of {', '.join(map(repr, _MODES))}{did_you_mean(self.mode, _MODES)}"
+            )
+        if self.debug:
+            return "main_process"
+        return self.mode or config.run.mode
+
+
+def plan(source: Source, query: Query, options: RunOptions) -> Plan:
+    """Plan the steps of a selection, from a fresh look."""
+    query = replace(query, table="steps")
+    if options.step is not None:
+        known = source.layout().steps
+        if options.step not in known:
+            raise SelectionError(
+                f"there is no step {options.step!r}{did_you_mean(options.step, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+        query = query.where(pl.col("step") == options.step)
+    catalog = query.widened(source.catalog(max_age=FRESH))
+    rows = Resolver(catalog, source.stats).rows(query)
+    stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
+    return _plan.make_plan(
+        catalog,
+        rows,
+        _plan.PlanOptions(
+            force=options.force,
+            ignore_missing=options.ignore_missing,
+            asked=options.step is not None,
+            downstream=options.downstream,
+            stale=stale,
+            limit=options.limit,
+        ),
+        source.stats,
+    )
+
+
+def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
+    """A query for the rows of any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+
+    Raises:
+        SelectionError: When it cannot be read as a frame, or has no `record_id`.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    try:
+        table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise SelectionError(
+            f"rows of type {type(frame).__name__} cannot be read as a frame",
+            "Give a Polars, pandas or Arrow frame with a column 'record_id'.",
+        ) from error
+    keys = [name for name in layout_keys if name in table.columns]
+    if "record_id" not in keys:
+        raise SelectionError(
+            f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
+            f"{did_you_mean('record_id', table.columns)}"
+        )
+    return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))

@@ -1,0 +1,12 @@
+"""The Prefect flow over the rows of a workspace. The only package that imports Prefect, which takes seconds.
+
+Files and journal are the truth; Prefect schedules, shows and carries. The flow takes JSON parameters only,
+opens the workspace itself and feeds batches of rows, as task runs, to the pool of workers that `run` uses.
+Caching, persisted results and retries of rows are left out on purpose: whether a row is done is read from its
+files.
+"""
+
+from sinagot_catalog.flows._flow import MOST_TASK_RUNS, ROWS_A_BATCH, batches, run_workspace
+from sinagot_catalog.flows._submitted import Submitted
+
+__all__ = ["MOST_TASK_RUNS", "ROWS_A_BATCH", "Submitted", "batches", "run_workspace"]
