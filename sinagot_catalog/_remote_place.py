@@ -272,13 +272,15 @@ class RemotePlace(LocalPlace):
         size = sum(files[path][1].size or 0 for path in missing)
         self._make_room(files, size)
         try:
-            for root in {files[path][0] for path in missing}:
-                there = [path for path in missing if files[path][0] == root]
-                get = lambda path: self._get(path, *files[path], "part")  # noqa: E731
-                self._patiently(lambda root=root, there=there, get=get: self._stores[root].each(get, there))  # type: ignore[misc]
+            self._patiently(lambda: self._each(lambda path: self._get(path, *files[path], "part"), missing))
         finally:
             with self._lock:
                 self._on_its_way -= size
+
+    def _each(self, do: Callable[[str], None], paths: Collection[str]) -> None:
+        """Do something for several paths at once."""
+        if paths:
+            next(iter(self._stores.values())).each(do, paths)
 
     def _get(self, path: str, root: str, info: Info, suffix: str) -> None:
         """Fetch one file, beside its place first."""
@@ -295,8 +297,9 @@ class RemotePlace(LocalPlace):
         """The files of a directory; those of an earlier version that are gone are removed."""
         store = self._stores[root]
         found = self._patiently(lambda: store.infos(path))
-        for held in [one for one in self._held if one.startswith(f"{path}/") and one not in found]:
-            self._drop(held)
+        with self._lock:
+            for held in [one for one in self._held if one.startswith(f"{path}/") and one not in found]:
+                self._drop(held)
         return {one: (root, info) for one, info in found.items()}
 
     def _make_room(self, files: Mapping[str, tuple[str, Info]], size: int) -> None:

@@ -137,7 +137,7 @@ def test_store_that_lets_pages_queue_is_read_in_one_stream():
     pace = Pace(warm_up=0.05)
     frames = Ranges(queue, "raw/", pace=pace).run()
     assert sum(frame.height for frame in frames) == 60_000
-    assert pages.count < 90
+    assert pages.count < 100
 
 
 def test_options_of_google_and_azure_map_cleanly_or_not_at_all(monkeypatch, tmp_path):
