@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -148,7 +148,7 @@ class Wanted:
         kept = (
             paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
         )
-        return replace(listing, paths=kept)
+        return listing.only(kept)
 
 
 def read_listing(
