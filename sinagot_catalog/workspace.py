@@ -52,6 +52,8 @@ class Workspace:
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        records: The only records to look at: what their ids begin with, or a pair of the first id and the first
+            one that is left out (None: no bound). Of a given Parquet listing, only what may hold them is read.
         snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
             `"latest"`. All tables are as they were then. `refresh()` lists, and so do `plan`, `run` and `submit`.
 
@@ -75,6 +77,7 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         listing: Any = None,
+        records: str | tuple[str | None, str | None] | None = None,
         snapshot: str | None = None,
     ) -> None:
         reserved = {
@@ -88,7 +91,12 @@ class Workspace:
             reserved=reserved,
         )
         self._source = Source(
-            config, storage_options=storage_options, trust=trust, listing=listing, snapshot=snapshot
+            config,
+            storage_options=storage_options,
+            trust=trust,
+            listing=listing,
+            records=records,
+            snapshot=snapshot,
         )
         self._kinds = kinds_of(self._source)
         self.logger = _logger(config)
@@ -504,6 +512,9 @@ class Workspace:
                 f"record_id {wrong[0]!r} does not fit id_pattern '{self.config.ids.text}'"
                 f"{did_you_mean(str(wrong[0]), known)}"
             )
+        if (span := self._source.span) is not None:
+            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
+                self.records.get(one)
         cells = self._source.layout().cells
         named = [name for name in ("task", "modality", "step") if name in rows.columns]
         if not named:
