@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
