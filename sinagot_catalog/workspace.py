@@ -167,7 +167,11 @@ class Workspace:
             *self.config.modalities,
             *(one for one in dir(Workspace) if one[0] != "_"),
         ]
-        raise ScopeError(f"'Workspace' object has no attribute {name!r}{did_you_mean(name, valid)}")
+        elsewhere = next(
+            (one for one in ("records", "steps") if hasattr(type(getattr(self, one)), name)), None
+        )
+        near = f"; did you mean {elsewhere}.{name}?" if elsewhere else did_you_mean(name, valid)
+        raise ScopeError(f"'Workspace' object has no attribute {name!r}{near}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.config.tasks, *self.config.modalities]
