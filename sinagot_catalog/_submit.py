@@ -16,7 +16,7 @@ from sinagot_catalog.run_report import RunReport
 if TYPE_CHECKING:
     from sinagot_catalog.flows import Submitted
 
-__all__ = ["RunHandle", "submit"]
+__all__ = ["RunHandle", "submit", "to_stderr"]
 
 
 class RunHandle:
@@ -95,7 +95,7 @@ def submit(
     if not execution.n_rows:
         return RunHandle(execution.run_id, execution.finish())
     try:
-        work = _begin(execution, say or _to_stderr, timeout)
+        work = _begin(execution, say or to_stderr, timeout)
     except BaseException:
         execution.finish()  # gives the rows back
         raise
@@ -130,5 +130,6 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
     return work
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Say a line to people, beside the result."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - talk, not result
