@@ -283,15 +283,15 @@ class StepCollection(Selection):
         submit: bool = True,
         once: bool = False,
         workers: int | None = None,
-        downstream: bool = True,
         stale: bool | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[RunReport]:
-        """Run these rows as they become ready, each once, for as long as the reports are asked for.
+        """Run these rows as they become ready, and what becomes ready by them; each row once.
 
         New files on a disk of this machine are noticed at once where the system tells of them; buckets and network
         disks are listed from time to time. A row that failed waits until one of its inputs changes, or until it is
         run by other means. One round runs at a time; what comes meanwhile is in the next.
+        Ctrl-C while it waits ends it.
 
         Args:
             step_label: Only this step, and nothing downstream of it.
@@ -300,7 +300,6 @@ class StepCollection(Selection):
             submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.
             once: End when nothing is left that is ready.
             workers: How many processes; by default as many as there are cores.
-            downstream: Also the rows that become ready by a round.
             stale: Rows that are stale, too; by default as `[run] rerun_on` says.
             say: Takes a line for what went wrong in a round; by default it goes to stderr.
 
@@ -320,7 +319,7 @@ class StepCollection(Selection):
         from sinagot_catalog._watch import said_once, watch
 
         options = _request.RunOptions(
-            step=step_label, workers=workers, downstream=downstream and step_label is None, stale=stale
+            step=step_label, workers=workers, downstream=step_label is None, stale=stale
         )
         say = say or to_stderr
         talk = said_once(say)

@@ -104,7 +104,7 @@ def test_a_row_that_failed_waits_for_other_inputs_also_in_a_later_watch(chain, w
     come_in(chain, "raw/R1.txt", "bad;")
     words = (chain, "--run", "--every", "0.3s", "--settle", "0s")
     first = watcher(*words)
-    wait_until(lambda: "1 failed in " in first.out, 30)
+    wait_until(lambda: "1 failed, 1 blocked in " in first.out, 30)
     assert "  R1 a: ValueError: no boats on R1\n" in first.err
     come_in(chain, "raw/R2.txt", "2;")
     wait_until(lambda: "2 done in " in first.out, 30)
@@ -150,13 +150,13 @@ def test_a_file_is_read_when_it_stands_still(chain, watcher, wait_until):
 
         wait_until(grow, 30)
     assert tried(chain) == ["a R1", "b R1"]
-    wait_until((chain / "dataset/b/R2.txt").exists, 30)
+    wait_until(lambda: watch.out.count("2 done in ") == 2, 30)
     assert watch.end() == 0
     assert (chain / "dataset/b/R2.txt").read_text() == "".join(f"{n};" for n in range(20)) + "a;b;"
     assert tried(chain) == ["a R1", "b R1", "a R2", "b R2"]
 
 
-def test_a_growing_directory_is_one_input(write_workspace, tmp_path):
+def test_a_growing_directory_is_one_input(write_workspace):
     folder = write_workspace({"a": ("raw/{id}/", "a/{id}.txt", "self.path.output.write_text('x')")})
     (folder / "dataset/raw/R1").mkdir(parents=True)
     (folder / "dataset/raw/R1/one").write_text("1")
@@ -175,7 +175,7 @@ def test_a_fault_of_the_workspace_is_said_and_the_watch_goes_on(chain, watcher, 
     wait_until(lambda: "[steps]" in watch.err or "steps" in watch.err.partition("error: ")[2], 30)
     come_in(chain, "raw/R2.txt", "2;")
     toml.write_text(text)
-    wait_until((chain / "dataset/b/R2.txt").exists, 30)
+    wait_until(lambda: watch.out.count("2 done in ") == 2, 30)
     assert watch.end() == 0
     assert watch.err.count("error: ") == 1
     assert "the watch goes on" in watch.err
@@ -201,12 +201,15 @@ def test_once_runs_what_is_ready_and_ends(cli, chain):
     assert (again.returncode, again.stdout) == (0, "")
 
 
-def test_a_step_that_is_named_runs_alone(cli, chain):
-    assert cli("watch", chain, "--run", "--once", "--step", "a", "--settle", "0").returncode == 0
-    assert tried(chain) == ["a R1"]
+def test_a_step_that_is_named_runs_alone(chain):
+    ws = Workspace(chain)
+    assert [report.counts() for report in ws.steps.watch("a", submit=False, once=True, settle=0)] == [
+        {"done": 1}
+    ]
+    narrowed = ws.steps.sql_filter("step = 'a'")
     come_in(chain, "raw/R2.txt", "2;")
-    cli("watch", chain, "--run", "--once", "--no-downstream", "--settle", "0")
-    assert sorted(tried(chain)[1:3]) == ["a R2", "b R1"]
+    assert [len(report) for report in narrowed.watch(submit=False, once=True, settle=0)] == [2]
+    assert tried(chain) == ["a R1", "a R2", "b R2"]
 
 
 def test_a_step_that_eats_its_input_ends_no_circle(write_workspace):
@@ -236,9 +239,9 @@ def test_a_bucket_is_listed_from_time_to_time(moto, write_workspace, watcher, wa
     )
     moto.put({"raw/R1": "1;"})
     watch = watcher(folder, "--run", "--every", "0.5s", **moto.environment)
-    wait_until(lambda: "a/R1" in moto.keys(), 60)
+    wait_until(lambda: moto.keys("a") == ["a/R1"], 60)
     moto.put({"raw/R2": "2;"})
-    wait_until(lambda: "a/R2" in moto.keys(), 60)
+    wait_until(lambda: moto.keys("a") == ["a/R1", "a/R2"], 60)
     wait_until(lambda: watch.out.count("1 done in ") == 2, 10)
     assert watch.end() == 0
     assert moto.read("a/R2") == b"2;a;"
@@ -268,5 +271,7 @@ for _ in range(3):
     changes.wait(0.01, [{str(tmp_path)!r}])
 print(said)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert done.stdout.count("cannot be watched") == 1, done.stdout + done.stderr

@@ -262,7 +262,6 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     how.add_argument("--submit", action="store_true", help="as Prefect flows; the default")
     how.add_argument("--run", action="store_true", help="here, without Prefect")
     parser.add_argument("--once", action="store_true", help="end when nothing is left that is ready")
-    parser.add_argument("--no-downstream", action="store_true", help="not what becomes ready by a round")
     parser.add_argument("--stale", action="store_true", help="what is stale, too")
     parser.add_argument(
         "--workers", metavar="N", type=_count, help="how many processes; by default one per core"

@@ -28,7 +28,6 @@ def watch(args: Any) -> int:
         submit=not args.run,
         once=args.once,
         workers=args.workers or None,
-        downstream=not args.no_downstream,
         stale=True if args.stale else None,
         say=say,
     )
