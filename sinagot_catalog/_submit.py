@@ -75,7 +75,7 @@ def submit(
     *,
     wait: bool = False,
     say: Callable[[str], None] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 120.0,
 ) -> RunHandle:
     """Run what was planned and claimed as a Prefect flow, in a thread of this process.
 

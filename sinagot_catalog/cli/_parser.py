@@ -429,6 +429,9 @@ def _add_server(verbs: _Verbs) -> _Parser:
     parser.add_argument(
         "--port", type=int, help="for start: where it listens, by default where it did before"
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="for start: with an empty database; the old one is put aside"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
