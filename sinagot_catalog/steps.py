@@ -245,11 +245,13 @@ class StepCollection(Selection):
         downstream: bool = False,
         stale: bool | None = None,
         limit: int | None = None,
+        deployment: str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> RunHandle:
         """Send these rows as a Prefect flow, and follow it by the handle.
 
-        Without a configured Prefect API a local server is started that stays up.
+        Without a configured Prefect API a local server is started that stays up. The flow runs in this process
+        or, where a deployment is named, on its workers.
 
         Args:
             step_label: Only this step.
@@ -259,10 +261,14 @@ class StepCollection(Selection):
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too.
             limit: Run at most this many rows, the first ones of the order.
+            deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Takes the lines that say which server is used; by default they go to stderr.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
+
+        Raises:
+            NotFoundError: There is no such deployment; names those that are near.
         """
         options = _request.RunOptions(
             step=step_label,
@@ -273,6 +279,10 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
+        if deployment is not None:
+            from sinagot_catalog._submit import send
+
+            return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
 
     def watch(
@@ -282,6 +292,7 @@ class StepCollection(Selection):
         every: float = 60.0,
         settle: float = 2.0,
         submit: bool = True,
+        deployment: str | None = None,
         once: bool = False,
         workers: int | None = None,
         stale: bool | None = None,
@@ -299,6 +310,8 @@ class StepCollection(Selection):
             every: Seconds after which to look again, whatever was noticed.
             settle: Seconds for which size and time of a new file must stand still before it is read.
             submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.
+            deployment: Whose workers run them, such as `"run-workspace/nightly"`; what runs there goes on when the
+                watch ends.
             once: End when nothing is left that is ready.
             workers: How many processes; by default as many as there are cores.
             stale: Rows that are stale, too; by default as `[run] rerun_on` says.
@@ -316,7 +329,7 @@ class StepCollection(Selection):
             ...     print(report.summary())
             3 done
         """
-        from sinagot_catalog._submit import to_stderr
+        from sinagot_catalog._submit import send, to_stderr
         from sinagot_catalog._watch import said_once, watch
 
         options = _request.RunOptions(
@@ -326,8 +339,10 @@ class StepCollection(Selection):
         talk = said_once(say)
 
         def act(source: Source, query: Query, options: _request.RunOptions) -> RunReport:
-            rows = type(self)(source, self._kinds, query)
+            if deployment is not None:
+                return send(source, query, options, deployment, say=talk).wait()
             if submit:
+                rows = type(self)(source, self._kinds, query)
                 return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
             return _execution.run(source, query, options, progress=False)
 

@@ -26,6 +26,7 @@ def watch(args: Any) -> int:
         every=args.every,
         settle=args.settle,
         submit=not args.run,
+        deployment=args.deployment,
         once=args.once,
         workers=args.workers or None,
         stale=True if args.stale else None,

@@ -6,7 +6,22 @@ Caching, persisted results and retries of rows are left out on purpose: whether 
 files.
 """
 
+from sinagot_catalog.flows._deploy import check_schedule, deploy, serve
 from sinagot_catalog.flows._flow import MOST_TASK_RUNS, ROWS_A_BATCH, batches, run_workspace
-from sinagot_catalog.flows._submitted import Submitted
+from sinagot_catalog.flows._remote import Remote, send
+from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at
 
-__all__ = ["MOST_TASK_RUNS", "ROWS_A_BATCH", "Submitted", "batches", "run_workspace"]
+__all__ = [
+    "MOST_TASK_RUNS",
+    "ROWS_A_BATCH",
+    "Remote",
+    "Submitted",
+    "batches",
+    "check_schedule",
+    "deploy",
+    "page_of",
+    "pointed_at",
+    "run_workspace",
+    "send",
+    "serve",
+]

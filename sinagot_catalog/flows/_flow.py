@@ -17,6 +17,8 @@ from sinagot_catalog._execution import prepare
 from sinagot_catalog._spec import Group
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
+from sinagot_catalog.flows._lost import clear_lost
+from sinagot_catalog.flows._made_for import made_for
 from sinagot_catalog.flows._page import rename, short, show_failures, watched
 
 __all__ = ["MOST_TASK_RUNS", "ROWS_A_BATCH", "batches", "run_workspace"]
@@ -64,7 +66,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     Args:
         workspace: Folder or URL of the workspace.
         where: A filter over the steps, in SQL; it is evaluated when the run begins.
-        rows: Path of a Parquet file with the rows; without it and `where`, all rows that can run.
+        rows: A selection that was kept beside the journal, or by hand the path of any Parquet file with rows;
+            without it and `where`, all rows that can run.
         step: Only the rows of this step.
         force: Also the rows that are done.
         ignore_missing: Also the rows that miss an input.
@@ -91,13 +94,16 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 workers=workers,
                 limit=limit,
                 config=config,
+                deployed=made_for(),
                 **options,
             )
         except SinagotError as error:
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
         rename(execution.label)
+        clear_lost(execution.source)
     execution = live.execution
+    execution.keep_report(runtime.flow_run.id, ended=False)
     live.started()
     try:
         with known(live), execution.open_runner() as runner, watched(live):
@@ -110,6 +116,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         raise
     finally:
         live.report = execution.finish()
+        execution.keep_report(runtime.flow_run.id, ended=True)
     return _conclude(live, workspace)
 
 

@@ -28,7 +28,7 @@ from sinagot_catalog.flows._live import LIVE, Live
 from sinagot_catalog.flows._page import short
 from sinagot_catalog.run_report import RunReport
 
-__all__ = ["Submitted"]
+__all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
 _ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
@@ -48,13 +48,15 @@ class Submitted(threading.Thread):
         super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
         self._api = api
         self._live = Live(execution, started=self._hold_the_end)
-        with _pointed_at(api), get_client(sync_client=True) as client:
+        with pointed_at(api), get_client(sync_client=True) as client:
             self._flow_run = client.create_flow_run(
-                run_workspace, name=execution.label, parameters=_parameters(execution), tags=_tags(execution)
+                run_workspace,
+                name=execution.label,
+                parameters=_parameters(execution),
+                tags=_tags(execution),
             )
-            page = api.url if api is not None else PREFECT_UI_URL.value()
         self.flow_run_id = str(self._flow_run.id)
-        self.url = f"{page}/runs/flow-run/{self.flow_run_id}"
+        self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
         self.state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
@@ -72,7 +74,7 @@ class Submitted(threading.Thread):
         LIVE[execution.run_id] = self._live
         _hush(self.flow_run_id)
         try:
-            with _pointed_at(self._api):
+            with pointed_at(self._api):
                 EventsWorker.drain_all(timeout=5)  # what the program has of them may talk to another API
                 try:
                     ended = run_flow_sync(
@@ -92,6 +94,11 @@ class Submitted(threading.Thread):
                 self._live.report = execution.finish()
             self._ended.set()
             self._begun.set()
+
+    @property
+    def last_state(self) -> str:
+        """The state; it is known without asking."""
+        return self.state
 
     def settle(self) -> None:
         """Wait for the end, whatever it is."""
@@ -151,7 +158,12 @@ def _tags(execution: Execution) -> list[str]:
     return list(dict.fromkeys(["sinagot-catalog", short(config.root), *config.prefect.tags]))
 
 
-def _pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
+def page_of(api: LocalServer | None) -> str:
+    """The address of the API's page."""
+    return api.url if api is not None else str(PREFECT_UI_URL.value())
+
+
+def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
     """Let Prefect talk to the local server, in this thread only; the user's profile stays as it is."""
     if api is None:
         return nullcontext()
