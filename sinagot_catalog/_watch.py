@@ -89,6 +89,8 @@ def watch(
                     yield report
                     continue  # something may have become ready by it
                 if once and (has_settled or not looks.is_restless):
+                    if looks.is_restless:
+                        say("rows are left that wait for files which still change")
                     return
                 has_settled = once
                 took = time.monotonic() - begin
