@@ -9,7 +9,7 @@ from sinagot_catalog import __version__
 
 VERBS = (
     *("init", "status", "ls", "plan", "run", "submit", "watch", "logs", "snapshot", "diff"),
-    *("explain", "report", "doctor", "gc", "server", "completion"),
+    *("explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
 )
 
 
