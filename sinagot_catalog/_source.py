@@ -29,7 +29,7 @@ from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.errors import ConfigError, UsageError
 from sinagot_catalog.schema import RECORDS
 
-__all__ = ["Source"]
+__all__ = ["Source", "stamp"]
 
 
 class Source:
@@ -132,16 +132,16 @@ class Source:
     def layout(self) -> Layout:
         """What config and scripts declare now; a script is read again when its file has changed."""
         with self._lock:
-            changed = [script for script, (stamp, _) in self._scripts.items() if _stamp(script) != stamp]
+            changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
             if self._layout is None or changed:
                 self._layout = build_layout(self.config, self._read_script, scripts=self.scripts)
                 self._catalog = None if changed else self._catalog
             return self._layout
 
     def _read_script(self, script: str) -> ScriptSource:
-        stamp = _stamp(script)
+        now = stamp(script)
         known = self._scripts.get(script)
-        if known is None or known[0] != stamp:
+        if known is None or known[0] != now:
             source = read_script(
                 script,
                 scripts=self.scripts,
@@ -149,7 +149,7 @@ class Source:
                 trusted=self.trusted,
                 cache=self._computed,
             )
-            known = self._scripts[script] = (stamp, source)
+            known = self._scripts[script] = (now, source)
         return known[1]
 
     def _called(self, script: str) -> str:
@@ -371,7 +371,8 @@ def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.D
     return joined.rename({name: f"{name}_metadata" for name in taken})
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def stamp(path: str) -> tuple[int, int] | None:
+    """Time and size of a file of this machine, None where there is none: it changes when the file is edited."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - a script's path is text
     except OSError:

@@ -250,6 +250,18 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
     assert not (other / "dataset/upper").exists()
 
 
+@pytest.mark.timeout(240)
+def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_workspace):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    ws = Workspace(folder)
+    ws.deploy("watched", pool=worker, where="record_id = 'R1'", say=quiet)
+    for record in ("R1", "R2"):
+        (folder / "dataset/raw" / record).write_text("raw;")
+        rounds = ws.steps.watch(deployment="run-workspace/watched", once=True, settle=0, say=quiet)
+        assert [set(report.frame["record_id"]) for report in rounds] == [{record}]
+    assert ws.refresh().steps.select("status")["status"].unique().to_list() == ["DONE"]
+
+
 def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wait_until):
     folder = write_workspace(CHAIN, dict.fromkeys([f"raw/R{n}" for n in range(6)], "wait"))
     ws = Workspace(folder)
