@@ -6,6 +6,7 @@ microseconds.
 """
 
 import os
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from json import dumps, loads
@@ -106,6 +107,7 @@ class JournalWriter:
         self._torn = False
         self._dirty = False
         self._named = False
+        self._syncing = threading.Lock()
         self._second = -1
         self._second_text = ""
         self._common = (
@@ -149,8 +151,13 @@ class JournalWriter:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
-        """Bring what was written to the disk; another thread may go on writing."""
-        if self._dirty:
+        """Bring what was written to the disk; another thread may go on writing.
+
+        Two threads that ask at once both return when it is there, for one of them may rely on it.
+        """
+        with self._syncing:
+            if not self._dirty:
+                return
             self._dirty = False  # before: a line that comes meanwhile is for the next time
             try:
                 _sync(self._fd)
