@@ -30,13 +30,15 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "slow": (running.slow,),
     "nothing-to-do": (running.nothing_to_do,),
     "memory": (looking.memory, running.memory),
+    "snapshot": (looking.snapshot,),
+    "million": (looking.million,),
     "cold": (looking.cold,),
     "submit": (running.submit,),
     "bucket-list": (buckets.listing,),
     "bucket-pages": (buckets.pages,),
     "bucket-run": (buckets.run,),
 }
-ON_REQUEST = ("cold", "submit", "bucket-list", "bucket-pages", "bucket-run")
+ON_REQUEST = ("million", "cold", "submit", "bucket-list", "bucket-pages", "bucket-run")
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "peers": peers.main,
     "chart": chart.main,
