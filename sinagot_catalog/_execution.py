@@ -29,9 +29,7 @@ from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url, open_store
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import (
-    StorageError,
-)
+from sinagot_catalog.errors import StorageError, UsageError
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -194,8 +192,18 @@ class Execution:
         resolved = self.options.resolved_mode(self.source.config)
         return "main_process" if resolved == "main_process" else "processes"
 
-    def open_runner(self, console: logging.Logger | None = None) -> Runner:
-        """Start what runs the rows."""
+    def open_runner(self, console: logging.Logger | None = None, *, submitted: bool = False) -> Runner:
+        """Start what runs the rows.
+
+        Args:
+            console: Gets what scripts log in this process.
+            submitted: Whether a flow runs them: then they go where `[prefect] task_runner` says.
+        """
+        if submitted and self._claim is not None and self.source.config.prefect.task_runner != "threads":
+            self._runner = self._open_cluster(self._claim)
+            if self.lost:
+                self._runner.stop()
+            return self._runner
         most = max(1, min(self.workers, sum(map(len, self.phases))))
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
@@ -204,6 +212,28 @@ class Execution:
         if self.lost:
             self._runner.stop()
         return self._runner
+
+    def _open_cluster(self, claim: Claim) -> Runner:
+        from sinagot_catalog._cluster import ClusterRunner, check_cluster
+        from sinagot_catalog._elsewhere import Order
+
+        source, config = self.source, self.source.config
+        kind, address = config.prefect.task_runner, config.prefect.address
+        if source.storage_options:
+            raise UsageError(
+                f"storage_options given in code do not travel to the workers of a {kind} cluster",
+                "Write them into [storage] with ${ENV}, or rely on the environment of the workers.",
+            )
+        check_cluster(kind, address)
+        return ClusterRunner(
+            "dask" if kind == "dask" else "ray",
+            address,
+            Order(self.spec, claim, config.log, config.scripts, config.files),
+            source.log_store,
+            workers=self.options.workers or config.run.workers,
+            halt=lambda: source.claims.halt(claim),
+            local_width=self.workers,
+        )
 
     def check_held(self) -> None:
         """Say that another run took the rows, where that was so."""
@@ -395,7 +425,9 @@ def _sweep_spools(source: Source) -> None:
         if not is_ours:
             continue  # its own workspace does that
         with suppress(StorageError):
-            Shipper(source.log_store, folder, Path(folder).name).send_all()
+            journal = Path(folder, "journal")
+            for run in journal.iterdir() if journal.is_dir() else ():
+                Shipper(source.log_store, folder, run.name).send_all()
             close_spool(folder)
 
 
