@@ -191,7 +191,9 @@ class ClusterRunner:
 
     def _given_up(self, rows: Sequence[Row]) -> list[Result]:
         """Settle the rows of a batch that was lost for good: those that ended have, the others failed."""
-        found = self._run.recovered({row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id))
+        found = self._run.recovered(
+            {row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id)
+        )
         ended = {one.row: one for one in found[0]}
         message = f"the {self._kind.title()} workers that ran its batch were lost, again and again"
         results = []
@@ -199,8 +201,9 @@ class ClusterRunner:
             if row[0] not in ended:
                 paths = found[1].get(row[0])
                 with self._run.lines(row) as lines:
-                    told = {"error_type": "WorkerLost", "seconds": 0.0, "attempts": 1}
-                    lines.error(row[2], message, **told, paths=paths)
+                    lines.error(
+                        row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
+                    )
             results.append(ended.get(row[0]) or Result(row[0], "error", 0.0, 1, "WorkerLost", message))
         return results
 
@@ -264,12 +267,18 @@ class _Ray:
             own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             try:
                 ray.init(
-                    address or "local", log_to_driver=False, logging_level=logging.ERROR, configure_logging=False, **own
+                    address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    **own,
                 )
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-                raise ServerError(f"The Ray cluster at {address or 'this machine'} does not answer: {error}") from error
+                raise ServerError(
+                    f"The Ray cluster at {address or 'this machine'} does not answer: {error}"
+                ) from error
         # Ray would repeat a call that was lost without a word; we do, once, and know what ended.
-        self._call = ray.remote(run_batch).options(num_cpus=1, max_retries=0)
+        self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
 
     def width(self) -> int:
         return int(self._ray.cluster_resources().get("CPU", 0))
@@ -285,7 +294,12 @@ class _Ray:
             raise TimeoutError from None
         except errors.RayTaskError as error:
             raise (error.cause or error) from None
-        except (errors.WorkerCrashedError, errors.NodeDiedError, errors.OutOfMemoryError, errors.ObjectLostError) as error:
+        except (
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        ) as error:
             raise _LostError from error
 
     def forget(self, sent: Any) -> None:

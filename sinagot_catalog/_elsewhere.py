@@ -156,7 +156,9 @@ class _Serving:
         ]
         results = self._pool.run_tasks([task for task in tasks if task[0]])
         if not is_first:  # none of them was done when the run was planned
-            results = [one._replace(outcome="done") if one.outcome == "already_done" else one for one in results]
+            results = [
+                one._replace(outcome="done") if one.outcome == "already_done" else one for one in results
+            ]
         if self._shipper is not None:
             with suppress(StorageError):
                 self._shipper.send_all()

@@ -35,6 +35,7 @@ from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
 
     from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
@@ -68,6 +69,7 @@ class Execution:
         plan: Every selected row and what becomes of it.
         phases: The groups to run; each phase ends before the next begins.
         n_rows: How many rows there are to run.
+        seconds: How long a row took before, by the number of its cell.
         spec: What every row shares.
         workers: How many processes to use.
         label: What it runs, in a few words.
@@ -112,6 +114,8 @@ class Execution:
                 source.claims.release(self._claim)  # this process may live on, and its claim with it
                 raise
         self.n_rows = todo.height
+        known = todo.drop_nulls("_median").select("_cell", "_median").unique("_cell")
+        self.seconds: dict[int, float] = dict(known.iter_rows())
         self._todo = todo.select("row")
         self.phases = _phases(todo)
         steps = todo["step"].unique(maintain_order=True).to_list()
@@ -287,7 +291,7 @@ class Execution:
             {name: [getattr(one, name) for one in self._results] for name in _RESULT},
             schema=_RESULT,
             strict=False,
-        )
+        ).unique("row", keep="last", maintain_order=True)  # of a row that was tried again, the last word
         others = [
             self._held.select(
                 "row",
@@ -476,6 +480,7 @@ def prepare(
     where: str | None = None,
     rows: str | None = None,
     config: Sequence[str] | None = None,
+    since: datetime | None = None,
     **options: Any,
 ) -> Execution:
     """Open a workspace, plan and claim: how a flow begins that was not planned in its own process.
@@ -485,12 +490,17 @@ def prepare(
         where: A filter over `steps`, in SQL.
         rows: Path of a Parquet file with the keys of rows.
         config: Further config files, merged over the first.
+        since: Leave out what was done since then, whatever else is asked.
         options: The words of `RunOptions`.
     """
     source = Source(read_config([workspace, *(config or [])], read_text=TextReader()))
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
+    if since is not None:
+        query = query.where(
+            (pl.col("status") != "DONE") | pl.col("ended").is_null() | (pl.col("ended") < since)
+        )
     if rows:
         folder, _, name = rows.rpartition("/")
         content = open_store(folder or ".", source.options(rows)).read(name)

@@ -7,10 +7,14 @@ told to start: both take seconds, and take them at the same time.
 import html
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from sinagot_catalog import _api, _server
+from sinagot_catalog._cluster import check_cluster
+from sinagot_catalog._crashed import mark_crashed
 from sinagot_catalog._execution import Execution
+from sinagot_catalog.errors import ServerError
 from sinagot_catalog.run_report import RunReport
 
 if TYPE_CHECKING:
@@ -111,6 +115,8 @@ def submit(
 
 
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
+    prefect = execution.source.config.prefect
+    check_cluster(prefect.task_runner, prefect.address)
     configured = _api.configured_api()
     local = None if configured else _server.start()
     if configured:
@@ -125,6 +131,11 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
             f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
             "prints, end it with `sinagot-catalog server stop`."
         )
+    with suppress(ServerError):  # what others left there is no reason to run nothing
+        if configured:
+            mark_crashed(configured.url, auth=configured.auth, key=configured.key)
+        elif local is not None:
+            mark_crashed(local.api_url, auth=local.auth)
     work = flows.Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
     return work

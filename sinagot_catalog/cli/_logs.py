@@ -34,6 +34,8 @@ def logs(args: Any) -> int:
     if args.group:
         return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)
+    if args.run:
+        events = events.filter(pl.col("run_id") == args.run)
     limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
     if limit and events.height > limit:
         say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")

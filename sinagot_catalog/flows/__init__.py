@@ -6,7 +6,8 @@ Caching, persisted results and retries of rows are left out on purpose: whether 
 files.
 """
 
-from sinagot_catalog.flows._flow import MOST_TASK_RUNS, ROWS_A_BATCH, batches, run_workspace
+from sinagot_catalog.flows._batches import MOST_TASK_RUNS, Cutter
+from sinagot_catalog.flows._flow import run_workspace
 from sinagot_catalog.flows._submitted import Submitted
 
-__all__ = ["MOST_TASK_RUNS", "ROWS_A_BATCH", "Submitted", "batches", "run_workspace"]
+__all__ = ["MOST_TASK_RUNS", "Cutter", "Submitted", "run_workspace"]
