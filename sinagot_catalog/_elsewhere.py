@@ -67,7 +67,7 @@ def to_text(results: Sequence[Result]) -> str:
 
 def from_text(text: str) -> list[Result]:
     """The results that a text holds."""
-    return [Result(*values[:-1], tuple(values[-1])) for values in json.loads(text)]
+    return [Result(*values)._replace(extras=tuple(values[-1])) for values in json.loads(text)]
 
 
 def begun_path(run_id: str, batch: str) -> str:

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from uuid import UUID
 
 import polars as pl
@@ -100,17 +101,18 @@ class Api:
     def flow_run(self, handle):
         return self.client.read_flow_run(UUID(str(getattr(handle, "flow_run_id", handle))))
 
-    def task_runs(self, flow_run_id, expected):
-        """The task runs, as soon as that many are recorded as ended; the recorder writes once a second."""
+    def task_runs(self, flow_run_id, rows):
+        """The task runs, as soon as they hold that many rows and ended; the recorder writes once a second."""
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
         ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
         deadline = time.monotonic() + 20
         while True:
             found = self.client.read_task_runs(flow_run_filter=ours, limit=200)
-            if len(found) == expected and all(run.state.is_final() for run in found):
+            held = sum(int(run.name.rpartition("· ")[2].split()[0]) for run in found if "·" in run.name)
+            if held == rows and all(run.state.is_final() for run in found):
                 return found
-            assert time.monotonic() < deadline, f"{len(found)} of {expected} task runs were recorded"
+            assert time.monotonic() < deadline, f"task runs of {held} of {rows} rows were recorded"
             time.sleep(0.1)
 
     def artifacts(self, flow_run_id):
@@ -145,7 +147,7 @@ def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
     assert (run.state.name, run.state.message) == ("Completed", "60 rows done")
     assert run.name == "lab · 60 rows · upper, twice"
     assert {"sinagot-catalog", "lab"} <= set(run.tags)
-    tasks = api.task_runs(handle.flow_run_id, 8)
+    tasks = api.task_runs(handle.flow_run_id, 60)
     assert all(task.state.is_completed() for task in tasks)
     assert "R0000 … R0003 · 8 rows" in {task.name for task in tasks}
     assert api.artifacts(handle.flow_run_id)["progress"]["data"] == 100
@@ -208,7 +210,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(workspace, api):
     second = submit(prepare(str(root), step="upper", where="record_id >= 'R0004'"), say=lambda _: None)
     assert outcomes(first.wait(60)) == outcomes(second.wait(60)) == {"done": 4}
     for handle in (first, second):
-        assert len(api.task_runs(handle.flow_run_id, 4)) == 4
+        assert len(api.task_runs(handle.flow_run_id, 4)) > 1
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -294,7 +296,7 @@ def test_a_program_that_ends_waits_for_its_run(workspace, api):
     done = run_python(f"{IMPORTS}\nprint(submit(prepare({str(root)!r})).flow_run_id)")
     flow_run_id = done.stdout.strip()
     assert api.flow_run(flow_run_id).state.message == "100 rows done"
-    assert len(api.task_runs(flow_run_id, 8)) == 8
+    assert len(api.task_runs(flow_run_id, 100)) > 1
     assert done.stderr.count("\n") == 2  # the server and the page; nothing of Prefect's own
 
 
@@ -378,33 +380,64 @@ def test_parameters_of_the_flow_are_json(workspace, api):
 # -- batches
 
 
+def cut_all(groups, width, **options):
+    from sinagot_catalog.flows import Cutter
+
+    cutter = Cutter(sum(map(len, groups)), **options)
+    waiting = deque(groups)
+    cut = []
+    while waiting:
+        cut.append(cutter.cut(waiting, width))
+    return cut
+
+
+def one_a_group(rows):
+    return [[(n, 0, f"R{n}")] for n in range(rows)]
+
+
 @given(
     lengths=st.lists(st.integers(1, 5), max_size=300),
     size=st.none() | st.integers(1, 50),
-    workers=st.integers(1, 64),
+    width=st.integers(1, 64),
+    seconds=st.none() | st.floats(1e-4, 100),
 )
-def test_batches_hold_every_group_once_in_order(lengths, size, workers):
-    from sinagot_catalog.flows import batches
-
+def test_batches_hold_every_group_once_in_order(lengths, size, width, seconds):
     groups = [[(n, 0, f"R{number}") for n in range(length)] for number, length in enumerate(lengths)]
-    cut = batches(groups, size=size, workers=workers)
+    cut = cut_all(groups, width, size=size, seconds=None if seconds is None else {0: seconds})
     assert [group for batch in cut for group in batch] == groups
     assert all(cut)
     if size:
         assert all(sum(map(len, batch)) < size + 5 for batch in cut)
 
 
-def test_there_are_never_more_than_a_thousand_task_runs():
-    from sinagot_catalog.flows import MOST_TASK_RUNS, batches
+@pytest.mark.parametrize("options", [{}, {"size": 1}, {"seconds": {0: 600.0}}, {"seconds": {0: 0.0001}}])
+def test_there_are_never_more_than_a_thousand_task_runs(options):
+    from sinagot_catalog.flows import MOST_TASK_RUNS
 
-    groups = [[(n, 0, f"R{n}")] for n in range(250_000)]
-    for size in (None, 1):
-        cut = batches(groups, size=size, workers=4)
-        assert len(cut) <= MOST_TASK_RUNS
+    assert len(cut_all(one_a_group(250_000), 4, **options)) <= MOST_TASK_RUNS
 
 
-def test_few_rows_are_spread_over_all_workers():
-    from sinagot_catalog.flows import batches
+def test_rows_that_nobody_knows_are_tried_in_few_first():
+    sizes = [len(batch) for batch in cut_all(one_a_group(1_000), 4)]
+    assert max(sizes) == 10
+    assert [len(batch) for batch in cut_all(one_a_group(8), 4)] == [1] * 8
 
-    assert len(batches([[(n, 0, f"R{n}")] for n in range(8)], size=None, workers=4)) == 8
-    assert len(batches([[(n, 0, f"R{n}")] for n in range(10_000)], size=None, workers=4)) == 100
+
+def test_slow_rows_go_in_small_batches_and_quick_ones_in_large():
+    assert {len(batch) for batch in cut_all(one_a_group(100), 2, seconds={0: 60.0})} == {1}
+    middle = [len(batch) for batch in cut_all(one_a_group(10_000), 2, seconds={0: 0.05})]
+    assert middle[0] == 300  # 15 s of work
+    assert middle == sorted(middle, reverse=True)  # and less and less towards the end
+    assert middle[-2] <= 5
+    quick = [len(batch) for batch in cut_all(one_a_group(100_000), 2, seconds={0: 0.0002})]
+    assert max(quick) == 1_000
+
+
+def test_batches_follow_what_the_first_ones_took():
+    from sinagot_catalog._spec import Result
+    from sinagot_catalog.flows import Cutter
+
+    cutter, waiting = Cutter(1_000), deque(one_a_group(1_000))
+    first = cutter.cut(waiting, 2)
+    cutter.learn(first, [Result(group[0][0], "done", 5.0, 1) for group in first])
+    assert len(cutter.cut(waiting, 2)) == 3

@@ -34,8 +34,6 @@ def logs(args: Any) -> int:
     if args.group:
         return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)
-    if args.run:
-        events = events.filter(pl.col("run_id") == args.run)
     limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
     if limit and events.height > limit:
         say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")
@@ -54,6 +52,7 @@ def logs(args: Any) -> int:
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
     records = ws.records.get(args.record) if args.record else ws.records
     events = records.logs().reverse().select(*EVENTS)
+    events = events.filter(pl.col("run_id") == args.run) if args.run else events
     return events.filter(pl.col("step") == args.step) if args.step else events
 
 
