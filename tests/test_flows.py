@@ -414,7 +414,7 @@ def test_batches_hold_every_group_once_in_order(lengths, size, width, seconds):
 def test_there_are_never_more_than_a_thousand_task_runs(options):
     from sinagot_catalog.flows import MOST_TASK_RUNS
 
-    assert len(cut_all(one_a_group(250_000), 4, **options)) <= MOST_TASK_RUNS
+    assert len(cut_all(one_a_group(50_000), 4, **options)) <= MOST_TASK_RUNS
 
 
 def test_rows_that_nobody_knows_are_tried_in_few_first():

@@ -152,8 +152,15 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
         # Not by Prefect's own delay, which no cancel would end.
         live.rest(live.execution.source.config.prefect.retry_delay)
     todo = live.unfinished(groups)
-    with slot(live):
-        results = live.runner.run_batch(todo) if todo else []
+    try:
+        with slot(live):
+            results = live.runner.run_batch(todo) if todo else []
+    except SinagotError as error:
+        live.fail(error)
+        return Failed(message=str(error))
+    except Exception as error:
+        live.fail(error)
+        raise
     live.note(results)
     live.cutter.learn(todo, results)
     return state_of(live.counts(groups), cancelled=live.stop.is_set())

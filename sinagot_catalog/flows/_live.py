@@ -99,6 +99,12 @@ class Live:
         if self.stop.is_set():
             runner.stop()
 
+    def fail(self, error: Exception) -> None:
+        """End the run: not a row failed, but what runs the rows."""
+        with self._lock:
+            self.error = self.error or error
+        self.cancel()
+
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
         self.stop.set()
