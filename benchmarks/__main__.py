@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import buckets, looking, running, starting
+from benchmarks import buckets, looking, running, starting, submitting
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
@@ -31,12 +31,22 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "nothing-to-do": (running.nothing_to_do,),
     "memory": (looking.memory, running.memory),
     "cold": (looking.cold,),
-    "submit": (running.submit,),
+    "submit": (submitting.submit, submitting.slow),
+    "submit-growth": (submitting.growth,),
+    "submit-clusters": (submitting.clusters,),
     "bucket-list": (buckets.listing,),
     "bucket-pages": (buckets.pages,),
     "bucket-run": (buckets.run,),
 }
-ON_REQUEST = ("cold", "submit", "bucket-list", "bucket-pages", "bucket-run")
+ON_REQUEST = (
+    "cold",
+    "submit",
+    "submit-growth",
+    "submit-clusters",
+    "bucket-list",
+    "bucket-pages",
+    "bucket-run",
+)
 SLOWER = 1.1
 
 

@@ -1,6 +1,7 @@
 """What needs a process of its own: `python -m benchmarks._child WHAT ARGUMENT...` prints one JSON object."""
 
 import json
+import resource
 import sys
 import threading
 import time
@@ -25,15 +26,25 @@ def run(workspace: str, workers: str) -> dict[str, Any]:
     return {"seconds": seconds, "rows": report.counts().get("done", 0), **memory.said()}
 
 
-def submit(workspace: str, workers: str) -> dict[str, Any]:
-    """Send all rows as a flow to the server that is configured, and wait for it; imports are left out."""
+def submit(workspace: str, workers: str, *config: str) -> dict[str, Any]:
+    """Send all rows as a flow to the server that is there, and wait for it; imports are left out."""
     import prefect  # noqa: F401
 
     from sinagot_catalog import Workspace
 
     begin = time.perf_counter()
-    report = Workspace(workspace).steps.submit(workers=int(workers)).wait()
-    return {"seconds": time.perf_counter() - begin, "rows": report.counts().get("done", 0)}
+    report = Workspace([workspace, *config]).steps.submit(workers=int(workers)).wait()
+    seconds = time.perf_counter() - begin
+    rows = report.counts().get("done", 0)
+    told = {"rows": rows, "flow_run_id": report.flow_run_id, "cpu": _processor_seconds()}
+    return {"seconds": seconds, **told}
+
+
+def submit_watched(workspace: str, workers: str) -> dict[str, Any]:
+    """The same, and what memory it took."""
+    with _Memory() as memory:
+        told = submit(workspace, workers)
+    return {**told, **memory.said()}
 
 
 def pool(workspace: str, workers: str) -> dict[str, Any]:
@@ -50,7 +61,8 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     with ProcessPoolExecutor(int(workers)) as executor:
         for _ in executor.map(burn, sources, targets, chunksize=max(1, min(100, len(names) // 50))):
             pass
-    return {"seconds": time.perf_counter() - begin, "rows": len(names)}
+    seconds = time.perf_counter() - begin
+    return {"seconds": seconds, "rows": len(names), "cpu": _processor_seconds()}
 
 
 def status(workspace: str) -> dict[str, Any]:
@@ -62,6 +74,12 @@ def status(workspace: str) -> dict[str, Any]:
         rows = Workspace(workspace).steps.collect().height
         seconds = time.perf_counter() - begin
     return {"seconds": seconds, "rows": rows, **memory.said()}
+
+
+def _processor_seconds() -> float:
+    """What this process, and those of its children that ended, took of the processors."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class _Memory:
@@ -120,6 +138,7 @@ _DOES: dict[str, Callable[..., dict[str, Any]]] = {
     "pool": pool,
     "status": status,
     "submit": submit,
+    "submit-watched": submit_watched,
 }
 
 

@@ -127,7 +127,7 @@ class Ray:
 
     def __init__(self):
         # A short path: sockets lie below it.
-        self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")  # noqa: S108
+        self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         program = Path(sys.executable).with_name("ray")
         command = [program, "start", "--head", "--port", "0", "--num-cpus", "2", "--include-dashboard=false"]
         command += ["--disable-usage-stats", "--block", "--temp-dir", self.folder]
@@ -244,7 +244,7 @@ def test_a_cluster_gives_the_same_files_journal_and_report_as_threads(cluster, w
 
 @pytest.mark.usefixtures("prefect_server")
 def test_a_cluster_worker_that_is_killed_costs_no_row(cluster, workspace):
-    root = workspace(["good", "good", "bad", "wait", "good", "good"], cluster, 'batch = 12\n')
+    root = workspace(["good", "good", "bad", "wait", "good", "good"], cluster, "batch = 12\n")
     handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
     at = root / "dataset" / "at-R0003"
     wait(at.exists)
@@ -332,7 +332,9 @@ def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind):
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 def test_a_cluster_that_is_not_there_is_said_and_the_rows_are_given_back(workspace, kind):
-    pytest.importorskip({"dask": "distributed"}.get(kind, kind), reason=f"the extra {kind!r} is not installed")
+    pytest.importorskip(
+        {"dask": "distributed"}.get(kind, kind), reason=f"the extra {kind!r} is not installed"
+    )
     root = workspace(["good"], kind, 'address = "tcp://127.0.0.1:9"\n')
     with pytest.raises(ServerError, match=r"address = 'tcp://127.0.0.1:9': connection refused"):
         submit(prepare(str(root)), say=lambda _: None)
