@@ -228,7 +228,7 @@ class _Dask:
             options["address"] = address
         else:
             options |= {"processes": False, "n_workers": 1, "threads_per_worker": workers}
-            options |= {"dashboard_address": None, "silence_logs": logging.ERROR}
+            options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
         try:
             self._client = distributed.Client(**options)
         except (OSError, TimeoutError) as error:
