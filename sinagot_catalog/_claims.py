@@ -231,7 +231,8 @@ class Claims:
 
     def halt(self, claim: Claim) -> None:
         """Say to the processes that work for the run elsewhere that it ends early."""
-        if self._is_there(claim):
+        found = self._claim(claim.number)
+        if found is not None and found.run_id == claim.run_id and found.state == "live":
             self.store.write(claim.path, json.dumps({**asdict(claim), "state": "stopping"}).encode())
 
     def release(self, claim: Claim) -> None:
