@@ -10,12 +10,13 @@ from typing import Any, cast
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._spec import Group
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.flows._limits import ask_limit, slot
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
@@ -123,7 +124,20 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             raise
     finally:
         live.report = execution.finish()
-    return Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
+    state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
+    if state.is_failed() and _is_tried_again():
+        raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process
+    return state
+
+
+def _is_tried_again() -> bool:
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return (
+        context is not None
+        and run is not None
+        and run.run_count <= (context.flow.retries if context.flow else 0)
+    )
 
 
 @task(
