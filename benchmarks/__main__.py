@@ -1,21 +1,21 @@
-"""`python -m benchmarks [--quick] [--json FILE] [--compare FILE] [NAME ...]`."""
+"""`python -m benchmarks [--quick] [--json FILE] [--compare FILE] [NAME ...]`, and `... peers`, `... chart`."""
 
 import argparse
 import json
-import os
 import platform
 import sys
 import time
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import buckets, looking, running, starting, submitting
+from benchmarks import buckets, chart, looking, peers, running, starting, submitting
+from benchmarks._compare import Figures, compared, earlier
+from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
@@ -47,10 +47,26 @@ ON_REQUEST = (
     "bucket-pages",
     "bucket-run",
 )
-SLOWER = 1.1
+COMMANDS: dict[str, Callable[[list[str]], int]] = {
+    "peers": peers.main,
+    "chart": chart.main,
+    "table": peers.table_main,
+}
+
+
+_ABOUT = """How quick looking, running and starting are, each beside a floor in the same run. Commands of their
+own, each with its --help: `peers` runs other tools beside ours, `table` and `chart` show what came out of that."""
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Hand over to a command of its own, or measure beside floors."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if given and given[0] in COMMANDS:
+        return COMMANDS[given[0]](given[1:])
+    return _floors(given)
+
+
+def _floors(arguments: list[str]) -> int:
     """Measure, print the table, write and compare."""
     asked = _parser().parse_args(arguments)
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -66,16 +82,17 @@ def main(arguments: list[str] | None = None) -> int:
             except Skipped as reason:
                 talk.print(f"{name} skipped: {reason}")
     console.print(_table(measurements))
-    result = {"schema": 1, **_machine(), "measurements": [one.as_json() for one in measurements]}
+    result = {"schema": 1, **machine(), "measurements": [one.as_json() for one in measurements]}
     if asked.compare:
-        console.print("\n".join(_compared(json.loads(asked.compare.read_text()), measurements)))
+        lines = compared(asked.compare["time"], Figures.of(asked.compare), Figures.of(result))
+        console.print("\n".join(lines))
     if asked.json:
         asked.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=_ABOUT)
     parser.add_argument(
         "names", nargs="*", metavar="NAME", choices=[*BENCHMARKS, []], help=", ".join(BENCHMARKS)
     )
@@ -84,16 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--times", type=int, metavar="N", help="rounds of each measurement")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     parser.add_argument(
-        "--compare", type=Path, metavar="FILE", help="say what got slower since that JSON was written"
+        "--compare",
+        type=partial(earlier, "floors"),
+        metavar="FILE",
+        help="say what got slower since that JSON was written",
     )
     parser.add_argument(
-        "--cache", type=Path, default=_cache(), metavar="DIR", help="where the workspaces are kept"
+        "--cache", type=Path, default=cache_folder(), metavar="DIR", help="where the workspaces are kept"
     )
     return parser
-
-
-def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-benchmarks"
 
 
 def _scale(asked: argparse.Namespace) -> Scale:
@@ -105,18 +121,9 @@ def _scale(asked: argparse.Namespace) -> Scale:
     return Scale(asked.cache, (1_000, 10_000, 100_000), (10_000, 100_000), 10_000, times)
 
 
-def _machine() -> dict[str, Any]:
-    packages = ("sinagot-catalog", "polars", "pyarrow", "prefect", "fsspec")
-    return {
-        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
-
-
 def _table(measurements: list[Measurement]) -> Table:
     table = Table(
-        title=f"{_machine()['machine']}, Python {platform.python_version()}, polars {version('polars')}"
+        title=f"{machine()['machine']}, Python {platform.python_version()}, polars {version('polars')}"
     )
     for column in ("measured", "ours", "floor", "ratio", "spread", "to reach", ""):
         table.add_column(
@@ -145,21 +152,6 @@ def _amount(figures: tuple[float, ...], unit: str) -> str:
     if unit != "s":
         return f"{middle:.0f} {unit}"
     return f"{middle:.2f} s" if middle >= 1 else f"{middle * 1000:.3g} ms"
-
-
-def _compared(earlier: dict[str, Any], measurements: list[Measurement]) -> Iterator[str]:
-    """What got slower since: ratios are compared where there is a floor, figures else."""
-    before = {one["name"]: one for one in earlier["measurements"]}
-    common = [one for one in measurements if one.name in before]
-    slower = []
-    for one in common:
-        then, now = before[one.name]["figure"], one.figure
-        is_rate = one.goal is not None and one.goal.sign == ">="
-        times = then / now if is_rate else now / then
-        if times > SLOWER:
-            slower.append(f"{one.name}: {(times - 1) * 100:.0f} % slower ({then:.2f} -> {now:.2f})")
-    yield f"Compared with {earlier['time']}: {len(slower)} of {len(common)} got slower by more than 10 %."
-    yield from slower
 
 
 if __name__ == "__main__":

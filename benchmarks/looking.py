@@ -67,7 +67,7 @@ def catalog(scale: Scale) -> Iterator[Measurement]:
         paths = held.listings["dataset"].paths["path"].to_list()
 
         def ours(held: Catalog = held) -> None:
-            assert Catalog(held.layout, held.listings, held.last).steps.height  # noqa: S101
+            assert Catalog(held.layout, held.listings, last=held.last).steps.height  # noqa: S101
 
         def floor(layout: Layout = held.layout, paths: list[str] = paths) -> None:
             assert _status_by_loop(layout, paths)  # noqa: S101

@@ -217,7 +217,7 @@ def _is_there(name: str, folder: Path) -> bool:
 
 def _records(source: Source) -> Iterator[Check]:
     catalog = source.catalog()
-    files = sum(int((one.paths["kind"] == "file").sum()) for one in catalog.listings.values())
+    files = sum(one.n_files for one in catalog.listings.values())
     if len(catalog.ids):
         yield Check("records", "ok", f"{_many(len(catalog.ids), 'record')} in {_many(files, 'file')}")
         return
@@ -234,9 +234,7 @@ def _patterns(source: Source) -> Iterator[Check]:
     """How many files each pattern of raw inputs finds, and what nearly fits."""
     catalog = source.catalog()
     layout = catalog.layout
-    raw = {link.place for cell in layout.cells for link in cell.links if link.role == "input"}
-    raw |= {place for unit in layout.units for place in unit.data}
-    counts = {index: int(catalog.presence[index].sum()) for index in sorted(raw - set(layout.makers))}
+    counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
     for index, count in counts.items():
         yield _pattern(layout.places[index], count, len(catalog.ids))
     count, examples = catalog.unmatched(_MOST)
@@ -298,7 +296,9 @@ def _order(source: Source) -> Iterator[Check]:
         yield _fault("steps", error)
         return
     counts = plan.counts()
-    yield Check("steps", "ok", f"{counts['run']:,} rows to run, with those that become ready on the way")
+    yield Check(
+        "steps", "ok", f"{_many(counts['run'], 'row')} to run, with those that become ready on the way"
+    )
 
 
 def _journal(source: Source) -> Iterator[Check]:

@@ -288,7 +288,7 @@ class _Row:
         listed = self.catalog.listings[root].paths
         beside = listed.filter(pl.col("path").str.starts_with(start))["path"].head(_NEAR)
         names = {one[len(start) :].lower(): one for one in beside if one != path}
-        fitting = set(self.catalog.matches.filter(pl.col("root") == root)["row"])
+        fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
         near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
         strange = [names[one] for one in near]
         # what is another record's file is no near miss

@@ -1,7 +1,7 @@
 """A step written as a function: `@step(inputs=…, outputs=…)`; standard library only, as `script`."""
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from sinagot_catalog.errors import UsageError, did_you_mean
@@ -145,11 +145,9 @@ def parameter_fault(function: str, name: str, *, is_several: bool = False) -> st
         return f"{function}() takes any number of {name!r}: name each of its parameters"
     if name in PARAMETERS:
         return None
-    return f"{function}() asks for {name!r}, which no step has{_near(name, PARAMETERS)}"
-
-
-def _near(name: str, names: Iterable[str]) -> str:
-    return did_you_mean(name, names, most=1) or f"; known here: {', '.join(names)}"
+    near = did_you_mean(name, PARAMETERS, most=1)
+    known = f"; known here: {', '.join(PARAMETERS)}. A labelled path is input[{name!r}] or output[{name!r}]"
+    return f"{function}() asks for {name!r}, which no step has{near or known}"
 
 
 def _at(function: object, sentence: str) -> str:

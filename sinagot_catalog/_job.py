@@ -24,7 +24,6 @@ import os
 import stat
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
@@ -35,6 +34,8 @@ from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_p
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
+from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
 from sinagot_catalog.errors import SinagotError, StorageError
@@ -44,10 +45,10 @@ from sinagot_catalog.status import StepStatus
 if TYPE_CHECKING:
     from sinagot_catalog._spool import Shipper
 
-__all__ = ["JobRunner", "NoOutput", "Output", "describe_error", "staging_path"]
+__all__ = ["JobRunner", "NoOutput", "Output", "staging_path"]
 
 _SHORT = 2_000
-_PLACE = "_sinagot_catalog_place"
+_OURS = {__file__, sys.modules[ScriptHost.__module__].__file__}
 _RELOAD_AFTER = 0.5
 """Seconds for which a script's file is not looked at again for changes."""
 
@@ -90,28 +91,6 @@ class _MissingError(SinagotError):
     @property
     def error_type(self) -> str:
         return "OutputMissing"
-
-
-class _Journaling(logging.Handler):
-    """Turns records of a script's logger into `log` events of the row at work."""
-
-    def __init__(self, console: logging.Logger | None) -> None:
-        super().__init__()
-        self.lines: CellLines | None = None
-        self.record_id = ""
-        self.tags: dict[str, str | None] = {}
-        self._console = console
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write one event; a full disk is told to `logging`, not to the script."""
-        try:
-            if self.lines is not None:
-                self.lines.log(self.record_id, self.format(record), record.levelname)
-        except Exception:  # noqa: BLE001 as every handler of logging does
-            self.handleError(record)
-        if self._console is not None and self._console.isEnabledFor(record.levelno):
-            record.__dict__.update(self.tags)
-            self._console.handle(record)
 
 
 class _Cell:
@@ -217,11 +196,7 @@ class JobRunner:
         self._raising = raising
         self._dataset = Path(self._place.data_path)
         self._undoing = Undoing()
-        self._handler = _Journaling(console)
-        self._level = logging.DEBUG if spec.debug else spec.log_level.upper()
-        # A manager of its own: what a script or a user sets up for logging at large does not reach it.
-        self._logger = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("script")
-        self._ready_logger()
+        self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
 
     def _open_place(self, options: StorageOptions) -> None:
         spec = self.spec
@@ -340,7 +315,7 @@ class JobRunner:
         is_tidy = False
         self._announce(work.number, work.attempt, work.mark)
         cell.lines.start(work.record_id)
-        self._point_logger(cell, work.record_id)
+        self._log.point(cell.lines, work.record_id, cell.unit)
         try:
             while True:
                 try:
@@ -373,7 +348,7 @@ class JobRunner:
                 raise
             return result
         finally:
-            self._handler.lines = None
+            self._log.rest()
             self._announce(-1, 0, 0)
             if not is_tidy:
                 self._tidy(cell, root)
@@ -398,7 +373,7 @@ class JobRunner:
             label=cell.spec.step,
             path=self._script_path(work, root),
             status=StepStatus.PROCESSING,
-            logger=self._logger,
+            logger=self._log.logger,
             debug=self.spec.debug,
         )
         one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
@@ -425,7 +400,7 @@ class JobRunner:
             try:
                 cell.script = self._host.load(cell.spec.script)
             except Exception as error:
-                _place(error, cell.spec.script)
+                note_line(error, cell.spec.script)
                 raise
             cell.loaded = time.monotonic()
         return cell.script
@@ -521,28 +496,12 @@ class JobRunner:
             error_type=error_type,
             seconds=seconds,
             attempts=work.attempt,
-            traceback=None if _is_plain(error) else _traceback(error),
+            traceback=None if is_plain(error) else own_traceback(error, _OURS),
             output=self._output.tail(work.mark),
             paths=work.published if work.may_be_half_published else None,
         )
         short = bounded(message, _SHORT)
         return Result(work.number, "error", seconds, work.attempt, error_type, short, tuple(extras))
-
-    # -- the script's logger ------------------------------------------------------------------------------
-
-    def _ready_logger(self) -> None:
-        self._logger.handlers[:] = [self._handler]
-        self._logger.propagate = False
-        self._logger.disabled = False
-        self._logger.setLevel(self._level)
-
-    def _point_logger(self, cell: _Cell, record_id: str) -> None:
-        logger, handler = self._logger, self._handler
-        if len(logger.handlers) != 1 or logger.handlers[0] is not handler:
-            self._ready_logger()
-        handler.lines = cell.lines
-        handler.record_id = record_id
-        handler.tags = {"record_id": record_id, **cell.unit}
 
 
 def _filler(template: Template) -> str:
@@ -576,54 +535,3 @@ def _maker(missing: list[str], failures: dict[str, str]) -> str | None:
             if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):
                 return step
     return None
-
-
-def describe_error(error: BaseException) -> tuple[str, str]:
-    """The type and the message of an exception, whatever it is; never raises.
-
-    Example:
-        >>> describe_error(ValueError("no boats"))
-        ('ValueError', 'no boats')
-        >>> describe_error(SystemExit(3))
-        ('SystemExit', 'called sys.exit(3)')
-        >>> describe_error(ValueError())
-        ('ValueError', 'ValueError without a message')
-    """
-    name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
-    error_type = name if isinstance(name, str) else type(error).__name__
-    if isinstance(error, SystemExit):
-        return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
-    try:
-        message = getattr(error, _PLACE, "") + str(error).strip()
-    except Exception:  # noqa: BLE001 a script's exception may fail at anything
-        message = f"{error_type} whose message cannot be read"
-    return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
-
-
-def _place(error: BaseException, script: str) -> None:
-    """Note on an exception of an import which line of the script it came from."""
-    line = None
-    trace = error.__traceback__
-    while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
-        trace = trace.tb_next
-    if line is not None:
-        with suppress(AttributeError, TypeError):
-            setattr(error, _PLACE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
-
-
-def _is_plain(error: BaseException) -> bool:
-    """Whether its message says all: it is ours, and no line of the script raised it."""
-    return isinstance(error, SinagotError) and hasattr(error, "error_type")
-
-
-def _traceback(error: BaseException) -> str:
-    """The traceback from the script's own frame on."""
-    own = {__file__, sys.modules[ScriptHost.__module__].__file__}
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in own:
-        frames = frames.tb_next
-    try:
-        return "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:  # noqa: BLE001 as above
-        return f"{type(error).__name__} whose traceback cannot be formatted"

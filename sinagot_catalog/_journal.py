@@ -320,14 +320,22 @@ def from_lines(content: bytes) -> pl.DataFrame:
 def from_seed(content: bytes) -> pl.DataFrame:
     """Parse lines of sinagot itself: local times without a zone, no run."""
     frame = _json_lines(content).filter(pl.col("step_label").is_not_null() & pl.col("event").is_null())
-    offset = datetime.now().astimezone().utcoffset()
-    time = pl.col("time").str.slice(0, 26).str.to_datetime(time_unit="us", strict=False) - pl.lit(offset)
+    local = frame.select(pl.col("time").str.slice(0, 26).str.to_datetime(time_unit="us", strict=False))
+    time = local["time"] - _offsets(local["time"])
     event = pl.col("step_status").replace_strict(_SEED_EVENTS, default="log", return_dtype=pl.String)
     return _as_events(
         frame.with_columns(
             time.dt.replace_time_zone("UTC"), event.alias("event"), pl.lit(None, pl.String).alias("run_id")
         )
     )
+
+
+def _offsets(local: pl.Series) -> pl.Series:
+    """How far this machine's clock was ahead of UTC at its own local times; that changes at full hours only."""
+    hours = local.dt.truncate("1h")
+    known = hours.drop_nulls().unique()
+    ahead = [hour.astimezone().utcoffset() for hour in known]
+    return hours.replace_strict(known, ahead, default=None, return_dtype=pl.Duration("us"))
 
 
 def _json_lines(content: bytes) -> pl.DataFrame:

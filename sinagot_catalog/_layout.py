@@ -101,6 +101,13 @@ class Layout:
         }
 
     @cached_property
+    def raw(self) -> list[int]:
+        """The places of inputs and data that no step makes: what recordings bring along."""
+        read = {link.place for cell in self.cells for link in cell.links if link.role == "input"}
+        read |= {place for unit in self.units for place in unit.data}
+        return sorted(read - set(self.makers))
+
+    @cached_property
     def steps(self) -> list[str]:
         """The step names in the config's order, each once."""
         return list(dict.fromkeys(cell.step for cell in self.cells))

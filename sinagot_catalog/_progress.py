@@ -1,4 +1,7 @@
-"""What a run shows while it goes on: a bar on a terminal, log lines elsewhere. The only module that draws."""
+"""What a run shows while it goes on: a bar on a terminal and in a notebook, log lines elsewhere.
+
+The only module that draws.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,7 @@ __all__ = ["Progress", "open_progress"]
 
 _FAILED = frozenset({"error", "timeout", "blocked"})
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
+_REDRAW = 0.2
 _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.WARNING}
 
 
@@ -41,10 +45,14 @@ def open_progress(execution: Execution, config: Config, *, progress: bool | None
     Args:
         execution: The run.
         config: Has the format of log lines.
-        progress: True for a bar, False for nothing, None for a bar on a terminal and log lines elsewhere.
+        progress: True for a bar, False for nothing, None for a bar on a terminal or in a notebook, and log lines
+            elsewhere.
     """
     if progress is False:
         yield _Silent()
+    elif _is_notebook():
+        with _Notebook(execution.n_rows) as live:
+            yield live
     elif progress or sys.stderr.isatty():
         with _Bar(execution.n_rows) as bar:
             yield bar
@@ -97,6 +105,56 @@ class _Bar:
         rate = self.done / max(time.monotonic() - self.begin, 1e-9)
         failed = f"[red]{self.failed} failed[/red]" if self.failed else ""
         self.bar.update(self.task, completed=self.done, failed=failed, rate=f"{rate:,.1f} rows/s")
+
+
+def _is_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
+
+
+class _Notebook:
+    """A bar in the output of a notebook's cell. What is kept of it is its last state: one line."""
+
+    console: logging.Logger | None = None
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.failed = 0
+        self.begin = self.drawn = time.monotonic()
+
+    def __enter__(self) -> Self:
+        from IPython.display import display
+
+        self.handle: Any = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        line = self._line()
+        self.handle.update({"text/plain": line, "text/html": f"<div>{line}</div>"}, raw=True)
+
+    def note(self, results: list[Result]) -> None:
+        """Move the bar, a few times a second."""
+        self.done += len(results)
+        self.failed += sum(one.outcome in _FAILED for one in results)
+        now = time.monotonic()
+        if now - self.drawn >= _REDRAW:
+            self.drawn = now
+            self.handle.update(self._bar(), raw=True)
+
+    def _line(self) -> str:
+        failed = f", {self.failed:,} failed" if self.failed else ""
+        return f"{self.done:,} of {self.total:,} rows{failed}"
+
+    def _bar(self) -> dict[str, str]:
+        seconds = max(self.drawn - self.begin, 1e-9)
+        left = (self.total - self.done) * seconds / self.done if self.done else 0.0
+        line = (
+            f"{self._line()}, {self.done / seconds:,.1f} rows/s, {left:,.0f} s left" if left else self._line()
+        )
+        bar = f'<progress value="{self.done}" max="{self.total}" style="width: 20em"></progress>'
+        return {"text/plain": line, "text/html": f"<div>{bar} {line}</div>"}
 
 
 class _Lines:

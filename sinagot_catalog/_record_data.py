@@ -105,17 +105,26 @@ def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame
 # --- results -------------------------------------------------------------------------------------------------
 
 
-def outputs(resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str | None) -> pl.DataFrame:
+def outputs(
+    resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str | None, scope: Query | None = None
+) -> pl.DataFrame:
     """Where the results of some rows of `steps` lie: key columns, `root` and `path`, existing ones only.
 
     Raises:
-        SelectionError: When the rows have several steps, or the step several outputs, and none is named.
+        SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
+            the scope has no such step.
     """
     known = list(dict.fromkeys(rows["step"].unique(maintain_order=True).to_list()))
     if step is not None:
         declared = resolver.layout.steps
         if step not in declared:
             raise SelectionError(f"there is no step {step!r}{did_you_mean(step, declared)}")
+        inside = _steps_of(resolver, scope)
+        if step not in inside:
+            raise SelectionError(
+                f"step {step!r} is none of this scope{did_you_mean(step, inside)}",
+                f"Its steps: {', '.join(inside) or 'none'}.",
+            )
         rows = rows.filter(pl.col("step") == step)
     elif len(known) > 1:
         raise SelectionError(
@@ -134,6 +143,14 @@ def outputs(resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str
     ]
     found = found.filter(pl.any_horizontal(chosen)) if chosen else found.clear()
     return found.select("record_id", "task", "modality", "step", "root", "path")
+
+
+def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
+    """The steps of a scope's units, each once."""
+    task, modality = (scope.task, scope.modality) if scope is not None else (None, None)
+    cells = resolver.layout.cells
+    inside = [cell for cell in cells if task in (None, cell.task) and modality in (None, cell.modality)]
+    return list(dict.fromkeys(cell.step for cell in inside))
 
 
 def _output(links: list[Link], step: str, label: str | None) -> Link | None:

@@ -106,6 +106,7 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
     if "record_id" not in keys:
         raise SelectionError(
             f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
-            f"{did_you_mean('record_id', table.columns)}"
+            f"{did_you_mean('record_id', table.columns)}",
+            "Ids alone are selected with ws.records.filter(pl.col('record_id').is_in([...])).steps.",
         )
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))

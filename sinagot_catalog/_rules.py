@@ -25,18 +25,21 @@ def status() -> pl.Expr:
     running = event.is_in(["start", "publishing"])
     made = pl.coalesce("_made", event == "done").fill_null(value=False)
     return (
-        pl.when(pl.col("_broken")).then(pl.lit("ERROR"))
-        .when(running & alive).then(pl.lit("PROCESSING"))
+        pl.when(pl.col("_broken")).then(_is("ERROR"))
+        .when(running & alive).then(_is("PROCESSING"))
         .when(pl.col("_unknown")).then(None)
-        .when(event.is_in(["publishing", "half"])).then(pl.lit("ERROR"))
-        .when(made).then(pl.lit("DONE"))
-        .when(event.is_in(["start", "error"])).then(pl.lit("ERROR"))
-        .when(pl.col("_ready")).then(pl.lit("DATA_READY"))
-        .when(event == "not_available").then(pl.lit("DATA_NOT_AVAILABLE"))
-        .otherwise(pl.lit("INIT"))
-        .cast(STATUS)
+        .when(event.is_in(["publishing", "half"])).then(_is("ERROR"))
+        .when(made).then(_is("DONE"))
+        .when(event.is_in(["start", "error"])).then(_is("ERROR"))
+        .when(pl.col("_ready")).then(_is("DATA_READY"))
+        .when(event == "not_available").then(_is("DATA_NOT_AVAILABLE"))
+        .otherwise(_is("INIT"))
         .alias("status")
     )  # fmt: skip
+
+
+def _is(status: str) -> pl.Expr:
+    return pl.lit(status, dtype=STATUS)
 
 
 def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:

@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import polars as pl
 
+from sinagot_catalog._patterns._names import FOLDERS, repeated, whole_paths
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._store import Found, Reach, Store
 from sinagot_catalog.schema import KIND
 
 __all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
 
-LISTING: dict[str, pl.DataType] = {"path": pl.String(), "kind": KIND}
 STATS: dict[str, pl.DataType] = {
     "path": pl.String(),
     "size": pl.Int64(),
@@ -26,7 +27,9 @@ class Listing:
     """The names under one root.
 
     Attributes:
-        paths: Columns `path` and `kind`, a row per file and per directory that a pattern may name.
+        folders: The columns of `FOLDERS`: folders, and how many files each has.
+        names: The names of the files, folder by folder.
+        directories: Paths of the directories that a pattern may name.
         unreadable: Folders that could not be listed; what lies below them is unknown, not absent.
         links: How many links were left out.
         undecodable: How many names are not UTF-8 and were left out.
@@ -34,12 +37,41 @@ class Listing:
         is_local: Whether the root is on this machine, where looking at a file costs little.
     """
 
-    paths: pl.DataFrame
+    folders: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FOLDERS))
+    names: pl.Series = field(default_factory=lambda: pl.Series("name", [], dtype=pl.String))
+    directories: pl.Series = field(default_factory=lambda: pl.Series("path", [], dtype=pl.String))
     unreadable: tuple[str, ...] = ()
     links: int = 0
     undecodable: int = 0
     is_local: bool = True
     stats: pl.DataFrame | None = None
+
+    @cached_property
+    def paths(self) -> pl.DataFrame:
+        """Columns `path` and `kind`, a row per file, in the order of `names`, and then one per directory."""
+        parts = (("file", whole_paths(self.folders, self.names)), ("directory", self.directories))
+        return pl.concat(
+            [one.alias("path").to_frame().with_columns(kind=pl.lit(kind).cast(KIND)) for kind, one in parts]
+        )
+
+    @property
+    def n_files(self) -> int:
+        """How many files there are."""
+        return len(self.names)
+
+    def with_paths(self, new: pl.DataFrame) -> "Listing":
+        """This listing with further paths: columns `path` and `kind`; those that are there already are left out."""
+        new = new.select("path", pl.col("kind").cast(KIND)).unique()
+        new = new.join(self.paths, on="path", how="anti").sort("path")
+        files = new.filter(pl.col("kind") == "file")["path"]
+        directories = new.filter(pl.col("kind") == "directory")["path"]
+        folders, names = in_folders(files)
+        return replace(
+            self,
+            folders=pl.concat([self.folders, folders]),
+            names=pl.concat([self.names, names]),
+            directories=pl.concat([self.directories, directories]),
+        )
 
 
 def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_links: bool = False) -> Reach:
@@ -57,27 +89,42 @@ def _varying(template: Template) -> str:
 def scan(store: Store, reach: Reach) -> Listing:
     """List one root by names only."""
     if not reach.patterns and not reach.everything:
-        return Listing(pl.DataFrame(schema=LISTING))
+        return Listing()
     found = store.find(reach)
     if found.keys is not None:
         return from_keys(found.keys, reach, is_local=store.is_local)
+    folders, names = _columns(found)
+    directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
     unreadable = tuple(sorted(set(found.unreadable)))
-    return Listing(_paths(found), unreadable, found.links, found.undecodable, store.is_local)
+    return Listing(folders, names, directories, unreadable, found.links, found.undecodable, store.is_local)
 
 
-def _paths(found: Found) -> pl.DataFrame:
+def _columns(found: Found) -> tuple[pl.DataFrame, pl.Series]:
     """Put folders and names together as columns, not one by one."""
-    names = pl.Series("name", found.names, dtype=pl.String)
-    lengths = pl.DataFrame(
-        {"folder": found.folders, "n": found.counts}, schema={"folder": pl.String, "n": pl.UInt32}
-    )
-    folders = lengths.select(pl.col("folder").repeat_by("n").explode(keep_nulls=False, empty_as_null=False))
+    try:
+        names = pl.Series("name", found.names, dtype=pl.String)
+    except UnicodeEncodeError:
+        found.leave_out_undecodable()
+        names = pl.Series("name", found.names, dtype=pl.String)
+    folders = pl.DataFrame({"folder": found.folders, "n": found.counts}, schema=FOLDERS)
     # hidden siblings of a file that a killed run was moving into place are no data
-    whole = ~(names.str.starts_with(".") & names.str.ends_with(".tmp"))
-    paths = folders.select(path=pl.concat_str(pl.col("folder"), names)).filter(whole)
-    files = paths.with_columns(kind=pl.lit("file").cast(KIND))
-    directories = pl.DataFrame({"path": sorted(set(found.directories))}, schema={"path": pl.String})
-    return pl.concat([files, directories.with_columns(kind=pl.lit("directory").cast(KIND))])
+    hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
+    if not hidden.any():
+        return folders, names
+    every = folders["folder"].gather(repeated(folders["n"]))
+    return _runs(every.filter(~hidden)), names.filter(~hidden)
+
+
+def in_folders(paths: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
+    """Paths as folders and the names in them, in their order; a folder comes as often as another is between."""
+    name = paths.str.extract(r"([^/]*)$", 1).alias("name")
+    return _runs(paths.str.strip_suffix(name).alias("folder")), name
+
+
+def _runs(folders: pl.Series) -> pl.DataFrame:
+    """The columns of `FOLDERS` of a folder for each file."""
+    runs = folders.rle().struct
+    return pl.DataFrame({"folder": runs.field("value"), "n": runs.field("len")}, schema=FOLDERS)
 
 
 # --- keys ----------------------------------------------------------------------------------------------------
@@ -116,18 +163,19 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     for number, (_, _, only) in enumerate(nodes):
         here = pl.col("node") == number
         kept = kept | (here if only is None else here & name.is_in(list(only)))
-    files = keys.with_columns(at["node"]).filter(reach.everything | kept.fill_null(value=False)).drop("node")
+    kept = kept.fill_null(value=False) if not reach.everything else pl.lit(value=True)
+    files = keys.with_columns(at["node"], folders).filter(kept)
     directories = _directories(distinct, nodes)
-    paths = pl.concat(
-        [
-            files.select("path", kind=pl.lit("file").cast(KIND)),
-            directories.select("path", kind=pl.lit("directory").cast(KIND)),
-        ]
-    )
     stats = pl.concat([files, directories], how="diagonal").unique(
         subset="path", keep="first", maintain_order=True
     )
-    return Listing(paths, is_local=is_local, stats=stats.select(*STATS))
+    return Listing(
+        _runs(files["folder"]),
+        files.select(name.alias("name")).to_series(),
+        directories["path"],
+        is_local=is_local,
+        stats=stats.select(*STATS),
+    )
 
 
 def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:

@@ -24,7 +24,7 @@ from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.errors import ConfigError
-from sinagot_catalog.schema import KIND, RECORDS
+from sinagot_catalog.schema import RECORDS
 
 __all__ = ["Source"]
 
@@ -154,7 +154,7 @@ class Source:
         return Catalog(
             layout,
             listings,
-            last,
+            last=last,
             alive=self._alive(last),
             expected=self._expected(tables[0][0]) if self.config.records.expected else (),
             metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
@@ -202,7 +202,7 @@ class Source:
         if wrong is not None:
             *_, path, address, _ = next(self._metadata_tables())
             raise ConfigError(
-                f"{path} ({address}): {wrong!r} does not fit id_pattern {self.config.ids.text!r}",
+                f"{path} ({address}): {wrong!r} does not fit id_pattern '{self.config.ids.text}'",
                 "With records.expected = true every row of the table is a record.",
             )
         return ids
@@ -282,7 +282,7 @@ class Source:
         last = last_states(self.events())
         paths = pl.concat(self._written)
         listings = {
-            root: replace(listing, paths=_with(listing.paths, paths.filter(pl.col("root") == root)))
+            root: listing.with_paths(paths.filter(pl.col("root") == root))
             for root, listing in catalog.listings.items()
         }
         return replace(catalog, listings=listings, last=last, alive=self._alive(last))
@@ -312,12 +312,6 @@ def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.D
         return None
     taken = taken & set(joined.columns) - {"record_id"}
     return joined.rename({name: f"{name}_metadata" for name in taken})
-
-
-def _with(listed: pl.DataFrame, new: pl.DataFrame) -> pl.DataFrame:
-    """Add paths that a listing does not have yet."""
-    new = new.select("path", pl.col("kind").cast(KIND)).unique()
-    return pl.concat([listed, new.join(listed, on="path", how="anti")])
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

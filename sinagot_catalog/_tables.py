@@ -69,9 +69,9 @@ def format_of(path: str, given: str | None = None) -> str:
         return given
     suffix = PurePosixPath(path).suffix.lower()
     if suffix not in FORMATS:
+        what = f"a file that ends in {suffix!r}" if suffix else "what has no suffix, such as a folder,"
         raise SelectionError(
-            f"{path}: a file that ends in {suffix!r} is of no known format",
-            f"Say format= one of {', '.join(known)}.",
+            f"{path}: {what} is of no known format", f"Say format= one of {', '.join(known)}."
         )
     return FORMATS[suffix]
 

@@ -8,7 +8,7 @@ there is one Boolean column per pattern, a row per record. Strings are attached 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING, TypeAlias
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from sinagot_catalog import _rules
-from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._presence import Presence
 from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog._layout import Cell, Layout, Link
-    from sinagot_catalog._scan import Listing
+    from sinagot_catalog._layout import Cell, Link
 
 __all__ = ["Catalog", "Stats"]
 
@@ -35,166 +35,20 @@ _ROLES = ("output", "input", "control", "data")
 
 
 @dataclass(frozen=True)
-class Catalog:
-    """Every table of one look at a workspace.
+class Catalog(Presence):
+    """Every table of one look at a workspace: what is there, and what the journal says of it.
 
     Attributes:
-        layout: What the config and the scripts declare.
-        listings: One listing per root, `dataset` first.
         last: The last state of each step that the journal knows, see `_journal.LAST`.
         alive: The runs that are alive now.
-        expected: Ids that count as records even without a file.
+        metadata: What the config's tables say of the records, by `record_id`.
+        workspace_version: `[info] version`.
     """
 
-    layout: Layout
-    listings: dict[str, Listing]
-    last: pl.DataFrame
+    last: pl.DataFrame = field(kw_only=True)
     alive: frozenset[str] = frozenset()
-    expected: tuple[str, ...] = ()
     metadata: pl.DataFrame | None = None
     workspace_version: str | None = None
-
-    def with_records(self, ids: pl.Series) -> Catalog:
-        """This catalog, holding some records also where no file of them is there yet."""
-        new = ids.filter(~ids.is_in(self.ids.implode())).unique()
-        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
-
-    # --- what is there -----------------------------------------------------------------------------------
-
-    @cached_property
-    def matches(self) -> pl.DataFrame:
-        """Columns `root, row, place, record_id`: which file fits which pattern for which record."""
-        frames = []
-        for root, listing in self.listings.items():
-            places = [
-                index
-                for index, place in enumerate(self.layout.places)
-                if place.root == root and "id" in place.template.fields
-            ]
-            templates = [self.layout.places[index].template for index in places]
-            found = match_columns(listing.paths["path"], templates, self.layout.ids)
-            found = found.select(
-                pl.lit(root).alias("root"),
-                "row",
-                pl.lit(pl.Series(places, dtype=pl.UInt16)).gather(pl.col("template")).alias("place")
-                if places
-                else pl.col("template").alias("place"),
-                "record_id",
-            )
-            directories = [index for index in places if self.layout.places[index].template.is_directory]
-            if directories and found.height:
-                kinds = listing.paths["kind"].gather(found["row"])
-                found = found.filter(~pl.col("place").is_in(directories) | (kinds == "directory"))
-            frames.append(found)
-        return pl.concat(frames)
-
-    @cached_property
-    def ids(self) -> pl.Series:
-        """The record ids, sorted; a record's code is its position here."""
-        found = self.matches["record_id"].unique()
-        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
-        return pl.concat([found, *others]).unique().sort().alias("record_id")
-
-    def _hidden_ids(self) -> pl.Series:
-        """The ids in names of folders that could not be read: what lies there is unknown, not absent."""
-        found = [pl.Series([], dtype=pl.String)]
-        for root, listing in self.listings.items():
-            if listing.unreadable:
-                places = [place.template for place in self.layout.places if place.root == root]
-                heads = {head for one in places for head in one.folders() if "id" in head.fields}
-                folders = pl.Series(listing.unreadable, dtype=pl.String)
-                found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
-        return pl.concat(found)
-
-    @cached_property
-    def coded(self) -> pl.DataFrame:
-        """`matches` with the record's code instead of its id."""
-        codes = self.ids.to_frame().with_row_index("_rec")
-        return self.matches.join(codes, on="record_id", how="left", maintain_order="left").drop("record_id")
-
-    @cached_property
-    def record_values(self) -> pl.DataFrame:
-        """`record_id` and the named groups of the id pattern, a row per record."""
-        return id_columns(self.ids, self.layout.ids)
-
-    @cached_property
-    def described(self) -> pl.DataFrame:
-        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
-        if self.metadata is None:
-            return self.record_values
-        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
-
-    @cached_property
-    def presence(self) -> list[pl.Series]:
-        """For each place whether its path is there, a row per record."""
-        absent = pl.Series([False], dtype=pl.Boolean).new_from_index(0, len(self.ids))
-        out = [
-            absent.clone() if "id" in place.template.fields else self._shared(index)
-            for index, place in enumerate(self.layout.places)
-        ]
-        # the matches of a place stand together: slices of them cost less than a partition
-        start = 0
-        for run in self.coded["place"].rle().to_list():
-            out[run["value"]].scatter(self.coded["_rec"].slice(start, run["len"]), True)
-            start += run["len"]
-        return out
-
-    def _shared(self, index: int) -> pl.Series:
-        """Presence of a path that several records share."""
-        place = self.layout.places[index]
-        listing = self.listings[place.root].paths
-        if place.template.is_directory:
-            listing = listing.filter(pl.col("kind") == "directory")
-        paths = self.record_values.select(paths_of(place.template).alias("path"))
-        return paths.select(pl.col("path").is_in(listing["path"].implode()))["path"]
-
-    @cached_property
-    def unknown(self) -> list[pl.Series | None]:
-        """For each place whether its path lies in a folder that could not be read; None where none does."""
-        out: list[pl.Series | None] = []
-        for place in self.layout.places:
-            folders = [one and one + "/" for one in self.listings[place.root].unreadable]
-            near = [one for one in folders if one.startswith(place.template.prefix)]
-            if any(place.template.prefix.startswith(one) for one in folders):
-                out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
-            elif near:
-                paths = self.record_values.select(paths_of(place.template).alias("path"))
-                below = (pl.col("path").str.starts_with(one) for one in near)
-                out.append(paths.select(reduce(or_, below))["path"])
-            else:
-                out.append(None)
-        return out
-
-    def unmatched(self, most: int = 3) -> tuple[int, list[tuple[str, str]]]:
-        """Count the files that lie where raw inputs are looked for and fit no pattern.
-
-        A folder that scripts write to is left out: what they leave beside their outputs is theirs.
-
-        Returns:
-            How many there are, and examples: a path with the pattern that it resembles most.
-        """
-        raw = {link.place for cell in self.layout.cells for link in cell.links if link.role == "input"}
-        raw = (raw | {place for unit in self.layout.units for place in unit.data}) - set(self.layout.makers)
-        count, examples = 0, list[tuple[str, str]]()
-        for root, listing in self.listings.items():
-            templates = [
-                self.layout.places[place].template
-                for place in sorted(raw)
-                if self.layout.places[place].root == root
-            ]
-            prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
-            if not prefixes:
-                continue
-            below = pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes])
-            shared = [one.text for one in templates if not one.fields]
-            missed = (
-                listing.paths.with_row_index("row")
-                .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
-                .join(self.matches.filter(pl.col("root") == root), on="row", how="anti")["path"]
-            )
-            count += len(missed)
-            examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
-        return count, examples[:most]
 
     # --- steps -------------------------------------------------------------------------------------------
 
@@ -316,7 +170,10 @@ class Catalog:
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach what the journal says of the last attempt at some rows of `steps`."""
-        return rows.with_columns(self.last_coded[name].gather(rows["_last"]) for name in names)
+        last = self.last_coded
+        if last.is_empty():
+            return rows.with_columns(pl.lit(None, dtype=last.schema[name]).alias(name) for name in names)
+        return rows.with_columns(last[name].gather(rows["_last"]) for name in names)
 
     def _by_cell(
         self, name: str, rows: pl.DataFrame, where: pl.Expr, derive: Callable[[Cell, pl.DataFrame], pl.Series]
@@ -390,7 +247,9 @@ class Catalog:
         ).to_series()
         # the others need words of their own, and are few
         others = plain.is_null().arg_true()
-        some = self.steps_with(rows[others], ("run_id", "host", "error_type", "message", "missing"))
+        used = [name for name in (*_CORE, "n_inputs", "missing") if name in rows.columns]
+        some = rows.select(pl.col(used).gather(others))
+        some = self.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
         errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
         some = some.with_columns(self._waits(some)).select(_rules.reason(errors, self._unreadable()))
         return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
@@ -440,6 +299,13 @@ class Catalog:
         )
 
     # --- units and records -------------------------------------------------------------------------------
+
+    @cached_property
+    def described(self) -> pl.DataFrame:
+        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
+        if self.metadata is None:
+            return self.record_values
+        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
 
     @cached_property
     def units(self) -> pl.DataFrame:
@@ -575,39 +441,25 @@ class Catalog:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
         ranks = self.place_table.select("place", "rank")
         owned = (
-            pl.concat([self.matches, self._shared_matches()])
+            pl.concat([self.coded, self.shared_matches()])
             .join(ranks, on="place", how="left", maintain_order="left")
-            .sort("rank", maintain_order=True)
+            .sort("rank", "place", maintain_order=True)
         )
         parts = []
         for root, listing in self.listings.items():
             owner = owned.filter(pl.col("root") == root).unique("row", keep="first", maintain_order=True)
             at = _positions(owner["row"], listing.paths.height)
-            found = [owner["record_id"].gather(at), owner["place"].gather(at), pl.lit(root).alias("root")]
+            found = [
+                self.ids.gather(owner["_rec"].gather(at)),
+                owner["place"].gather(at),
+                pl.lit(root).alias("root"),
+            ]
             parts.append(listing.paths.with_row_index("row").with_columns(found))
         rows = pl.concat(parts)
         # a folder is a row only where a pattern names it
         rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")
         owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
         return rows.drop("place").hstack(owners)
-
-    def _shared_matches(self) -> pl.DataFrame:
-        """The columns of `matches` for files of patterns without an id: they are no record's."""
-        parts = [self.matches.clear()]
-        for index, place in enumerate(self.layout.places):
-            if "id" not in place.template.fields:
-                paths = self.record_values.select(paths_of(place.template).alias("path")).unique()
-                if not place.template.fields:
-                    paths = pl.DataFrame({"path": [place.template.text]})
-                listed = self.listings[place.root].paths.with_row_index("row")
-                rows = listed.join(paths, on="path", how="semi").select(
-                    pl.lit(place.root).alias("root"),
-                    "row",
-                    pl.lit(index, dtype=pl.UInt16).alias("place"),
-                    pl.lit(None, dtype=pl.String).alias("record_id"),
-                )
-                parts.append(rows)
-        return pl.concat(parts)
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""

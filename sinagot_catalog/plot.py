@@ -139,8 +139,7 @@ class Plot:
         line = base.mark_rule().encode(x=alt.X("low:Q").scale(axis).title("seconds"), x2="high:Q")
         box = base.mark_bar(color=_COLOURS[1]).encode(x=alt.X("quarter:Q").scale(axis), x2="three:Q")
         middle = base.mark_tick(color="black").encode(x=alt.X("median:Q").scale(axis))
-        chart: alt.LayerChart = line + box + middle
-        return chart
+        return alt.LayerChart(layer=[line, box, middle])
 
     def graph(self) -> alt.LayerChart:
         """The steps and what leads from one to another, each with how much of it is done."""
@@ -184,8 +183,7 @@ class Plot:
         )
         colour = alt.Color("done:Q").scale(domain=[0, 1], range=[_COLOURS[0], _COLOURS[3]])
         circles = base.mark_circle(size=300, opacity=1).encode(color=colour)
-        chart: alt.LayerChart = lines + circles + base.mark_text(dy=-18).encode(text="name:N")
-        return chart
+        return alt.LayerChart(layer=[lines, circles, base.mark_text(dy=-18).encode(text="name:N")])
 
     def mermaid(self) -> str:
         """The step graph as text for Mermaid; needs no extra."""

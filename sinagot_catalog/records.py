@@ -10,7 +10,7 @@ import polars as pl
 from sinagot_catalog import _record_data
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.schema import EVENTS
-from sinagot_catalog.selection import Selection
+from sinagot_catalog.selection import Selection, no_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -69,7 +69,7 @@ class RecordCollection(Selection):
         """
         if str(record_id) != record_id or self._source.config.ids.values(record_id) is None:
             raise NotFoundError(
-                f"{record_id!r} does not fit id_pattern {self._source.config.ids.text!r}"
+                f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
             )
         return self._record(record_id)
@@ -163,6 +163,8 @@ class RecordCollection(Selection):
         if name in self._source.config.modalities:
             return self.get_subscope(modality=name)
         valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
+        if hasattr(pl.LazyFrame, name):
+            raise ScopeError(no_attribute(self, name))
         raise ScopeError(f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}")
 
     def __dir__(self) -> list[str]:

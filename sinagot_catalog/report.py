@@ -130,7 +130,7 @@ class _Page:
     @property
     def n_files(self) -> int:
         """How many files were listed."""
-        return sum(int((one.paths["kind"] == "file").sum()) for one in self.catalog.listings.values())
+        return sum(one.n_files for one in self.catalog.listings.values())
 
     @property
     def cells(self) -> tuple[Cell, ...]:
@@ -302,13 +302,7 @@ class _Page:
     def lacks(self) -> list[dict[str, Any]]:
         """Which raw inputs records lack together: how many records lack just these."""
         layout = self.catalog.layout
-        raw = {link.place for cell in layout.cells for link in cell.links if link.role == "input"}
-        raw |= {place for unit in layout.units for place in unit.data}
-        places = [
-            place
-            for place in sorted(raw - set(layout.makers))
-            if "id" in layout.places[place].template.fields
-        ]
+        places = [place for place in layout.raw if "id" in layout.places[place].template.fields]
         if not places or not self.n_records:
             return []
         frame = pl.DataFrame({str(place): self.catalog.presence[place] for place in places})

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Kinds", "Selection"]
+__all__ = ["Kinds", "Selection", "no_attribute"]
 
 _STATIC: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
 _SHOWN = 10
@@ -223,6 +223,11 @@ class Selection:
         # By what it shows, not by its class: a modality's own class has no name to be found by.
         return _made, (self._kinds, self._source, self._query)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(no_attribute(self, name), name=name, obj=self)
+
     def failures(self) -> pl.DataFrame:
         """What failed, clustered: a row per step, error type and kind of message.
 
@@ -231,7 +236,13 @@ class Selection:
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(pl.col("status") == "ERROR").collect()
-        # what the catalog says itself, as of a script that cannot be read, is the same for every row already
+        # what the catalog says itself, as of a script that cannot be read, is the same for every row already,
+        # and no earlier attempt has to do with it
+        of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)
+        rows = rows.with_columns(
+            pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
+            for name in ("error_type", "message")
+        )
         kind = (
             pl.col("message")
             .str.extract(r"^\s*([^\n]{0,300})", 1)
@@ -293,6 +304,15 @@ class Selection:
         cut = f", the first {_SHOWN} shown" if rows.height > _SHOWN else ""
         table = rows.head(_SHOWN)._repr_html_()
         return f"<p><b>{rows.height} {self._query.table}</b>{cut}</p>{table}"
+
+
+def no_attribute(selection: Selection, name: str) -> str:
+    """What is said of a name that a selection does not have."""
+    said = f"{type(selection).__name__!r} object has no attribute {name!r}"
+    if not name.startswith("_") and hasattr(pl.LazyFrame, name):
+        return f"{said}; frames have it: .lazy().{name}(…) or .collect().{name}(…)"
+    valid = [one for one in dir(type(selection)) if not one.startswith("_")]
+    return f"{said}{did_you_mean(name, valid)}"
 
 
 def _made(kinds: Kinds, source: Source, query: Query) -> Selection:

@@ -139,7 +139,7 @@ class StepCollection(Selection):
             ('REC-20200601', 31)
         """
         resolver = self._resolver()
-        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label)
+        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
         if found.is_empty():
             return found.drop("root", "path").lazy()
         parts = []
@@ -206,7 +206,8 @@ class StepCollection(Selection):
             debug: Run in this process, log at DEBUG, and raise what a script raises.
             mode: `processes`, `main_process` or `prefect`; by default as `[run] mode` says.
             workers: How many processes; by default as many as there are cores.
-            progress: True for a bar, False for nothing; by default a bar on a terminal, log lines elsewhere.
+            progress: True for a bar, False for nothing; by default a bar on a terminal or in a notebook, log lines
+                elsewhere.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.

@@ -40,7 +40,6 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
         (["ls", "recrods"], "did you mean 'records'?"),
         (["run", "--limit", "-1"], "'-1' is no number of rows"),
         (["run", "--json", "--csv"], "not allowed with argument --json"),
-        ([], "required: VERB"),
         (["status"], "there is no workspace.toml in "),
         (["status", "nowhere"], "there is no file or folder "),
         (["run", "a", "-C", "b"], "two workspaces are named: a and b"),
@@ -124,3 +123,10 @@ def test_it_can_be_called_as_a_module():
     assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.startswith(
         "sinagot-catalog "
     )
+
+
+def test_no_word_at_all_shows_how_to_begin(cli):
+    done = cli()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "sinagot-catalog init harbor --example" in done.stderr
+    assert "  status " in done.stderr

@@ -1,6 +1,7 @@
 """The journal: readable whatever was torn, old logs too, and compacted without losing an event."""
 
 import json
+import time
 from pathlib import Path
 
 import polars as pl
@@ -303,3 +304,26 @@ def test_reader_whose_listing_a_compaction_comes_into_sees_each_event_once(many)
             return found
 
     assert Journal(Overtaken(many.store.root)).events().height == 24
+
+
+@pytest.fixture
+def in_paris(monkeypatch):
+    monkeypatch.setenv("TZ", "Europe/Paris")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_paris")
+def test_a_local_time_of_sinagot_is_read_with_the_offset_that_held_then(ws):
+    log = Path(ws.config.log)
+    log.mkdir(parents=True)
+    times = ("2020-07-01T10:00:00.5", "2020-12-01T10:00:00.5", "2020-10-25T12:00:00", "2020-03-29T01:59:59")
+    lines = "".join(seed_line("R1", "clean", 0, f"at {one}", one) for one in times)
+    (log / "R1.log").write_text(lines + seed_line("R1", "clean", 0, "no time", "yesterday"))
+    told = dict(ws.events().select("message", pl.col("time").dt.strftime("%dT%H:%M:%S")).rows())
+    assert told["at 2020-07-01T10:00:00.5"] == "01T08:00:00"
+    assert told["at 2020-12-01T10:00:00.5"] == "01T09:00:00"
+    assert told["at 2020-10-25T12:00:00"] == "25T11:00:00"
+    assert told["at 2020-03-29T01:59:59"] == "29T00:59:59"

@@ -177,7 +177,7 @@ regexes = st.recursive(
 def test_a_translated_expression_means_the_same(pattern, texts):
     ids = IdPattern(pattern)
     assert _columns._rust(ids) is not None
-    fits = _columns._fitting(pl.Series(texts, dtype=pl.String), ids)
+    fits = _columns.fitting(pl.Series(texts, dtype=pl.String), ids)
     assert fits.to_list() == [ids.values(text) is not None for text in texts]
 
 

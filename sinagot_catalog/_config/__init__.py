@@ -12,7 +12,16 @@ from typing import Any
 import tomli
 
 from sinagot_catalog._config._faults import Address, cross_checks, dotted, validated
-from sinagot_catalog._config._places import find, folder_of, merge, origin, read, resolved, short_names
+from sinagot_catalog._config._places import (
+    find,
+    folder_of,
+    merge,
+    nearest,
+    origin,
+    read,
+    resolved,
+    short_names,
+)
 from sinagot_catalog._config._sections import (
     CommandConfig,
     Document,
@@ -40,6 +49,7 @@ __all__ = [
     "ProcessedConfig",
     "Storage",
     "TaskConfig",
+    "nearest",
     "read_config",
 ]
 
@@ -105,6 +115,13 @@ class Config:
         return _read_again, self._again
 
 
+def _line_of(error: Exception, text: str) -> str:
+    """The line that is no TOML, as the end of a sentence."""
+    number = getattr(error, "lineno", 0)
+    line = text.splitlines()[number - 1].strip() if 0 < number <= len(text.splitlines()) else ""
+    return f": {line[:100]}" if line else ""
+
+
 def read_config(
     paths: Sequence[str | Path] | str | Path,
     *,
@@ -134,10 +151,11 @@ def read_config(
     origins: dict[Address, str] = {}
     faults: list[str] = []
     for file in files:
+        text = read(file, read_text)
         try:
-            merge(document, tomli.loads(read(file, read_text)), file, origins)
+            merge(document, tomli.loads(text), file, origins)
         except (tomli.TOMLDecodeError, RecursionError) as error:
-            faults.append(f"{names[file]}: {str(error)[:200]}")
+            faults.append(f"{names[file]}: {str(error)[:200]}{_line_of(error, text)}")
     if faults:
         raise ConfigError("\n".join(faults))
 

@@ -179,7 +179,7 @@ def _nearest(name: str, names: Collection[str]) -> str:
 def _id_faults(records: RecordsSection) -> Iterator[Fault]:
     address = ("records", "id_pattern")
     if not records.id_pattern:
-        yield address, r"missing; write the regular expression of the record ids, such as 'REC-\\d+'"
+        yield address, r"missing; write the regular expression of the record ids, such as 'REC-\d+'"
         return
     try:
         IdPattern(records.id_pattern)

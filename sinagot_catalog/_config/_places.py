@@ -10,7 +10,7 @@ from typing import Any
 from sinagot_catalog._config._faults import Address
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
-__all__ = ["find", "folder_of", "merge", "origin", "read", "resolved", "short_names"]
+__all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
 
 FILE_NAME = "workspace.toml"
 
@@ -53,13 +53,33 @@ def find(path: str | Path) -> str:
     if full.is_dir():
         if (full / FILE_NAME).is_file():
             return str(full / FILE_NAME)
-        others = sorted(one.name for one in full.glob("*.toml"))
-        raise ConfigError(
-            f"the folder {full} holds no {FILE_NAME}",
-            f"It holds {', '.join(others[:5])}: give the file itself." if others else "",
-        )
+        raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
     beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
     raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where a toml lies that may be meant: in the folder by another name, above it, or right below it."""
+    others = sorted(one.name for one in folder.glob("*.toml"))
+    if others:
+        return f"It holds {', '.join(others[:5])}: give the file itself."
+    above = next((one for one in folder.parents if (one / FILE_NAME).is_file()), None)
+    if above is not None:
+        return f"One lies above it: {above}."
+    below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)
+    return f"One lies below it: {below.parent}." if below else ""
+
+
+def nearest(folder: str | None = None) -> str | None:
+    """The nearest folder from here up that holds a `workspace.toml`."""
+    at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
+    while True:
+        if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
+            return at
+        above = os.path.dirname(at)  # noqa: PTH120
+        if above == at:
+            return None
+        at = above
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:

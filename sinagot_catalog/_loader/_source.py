@@ -10,6 +10,7 @@ from typing import Any
 from sinagot_catalog._function import KEYWORDS
 from sinagot_catalog._loader._child import content_key, evaluate
 from sinagot_catalog._loader._reading import PATHS, FaultError, Reading
+from sinagot_catalog.errors import did_you_mean
 
 __all__ = ["ScriptSource", "read_script"]
 
@@ -92,7 +93,9 @@ def _read(
     try:
         source = Path(script).read_bytes()
     except FileNotFoundError:
-        return ScriptSource(script, name=name, error=f"script file {name} is missing")
+        beside = [one.stem for one in Path(script).parent.glob("*.py")]
+        near = did_you_mean(Path(script).stem, beside, most=1)
+        return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
     except OSError as error:
         return ScriptSource(
             script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"

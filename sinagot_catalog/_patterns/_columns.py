@@ -23,7 +23,7 @@ import polars as pl
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog.errors import PatternError
 
-__all__ = ["id_columns", "match_columns", "near_misses", "paths_of"]
+__all__ = ["Tokens", "cut_id", "ends_of", "fitting", "id_columns", "match_columns", "near_misses", "paths_of"]
 
 Tokens = tuple[tuple[str, str], ...]
 
@@ -55,13 +55,13 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
     for number, template in enumerate(templates):
         key = pl.lit(number, dtype=pl.UInt16).alias("template")
         if template.fields == {"id"}:
-            plain.append(_cut_whole(frame, template).select("row", key, "record_id"))
+            plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
         elif "id" in template.fields:
             found.append(_match_grouped(frame, template, ids).select("row", key, "record_id"))
     if plain:
         # As written: merged into one, the filters would all run over every path.
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
-        found.insert(0, cut.filter(_fitting(cut["record_id"], ids)))
+        found.insert(0, cut.filter(fitting(cut["record_id"], ids)))
     return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
 
 
@@ -166,7 +166,7 @@ def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
     return pl.concat_str(parts)
 
 
-def _ends(tokens: Tokens) -> tuple[str, str]:
+def ends_of(tokens: Tokens) -> tuple[str, str]:
     """The literal text before the first and after the last placeholder."""
     first, last = tokens[0], tokens[-1]
     return first[1] if first[0] == "text" else "", last[1] if last[0] == "text" else ""
@@ -177,26 +177,26 @@ def _size(tokens: Tokens) -> int:
     return sum(len(value) for kind, value in tokens if kind == "text")
 
 
-def _framed(frame: pl.LazyFrame, template: Template) -> pl.LazyFrame:
-    """The rows whose paths begin and end as the template does; texts do not overlap."""
-    head, tail = _ends(template.tokens)
+def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """The rows whose texts fit tokens with no placeholder but `{id}`, and `record_id`; ids are not yet checked."""
+    return _cut(_framed(frame, tokens, column), tokens, column)
+
+
+def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """The rows whose texts begin and end as the tokens do; texts do not overlap."""
+    head, tail = ends_of(tokens)
     conditions = []
     if head:
-        conditions.append(pl.col("path").str.starts_with(head))
+        conditions.append(pl.col(column).str.starts_with(head))
     if tail:
-        conditions.append(pl.col("path").str.ends_with(tail))
+        conditions.append(pl.col(column).str.ends_with(tail))
     return frame.filter(*conditions)
-
-
-def _cut_whole(frame: pl.LazyFrame, template: Template) -> pl.LazyFrame:
-    """Cut out the id where the template has no other placeholder: the path's length tells the id's."""
-    return _cut(_framed(frame, template), template.tokens, "path")
 
 
 def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     """Add `record_id`, cut out of a column of texts that the tokens, with `{id}` alone, stand for."""
     text = pl.col(column)
-    head, tail = _ends(tokens)
+    head, tail = ends_of(tokens)
     times = sum(kind == "field" for kind, _ in tokens)
     if times == 1:
         size = len(head.encode()) + len(tail.encode())
@@ -212,7 +212,7 @@ def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
 
 def _match_grouped(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
     """The rows of a template that has named groups of the id beside the id."""
-    framed = _framed(frame, template).collect()
+    framed = _framed(frame, template.tokens, "path").collect()
     tokens, column = template.tokens, "path"
     if not ids.spans:
         # Groups are parts of an id without a `/`, so the parts of the path and of the pattern pair up.
@@ -223,12 +223,8 @@ def _match_grouped(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> p
         )
         column = "_part"
     if {value for kind, value in tokens if kind == "field"} == {"id"}:
-        head, tail = _ends(tokens)
-        text = pl.col(column)
-        cut = _cut(
-            framed.lazy().filter(text.str.starts_with(head), text.str.ends_with(tail)), tokens, column
-        ).collect()
-        cut = cut.filter(_fitting(cut["record_id"], ids))
+        cut = cut_id(framed.lazy(), tokens, column).collect()
+        cut = cut.filter(fitting(cut["record_id"], ids))
     else:
         texts = framed[column].unique()
         options = [_options(one, tokens, ids) for one in texts]
@@ -280,7 +276,7 @@ def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
 # -- checking ids --------------------------------------------------------------------------------------
 
 
-def _fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
+def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
     """For each text whether it is a record id."""
     rust = _rust(ids)
     if rust is None:

@@ -46,6 +46,22 @@ class Template:
         """How many parts its paths have."""
         return self.text.count("/") + 1
 
+    @cached_property
+    def parted(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+        """The tokens of the folder that its paths lie in, without the last slash, and those of their names.
+
+        Example:
+            >>> parse_template("raw/{id}.csv", fields={"id"}).parted
+            ((('text', 'raw'),), (('field', 'id'), ('text', '.csv')))
+        """
+        for place in reversed(range(len(self.tokens))):
+            kind, value = self.tokens[place]
+            if kind == "text" and "/" in value:
+                left, _, right = value.rpartition("/")
+                folder = (*self.tokens[:place], *((("text", left),) if left else ()))
+                return folder, (*((("text", right),) if right else ()), *self.tokens[place + 1 :])
+        return (), self.tokens
+
     def folders(self) -> Iterator["Template"]:
         """The patterns of the folders that its paths lie in, the outermost first.
 

@@ -50,19 +50,26 @@ class Found:
     _closed: int = 0
 
     def close_folder(self, folder: str) -> None:
-        """Say that the names added since the last call are those of a folder; what is no text is taken out.
+        """Say that the names added since the last call are those of a folder.
 
         Names lie in one list: a list for each of a hundred thousand folders is what costs time and memory.
         """
-        begin = self._closed
-        added = self.names[begin:]
-        if not is_text("".join(added)):
-            self.names[begin:] = [name for name in added if is_text(name)]
-            self.undecodable += begin + len(added) - len(self.names)
-        self._closed = len(self.names)
-        if self._closed > begin:
+        added = len(self.names) - self._closed
+        if added:
             self.folders.append(folder)
-            self.counts.append(self._closed - begin)
+            self.counts.append(added)
+            self._closed += added
+
+    def leave_out_undecodable(self) -> None:
+        """Take out the names that are no text, which no column can hold."""
+        counts, kept, begin = list[int](), list[str](), 0
+        for count in self.counts:
+            added = [name for name in self.names[begin : begin + count] if is_text(name)]
+            begin += count
+            counts.append(len(added))
+            kept += added
+        self.undecodable += len(self.names) - len(kept)
+        self.names, self.counts = kept, counts
 
 
 @dataclass

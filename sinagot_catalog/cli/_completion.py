@@ -1,75 +1,240 @@
-"""`completion`: scripts that make a shell complete verbs and options."""
+"""`completion`: what a shell needs to complete words, and the words that it is then offered.
+
+The script of each shell only asks this program, so it stays right through upgrades. What is offered is found
+without frames and without a scan: names come from the config, ids from the names in one folder. Whatever goes wrong
+while a word is completed is silent: nobody asked for an answer.
+"""
 
 from __future__ import annotations
 
+import os
+import re
+import shlex
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.cli._out import put
-from sinagot_catalog.cli._parser import words
+from sinagot_catalog._config import nearest, read_config
+from sinagot_catalog._layout import build_layout
+from sinagot_catalog._loader import read_script
+from sinagot_catalog.cli._parser import verbs
+from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import argparse
+    from collections.abc import Iterable, Iterator, Sequence
 
-__all__ = ["completion"]
+    from sinagot_catalog._config import Config
+    from sinagot_catalog._layout import Layout
+    from sinagot_catalog._patterns._template import Template
+
+__all__ = ["completion", "offered"]
+
+_MOST = 500
+_CHECKED = 5_000
+_BASH = """\
+# bash completion of sinagot-catalog
+_sinagot_catalog() {
+  local word
+  COMPREPLY=()
+  while IFS= read -r word; do
+    COMPREPLY+=("$(printf %q "$word")")
+  done < <("${COMP_WORDS[0]}" completion bash "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)
+}
+complete -o default -F _sinagot_catalog sinagot-catalog"""
+_ZSH = """\
+#compdef sinagot-catalog
+_sinagot_catalog() {
+  local -a told
+  told=("${(@f)$("${words[1]}" completion zsh "${(@)words[1,CURRENT]}" 2>/dev/null)}")
+  if [[ -n "${told[1]}" ]]; then _describe word told; else _files; fi
+}
+if [ "$funcstack[1]" = "_sinagot_catalog" ]; then _sinagot_catalog "$@"
+else compdef _sinagot_catalog sinagot-catalog; fi"""
+_FISH = """\
+# fish completion of sinagot-catalog
+function __sinagot_catalog
+    set -l words (commandline -opc)
+    "$words[1]" completion fish $words (commandline -ct) 2>/dev/null
+end
+complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
 
 
 def completion(args: Any) -> int:
-    """Print the script for one shell."""
-    put("\n".join({"bash": _bash, "zsh": _zsh, "fish": _fish}[args.shell]()))
+    """Print the script for one shell, or what it can offer for the last of some words."""
+    if not args.words:
+        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - without the frames of `put`
+        return 0
+    try:
+        lines = [_line(args.shell, word, about) for word, about in offered(args.words[1:])]
+    except Exception:  # noqa: BLE001 - a shell that completes a word shows no errors
+        lines = []
+    for line in lines:
+        print(line)  # noqa: T201
     return 0
 
 
-def _bash() -> Iterator[str]:
-    verbs = words()
-    yield "# bash completion of sinagot-catalog"
-    yield "_sinagot_catalog() {"
-    yield '  local word="${COMP_WORDS[COMP_CWORD]}" verb="" one'
-    yield '  for one in "${COMP_WORDS[@]:1:COMP_CWORD-1}"; do'
-    yield f'    case "$one" in {"|".join(verbs)}) verb="$one"; break ;; esac'
-    yield "  done"
-    yield '  case "$verb" in'
-    yield f'    "") COMPREPLY=($(compgen -W "{" ".join(verbs)} --help --version" -- "$word")) ;;'
-    for name, (_, options) in verbs.items():
-        told = " ".join(option for option, _ in options)
-        yield f'    {name}) COMPREPLY=($(compgen -W "{told}" -- "$word")) ;;'
-    yield "  esac"
-    yield '  [[ "$word" != -* ]] && COMPREPLY+=($(compgen -f -- "$word"))'
-    yield "}"
-    yield "complete -o filenames -F _sinagot_catalog sinagot-catalog"
+def _line(shell: str, word: str, about: str) -> str:
+    """A word with its help, as a shell reads it."""
+    about = " ".join(about.replace("%%", "%").split())
+    if shell == "zsh":
+        escaped = word.replace("\\", "\\\\").replace(":", "\\:")
+        return f"{escaped}:{about}" if about else escaped
+    return f"{word}\t{about}" if about and shell == "fish" else word
 
 
-def _zsh() -> Iterator[str]:
-    verbs = words()
-    yield "#compdef sinagot-catalog"
-    yield "_sinagot_catalog() {"
-    yield "  local -a verbs=("
-    yield from (f"    {_quoted(f'{name}:{_line(about)}')}" for name, (about, _) in verbs.items())
-    yield "  )"
-    yield "  if (( CURRENT == 2 )); then _describe 'verb' verbs; return; fi"
-    yield '  case "${words[2]}" in'
-    for name, (_, options) in verbs.items():
-        told = " ".join(_quoted(f"{option}:{_line(about)}") for option, about in options)
-        yield f"    {name}) local -a told=({told}); _describe 'option' told; _files ;;"
-    yield "  esac"
-    yield "}"
-    yield 'if [ "$funcstack[1]" = "_sinagot_catalog" ]; then _sinagot_catalog "$@"; '
-    yield "else compdef _sinagot_catalog sinagot-catalog; fi"
+def offered(words: Sequence[str]) -> list[tuple[str, str]]:
+    """What the last of some words can be, each with its help; nothing where it is a file's name.
+
+    Args:
+        words: Those after the program's name, as they were typed.
+
+    Example:
+        >>> offered(["expl"])
+        [('explain', 'why a step of a record has its status, and what would change it')]
+        >>> offered(["ls", "st"])
+        [('steps', '')]
+        >>> [word for word, _ in offered(["run", "--status", "er"])]
+        ['error']
+    """
+    words = [_unquoted(word) for word in words] or [""]
+    typed = _Typed(words[:-1])
+    found = typed.choices(words[-1])
+    return [(word, about) for word, about in found if word.startswith(words[-1]) and word.isprintable()]
 
 
-def _fish() -> Iterator[str]:
-    yield "# fish completion of sinagot-catalog"
-    for name, (about, options) in words().items():
-        yield (f"complete -c sinagot-catalog -n __fish_use_subcommand -a {name} -d {_quoted(_line(about))}")
-        for option, told in options:
-            flag = f"-l {option[2:]}" if option.startswith("--") else f"-a {option}"
-            seen = _quoted(f"__fish_seen_subcommand_from {name}")
-            yield f"complete -c sinagot-catalog -n {seen} {flag} -d {_quoted(_line(told))}"
+class _Typed:
+    """The words before the one that is completed.
+
+    Attributes:
+        verb: The verb, None where none is typed yet.
+        values: What options and arguments were given, by their names.
+        wanted: The argument that comes next, None where it is the verb or nothing is.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        known = verbs()
+        self.verb: str | None = None
+        self.values: dict[str, str] = {}
+        self.wanted: argparse.Action | None = None
+        self.options: dict[str, argparse.Action] = _options(known["status"].arguments)
+        self.known = known
+        places: list[argparse.Action] = []
+        for word in words:
+            if self.wanted is not None and self.wanted.option_strings:
+                self.values[self.wanted.dest] = word
+                self.wanted = None
+            elif word.startswith("-"):
+                action = self.options.get(word)
+                self.wanted = action if action is not None and action.nargs is None else None
+            elif self.verb is None and word in known:
+                self.verb = word
+                actions = known[word].arguments
+                self.options, places = _options(actions), [one for one in actions if not one.option_strings]
+            elif places:
+                self.values[places.pop(0).dest] = word
+        if self.wanted is None and places:
+            self.wanted = places[0]
+
+    def choices(self, beginning: str) -> Iterable[tuple[str, str]]:
+        """What comes next: a value, an option, or a verb."""
+        of_option = self.wanted is not None and bool(self.wanted.option_strings)
+        if beginning.startswith("-") and not of_option:
+            return [(one, action.help or "") for one, action in self.options.items() if one.startswith("--")]
+        if self.wanted is not None:
+            return [(value, "") for value in self._values(self.wanted, beginning)]
+        if self.verb is None:
+            return [(name, parser.description or "") for name, parser in self.known.items()]
+        return []
+
+    def _values(self, action: argparse.Action, beginning: str) -> Iterable[str]:
+        if action.choices:
+            return map(str, action.choices)
+        if action.dest == "status":
+            names = [status.name for status in StepStatus]
+            return [name.lower() for name in names] if beginning.islower() else names
+        find = _FINDERS.get(action.dest)
+        if find is None:
+            return []
+        place = self.values.get("workspace") or self.values.get("place") or nearest()
+        return find(read_config(os.path.expanduser(place)), beginning) if place else []  # noqa: PTH111
 
 
-def _line(text: str) -> str:
-    """A help text on one line, without what a shell's list would split at."""
-    return " ".join(text.replace(":", " -").replace("%%", "%").split())
+def _options(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]:
+    return {text: one for one in actions if one.help != "==SUPPRESS==" for text in one.option_strings}
 
 
-def _quoted(text: str) -> str:
-    return "'" + text.replace("'", "`") + "'"
+def _unquoted(word: str) -> str:
+    """A word without its quotes, where they are complete."""
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:
+        return word.strip("'\"")
+
+
+# --- names of a workspace --------------------------------------------------------------------------------------
+
+
+def _layout(config: Config) -> Layout:
+    return build_layout(config, lambda script: read_script(script, scripts=config.scripts))
+
+
+def _ids(config: Config, beginning: str) -> list[str]:
+    """The ids that begin so; where there are very many, only how they go on."""
+    layout = _layout(config)
+    found: set[str] = set()
+    for place in layout.raw:
+        template = layout.places[place].template
+        if "id" in template.fields and not layout.ids.spans:
+            found.update(one for one in _in_names(config.dataset, template) if one.startswith(beginning))
+    if len(found) <= _CHECKED:
+        found = {one for one in found if layout.ids.values(one) is not None}
+    if len(found) <= _MOST:
+        return sorted(found)
+    first, last = min(found), max(found)
+    size = next(n for n in range(len(last) + 1) if first[: n + 1] != last[: n + 1]) + 1
+    return sorted({one[:size] for one in found})
+
+
+def _in_names(root: str, template: Template) -> Iterator[str]:
+    """What stands for `{id}` in the first part of the paths that has it."""
+    folders = [root]
+    for part in template.text.split("/"):
+        if "{" not in part:
+            folders = [f"{folder}/{part}" for folder in folders]
+            continue
+        fits = _expression(template, part)
+        names = [(folder, name) for folder in folders[:_MOST] for name in _listed(folder)]
+        if "{id}" in part:
+            yield from (found["id"] for _, name in names if (found := fits.fullmatch(name)))
+            return
+        folders = [f"{folder}/{name}" for folder, name in names if fits.fullmatch(name)]
+
+
+def _expression(template: Template, part: str) -> re.Pattern[str]:
+    """A part of a pattern as a regular expression; fields other than the id are whatever stands there."""
+    text = re.escape(part)
+    for name in template.fields:
+        text = text.replace(re.escape(f"{{{name}}}"), "(?P<id>.+)" if name == "id" else ".+", 1)
+    return re.compile(text.replace(re.escape("{id}"), "(?P=id)"))
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - the quickest there is
+    except OSError:
+        return []
+
+
+def _snapshots(config: Config, _beginning: str) -> list[str]:
+    return _listed(f"{config.log}/snapshots")
+
+
+_FINDERS = {
+    "record": _ids,
+    "label": lambda config, _: _layout(config).steps,
+    "step": lambda config, _: _layout(config).steps,
+    "task": lambda config, _: list(config.tasks),
+    "modality": lambda config, _: list(config.modalities),
+    "by": lambda config, _: ["step", "status", "task", "modality", *config.ids.groups],
+    "before": _snapshots,
+    "after": _snapshots,
+}  # fmt: skip

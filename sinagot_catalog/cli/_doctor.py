@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from sinagot_catalog._config import nearest
 from sinagot_catalog._doctor import examine
 from sinagot_catalog.cli._open import place_of
 from sinagot_catalog.cli._out import paint, put, put_json
 from sinagot_catalog.cli._talk import clean
 from sinagot_catalog.errors import ConfigError
-from sinagot_catalog.workspace import nearest
 
 __all__ = ["doctor"]
 

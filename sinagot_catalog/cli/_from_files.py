@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-__all__ = ["find_ids", "propose", "workspace_files"]
+__all__ = ["find_ids", "looks", "propose", "workspace_files"]
 
 _MOST = 200_000
 _SHAPES = 3
@@ -111,6 +111,19 @@ def propose(ids: Sequence[str]) -> str:
     return "|".join(dict.fromkeys(texts))
 
 
+def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
+    """The different looks that ids have, each by one of them and how many look like it, most frequent first.
+
+    Example:
+        >>> looks(["REC-001", "REC-002", "copy of REC-001"])
+        [('REC-001', 2), ('copy of REC-001', 1)]
+    """
+    found: dict[str, list[str]] = {}
+    for one in ids:
+        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", one)), []).append(one)
+    return sorted(((some[0], len(some)) for some in found.values()), key=lambda look: -look[1])
+
+
 def _split(text: str) -> list[tuple[str, str]]:
     """Runs of digits (d), letters (l) and the rest, each by itself."""
 
@@ -123,7 +136,7 @@ def _split(text: str) -> list[tuple[str, str]]:
 def _piece(runs: Sequence[tuple[str, str]], *, several: bool) -> str:
     kind, texts = runs[0][0], {text for _, text in runs}
     if kind == "-" or (kind == "l" and len(texts) == 1 and (several or len(texts.copy().pop()) > 1)):
-        return re.sub(r"[^\w\-]", r"\\\g<0>", texts.pop())
+        return re.sub(r"[^\w\- ]", r"\\\g<0>", texts.pop())
     joined = "".join(texts)
     if kind == "d":
         one = r"\d" if joined.isascii() else r"[^\W_]"

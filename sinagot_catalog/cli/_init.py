@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli._from_files import workspace_files
+from sinagot_catalog.cli._from_files import looks, workspace_files
 from sinagot_catalog.cli._out import put
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
@@ -16,6 +16,7 @@ from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
 __all__ = ["init"]
 
 _DAYS = 30
+_KINDS = 4
 _FILES = {
     "workspace.toml": """\
 # A workspace: where the files lie, how the records are called, which scripts run over each of them.
@@ -84,6 +85,10 @@ def _around_files(folder: Path, pattern: str) -> None:
         _write(folder / name, content)
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
     say(f"{len(ids)} records: {some}", f"id_pattern = {text}   (a proposal: see workspace.toml)")
+    kinds = looks(ids)
+    if len(kinds) > 1:
+        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
+        say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
 
 
 def _copy_example(folder: Path) -> None:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._config import nearest
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.workspace import Workspace, nearest
+from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,6 +200,12 @@ def say_what_is_missing(ws: Workspace) -> None:
     for listing in catalog.listings.values():
         for folder in listing.unreadable[:3]:
             say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
+    layout = catalog.layout
+    for place in layout.raw if len(catalog.ids) else ():
+        if not catalog.presence[place].any():
+            readers = [cell.step for cell in layout.cells if place in cell.places("input")]
+            reads = f", which {readers[0]} reads" if readers else ""
+            say(f"note: no file fits {layout.places[place].template.text}{reads}")
     unmatched, examples = catalog.unmatched()
     if examples:
         files = "file does" if unmatched == 1 else "files do"

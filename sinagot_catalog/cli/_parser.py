@@ -13,7 +13,7 @@ from sinagot_catalog.errors import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["parse", "words"]
+__all__ = ["parse", "verbs"]
 
 TABLES = ("records", "units", "files", "steps", "events", "links")
 MODES = ("processes", "main_process", "prefect")
@@ -37,12 +37,14 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = _Parser(prog="sinagot-catalog", description=_ABOUT, epilog=_FIRST)
     parser.add_argument("--version", action="version", version=f"sinagot-catalog {__version__}")
     _add_place(parser)
-    verbs = parser.add_subparsers(title="verbs", metavar="VERB", required=True, parser_class=_Parser)
+    verbs = parser.add_subparsers(title="verbs", metavar="VERB", parser_class=_Parser)
     made = {add.__name__.removeprefix("_add_"): add(verbs) for add in _VERBS}
     args, rest = parser.parse_known_args(argv)
     if rest:
-        at = made[args.name]
+        at = made.get(getattr(args, "name", ""), parser)
         at.error(f"unknown argument {rest[0]!r}{did_you_mean(rest[0].partition('=')[0], at.options)}")
+    if "name" not in args:
+        parser.exit(2, parser.format_help())
     return args
 
 
@@ -59,15 +61,9 @@ class _Parser(argparse.ArgumentParser):
         return [text for action in self._actions for text in action.option_strings]
 
     @property
-    def told(self) -> list[tuple[str, str]]:
-        """Every long option with its help, and the words that an argument can be."""
-        told = []
-        for action in self._actions:
-            if action.help != argparse.SUPPRESS:
-                told += [(text, action.help or "") for text in action.option_strings if text.startswith("--")]
-            if not action.option_strings and action.choices:
-                told += [(str(choice), "") for choice in action.choices]
-        return told
+    def arguments(self) -> list[argparse.Action]:
+        """Everything that it takes."""
+        return self._actions
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong in one line, and end with 2."""
@@ -398,21 +394,21 @@ def _add_completion(verbs: _Verbs) -> _Parser:
         verbs,
         "completion",
         "_completion:completion",
-        "what makes a shell complete verbs and options",
+        "what makes a shell complete verbs, options, ids and steps",
         """examples:
   sinagot-catalog completion bash >> ~/.bashrc
   sinagot-catalog completion zsh > ~/.zfunc/_sinagot-catalog
   sinagot-catalog completion fish > ~/.config/fish/completions/sinagot-catalog.fish""",
     )
     parser.add_argument("shell", choices=("bash", "zsh", "fish"), metavar="bash|zsh|fish")
+    parser.add_argument("words", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     return parser
 
 
-def words() -> dict[str, tuple[str, list[tuple[str, str]]]]:
-    """Every verb with its help and its options, each with its help."""
-    verbs = _Parser(prog="sinagot-catalog").add_subparsers(parser_class=_Parser)
-    made = {add.__name__.removeprefix("_add_"): add(verbs) for add in _VERBS}
-    return {name: (parser.description or "", parser.told) for name, parser in made.items()}
+def verbs() -> dict[str, _Parser]:
+    """Every verb with its parser."""
+    under = _Parser(prog="sinagot-catalog").add_subparsers(parser_class=_Parser)
+    return {add.__name__.removeprefix("_add_"): add(under) for add in _VERBS}
 
 
 _VERBS = (

@@ -83,6 +83,7 @@ class _Look:
         counts: A row per group: the columns of `by`, a column per status, `unknown`, `stale`, `total`.
         totals: The same of all rows.
         ready: How many rows of each step can run now.
+        n_broken: How many rows have a script that cannot be used.
     """
 
     ws: Workspace
@@ -92,21 +93,25 @@ class _Look:
     counts: pl.DataFrame
     totals: dict[str, Any]
     ready: dict[str, int]
+    n_broken: int
 
 
 def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     by = _by(ws, args)
     rows = _rows(ws, steps, by, stale=args.stale)
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
-    listings = source_of(ws).catalog().listings.values()
+    catalog = source_of(ws).catalog()
+    listings = catalog.listings.values()
+    broken = rows["step"].is_in([cell.step for cell in catalog.layout.cells if cell.error])
     return _Look(
         ws,
         by,
         rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
-        sum(int((listing.paths["kind"] == "file").sum()) for listing in listings),
+        sum(listing.n_files for listing in listings),
         rows.group_by(by, maintain_order=True).agg(_aggregates()),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
+        rows.filter(broken, pl.col("status") == "ERROR").height,
     )
 
 
@@ -229,11 +234,21 @@ def _next(look: _Look, args: Any) -> str:
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
+    return _stuck(look, args)
+
+
+def _stuck(look: _Look, args: Any) -> str:
+    """The same where no row has all that it needs."""
+    totals = look.totals
     if totals["processing"]:
         return f"{totals['processing']} are running; see {command(args, 'logs', '--follow')}"
-    if totals["error"]:
+    if totals["error"] > look.n_broken:
         again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error']} failed, to be tried again)"
+        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
+    if look.n_broken:
+        return (
+            f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
+        )
     return f"nothing can run now; why: {command(args, 'plan')}"
 
 

@@ -1,0 +1,4 @@
+import signac
+
+for job in signac.get_project():
+    print(job.sp.record)

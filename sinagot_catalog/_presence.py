@@ -1,0 +1,189 @@
+"""What is there: which file fits which pattern for which record, and so which paths each record has. Pure.
+
+A record is an integer code, its position among the sorted ids, and whether a pattern's path is there is one Boolean
+column per pattern, a row per record.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from operator import or_
+from typing import TYPE_CHECKING, Self
+
+import polars as pl
+
+from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._names import match_names, with_directories
+
+if TYPE_CHECKING:
+    from sinagot_catalog._layout import Layout
+    from sinagot_catalog._scan import Listing
+
+__all__ = ["Presence"]
+
+
+@dataclass(frozen=True)
+class Presence:
+    """The records of one look at a workspace, and which of their paths are there.
+
+    Attributes:
+        layout: What the config and the scripts declare.
+        listings: One listing per root, `dataset` first.
+        expected: Ids that count as records even without a file.
+    """
+
+    layout: Layout
+    listings: dict[str, Listing]
+    expected: tuple[str, ...] = ()
+
+    def with_records(self, ids: pl.Series) -> Self:
+        """This catalog, holding some records also where no file of them is there yet."""
+        new = ids.filter(~ids.is_in(self.ids.implode())).unique()
+        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
+
+    @cached_property
+    def ids(self) -> pl.Series:
+        """The record ids, sorted; a record's code is its position here."""
+        rows, texts = self._fits
+        # a folder may tell an id and hold no file that fits
+        used = pl.Series([False]).new_from_index(0, len(texts)).scatter(rows["key"], True)
+        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
+        return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
+
+    @cached_property
+    def coded(self) -> pl.DataFrame:
+        """Columns `root, row, place, _rec`: which file fits which pattern for which record."""
+        rows, texts = self._fits
+        # an id is looked up once for each key, of which a folder that tells the id has one
+        codes = self.ids.to_frame().with_row_index("_rec")
+        code = texts.to_frame().join(codes, on="record_id", how="left", maintain_order="left")["_rec"]
+        return rows.drop("key").with_columns(code.gather(rows["key"]))
+
+    @cached_property
+    def _fits(self) -> tuple[pl.DataFrame, pl.Series]:
+        """Which file fits which pattern, columns `root, row, place, key`, and the id of each key."""
+        rows, texts = [], []
+        n_keys = 0
+        for root, listing in self.listings.items():
+            places = [
+                index
+                for index, place in enumerate(self.layout.places)
+                if place.root == root and "id" in place.template.fields
+            ]
+            templates = [self.layout.places[index].template for index in places]
+            files = match_names(listing.folders, listing.names, templates, self.layout.ids)
+            directories = match_columns(listing.directories, templates, self.layout.ids)
+            both = with_directories(files, directories, n_files=listing.n_files)
+            place = pl.Series("place", places, dtype=pl.UInt16).gather(both.rows["template"])
+            rows.append(
+                both.rows.select(
+                    pl.lit(root).alias("root"), "row", place, pl.col("key") + pl.lit(n_keys, pl.UInt32)
+                )
+            )
+            texts.append(both.ids)
+            n_keys += len(both.ids)
+        return pl.concat(rows), pl.concat(texts)
+
+    def _hidden_ids(self) -> pl.Series:
+        """The ids in names of folders that could not be read: what lies there is unknown, not absent."""
+        found = [pl.Series([], dtype=pl.String)]
+        for root, listing in self.listings.items():
+            if listing.unreadable:
+                places = [place.template for place in self.layout.places if place.root == root]
+                heads = {head for one in places for head in one.folders() if "id" in head.fields}
+                folders = pl.Series(listing.unreadable, dtype=pl.String)
+                found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
+        return pl.concat(found)
+
+    @cached_property
+    def record_values(self) -> pl.DataFrame:
+        """`record_id` and the named groups of the id pattern, a row per record."""
+        return id_columns(self.ids, self.layout.ids)
+
+    @cached_property
+    def presence(self) -> list[pl.Series]:
+        """For each place whether its path is there, a row per record."""
+        n_places, n_records = len(self.layout.places), len(self.ids)
+        there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
+        spots = self.coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
+        there = there.scatter(spots, True)
+        return [
+            there.slice(index * n_records, n_records)
+            if "id" in place.template.fields
+            else self._shared(index)
+            for index, place in enumerate(self.layout.places)
+        ]
+
+    def _shared(self, index: int) -> pl.Series:
+        """Presence of a path that several records share."""
+        place = self.layout.places[index]
+        listing = self.listings[place.root].paths
+        if place.template.is_directory:
+            listing = listing.filter(pl.col("kind") == "directory")
+        paths = self.record_values.select(paths_of(place.template).alias("path"))
+        return paths.select(pl.col("path").is_in(listing["path"].implode()))["path"]
+
+    @cached_property
+    def unknown(self) -> list[pl.Series | None]:
+        """For each place whether its path lies in a folder that could not be read; None where none does."""
+        out: list[pl.Series | None] = []
+        for place in self.layout.places:
+            folders = [one and one + "/" for one in self.listings[place.root].unreadable]
+            near = [one for one in folders if one.startswith(place.template.prefix)]
+            if any(place.template.prefix.startswith(one) for one in folders):
+                out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
+            elif near:
+                paths = self.record_values.select(paths_of(place.template).alias("path"))
+                below = (pl.col("path").str.starts_with(one) for one in near)
+                out.append(paths.select(reduce(or_, below))["path"])
+            else:
+                out.append(None)
+        return out
+
+    def unmatched(self, most: int = 3) -> tuple[int, list[tuple[str, str]]]:
+        """Count the files that lie where raw inputs are looked for and fit no pattern.
+
+        A folder that scripts write to is left out: what they leave beside their outputs is theirs.
+
+        Returns:
+            How many there are, and examples: a path with the pattern that it resembles most.
+        """
+        count, examples = 0, list[tuple[str, str]]()
+        for root, listing in self.listings.items():
+            templates = [
+                self.layout.places[place].template
+                for place in self.layout.raw
+                if self.layout.places[place].root == root
+            ]
+            prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
+            if not prefixes:
+                continue
+            below = pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes])
+            shared = [one.text for one in templates if not one.fields]
+            missed = (
+                listing.paths.with_row_index("row")
+                .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
+                .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
+            )
+            count += len(missed)
+            examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
+        return count, examples[:most]
+
+    def shared_matches(self) -> pl.DataFrame:
+        """The columns of `coded` for files of patterns without an id: they are no record's."""
+        parts = [self.coded.clear()]
+        for index, place in enumerate(self.layout.places):
+            if "id" not in place.template.fields:
+                paths = self.record_values.select(paths_of(place.template).alias("path")).unique()
+                if not place.template.fields:
+                    paths = pl.DataFrame({"path": [place.template.text]})
+                listed = self.listings[place.root].paths.with_row_index("row")
+                rows = listed.join(paths, on="path", how="semi").select(
+                    pl.lit(place.root).alias("root"),
+                    "row",
+                    pl.lit(index, dtype=pl.UInt16).alias("place"),
+                    pl.lit(None, dtype=pl.UInt32).alias("_rec"),
+                )
+                parts.append(rows)
+        return pl.concat(parts)

@@ -1,0 +1,68 @@
+"""What a script raised, as words for people."""
+
+import traceback
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from sinagot_catalog._events import bounded
+from sinagot_catalog.errors import SinagotError
+
+__all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
+
+_LINE = "_sinagot_catalog_line"
+
+
+def describe_error(error: BaseException) -> tuple[str, str]:
+    """The type and the message of an exception, whatever it is; never raises.
+
+    Example:
+        >>> describe_error(ValueError("no boats"))
+        ('ValueError', 'no boats')
+        >>> describe_error(SystemExit(3))
+        ('SystemExit', 'called sys.exit(3)')
+        >>> describe_error(ValueError())
+        ('ValueError', 'ValueError without a message')
+    """
+    name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
+    error_type = name if isinstance(name, str) else type(error).__name__
+    if isinstance(error, SystemExit):
+        return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
+    try:
+        message = getattr(error, _LINE, "") + str(error).strip()
+    except Exception:  # noqa: BLE001 a script's exception may fail at anything
+        message = f"{error_type} whose message cannot be read"
+    return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+
+
+def note_line(error: BaseException, script: str) -> None:
+    """Note on an exception of an import which line of the script it came from."""
+    line = None
+    trace = error.__traceback__
+    while trace is not None:
+        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+        trace = trace.tb_next
+    if line is not None:
+        with suppress(AttributeError, TypeError):
+            setattr(error, _LINE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
+
+
+def is_plain(error: BaseException) -> bool:
+    """Whether its message says all: it is ours, and no line of the script raised it."""
+    return isinstance(error, SinagotError) and hasattr(error, "error_type")
+
+
+def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
+    """The traceback from the script's own frame on.
+
+    Args:
+        error: What was raised.
+        ours: The files whose frames come before it.
+    """
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename in ours:
+        frames = frames.tb_next
+    try:
+        return "".join(traceback.format_exception(type(error), error, frames))
+    except Exception:  # noqa: BLE001 as above
+        return f"{type(error).__name__} whose traceback cannot be formatted"
