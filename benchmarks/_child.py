@@ -32,12 +32,11 @@ def submit(workspace: str, workers: str, *config: str) -> dict[str, Any]:
 
     from sinagot_catalog import Workspace
 
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), _processor_seconds()
     report = Workspace([workspace, *config]).steps.submit(workers=int(workers)).wait()
-    seconds = time.perf_counter() - begin
+    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - used
     rows = report.counts().get("done", 0)
-    told = {"rows": rows, "flow_run_id": report.flow_run_id, "cpu": _processor_seconds()}
-    return {"seconds": seconds, **told}
+    return {"seconds": seconds, "rows": rows, "flow_run_id": report.flow_run_id, "cpu": cpu}
 
 
 def submit_watched(workspace: str, workers: str) -> dict[str, Any]:
@@ -52,7 +51,7 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     sys.path.insert(0, f"{workspace}/scripts")
     from burning import burn  # type: ignore[import-not-found]
 
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), _processor_seconds()
     dataset = Path(workspace) / "dataset"
     names = sorted(path.name for path in (dataset / "raw").iterdir())
     (dataset / "out").mkdir()
@@ -61,8 +60,8 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     with ProcessPoolExecutor(int(workers)) as executor:
         for _ in executor.map(burn, sources, targets, chunksize=max(1, min(100, len(names) // 50))):
             pass
-    seconds = time.perf_counter() - begin
-    return {"seconds": seconds, "rows": len(names), "cpu": _processor_seconds()}
+    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - used
+    return {"seconds": seconds, "rows": len(names), "cpu": cpu}
 
 
 def status(workspace: str) -> dict[str, Any]:
