@@ -27,7 +27,7 @@ VERBS = (
     "ls files --limit 3 --csv",
     "ls steps --where \"status = 'DATA_READY'\" --limit 3",
     "plan",
-    "explain {id} {step}",
+    "explain {id} {step}{unit}",
     "run --limit 20",
     "run --limit 1 --force --json",
     "submit --limit 20",
@@ -53,11 +53,20 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         places = asked.workspaces or _copies(Path(folder), asked.records)
-        for place in places:
-            print(f"\n{place.name}\n{'seconds':>8} {'exit':>4}  verb")
-            row = _call("ls steps --csv --limit 1 --columns record_id,step", place, Path(folder))
-            for verb in VERBS:
-                _once(verb, place, Path(folder), row.stdout.splitlines()[-1])
+        try:
+            for place in places:
+                _all(place, Path(folder))
+        finally:
+            _call("server stop", places[0], Path(folder))
+
+
+def _all(place: Path, folder: Path) -> None:
+    """Run every verb over one workspace."""
+    print(f"\n{place.name}\n{'seconds':>8} {'exit':>4}  verb")
+    print(f"{_floor():8.2f}    0  python -c 'import polars', to compare with")
+    row = _call("ls steps --csv --limit 1 --columns record_id,step,task,modality", place, folder)
+    for verb in VERBS:
+        _once(verb, place, folder, row.stdout.splitlines()[-1])
 
 
 def _copies(folder: Path, records: int) -> list[Path]:
@@ -73,19 +82,27 @@ def _copies(folder: Path, records: int) -> list[Path]:
 
 def _once(verb: str, place: Path, folder: Path, row: str) -> None:
     """Run one verb in the workspace, and print its time and its first lines."""
-    record, _, step = row.partition(",")
+    record, step, task, modality = row.split(",")
     words = verb.format(
         new=folder / f"new-{place.name}",
         page=folder / f"{place.name}.html",
         id=record,
         step=step,
         begin=record[:-1],
+        unit=f" --task {task} --modality {modality}" if task else "",
     )
     begin = time.monotonic()
     done = _call(words, place, folder)
     print(f"{time.monotonic() - begin:8.2f} {done.returncode:4d}  {words.replace(str(folder), '…')}")
     for line in (done.stdout or done.stderr).splitlines()[:SHOWN]:
         print(f"{'':15}{line[:100]}")
+
+
+def _floor() -> float:
+    """What a process takes that only loads Polars, now, with whatever else this machine does."""
+    begin = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import polars"], check=True, timeout=60)
+    return time.monotonic() - begin
 
 
 def _call(words: str, place: Path, folder: Path) -> subprocess.CompletedProcess[str]:

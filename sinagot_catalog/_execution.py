@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import os
 import shutil
@@ -17,8 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from sinagot_catalog._allow import check_allowed
 from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
+from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._pool import Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
@@ -27,18 +28,19 @@ from sinagot_catalog._select import Query, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
-from sinagot_catalog._store import TextReader, is_url, open_store
+from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
 from sinagot_catalog.errors import StorageError, UsageError
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
+    from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
 __all__ = ["Execution", "prepare", "prepare_query", "run"]
@@ -75,8 +77,8 @@ class Execution:
         label: What it runs, in a few words.
     """
 
-    def __init__(self, source: Source, query: Query, options: RunOptions) -> None:
-        made = plan(source, query, options)
+    def __init__(self, source: Source, query: Query, options: RunOptions, made: Plan | None = None) -> None:
+        made = plan(source, query, options) if made is None else made
         if not len(made):
             check_scripts(source, options.step)
         self.source = source
@@ -130,15 +132,24 @@ class Execution:
         """Keep the selected rows as a Parquet file beside the journal, for a selection can be anything.
 
         Returns:
-            Its path, or None where the whole workspace was selected.
+            Its path in the `LOG` folder, or None where the whole workspace was selected.
         """
         if self.query.is_whole:
             return None
-        content = io.BytesIO()
-        self.plan.frame.select(*KEYS).write_parquet(content)
-        path = f"selections/{self.run_id}.parquet"
-        self.source.log_store.write(path, content.getvalue())
-        return f"{self.source.log_store.root}/{path}"
+        return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
+
+    def keep_report(self, flow_run_id: str, *, ended: bool) -> None:
+        """Keep the report beside the journal, for those who wait for the flow run elsewhere.
+
+        Args:
+            flow_run_id: The flow run that drives this run.
+            ended: Whether this is its end; at its begin it only tells which run of the journal it is.
+        """
+        report = self.finish() if ended else RunReport(pl.DataFrame(schema=REPORT), self.run_id)
+        try:
+            keep_report(self.source.log_store, flow_run_id, report, ended=ended)
+        except (StorageError, OSError) as error:
+            _logger.warning("The report of the flow run could not be kept: %s", error)
 
     @property
     def groups(self) -> list[Group]:
@@ -481,6 +492,7 @@ def prepare(
     rows: str | None = None,
     config: Sequence[str] | None = None,
     since: datetime | None = None,
+    deployed: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Execution:
     """Open a workspace, plan and claim: how a flow begins that was not planned in its own process.
@@ -488,12 +500,17 @@ def prepare(
     Args:
         workspace: Folder, URL or toml.
         where: A filter over `steps`, in SQL.
-        rows: Path of a Parquet file with the keys of rows.
+        rows: A selection beside the journal; or, by hand, any Parquet file with the keys of rows.
         config: Further config files, merged over the first.
         since: Leave out what was done since then, whatever else is asked.
+        deployed: The parameters of the deployment, where it is a run of one.
         options: The words of `RunOptions`.
+
+    Raises:
+        UsageError: This worker does not run that workspace.
     """
-    source = Source(read_config([workspace, *(config or [])], read_text=TextReader()))
+    trust = check_allowed(workspace, config or [], deployed)
+    source = Source(read_config([workspace, *(config or [])], read_text=TextReader()), trust=trust)
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
@@ -502,7 +519,5 @@ def prepare(
             (pl.col("status") != "DONE") | pl.col("ended").is_null() | (pl.col("ended") < since)
         )
     if rows:
-        folder, _, name = rows.rpartition("/")
-        content = open_store(folder or ".", source.options(rows)).read(name)
-        query = replace(query, rows=pl.read_parquet(io.BytesIO(content)))
+        query = replace(query, rows=read_selection(source, rows, confined=trust is not None))
     return prepare_query(source, query, RunOptions(**options))

@@ -41,7 +41,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class File:
-    """One path that the step reads or writes; `near` names a file there that looks alike where it is absent."""
+    """One path that the step reads or writes.
+
+    `size` is None for a folder; `near` names a file there that looks alike where it is absent.
+    """
 
     role: str
     label: str | None
@@ -270,7 +273,7 @@ class _Row:
                     link["label"],
                     link["path"],
                     link["exists"],
-                    stat.get("size"),
+                    None if self._is_folder(link["root"], link["path"]) else stat.get("size"),
                     None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
                     tuple(makers),
                     self._near(link["root"], link["path"]) if raw else None,
@@ -280,6 +283,10 @@ class _Row:
 
     def _stat(self, root: str, path: str) -> dict[str, Any]:
         return self.stats(root, pl.Series("path", [path])).filter(pl.col("path") == path).row(0, named=True)
+
+    def _is_folder(self, root: str, path: str) -> bool:
+        listed = self.catalog.listings[root].paths
+        return "directory" in listed.filter(pl.col("path") == path)["kind"].to_list()
 
     def _near(self, root: str, path: str) -> str | None:
         """A file in the same folder whose name looks like an absent one."""
@@ -339,7 +346,7 @@ class _Row:
         noted = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
         for link, file, before in zip(noted, inputs, last["_inputs"], strict=False):
             found = self._stat(link["root"], link["path"])
-            if None in (found["size"], found["mtime_ns"], *before):
+            if None in (found["size"], found["mtime_ns"], *(before or (None,))):  # a folder has none
                 continue
             if found["size"] != before[0]:
                 yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"
@@ -528,7 +535,7 @@ def _file_line(file: File) -> str:
         near = f"; near: {file.near}" if file.near else ""
         made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
         return f"{file.role}{label} {file.path}: absent{made}{near}"
-    size = "" if file.size is None else f"{file.size:,} bytes"
+    size = "a folder" if file.size is None else f"{file.size:,} bytes"
     return f"{file.role}{label} {file.path}: {size}, {_time(file.modified)}"
 
 

@@ -331,9 +331,10 @@ class Resolver:
         known = {**self.record_schema, **self.schema(table)}
         unknown = [name for name in names if name not in known]
         if unknown:
+            sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
             raise SelectionError(
                 f"{table} has no column {unknown[0]!r}{did_you_mean(unknown[0], known)}",
-                "Its columns: " + ", ".join(known) + ".",
+                f"{sql}Its columns: {', '.join(known)}.",
             )
         check_literals(predicate, known, self._names())
         return names

@@ -5,34 +5,43 @@ told to start: both take seconds, and take them at the same time.
 """
 
 import html
+import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog import _api, _server
 from sinagot_catalog._cluster import check_cluster
 from sinagot_catalog._crashed import mark_crashed
+from sinagot_catalog._deployment import Deployed, Deployment, address_of
 from sinagot_catalog._execution import Execution
+from sinagot_catalog._journal import new_run_id
+from sinagot_catalog._kept import keep_selection
+from sinagot_catalog._request import RunOptions, plan
+from sinagot_catalog._select import Query
+from sinagot_catalog._server import LocalServer
+from sinagot_catalog._source import Source
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.run_report import RunReport
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows import Submitted
+    from sinagot_catalog.flows import Remote, Submitted
 
-__all__ = ["RunHandle", "submit"]
+__all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit"]
 
 
 class RunHandle:
     """A run that was submitted: to follow, to wait for, to cancel.
 
     Attributes:
-        run_id: The name of the run in the journal.
+        run_id: The name of the run in the journal; of a run elsewhere it is known when it was waited for.
         flow_run_id: Its id in Prefect, None where there was nothing to do.
         url: Its page in Prefect, None where there was nothing to do.
     """
 
-    def __init__(self, run_id: str, work: "Submitted | RunReport") -> None:
+    def __init__(self, run_id: str | None, work: "Submitted | Remote | RunReport") -> None:
         self.run_id = run_id
         self._work = work
         self.flow_run_id = None if isinstance(work, RunReport) else work.flow_run_id
@@ -40,18 +49,22 @@ class RunHandle:
 
     @property
     def state(self) -> str:
-        """The flow run's state: `Pending`, `Running`, `Completed`, `Failed`, `Cancelled` or `Crashed`."""
+        """The flow run's state: such as `Scheduled`, `Running`, `Completed`, `Failed`, `Cancelled`, `Crashed`."""
         return "Completed" if isinstance(self._work, RunReport) else self._work.state
 
+    @property
+    def _last_state(self) -> str:
+        return "Completed" if isinstance(self._work, RunReport) else self._work.last_state
+
     def __repr__(self) -> str:
-        return f"<RunHandle instance | run_id: {self.run_id}, state: {self.state}, url: {self.url}>"
+        return f"<RunHandle instance | run_id: {self.run_id}, state: {self._last_state}, url: {self.url}>"
 
     def _repr_html_(self) -> str:
         if self.url is None:
             return "<p><b>Run</b>: nothing to do</p>"
         url = html.escape(self.url, quote=True)
         link = f'<a href="{url}">its page in Prefect</a>'
-        return f"<p><b>Run</b> {html.escape(self.run_id)}: {self.state} · {link}</p>"
+        return f"<p><b>Run</b> {html.escape(self.run_id or '')}: {html.escape(self._last_state)} · {link}</p>"
 
     def wait(self, timeout: float | None = None) -> RunReport:
         """Wait until the run has ended.
@@ -66,7 +79,9 @@ class RunHandle:
             TimeoutError: It is still under way; it goes on, and can be waited for again.
             ServerError: Prefect could not run it.
         """
-        return self._work if isinstance(self._work, RunReport) else self._work.wait(timeout)
+        report = self._work if isinstance(self._work, RunReport) else self._work.wait(timeout)
+        self.run_id = self.run_id or report.run_id
+        return report
 
     def cancel(self) -> None:
         """End the run early: no more rows are begun, scripts under way are ended. Returns at once."""
@@ -79,7 +94,7 @@ def submit(
     *,
     wait: bool = False,
     say: Callable[[str], None] | None = None,
-    timeout: float = 60.0,
+    timeout: float = 120.0,
 ) -> RunHandle:
     """Run what was planned and claimed as a Prefect flow, in a thread of this process.
 
@@ -117,13 +132,26 @@ def submit(
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
     prefect = execution.source.config.prefect
     check_cluster(prefect.task_runner, prefect.address)
+    local = _reach(say, timeout)
+    from sinagot_catalog import flows
+
+    work = flows.Submitted(execution, api=local)
+    say(f"{execution.label}: {work.url}")
+    return work
+
+
+def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
+    """Make sure of an API: None for the one that the user configured, else the local server, which is started.
+
+    Prefect is imported while the server starts.
+    """
     configured = _api.configured_api()
     local = None if configured else _server.start()
     if configured:
         configured.probe()
     if local is not None and not local.is_healthy():
         say("A local Prefect server is starting; the first start of all takes some ten seconds.")
-    from sinagot_catalog import flows
+    from sinagot_catalog import flows  # noqa: F401
 
     if local is not None:
         local.wait_healthy(timeout)
@@ -136,10 +164,127 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
             mark_crashed(configured.url, auth=configured.auth, key=configured.key)
         elif local is not None:
             mark_crashed(local.api_url, auth=local.auth)
-    work = flows.Submitted(execution, api=local)
-    say(f"{execution.label}: {work.url}")
-    return work
+    return local
 
 
 def _to_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - talk, not result
+
+
+# --- on the workers of a deployment ---------------------------------------------------------------------------
+
+
+def send(
+    source: Source,
+    query: Query,
+    options: RunOptions,
+    deployment: str,
+    *,
+    say: Callable[[str], None] | None = None,
+    timeout: float = 120.0,
+) -> RunHandle:
+    """Have the selected rows run by the workers of a deployment.
+
+    What is to do is planned here, and where that is nothing no run is asked for. The keys of the rows are kept
+    beside the journal; the run plans and claims them itself.
+
+    Args:
+        source: The workspace.
+        query: The selection.
+        options: What the run is asked to do.
+        deployment: Its name.
+        say: Takes lines for people; by default they go to stderr.
+        timeout: Seconds that the local server may take to start.
+
+    Raises:
+        NotFoundError: There is no such deployment.
+        ServerError: The API does not answer.
+    """
+    say = say or _to_stderr
+    made = plan(source, query, options)
+    if not made.n_run:
+        execution = Execution(source, query, options, made)
+        return RunHandle(execution.run_id, execution.finish())
+    workspace, config = address_of(source)
+    local = _reach(say, timeout)
+    from sinagot_catalog import flows
+
+    def parameters() -> dict[str, Any]:
+        """All of a selection's, for what is not given is that of the deployment's own filter."""
+        left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
+        asked = {key: value for key, value in asdict(options).items() if key not in left_out}
+        kept = None if query.is_whole else keep_selection(source.log_store, made.frame, new_run_id())
+        return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
+
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {made.n_run} rows"
+    work = flows.send(source, deployment, parameters, name=name, api=local)
+    say(f"{name}: {work.url}")
+    return RunHandle(None, work)
+
+
+def follow(
+    source: Source, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
+) -> RunHandle:
+    """Take hold of a flow run of a workspace that was begun elsewhere.
+
+    Raises:
+        NotFoundError: There is no such flow run.
+    """
+    local = _reach(say or _to_stderr, timeout)
+    from sinagot_catalog import flows
+
+    return RunHandle(None, flows.Remote.find(source, flow_run_id, api=local))
+
+
+def deploy(
+    wanted: Deployment, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
+) -> Deployed:
+    """Make a deployment, or replace what has its name.
+
+    Raises:
+        UsageError: The schedule cannot be read, or there is no such work pool; nothing is deployed.
+        ServerError: The API does not answer, or refuses it.
+    """
+    from sinagot_catalog import flows
+
+    flows.check_schedule(wanted)
+    local = _reach(say or _to_stderr, timeout)
+    with flows.pointed_at(local):
+        return flows.deploy(wanted, page=flows.page_of(local))
+
+
+def serve(
+    wanted: Deployment,
+    *,
+    ready: Callable[[Deployed], None],
+    say: Callable[[str], None] | None = None,
+    timeout: float = 120.0,
+) -> None:
+    """Make a deployment and run what it is asked for here, until the process is told to end.
+
+    The process is pointed at the API by its environment, for that is what the processes of its runs get.
+    """
+    os.environ.update(environment(say=say, timeout=timeout))
+    from sinagot_catalog import flows
+
+    flows.check_schedule(wanted)
+    flows.serve(wanted, page=flows.page_of(None), ready=ready)
+
+
+def environment(*, say: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:
+    """What points Prefect's own programs at the API that is used here; it is started where it has to be.
+
+    Returns:
+        Nothing where the user configured an API: then they find it themselves.
+    """
+    configured = _api.configured_api()
+    if configured is not None:
+        configured.probe()
+        return {}
+    local = _server.start()
+    if not local.is_healthy():
+        (say or _to_stderr)(
+            "A local Prefect server is starting; the first start of all takes some ten seconds."
+        )
+        local.wait_healthy(timeout)
+    return {"PREFECT_API_URL": local.api_url, "PREFECT_API_AUTH_STRING": local.auth}

@@ -1,7 +1,7 @@
 """What runs left behind that died, and what of the journal is old: cleared away."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,11 +24,13 @@ class Swept:
     Attributes:
         events: How many events were left out of the journal.
         selections: How many kept selections of old runs were deleted.
+        reports: How many kept reports of old flow runs were deleted.
         runs: Of how many dead runs something was left in staging.
     """
 
     events: int
     selections: int
+    reports: int
     runs: int
 
 
@@ -89,13 +91,20 @@ def gc(source: Source, keep: str | timedelta) -> Swept:
     before = source.journal.events().height
     source.journal.compact(alive, least=0, since=since)
     events = before - source.journal.events().height
-    names = source.log_store.names("selections")
-    times = source.log_store.stat([f"selections/{name}" for name in names]).modified
+    selections = _delete_old(source, "selections", since, alive)
+    reports = _delete_old(source, "reports", since, alive)
+    source.refresh()
+    return Swept(events, selections, reports, runs)
+
+
+def _delete_old(source: Source, folder: str, since: datetime, alive: Collection[str]) -> int:
+    """Delete the files of a folder that are older than a moment, but for those of live runs."""
+    names = source.log_store.names(folder)
+    times = source.log_store.stat([f"{folder}/{name}" for name in names]).modified
     old = [
         name
         for name, at in zip(names, times, strict=True)
         if at is not None and at / 1e9 < since.timestamp() and name.removesuffix(".parquet") not in alive
     ]
-    source.log_store.delete(f"selections/{name}" for name in old)
-    source.refresh()
-    return Swept(events, len(old), runs)
+    source.log_store.delete(f"{folder}/{name}" for name in old)
+    return len(old)

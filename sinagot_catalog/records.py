@@ -135,7 +135,9 @@ class RecordCollection(Selection):
             valid = self._subscopes()
             raise ScopeError(
                 f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",
-                "Valid here: " + ", ".join(valid) + "." if valid else "Nothing further can be chosen here.",
+                "Valid here: " + ", ".join(valid) + "."
+                if valid
+                else "Tasks and modalities are chosen here; a record is records[id].",
             )
         return self._with(query)  # type: ignore[return-value]
 
@@ -163,9 +165,14 @@ class RecordCollection(Selection):
         if name in self._source.config.modalities:
             return self.get_subscope(modality=name)
         valid = [*self._subscopes(), *(one for one in dir(type(self)) if not one.startswith("_"))]
-        if hasattr(pl.LazyFrame, name):
+        if hasattr(pl.DataFrame, name):
             raise ScopeError(no_attribute(self, name))
-        raise ScopeError(f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}")
+        near = did_you_mean(name, valid)
+        if hasattr(self._kinds.steps, name):
+            near = f"; did you mean steps.{name}?"
+        elif self._source.config.ids.values(name) is not None:
+            near = f"; a record is asked for as [{name!r}]"
+        raise ScopeError(f"{name!r} is not valid for {self!r}{near}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self._subscopes()]

@@ -311,6 +311,8 @@ def no_attribute(selection: Selection, name: str) -> str:
     said = f"{type(selection).__name__!r} object has no attribute {name!r}"
     if not name.startswith("_") and hasattr(pl.LazyFrame, name):
         return f"{said}; frames have it: .lazy().{name}(…) or .collect().{name}(…)"
+    if not name.startswith("_") and hasattr(pl.DataFrame, name):
+        return f"{said}; frames have it: .collect().{name}(…)"
     valid = [one for one in dir(type(selection)) if not one.startswith("_")]
     return f"{said}{did_you_mean(name, valid)}"
 

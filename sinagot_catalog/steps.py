@@ -243,11 +243,13 @@ class StepCollection(Selection):
         downstream: bool = False,
         stale: bool | None = None,
         limit: int | None = None,
+        deployment: str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> RunHandle:
         """Send these rows as a Prefect flow, and follow it by the handle.
 
-        Without a configured Prefect API a local server is started that stays up.
+        Without a configured Prefect API a local server is started that stays up. The flow runs in this process
+        or, where a deployment is named, on its workers.
 
         Args:
             step_label: Only this step.
@@ -257,10 +259,14 @@ class StepCollection(Selection):
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale, too.
             limit: Run at most this many rows, the first ones of the order.
+            deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Takes the lines that say which server is used; by default they go to stderr.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
+
+        Raises:
+            NotFoundError: There is no such deployment; names those that are near.
         """
         options = _request.RunOptions(
             step=step_label,
@@ -271,6 +277,10 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
+        if deployment is not None:
+            from sinagot_catalog._submit import send
+
+            return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
 
     def _submit(

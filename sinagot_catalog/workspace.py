@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import html
 import logging
-import os
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -13,21 +11,22 @@ import polars as pl
 
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
-from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._customs import kinds_of
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._store import TextReader, is_url
-from sinagot_catalog.errors import NotFoundError, SelectionError, SinagotError, UsageError, did_you_mean
-from sinagot_catalog.records import Record, RecordCollection, ScopeError
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.records import RecordCollection, ScopeError
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
-from sinagot_catalog.selection import Kinds, Selection
+from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import timedelta
 
     from sinagot_catalog._config import Config
+    from sinagot_catalog._deployment import Deployed
     from sinagot_catalog._explain import Explanation
     from sinagot_catalog._lab import Trial
     from sinagot_catalog._layout import Cell
@@ -86,7 +85,7 @@ class Workspace:
             reserved=reserved,
         )
         self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
-        self._kinds = _kinds(self._source)
+        self._kinds = kinds_of(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
             self.logger.warning(notice)
@@ -168,7 +167,11 @@ class Workspace:
             *self.config.modalities,
             *(one for one in dir(Workspace) if one[0] != "_"),
         ]
-        raise ScopeError(f"'Workspace' object has no attribute {name!r}{did_you_mean(name, valid)}")
+        elsewhere = next(
+            (one for one in ("records", "steps") if hasattr(type(getattr(self, one)), name)), None
+        )
+        near = f"; did you mean {elsewhere}.{name}?" if elsewhere else did_you_mean(name, valid)
+        raise ScopeError(f"'Workspace' object has no attribute {name!r}{near}")
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.config.tasks, *self.config.modalities]
@@ -376,6 +379,97 @@ class Workspace:
         """Send the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
         return self._of(rows).submit(**options)
 
+    def handle(self, flow_run_id: str, *, say: Callable[[str], None] | None = None) -> RunHandle:
+        """Take hold of a flow run of this workspace that was begun elsewhere: by a schedule, by another process.
+
+        Args:
+            flow_run_id: Its id in Prefect, the end of the address of its page.
+            say: Takes the lines that say which server is used; by default they go to stderr.
+
+        Raises:
+            NotFoundError: There is no such flow run.
+        """
+        from sinagot_catalog._submit import follow
+
+        return follow(self._source, flow_run_id, say=say)
+
+    def deploy(
+        self,
+        name: str,
+        *,
+        pool: str,
+        where: str | None = None,
+        cron: str | None = None,
+        every: float | None = None,
+        timezone: str | None = None,
+        work_queue: str | None = None,
+        image: str | None = None,
+        env: Mapping[str, str] | None = None,
+        step: str | None = None,
+        workers: int | None = None,
+        limit: int | None = None,
+        tags: Sequence[str] = (),
+        downstream: bool = True,
+        concurrency: int = 1,
+        create_pool: bool = False,
+        say: Callable[[str], None] | None = None,
+    ) -> Deployed:
+        """Deploy a filter: each of its runs looks anew at what fits, and runs that on a worker of a pool.
+
+        A deployment of that name is replaced. The worker needs this package, access to the workspace at the same
+        address, and its credentials in the environment: nothing secret is deployed. Options given to this
+        `Workspace` in code do not travel.
+
+        Args:
+            name: Its name; Prefect calls it `run-workspace/NAME`.
+            pool: The work pool whose workers run it.
+            where: A filter over `steps`, in SQL; without it, all rows that can run.
+            cron: When it runs, as a crontab has it; without `cron` and `every` only when it is asked to.
+            every: Seconds from one run to the next.
+            timezone: Of the cron text, such as `"Europe/Paris"`; by default UTC.
+            work_queue: The queue of that pool.
+            image: The image of a container, where the pool starts one.
+            env: Variables of the environment of its runs; whoever sees the deployment sees them.
+            step: Only the rows of this step.
+            workers: How many processes run scripts.
+            limit: How many rows a run has at most.
+            tags: Tags of its runs.
+            downstream: Run what becomes ready by the run, too, so that a chain goes through in one night.
+            concurrency: How many of its runs may be under way at once.
+            create_pool: Make the pool, one of processes, where there is none of that name.
+            say: Takes the lines that say which server is used; by default they go to stderr.
+
+        Returns:
+            Its name, id, page and parameters.
+
+        Raises:
+            SelectionError: The filter, the schedule or a number cannot be meant; nothing is deployed.
+            NotFoundError: There is no such pool.
+        """
+        from sinagot_catalog._deployment import describe
+        from sinagot_catalog._submit import deploy
+
+        wanted = describe(
+            self._source,
+            name,
+            where=where,
+            step=step,
+            workers=workers,
+            limit=limit,
+            downstream=downstream,
+            tags=tags,
+            cron=cron,
+            every=every,
+            timezone=timezone,
+            pool=pool,
+            work_queue=work_queue,
+            image=image,
+            env=dict(env or {}),
+            create_pool=create_pool,
+            concurrency=concurrency,
+        )
+        return deploy(wanted, say=say)
+
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
@@ -432,7 +526,7 @@ class Workspace:
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.gc(keep="90d")
-            Swept(events=0, selections=0, runs=0)
+            Swept(events=0, selections=0, reports=0, runs=0)
         """
         from sinagot_catalog._sweep import gc
 
@@ -475,65 +569,9 @@ class Workspace:
 def _reopen(source: Source) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source
-    workspace._kinds = _kinds(source)
+    workspace._kinds = kinds_of(source)
     workspace.logger = _logger(source.config)
     return workspace
-
-
-def _kinds(source: Source) -> Kinds:
-    return Kinds(RecordCollection, Record, StepCollection, _Customs(source))
-
-
-class _Customs:
-    """The classes that the modalities of a workspace bring for their records.
-
-    Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
-    """
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-        self._made: dict[type[Any], type[Any]] = {}
-
-    def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
-        config = self._source.config
-        if not self._source.trusted:
-            return None
-        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
-            return None
-        declared = config.modalities[modality].models
-        base: type[Any] = Record if single else RecordCollection
-        name = (declared.record if single else declared.record_collection) or base.__name__
-        try:
-            own = self._host.load(file, name)
-        except SinagotError:
-            raise
-        except Exception as error:
-            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
-        if own not in self._made:
-            bases = (own,) if issubclass(own, base) else (own, base)
-            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
-        return self._made[own]
-
-    @cached_property
-    def _host(self) -> ScriptHost:
-        return ScriptHost(self._source.scripts)
-
-    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
-        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
-        pinned = getattr(own, "task", None)
-        if not isinstance(pinned, str):
-            return {}
-        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
-        if pinned not in tasks:
-            raise SelectionError(
-                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
-                f"Its tasks: {', '.join(tasks) or 'none'}.",
-            )
-        return {"task": RecordCollection.task, "pinned_task": pinned}
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _Customs, (self._source,)
 
 
 def _located(place: str) -> Path | str:

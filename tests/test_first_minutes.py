@@ -93,3 +93,33 @@ def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(l
         lab.HDC.EEG.steps.scan_outputs("alpha")
     assert said.value.hint == "Its steps: clean."
     assert lab.RS.EEG.steps.filter(status="DONE").scan_outputs("alpha").collect().is_empty()
+
+
+def test_a_name_that_another_table_has_is_told_where(harbor):
+    with pytest.raises(AttributeError, match=r"did you mean steps\.status\?"):
+        harbor.status  # noqa: B018
+    with pytest.raises(AttributeError, match=r"did you mean records\.logs\?"):
+        harbor.logs  # noqa: B018
+    with pytest.raises(AttributeError, match=r"did you mean steps\.status\?"):
+        harbor.records.status  # noqa: B018
+
+
+def test_a_record_as_an_attribute_is_told_how_records_are_asked_for(make_workspace):
+    ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
+    with pytest.raises(AttributeError, match=r"a record is asked for as \['R1'\]"):
+        ws.records.R1  # noqa: B018
+
+
+def test_sql_in_the_wrong_place_or_quotes_is_told_where_it_goes(harbor):
+    for look in (
+        lambda: harbor.records.filter("record_id == 'REC-20200601'").collect(),
+        lambda: harbor.records.sql_filter('record_id = "REC-20200601"').collect(),
+    ):
+        with pytest.raises(SelectionError) as said:
+            look()
+        assert "sql_filter, with texts in single quotes" in said.value.hint
+    with pytest.raises(AttributeError, match=r"\.collect\(\)\.to_pandas\("):
+        harbor.steps.to_pandas  # noqa: B018
+    with pytest.raises(AttributeError) as wrong:
+        harbor["REC-20200601"]
+    assert "records[id]" in wrong.value.hint

@@ -46,10 +46,13 @@ def run_python(text: str, name: str) -> None:
 
 
 def run_console(text: str, folder: Path, environment: dict[str, str]) -> None:
-    """Run the `$` lines of a block and compare what comes to stdout with what stands below them."""
+    """Run the `$` lines of a block (`>` goes on with one) and compare stdout with what stands below them."""
     checker = doctest.OutputChecker()
     for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
-        command, _, expected = part.partition("\n")
+        first, *more = part.split("\n")
+        length = next((n for n, line in enumerate(more) if not line.startswith(">")), len(more))
+        command = "\n".join([first, *(line[2:] for line in more[:length])])
+        expected = "\n".join(more[length:])
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=folder,
@@ -137,6 +140,6 @@ def test_the_two_commands_are_the_two_commands(checkout: Path) -> None:
 
 
 def test_links_to_files_lead_somewhere() -> None:
-    for page in (ROOT / "README.md", ROOT / "example" / "sonetaa" / "README.md"):
+    for page in (ROOT / "README.md", *(ROOT / "example").glob("*.md"), *(ROOT / "example").glob("*/*.md")):
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert target.startswith("http") or (page.parent / target).exists(), f"{page}: {target}"

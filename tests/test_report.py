@@ -191,6 +191,30 @@ def test_search_filters_pages_and_the_matrix_work_in_a_browser(make_workspace, t
 
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
+def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace, tmp_path, browse):
+    body = "if self.id == 'R05': raise ValueError('no boats')\nself.path.output.write_text('x')"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n:02d}" for n in range(80)])
+    ws.steps.run(mode="main_process", progress=False)
+    page = browse(ws.report(tmp_path / "page.html"))
+    traceback = page.locator("#failures pre").first
+    assert not traceback.is_visible()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#shown").inner_text() == "1 to 80 of 80 rows"
+    assert traceback.is_visible()
+    assert not page.locator("#after").is_visible()
+    assert not page.locator("#search").is_visible()
+    page.emulate_media(media="screen")
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.locator("#shown").inner_text() == "1 to 50 of 80 rows"
+    assert not traceback.is_visible()
+    page.keyboard.press("/")
+    page.keyboard.type("r05")
+    assert page.locator("#shown").inner_text() == "1 to 1 of 1 rows"
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
 def test_it_is_light_and_dark_and_fits_a_phone(lab, tmp_path, browse):
     path = lab.report(tmp_path / "page.html")
     background = "getComputedStyle(document.body).backgroundColor"

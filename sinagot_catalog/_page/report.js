@@ -3,7 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const { ids, cells, names, sentences, zero, bins, status, said, seconds, ended } = data;
   const find = (id) => document.getElementById(id);
-  const size = 50, many = (n) => n.toLocaleString("en");
+  const many = (n) => n.toLocaleString("en");
+  let size = 50;
   const nCells = cells.length, nRows = ids.length * nCells;
 
   // --- light and dark
@@ -156,5 +157,27 @@
       find("rows").scrollIntoView({ behavior: "smooth" });
     });
   }
+  // --- on paper: more rows, and each failure with its traceback
+  const closed = () => Array.from(document.querySelectorAll("#failures details:not([open])"));
+  let opened = [];
+  addEventListener("beforeprint", () => {
+    opened = closed();
+    for (const one of opened) one.open = true;
+    [size, state.page] = [500, 0];
+    show();
+  });
+  addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
+    size = 50;
+    show();
+  });
+
+  // --- the keyboard: a slash goes to the search, as elsewhere
+  addEventListener("keydown", (event) => {
+    if (event.key !== "/" || event.ctrlKey || event.metaKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+    event.preventDefault();
+    find("search").focus();
+    find("rows").scrollIntoView();
+  });
   select();
 })();

@@ -18,7 +18,7 @@ def gc(args: Any) -> int:
         put_json(asdict(swept))
     else:
         put(
-            f"{swept.events} old events, {swept.selections} selections, "
+            f"{swept.events} old events, {swept.selections} selections, {swept.reports} reports, "
             f"and what {swept.runs} dead runs left, cleared"
         )
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 import shlex
 import shutil
@@ -56,12 +57,42 @@ class Script(ScriptTemplate):
     "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
 }
 
+_PREFECT = """\
+# What `prefect deploy --all` deploys; `sinagot-catalog deploy` does the same without this file.
+# A worker needs sinagot-catalog, and the workspace at the address below. Nothing secret belongs here.
+name: {name}
+
+# The flow is part of the installed package: there is no code to pull.
+pull: []
+
+deployments:
+  - name: nightly
+    entrypoint: sinagot_catalog.flows.run_workspace
+    parameters:
+      workspace: {workspace}
+      where: status = 'DATA_READY'
+      # What becomes ready by the run, too: a chain goes through in one night.
+      downstream: true
+    schedules:
+      - cron: "0 2 * * *"
+        timezone: UTC
+    concurrency_limit: 1
+    tags: [sinagot-catalog]
+    work_pool:
+      # Made by: prefect work-pool create local --type process
+      name: local
+"""
+
 
 def init(args: Any) -> int:
     """Write a workspace where nothing of it is yet."""
     folder = Path(args.folder)
     try:
-        if args.from_files:
+        if args.prefect:
+            _check_free(folder, ["prefect.yaml"])
+        if args.prefect and (folder / "workspace.toml").is_file() and not (args.from_files or args.example):
+            pass  # it is there
+        elif args.from_files:
             _around_files(folder, args.from_files)
         elif args.example:
             _copy_example(folder)
@@ -69,12 +100,21 @@ def init(args: Any) -> int:
             _check_free(folder, _FILES)
             for name, text in _FILES.items():
                 _write(folder / name, text)
+        if args.prefect:
+            _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     put(f"made {folder.resolve()}")
     place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
+    if args.prefect:
+        say("or on Prefect workers: prefect deploy --all (see prefect.yaml)")
     return 0
+
+
+def _prefect_yaml(folder: Path) -> str:
+    # Any JSON text is one of YAML, whatever the folder is called.
+    return _PREFECT.format(name=json.dumps(folder.name), workspace=json.dumps(str(folder)))
 
 
 def _around_files(folder: Path, pattern: str) -> None:

@@ -88,7 +88,8 @@ def _add_init(verbs: _Verbs) -> _Parser:
         """examples:
   sinagot-catalog init                      a small one, here
   sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
-  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)""",
+  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)
+  sinagot-catalog init --prefect            with a prefect.yaml; beside a workspace that is there, only that""",
     )
     parser.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where; by default here")
     parser.add_argument("--example", action="store_true", help="the harbour example with its data")
@@ -96,6 +97,9 @@ def _add_init(verbs: _Verbs) -> _Parser:
         "--from-files",
         metavar="PATTERN",
         help="propose an id_pattern from files that are there; {id} stands for the id",
+    )
+    parser.add_argument(
+        "--prefect", action="store_true", help="also a prefect.yaml, for `prefect deploy --all` to deploy"
     )
     return parser
 
@@ -211,11 +215,20 @@ def _add_submit(verbs: _Verbs) -> _Parser:
         """examples:
   sinagot-catalog submit example/harbor
   sinagot-catalog submit --where "status = 'DATA_READY'" --no-wait
+  sinagot-catalog submit --status ERROR --deployment run-workspace/nightly      on the workers of a deployment
+  sinagot-catalog submit --follow 0198c5f2-...      wait for a flow run that was begun elsewhere
 
 Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
---json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid.""",
+--json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
+runs elsewhere).""",
     )
     _add_selection(parser)
+    parser.add_argument(
+        "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
+    )
+    parser.add_argument(
+        "--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"
+    )
     parser.add_argument(
         "--no-wait", action="store_true", help="return when the flow has begun; it goes on by itself"
     )
@@ -376,17 +389,96 @@ def _add_server(verbs: _Verbs) -> _Parser:
         verbs,
         "server",
         "_server:server",
-        "the local Prefect server: start, status (with the login of its page), stop",
+        "the local Prefect server: start, status (with the login of its page), stop; env for Prefect's programs",
         """examples:
   sinagot-catalog server status
-  sinagot-catalog server stop""",
+  sinagot-catalog server stop
+  eval "$(sinagot-catalog server env)"      now `prefect worker start`, `prefect deployment ls` ... talk to it""",
     )
-    parser.add_argument("action", choices=("start", "status", "stop"), metavar="start|status|stop")
+    parser.add_argument("action", choices=("start", "status", "stop", "env"), metavar="start|status|stop|env")
     parser.add_argument(
         "--port", type=int, help="for start: where it listens, by default where it did before"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
+
+
+def _add_deploy(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "deploy",
+        "_deploy:deploy",
+        "have a filter run on Prefect workers, by a schedule or when asked; what fits is looked up at each run",
+        """examples:
+  sinagot-catalog deploy nightly --where "status = 'DATA_READY'" --cron "0 2 * * *" --pool local --create-pool
+  sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3
+  eval "$(sinagot-catalog server env)" && prefect worker start --pool local      a worker of the local server
+
+A deployment of that name is replaced. A worker needs this package, access to the workspace at the same address and
+its credentials in the environment. It runs the workspace that the deployment was made for, or what
+SINAGOT_CATALOG_ALLOW of its environment names.
+keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)""",
+    )
+    parser.add_argument("deployment", metavar="NAME", help="its name; Prefect calls it run-workspace/NAME")
+    _add_place(parser)
+    _add_deployed(parser)
+    parser.add_argument("--pool", metavar="POOL", required=True, help="the work pool whose workers run it")
+    parser.add_argument(
+        "--create-pool", action="store_true", help="make that pool, of processes, if it is new"
+    )
+    parser.add_argument("--work-queue", metavar="QUEUE", help="the queue of that pool")
+    parser.add_argument("--image", metavar="IMAGE", help="the image, where the pool starts containers")
+    parser.add_argument(
+        "--env", metavar="K=V", action="append", default=[],
+        help="a variable of its runs; may be repeated. All who see the deployment see it: no secrets",
+    )  # fmt: skip
+    return parser
+
+
+def _add_serve(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "serve",
+        "_deploy:serve",
+        "have a filter run on this machine, by a schedule or when asked, until Ctrl-C; needs no work pool",
+        """examples:
+  sinagot-catalog serve --name nightly --where "status = 'DATA_READY'" --cron "0 2 * * *"
+  sinagot-catalog serve example/harbor --name harbour --every 600
+
+Each run is a process of its own. The schedule is paused when it ends.
+With --json the first line of stdout is an object with name, id, url, pool, parameters, n_rows.""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument(
+        "--name", dest="deployment", metavar="NAME", required=True,
+        help="its name; Prefect calls it run-workspace/NAME",
+    )  # fmt: skip
+    _add_deployed(parser)
+    return parser
+
+
+def _add_deployed(parser: _Parser) -> None:
+    which = parser.add_argument_group("which rows, each time")
+    which.add_argument("--where", metavar="SQL", help="steps that fit, such as \"status = 'DATA_READY'\"")
+    which.add_argument("--step", metavar="L", help="only this step")
+    which.add_argument("--limit", metavar="N", type=_count, help="at most so many rows a run")
+    which.add_argument(
+        "--no-downstream", action="store_true", help="leave what becomes ready by a run to the next run"
+    )
+    when = parser.add_argument_group("when and how")
+    when.add_argument("--cron", metavar="TEXT", help="as in a crontab, such as '0 2 * * *'; else when asked")
+    when.add_argument("--every", metavar="S", type=_seconds, help="every S seconds, in place of --cron")
+    when.add_argument("--timezone", metavar="TZ", help="of --cron, such as Europe/Paris; by default UTC")
+    when.add_argument(
+        "--workers", metavar="N", type=_count, help="how many processes run scripts; by default one per core"
+    )
+    when.add_argument(
+        "--concurrency", metavar="N", type=_count, default=1, help="runs at a time; by default 1"
+    )
+    when.add_argument(
+        "--tag", metavar="TAG", action="append", default=[], help="of its runs; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object")
 
 
 def _add_completion(verbs: _Verbs) -> _Parser:
@@ -426,6 +518,8 @@ _VERBS = (
     _add_doctor,
     _add_gc,
     _add_server,
+    _add_deploy,
+    _add_serve,
     _add_completion,
 )
 

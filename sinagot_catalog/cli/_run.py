@@ -106,11 +106,16 @@ def run(args: Any) -> int:
 
 def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
-    if args.no_wait:
+    if args.follow:
+        return _follow(args)
+    if args.no_wait and not args.deployment:
         return _submit_beside(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
-    handle = steps.submit(args.step, workers=args.workers or None, **_options(args))
+    options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
+    handle = steps.submit(args.step, **options)
+    if args.no_wait:
+        return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})
     if args.handle_fd is not None:
         _hand_over(
             args.handle_fd, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url}
@@ -122,6 +127,16 @@ def submit(args: Any) -> int:
         handle.wait()
         raise
     return _end(ws, args, steps, report)
+
+
+def _follow(args: Any) -> int:
+    """Wait for a flow run that was begun elsewhere; a Ctrl-C leaves it alone."""
+    ws = open_workspace(args)
+    handle = ws.handle(args.follow)
+    if args.no_wait:
+        put(handle.state)
+        return 0
+    return _end(ws, args, ws.steps, handle.wait())
 
 
 # --- before --------------------------------------------------------------------------------------------------
@@ -248,14 +263,21 @@ def _submit_beside(args: Any) -> int:
         raise
     if not said:
         return child.wait(timeout=60)
-    handle = json.loads(said)
+    return _tell(args, json.loads(said), child.pid)
+
+
+def _tell(args: Any, handle: dict[str, Any], pid: int | None = None) -> int:
+    """Say where a run that is not waited for can be seen."""
     if args.json:
-        put_json({**handle, "pid": child.pid})
+        put_json({**handle, "pid": pid})
     elif handle["url"] is None:
         put("nothing to do")
     else:
         put(handle["url"])
-        say(f"{handle['run_id']} goes on in process {child.pid}; `kill {child.pid}` ends it")
+        if pid is not None:
+            say(f"{handle['run_id']} goes on in process {pid}; `kill {pid}` ends it")
+        else:
+            say(f"to wait for it:  {command(args, 'submit', '--follow', handle['flow_run_id'])}")
     return 0
 
 

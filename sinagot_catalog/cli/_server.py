@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,8 @@ __all__ = ["server"]
 
 
 def server(args: Any) -> int:
-    """Start, describe or stop the local server."""
-    return {"start": _start, "status": _status, "stop": _stop}[args.action](args)
+    """Start, describe or stop the local server; or say how Prefect's own programs find it."""
+    return {"start": _start, "status": _status, "stop": _stop, "env": _env}[args.action](args)
 
 
 def _start(args: Any) -> int:
@@ -57,4 +58,19 @@ def _stop(args: Any) -> int:
     else:
         left = f"; {state['running']} flow runs were under way" if state["running"] else ""
         put(f"stopped {state['url']} (pid {state['pid']}){left}")
+    return 0
+
+
+def _env(args: Any) -> int:
+    """Lines for a shell. They hold the server's password, as its page needs it, too."""
+    from sinagot_catalog._submit import environment
+
+    found = environment(say=say)
+    if args.json:
+        put_json(found)
+        return 0
+    for name, value in found.items():
+        put(f"export {name}={shlex.quote(value)}")
+    if not found:
+        say("a Prefect API is configured, which Prefect's own programs find themselves: nothing to set")
     return 0

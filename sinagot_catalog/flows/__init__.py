@@ -7,7 +7,21 @@ files.
 """
 
 from sinagot_catalog.flows._batches import MOST_TASK_RUNS, Cutter
+from sinagot_catalog.flows._deploy import check_schedule, deploy, serve
 from sinagot_catalog.flows._flow import run_workspace
-from sinagot_catalog.flows._submitted import Submitted
+from sinagot_catalog.flows._remote import Remote, send
+from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at
 
-__all__ = ["MOST_TASK_RUNS", "Cutter", "Submitted", "run_workspace"]
+__all__ = [
+    "MOST_TASK_RUNS",
+    "Cutter",
+    "Remote",
+    "Submitted",
+    "check_schedule",
+    "deploy",
+    "page_of",
+    "pointed_at",
+    "run_workspace",
+    "send",
+    "serve",
+]

@@ -20,6 +20,8 @@ from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.flows._limits import ask_limit, slot
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
+from sinagot_catalog.flows._lost import clear_lost
+from sinagot_catalog.flows._made_for import made_for
 from sinagot_catalog.flows._page import (
     rename,
     short,
@@ -73,7 +75,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     Args:
         workspace: Folder or URL of the workspace.
         where: A filter over the steps, in SQL; it is evaluated when the run begins.
-        rows: Path of a Parquet file with the rows; without it and `where`, all rows that can run.
+        rows: A selection that was kept beside the journal, or by hand the path of any Parquet file with rows;
+            without it and `where`, all rows that can run.
         step: Only the rows of this step.
         force: Also the rows that are done.
         ignore_missing: Also the rows that miss an input.
@@ -101,6 +104,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 limit=limit,
                 config=config,
                 since=since_retry() if force else None,
+                deployed=made_for(),
                 **options,
             )
             ask_limit(execution)
@@ -108,7 +112,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
         rename(execution.label, tags_of(execution))
+        clear_lost(execution.source)
     execution = live.execution
+    execution.keep_report(runtime.flow_run.id, ended=False)
     live.started()
     try:
         with known(live), execution.open_runner(submitted=True) as runner, watched(live):
@@ -124,6 +130,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             raise
     finally:
         live.report = execution.finish()
+        execution.keep_report(runtime.flow_run.id, ended=True)
     state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
     if state.is_failed() and _is_tried_again():
         raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process

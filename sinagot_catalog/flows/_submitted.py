@@ -30,7 +30,7 @@ from sinagot_catalog.flows._live import LIVE, Live
 from sinagot_catalog.flows._page import tags_of
 from sinagot_catalog.run_report import RunReport
 
-__all__ = ["Submitted"]
+__all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
 _ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
@@ -50,7 +50,7 @@ class Submitted(threading.Thread):
         super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
         self._api = api
         self._live = Live(execution, started=self._hold_the_end)
-        with _pointed_at(api), get_client(sync_client=True) as client:
+        with pointed_at(api), get_client(sync_client=True) as client:
             check_limit(client, execution.source.config.prefect.concurrency)
             self._flow_run = client.create_flow_run(
                 run_workspace,
@@ -59,9 +59,8 @@ class Submitted(threading.Thread):
                 context=driver(execution.run_id),
                 tags=tags_of(execution),
             )
-            page = api.url if api is not None else PREFECT_UI_URL.value()
         self.flow_run_id = str(self._flow_run.id)
-        self.url = f"{page}/runs/flow-run/{self.flow_run_id}"
+        self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
         self.state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
@@ -79,7 +78,7 @@ class Submitted(threading.Thread):
         LIVE[execution.run_id] = self._live
         _hush(self.flow_run_id)
         try:
-            with _pointed_at(self._api):
+            with pointed_at(self._api):
                 EventsWorker.drain_all(timeout=5)  # what the program has of them may talk to another API
                 try:
                     ended = run_flow_sync(
@@ -99,6 +98,11 @@ class Submitted(threading.Thread):
                 self._live.report = execution.finish()
             self._ended.set()
             self._begun.set()
+
+    @property
+    def last_state(self) -> str:
+        """The state; it is known without asking."""
+        return self.state
 
     def settle(self) -> None:
         """Wait for the end, whatever it is."""
@@ -153,7 +157,12 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
 
 
-def _pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
+def page_of(api: LocalServer | None) -> str:
+    """The address of the API's page."""
+    return api.url if api is not None else str(PREFECT_UI_URL.value())
+
+
+def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
     """Let Prefect talk to the local server, in this thread only; the user's profile stays as it is."""
     if api is None:
         return nullcontext()

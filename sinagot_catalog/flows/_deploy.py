@@ -1,0 +1,175 @@
+"""Deployments of a filter: made, or served from this machine.
+
+The entry point is the flow of the installed package, so a worker's machine needs the package and access to the
+workspace, and no copy of anything. What was deployed under a name before is replaced.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.runner import Runner
+from prefect.schedules import Cron, Interval, Schedule
+from prefect.workers.process import ProcessWorker
+
+from sinagot_catalog._deployment import FLOW, Deployed, Deployment
+from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, did_you_mean
+
+__all__ = ["check_schedule", "deploy", "deployment_named", "serve"]
+
+_ENTRYPOINT = "sinagot_catalog.flows.run_workspace"
+
+
+def check_schedule(wanted: Deployment) -> Schedule | None:
+    """Read when it runs.
+
+    Raises:
+        SelectionError: The cron text or the time zone cannot be read.
+    """
+    if wanted.every is not None:
+        return Interval(wanted.every)
+    if wanted.cron is None:
+        return None
+    try:
+        CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
+    except ValueError as error:
+        zone = "timezone" in str(error).partition("\n")[2].partition("\n")[0]
+        what = f"timezone: {wanted.timezone!r} is none" if zone else f"cron: {wanted.cron!r} cannot be read"
+        raise SelectionError(
+            what,
+            "Write a name such as 'Europe/Paris'."
+            if zone
+            else "Such as '0 2 * * *', each night at two: "
+            "minute, hour, day of the month, month, day of the week.",
+        ) from error
+    return Cron(wanted.cron, timezone=wanted.timezone)
+
+
+def deploy(wanted: Deployment, *, page: str) -> Deployed:
+    """Make a deployment, or replace what has its name.
+
+    Args:
+        wanted: What to deploy, and how.
+        page: The address of the API's page.
+
+    Raises:
+        NotFoundError: There is no such work pool.
+        ServerError: The API refused it.
+    """
+    built = _built(wanted)
+    with get_client(sync_client=True) as client:
+        pool = _pool(client, wanted)
+        if wanted.image and pool.type == "process":
+            raise SelectionError(
+                f"image: the work pool {pool.name!r} starts processes, which have no image",
+                "Leave it out, or take a pool of containers.",
+            )
+    try:
+        identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
+    except DeploymentApplyError as error:
+        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
+    except PrefectHTTPStatusError as error:
+        raise ServerError(
+            f"Prefect did not take the deployment {wanted.full_name!r}: {_detail(error)}"
+        ) from error
+    return _deployed(wanted, identity, page)
+
+
+def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
+    """Make a deployment and run what it is asked for, each run in a process, until this one is told to end.
+
+    Args:
+        wanted: What to serve, and when it runs.
+        page: The address of the API's page.
+        ready: Called with the deployment when it is there.
+    """
+    built = _built(wanted)
+    built.paused = False  # the end of the one before paused it
+    runner = Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
+    identity = runner.add_deployment(built)
+    ready(_deployed(wanted, str(identity), page))
+    with suppress(KeyboardInterrupt, SystemExit):
+        asyncio.run(runner.start())
+
+
+def deployment_named(client: SyncPrefectClient, name: str) -> Any:
+    """Find a deployment by its name.
+
+    Args:
+        client: The API.
+        name: `run-workspace/nightly`, or `nightly`.
+
+    Raises:
+        NotFoundError: There is none; names those that are near.
+    """
+    full = name if "/" in name else f"{FLOW}/{name}"
+    with suppress(ObjectNotFound):
+        return client.read_deployment_by_name(full)
+    found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])), limit=200)
+    known = [f"{FLOW}/{one.name}" for one in found]
+    raise NotFoundError(
+        f"there is no deployment {full!r}{did_you_mean(full, known)}",
+        f"Deployments: {', '.join(sorted(known)[:10])}."
+        if known
+        else "Make one: sinagot-catalog deploy NAME --pool POOL, or sinagot-catalog serve --name NAME.",
+    )
+
+
+def _built(wanted: Deployment) -> RunnerDeployment:
+    schedule = check_schedule(wanted)
+    variables: dict[str, Any] = {"env": dict(wanted.env)} if wanted.env else {}
+    built = RunnerDeployment.from_entrypoint(
+        _ENTRYPOINT,
+        name=wanted.name,
+        schedules=[schedule] if schedule is not None else [],
+        concurrency_limit=wanted.concurrency,
+        parameters=wanted.parameters,
+        description=_description(wanted.parameters),
+        tags=list(wanted.tags),
+        work_pool_name=wanted.pool,
+        work_queue_name=wanted.work_queue,
+        job_variables=variables,
+    )
+    built._path = None  # noqa: SLF001 - the folder from which it was deployed is of no use to a worker
+    return built
+
+
+def _description(parameters: Mapping[str, Any]) -> str:
+    what = parameters.get("where") or "all rows that can run"
+    step = f", of the step `{parameters['step']}`" if parameters.get("step") else ""
+    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{step}:\n\n`{what}`"
+
+
+def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
+    name = wanted.pool or ""
+    with suppress(ObjectNotFound):
+        return client.read_work_pool(name)
+    if wanted.create_pool:
+        template = ProcessWorker.get_default_base_job_template()
+        return client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+    known = [pool.name for pool in client.read_work_pools()]
+    raise NotFoundError(
+        f"there is no work pool {name!r}{did_you_mean(name, known)}",
+        "Have one of processes made with --create-pool (create_pool=True), or make it: "
+        f"prefect work-pool create {name} --type process",
+    )
+
+
+def _deployed(wanted: Deployment, identity: str, page: str) -> Deployed:
+    url = f"{page}/deployments/deployment/{identity}"
+    return Deployed(wanted.full_name, identity, url, wanted.pool, wanted.parameters, wanted.n_rows)
+
+
+def _detail(error: PrefectHTTPStatusError) -> str:
+    with suppress(ValueError):
+        return str(error.response.json().get("detail") or error.response.text)
+    return f"HTTP {error.response.status_code}"

@@ -1,0 +1,384 @@
+"""Filters as deployments: a real server, real workers of a process pool, on this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import UUID
+
+import polars as pl
+import pytest
+
+from sinagot_catalog import Workspace
+from sinagot_catalog.errors import NotFoundError, ServerError
+
+UPPER = """
+import pathlib, time
+text = self.path.input.read_text()
+deadline = time.monotonic() + 120
+while text == "wait" and not pathlib.Path(self.data_path, "go").exists() and time.monotonic() < deadline:
+    pathlib.Path(self.data_path, "begun").touch()
+    time.sleep(0.02)
+self.path.output.write_text(text.upper())
+"""
+CHAIN = {"upper": ("raw/{id}", "upper/{id}", UPPER), "twice": ("upper/{id}", "twice/{id}")}
+PROGRAMS = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def environment(prefect_server) -> dict[str, str]:
+    """What points Prefect's own programs at the server, as `server env` prints it; and quick looks for work."""
+    return {
+        **os.environ,
+        "PREFECT_API_URL": prefect_server.api_url,
+        "PREFECT_API_AUTH_STRING": prefect_server.auth,
+        "PREFECT_WORKER_QUERY_SECONDS": "1",
+        "PREFECT_RUNNER_POLL_FREQUENCY": "1",
+    }
+
+
+@contextmanager
+def running_worker(environment: dict[str, str], pool: str, log: Path) -> Iterator[subprocess.Popen]:
+    """A worker of a pool; it is ended with the runs that it has."""
+    command = [PROGRAMS / "prefect", "worker", "start", "--pool", pool]
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, env=environment, cwd=log.parent, stdout=out, stderr=out) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+@pytest.fixture(scope="module")
+def worker(environment, tmp_path_factory) -> Iterator[str]:
+    """A pool with a worker, for the tests of this file."""
+    subprocess.run(
+        [PROGRAMS / "prefect", "work-pool", "create", "shared", "--type", "process"],
+        env=environment, check=True, capture_output=True, timeout=120,
+    )  # fmt: skip
+    with running_worker(environment, "shared", tmp_path_factory.mktemp("worker") / "worker.log"):
+        yield "shared"
+
+
+@pytest.fixture
+def trigger(environment) -> Callable[..., str]:
+    """Ask for a run of a deployment as anybody does with Prefect's own program; gives its id."""
+
+    def run(name: str, *words: str) -> str:
+        done = subprocess.run(
+            [PROGRAMS / "prefect", "deployment", "run", name, *words],
+            env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr + done.stdout
+        return done.stdout.partition("UUID: ")[2].split()[0]
+
+    return run
+
+
+@pytest.fixture
+def api(prefect_server) -> Iterator:
+    from prefect import get_client
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+
+    where = {PREFECT_API_URL: prefect_server.api_url, PREFECT_API_AUTH_STRING: prefect_server.auth}
+    with temporary_settings(where), get_client(sync_client=True) as client:
+        yield client
+
+
+def quiet(_line: str) -> None:
+    """Takes what is said, and says nothing."""
+
+
+def logs_of(client, flow_run_id: str) -> str:
+    asked = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
+    return "\n".join(line["message"] for line in client.request("POST", "/logs/filter", json=asked).json())
+
+
+# --- a filter by the clock -------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(240)
+def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  # noqa: PLR0917 - fixtures
+    cli, worker, trigger, api, prefect_server, write_workspace
+):
+    folder = write_workspace(CHAIN, ["raw/R1", "raw/R2"])
+    done = cli(
+        "deploy", "nightly", "-C", folder, "--where", "status = 'DATA_READY'", "--cron", "0 2 * * *",
+        "--timezone", "Europe/Paris", "--pool", worker, "--tag", "harbour",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    made = api.read_deployment_by_name("run-workspace/nightly")
+    assert done.stdout == (
+        f"deployed run-workspace/nightly: {prefect_server.url}/deployments/deployment/{made.id}\n"
+    )
+    assert "4 rows would run now" in done.stderr  # two that are ready, and two after them
+    assert "prefect deployment run run-workspace/nightly" in done.stderr
+    assert 'eval "$(sinagot-catalog server env)" && prefect worker start --pool shared' in done.stderr
+    assert made.parameters == {
+        "workspace": f"{folder}/workspace.toml", "where": "status = 'DATA_READY'", "downstream": True,
+    }  # fmt: skip
+    assert made.global_concurrency_limit.limit == 1
+    [schedule] = made.schedules
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 2 * * *", "Europe/Paris")
+    assert set(made.tags) == {"sinagot-catalog", "harbour"}
+
+    ws = Workspace(folder)
+    first = ws.handle(trigger("run-workspace/nightly"), say=quiet)
+    assert first.wait(120).counts() == {"done": 4}
+    assert first.state == "Completed"
+    assert first.run_id is not None
+    assert (folder / "dataset/twice/R2").read_text() == "RAW;twice;"
+
+    (folder / "dataset/raw/R3").write_text("new;")
+    second = cli("submit", folder, "--json", "--follow", trigger("run-workspace/nightly"))
+    assert second.returncode == 0, second.stderr
+    rows = [(row["record_id"], row["step"], row["outcome"]) for row in json.loads(second.stdout)]
+    assert rows == [("R3", "upper", "done"), ("R3", "twice", "done")]
+    assert (folder / "dataset/twice/R3").read_text() == "NEW;twice;"
+
+
+def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_workspace):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    words = ("deploy", "again", "-C", folder, "--pool", worker)
+    assert cli(*words, "--cron", "0 2 * * *", "--workers", 2).returncode == 0
+    first = api.read_deployment_by_name("run-workspace/again")
+    done = cli(*words, "--where", "status = 'ERROR'", "--step", "upper", "--no-downstream", "--json")
+    assert done.returncode == 0, done.stderr
+    second = api.read_deployment_by_name("run-workspace/again")
+    assert second.id == first.id == UUID(json.loads(done.stdout)["id"])
+    assert second.parameters == {
+        "workspace": f"{folder}/workspace.toml", "where": "status = 'ERROR'", "step": "upper", "downstream": False,
+    }  # fmt: skip
+    assert len(first.schedules) == 1
+    assert second.schedules == []
+
+
+WRONG = {
+    "where": (["--where", "status = 'DATA_REDY'"], "did you mean 'DATA_READY'?"),
+    "column": (["--where", "statuss = 'DONE'"], "did you mean 'status'?"),
+    "step": (["--step", "uper"], "did you mean 'upper'?"),
+    "cron": (["--cron", "0 25 * * *"], "cron: '0 25 * * *' cannot be read"),
+    "timezone": (["--cron", "0 2 * * *", "--timezone", "Europe/Pariss"], "timezone: 'Europe/Pariss' is none"),
+    "both": (["--cron", "0 2 * * *", "--every", "60"], "cron and every are both given"),
+    "env": (["--env", "HOME"], "is no variable with a value"),
+    "pool": ([], "there is no work pool 'nowhere'"),
+    "none": (["--concurrency", "0"], "concurrency: 0 is not a whole number from 1 up"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_what_cannot_be_meant_is_a_sentence_and_nothing_is_deployed(cli, api, write_workspace, case):
+    from prefect.exceptions import ObjectNotFound
+
+    words, sentence = WRONG[case]
+    done = cli("deploy", "wrong", "-C", write_workspace(CHAIN, ["raw/R1"]), "--pool", "nowhere", *words)
+    assert done.returncode == 2
+    assert sentence in done.stderr
+    assert "Traceback" not in done.stderr
+    with pytest.raises(ObjectNotFound):
+        api.read_deployment_by_name("run-workspace/wrong")
+
+
+def test_a_pool_is_made_where_that_is_asked_for(make_workspace, api):
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    with pytest.raises(NotFoundError, match="there is no work pool 'fresh'"):
+        ws.deploy("first", pool="fresh", say=quiet)
+    made = ws.deploy("first", pool="fresh", create_pool=True, env={"LAB": "1"}, say=quiet)
+    assert made.name == "run-workspace/first"
+    assert api.read_work_pool("fresh").type == "process"
+    assert api.read_deployment(UUID(made.id)).job_variables == {"env": {"LAB": "1"}}
+
+
+def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
+    assert cli("init", "lab", "--prefect").returncode == 0
+    for words in (("work-pool", "create", "local", "--type", "process"), ("--no-prompt", "deploy", "--all")):
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = api.read_deployment_by_name("run-workspace/nightly")
+    assert made.parameters["workspace"] == str(tmp_path / "lab")
+    assert made.entrypoint == "sinagot_catalog.flows.run_workspace"
+    assert made.pull_steps == []
+    assert made.global_concurrency_limit.limit == 1
+    assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
+
+
+# --- rows to a deployment --------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(240)
+def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 - fixtures
+    cli, worker, trigger, api, write_workspace, tmp_path
+):
+    folder = write_workspace(CHAIN, ["raw/R1", "raw/R2", "raw/R3"])
+    ws = Workspace(folder)
+    ws.deploy("picked", pool=worker, where="record_id = 'R1'", say=quiet)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    with pytest.raises(NotFoundError, match="did you mean 'run-workspace/picked'"):
+        ws.steps.submit(deployment="run-workspace/pickd", say=quiet)
+    assert not (folder / "dataset/LOG/selections").exists()
+    words = ("submit", folder, "--where", "record_id > 'R1'", "--step", "upper", "--deployment", "picked")
+    done = cli(*words, "--json", cwd=elsewhere)
+    assert done.returncode == 0, done.stderr
+    rows = [(row["record_id"], row["step"], row["outcome"]) for row in json.loads(done.stdout)]
+    assert rows == [("R2", "upper", "done"), ("R3", "upper", "done")]
+    again = cli(*words, cwd=elsewhere)
+    assert again.stdout.startswith("nothing to do")
+    assert "runs/flow-run" not in again.stderr
+    assert ws.refresh().steps.filter(record_id="R1", step="upper").select("status").item() == "DATA_READY"
+
+    # another workspace, config, or rows from elsewhere, are none of this worker's
+    other = write_workspace(CHAIN, ["raw/R9"], name="other")
+    pl.DataFrame({"record_id": ["R1"]}).write_parquet(tmp_path / "rows.parquet")
+    for parameter, wrong in (("workspace", other), ("rows", tmp_path / "rows.parquet")):
+        handle = ws.handle(trigger("run-workspace/picked", "-p", f'{parameter}="{wrong}"'), say=quiet)
+        with pytest.raises(ServerError, match=f"it is Failed: this worker does not r.* {wrong}"):
+            handle.wait(120)
+        assert "Traceback" not in logs_of(api, handle.flow_run_id)
+    assert not (other / "dataset/upper").exists()
+
+
+@pytest.mark.timeout(240)
+def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wait_until):
+    folder = write_workspace(CHAIN, dict.fromkeys([f"raw/R{n}" for n in range(6)], "wait"))
+    ws = Workspace(folder)
+    ws.deploy("cancelled", pool=worker, workers=1, say=quiet)
+    handle = ws.steps.submit("upper", deployment="cancelled", say=quiet)
+    with pytest.raises(TimeoutError, match="still under way"):
+        handle.wait(0)
+    wait_until((folder / "dataset/begun").exists, 120)
+    assert handle.state == "Running"
+    assert ws.refresh().steps.filter(status="PROCESSING").collect().height == 1
+    handle.cancel()
+    report = handle.wait(60)
+    assert handle.state == "Cancelled"
+    assert report.counts() == {"cancelled": 6}
+    assert not (folder / "dataset/upper").exists() or not list((folder / "dataset/upper").iterdir())
+    assert ws.steps.filter(status="DATA_READY").select("step")["step"].to_list() == ["upper"] * 6
+
+
+@pytest.mark.timeout(300)
+def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
+    environment, api, write_workspace, wait_until, tmp_path
+):
+    files = {"raw/R1": "good", "raw/R2": "wait", "raw/R3": "good"}
+    folder = write_workspace(CHAIN, files)
+    ws = Workspace(folder)
+    ws.deploy("lossy", pool="lossy", create_pool=True, workers=1, say=quiet)
+    handle = ws.steps.submit(deployment="lossy", say=quiet)
+    with running_worker(environment, "lossy", tmp_path / "first.log") as first:
+        wait_until((folder / "dataset/begun").exists, 120)
+        [claim] = [json.loads(one.read_text()) for one in (folder / "dataset/LOG/claims").glob("*.json")]
+        first.kill()
+        os.kill(claim["pid"], signal.SIGKILL)
+        first.wait(10)
+    assert handle.state == "Running"  # nobody told the API
+    wait_until(
+        lambda: ws.refresh().steps.filter(record_id="R2", step="upper").select("status").item() == "ERROR"
+    )
+    assert "lost" in ws.steps.filter(record_id="R2", step="upper").select("reason").item()
+    done = {one: (one.stat().st_mtime_ns, one.read_text()) for one in (folder / "dataset/twice").glob("*")}
+    assert [one.name for one in done] == ["R1"]
+
+    (folder / "dataset/go").touch()
+    again = ws.steps.submit(
+        deployment="lossy", say=quiet
+    )  # says that the first is lost, which frees its slot
+    crashed = api.read_flow_run(UUID(handle.flow_run_id)).state
+    assert (crashed.name, crashed.message) == (
+        "Crashed",
+        "The process that ran it is gone; what is done is kept",
+    )
+    with running_worker(environment, "lossy", tmp_path / "second.log"):
+        report = again.wait(150)
+    assert report.frame.select("record_id", "step", "outcome").rows() == [
+        ("R2", "upper", "done"), ("R2", "twice", "done"), ("R3", "upper", "done"), ("R3", "twice", "done"),
+    ]  # fmt: skip
+    assert (folder / "dataset/twice/R2").read_text() == "WAITtwice;"
+    for one, before in done.items():
+        assert (one.stat().st_mtime_ns, one.read_text()) == before
+    with pytest.raises(ServerError, match="it is Crashed: The process that ran it is gone"):
+        handle.wait(10)
+
+
+# --- without a pool --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(240)
+def test_serve_runs_what_is_asked_and_ends_on_sigterm(
+    environment, trigger, api, write_workspace, prefect_server
+):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    command = [
+        PROGRAMS / "sinagot-catalog", "serve", folder, "--name", "served", "--where", "status = 'DATA_READY'",
+        "--every", "86400", "--json",
+    ]  # fmt: skip
+    own = {name: value for name, value in environment.items() if not name.startswith("PREFECT_API_")}
+    with subprocess.Popen(
+        command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            told = json.loads(process.stdout.readline())
+            assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
+            handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+            assert handle.wait(120).counts() == {"done": 2}
+            assert not api.read_deployment(UUID(told["id"])).paused
+            process.send_signal(signal.SIGTERM)
+            _, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
+    assert api.read_deployment(UUID(told["id"])).paused
+
+
+# --- words -----------------------------------------------------------------------------------------------------
+
+
+def test_server_env_points_prefects_own_programs_at_the_local_server(cli, prefect_server):
+    done = cli("server", "env")
+    assert done.stdout == (
+        f"export PREFECT_API_URL={prefect_server.api_url}\nexport PREFECT_API_AUTH_STRING={prefect_server.auth}\n"
+    )
+    shell = 'eval "$(sinagot-catalog server env)" && prefect work-pool ls'
+    ran = subprocess.run(
+        ["bash", "-c", shell], env={**os.environ, "PATH": f"{PROGRAMS}:{os.environ['PATH']}"},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
+    told = cli(
+        "server", "env", PREFECT_API_URL=prefect_server.api_url, PREFECT_API_AUTH_STRING=prefect_server.auth
+    )
+    assert told.stdout == ""
+    assert "nothing to set" in told.stderr
+
+
+@pytest.mark.parametrize("verb", ["deploy", "serve"])
+def test_the_help_of_a_deployment_needs_no_prefect(cli, verb):
+    done = cli(verb, "--help", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert "run-workspace/NAME" in done.stdout
+    assert "examples:" in done.stdout
+    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
+    assert not imported & {"prefect", "polars", "fsspec"}
+
+
+def test_a_flow_run_that_nobody_knows_is_a_sentence(make_workspace, prefect_server):  # noqa: ARG001
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    for wrong in ("not-an-id", "0198c5f2-0000-7000-8000-000000000000"):
+        with pytest.raises(NotFoundError, match=f"there is no flow run '{wrong}'"):
+            ws.handle(wrong, say=quiet)
