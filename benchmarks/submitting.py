@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -222,6 +223,7 @@ def _workers(file: Path) -> dict[str, Any]:
 
 @contextmanager
 def _ray() -> Iterator[str]:
+    os.environ.update({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)})
     folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     command = [
         str(Path(sys.executable).with_name("ray")),
