@@ -276,8 +276,8 @@ class _Ray:
             except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
                 raise ServerError(
                     f"The Ray cluster at {address or 'this machine'} does not answer: {error}",
-                    "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in RAY_AUTH_TOKEN or "
-                    "~/.ray/auth_token.",
+                    "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "
+                    "RAY_AUTH_TOKEN or ~/.ray/auth_token.",
                 ) from error
         # Ray would repeat a call that was lost without a word; we do, once, and know what ended.
         self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
