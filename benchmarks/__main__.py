@@ -30,6 +30,8 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "slow": (running.slow,),
     "nothing-to-do": (running.nothing_to_do,),
     "memory": (looking.memory, running.memory),
+    "snapshot": (looking.snapshot,),
+    "million": (looking.million,),
     "cold": (looking.cold,),
     "submit": (submitting.submit, submitting.slow),
     "submit-growth": (submitting.growth,),
@@ -39,6 +41,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "bucket-run": (buckets.run,),
 }
 ON_REQUEST = (
+    "million",
     "cold",
     "submit",
     "submit-growth",

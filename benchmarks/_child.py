@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
 __all__ = ["main"]
@@ -104,14 +105,16 @@ class _Memory:
                 return
 
     def said(self) -> dict[str, float]:
-        """The peak, and the middle of the last quarter of the time beside that of the second."""
-        sums = self._sums
-        quarter = max(1, len(sums) // 4)
+        """The peak, and what was held when a tenth, a half and nearly all of the time was over."""
         return {
-            "peak": max(*sums, _status_value("self", "VmHWM")),
-            "early": sorted(sums[quarter : 2 * quarter] or sums)[quarter // 2 - 1],
-            "late": sorted(sums[-quarter:])[quarter // 2],
+            "peak": max(*self._sums, _status_value("self", "VmHWM")),
+            **{f"at{part}": self._around(part / 100) for part in (10, 50, 99)},
         }
+
+    def _around(self, part: float) -> float:
+        """The middle of what was held around a moment."""
+        at, width = int(part * len(self._sums)), max(1, len(self._sums) // 50)
+        return median(self._sums[max(0, at - width) : at + width + 1])
 
 
 def _resident(process: str) -> float:

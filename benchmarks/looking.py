@@ -13,10 +13,11 @@ from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate, 
 from benchmarks._workspaces import SHAPES, harbor
 from sinagot_catalog import Workspace
 from sinagot_catalog._layout import Layout
+from sinagot_catalog._scan import reach_of, scan
 from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.schema import KIND
 
-__all__ = ["catalog", "cold", "files", "filtering", "memory", "refresh", "status"]
+__all__ = ["catalog", "cold", "files", "filtering", "memory", "million", "refresh", "snapshot", "status"]
 
 _FIND = "find -printf '%P %s %T@'"
 _CACHES = Path("/proc/sys/vm/drop_caches")
@@ -60,6 +61,43 @@ def cold(scale: Scale) -> Iterator[Measurement]:
         yield Measurement(f"cold/{name}", "ws.steps.collect() from nothing, cold", _FIND, None, ours, floors)
 
 
+def million(scale: Scale) -> Iterator[Measurement]:
+    """A million files: the listing by names, the status of every step, and the memory that it takes."""
+    for shape, records in (("harbor", 345_000), ("eeg", 132_000)):
+        folder = SHAPES[shape](scale, records)
+        name = f"million/{shape}"
+        names = _finding(folder, r"%P\n")
+        floor = "find -printf '%P'"
+        yield Measurement(
+            f"{name}/names", "names by folder", floor, None, *alternate(_listing(folder), names, scale.times)
+        )
+        ours, floors = alternate(lambda: _collect_steps(folder), _finding(folder), scale.times)  # noqa: B023
+        what = "ws.steps.collect() from nothing, warm"
+        yield Measurement(f"{name}/status", what, _FIND, AtMost(0.7), ours, floors)
+        peaks = tuple(child("status", str(folder))["peak"] for _ in range(scale.times))
+        what = "peak of ws.steps.collect(), whole process"
+        yield Measurement(f"{name}/memory", what, "", AtMost(1000), peaks, (), "MB")
+
+
+def snapshot(scale: Scale) -> Iterator[Measurement]:
+    """A first look at a snapshot beside one at the files."""
+    for name, folder, _ in _trees(scale):
+        if not Workspace(folder).snapshots():
+            Workspace(folder).snapshot()
+
+        def ours(folder: Path = folder) -> None:
+            _nothing(Workspace(folder, snapshot="latest").steps.collect())
+
+        floor = "the same with a listing"
+        yield Measurement(
+            f"snapshot/{name}",
+            "ws.steps.collect() of a snapshot, from nothing",
+            floor,
+            AtMost(1.0),
+            *alternate(ours, lambda: _collect_steps(folder), scale.times),  # noqa: B023
+        )
+
+
 def catalog(scale: Scale) -> Iterator[Measurement]:
     """From a given listing to the status of every step."""
     for name, folder, count in _trees(scale):
@@ -74,7 +112,7 @@ def catalog(scale: Scale) -> Iterator[Measurement]:
 
         yield Measurement(
             f"catalog/{name}",
-            "status of every step from a given listing",
+            "status of every step from a given listing, names by folder",
             "a Python loop over sets",
             AtMost(0.1) if count >= 100_000 else None,
             *alternate(ours, floor, scale.times),
@@ -152,9 +190,9 @@ def _trees(scale: Scale) -> Iterator[tuple[str, Path, int]]:
             yield f"{shape}/{records}", made(scale, records), records
 
 
-def _finding(folder: Path) -> Callable[[], None]:
-    """What lists the same tree with sizes and times."""
-    command = ["find", str(folder / "dataset"), "-type", "f", "-printf", r"%P %s %T@\n"]
+def _finding(folder: Path, shown: str = r"%P %s %T@\n") -> Callable[[], None]:
+    """What lists the same tree, by default with sizes and times."""
+    command = ["find", str(folder / "dataset"), "-type", "f", "-printf", shown]
     if (
         shutil.which("find") is None
         or subprocess.run([*command[:2], "-quit", "-printf", ""], check=False).returncode
@@ -165,6 +203,17 @@ def _finding(folder: Path) -> Callable[[], None]:
         subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
 
     return find
+
+
+def _listing(folder: Path) -> Callable[[], None]:
+    """What lists the names of a tree, and nothing else."""
+    source = Workspace(folder)._source  # noqa: SLF001 - measured below what users hold
+    reach = reach_of([place.template for place in source.layout().places])
+
+    def ours() -> None:
+        assert scan(source.stores["dataset"], reach).n_files  # noqa: S101
+
+    return ours
 
 
 def _collect_steps(folder: Path) -> None:

@@ -67,7 +67,7 @@ def nothing_to_do(scale: Scale) -> Iterator[Measurement]:
 
 
 def memory(scale: Scale) -> Iterator[Measurement]:
-    """What a run holds, its workers included: at most, and late beside early."""
+    """What a run holds, its workers included: at most, and later beside a tenth of its time."""
     for rows in scale.rows:
         folder = burning(scale, rows, 0.2)
         _undo(folder)
@@ -76,11 +76,10 @@ def memory(scale: Scale) -> Iterator[Measurement]:
         name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
         yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
         if rows >= 100_000:
-            flat = "held in the last quarter of the run"
-            late, early = (said["late"],), (said["early"],)
-            yield Measurement(
-                f"{name}/flat", flat, "held in its second quarter", AtMost(1.25), late, early, "MB"
-            )
+            for part in (50, 99):
+                flat, early = f"held at {part} % of the run", "held at 10 % of it"
+                later, before = (said[f"at{part}"],), (said["at10"],)
+                yield Measurement(f"{name}/{part}%", flat, early, AtMost(1.25), later, before, "MB")
 
 
 def _all_done(scale: Scale, rows: int) -> Path:

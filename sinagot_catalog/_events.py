@@ -149,10 +149,14 @@ class JournalWriter:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
-        """Bring what was written to the disk."""
+        """Bring what was written to the disk; another thread may go on writing."""
         if self._dirty:
-            _sync(self._fd)
-            self._dirty = False
+            self._dirty = False  # before: a line that comes meanwhile is for the next time
+            try:
+                _sync(self._fd)
+            except OSError:
+                self._dirty = True
+                raise
             if not self._named:
                 _sync_folders(self.path)
                 self._named = True
@@ -202,6 +206,8 @@ class CellLines:
                 f', "step_label": {dumps(cell.step)}, "step_status": {status.value}, "message": '
             )
         self._tail = f'{common}, "script_version": {dumps(cell.version)}'
+        self._begun = f'{self._mids["start"]}"Processing run", "time": "'
+        self._ended = f'{self._mids["done"]}"Run finished", "time": "'
 
     def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
         journal = self._journal
@@ -212,7 +218,10 @@ class CellLines:
 
     def start(self, record_id: str) -> None:
         """The row begins."""
-        self._write("start", record_id, "Processing run")
+        journal = self._journal
+        journal.write(
+            f'{self._heads["start"]}{_quoted(record_id)}{self._begun}{journal.now()}"{self._tail}}}\n'
+        )
 
     def log(self, record_id: str, message: str, level: str = "INFO") -> None:
         """Something the script says; no status."""
@@ -228,11 +237,10 @@ class CellLines:
     ) -> None:
         """Every output is in place; `inputs` are sizes and times of what it was made from."""
         made_from = ", ".join("null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs)
-        self._write(
-            "done",
-            record_id,
-            "Run finished",
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]',
+        journal = self._journal
+        journal.write(
+            f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]}}\n'
         )
 
     def error(

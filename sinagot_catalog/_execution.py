@@ -21,7 +21,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._pool import Runner, open_runner
+from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._select import Query, sql_predicate
@@ -58,6 +58,7 @@ _RESULT = {
     "error_type": pl.String(),
     "message": pl.String(),
 }
+"""The first fields of a `Result`, in their order."""
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -77,8 +78,18 @@ class Execution:
         label: What it runs, in a few words.
     """
 
-    def __init__(self, source: Source, query: Query, options: RunOptions, made: Plan | None = None) -> None:
+    def __init__(
+        self,
+        source: Source,
+        query: Query,
+        options: RunOptions,
+        *,
+        made: Plan | None = None,
+        pool: Pool | None = None,
+    ) -> None:
         made = plan(source, query, options) if made is None else made
+        if pool is not None:
+            pool.warm(made.n_run)
         if not len(made):
             check_scripts(source, options.step)
         self.source = source
@@ -86,7 +97,8 @@ class Execution:
         self.plan = made
         self.options = options
         self.run_id = new_run_id()
-        self.workers = options.workers or source.config.run.workers or os.cpu_count() or 1
+        self.workers = _workers(source, options)
+        self._pool = pool
         self.lost = False
         self._runner: Runner | None = None
         self._begin = time.monotonic()
@@ -223,7 +235,9 @@ class Execution:
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
         options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
-        self._runner = open_runner(self.spec, self.mode, most, console=console, options=options)
+        self._runner = open_runner(
+            self.spec, self.mode, most, console=console, pool=self._pool, options=options
+        )
         if self.lost:
             self._runner.stop()
         return self._runner
@@ -299,7 +313,7 @@ class Execution:
 
     def _make_report(self) -> RunReport:
         results = pl.DataFrame(
-            {name: [getattr(one, name) for one in self._results] for name in _RESULT},
+            dict(zip(_RESULT, zip(*self._results, strict=True), strict=False)),
             schema=_RESULT,
             strict=False,
         ).unique("row", keep="last", maintain_order=True)  # of a row that was tried again, the last word
@@ -355,7 +369,7 @@ class Execution:
             root = "outputs" if "outputs" in self.source.stores else "dataset"
             written.append(self._there(root, pl.DataFrame({"path": extras}), folders))
         empty = pl.DataFrame(schema={"root": pl.String, "path": pl.String, "kind": KIND})
-        self.source.published(pl.concat([empty, *written]))
+        self.source.published(pl.concat([empty, *written]), self.run_id)
 
     def _there(self, root: str, paths: pl.DataFrame, folders: Collection[str] | None = None) -> pl.DataFrame:
         """Which of some paths exist, and as what; a bucket is not asked for what is known to be there.
@@ -455,14 +469,28 @@ def run(
     watch: Callable[[list[Result]], None] | None = None,
 ) -> RunReport:
     """Plan, claim and run the steps of a selection in this process and its workers."""
+    pool = None
+    if options.resolved_mode(source.config) != "main_process":
+        threads = source.config.run.threads_per_worker
+        pool = Pool(_workers(source, options), threads_per_worker=threads)
+    try:
+        return _run(Execution(source, query, options, pool=pool), progress=progress, watch=watch)
+    finally:
+        if pool is not None:
+            pool.close()  # also where nothing was run: some workers may be warm
+
+
+def _run(
+    execution: Execution, *, progress: bool | None, watch: Callable[[list[Result]], None] | None
+) -> RunReport:
+    """Run what is planned and claimed."""
     from sinagot_catalog._progress import open_progress
 
-    execution = prepare_query(source, query, options)
     if not execution.n_rows:
         return execution.finish()
     try:
         with (
-            open_progress(execution, source.config, progress=progress) as bar,
+            open_progress(execution, execution.source.config, progress=progress) as bar,
             execution.open_runner(bar.console) as runner,
         ):
 
@@ -478,6 +506,11 @@ def run(
         report = execution.finish()
     execution.check_held()
     return report
+
+
+def _workers(source: Source, options: RunOptions) -> int:
+    """How many processes a run uses at most."""
+    return options.workers or source.config.run.workers or os.cpu_count() or 1
 
 
 def prepare_query(source: Source, query: Query, options: RunOptions) -> Execution:

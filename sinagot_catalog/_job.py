@@ -24,11 +24,11 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
 from sinagot_catalog._loader import ScriptHost
@@ -93,6 +93,33 @@ class _MissingError(SinagotError):
         return "OutputMissing"
 
 
+class _Ports:
+    """What a step reads, or what it writes: paths for a row, and what its script sees of them."""
+
+    def __init__(self, ports: tuple[Port, ...]) -> None:
+        self.ports = ports
+        self.are_folders = [port.template.is_directory for port in ports]
+        self.labels = [port.label for port in ports]
+        self.is_single = self.labels[:1] == [None]
+        self._fillers = [_filler(port.template) for port in ports]
+
+    def fill(self, values: dict[str, str]) -> list[str]:
+        """The paths for a record, relative."""
+        return [filler % values for filler in self._fillers]
+
+    def folders(self) -> set[str] | None:
+        """The folders that all paths lie in, relative; None where each record has its own."""
+        templates = [port.template for port in self.ports]
+        is_flat = all(one.text.rpartition("/")[0] == one.prefix[:-1] for one in templates)
+        return {one.prefix[:-1] for one in templates} if is_flat else None
+
+    def shown(self, paths: Sequence[str | None]) -> Any:
+        """What a script sees: one `Path`, a dict by label, or None."""
+        if not paths:
+            return None
+        return port_paths(((None, paths[0]),) if self.is_single else zip(self.labels, paths, strict=True))
+
+
 class _Cell:
     """One step, with all prepared that its rows share."""
 
@@ -106,9 +133,10 @@ class _Cell:
         self.keep = {""}
         for port in (*spec.outputs, *spec.controls):
             self.keep.update(parents(port.template.prefix))
-        self.inputs = [_filler(port.template) for port in spec.inputs]
-        self.outputs = [_filler(port.template) for port in spec.outputs]
-        self.controls = [_filler(port.template) for port in spec.controls]
+        self.inputs, self.outputs = _Ports(spec.inputs), _Ports(spec.outputs)
+        self.controls = _Ports(spec.controls)
+        self.wants_folder = any(self.outputs.are_folders)
+        self.folders = _Ports(spec.outputs + spec.controls).folders()
         self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
 
 
@@ -120,6 +148,7 @@ class _Work:
         "begun",
         "cell",
         "controls",
+        "files",
         "full_inputs",
         "inputs",
         "mark",
@@ -135,13 +164,14 @@ class _Work:
         self.number = row[0]
         self.record_id = row[2]
         self.cell = cell
-        self.inputs = [filler % values for filler in cell.inputs]
-        self.outputs = [filler % values for filler in cell.outputs]
-        self.controls = [filler % values for filler in cell.controls]
+        self.inputs = cell.inputs.fill(values)
+        self.outputs = cell.outputs.fill(values)
+        self.controls = cell.controls.fill(values) if cell.controls.ports else []
         self.full_inputs: list[str] = []
         self.stamps: list[tuple[int, int] | None] = []
         self.missing: list[str] = []
         self.published: list[str] | None = None
+        self.files: set[str] = set()
         self.attempt = 0
         self.mark = 0
         self.begun = 0.0
@@ -240,7 +270,7 @@ class JobRunner:
         """The output paths of a row, each with its step."""
         cell = self._cells[row[1]]
         values = self._ids.values(row[2])
-        return [] if values is None else [(filler % values, cell.spec.step) for filler in cell.outputs]
+        return [] if values is None else [(path, cell.spec.step) for path in cell.outputs.fill(values)]
 
     # -- one row ------------------------------------------------------------------------------------------
 
@@ -286,15 +316,16 @@ class JobRunner:
             raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
     def _is_done(self, work: _Work) -> bool:
-        return all(
-            self._place.has_output(path, is_directory=port.template.is_directory)
-            for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True)
-        )
+        are_folders = work.cell.outputs.are_folders
+        for path, is_directory in zip(work.outputs, are_folders, strict=True):
+            if not self._place.has_output(path, is_directory=is_directory):
+                return False
+        return True
 
     def _look(self, work: _Work) -> None:
         """Find the inputs, and note their sizes and times before the script reads them."""
-        for port, path in zip(work.cell.spec.inputs, work.inputs, strict=True):
-            full, found = self._place.find_input(path, is_directory=port.template.is_directory)
+        for path, is_directory in zip(work.inputs, work.cell.inputs.are_folders, strict=True):
+            full, found = self._place.find_input(path, is_directory=is_directory)
             work.full_inputs.append(full)
             if found is None:
                 work.missing.append(path)
@@ -363,7 +394,11 @@ class JobRunner:
         """Run the script once."""
         cell = work.cell
         script = self._load(cell)
-        self._place.stage(root, (*work.outputs, *work.controls), cell.made)
+        folders = cell.folders
+        if folders is None:
+            folders = {path.rpartition("/")[0] for path in (*work.outputs, *work.controls)}
+        if not cell.made or not folders <= cell.made:
+            self._place.stage(root, folders, cell.made)
         self._place.fetch()
         one = script(
             work.record_id,
@@ -406,17 +441,18 @@ class JobRunner:
         return cell.script
 
     def _script_path(self, work: _Work, root: str) -> ScriptPath:
-        cell = work.cell.spec
+        cell = work.cell
         previous = None
-        if self.spec.force and cell.outputs:
-            previous = port_paths(
-                (port.label, self._place.find_output(path, is_directory=port.template.is_directory))
-                for port, path in zip(cell.outputs, work.outputs, strict=True)
-            )
+        if self.spec.force:
+            old = [
+                self._place.find_output(path, is_directory=is_directory)
+                for path, is_directory in zip(work.outputs, cell.outputs.are_folders, strict=True)
+            ]
+            previous = cell.outputs.shown(old)
         return ScriptPath(
-            _labelled(cell.inputs, work.full_inputs),
-            _labelled(cell.outputs, [f"{root}/{path}" for path in work.outputs]),
-            _labelled(cell.controls, [f"{root}/{path}" for path in work.controls]),
+            cell.inputs.shown(work.full_inputs),
+            cell.outputs.shown([f"{root}/{path}" for path in work.outputs]),
+            cell.controls.shown([f"{root}/{path}" for path in work.controls]) if work.controls else None,
             previous,
         )
 
@@ -443,13 +479,9 @@ class JobRunner:
             _MissingError: When a declared output is not there.
         """
         cell = work.cell
-        for port, path in zip(cell.spec.outputs, work.outputs, strict=True):
-            fault = self._place.check(root, path, is_directory=port.template.is_directory)
-            if fault is not None:
-                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
-                    fault = "was written to its final path: write to self.path.output, which is moved there"
-                raise _MissingError(f"wrote no output: {path} {fault}")
-        written, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
+        written, work.files, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
+        if cell.wants_folder or not work.files.issuperset(work.outputs):
+            self._check(work, root)
         if len(written) == 1 and written == work.outputs:
             return written, is_tidy
         declared = set(work.outputs)
@@ -459,19 +491,30 @@ class JobRunner:
             raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
         return extras + work.outputs, is_tidy
 
+    def _check(self, work: _Work, root: str) -> None:
+        """Look at each declared output."""
+        for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True):
+            fault = self._place.check(root, path, is_directory=port.template.is_directory)
+            if fault is not None:
+                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
+                raise _MissingError(f"wrote no output: {path} {fault}")
+
     def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
         """Move what a row wrote into place; says what of it no output declares."""
         published = work.published
         if not published:
             return ()
-        if len(published) > 1 or self._place.is_folder(root, published[0]):
+        if len(published) > 1 or (
+            published[0] not in work.files and self._place.is_folder(root, published[0])
+        ):
             work.cell.lines.publishing(work.record_id, published)
             if self.spec.durable:
                 self.journal.sync()
             if self._shipper is not None:
                 self._shipper.send(self._name)  # what may be half there is known before it is there
         folders = self._folders(root, work) if self.spec.remote is not None else []
-        self._place.publish(root, published)
+        self._place.publish(root, published, work.files)
         return (*published[: len(published) - len(work.outputs)], *folders)
 
     def _folders(self, root: str, work: _Work) -> list[str]:
@@ -517,10 +560,6 @@ def _announce_nothing(row: int, attempt: int, mark: int) -> None:
 
 def _nothing() -> None:
     """Nobody has to be asked."""
-
-
-def _labelled(ports: tuple[Port, ...], paths: list[str]) -> object:
-    return port_paths([(port.label, path) for port, path in zip(ports, paths, strict=True)])
 
 
 def _by_label(ports: list[tuple[str | None, str]]) -> object:

@@ -92,6 +92,7 @@ __all__ = [
     "is_seed_log",
     "last_states",
     "new_run_id",
+    "with_states",
 ]
 
 SCHEMA = 1
@@ -178,6 +179,19 @@ class Journal:
         seed = [name for name in self.store.names("") if is_seed_log(name)]
         frames += self._lines(seed, from_seed)
         self._read = {path: self._read[path] for path in (*paths, *seed)}
+        return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
+
+    def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:
+        """The events of some runs alone, in order of time; None where one of them cannot be told apart."""
+        files = [[path for path in self._files_of([run]) if path.endswith(".ndjson")] for run in runs]
+        if not all(files):
+            return None  # merged already
+        try:
+            frames = self._lines([path for paths in files for path in paths], from_lines)
+        except StorageError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
+            return None  # merged since
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def _compacted(self) -> tuple[set[str], list[pl.DataFrame]]:
@@ -417,6 +431,11 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
         )
         .select(*LAST)
     )
+
+
+def with_states(last: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
+    """Last states with newer ones in their place."""
+    return pl.concat([last.join(newer, on=list(KEYS), how="anti", nulls_equal=True), newer])
 
 
 def new_run_id(*, now: datetime | None = None) -> str:

@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from functools import cache
+from typing import NamedTuple
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["LocalPlace", "clear_folder", "clear_staging", "parents"]
+__all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging", "parents"]
 
 _REMEMBERED = 10_000
 _BESIDE = ".beside"
@@ -75,6 +76,20 @@ def _remove(path: str) -> None:
             shutil.rmtree(path)
         else:
             os.unlink(path)
+
+
+class Staged(NamedTuple):
+    """What lies in a staging folder.
+
+    Attributes:
+        paths: All that is to be published, relative.
+        files: Those of the units that are plain files: neither links nor folders.
+        is_tidy: Whether nothing is left once all is moved.
+    """
+
+    paths: list[str]
+    files: set[str]
+    is_tidy: bool = False
 
 
 class LocalPlace:
@@ -150,31 +165,31 @@ class LocalPlace:
 
     # -- staging ------------------------------------------------------------------------------------------
 
-    def stage(self, root: str, paths: Iterable[str], made: set[str]) -> None:
-        """Make the parents of these paths below a staging folder.
+    def stage(self, root: str, folders: Iterable[str], made: set[str]) -> None:
+        """Make folders below a staging folder.
 
         Args:
-            root: The folder.
-            paths: What is going to be written, relative to the outputs folder.
+            root: The staging folder.
+            folders: Where something is going to be written, relative to the outputs folder.
             made: The folders, relative, that are there already; new ones are added.
         """
-        for parent in ("", *(path.rpartition("/")[0] for path in paths)):
-            if parent not in made:
-                os.makedirs(f"{root}/{parent}", exist_ok=True)
+        for folder in ("", *folders):
+            if folder not in made:
+                os.makedirs(f"{root}/{folder}", exist_ok=True)
                 made.add("")
-                made.update(parents(parent))
+                made.update(parents(folder))
 
-    def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> tuple[list[str], bool]:
-        """What was written below a staging folder, relative, and whether nothing is left once it is moved.
+    def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> Staged:
+        """What was written below a staging folder.
 
         Args:
             root: The folder.
             units: Paths that are moved as one, folders too.
             keep: Folders, relative, that stay for the next row.
         """
-        found: list[str] = []
+        found = Staged([], set())
         is_tidy = _walk(root, "", units, keep, found)
-        return found, is_tidy
+        return found._replace(is_tidy=is_tidy)
 
     def check(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
         """What is wrong with a staged output, as the end of a sentence; None when it can be published."""
@@ -204,11 +219,16 @@ class LocalPlace:
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Iterable[str]) -> None:
+    def publish(self, root: str, paths: Iterable[str], files: Collection[str] = ()) -> None:
         """Move staged paths into place, each by one rename.
 
         What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
         follow each other closely.
+
+        Args:
+            root: The staging folder.
+            paths: What is moved, relative.
+            files: Those that are known to be plain files.
 
         Raises:
             StorageError: When a path would leave the outputs folder, or lie in `LOG`.
@@ -222,7 +242,7 @@ class LocalPlace:
                 source, target = f"{root}/{path}", f"{self.outputs}/{path}"
                 folder, _, name = path.rpartition("/")
                 device = self._ensure(folder)
-                is_link = os.path.islink(source)
+                is_link = path not in files and os.path.islink(source)
                 if is_link or device != self._device_of_staging():
                     hidden.append(self._sibling(folder, name, "tmp"))
                     _copy(source, hidden[-1])
@@ -411,17 +431,25 @@ def _has_entries(folder: str) -> bool:
         return next(entries, None) is not None
 
 
-def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: list[str]) -> bool:
+def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: Staged) -> bool:
+    """Add what lies in a folder; says whether nothing is left of it that no next row needs."""
     is_tidy = True
-    with os.scandir(f"{root}/{prefix}") as entries:
+    try:
+        entries = os.scandir(f"{root}/{prefix}")
+    except FileNotFoundError:
+        return False  # the script took the folder away
+    with entries:
         for entry in entries:
             path = prefix + entry.name
             if path in units:
-                found.append(path)
+                found.paths.append(path)
+                if entry.is_file(follow_symlinks=False):
+                    found.files.add(path)
+                    continue
             elif entry.is_dir(follow_symlinks=False):
                 is_tidy &= _walk(root, f"{path}/", units, keep, found) and path in keep
             elif entry.is_file():
-                found.append(path)
+                found.paths.append(path)
             is_tidy &= not entry.is_symlink()
     return is_tidy
 

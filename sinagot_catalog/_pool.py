@@ -167,9 +167,10 @@ class Pool:
         self._seats = [Seat(self._crew) for _ in range(self.workers)]
         self._free = list(self._seats)
         self._freed = threading.Condition()
+        self._is_closed = False
 
     def warm(self, workers: int | None = None) -> Self:
-        """Start workers now; they are ready by the time that the plan is."""
+        """Start workers now; they are ready by the time that their rows are claimed and grouped."""
         for seat in self._seats[::-1][:workers]:
             seat.warm()
         return self
@@ -195,7 +196,10 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End all workers and clear what they left: processes, pipes, staging."""
+        """End all workers and clear what they left: processes, pipes, staging. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         if len(self._free) < len(self._seats):
             self.stop()
             with self._freed:

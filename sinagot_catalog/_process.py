@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog import _worker
-from sinagot_catalog._spec import RunSpec, StorageOptions
+from sinagot_catalog._spec import Result, RunSpec, StorageOptions
 
 __all__ = ["WorkerProcess"]
 
@@ -117,6 +117,8 @@ class WorkerProcess:
             raise EOFError from error
         if message[0] == "ready":
             self.is_ready = True
+        elif message[0] in ("results", "idle"):
+            message = message[0], list(map(Result._make, message[1]))
         return message
 
     # -- watching -----------------------------------------------------------------------------------------

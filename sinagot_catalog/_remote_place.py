@@ -223,7 +223,7 @@ class RemotePlace(LocalPlace):
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Iterable[str]) -> None:
+    def publish(self, root: str, paths: Iterable[str], files: Collection[str] = ()) -> None:
         """Upload staged paths to their final keys, each object whole; a directory gives up what it held before.
 
         Raises:
@@ -231,7 +231,7 @@ class RemotePlace(LocalPlace):
         """
         store = self._outputs_store
         if store is None:
-            super().publish(root, paths)
+            super().publish(root, paths, files)
             return
         paths = list(paths)
         uploads: list[tuple[str, str]] = []

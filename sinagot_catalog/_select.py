@@ -50,7 +50,13 @@ class Query:
     rows: pl.DataFrame | None = None
 
     def where(self, *predicates: pl.Expr) -> Query:
-        """Narrow the shown table."""
+        """Narrow the shown table.
+
+        Raises:
+            SelectionError: When a column that only takes certain values is compared with another one.
+        """
+        for predicate in predicates:
+            check_literals(predicate, _TABLES[self.table], {})
         added = tuple((self.table, predicate) for predicate in predicates)
         return replace(self, predicates=self.predicates + added)
 
@@ -146,15 +152,19 @@ class Resolver:
 
     def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
         """The rows of such a query, in one go: hidden columns are not carried along."""
-        rows = self.catalog.held_steps.lazy()
-        for predicate in query.of("steps"):
+        predicates = query.of("steps")
+        for predicate in predicates:
             self._check("steps", predicate)
-            rows = rows.filter(predicate)
-        rows = rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale")).select(names)
         try:
+            if list(names) == list(STEPS):
+                # nothing to be left out, so nothing for a lazy frame to be clever about
+                kept = self.catalog.shown_steps.filter(*predicates)
+                return kept if limit is None else kept.head(limit)
+            rows = self.catalog.held_steps.lazy().filter(*predicates)
+            rows = rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale")).select(names)
             return (rows if limit is None else rows.head(limit)).collect()
         except pl.exceptions.PolarsError as error:
-            raise _not_applied(query.of("steps"), error) from error
+            raise _not_applied(predicates, error) from error
 
     def rows(self, query: Query) -> pl.DataFrame:
         """The rows of a query with core columns and hidden keys."""
@@ -336,7 +346,11 @@ class Resolver:
                 f"{table} has no column {unknown[0]!r}{did_you_mean(unknown[0], known)}",
                 f"{sql}Its columns: {', '.join(known)}.",
             )
-        check_literals(predicate, known, self._names())
+        # columns of the table itself were looked at when the predicate was given
+        choices = self._names() if not {"task", "modality", "step", "next_step"}.isdisjoint(names) else {}
+        others = {name: known[name] for name in names if name not in _TABLES[table]}
+        if choices or any(isinstance(dtype, pl.Enum) for dtype in others.values()):
+            check_literals(predicate, others, choices)
         return names
 
     def _names(self) -> dict[str, list[str]]:

@@ -1,21 +1,14 @@
-"""The catalog kept as it was, and what has changed since.
-
-LOG/snapshots/<name>/files.parquet   every file with size, time and etag
-LOG/snapshots/<name>/steps.parquet   every step with its status
-"""
+"""What has changed between two looks that are kept, or since one."""
 
 from __future__ import annotations
 
-import io
-import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.errors import NotFoundError, did_you_mean
-from sinagot_catalog.schema import KEYS, STATUS, TIME
+from sinagot_catalog import _looks
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from sinagot_catalog._source import Source
@@ -23,16 +16,6 @@ if TYPE_CHECKING:
 __all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
 
 NOW = "now"
-_SCHEMA = "1"
-_FILES = {
-    "root": pl.String(),
-    "path": pl.String(),
-    "record_id": pl.String(),
-    "size": pl.Int64(),
-    "modified": TIME,
-    "etag": pl.String(),
-}
-_STEPS = {**KEYS, "status": STATUS}
 _CHANGES = {
     "what": pl.Enum(["record", "file", "step"]),
     "change": pl.Enum(["new", "gone", "changed"]),
@@ -92,19 +75,12 @@ class Diff:
 def snapshot(source: Source) -> str:
     """Keep the catalog as a fresh look finds it; says its name."""
     source.refresh()
-    files, steps = _now(source)
-    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
-    for table, frame in (("steps", steps), ("files", files)):
-        content = io.BytesIO()
-        metadata = {"schema": _SCHEMA, "table": table, "dataset": source.config.dataset}
-        frame.write_parquet(content, metadata=metadata)
-        source.log_store.write(f"snapshots/{name}/{table}.parquet", content.getvalue())
-    return name
+    return _looks.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
 
 
 def names(source: Source) -> list[str]:
     """The snapshots that are kept, oldest first."""
-    return [name for name in source.log_store.folders("snapshots") if re.fullmatch(r"\d{8}T\d{6}-\w+", name)]
+    return _looks.names(source.log_store)
 
 
 def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
@@ -118,40 +94,23 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
     Raises:
         NotFoundError: When there is no such snapshot.
     """
-    known = names(source)
-    if a is None and not known:
-        raise NotFoundError(
-            f"no snapshot is kept in {source.log_store.root}/snapshots",
-            "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
-        )
-    a = known[-1] if a is None else a
-    for name in (a, b):
-        if name not in (None, NOW) and name not in known:
-            near = did_you_mean(str(name), known)
-            raise NotFoundError(
-                f"there is no snapshot {name!r}{near}", f"Kept: {', '.join(known[-10:]) or 'none'}."
-            )
-    if b in (None, NOW):
+    before, after = (None if one == NOW else one for one in (a or _looks.LATEST, b or NOW))
+    looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
+    if None in looks:
         source.refresh()
-    old, new = _load(source, a), _load(source, b)
-    return Diff(a, b or NOW, _changes(old, new))
+    old, new = (_files_and_steps(source, one) for one in looks)
+    told = [NOW if one is None else one.name for one in looks]
+    return Diff(told[0], told[1], _changes(old, new))
 
 
-def _load(source: Source, name: str | None) -> tuple[pl.DataFrame, pl.DataFrame]:
-    if name in (None, NOW):
-        return _now(source)
-    paths = [f"snapshots/{name}/{table}.parquet" for table in ("files", "steps")]
-    files, steps = (pl.read_parquet(io.BytesIO(content)) for content in source.log_store.read_all(paths))
-    return files.select(*_FILES), steps.select(*_STEPS)
+def _files_and_steps(source: Source, kept: _looks.Kept | None) -> _looks.Tables:
+    files, steps = (
+        _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
+    )
+    return files.filter(pl.col("kind") == "file"), steps
 
 
-def _now(source: Source) -> tuple[pl.DataFrame, pl.DataFrame]:
-    catalog = source.catalog()
-    files = catalog.files_with(catalog.files.filter(pl.col("kind") == "file"), source.stats)
-    return files.select(*_FILES), catalog.steps.select(*_STEPS)
-
-
-def _changes(old: tuple[pl.DataFrame, pl.DataFrame], new: tuple[pl.DataFrame, pl.DataFrame]) -> pl.DataFrame:
+def _changes(old: _looks.Tables, new: _looks.Tables) -> pl.DataFrame:
     files = _joined(old[0], new[0], ["root", "path"])
     other_etag = pl.col("etag") != pl.col("etag_after")
     other_time = pl.col("modified").ne_missing(pl.col("modified_after"))

@@ -1,5 +1,6 @@
 """One open workspace behind every handle: it holds a look at the files and the journal until it is refreshed."""
 
+import math
 import os
 import threading
 import time
@@ -10,20 +11,22 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog import _looks
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import read_listing
-from sinagot_catalog._journal import Journal, last_states
+from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
+from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
-from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.errors import ConfigError, UsageError
 from sinagot_catalog.schema import RECORDS
 
 __all__ = ["Source"]
@@ -38,6 +41,7 @@ class Source:
         trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
         everything: List the whole dataset, not only what the patterns lead to.
         listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
+        snapshot: A snapshot that is looked at until the first refresh, in place of a listing.
     """
 
     def __init__(
@@ -48,7 +52,10 @@ class Source:
         trust: bool | None = None,
         everything: bool = False,
         listing: Any = None,
+        snapshot: str | None = None,
     ) -> None:
+        if listing is not None and snapshot is not None:
+            raise UsageError("listing and snapshot are given: a look comes from one of them")
         self.config = config
         self._given = listing
         self.everything = everything
@@ -69,16 +76,20 @@ class Source:
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
         self._written: list[pl.DataFrame] = []
+        self._wrote: set[str | None] = set()
         self._stats: dict[str, pl.DataFrame] = {}
         self._told: dict[str, pl.Series] = {}
         self._listed_at = 0.0
+        self.kept = None if snapshot is None else self.find_snapshot(snapshot)
+        """The snapshot that is looked at; None where files are listed."""
         self.seconds = 0.0
         """How long the last listing took."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
         how = {"trust": self.trusted, "everything": self.everything, "listing": self._given}
-        return {"config": self.config, **how}
+        kept = None if self.kept is None else f"{self.kept.store.root}/{self.kept.folder}{self.kept.name}"
+        return {"config": self.config, **how, "snapshot": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -91,6 +102,10 @@ class Source:
 
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
+
+    def find_snapshot(self, asked: str) -> Kept:
+        """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
+        return _looks.find(self.log_store, asked, self._open)
 
     @property
     def scripts(self) -> str:
@@ -139,15 +154,26 @@ class Source:
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
             self._written.clear()
+            self._wrote.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
-        events = self._events = self.journal.events()
-        last = last_states(events)
-        listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
-        self._listed_at = time.monotonic()
-        self.seconds = self._listed_at - begin
+        if self.kept is None:
+            self._events = self.journal.events()
+            last = last_states(self._events)
+            listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
+            alive = self._alive(last)
+            self._listed_at = time.monotonic()
+        else:
+            last, alive = self.kept.journal()
+            listings = self.kept.listings({root: store.is_local for root, store in self.stores.items()})
+            self._listed_at = -math.inf  # too old for every plan and run
+        for root, listing in listings.items():
+            if listing.stats is not None:
+                self._stats[root] = listing.stats
+                self._told[root] = pl.Series("path", [], dtype=pl.String)
+        self.seconds = time.monotonic() - begin
         tables = [
             (read_table(store, path, address), name) for store, path, address, name in self._metadata_tables()
         ]
@@ -155,7 +181,7 @@ class Source:
             layout,
             listings,
             last=last,
-            alive=self._alive(last),
+            alive=alive,
             expected=self._expected(tables[0][0]) if self.config.records.expected else (),
             metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
             workspace_version=self.config.info.version,
@@ -164,16 +190,12 @@ class Source:
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
             store.check()
-        self._told.pop(root, None)
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
         if root == "dataset" and self._given is not None:
             listing = from_keys(read_listing(self._given, self.config.dataset, self.options), reach)
         else:
             listing = scan(store, reach)
-        if listing.stats is not None:
-            self._stats[root] = listing.stats
-            self._told[root] = pl.Series("path", [], dtype=pl.String)
         return listing
 
     def paths_near(self, template: Template) -> pl.Series:
@@ -220,14 +242,21 @@ class Source:
 
     @property
     def is_cheap(self) -> bool:
-        """Whether a look costs little: it was made already, or everything is on this machine."""
-        return self._catalog is not None or all(store.is_local for store in self.stores.values())
+        """Whether a look costs little: it was made already, is kept, or everything is on this machine."""
+        return (
+            self._catalog is not None
+            or self.kept is not None
+            or all(store.is_local for store in self.stores.values())
+        )
 
     def events(self) -> pl.DataFrame:
         """Every event of the journal as of the last look."""
         with self._lock:
             if self._events is None:
-                self._events = self.journal.events()
+                events = self.journal.events()
+                self._events = (
+                    events if self.kept is None else events.filter(pl.col("time") <= self.kept.taken)
+                )
             return self._events
 
     def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
@@ -239,7 +268,9 @@ class Source:
                 # a bucket's listing said it all: only what was written since is asked for
                 asked = paths.filter(paths.is_in(self._told[root].implode()))
             new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
-            new = new.unique(maintain_order=True).alias("path")
+            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
+                new = new.unique(maintain_order=True)
+            new = new.alias("path")
             if not new.is_empty():
                 held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
             if len(paths) == held.height and (paths == held["path"]).all():
@@ -254,20 +285,25 @@ class Source:
             if self._mirror is not None:
                 self._mirror.forget()
                 self._layout = None
+            self.kept = None
             self._stats.clear()
+            self._told.clear()
             self._written.clear()
+            self._wrote.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
 
     # --- after a run -------------------------------------------------------------------------------------
 
-    def published(self, paths: pl.DataFrame) -> None:
+    def published(self, paths: pl.DataFrame, run_id: str | None = None) -> None:
         """Note what a run wrote: the next look takes it up without a listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
+            run_id: The run that did it.
         """
         with self._lock:
             self._written.append(paths)
+            self._wrote.add(run_id)
             self._events = None
             for root in self.stores:
                 new = paths.filter(pl.col("root") == root)["path"]
@@ -279,7 +315,11 @@ class Source:
 
     def _with_written(self, catalog: Catalog) -> Catalog:
         """A look with what runs of this process wrote since, and what they say of it in the journal."""
-        last = last_states(self.events())
+        wrote = [run_id for run_id in self._wrote if run_id is not None]
+        events = self.journal.of_runs(wrote) if len(wrote) == len(self._wrote) else None
+        last = (
+            last_states(self.events()) if events is None else with_states(catalog.last, last_states(events))
+        )
         paths = pl.concat(self._written)
         listings = {
             root: listing.with_paths(paths.filter(pl.col("root") == root))

@@ -203,7 +203,7 @@ def send(
     say = say or _to_stderr
     made = plan(source, query, options)
     if not made.n_run:
-        execution = Execution(source, query, options, made)
+        execution = Execution(source, query, options, made=made)
         return RunHandle(execution.run_id, execution.finish())
     workspace, config = address_of(source)
     local = _reach(say, timeout)

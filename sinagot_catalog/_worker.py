@@ -30,6 +30,7 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Any
 
+from sinagot_catalog._events import JournalWriter
 from sinagot_catalog._job import JobRunner
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
@@ -46,6 +47,7 @@ __all__ = [
 
 _LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")
+_SINCE, _WHAT = struct.Struct("<d"), struct.Struct("<qqq")
 BOARD_SIZE = 64
 CLOSED = 79
 """The exit code of a worker whose script closed the pipes to its parent."""
@@ -96,12 +98,12 @@ class Board:
     def show(self, row: int, attempt: int, mark: int) -> None:
         """Say that an attempt begins now; row -1: nothing is at work."""
         # The time first: a reader in between must never see a new row with an old time.
-        self._map[:8] = struct.pack("<d", time.monotonic())
-        self._map[8:32] = struct.pack("<qqq", row, attempt, mark)
+        _SINCE.pack_into(self._map, 0, time.monotonic())
+        _WHAT.pack_into(self._map, _SINCE.size, row, attempt, mark)
 
     def read(self) -> tuple[float, int, int, int]:
         """Since when, which row, which attempt, and where its output begins."""
-        since, row, attempt, mark = _ENTRY.unpack(self._map[:32])
+        since, row, attempt, mark = _ENTRY.unpack_from(self._map)
         return since, row, attempt, mark
 
     def close(self) -> None:
@@ -144,7 +146,11 @@ def read_tail_bytes(fd: int, mark: int = 0) -> bytes:
 
 
 class _Worker:
-    """The process' two sides: the main thread runs rows, the other one reads frames and sends lumps."""
+    """The process' sides: the main thread runs rows, another one reads frames and sends lumps.
+
+    A third one brings the journal to the disk after each batch, for a disk takes longer to answer than many rows
+    take to run.
+    """
 
     def __init__(self, frames_in: int, frames_out: int, board: Board, parent: int) -> None:
         self._in = frames_in
@@ -155,6 +161,7 @@ class _Worker:
         self._begun: SimpleQueue[bool] = SimpleQueue()
         self._done: deque[Result] = deque()
         self._sending = threading.Lock()
+        self._sync_due = threading.Event()
 
     def serve(self, spec: RunSpec, name: str, options: StorageOptions) -> None:
         if spec.memory_limit is not None:
@@ -169,9 +176,12 @@ class _Worker:
         )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
+        threading.Thread(target=self._sync, args=(jobs.journal,), name="sync", daemon=True).start()
         self._send("ready")
         while self._begun.get():
             self._batch(jobs)
+        with contextlib.suppress(OSError):
+            jobs.journal.sync()
         jobs.close()
 
     def _batch(self, jobs: JobRunner) -> None:
@@ -183,14 +193,21 @@ class _Worker:
         self._board.show(-1, 0, 0)
         with self._sending:
             write_frame(self._out, ("idle", self._drain()))
-        with contextlib.suppress(OSError):
-            jobs.journal.sync()
+        self._sync_due.set()
 
-    def _drain(self) -> list[Result]:
-        results = []
+    def _sync(self, journal: JournalWriter) -> None:
+        """Bring the journal to the disk whenever a batch is through."""
+        while self._sync_due.wait():
+            self._sync_due.clear()
+            with contextlib.suppress(OSError):
+                journal.sync()
+
+    def _drain(self) -> list[tuple[Any, ...]]:
+        """The results that were not sent yet: bare tuples, which pickle eight times as fast."""
+        results: list[tuple[Any, ...]] = []
         with contextlib.suppress(IndexError):
             while True:
-                results.append(self._done.popleft())
+                results.append(tuple(self._done.popleft()))
         return results
 
     def _listen(self) -> None:

@@ -146,6 +146,12 @@ class Catalog(Presence):
         """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
         return self.steps_with(self.steps, STEPS.keys() - {"stale"})
 
+    @cached_property
+    def shown_steps(self) -> pl.DataFrame:
+        """`whole_steps` as it is handed out where no sizes and times are read."""
+        stale = pl.lit(None, dtype=pl.Boolean).alias("stale")
+        return self.whole_steps.with_columns(stale).select(*STEPS)
+
     @property
     def held_steps(self) -> pl.DataFrame:
         """`steps` with what was derived before: what is held need not be derived again."""
@@ -439,21 +445,12 @@ class Catalog(Presence):
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
-        ranks = self.place_table.select("place", "rank")
-        owned = (
-            pl.concat([self.coded, self.shared_matches()])
-            .join(ranks, on="place", how="left", maintain_order="left")
-            .sort("rank", "place", maintain_order=True)
-        )
+        owned = pl.concat([self.coded, self.shared_matches()])
         parts = []
         for root, listing in self.listings.items():
-            owner = owned.filter(pl.col("root") == root).unique("row", keep="first", maintain_order=True)
-            at = _positions(owner["row"], listing.paths.height)
-            found = [
-                self.ids.gather(owner["_rec"].gather(at)),
-                owner["place"].gather(at),
-                pl.lit(root).alias("root"),
-            ]
+            mine = owned if len(self.listings) == 1 else owned.filter(pl.col("root") == root)
+            owner = self._owner_of_rows(mine, listing.paths.height)
+            found = [self.ids.gather(owner["_rec"]), owner["place"], pl.lit(root).alias("root")]
             parts.append(listing.paths.with_row_index("row").with_columns(found))
         rows = pl.concat(parts)
         # a folder is a row only where a pattern names it
@@ -461,12 +458,23 @@ class Catalog(Presence):
         owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
         return rows.drop("place").hstack(owners)
 
+    def _owner_of_rows(self, owned: pl.DataFrame, height: int) -> pl.DataFrame:
+        """The record and the place that each file of a listing belongs to; of several places the first in rank."""
+        at = _positions(owned["row"], height)
+        if height - at.null_count() < owned.height:
+            ranks = self.place_table.select("place", "rank")
+            owned = owned.join(ranks, on="place", how="left", maintain_order="left").sort(
+                "rank", "place", descending=True, maintain_order=True
+            )
+            at = _positions(owned["row"], height)  # the last that is written stays
+        return owned.select(pl.col("_rec", "place").gather(at))
+
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""
         numbered = rows.select("root", "path", "kind").with_row_index("_row")
         parts = []
         for root in self.listings:
-            some = numbered.filter((pl.col("root") == root) & (pl.col("kind") == "file"))
+            some = numbered.filter(pl.col("root") == root, pl.col("kind") == "file")
             parts.append(stats(root, some["path"]).with_columns(some["_row"]))
         read = pl.concat(parts)
         at = _positions(read["_row"], rows.height)

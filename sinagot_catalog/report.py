@@ -158,7 +158,8 @@ class _Page:
     @property
     def notes(self) -> list[str]:
         """What is off: scripts and folders that cannot be read, files that match nothing."""
-        out = [f"step {cell.step} cannot run: {cell.error}" for cell in self.cells if cell.error]
+        out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
+        out += [f"step {cell.step} cannot run: {cell.error}" for cell in self.cells if cell.error]
         out += [
             f"the folder {folder or '.'} cannot be read; its rows are unknown"
             for listing in self.catalog.listings.values()

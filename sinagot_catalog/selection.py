@@ -11,7 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._rules import first_line
-from sinagot_catalog._select import Query, Resolver, check_literals, check_value, sql_predicate
+from sinagot_catalog._select import Query, Resolver, check_value, sql_predicate
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
@@ -114,8 +114,6 @@ class Selection:
             several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
             flat += map(_expression, one if several else [one])  # type: ignore[arg-type]
         flat += [self._equals(column, value) for column, value in constraints.items()]
-        for predicate in flat:
-            check_literals(predicate, _STATIC[self._query.table], {})
         return self._same(self._query.where(*flat))
 
     def _equals(self, column: str, value: Any) -> pl.Expr:

@@ -14,6 +14,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
+from sinagot_catalog._sql import check_query
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.records import RecordCollection, ScopeError
@@ -38,6 +39,14 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace"]
 
+_CHOICES = {
+    name: list(dtype.categories)
+    for table in TABLES.values()
+    for name, dtype in table.items()
+    if isinstance(dtype, pl.Enum)
+}
+"""What the columns that only take certain values can be, by their names: the same in every table."""
+
 
 class Workspace:
     """A workspace, opened. Nothing is listed or written until it is asked for.
@@ -49,9 +58,10 @@ class Workspace:
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
-
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
+            `"latest"`. All tables are as they were then. `refresh()` lists, and so do `plan`, `run` and `submit`.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -73,6 +83,7 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         listing: Any = None,
+        snapshot: str | None = None,
     ) -> None:
         reserved = {
             name for one in (RecordCollection, Workspace) for name in dir(one) if not name.startswith("_")
@@ -84,7 +95,9 @@ class Workspace:
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Source(config, storage_options=storage_options, trust=trust, listing=listing)
+        self._source = Source(
+            config, storage_options=storage_options, trust=trust, listing=listing, snapshot=snapshot
+        )
         self._kinds = kinds_of(self._source)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -179,7 +192,7 @@ class Workspace:
     # --- looking -----------------------------------------------------------------------------------------
 
     def refresh(self) -> Self:
-        """Forget the listing; the next look lists again."""
+        """Forget the listing, or the snapshot that is looked at; the next look lists."""
         self._source.refresh()
         return self
 
@@ -187,13 +200,16 @@ class Workspace:
         """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
 
         Raises:
-            SelectionError: When Polars cannot read the query.
+            SelectionError: When Polars cannot read the query, or it compares a column such as `status` with a
+                text that it can never be.
 
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
+        own = self.records.collect_schema()  # a user's table may have a column of the same name
+        check_query(query, {name: values for name, values in _CHOICES.items() if name not in own})
         tables = {
             **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
@@ -223,7 +239,16 @@ class Workspace:
         """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
 
         Returns:
-            The name of the snapshot, for `diff`.
+            The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> name = ws.snapshot()
+            >>> then = Workspace(ws.config.root, snapshot=name)
+            >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
+            (3, True)
+            >>> then.refresh()
+            <Workspace instance>
         """
         return _snapshot.snapshot(self._source)
 
@@ -550,7 +575,8 @@ class Workspace:
         return _reopen, (self._source,)
 
     def __repr__(self) -> str:
-        return "<Workspace instance>"
+        kept = self._source.kept
+        return "<Workspace instance>" if kept is None else f"<Workspace instance | {kept}>"
 
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
@@ -562,7 +588,8 @@ class Workspace:
             pl.col("status").is_null().sum().alias("unknown"),
         )
         empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
-        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps"
+        kept = "" if self._source.kept is None else f" ({html.escape(str(self._source.kept))})"
+        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
         return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 
-from sinagot_catalog import schema
+from sinagot_catalog import Workspace, schema
 from sinagot_catalog._journal import Journal, last_states
 from sinagot_catalog._store import LocalStore, open_store
 from sinagot_catalog.errors import StorageError
@@ -327,3 +328,32 @@ def test_a_local_time_of_sinagot_is_read_with_the_offset_that_held_then(ws):
     assert told["at 2020-12-01T10:00:00.5"] == "01T09:00:00"
     assert told["at 2020-10-25T12:00:00"] == "25T11:00:00"
     assert told["at 2020-03-29T01:59:59"] == "29T00:59:59"
+
+
+# --- after a run of this process ------------------------------------------------------------------------------
+
+
+def test_look_after_runs_of_this_process_equals_a_look_from_nothing(ws):
+    ws.steps.collect()
+    ws.records.filter(record_id=ws.records.ids()[0]).steps.run(progress=False)
+    ws.steps.run(progress=False)
+    seen = ws.steps.collect()
+    assert seen["status"].to_list().count("DONE") > 1
+    assert_frame_equal(seen, Workspace(ws.config.root).steps.collect())
+
+
+def test_look_after_a_run_whose_lines_were_merged_equals_a_look_from_nothing(ws):
+    ws.steps.collect()
+    ws.steps.run(progress=False)
+    assert Journal(open_store(ws.config.log)).compact(frozenset(), least=1)
+    seen = ws.steps.collect()
+    assert seen["run_id"].null_count() < seen.height
+    assert_frame_equal(seen, Workspace(ws.config.root).steps.collect())
+
+
+def test_events_of_some_runs_are_those_of_no_other(ws):
+    first, second = (ws.steps.run(force=True, progress=False).run_id for _ in range(2))
+    journal = Journal(open_store(ws.config.log))
+    assert journal.of_runs([second])["run_id"].unique().to_list() == [second]
+    assert journal.of_runs([first, second])["time"].is_sorted()
+    assert journal.of_runs(["never"]) is None

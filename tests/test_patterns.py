@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sinagot_catalog._patterns import _columns
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._names import match_names, whole_paths
 from sinagot_catalog._patterns._template import (
     IdPattern,
     Template,
@@ -16,6 +17,7 @@ from sinagot_catalog._patterns._template import (
     parse_labelled,
     parse_template,
 )
+from sinagot_catalog._scan import in_folders
 from sinagot_catalog.errors import PatternError
 
 PATTERNS = [
@@ -260,6 +262,39 @@ def test_prefix_and_suffix_do_not_overlap():
 def test_what_rusts_expressions_cannot_say_still_works(pattern, fit, miss):
     template = parse_template("{id}.csv", fields={"id"})
     assert rows([f"{fit}.csv", f"{miss}.csv"], [template], IdPattern(pattern)) == [(0, 0, fit)]
+
+
+NAME_TEXTS = ["{id}", "{id}.csv", "{id}-a", "x{id}", "x{id}-a", "all", "{id}{id}", "{g}-{id}"]
+FOLDER_TEXTS = ["", "raw/", "{id}/", "{id}/deep/", "raw/{id}/", "{g}/", "{id}-{id}/"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([r"[a-c]+", r"R-\d", r"(?P<g>[a-c])x?", r"[a-c]+(?:/[a-c])?", r"(?=.*a)[a-c]+"]),
+    st.lists(st.tuples(st.sampled_from(FOLDER_TEXTS), st.sampled_from(NAME_TEXTS)), min_size=1, max_size=5),
+    st.lists(st.sampled_from(["a", "ab", "c", "R-1", "axx", "a/b", "", "é"]), max_size=4),
+    st.randoms(use_true_random=False),
+)
+def test_names_by_folder_fit_what_whole_paths_fit(pattern, texts, values, chance):
+    ids = IdPattern(pattern)
+    texts = [folder + name for folder, name in texts if "{g}" not in folder + name or "g" in ids.groups]
+    templates = [parse_template(text, fields=fields(ids)) for text in texts]
+    paths = [
+        re.sub(
+            r"\{(id|g)\}",
+            lambda _: chance.choice(values),
+            re.sub(r"\{id\}", value, text, count=chance.choice([0, 1])),
+        )
+        for text in [*texts, "raw/other", "x"]
+        for value in values
+    ]
+    paths = sorted({path for path in paths if not path.startswith("/") and "//" not in path})
+    folders, names = in_folders(pl.Series(paths, dtype=pl.String))
+    assert whole_paths(folders, names).to_list() == paths
+    found = match_names(folders, names, templates, ids)
+    told = found.rows.with_columns(found.ids.gather(found.rows["key"]).alias("record_id"))
+    expected = match_columns(pl.Series(paths, dtype=pl.String), templates, ids)
+    assert sorted(told.select("row", "template", "record_id").rows()) == sorted(expected.rows())
 
 
 def test_no_paths_and_no_templates_give_the_same_columns():

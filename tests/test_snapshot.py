@@ -1,11 +1,14 @@
 """Snapshots of the catalog, and what changed between them."""
 
+import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from sinagot_catalog import Workspace
-from sinagot_catalog.errors import NotFoundError
+from sinagot_catalog import Workspace, _looks
+from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
 
 
 @pytest.fixture
@@ -68,3 +71,117 @@ def test_command_line_keeps_and_compares(ws, cli):
     assert "records: 1" in told.stdout
     assert "raw/R4" in told.stdout
     assert '"change":"new"' in cli("diff", "-C", ws.config.root, "--json").stdout
+
+
+# --- a look without a listing --------------------------------------------------------------------------------
+
+
+TABLES = ("records", "units", "files", "steps")
+
+
+def opened(ws, snapshot):
+    return Workspace(ws.config.root, snapshot=snapshot)
+
+
+def test_a_snapshot_shows_every_table_as_it_was(make_workspace):
+    ws = make_workspace(
+        {"clean": ("raw/{id}", "out/{id}/", "raise ValueError('odd')"), "late": ("out/{id}/", "late/{id}")},
+        ["raw/R1", "raw/R2", "out/R3/x", "LOG/x"],
+    )
+    ws.records.get("R2").steps.run("clean", mode="main_process", progress=False)
+    name = ws.snapshot()
+    asked = {table: ws.refresh()._select(table) for table in TABLES}
+    before = {table: one.select(*one.collect_schema()) for table, one in asked.items()}
+    events = ws.events()
+    raw = Path(ws.data_path, "raw")
+    (raw / "R4").write_text("new")
+    (raw / "R1").unlink()
+    (raw / "R2").write_text("longer than it was")
+    ws.records.get("R3").steps.run("late", mode="main_process", progress=False)
+    then = opened(ws, name)
+    for table, frame in before.items():
+        one = then._select(table)
+        assert one.select(*one.collect_schema()).equals(frame), table
+    assert then.events().equals(events)
+    assert then.refresh().records.ids() == ["R2", "R3", "R4"]
+
+
+def test_a_snapshot_is_looked_at_without_a_listing_and_refresh_lists(ws):
+    ws.snapshot()
+    Path(ws.data_path, "raw").rename(Path(ws.config.root, "away"))
+    then = opened(ws, "latest")
+    assert then.records.ids() == ["R1", "R2", "R3"]
+    assert then.files.select("path", "size")["size"].to_list() == [4, 4, 4]
+    assert then.refresh().records.ids() == []
+
+
+def test_plan_and_run_list_anew(ws):
+    ws.snapshot()
+    Path(ws.data_path, "raw/R4").write_text("new")
+    then = opened(ws, "latest")
+    assert then.records.count() == 3
+    assert then.steps.plan().frame["record_id"].to_list() == ["R1", "R2", "R3", "R4"]
+    later = opened(ws, "latest")
+    assert later.steps.run(mode="main_process", progress=False).counts() == {"done": 4}
+    assert later.steps.filter(status="DONE").records.count() == 4
+    assert repr(later) == "<Workspace instance>"
+
+
+def test_a_snapshot_is_named_by_its_folder_too_and_says_its_age(ws, tmp_path):
+    name = ws.snapshot()
+    kept = tmp_path / "kept" / name
+    kept.parent.mkdir()
+    Path(ws.config.log, "snapshots", name).rename(kept)
+    then = opened(ws, str(kept))
+    assert then.records.count() == 3
+    assert repr(then).startswith(f"<Workspace instance | snapshot {name}, ")
+    assert f"(snapshot {name}, " in then._repr_html_()
+    assert pickle.loads(pickle.dumps(then)).records.count() == 3  # noqa: S301 - our own bytes
+
+
+def test_a_snapshot_that_is_not_there_or_damaged_is_one_sentence(ws):
+    with pytest.raises(NotFoundError, match="no snapshot is kept"):
+        opened(ws, "latest")
+    name = ws.snapshot()
+    with pytest.raises(NotFoundError, match="'lates'; did you mean 'latest'"):
+        opened(ws, "lates")
+    with pytest.raises(UsageError, match="is no snapshot"):
+        opened(ws, "some/folder")
+    with pytest.raises(UsageError, match="listing and snapshot"):
+        Workspace(ws.config.root, snapshot=name, listing="x.csv")
+    Path(ws.config.log, "snapshots", name, "files.parquet").write_text("x")
+    with pytest.raises(StorageError, match=r"files\.parquet cannot be read"):
+        opened(ws, name).records.ids()
+
+
+def test_what_was_unknown_stays_unknown_in_a_snapshot(ws):
+    listing = ws._source.catalog().listings["dataset"]
+    hidden = replace(listing, unreadable=("out/R1",))
+    held = replace(ws._source.catalog(), listings={"dataset": hidden})
+    name = _looks.keep(ws._source.log_store, held, ws._source.stats, ws.config.dataset)
+    then = opened(ws, name).steps.collect()
+    assert then["status"].to_list() == held.steps["status"].to_list()
+    assert then["reason"].to_list() == held.whole_steps["reason"].to_list()
+
+
+@pytest.mark.parametrize("verb", [["status"], ["ls"], ["explain", "R1", "clean"], ["report", "-o", "r.html"]])
+def test_commands_look_at_a_snapshot(cli, ws, verb):
+    name = ws.snapshot()
+    Path(ws.data_path, "raw/R4").write_text("new")
+    done = cli(*verb, "-C", ws.config.root, "--snapshot")
+    assert done.returncode == 0
+    assert f"as it was: snapshot {name}, " in done.stderr
+    assert "R4" not in done.stdout
+    named = cli(*verb, "-C", ws.config.root, "--snapshot", name)
+    assert named.returncode == 0
+
+
+def test_status_of_a_snapshot_says_its_age(cli, ws):
+    name = ws.snapshot()
+    Path(ws.data_path, "raw/R4").write_text("new")
+    done = cli("status", "-C", ws.config.root, "--snapshot")
+    assert "3 records" in done.stdout.splitlines()[0]
+    assert done.stdout.splitlines()[0].endswith(" s ago")
+    told = json.loads(cli("status", "-C", ws.config.root, "--snapshot", "--json").stdout)
+    assert (told["snapshot"], told["records"]) == (name, 3)
+    assert cli("status", "-C", ws.config.root, "--snapshot", "late").returncode == 2

@@ -1,5 +1,7 @@
 """`sql_filter` and `sql`: the same rows, asked for in SQL."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
@@ -50,3 +52,47 @@ def test_sql_joins_tables(harbor):
 def test_sql_that_names_no_table_of_ours_is_one_sentence(harbor):
     with pytest.raises(SelectionError, match="cannot be read"):
         harbor.sql("SELECT * FROM nowhere").collect()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM steps WHERE status = 'DNOE'",
+        "SELECT * FROM steps s WHERE s.status <> 'DNOE'",
+        "SELECT * FROM steps WHERE \"status\" IN ('ERROR', 'DNOE')",
+        "SELECT * FROM steps WHERE status NOT IN ('DNOE')",
+        "SELECT count(*) FROM steps WHERE 'DNOE' = status -- a remark",
+        "SELECT SUM(CASE WHEN status = 'DNOE' THEN 1 ELSE 0 END) FROM steps",
+        "SELECT record_id FROM records WHERE record_id IN (SELECT record_id FROM steps WHERE status='DNOE')",
+        "SELECT * FROM events WHERE status = 'DNOE'",
+    ],
+)
+def test_a_query_with_a_status_that_is_none_is_an_error_that_names_the_near_one(harbor, query):
+    with pytest.raises(SelectionError, match="status is never 'DNOE'; did you mean 'DONE'"):
+        harbor.sql(query)
+
+
+def test_a_query_with_another_enum_column_is_checked_too(harbor):
+    with pytest.raises(SelectionError, match="role is never 'inptu'; did you mean 'input'"):
+        harbor.sql("SELECT * FROM links WHERE role = 'inptu'")
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM steps WHERE status = 'DONE' OR step = 'status = ''x'''",
+        "SELECT * FROM (SELECT step AS status FROM steps) WHERE status = 'count'",
+        "SELECT 'DNOE' AS status FROM steps /* status = 'x' */ WHERE status IS NOT NULL",
+        "SELECT * FROM steps WHERE record_id IN ('status', 'x') AND status >= 'DONE'",
+    ],
+)
+def test_a_query_that_only_looks_like_a_wrong_status_is_answered(harbor, query):
+    assert harbor.sql(query).collect().width
+
+
+def test_a_column_of_the_users_own_table_takes_any_text(make_workspace):
+    ws = make_workspace(
+        {"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"], toml="[records]\nid_pattern='R1'\nmetadata='m.csv'\n"
+    )
+    (Path(ws.config.root) / "m.csv").write_text("record_id,kind\nR1,boat\n")
+    assert ws.sql("SELECT record_id FROM records WHERE kind = 'boat'").collect().rows() == [("R1",)]

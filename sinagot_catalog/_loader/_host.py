@@ -6,8 +6,8 @@ import os
 import re
 import sys
 import types
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from sinagot_catalog._function import FunctionScript
@@ -101,7 +101,7 @@ class _Folder:
                 self.stamps[spec.origin] = _stamp(spec.origin)
         return spec
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         self.depth += 1
         if self.depth > 1:
             return
@@ -116,7 +116,7 @@ class _Folder:
         known.update(self.modules)
         sys.meta_path.insert(0, self)
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         self.depth -= 1
         if self.depth:
             return
@@ -191,15 +191,9 @@ class ScriptHost:
         self._loaded[script] = (module, {script: stamp, **folder.stamps})
         return _class_of(module, script, name)
 
-    @contextmanager
-    def importing(self, script: str) -> Iterator[None]:
+    def importing(self, script: str) -> AbstractContextManager[None]:
         """What lies beside a script can be imported here; around each of its runs."""
-        folder = self._folder(script)
-        folder.enter()
-        try:
-            yield
-        finally:
-            folder.leave()
+        return self._folder(script)
 
     def _folder(self, script: str) -> _Folder:
         found = self._by_script.get(script)

@@ -65,7 +65,10 @@ def open_workspace(args: Any) -> Workspace:
         # Ctrl-C. This puts Python's back.
         signal.signal(signal.SIGINT, signal.default_int_handler)
     trust = True if getattr(args, "trust", False) else None
-    ws = Workspace([place, *getattr(args, "config", [])], trust=trust)
+    snapshot = getattr(args, "snapshot", None)
+    ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
+    if kept := source_of(ws).kept:
+        say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():
         for store in source_of(ws).stores.values():
             store.on_page = None if store.is_local else _Counter(store.root)

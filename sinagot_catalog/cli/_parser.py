@@ -116,11 +116,12 @@ def _add_status(verbs: _Verbs) -> _Parser:
   sinagot-catalog status --by task,modality --json
   sinagot-catalog status --watch 5
 
-keys of --json: workspace, records, files, seconds (of the look), counts (a row per group: the columns of --by,
-init, data_ready, processing, done, error, data_not_available, unknown, stale, total), totals (the same without
-group), next (command, rows, steps; null where nothing can run)""",
+keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
+group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, stale, total),
+totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     )
     _add_place(parser, positional=True)
+    _add_snapshot_option(parser)
     parser.add_argument(
         "--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"
     )
@@ -157,6 +158,7 @@ files (stale; size and times of records) are read where --columns or --where nam
     )
     parser.add_argument("table", nargs="?", default="records", choices=TABLES, metavar="TABLE")
     _add_place(parser)
+    _add_snapshot_option(parser)
     parser.add_argument(
         "--where", metavar="SQL", help="only rows that fit; columns of records may be named, too"
     )
@@ -341,6 +343,7 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
     parser.add_argument("record", metavar="ID", help="the record")
     parser.add_argument("label", metavar="STEP", help="the step")
     _add_place(parser)
+    _add_snapshot_option(parser)
     parser.add_argument("--task", metavar="T", help="its task, where several units have that step")
     parser.add_argument("--modality", metavar="M", help="its modality, where several units have that step")
     parser.add_argument("--json", action="store_true", help="one JSON object")
@@ -360,6 +363,7 @@ def _add_report(verbs: _Verbs) -> _Parser:
 keys of --json: path, bytes""",
     )
     _add_place(parser, positional=True)
+    _add_snapshot_option(parser)
     parser.add_argument(
         "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
     )
@@ -564,6 +568,13 @@ def _add_place(parser: _Parser, *, positional: bool = False) -> None:
     parser.add_argument(
         "--trust", action="store_true", default=argparse.SUPPRESS,
         help="evaluate computed patterns of scripts that are not your own",
+    )  # fmt: skip
+
+
+def _add_snapshot_option(parser: _Parser) -> None:
+    parser.add_argument(
+        "--snapshot", metavar="NAME", nargs="?", const="latest",
+        help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
     )  # fmt: skip
 
 

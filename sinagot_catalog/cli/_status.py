@@ -155,12 +155,14 @@ def _aggregates() -> list[pl.Expr]:
 
 def _summary(look: _Look, args: Any) -> dict[str, Any]:
     """What `--json` prints."""
+    kept = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
     return {
         "workspace": look.ws.config.root,
         "records": look.n_records,
         "files": look.n_files,
         "seconds": round(source_of(look.ws).seconds, 3),
+        "snapshot": None if kept is None else kept.name,
         "counts": look.counts.to_dicts(),
         "totals": look.totals,
         "next": follow if look.ready else None,
@@ -170,7 +172,9 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
 def _show(look: _Look, args: Any) -> None:
     """The counts as a table; groups that are complete are only named."""
     groups = _many(look.counts.height, "step" if "step" in look.by else "group")
-    files = f"{_many(look.n_files, 'file')} in {source_of(look.ws).seconds:.2f} s"
+    kept = source_of(look.ws).kept
+    how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
+    files = f"{_many(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
     complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) == 0)
     left = look.counts.filter(~complete)

@@ -1,0 +1,191 @@
+"""Looks that are kept as Parquet files, to be compared with others and to be looked at without a listing.
+
+LOG/snapshots/<name>/files.parquet   every file, and directory that a pattern names, with size, time and etag
+LOG/snapshots/<name>/steps.parquet   every step with its status
+LOG/snapshots/<name>/last.parquet    the last state of each step in the journal, and which runs were alive
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog._scan import STATS, Listing, in_folders
+from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
+from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sinagot_catalog._store import Store
+    from sinagot_catalog.catalog import Catalog, Stats
+
+__all__ = ["LATEST", "Kept", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
+
+LATEST = "latest"
+"""The newest snapshot, whatever its name."""
+
+_SCHEMA = "1"
+_FOLDER = "snapshots"
+_NAME = re.compile(r"\d{8}T\d{6}-\d+")
+_FILES = {
+    "root": pl.String(),
+    "path": pl.String(),
+    "kind": KIND,
+    "record_id": pl.String(),
+    "size": pl.Int64(),
+    "modified": TIME,
+    "mtime_ns": pl.Int64(),
+    "etag": pl.String(),
+}
+_STEPS = {**KEYS, "status": STATUS}
+
+Tables = tuple[pl.DataFrame, pl.DataFrame]
+"""What two looks are compared by: files and steps."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One snapshot: where it lies, and when it was taken.
+
+    Attributes:
+        name: Its name, the moment in UTC.
+        store: The store of the folder that holds it.
+        folder: That folder in the store, `""` or ending in `/`.
+    """
+
+    name: str
+    store: Store
+    folder: str = f"{_FOLDER}/"
+
+    @property
+    def taken(self) -> datetime:
+        """When it was taken."""
+        return datetime.strptime(self.name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
+
+    @property
+    def age(self) -> str:
+        """How long ago that was, in words.
+
+        Example:
+            >>> Kept("20200101T000000-0", None).age.endswith(" days")
+            True
+        """
+        seconds = max(0, int((datetime.now(UTC) - self.taken).total_seconds()))
+        for size, word in ((86_400, "days"), (3_600, "h"), (60, "min")):
+            if seconds >= 2 * size:
+                return f"{seconds // size} {word}"
+        return f"{seconds} s"
+
+    def __str__(self) -> str:
+        return f"snapshot {self.name}, {self.age} old"
+
+    def read(self, table: str) -> tuple[pl.DataFrame, dict[str, str]]:
+        """One of its tables, and what was noted with it.
+
+        Raises:
+            StorageError: When it is not there, or is no Parquet file of ours.
+        """
+        path = f"{self.folder}{self.name}/{table}.parquet"
+        try:
+            content = self.store.read(path)
+            return pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))
+        except (StorageError, pl.exceptions.PolarsError, OSError) as error:
+            raise StorageError(
+                f"{self.store.root}/{path} cannot be read: the snapshot is damaged, or of an earlier version",
+                "Make a new one: ws.snapshot(), or sinagot-catalog snapshot.",
+            ) from error
+
+    def listings(self, is_local: Mapping[str, bool]) -> dict[str, Listing]:
+        """What was listed then, as if it were listed now.
+
+        Args:
+            is_local: The roots, and whether each is on this machine.
+        """
+        files, noted = self.read("files")
+        unreadable = json.loads(noted.get("unreadable", "{}"))
+        out = {}
+        for root, local in is_local.items():
+            rows = files.filter(pl.col("root") == root).sort("path")
+            found = rows.filter(pl.col("kind") == "file")
+            folders, listed = in_folders(found["path"])
+            out[root] = Listing(
+                folders,
+                listed,
+                rows.filter(pl.col("kind") == "directory")["path"],
+                tuple(unreadable.get(root, ())),
+                is_local=local,
+                stats=found.select(*STATS),
+            )
+        return out
+
+    def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
+        """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
+        last, noted = self.read("last")
+        return last, frozenset(json.loads(noted.get("alive", "[]")))
+
+
+def names(log: Store) -> list[str]:
+    """The snapshots that are kept in a `LOG` folder, oldest first."""
+    return [name for name in log.folders(_FOLDER) if _NAME.fullmatch(name)]
+
+
+def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
+    """A snapshot by its name, by the word `latest`, or by the path or URL of its folder.
+
+    Raises:
+        NotFoundError: When there is none of that name; names the near ones.
+    """
+    if "/" in asked:
+        parent, _, name = asked.rstrip("/").rpartition("/")
+        if not _NAME.fullmatch(name):
+            raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
+        return Kept(name, open_store(parent or "/"), "")
+    known = names(log)
+    if not known:
+        raise NotFoundError(
+            f"no snapshot is kept in {log.root}/{_FOLDER}",
+            "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
+        )
+    if asked == LATEST:
+        return Kept(known[-1], log)
+    if asked not in known:
+        raise NotFoundError(
+            f"there is no snapshot {asked!r}{did_you_mean(asked, [*known, LATEST])}",
+            f"Kept: {', '.join(known[-10:])}.",
+        )
+    return Kept(asked, log)
+
+
+def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
+    """Keep a catalog; says the name of the snapshot."""
+    files, steps = tables_now(catalog, stats)
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
+    unreadable = {root: listing.unreadable for root, listing in catalog.listings.items()}
+    notes: dict[str, Any] = {
+        "steps": {},
+        "files": {"unreadable": json.dumps(unreadable)},
+        "last": {"alive": json.dumps(sorted(catalog.alive))},
+    }
+    for table, frame in (("steps", steps), ("last", catalog.last), ("files", files)):
+        content = io.BytesIO()
+        metadata = {"schema": _SCHEMA, "table": table, "dataset": dataset, **notes[table]}
+        frame.write_parquet(content, metadata=metadata)
+        log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
+    return name
+
+
+def tables_of(kept: Kept) -> Tables:
+    """The tables of a snapshot."""
+    return kept.read("files")[0].select(*_FILES), kept.read("steps")[0].select(*_STEPS)
+
+
+def tables_now(catalog: Catalog, stats: Stats) -> Tables:
+    """The same tables of a look."""
+    return catalog.files_with(catalog.files, stats).select(*_FILES), catalog.steps.select(*_STEPS)

@@ -1,0 +1,94 @@
+"""What a query in SQL compares columns with, as far as its text tells."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from sinagot_catalog._select import check_value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+__all__ = ["check_query", "comparisons"]
+
+_TOKEN = re.compile(
+    r"""
+      (?P<skip> \s+ | --[^\n]* | /\*.*?\*/ )
+    | (?P<text> '(?:[^']|'')*' )
+    | (?P<name> (?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`) (?:\s*\.\s*(?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`))* )
+    | (?P<sign> <=> | <> | != | <= | >= | = | < | > )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def check_query(query: str, choices: Mapping[str, Sequence[str]]) -> None:
+    """Refuse texts that a column can never be: a typo must not mean that there is nothing.
+
+    A name that the query gives to something itself is left alone.
+
+    Args:
+        query: The text.
+        choices: What columns can be, by their names.
+
+    Raises:
+        SelectionError: Naming what is near.
+
+    Example:
+        >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')", {"status": ["DONE", "ERROR"]})
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
+        It is one of DONE, ERROR.
+    """
+    tokens = list(_tokens(query))
+    own = {
+        _plain(name) for (_, word), (kind, name) in pairwise(tokens)
+        if kind == "name" and word.upper() == "AS"
+    }  # fmt: skip
+    for column, value in comparisons(tokens):
+        if column in choices and column not in own:
+            check_value(column, value, choices[column])
+
+
+def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
+    kinds = [kind for kind, _ in tokens]
+    for at, (kind, text) in enumerate(tokens):
+        if kinds[at : at + 3] == ["name", "sign", "text"]:
+            yield _plain(text), _value(tokens[at + 2][1])
+        if kinds[at : at + 3] == ["text", "sign", "name"]:
+            yield _plain(tokens[at + 2][1]), _value(text)
+        if kind == "name" and text.upper() not in ("IN", "NOT"):
+            rest = [word.upper() for _, word in tokens[at + 1 : at + 4]]
+            skipped = 3 if rest == ["NOT", "IN", "("] else 2 if rest[:2] == ["IN", "("] else 0
+            if skipped:
+                for value in _listed(tokens[at + 1 + skipped :]):
+                    yield _plain(text), value
+
+
+def _listed(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The texts of a list up to where it ends, or to what is no list."""
+    for kind, text in tokens:
+        if kind == "text":
+            yield _value(text)
+        elif text != ",":
+            return
+
+
+def _tokens(query: str) -> Iterator[tuple[str, str]]:
+    for found in _TOKEN.finditer(query):
+        if found.lastgroup and found.lastgroup != "skip":
+            yield found.lastgroup, found[0]
+
+
+def _plain(name: str) -> str:
+    """A column's own name: without its table, without quotes."""
+    last = re.split(r"\s*\.\s*", name)[-1]
+    return last[1:-1] if last[:1] in ('"', "`") else last
+
+
+def _value(text: str) -> str:
+    return text[1:-1].replace("''", "'")
