@@ -72,7 +72,6 @@ class Execution:
         plan: Every selected row and what becomes of it.
         phases: The groups to run; each phase ends before the next begins.
         n_rows: How many rows there are to run.
-        seconds: How long a row took before, by the number of its cell.
         spec: What every row shares.
         workers: How many processes to use.
         label: What it runs, in a few words.
@@ -128,8 +127,6 @@ class Execution:
                 source.claims.release(self._claim)  # this process may live on, and its claim with it
                 raise
         self.n_rows = todo.height
-        known = todo.drop_nulls("_median").select("_cell", "_median").unique("_cell")
-        self.seconds: dict[int, float] = dict(known.iter_rows())
         self._todo = todo.select("row")
         self.phases = _phases(todo)
         steps = todo["step"].unique(maintain_order=True).to_list()
@@ -162,6 +159,12 @@ class Execution:
             keep_report(self.source.log_store, flow_run_id, report, ended=ended)
         except (StorageError, OSError) as error:
             _logger.warning("The report of the flow run could not be kept: %s", error)
+
+    @property
+    def seconds(self) -> dict[int, float]:
+        """How long a row took before, by the number of its cell, where that is known."""
+        known = self.plan.rows.drop_nulls("_median").select("_cell", "_median").unique("_cell")
+        return dict(known.iter_rows())
 
     @property
     def groups(self) -> list[Group]:
