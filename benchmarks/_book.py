@@ -27,6 +27,7 @@ class Figure:
             `skipped`.
         reason: Why there is no figure; empty where there is one.
         seconds: Of each round, whole process.
+        cpu: Seconds of processor time of each round, of all processes together.
         peaks: MB that the tree of processes held at most, of each round; empty where the machine does not tell.
         foretold: Seconds that it would take by its growth so far, where it is not tried for that.
     """
@@ -37,6 +38,7 @@ class Figure:
     outcome: Outcome = "done"
     reason: str = ""
     seconds: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
     peaks: list[float] = field(default_factory=list)
     foretold: float | None = None
 
@@ -44,6 +46,11 @@ class Figure:
     def middle(self) -> float | None:
         """The median of the rounds, None where it was not done."""
         return median(self.seconds) if self.outcome == "done" and self.seconds else None
+
+    @property
+    def processor(self) -> float | None:
+        """The median of the processor time, None where it was not done."""
+        return median(self.cpu) if self.outcome == "done" and self.cpu else None
 
     @property
     def peak(self) -> float | None:
@@ -55,6 +62,7 @@ class Figure:
         return {
             **asdict(self),
             "seconds": [round(one, 4) for one in self.seconds],
+            "cpu": [round(one, 4) for one in self.cpu],
             "peaks": [round(one, 1) for one in self.peaks],
         }
 

@@ -24,6 +24,8 @@ class Ended:
 
     Attributes:
         seconds: From its start to its end.
+        cpu: Seconds of processor time of it and of all that it started and waited for: what else the machine does
+            hardly changes it.
         peak: What it and all that it started held at most at one time, in MB; None where the machine does not tell.
         code: Its exit code, negative for a signal.
         is_capped: Whether it was ended because it took too long.
@@ -32,6 +34,7 @@ class Ended:
     """
 
     seconds: float
+    cpu: float
     peak: float | None
     code: int
     is_capped: bool
@@ -54,13 +57,15 @@ def bounded(command: Sequence[str], *, cap: float, folder: Path, environment: Ma
         )
         watch = _Watch(process, begin + cap)
         try:
-            code = process.wait()
+            _, status, usage = os.wait4(process.pid, 0)
             seconds = time.perf_counter() - begin
+            process.returncode = code = os.waitstatus_to_exitcode(status)
         finally:
             watch.end()
         printed, said = _content(out), _content(err)
     tail = (said.strip() or printed.strip())[-_TAIL:].decode(errors="replace")
-    return Ended(seconds, watch.peak, code, watch.is_capped, printed.count(b"\n"), tail)
+    cpu = usage.ru_utime + usage.ru_stime
+    return Ended(seconds, cpu, watch.peak, code, watch.is_capped, printed.count(b"\n"), tail)
 
 
 def _content(file: object) -> bytes:

@@ -1,7 +1,7 @@
 """The figures of `peers` as tables: for a terminal all of them, for a page those of one size."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 from rich.markup import escape
 from rich.table import Table
@@ -29,7 +29,9 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
     found = figures(result)
     sizes = sorted({records for _, _, records in found})
     for task in TASKS:
-        table = Table(title=f"{_TITLES[task]}: seconds, (times ours), MB held", title_justify="left")
+        table = Table(
+            title=f"{_TITLES[task]}: seconds (times ours), processor time, MB held", title_justify="left"
+        )
         table.add_column("")
         for records in sizes:
             table.add_column(f"{records:,}", justify="right")
@@ -51,15 +53,20 @@ def tables(result: dict[str, Any]) -> Iterator[Table]:
 def markdown(result: dict[str, Any], records: int) -> str:
     """The tools at one size: seconds and how many times ours, with a line for each that says what it does."""
     found = figures(result)
+    with_cpu = any(one.processor for one in found.values())
+    of_run = ["processor time of the run"] * with_cpu + ["memory of the run"]
+    heads = [f"{records:,} records", *_TITLES.values(), *of_run]
     lines = [
-        f"| {records:,} records | {' | '.join(_TITLES[task] for task in TASKS)} | memory of the run |",
-        f"|{' --- |' * (len(TASKS) + 2)}",
+        f"| {' | '.join(heads)} |",
+        f"|{' --- |' * len(heads)}",
     ]
     for tool in _there(result):
         cells = [_short(found, tool["name"], task, records, result["cap"]) for task in TASKS]
         run = found.get((tool["name"], "run", records))
         held = f"{run.peak:.0f} MB" if run and run.peak else ""
-        lines.append(f"| {tool['name']} {tool['version']} | {' | '.join(cells)} | {held} |")
+        used = f"{_seconds(run.processor)}{_times(found, run, 'processor')}" if run and run.processor else ""
+        cells += [used] * with_cpu + [held]
+        lines.append(f"| {tool['name']} {tool['version']} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 
@@ -84,8 +91,9 @@ def _cell(found: dict[tuple[str, Task, int], Figure], tool: str, task: Task, rec
         return f"[dim]~ {figure.foretold:,.0f} s[/]"
     if figure.middle is None:
         return escape(figure.reason) if figure.outcome == "capped" else "[red]failed[/]"
-    held = "" if figure.peak is None else f" [dim]{figure.peak:.0f} MB[/]"
-    return f"{_seconds(figure.middle)}{_times(found, figure)}{held}"
+    held = "" if figure.peak is None else f" {figure.peak:.0f} MB"
+    used = "" if figure.processor is None else f" {_seconds(figure.processor)}"
+    return f"{_seconds(figure.middle)}{_times(found, figure)}[dim]{used}{held}[/]"
 
 
 def _short(
@@ -101,11 +109,16 @@ def _short(
     return f"> {cap:g} s" if figure.outcome == "capped" else "failed" if figure.outcome == "failed" else "-"
 
 
-def _times(found: dict[tuple[str, Task, int], Figure], figure: Figure) -> str:
+def _times(
+    found: dict[tuple[str, Task, int], Figure],
+    figure: Figure,
+    what: Literal["middle", "processor"] = "middle",
+) -> str:
     ours = found.get((OURS.name, figure.task, figure.records))
-    if figure.middle is None or ours is None or not ours.middle or figure.tool == OURS.name:
+    there, here = getattr(figure, what), getattr(ours, what, None)
+    if not there or not here or figure.tool == OURS.name:
         return ""
-    ratio = figure.middle / ours.middle
+    ratio = there / here
     return f" ({ratio:.0f}x)" if ratio >= 9.5 else f" ({ratio:.1f}x)" if ratio >= 0.95 else f" ({ratio:.2f}x)"
 
 

@@ -8,10 +8,11 @@ and that tool is not asked for the same at larger sizes; nor where its growth fo
 
 import argparse
 import json
+import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -42,16 +43,24 @@ def main(arguments: list[str]) -> int:
     asked = _parser().parse_args(arguments)
     talk = Console(stderr=True)
     tools = [one for one in TOOLS if one is OURS or not asked.tools or one.name in asked.tools]
-    race = Race(asked.cache / "peers", asked.cap, asked.times, 60 * asked.minutes, talk)
-    result = race.run(tools, [one for one in _SIZES if one <= asked.most] or [asked.most], asked.old_python)
+
+    def keep(result: dict[str, Any]) -> None:
+        if asked.json:
+            asked.json.write_text(json.dumps(result, indent=1) + "\n")
+
+    race = Race(asked.cache / "peers", asked.cap, asked.times, 60 * asked.minutes, talk, keep)
+    sizes = [one for one in _SIZES if one <= asked.most] or [asked.most]
+    try:
+        result = race.run(tools, sizes, asked.old_python)
+    except KeyboardInterrupt:
+        talk.print("Stopped." + (f" What was finished stands in {asked.json}." if asked.json else ""))
+        return 130
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in tables(result):
         console.print(table)
     if asked.compare:
         before = Figures.of_peers(asked.compare)
         console.print("\n".join(compared(asked.compare["time"], before, Figures.of_peers(result))))
-    if asked.json:
-        asked.json.write_text(json.dumps(result, indent=1) + "\n")
     return 0
 
 
@@ -103,6 +112,7 @@ class Race:
         times: How many rounds, of what is not long.
         seconds: When nothing more is begun.
         talk: Where it says how far it is.
+        keep: Is given what came out so far, after each size.
     """
 
     folder: Path
@@ -110,6 +120,7 @@ class Race:
     times: int
     seconds: float
     talk: Console
+    keep: Callable[[dict[str, Any]], None] = lambda _: None
 
     def run(
         self, tools: Sequence[Tool], sizes: Sequence[int], old_python: Path | None = None
@@ -129,20 +140,25 @@ class Race:
                 said.append({**about, "version": place.version, "python": place.python})
                 ready.append((tool, place))
         book = Book(self.cap)
+        loads = [os.getloadavg()[0]]
+        about_all = {"disk cache": "warm", "cap": self.cap, "tools": said}
         self._end = time.monotonic() + self.seconds
         for tool, place in ready:  # byte code and the disk's cache are warm then
             self._cycle(Book(self.cap), tool, place, _WARM)
+        result: dict[str, Any] = {}
         for records in sizes:
             self._size(book, ready, records)
-        return {
-            "schema": 1,
-            "kind": "peers",
-            **machine(),
-            "disk cache": "warm",
-            "cap": self.cap,
-            "tools": said,
-            "measurements": [one.as_json() for one in book],
-        }
+            loads.append(os.getloadavg()[0])
+            result = {
+                "schema": 1,
+                "kind": "peers",
+                **machine(),
+                **about_all,
+                "load": [round(one, 1) for one in loads],
+                "measurements": [one.as_json() for one in book],
+            }
+            self.keep(result)
+        return result
 
     def _size(self, book: Book, ready: Sequence[tuple[Tool, Environment]], records: int) -> None:
         long = set()
@@ -159,7 +175,9 @@ class Race:
         """All tasks of a tool, once, on files made for it."""
         reasons = {task: book.not_asked(tool, task, records) for task in _ORDER if task != "again"}
         folder = self.folder / "work" / tool.name
-        trouble = "" if all(reasons.values()) else self._prepared(tool, place, folder, records)
+        trouble = "the time was over" if time.monotonic() > self._end else ""
+        if not trouble and not all(reasons.values()):
+            trouble = self._prepared(tool, place, folder, records)
         for task in _ORDER:
             reason = book.not_asked(tool, task, records) or trouble
             if not reason and time.monotonic() > self._end:
@@ -183,6 +201,7 @@ class Race:
                 figure.outcome, figure.reason = "failed", wrong
             else:
                 figure.seconds.append(ended.seconds)
+                figure.cpu.append(ended.cpu)
                 figure.peaks += [] if ended.peak is None else [ended.peak]
             said = figure.reason or f"{ended.seconds:.2f} s"
             self.talk.print(f"{tool.name} {task} {records:,}: {said}", highlight=False, markup=False)
@@ -209,7 +228,7 @@ class Race:
         try:
             return bounded([found, *command[1:]], cap=self.cap, folder=folder, environment=place.variables)
         except OSError as error:
-            return Ended(0.0, None, 127, is_capped=False, lines=0, tail=str(error))
+            return Ended(0.0, 0.0, None, 127, is_capped=False, lines=0, tail=str(error))
 
 
 def _wrong(tool: Tool, task: Task, folder: Path, records: int, ended: Ended) -> str:

@@ -143,7 +143,7 @@ class Execution:
         Returns:
             Its path in the `LOG` folder, or None where the whole workspace was selected.
         """
-        if self.query.is_whole:
+        if self.query.is_whole and self.source.span is None:
             return None
         return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
 

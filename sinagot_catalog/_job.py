@@ -45,8 +45,10 @@ from sinagot_catalog.status import StepStatus
 if TYPE_CHECKING:
     from sinagot_catalog._spool import Shipper
 
-__all__ = ["JobRunner", "NoOutput", "Output", "staging_path"]
+__all__ = ["FORESEEN", "JobRunner", "NoOutput", "Output", "staging_path"]
 
+FORESEEN = 8
+"""Rows that a place hears of before they come."""
 _SHORT = 2_000
 _OURS = {__file__, sys.modules[ScriptHost.__module__].__file__}
 _RELOAD_AFTER = 0.5
@@ -251,19 +253,38 @@ class JobRunner:
         self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted)
         self._shipper = open_shipper(spec, options)
 
-    def run(self, task: Task) -> Iterator[Result]:
-        """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked."""
+    def run(self, task: Task, coming: Sequence[Task] = ()) -> Iterator[Result]:
+        """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked.
+
+        Args:
+            task: The rows.
+            coming: Tasks that are likely to be next: in a bucket, their inputs are fetched meanwhile.
+        """
         rows, failed, tried = task
         failures = {path: step for row in failed for path, step in self._makes(row)}
-        for row in rows:
+        later = [row for one in coming for row in one[0]]
+        for number, row in enumerate(rows):
+            if self.spec.remote is not None:
+                self._foresee(row, [*rows[number + 1 :], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             if result.outcome in FAILED:
                 failures.update(self._makes(row))
             yield result
 
+    def _foresee(self, row: Row, later: Sequence[Row]) -> None:
+        """Tell the place which paths the next rows read and write."""
+        paths = []
+        for _, index, record_id in later[:FORESEEN]:
+            values = self._ids.values(record_id)
+            if values is not None:
+                cell = self._cells[index]
+                paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
+        self._place.foresee([path for path, _ in self._makes(row)], paths)
+
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""
         self.journal.close()
+        self._place.close()
         clear_folder(self._place.staging)
 
     def _makes(self, row: Row) -> list[tuple[str, str]]:

@@ -12,7 +12,7 @@ import os
 import shutil
 import stat
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
@@ -130,8 +130,14 @@ class LocalPlace:
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
+    def expect(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
         """Hear which paths a row is about to look at: nothing to prepare on a disk."""
+
+    def foresee(self, made: Iterable[str], rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+        """Hear of the rows that come: nothing to prepare on a disk."""
+
+    def close(self) -> None:
+        """End what goes on beside the rows: nothing on a disk."""
 
     def fetch(self) -> None:
         """Bring the inputs that were found to where scripts can read them: on a disk they are."""

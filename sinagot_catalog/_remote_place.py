@@ -2,7 +2,8 @@
 
 Inputs are fetched to a folder of the worker that is laid out as the dataset is, so that files which name each
 other find each other. A file that is there in the same version (URL and etag) is not fetched again; what was
-used longest ago goes when the folder is full. Outputs go whole to their final keys: a store shows an object only
+used longest ago goes when the folder is full. While a script runs, the next rows are looked at and their inputs
+fetched, as far as there is room. Outputs go whole to their final keys: a store shows an object only
 when all of it is there.
 """
 
@@ -14,8 +15,10 @@ import errno
 import os
 import shutil
 import stat
+import threading
 import time
 from collections import OrderedDict
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -26,7 +29,7 @@ from sinagot_catalog._store._remote import Info, RemoteStore
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from sinagot_catalog._spec import RunSpec
 
@@ -36,6 +39,12 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds that a store may be away before a row fails for it."""
+
+_AHEAD = 4
+"""Rows that are looked at while another one runs."""
+
+_FRESH = 2.0
+"""Seconds for which an answer of a store about an output is good."""
 
 _PASSING = (
     "Connect",
@@ -106,18 +115,35 @@ class RemotePlace(LocalPlace):
         self._wanted: dict[str, tuple[str, Info]] = {}
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
         self._patience = PATIENCE
+        self._force = spec.force
+        self._lock = threading.Lock()
+        self._on_its_way = 0
+        self._getting: set[str] = set()
+        self._ahead = ThreadPoolExecutor(_AHEAD, thread_name_prefix="sinagot-ahead")
+        self._coming: dict[_Paths, Future[_Answers | None]] = {}
         self.data_path = fetched if is_url(spec.dataset) else spec.dataset
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(self, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-        """Ask for all that a row is about to look at, several paths at once."""
+    def expect(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Ask for all that a row is about to look at, several paths at once, as far as it is not known yet."""
         self._asked.clear()
         self._wanted.clear()
+        coming = self._coming.pop((tuple(inputs), tuple(outputs)), None)
+        if coming is not None and not coming.cancel() and (known := coming.result()) is not None:
+            # An input is what was fetched, and its stamp is noted as such. Of outputs, others may have written one.
+            is_fresh = time.monotonic() - known[0] < _FRESH
+            self._asked.update(
+                (at, info) for at, info in known[1].items() if is_fresh or at[1] not in outputs
+            )
         for root, store in self._stores.items():
-            paths = set(inputs) | (set(outputs) if root == self.outputs else set())
+            paths = {path for path in self._paths(root, inputs, outputs) if (root, path) not in self._asked}
             answers = self._patiently(lambda store=store, paths=paths: store.each(store.info, paths))  # type: ignore[misc]
             self._asked.update(zip(((root, path) for path in paths), answers, strict=True))
+
+    def _paths(self, root: str, inputs: Iterable[str], outputs: Iterable[str]) -> set[str]:
+        """What is asked of one root for a row."""
+        return set(inputs) | (set(outputs) if root == self.outputs else set())
 
     def _ask(self, root: str, path: str) -> Info | None:
         if (root, path) not in self._asked:
@@ -160,6 +186,72 @@ class RemotePlace(LocalPlace):
         root = self._wanted[path][0] if is_input and path in self._wanted else self.outputs
         return f"{root}/{path}"
 
+    # -- the next rows ------------------------------------------------------------------------------------
+
+    def foresee(self, made: Iterable[str], rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+        """Look at coming rows, and fetch their inputs, while another one runs.
+
+        Args:
+            made: The outputs of the row that runs now.
+            rows: Inputs and outputs of those that come, in their order. One that reads or writes what an earlier
+                one makes is left alone: what lies there now is not what it will find.
+        """
+        made = set(made)
+        wanted: dict[_Paths, Future[_Answers | None]] = {}
+        for inputs, outputs in rows:
+            is_free = not any(_is_about(path, one) for path in (*inputs, *outputs) for one in made)
+            made.update(outputs)
+            if is_free and len(wanted) < _AHEAD:
+                key = (tuple(inputs), tuple(outputs))
+                known = self._coming.pop(key, None)
+                wanted[key] = self._ahead.submit(self._look_ahead, *key) if known is None else known
+        for gone in self._coming.values():  # given back to the parent, or another attempt
+            gone.cancel()
+        self._coming = wanted
+
+    def _look_ahead(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> _Answers | None:
+        """Ask for the paths of a row and fetch its inputs; None where anything fails: the row itself says what."""
+        asked: dict[tuple[str, str], Info | None] = {}
+        try:
+            for root, store in self._stores.items():
+                paths = self._paths(root, inputs, outputs)
+                asked.update(
+                    zip(((root, path) for path in paths), store.each(store.info, paths), strict=True)
+                )
+            now = time.monotonic()
+            is_done = outputs and all(asked.get((self.outputs, path)) is not None for path in outputs)
+            if self._force or not is_done:
+                for path in inputs:
+                    self._fetch_ahead(path, asked)
+        except (StorageError, OSError, RuntimeError):  # a store that is being closed, too
+            return None
+        return now, asked
+
+    def _fetch_ahead(self, path: str, asked: Mapping[tuple[str, str], Info | None]) -> None:
+        """Fetch one file where there is room for it, and nobody reads it now."""
+        root = next((one for one in self._roots if asked.get((one, path)) is not None), None)
+        info = None if root is None else asked[root, path]
+        if root is None or info is None or info.is_directory:
+            return
+        size = info.size or 0
+        with self._lock:
+            kept = sum(one[2] for one in self._held.values()) + self._on_its_way
+            if path in {*self._held, *self._wanted, *self._getting} or kept + size > self._limit:
+                return
+            self._on_its_way += size
+            self._getting.add(path)
+        try:
+            self._get(path, root, info, "ahead")
+        finally:
+            with self._lock:
+                self._on_its_way -= size
+                self._getting.discard(path)
+
+    def close(self) -> None:
+        """End what is fetched ahead."""
+        self._ahead.shutdown(cancel_futures=True)
+        self._coming.clear()
+
     # -- fetching -----------------------------------------------------------------------------------------
 
     def fetch(self) -> None:
@@ -177,44 +269,58 @@ class RemotePlace(LocalPlace):
                 self._held.move_to_end(path)
             else:
                 missing.append(path)
-        self._make_room(files)
-        for folder in {os.path.dirname(path) for path in missing}:
-            os.makedirs(f"{self._fetched}/{folder}", exist_ok=True)
+        size = sum(files[path][1].size or 0 for path in missing)
+        self._make_room(files, size)
+        try:
+            self._patiently(lambda: self._each(lambda path: self._get(path, *files[path], "part"), missing))
+        finally:
+            with self._lock:
+                self._on_its_way -= size
 
-        def get(path: str) -> None:
-            root, info = files[path]
-            target = f"{self._fetched}/{path}"
-            self._stores[root].get(path, f"{target}.part")
-            os.chmod(f"{target}.part", 0o444)  # noqa: PTH101 - an input is for reading
-            os.replace(f"{target}.part", target)
+    def _each(self, do: Callable[[str], None], paths: Collection[str]) -> None:
+        """Do something for several paths at once."""
+        if paths:
+            next(iter(self._stores.values())).each(do, paths)
+
+    def _get(self, path: str, root: str, info: Info, suffix: str) -> None:
+        """Fetch one file, beside its place first."""
+        target = f"{self._fetched}/{path}"
+        beside = f"{target}.{suffix}"
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        self._stores[root].get(path, beside)
+        os.chmod(beside, 0o444)  # noqa: PTH101 - an input is for reading
+        with self._lock:
+            os.replace(beside, target)
             self._held[path] = _version(root, info)
-
-        for root in {files[path][0] for path in missing}:
-            there = [path for path in missing if files[path][0] == root]
-            self._patiently(lambda root=root, there=there: self._stores[root].each(get, there))  # type: ignore[misc]
 
     def _below(self, root: str, path: str) -> dict[str, tuple[str, Info]]:
         """The files of a directory; those of an earlier version that are gone are removed."""
         store = self._stores[root]
         found = self._patiently(lambda: store.infos(path))
-        for held in [one for one in self._held if one.startswith(f"{path}/") and one not in found]:
-            self._drop(held)
+        with self._lock:
+            for held in [one for one in self._held if one.startswith(f"{path}/") and one not in found]:
+                self._drop(held)
         return {one: (root, info) for one, info in found.items()}
 
-    def _make_room(self, files: Mapping[str, tuple[str, Info]]) -> None:
+    def _make_room(self, files: Mapping[str, tuple[str, Info]], size: int) -> None:
+        """Let go of what was used longest ago, and keep room for what is about to be fetched."""
         needed = sum(info.size or 0 for _, info in files.values())
         if needed > self._limit:
             raise TransferError(
                 f"its inputs are {_megabytes(needed)}, and this worker may keep {_megabytes(self._limit)}",
                 "Raise [run] fetch_limit in workspace.toml, or run fewer workers.",
             )
-        others = [path for path in self._held if path not in files]
-        kept = sum(self._held[path][2] for path in others)
-        for path in others:
-            if needed + kept <= self._limit:
-                break
-            kept -= self._held[path][2]
-            self._drop(path)
+        if needed + self._on_its_way > self._limit:
+            wait(self._coming.values())
+        with self._lock:
+            others = [path for path in self._held if path not in files]
+            kept = sum(self._held[path][2] for path in others) + self._on_its_way
+            for path in others:
+                if needed + kept <= self._limit:
+                    break
+                kept -= self._held[path][2]
+                self._drop(path)
+            self._on_its_way += size
 
     def _drop(self, path: str) -> None:
         self._held.pop(path, None)
@@ -289,6 +395,18 @@ class RemotePlace(LocalPlace):
             else:
                 self._patience = PATIENCE
                 return done
+
+
+_Paths = tuple[tuple[str, ...], tuple[str, ...]]
+"""The inputs and the outputs of a row."""
+
+_Answers = tuple[float, dict[tuple[str, str], Info | None]]
+"""When a store was asked for paths of a row, and what it said of each."""
+
+
+def _is_about(path: str, other: str) -> bool:
+    """Whether two paths are one, or one lies in the other."""
+    return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
 
 
 def _impatient(root: str, options: Mapping[str, Any]) -> Mapping[str, Any]:

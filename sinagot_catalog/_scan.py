@@ -7,7 +7,7 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog._patterns._names import FOLDERS, repeated, whole_paths
+from sinagot_catalog._patterns._names import FOLDERS, repeated, rows_in, whole_paths
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._store import Found, Reach, Store
 from sinagot_catalog.schema import KIND
@@ -59,13 +59,25 @@ class Listing:
         """How many files there are."""
         return len(self.names)
 
+    def only(self, kept: pl.DataFrame) -> "Listing":
+        """This listing with some rows of its `paths` alone."""
+        folders, names = in_folders(kept.filter(pl.col("kind") == "file")["path"])
+        directories = kept.filter(pl.col("kind") == "directory")["path"]
+        return replace(self, folders=folders, names=names, directories=directories)
+
     def with_paths(self, new: pl.DataFrame) -> "Listing":
         """This listing with further paths: columns `path` and `kind`; those that are there already are left out."""
-        new = new.select("path", pl.col("kind").cast(KIND)).unique()
-        new = new.join(self.paths, on="path", how="anti").sort("path")
-        files = new.filter(pl.col("kind") == "file")["path"]
+        new = new.select("path", pl.col("kind").cast(KIND)).unique().sort("path")
         directories = new.filter(pl.col("kind") == "directory")["path"]
-        folders, names = in_folders(files)
+        directories = directories.filter(~directories.is_in(self.directories.implode()))
+        folders, names = in_folders(new.filter(pl.col("kind") == "file")["path"])
+        files = pl.DataFrame({"folder": folders["folder"].gather(repeated(folders["n"])), "name": names})
+        # only what lies in the same folders can be there already
+        at = self.folders["folder"].is_in(folders["folder"].unique().implode()).arg_true()
+        rows, keys = rows_in(self.folders, at)
+        there = {"folder": self.folders["folder"].gather(at).gather(keys), "name": self.names.gather(rows)}
+        files = files.join(pl.DataFrame(there), on=["folder", "name"], how="anti", maintain_order="left")
+        folders, names = _runs(files["folder"]), files["name"]
         return replace(
             self,
             folders=pl.concat([self.folders, folders]),
@@ -145,9 +157,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
-    keys = (
-        keys.filter(~is_odd & ~path.str.starts_with("LOG/")).unique(subset="path", keep="last").sort("path")
-    )
+    keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/")))
     folders = keys.select(path.str.extract(r"^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
     distinct = folders.unique(maintain_order=True).to_frame()
     nodes = list(_nodes(reach, 0, ""))
@@ -166,16 +176,22 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     kept = kept.fill_null(value=False) if not reach.everything else pl.lit(value=True)
     files = keys.with_columns(at["node"], folders).filter(kept)
     directories = _directories(distinct, nodes)
-    stats = pl.concat([files, directories], how="diagonal").unique(
-        subset="path", keep="first", maintain_order=True
-    )
+    alone = directories.join(files.select("path"), on="path", how="anti", maintain_order="left")
     return Listing(
         _runs(files["folder"]),
         files.select(name.alias("name")).to_series(),
         directories["path"],
         is_local=is_local,
-        stats=stats.select(*STATS),
+        stats=pl.concat([files, alone], how="diagonal").select(*STATS),
     )
+
+
+def _in_order(keys: pl.DataFrame) -> pl.DataFrame:
+    """Keys by their path, each once, as most listings give them: to see that costs a hundredth of sorting."""
+    if not keys["path"].is_sorted():
+        keys = keys.sort("path", maintain_order=True)
+    path = pl.col("path")
+    return keys.filter(path.ne_missing(path.shift(-1)))
 
 
 def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -40,6 +41,8 @@ _HOST = "127.0.0.1"
 # Outside the ranges from which Linux and macOS take ports for outgoing connections, so that it stays free.
 _PORTS = range(21_000, 29_000)
 _LOG_BYTES = 5_000_000
+_BEGIN = "--- starting Prefect"
+_LEAST_BYTES = 5_000_000
 
 _SETTINGS = {
     # The recorder writes one event at a time by default, 24 ms of the server's time for each task run.
@@ -124,7 +127,7 @@ class LocalServer:
             return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
         return False
 
-    def wait_healthy(self, timeout: float = 60.0) -> None:
+    def wait_healthy(self, timeout: float = 120.0) -> None:
         """Wait until it answers.
 
         Args:
@@ -136,10 +139,7 @@ class LocalServer:
         deadline = time.monotonic() + timeout
         while not self.is_healthy():
             if not self.is_alive:
-                raise ServerError(
-                    f"The local Prefect server ended while it started: {_last_line(Path(self.log))}",
-                    f"Its log is {self.log}. {WITHOUT_PREFECT}",
-                )
+                raise _ended_early(self)
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"The local Prefect server at {self.url} (pid {self.pid}) kept silent for {timeout:g} s.",
@@ -173,20 +173,24 @@ def find() -> LocalServer | None:
     return server if server is not None and server.is_alive else None
 
 
-def start(*, port: int | None = None) -> LocalServer:
+def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
     """Find the local server, or start it. Does not wait until it answers: see `LocalServer.wait_healthy`.
 
     Args:
         port: Where it shall listen; without it at the port of the last time, or at a free one.
+        fresh: Put the database of the last time aside, and start with an empty one.
 
     Returns:
         The server that runs, or that was just started.
 
     Raises:
-        ServerError: The port is taken, or a server of another Prefect version is at work.
+        ServerError: The port is taken, its folder cannot be written, or a server of another Prefect version is at
+            work.
     """
     with _lock():
         last = _read_state()
+        if fresh:
+            _put_aside(last)
         if last is not None and last.is_alive:
             if port not in (None, last.port):
                 raise ServerError(
@@ -199,7 +203,12 @@ def start(*, port: int | None = None) -> LocalServer:
         server = _launch(
             _choose_port(port, last), last.auth if last else f"admin:{secrets.token_urlsafe(24)}"
         )
-        _write_state(server)
+        try:
+            _write_state(server)
+        except OSError:  # nobody would find it again
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            raise
         return server
 
 
@@ -215,6 +224,8 @@ def stop(timeout: float = 10.0) -> dict[str, Any]:
     Returns:
         `stopped` (bool), `pid`, `url`, and `running`: how many flow runs were still under way.
     """
+    if _read_state() is None:
+        return {"stopped": False, "pid": None, "url": None, "running": 0}
     with _lock():
         server = find()
         if server is None:
@@ -257,6 +268,10 @@ def _launch(port: int, auth: str) -> LocalServer:
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     log.touch(mode=0o600)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(
+            f"{_BEGIN}, {_prefect_version()}, port {port}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        )
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(log), str(folder), *command]
     done = subprocess.run(  # noqa: S603
@@ -288,6 +303,18 @@ def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
     }
     return kept | _SETTINGS | own
+
+
+def _put_aside(last: LocalServer | None) -> None:
+    """Rename the server's own folder; the history in it is kept."""
+    if last is not None and last.is_alive:
+        raise ServerError(
+            f"The local Prefect server runs at {last.url}: its database cannot be put aside.",
+            "End it first: `sinagot-catalog server stop`.",
+        )
+    folder = home() / "prefect"
+    if folder.exists():
+        folder.rename(home() / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S}")
 
 
 def _make_way(server: LocalServer) -> None:
@@ -354,11 +381,17 @@ def _private_folder(path: Path) -> Path:
 
 @contextlib.contextmanager
 def _lock() -> Iterator[None]:
-    path = _private_folder(home()) / "server.lock"
-    with path.open("w", encoding="ascii") as file:
-        path.chmod(0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+    try:
+        path = _private_folder(home()) / "server.lock"
+        with path.open("w", encoding="ascii") as file:
+            path.chmod(0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise ServerError(
+            f"The folder of the local Prefect server, {home()}, cannot be used: {error.strerror or error}.",
+            f"SINAGOT_CATALOG_HOME names another one. {WITHOUT_PREFECT}",
+        ) from error
 
 
 def _read_state() -> LocalServer | None:
@@ -378,12 +411,32 @@ def _write_state(server: LocalServer) -> None:
     fresh.replace(path)
 
 
-def _last_line(log: Path) -> str:
+def _ended_early(server: LocalServer) -> ServerError:
+    """Say why a server ended before it answered, as far as its log tells."""
+    said = _said(server)
+    where = f"Its log is {server.log}. {WITHOUT_PREFECT}"
+    if any("Can't locate revision" in line for line in said):
+        return ServerError(
+            f"The local Prefect server's database in {home() / 'prefect'} was written by a newer Prefect than "
+            f"{server.prefect}, which cannot read it.",
+            f"Install that Prefect again, or put the database aside and start with an empty one: "
+            f"`sinagot-catalog server start --fresh`. {WITHOUT_PREFECT}",
+        )
+    if shutil.disk_usage(home()).free < _LEAST_BYTES:
+        return ServerError(
+            f"The local Prefect server ended while it started: the disk of {home()} is full.", where
+        )
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing.")
+    return ServerError(f"The local Prefect server ended while it started: {last}", where)
+
+
+def _said(server: LocalServer) -> list[str]:
+    """What a server wrote to its log since it was started."""
     try:
-        lines = log.read_text(encoding="utf-8", errors="replace")[-4000:].splitlines()
+        text = Path(server.log).read_text(encoding="utf-8", errors="replace")
     except OSError:
-        lines = []
-    return next((line.strip() for line in reversed(lines) if line.strip()), "it said nothing.")
+        return []
+    return text.rpartition(_BEGIN)[2].splitlines()[1:]
 
 
 def _choose_port(wanted: int | None, last: LocalServer | None) -> int:

@@ -14,7 +14,7 @@ import polars as pl
 from sinagot_catalog import _looks
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
-from sinagot_catalog._inventory import read_listing
+from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
@@ -29,7 +29,7 @@ from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.errors import ConfigError, UsageError
 from sinagot_catalog.schema import RECORDS
 
-__all__ = ["Source"]
+__all__ = ["Source", "stamp"]
 
 
 class Source:
@@ -41,6 +41,7 @@ class Source:
         trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
         everything: List the whole dataset, not only what the patterns lead to.
         listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
+        records: The only records that there are here; see `_inventory.Span.of`.
         snapshot: A snapshot that is looked at until the first refresh, in place of a listing.
     """
 
@@ -52,12 +53,21 @@ class Source:
         trust: bool | None = None,
         everything: bool = False,
         listing: Any = None,
+        records: Any = None,
         snapshot: str | None = None,
     ) -> None:
         if listing is not None and snapshot is not None:
             raise UsageError("listing and snapshot are given: a look comes from one of them")
+        if records is not None and snapshot is not None:
+            raise UsageError(
+                "records and snapshot are given: a snapshot is looked at whole",
+                "Narrow it by ws.records.filter(...).",
+            )
         self.config = config
         self._given = listing
+        self._records = records
+        self.span = Span.of(records)
+        """The ids that this workspace was narrowed to."""
         self.everything = everything
         self.storage_options = dict(storage_options or {})
         self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
@@ -87,7 +97,12 @@ class Source:
 
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
-        how = {"trust": self.trusted, "everything": self.everything, "listing": self._given}
+        how = {
+            "trust": self.trusted,
+            "everything": self.everything,
+            "listing": self._given,
+            "records": self._records,
+        }
         kept = None if self.kept is None else f"{self.kept.store.root}/{self.kept.folder}{self.kept.name}"
         return {"config": self.config, **how, "snapshot": kept}
 
@@ -117,16 +132,16 @@ class Source:
     def layout(self) -> Layout:
         """What config and scripts declare now; a script is read again when its file has changed."""
         with self._lock:
-            changed = [script for script, (stamp, _) in self._scripts.items() if _stamp(script) != stamp]
+            changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
             if self._layout is None or changed:
                 self._layout = build_layout(self.config, self._read_script, scripts=self.scripts)
                 self._catalog = None if changed else self._catalog
             return self._layout
 
     def _read_script(self, script: str) -> ScriptSource:
-        stamp = _stamp(script)
+        now = stamp(script)
         known = self._scripts.get(script)
-        if known is None or known[0] != stamp:
+        if known is None or known[0] != now:
             source = read_script(
                 script,
                 scripts=self.scripts,
@@ -134,7 +149,7 @@ class Source:
                 trusted=self.trusted,
                 cache=self._computed,
             )
-            known = self._scripts[script] = (stamp, source)
+            known = self._scripts[script] = (now, source)
         return known[1]
 
     def _called(self, script: str) -> str:
@@ -192,11 +207,13 @@ class Source:
             store.check()
         templates = [place.template for place in layout.places if place.root == root]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
+        wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:
-            listing = from_keys(read_listing(self._given, self.config.dataset, self.options), reach)
+            keys = read_listing(self._given, self.config.dataset, self.options, wanted)
+            listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
-        return listing
+        return listing if wanted is None else wanted.narrowed(listing)
 
     def paths_near(self, template: Template) -> pl.Series:
         """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
@@ -219,7 +236,7 @@ class Source:
 
     def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
         """The ids of the first table, which count without a file."""
-        ids = tuple(table["record_id"].drop_nulls())
+        ids = tuple(one for one in table["record_id"].drop_nulls() if self.span is None or one in self.span)
         wrong = next((one for one in ids if self.config.ids.values(one) is None), None)
         if wrong is not None:
             *_, path, address, _ = next(self._metadata_tables())
@@ -354,7 +371,8 @@ def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.D
     return joined.rename({name: f"{name}_metadata" for name in taken})
 
 
-def _stamp(path: str) -> tuple[int, int] | None:
+def stamp(path: str) -> tuple[int, int] | None:
+    """Time and size of a file of this machine, None where there is none: it changes when the file is edited."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - a script's path is text
     except OSError:

@@ -6,10 +6,13 @@ import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+import polars as pl
+
 from sinagot_catalog._select import check_value
+from sinagot_catalog.schema import TABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterator, Sequence
 
 __all__ = ["check_query", "comparisons"]
 
@@ -25,32 +28,41 @@ _TOKEN = re.compile(
 )
 
 
-def check_query(query: str, choices: Mapping[str, Sequence[str]]) -> None:
+_CHOICES = {
+    name: list(dtype.categories)
+    for table in TABLES.values()
+    for name, dtype in table.items()
+    if isinstance(dtype, pl.Enum)
+}
+"""What the columns that only take certain values can be, by their names: the same in every table."""
+
+
+def check_query(query: str, own: Container[str] = ()) -> None:
     """Refuse texts that a column can never be: a typo must not mean that there is nothing.
 
     A name that the query gives to something itself is left alone.
 
     Args:
         query: The text.
-        choices: What columns can be, by their names.
+        own: Columns of `records`, where a user's table may have one of the same name.
 
     Raises:
         SelectionError: Naming what is near.
 
     Example:
-        >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')", {"status": ["DONE", "ERROR"]})
+        >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')")
         Traceback (most recent call last):
         sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
-        It is one of DONE, ERROR.
+        It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
     """
     tokens = list(_tokens(query))
-    own = {
+    named = {
         _plain(name) for (_, word), (kind, name) in pairwise(tokens)
         if kind == "name" and word.upper() == "AS"
     }  # fmt: skip
     for column, value in comparisons(tokens):
-        if column in choices and column not in own:
-            check_value(column, value, choices[column])
+        if column in _CHOICES and column not in own and column not in named:
+            check_value(column, value, _CHOICES[column])
 
 
 def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

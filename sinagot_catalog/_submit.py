@@ -29,7 +29,7 @@ from sinagot_catalog.run_report import RunReport
 if TYPE_CHECKING:
     from sinagot_catalog.flows import Remote, Submitted
 
-__all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit"]
+__all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit", "to_stderr"]
 
 
 class RunHandle:
@@ -114,7 +114,7 @@ def submit(
     if not execution.n_rows:
         return RunHandle(execution.run_id, execution.finish())
     try:
-        work = _begin(execution, say or _to_stderr, timeout)
+        work = _begin(execution, say or to_stderr, timeout)
     except BaseException:
         execution.finish()  # gives the rows back
         raise
@@ -167,7 +167,8 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
     return local
 
 
-def _to_stderr(line: str) -> None:
+def to_stderr(line: str) -> None:
+    """Say a line to people, beside the result."""
     print(line, file=sys.stderr, flush=True)  # noqa: T201 - talk, not result
 
 
@@ -200,7 +201,7 @@ def send(
         NotFoundError: There is no such deployment.
         ServerError: The API does not answer.
     """
-    say = say or _to_stderr
+    say = say or to_stderr
     made = plan(source, query, options)
     if not made.n_run:
         execution = Execution(source, query, options, made=made)
@@ -230,7 +231,7 @@ def follow(
     Raises:
         NotFoundError: There is no such flow run.
     """
-    local = _reach(say or _to_stderr, timeout)
+    local = _reach(say or to_stderr, timeout)
     from sinagot_catalog import flows
 
     return RunHandle(None, flows.Remote.find(source, flow_run_id, api=local))
@@ -248,7 +249,7 @@ def deploy(
     from sinagot_catalog import flows
 
     flows.check_schedule(wanted)
-    local = _reach(say or _to_stderr, timeout)
+    local = _reach(say or to_stderr, timeout)
     with flows.pointed_at(local):
         return flows.deploy(wanted, page=flows.page_of(local))
 
@@ -283,7 +284,7 @@ def environment(*, say: Callable[[str], None] | None = None, timeout: float = 12
         return {}
     local = _server.start()
     if not local.is_healthy():
-        (say or _to_stderr)(
+        (say or to_stderr)(
             "A local Prefect server is starting; the first start of all takes some ten seconds."
         )
         local.wait_healthy(timeout)

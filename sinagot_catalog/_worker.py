@@ -31,7 +31,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sinagot_catalog._events import JournalWriter
-from sinagot_catalog._job import JobRunner
+from sinagot_catalog._job import FORESEEN, JobRunner
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
 __all__ = [
@@ -187,13 +187,22 @@ class _Worker:
     def _batch(self, jobs: JobRunner) -> None:
         try:
             while True:
-                self._done.extend(jobs.run(self._pending.popleft()))
+                task = self._pending.popleft()
+                self._done.extend(jobs.run(task, self._coming()))
         except IndexError:
             pass
         self._board.show(-1, 0, 0)
         with self._sending:
             write_frame(self._out, ("idle", self._drain()))
         self._sync_due.set()
+
+    def _coming(self) -> list[Task]:
+        """The next tasks; the other thread may take some of them back meanwhile."""
+        tasks: list[Task] = []
+        with contextlib.suppress(IndexError):
+            for number in range(FORESEEN):
+                tasks.append(self._pending[number])  # noqa: PERF401 - as far as there are any
+        return tasks
 
     def _sync(self, journal: JournalWriter) -> None:
         """Bring the journal to the disk whenever a batch is through."""

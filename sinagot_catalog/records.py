@@ -65,12 +65,19 @@ class RecordCollection(Selection):
         """The record of an id, also of one that has no file yet.
 
         Raises:
-            NotFoundError: When the id does not fit `id_pattern`; names the closest ids.
+            NotFoundError: When the id does not fit `id_pattern`; names the closest ids. Or when the workspace was
+                opened for other records.
         """
         if str(record_id) != record_id or self._source.config.ids.values(record_id) is None:
             raise NotFoundError(
                 f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
+            )
+        span = self._source.span
+        if span is not None and record_id not in span:
+            raise NotFoundError(
+                f"{record_id!r} lies outside of the records that this workspace was opened for",
+                "Open it without records=, or with a range that holds it.",
             )
         return self._record(record_id)
 

@@ -14,9 +14,11 @@ from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from sinagot_catalog._plan import Plan
+    from sinagot_catalog._select import Query
+    from sinagot_catalog._source import Source
     from sinagot_catalog._submit import RunHandle
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.script import ScriptTemplate
@@ -282,6 +284,69 @@ class StepCollection(Selection):
 
             return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
+
+    def watch(
+        self,
+        step_label: str | None = None,
+        *,
+        every: float = 60.0,
+        settle: float = 2.0,
+        submit: bool = True,
+        deployment: str | None = None,
+        once: bool = False,
+        workers: int | None = None,
+        stale: bool | None = None,
+        say: Callable[[str], None] | None = None,
+    ) -> Iterator[RunReport]:
+        """Run these rows as they become ready, and what becomes ready by them; each row once.
+
+        New files on a disk of this machine are noticed at once where the system tells of them; buckets and network
+        disks are listed from time to time. A row that failed waits until one of its inputs changes, or until it is
+        run by other means. One round runs at a time; what comes meanwhile is in the next.
+        Ctrl-C while it waits ends it.
+
+        Args:
+            step_label: Only this step, and nothing downstream of it.
+            every: Seconds after which to look again, whatever was noticed.
+            settle: Seconds for which size and time of a new file must stand still before it is read.
+            submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.
+            deployment: Whose workers run them, such as `"run-workspace/nightly"`; what runs there goes on when the
+                watch ends.
+            once: End when nothing is left that is ready.
+            workers: How many processes; by default as many as there are cores.
+            stale: Rows that are stale, too; by default as `[run] rerun_on` says.
+            say: Takes a line for what went wrong in a round; by default it goes to stderr.
+
+        Yields:
+            The report of each round that ran something.
+
+        Raises:
+            SinagotError: In the first round, and with `once`. Later the fault is said, and the watch goes on.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> for report in ws.steps.watch("count", submit=False, once=True, settle=0):
+            ...     print(report.summary())
+            3 done
+        """
+        from sinagot_catalog._submit import send, to_stderr
+        from sinagot_catalog._watch import said_once, watch
+
+        options = _request.RunOptions(
+            step=step_label, workers=workers, downstream=step_label is None, stale=stale
+        )
+        say = say or to_stderr
+        talk = said_once(say)
+
+        def act(source: Source, query: Query, options: _request.RunOptions) -> RunReport:
+            if deployment is not None:
+                return send(source, query, options, deployment, say=talk).wait()
+            if submit:
+                rows = type(self)(source, self._kinds, query)
+                return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
+            return _execution.run(source, query, options, progress=False)
+
+        return watch(self._source, self._query, options, act, say, every=every, settle=settle, once=once)
 
     def _submit(
         self, options: _request.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False

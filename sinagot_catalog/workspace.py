@@ -39,14 +39,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Workspace"]
 
-_CHOICES = {
-    name: list(dtype.categories)
-    for table in TABLES.values()
-    for name, dtype in table.items()
-    if isinstance(dtype, pl.Enum)
-}
-"""What the columns that only take certain values can be, by their names: the same in every table."""
-
 
 class Workspace:
     """A workspace, opened. Nothing is listed or written until it is asked for.
@@ -60,6 +52,8 @@ class Workspace:
         trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        records: The only records to look at: what their ids begin with, or a pair of the first id and the first
+            one that is left out (None: no bound). Of a given Parquet listing, only what may hold them is read.
         snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
             `"latest"`. All tables are as they were then. `refresh()` lists, and so do `plan`, `run` and `submit`.
 
@@ -83,6 +77,7 @@ class Workspace:
         storage_options: Mapping[str, Any] | None = None,
         trust: bool | None = None,
         listing: Any = None,
+        records: str | tuple[str | None, str | None] | None = None,
         snapshot: str | None = None,
     ) -> None:
         reserved = {
@@ -96,7 +91,12 @@ class Workspace:
             reserved=reserved,
         )
         self._source = Source(
-            config, storage_options=storage_options, trust=trust, listing=listing, snapshot=snapshot
+            config,
+            storage_options=storage_options,
+            trust=trust,
+            listing=listing,
+            records=records,
+            snapshot=snapshot,
         )
         self._kinds = kinds_of(self._source)
         self.logger = _logger(config)
@@ -200,16 +200,14 @@ class Workspace:
         """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
 
         Raises:
-            SelectionError: When Polars cannot read the query, or it compares a column such as `status` with a
-                text that it can never be.
+            SelectionError: When Polars cannot read the query, or a column can never be what it is compared with.
 
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
-        own = self.records.collect_schema()  # a user's table may have a column of the same name
-        check_query(query, {name: values for name, values in _CHOICES.items() if name not in own})
+        check_query(query, own=self.records.collect_schema())
         tables = {
             **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
@@ -247,8 +245,6 @@ class Workspace:
             >>> then = Workspace(ws.config.root, snapshot=name)
             >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
             (3, True)
-            >>> then.refresh()
-            <Workspace instance>
         """
         return _snapshot.snapshot(self._source)
 
@@ -516,6 +512,9 @@ class Workspace:
                 f"record_id {wrong[0]!r} does not fit id_pattern '{self.config.ids.text}'"
                 f"{did_you_mean(str(wrong[0]), known)}"
             )
+        if (span := self._source.span) is not None:
+            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
+                self.records.get(one)
         cells = self._source.layout().cells
         named = [name for name in ("task", "modality", "step") if name in rows.columns]
         if not named:

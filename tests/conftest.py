@@ -422,6 +422,8 @@ def gcs(gcs_url: str) -> Bucket:
     """A bucket of its own on a server that speaks Google's storage protocol."""
     name = f"lab-{secrets.token_hex(6)}"
     options = {"endpoint_url": gcs_url, "token": "anon", "project": "lab"}
-    bucket = Bucket(f"gs://{name}", options, {"STORAGE_EMULATOR_HOST": gcs_url}, gcs_url)
+    # a token is looked for at Google's where none is named
+    environment = {"STORAGE_EMULATOR_HOST": gcs_url, "FSSPEC_GS_TOKEN": "anon"}
+    bucket = Bucket(f"gs://{name}", options, environment, gcs_url)
     bucket.fs.mkdir(name)
     return bucket

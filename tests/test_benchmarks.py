@@ -43,6 +43,14 @@ def test_each_thing_is_measured_beside_its_floor(looked):
         assert min(*one["ours"], *one["floors"], one["figure"]) > 0
 
 
+def test_what_is_warm_says_so_and_is_no_other_name_for_what_is_cold(looked):
+    names = {one["name"] for one in looked[2]["measurements"]}
+    assert not any(name.startswith("cold/") for name in names)
+    for one in looked[2]["measurements"]:
+        if one["name"].startswith(("status/", "files/")):
+            assert one["what"].endswith(", warm")
+
+
 def test_the_json_names_machine_and_versions(looked):
     assert looked[2]["schema"] == 1
     assert {"python", "polars", "sinagot-catalog"} <= set(looked[2]["versions"])

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-KINDS = ("seaweed", "azurite")
+KINDS = ("seaweed", "azurite", "gcs")
 
 
 @pytest.fixture(params=KINDS)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
 
 
 @pytest.fixture
@@ -94,3 +94,55 @@ def test_listing_without_keys_is_a_sentence(done, seaweed):
     )
     with pytest.raises(ConfigError, match="no column 'path' or 'key', only kye; did you mean 'kye'"):
         ws.records.ids()
+
+
+@pytest.fixture
+def lab(write_workspace):
+    folder = write_workspace(
+        {"read": ("raw/{id}.csv", "out/{id}.csv"), "list": ("dir/{id}/", "shared/{id}/list.txt")},
+        id_pattern="[A-Z]+[0-9]*",
+    )
+    ids = [f"{letter}{n}" for letter in "ABCDEFG" for n in range(20)] + ["A", "D", "F"]
+    paths = [path for one in ids for path in (f"raw/{one}.csv", f"dir/{one}/deep/x", f"out/{one}.csv")]
+    return folder, ids, pl.DataFrame({"path": sorted(paths), "size": [1] * len(paths)})
+
+
+@pytest.mark.parametrize(
+    ("records", "is_in"),
+    [
+        (("B", "D1"), lambda one: "B" <= one < "D1"),
+        (("B", None), lambda one: one >= "B"),
+        ((None, "F0"), lambda one: one < "F0"),
+        ("C1", lambda one: one.startswith("C1")),
+        ("D", lambda one: one.startswith("D")),
+        ("Z", lambda one: one.startswith("Z")),
+    ],
+)
+@pytest.mark.parametrize("given", ["frame", "parquet", "listed"])
+def test_workspace_is_narrowed_to_a_range_of_records(lab, tmp_path, records, is_in, given):
+    folder, ids, listing = lab
+    options = {"listing": listing}
+    if given == "parquet":
+        listing.write_parquet(tmp_path / "listing.parquet", row_group_size=50)
+        options = {"listing": tmp_path / "listing.parquet"}
+    if given == "listed":
+        for path in listing["path"]:
+            (folder / "dataset" / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "dataset" / path).write_text("x")
+        options = {}
+    wanted = sorted(filter(is_in, ids))
+    ws = Workspace(folder, records=records, **options)
+    assert ws.records.ids() == wanted
+    whole = Workspace(folder, **{"listing": listing} if options else {}).steps.collect()
+    assert ws.steps.collect().equals(whole.filter(pl.col("record_id").is_in(wanted)))
+
+
+def test_record_outside_of_the_range_is_refused_not_called_absent(lab):
+    folder, _, listing = lab
+    ws = Workspace(folder, listing=listing, records=("B", "C"))
+    assert ws.records.get("B1").steps.count() == 2
+    for ask in (lambda: ws.records.get("C1"), lambda: ws.run(pl.DataFrame({"record_id": ["B1", "C1"]}))):
+        with pytest.raises(NotFoundError, match="'C1' lies outside of the records that this workspace"):
+            ask()
+    with pytest.raises(UsageError, match=r"records: \('B', 'A'\) is no range of records"):
+        Workspace(folder, records=("B", "A"))

@@ -27,6 +27,7 @@ self.path.output.write_text(text.upper())
 """
 CHAIN = {"upper": ("raw/{id}", "upper/{id}", UPPER), "twice": ("upper/{id}", "twice/{id}")}
 PROGRAMS = Path(sys.executable).parent
+pytestmark = pytest.mark.timeout(420)  # each run on a worker starts three programs that import Prefect
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,6 @@ def logs_of(client, flow_run_id: str) -> str:
 # --- a filter by the clock -------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(240)
 def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  # noqa: PLR0917 - fixtures
     cli, worker, trigger, api, prefect_server, write_workspace
 ):
@@ -218,7 +218,6 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(240)
 def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 - fixtures
     cli, worker, trigger, api, write_workspace, tmp_path
 ):
@@ -252,6 +251,17 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
 
 
 @pytest.mark.timeout(240)
+def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_workspace):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    ws = Workspace(folder)
+    ws.deploy("watched", pool=worker, where="record_id = 'R1'", say=quiet)
+    for record in ("R1", "R2"):
+        (folder / "dataset/raw" / record).write_text("raw;")
+        rounds = ws.steps.watch(deployment="run-workspace/watched", once=True, settle=0, say=quiet)
+        assert [set(report.frame["record_id"]) for report in rounds] == [{record}]
+    assert ws.refresh().steps.select("status")["status"].unique().to_list() == ["DONE"]
+
+
 def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wait_until):
     folder = write_workspace(CHAIN, dict.fromkeys([f"raw/R{n}" for n in range(6)], "wait"))
     ws = Workspace(folder)
@@ -270,7 +280,6 @@ def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wai
     assert ws.steps.filter(status="DATA_READY").select("step")["step"].to_list() == ["upper"] * 6
 
 
-@pytest.mark.timeout(300)
 def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
     environment, api, write_workspace, wait_until, tmp_path
 ):
@@ -317,9 +326,8 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
 # --- without a pool --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.timeout(240)
-def test_serve_runs_what_is_asked_and_ends_on_sigterm(
-    environment, trigger, api, write_workspace, prefect_server
+def test_serve_runs_what_is_asked_and_ends_on_sigterm(  # noqa: PLR0917 - fixtures
+    environment, trigger, api, write_workspace, prefect_server, wait_until
 ):
     folder = write_workspace(CHAIN, ["raw/R1"])
     command = [
@@ -336,6 +344,9 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(
             handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
             assert handle.wait(120).counts() == {"done": 2}
             assert not api.read_deployment(UUID(told["id"])).paused
+            (folder / "dataset/raw/R2").write_text("wait")
+            second = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+            wait_until((folder / "dataset/begun").exists, 120)
             process.send_signal(signal.SIGTERM)
             _, said = process.communicate(timeout=60)
         finally:
@@ -344,6 +355,11 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(
     assert "Traceback" not in said
     assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
     assert api.read_deployment(UUID(told["id"])).paused
+    assert second.wait(10).counts() == {"cancelled": 2}
+    assert second.state == "Cancelled"
+    assert (
+        Workspace(folder).steps.filter(record_id="R2", step="upper").select("status").item() == "DATA_READY"
+    )
 
 
 # --- words -----------------------------------------------------------------------------------------------------

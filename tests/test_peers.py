@@ -119,6 +119,13 @@ def test_memory_is_that_of_the_whole_tree(tmp_path):
     assert 120 < ended.peak < 300
 
 
+def test_processor_time_is_that_of_the_children_too(tmp_path):
+    burn = "import time; end = time.process_time() + 0.5\nwhile time.process_time() < end: pass"
+    code = f"import subprocess, sys\nfor _ in range(2): subprocess.run([sys.executable, '-c', {burn!r}])"
+    ended = bounded([sys.executable, "-c", code], cap=60, folder=tmp_path, environment=os.environ)
+    assert 1 <= ended.cpu < 5
+
+
 def test_each_task_is_measured_on_files_of_its_own(tmp_path, tool):
     result = race(tmp_path, [tool()], [6, 12], times=2)
     figures = found(result)
@@ -198,9 +205,17 @@ def test_one_that_cannot_be_installed_does_not_keep_the_others_from_being_measur
     assert {one["tool"] for one in result["measurements"]} == {"counter"}
 
 
+def test_what_came_out_is_kept_after_each_size(tmp_path, tool):
+    kept = []
+    talk = Console(file=io.StringIO())
+    Race(tmp_path / "cache", 30.0, 1, 100.0, talk, kept.append).run([tool()], [3, 6])
+    assert [sorted({one["records"] for one in result["measurements"]}) for result in kept] == [[3], [3, 6]]
+
+
 def test_nothing_is_begun_after_the_given_time(tmp_path, tool):
     figures = found(race(tmp_path, [tool()], [4], seconds=0.0))
     assert {one["reason"] for one in figures.values() if one["task"] != "again"} == {"the time was over"}
+    assert not (tmp_path / "cache/work/counter").exists()
 
 
 def test_what_is_foretold_to_pass_the_cap_by_far_is_not_tried(tool):
@@ -256,6 +271,7 @@ RESULT = {
             "outcome": "done" if (slow * records, task) != (200_000, "run") else "capped",
             "reason": "" if (slow * records, task) != (200_000, "run") else "more than 180 s",
             "seconds": [slow * records / 1_000] if (slow * records, task) != (200_000, "run") else [],
+            "cpu": [slow * 2.0] if (slow * records, task) != (200_000, "run") else [],
             "peaks": [50.0 * slow] if (slow * records, task) != (200_000, "run") else [],
         }
         for tool, slow in ((OURS.name, 1), ("make", 20))
@@ -276,9 +292,10 @@ def run_benchmarks(*arguments):
 def test_the_table_for_a_page_has_seconds_and_ratios():
     lines = markdown(RESULT, 10_000).splitlines()
     assert lines[0].startswith("| 10,000 records | list the ids | ")
-    assert lines[2] == f"| {OURS.name} 1 | 10 s | 10 s | 10 s | 10 s | 50 MB |"
-    assert lines[3] == "| make 4 | 200 s (20x) | 200 s (20x) | > 180 s | 200 s (20x) |  |"
+    assert lines[2] == f"| {OURS.name} 1 | 10 s | 10 s | 10 s | 10 s | 2 s | 50 MB |"
+    assert lines[3] == "| make 4 | 200 s (20x) | 200 s (20x) | > 180 s | 200 s (20x) |  |  |"
     assert len(lines) == 4
+    assert markdown(RESULT, 100).splitlines()[3].endswith("| 40 s (20x) | 1000 MB |")
 
 
 def test_the_chart_is_drawn_from_a_json_for_light_and_dark_pages(tmp_path):
@@ -302,9 +319,12 @@ def test_the_chart_is_drawn_from_a_json_for_light_and_dark_pages(tmp_path):
     assert (tmp_path / "growth.svg").read_text() != (tmp_path / "growth-dark.svg").read_text()
 
 
-@pytest.mark.parametrize("arguments", [("chart", "-o", "x.svg"), ("table",), ("peers", "--compare")])
+@pytest.mark.parametrize(
+    "arguments", [("chart", "-o", "x.svg"), ("table",), ("peers", "--compare"), ("--compare",)]
+)
 def test_a_json_that_is_none_is_refused_before_anything_is_measured(tmp_path, arguments):
-    for text, said in (("[]", "no JSON of an earlier run"), ('{"measurements": []}', "another kind")):
+    other = json.dumps({"kind": "peers" if arguments == ("--compare",) else "floors", "measurements": []})
+    for text, said in (("[]", "no JSON of an earlier run"), (other, "another kind")):
         (tmp_path / "wrong.json").write_text(text)
         done = run_benchmarks(*arguments, tmp_path / "wrong.json")
         assert done.returncode == 2
@@ -356,3 +376,15 @@ def test_ours_and_make_do_the_same_work_in_the_same_run(tmp_path):
     again = run_benchmarks("table", tmp_path / "now.json")
     assert again.returncode == 0, again.stderr
     assert "run again, nothing to do" in again.stdout
+
+
+def test_the_page_shows_what_was_measured():
+    results = ROOT / "benchmarks" / "results"
+    result = json.loads((results / "peers.json").read_text())
+    page = (ROOT / "README.md").read_text()
+    assert markdown(result, 1_000) in page
+    for name in ("growth.svg", "growth-dark.svg"):
+        assert f"benchmarks/results/{name}" in page
+        text = (results / name).read_text()
+        assert len(text) < 100_000
+        assert result["time"][:10] in "".join(ET.fromstring(text).itertext())  # noqa: S314 - our own

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import sqlite3
@@ -11,7 +12,7 @@ import sys
 import threading
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -256,6 +257,104 @@ def test_a_server_that_cannot_start_says_why(other_home):
         _server.start().wait_healthy(60)
 
 
+def test_a_database_of_a_newer_prefect_is_said_and_can_be_put_aside(grown_home, cli):
+    with closing(sqlite3.connect(grown_home / "prefect/prefect.db")) as database:
+        database.execute("UPDATE alembic_version SET version_num = 'of-the-future'")
+        database.commit()
+    failed = cli("server", "start")
+    assert failed.returncode == 1
+    assert "was written by a newer Prefect than" in failed.stderr
+    assert "`sinagot-catalog server start --fresh`" in failed.stderr
+    assert "Traceback" not in failed.stderr
+    server = _server.start(fresh=True)
+    try:
+        kept = [one for one in grown_home.glob("prefect-*") if (one / "prefect.db").exists()]
+        assert len(kept) == 1
+        with pytest.raises(ServerError, match=r"cannot be put aside\.\nEnd it first"):
+            _server.start(fresh=True)
+        assert server.is_alive
+    finally:
+        _server.stop(timeout=0)
+
+
+@pytest.fixture
+def run_under_way(prefect_server) -> Iterator[None]:
+    """A flow run that the session's server believes to be running."""
+
+    def post(path, **body) -> dict:
+        return _api.ask(f"{prefect_server.api_url}/{path}", auth=prefect_server.auth, body=body)
+
+    flow = post("flows/", name="of-somebody")
+    run = post("flow_runs/", flow_id=flow["id"], state={"type": "RUNNING"})
+    yield
+    post(f"flow_runs/{run['id']}/set_state", state={"type": "COMPLETED"}, force=True)
+
+
+@pytest.mark.usefixtures("run_under_way")
+def test_a_server_of_another_version_that_is_at_work_is_left_alone(prefect_server):
+    _server._write_state(replace(prefect_server, prefect="3.0.0"))
+    try:
+        with pytest.raises(
+            ServerError, match=r"of Prefect 3\.0\.0, this is .*under way\.\nWait for them, or end it"
+        ):
+            _server.start()
+        assert prefect_server.is_alive
+    finally:
+        _server._write_state(prefect_server)
+
+
+@pytest.mark.usefixtures("other_home")
+def test_ctrl_c_in_the_terminal_that_started_it_leaves_it_alone():
+    code = "from sinagot_catalog import _server; print(_server.start().pid, flush=True); input()"
+    starting = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0,
+    )  # fmt: skip
+    assert starting.stdout is not None
+    pid = int(starting.stdout.readline())
+    os.killpg(starting.pid, signal.SIGINT)  # what a terminal does: all of the group that is in front
+    starting.communicate(timeout=30)
+    server = _server.find()
+    assert server is not None
+    assert (server.pid, server.is_alive) == (pid, True)
+
+
+def test_a_folder_that_cannot_be_written_is_said(cli, write_workspace, tmp_path):
+    (tmp_path / "file").touch()
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    done = cli("submit", folder, SINAGOT_CATALOG_HOME=str(tmp_path / "file" / "below"))
+    assert done.returncode == 1
+    assert (
+        f"The folder of the local Prefect server, {tmp_path}/file/below, cannot be used: Not a dir"
+        in done.stderr
+    )
+    assert "`sinagot-catalog run`" in done.stderr
+    assert cli("status", folder, SINAGOT_CATALOG_HOME=str(tmp_path / "file" / "below")).returncode == 0
+
+
+@pytest.fixture
+def full_disk(tmp_path) -> Iterator[Path]:
+    """A disk of its own with next to no space."""
+    folder = tmp_path / "full"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16k,mode=700", "tmpfs", folder], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("only root can make a small disk")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_is_said(full_disk, monkeypatch):
+    monkeypatch.setenv("SINAGOT_CATALOG_HOME", str(full_disk))
+    (full_disk / "ballast").write_bytes(b"x" * 4096)
+    with pytest.raises(ServerError, match=r"No space left on device|is full") as caught:
+        _server.start().wait_healthy(60)
+    assert "sinagot-catalog run" in caught.value.hint
+    assert _server.find() is None
+
+
 @pytest.mark.usefixtures("other_home")
 def test_a_server_that_keeps_silent_is_not_waited_for_without_end():
     server = _server.start()
@@ -277,6 +376,108 @@ def test_the_users_prefect_settings_do_not_reach_it(other_home, monkeypatch):
 def test_neither_looking_nor_submitting_imports_prefect_by_itself():
     code = "import sys, sinagot_catalog._server, sinagot_catalog._submit; print('prefect' in sys.modules)"
     assert in_a_new_process(code).stdout.strip() == "False"
+
+
+def test_two_submits_at_once_share_one_server(grown_home, write_workspace):
+    program = Path(sys.executable).with_name("sinagot-catalog")
+    folders = [
+        write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"], name=name) for name in ("one", "two")
+    ]
+    both = [
+        subprocess.Popen(
+            [program, "submit", folder], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for folder in folders
+    ]
+    said = [one.communicate(timeout=240) for one in both]
+    assert [one.returncode for one in both] == [0, 0], said
+    assert (grown_home / "server.log").read_text().count("--- starting Prefect") == 1
+    url = _server.status()["url"]
+    assert all(f"{url}/runs/flow-run/" in err for _, err in said)
+
+
+def test_a_profile_that_points_elsewhere_is_used_and_no_server_is_started(
+    cli, prefect_server, write_workspace, tmp_path
+):
+    (tmp_path / "profile").mkdir()
+    (tmp_path / "profile/profiles.toml").write_text(
+        f'active = "lab"\n[profiles.lab]\nPREFECT_API_URL = "{prefect_server.api_url}"\n'
+        f'PREFECT_API_AUTH_STRING = "{prefect_server.auth}"\n'
+    )
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    homes = {"PREFECT_HOME": str(tmp_path / "profile"), "SINAGOT_CATALOG_HOME": str(tmp_path / "unused")}
+    done = cli("submit", folder, **homes)
+    assert done.returncode == 0, done.stderr
+    assert f"{prefect_server.url}/runs/flow-run/" in done.stderr
+    assert not (tmp_path / "unused").exists()
+
+
+def test_a_submit_to_an_api_that_refuses_or_hangs_says_how_to_do_without(cli, write_workspace, silent_port):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    for port, what in ((9, "connection refused"), (silent_port, "nothing came back within 3 s")):
+        done = cli(
+            "submit", folder, PREFECT_API_URL=f"http://127.0.0.1:{port}/api", PYTHONPROFILEIMPORTTIME="1"
+        )
+        assert done.returncode == 1
+        assert f"{what}. It was named by the environment." in done.stderr
+        assert "Without Prefect the same rows run by `sinagot-catalog run`." in done.stderr
+        # nor were the seconds of Prefect's import spent before that
+        assert "prefect" not in {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+        assert "1 can run now" in cli("status", folder).stdout
+
+
+# -- another user of the machine
+
+
+@pytest.fixture
+def as_another_user(prefect_server) -> Iterator[Callable[[str], str]]:
+    """Run a line of shell as another user, who can get to the folder of the server as far as it lets him."""
+    if os.getuid() != 0 or not shutil.which("setpriv") or not shutil.which("curl"):
+        pytest.skip("only root can become another user (with setpriv and curl)")
+    home = Path(prefect_server.log).parent
+    above = [one for one in home.parents if not stat.S_IMODE(one.stat().st_mode) & stat.S_IXOTH]
+    modes = {one: stat.S_IMODE(one.stat().st_mode) for one in above}
+
+    def run(line: str) -> str:
+        done = subprocess.run(
+            ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "sh", "-c", line],
+            capture_output=True, text=True, timeout=60, check=False, cwd="/", env={"PATH": os.environ["PATH"]},
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
+    try:
+        for one, mode in modes.items():
+            one.chmod(mode | stat.S_IXOTH)
+        yield run
+    finally:
+        for one, mode in modes.items():
+            one.chmod(mode)
+
+
+def test_another_user_is_let_in_nowhere_without_the_password(prefect_server, as_another_user):
+    assert as_another_user("id -u") == "65534\n"
+    curl = "curl -s -o /dev/null -w '%{http_code} ' -H 'Content-Type: application/json'"
+    api = prefect_server.api_url
+    reads = as_another_user(f"{curl} {api}/admin/version; {curl} {api}/flow_runs/count -d '{{}}'")
+    guess = as_another_user(f"{curl} -u admin:admin {api}/admin/version")
+    # what would run a command as the server's user: a deployment with a pull step
+    makes = as_another_user(
+        f"{curl} {api}/flows/ -d '{{\"name\": \"x\"}}'; {curl} {api}/deployments/ -d '{{}}'"
+    )
+    assert (reads, guess, makes) == ("401 401 ", "401 ", "401 401 ")
+    assert as_another_user(f"{curl} {api}/health") == "200 "
+
+
+def test_another_user_reads_neither_the_password_nor_the_database(prefect_server, as_another_user):
+    home = Path(prefect_server.log).parent
+    for name in ("server.json", "server.log", "prefect/prefect.db"):
+        assert (home / name).exists()
+        assert "Permission denied" in as_another_user(f"cat {home / name}")
+    assert "Permission denied" in as_another_user(f"ls {home}")
+    password = prefect_server.auth.partition(":")[2]
+    seen = as_another_user(f"cat /proc/{prefect_server.pid}/environ /proc/{prefect_server.pid}/cmdline")
+    assert password not in seen
+    assert "Permission denied" in seen
 
 
 # -- asking an API

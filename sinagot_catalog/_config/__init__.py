@@ -110,6 +110,14 @@ class Config:
         """A path that the config names, resolved against the config's folder."""
         return resolved(path, self.root)
 
+    def again(self) -> "Config":
+        """Read the same files anew.
+
+        Raises:
+            ConfigError: With one line for every fault that they have now.
+        """
+        return _read_again(*self._again)
+
     def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
         # A pickled config is the order to read it again: no option's value travels.
         return _read_again, self._again

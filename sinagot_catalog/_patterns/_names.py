@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog._patterns._template import IdPattern
 
-__all__ = ["FOLDERS", "Fits", "match_names", "repeated", "whole_paths", "with_directories"]
+__all__ = ["FOLDERS", "Fits", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"]
 
 FOLDERS: dict[str, pl.DataType] = {"folder": pl.String(), "n": pl.UInt32()}
 """Folders, `""` or ending in `/`, and how many names each has; a folder may come several times."""
@@ -114,10 +114,7 @@ def _in_folders(
     else:
         at = (paths == "".join(text for _, text in folder)).arg_true().cast(pl.UInt32)
         texts = pl.Series([None], dtype=pl.String).new_from_index(0, len(at))
-    begins = folders["n"].cum_sum().gather(at) - folders["n"].gather(at)
-    counts = folders["n"].gather(at)
-    keys = repeated(counts)
-    rows = _counted(counts) + begins.gather(keys)
+    rows, keys = rows_in(folders, at)
     inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
     if _n_fields(folder):
         yield _told(inside, texts, known)
@@ -173,6 +170,14 @@ def _together(parts: Sequence[Fits]) -> Fits:
 
 def _n_fields(tokens: Tokens) -> int:
     return sum(kind == "field" for kind, _ in tokens)
+
+
+def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The positions of the names in some of the folders, and for each the position of its folder among those."""
+    counts = folders["n"].gather(at)
+    begins = folders["n"].cum_sum().gather(at) - counts
+    keys = repeated(counts)
+    return _counted(counts) + begins.gather(keys), keys
 
 
 def repeated(counts: pl.Series) -> pl.Series:

@@ -56,7 +56,8 @@ class Info:
     __slots__ = ("etag", "is_directory", "mtime_ns", "size")
 
     def __init__(self, told: Mapping[str, Any]) -> None:
-        self.is_directory = told.get("type") == "directory"
+        # some say of the marker of a folder that it is a file, by its own name
+        self.is_directory = told.get("type") == "directory" or str(told.get("name", "")).endswith("/")
         self.size: int | None = told.get("size")
         self.mtime_ns = _whole_seconds(told)
         etag = told.get("ETag") or told.get("etag") or told.get("e_tag")
@@ -184,7 +185,7 @@ class RemoteStore:
             raise self.fault(prefix, "cannot be listed", error) from error
         start = len(self.base) + 1
         infos = [Info(one) for one in found.values()]
-        return pl.DataFrame(
+        keys = pl.DataFrame(
             {
                 "path": [name[start:] for name in found],
                 "size": [one.size for one in infos],
@@ -193,20 +194,24 @@ class RemoteStore:
             },
             schema={"path": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String},
         ).filter(pl.Series([not one.is_directory for one in infos], dtype=pl.Boolean))
+        if _EXTRAS.get(self.root.partition("://")[0]) != "azure":
+            return keys  # markers end in a slash here
+        told = self._without_markers(keys)
+        return keys if told is None else told
 
     def _list_quickly(self, prefix: str) -> Any:
         """The same in ranges side by side; None where that cannot be done, or gave a reason to doubt it."""
         import polars as pl
 
-        from sinagot_catalog._store import _fast
+        from sinagot_catalog._store import _clouds
 
-        config = _fast.s3_config(self._options) if self.root.startswith(("s3://", "s3a://")) else None
-        if config is None:
-            return None
-        bucket, _, base = self.base.partition("/")
+        base = self.base.partition("/")[2]
         folder = "/".join(part for part in (base, prefix.rstrip("/")) if part)
         try:
-            listed = _fast.list_ranges(bucket, f"{folder}/" if folder else "", config, self.on_page)
+            cloud = _clouds.open_cloud(self.fs, self.root, self._options)
+            if cloud is None:
+                return None
+            listed = _clouds.list_keys(cloud, f"{folder}/" if folder else "", self.on_page)
         except Exception:  # noqa: BLE001 - whatever it is, the plain way says it in its own words
             return None
         keys = listed.select(
@@ -215,7 +220,15 @@ class RemoteStore:
             mtime_ns=pl.col("last_modified").dt.epoch("s") * 1_000_000_000,
             etag=pl.col("e_tag").str.strip_chars('"'),
         )
-        # That library drops the slash of a marker: an empty object may be none.
+        return self._without_markers(keys)
+
+    def _without_markers(self, keys: Any) -> Any:
+        """Keys without markers of folders whose slash a library has dropped: an empty object may be one.
+
+        None where too many are empty to ask for each.
+        """
+        import polars as pl
+
         empty = keys.filter(size=0)["path"].to_list()
         if len(empty) > _MOST_EMPTY:
             return None
@@ -329,9 +342,9 @@ class RemoteStore:
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options as Polars' own readers take them; None where they do not map cleanly."""
-        from sinagot_catalog._store import _fast
+        from sinagot_catalog._store import _clouds
 
-        config = _fast.s3_config(self._options) if self.root.startswith(("s3://", "s3a://")) else None
+        config = _clouds.s3_config(self._options) if self.root.startswith(("s3://", "s3a://")) else None
         if config is None:
             return None
         told = {f"aws_{key}": "true" if value is True else str(value) for key, value in config.items()}

@@ -48,7 +48,7 @@ WORDS = {
 }
 """What the statuses are called in tables; `--status` takes these words, too."""
 
-_TAKE_PLACE = ("status", "plan", "run", "submit", "report", "doctor")
+_TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor")
 
 
 def open_workspace(args: Any) -> Workspace:

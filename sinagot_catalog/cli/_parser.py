@@ -239,6 +239,50 @@ runs elsewhere).""",
     return parser
 
 
+def _add_watch(verbs: _Verbs) -> _Parser:
+    parser = _verb(
+        verbs,
+        "watch",
+        "_watch:watch",
+        "run what becomes ready as new files come in, each row once, until Ctrl-C",
+        """examples:
+  sinagot-catalog watch --run                         run it here, without Prefect
+  sinagot-catalog watch --where "age > 12"            submit it as Prefect flows
+  sinagot-catalog watch s3://lab/sonetaa --every 5m   a bucket is listed every 5 minutes
+  sinagot-catalog watch --run --once                  what is ready now, then end: for cron
+
+A row that failed is not tried again until one of its inputs changes, or until you run it:
+`sinagot-catalog run --status ERROR`. New files are noticed at once where the system tells of them, and looked for
+every --every where it does not (buckets, network disks). --json prints an object per row that ran, with run_id.
+
+exit codes: 0 when it is ended while it waits, 130 when a run was under way; with --once as of run""",
+    )
+    _add_place(parser, positional=True)
+    parser.add_argument("--where", metavar="SQL", help="steps that fit; columns of records may be named, too")
+    parser.add_argument("--step", metavar="L", help="only this step, and nothing downstream of it")
+    parser.add_argument("--record", metavar="ID", action="append", help="this record; may be repeated")
+    parser.add_argument(
+        "--every", metavar="TIME", type=_duration, default=60.0,
+        help="look again after so long, whatever was noticed: 30s, 5m, 1h; by default 60s",
+    )  # fmt: skip
+    parser.add_argument(
+        "--settle", metavar="TIME", type=_duration, default=2.0,
+        help="how long size and time of a new file stand still before it is read; by default 2s",
+    )  # fmt: skip
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--submit", action="store_true", help="as Prefect flows; the default")
+    how.add_argument("--run", action="store_true", help="here, without Prefect")
+    how.add_argument("--deployment", metavar="NAME", help="on the workers of this deployment")
+    parser.add_argument("--once", action="store_true", help="end when nothing is left that is ready")
+    parser.add_argument("--stale", action="store_true", help="what is stale, too")
+    parser.add_argument(
+        "--workers", metavar="N", type=_count, help="how many processes; by default one per core"
+    )
+    parser.add_argument("--json", action="store_true", help="a line of JSON for each row that ran")
+    parser.set_defaults(rows=None, status=None)
+    return parser
+
+
 def _add_logs(verbs: _Verbs) -> _Parser:
     parser = _verb(
         verbs,
@@ -403,6 +447,9 @@ def _add_server(verbs: _Verbs) -> _Parser:
     parser.add_argument(
         "--port", type=int, help="for start: where it listens, by default where it did before"
     )
+    parser.add_argument(
+        "--fresh", action="store_true", help="for start: with an empty database; the old one is put aside"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object")
     return parser
 
@@ -514,6 +561,7 @@ _VERBS = (
     _add_plan,
     _add_run,
     _add_submit,
+    _add_watch,
     _add_logs,
     _add_snapshot,
     _add_diff,
@@ -624,6 +672,14 @@ def _seconds(text: str) -> float:
     if not 0 < seconds < float("inf"):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
     return seconds
+
+
+def _duration(text: str) -> float:
+    """A time with its unit; seconds without one."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5m or 1h")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400}[match[2]]
 
 
 def _count(text: str) -> int:

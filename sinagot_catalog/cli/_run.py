@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["plan", "run", "submit"]
+__all__ = ["SOME_FAILED", "in_one_line", "plan", "run", "say_failures", "submit"]
 
 SOME_FAILED = 3
 _SHOWN = 5
@@ -190,13 +190,8 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
     if report.frame.is_empty():
         _say_idle(ws, args, _plan(steps, args))
         return 0
-    failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
-    for row in failed.head(_SHOWN).iter_rows(named=True):
-        say(_failure(row))
-    if failed.height:
-        more = f"{failed.height - _SHOWN} more; " if failed.height > _SHOWN else ""
-        say(f"{more}see {command(args, 'logs', '--failed')}")
-    line = f"{report.summary()} in {_time(report.seconds)}"
+    say_failures(args, report)
+    line = in_one_line(report)
     if is_machine(args):
         say(line)
     else:
@@ -207,6 +202,21 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
     if counts.get("cancelled"):
         return 130
     return SOME_FAILED if args.strict and (counts.get("not_available") or counts.get("claimed")) else 0
+
+
+def say_failures(args: Any, report: RunReport) -> None:
+    """Say the first rows that failed, and where to read on."""
+    failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
+    for row in failed.head(_SHOWN).iter_rows(named=True):
+        say(_failure(row))
+    if failed.height:
+        more = f"{failed.height - _SHOWN} more; " if failed.height > _SHOWN else ""
+        say(f"{more}see {command(args, 'logs', '--failed')}")
+
+
+def in_one_line(report: RunReport) -> str:
+    """What became of a run, and how long it took."""
+    return f"{report.summary()} in {_time(report.seconds)}"
 
 
 def _failure(row: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ def server(args: Any) -> int:
 
 
 def _start(args: Any) -> int:
-    started = manager.start(port=args.port)
+    started = manager.start(port=args.port, fresh=args.fresh)
     started.wait_healthy()
     configured = _api.configured_api()
     if configured:

@@ -5,6 +5,7 @@ workspace, and no copy of anything. What was deployed under a name before is rep
 """
 
 import asyncio
+import signal
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
@@ -94,11 +95,37 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
     """
     built = _built(wanted)
     built.paused = False  # the end of the one before paused it
-    runner = Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
+    runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
     identity = runner.add_deployment(built)
     ready(_deployed(wanted, str(identity), page))
-    with suppress(KeyboardInterrupt, SystemExit):
-        asyncio.run(runner.start())
+    asyncio.run(_until_told(runner))
+
+
+class _Runner(Runner):
+    """Prefect's own answer to SIGTERM leaves its loop by an exception, and kills the runs before they can end."""
+
+    told: asyncio.Event
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """Have the loop end the runs, and then itself."""
+        asyncio.get_running_loop().call_soon_threadsafe(self.told.set)
+
+
+async def _until_told(runner: _Runner) -> None:
+    """Run what is asked for until Ctrl-C or SIGTERM; then runs under way are cancelled, and end by themselves."""
+    runner.told = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.told.set)
+    running = asyncio.ensure_future(runner.start())
+    waiting = asyncio.ensure_future(runner.told.wait())
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not running.done():
+        if runner.started:
+            await runner.astop()
+        else:
+            running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
 
 
 def deployment_named(client: SyncPrefectClient, name: str) -> Any:

@@ -1,0 +1,87 @@
+"""Waiting until something changes under some folders of this machine, or a time is over.
+
+The system tells of changes where it can (inotify, FSEvents), by way of watchfiles. It tells nothing of what others
+write to a network disk, and a tree may have more folders than it is willing to watch: whoever waits here looks
+again from time to time, whatever was heard.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+
+__all__ = ["Changes"]
+
+_TICK_MS = 200
+_GROUP_MS = 400
+
+
+class Changes:
+    """Hears of changes under folders.
+
+    Args:
+        say: Told once where the system cannot watch a folder.
+    """
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._folders: tuple[str, ...] = ()
+        self._heard: Generator[object] | None = None
+
+    def wait(self, seconds: float, folders: Sequence[str] = ()) -> None:
+        """Wait until something changes, at most so long.
+
+        When folders are named for the first time it returns as soon as they are watched: what changed just before
+        needs one more look.
+
+        Args:
+            seconds: How long to wait at most.
+            folders: What to watch; those that are not there are left out.
+        """
+        wanted = tuple(folder for folder in folders if os.path.isdir(folder))  # noqa: PTH112 - text, as all paths
+        is_new = wanted != self._folders
+        if is_new:
+            self.close()
+            self._folders = wanted
+            self._heard = _heard(wanted) if wanted else None
+        deadline = time.monotonic() + seconds
+        while self._heard is not None:
+            try:
+                changed = next(self._heard)
+            except (OSError, RuntimeError, StopIteration) as error:
+                self._heard = None  # the folders stay noted, so that it is not tried at every look
+                self._say(
+                    f"changes of {', '.join(wanted)} cannot be watched ({error}): looking from time to time"
+                )
+                break
+            if changed or is_new or time.monotonic() >= deadline:
+                return
+        time.sleep(max(0.0, deadline - time.monotonic()))
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        if self._heard is not None:
+            self._heard.close()
+        self._heard = None
+        self._folders = ()
+
+
+def _heard(folders: Sequence[str]) -> Generator[object]:
+    """Sets of changes, and an empty one at every tick. What is hidden, as unfinished copies are, is not heard."""
+    from watchfiles import watch
+
+    def counts(_change: object, path: str) -> bool:
+        return not path.rpartition("/")[2].startswith(".")
+
+    return watch(
+        *folders,
+        watch_filter=counts,
+        debounce=_GROUP_MS,
+        rust_timeout=_TICK_MS,
+        yield_on_timeout=True,
+        ignore_permission_denied=True,
+    )

@@ -1,0 +1,223 @@
+"""Listing a store in order of its keys, in ranges side by side where that pays.
+
+A store gives a thousand keys a page, one page after the other. Several streams that begin at different keys are
+the only way to be quicker. Every listing begins as one stream, and a short one ends as such. Where it goes on,
+whoever has nothing to do splits a range ahead of its reader, at the digits and letters that vary: where to cut is
+learned from the keys, and how many streams to have from the pages: one more with each that comes as quickly as
+those of a single stream did, one less with each that had to queue.
+
+A range is `(lo, hi]` and a stream begins behind a key, so nothing is listed twice or left out at a seam; that keys
+come in order is checked on every page.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+from os.path import commonprefix
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    import polars as pl
+
+__all__ = ["COLUMNS", "OddError", "Pace", "Ranges"]
+
+_WORTH = 3
+"""Pages that a piece should have."""
+
+COLUMNS = ["path", "last_modified", "size", "e_tag"]
+_CLASSES = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
+_PAGE = 1_000
+_QUEUED = 1.6
+"""So many times as long as usual: a page stood in a queue."""
+
+
+class OddError(Exception):
+    """The keys do not come as they should; nothing is known of what was read so far."""
+
+
+class Pace:
+    """How many streams are worth while.
+
+    A store far away answers thirty as quickly as one. One nearby, or a busy one, only lets them queue.
+
+    Args:
+        most: The most there may be.
+        warm_up: Seconds for which a listing is one stream, to see how long its pages take; many are over by
+            then. 0: as many as there may be, from the first page on.
+    """
+
+    def __init__(self, most: int = 32, warm_up: float = 0.25) -> None:
+        self._most = most
+        self._warm_until = time.monotonic() + warm_up
+        self._alone: list[float] = []
+        self._usual = 0.0
+        self._lately = 0.0
+        self.limit = 1 if warm_up else most
+
+    def note(self, seconds: float) -> None:
+        """Hear how long a page took."""
+        if self._usual:
+            self._lately += (seconds - self._lately) / 4
+            step = 1 if self._lately < _QUEUED * self._usual else -1
+            self.limit = min(max(self.limit + step, 1), self._most)
+        elif self.limit == 1:
+            self._alone.append(seconds)
+            if len(self._alone) > 1 and time.monotonic() >= self._warm_until:
+                # the first page paid for the connection
+                self._usual = self._lately = median(self._alone[1:])
+                self.limit = min(2, self._most)
+
+
+@dataclass
+class _Range:
+    """The keys behind `at`, up to and with `hi`; None is the end."""
+
+    at: str
+    hi: str | None
+    first: str | None = None
+    frames: list[pl.DataFrame] = field(default_factory=list)
+    lo: str = ""
+
+    def __post_init__(self) -> None:
+        self.lo = self.at
+
+
+class Ranges:
+    """The ranges that are read, that wait, and that are done.
+
+    Args:
+        pages: Gives the pages behind a key, as something that Polars reads, with `COLUMNS`.
+        prefix: What every key begins with.
+        on_page: Hears how many keys each page had.
+        pace: How many streams there may be at a time.
+    """
+
+    def __init__(
+        self,
+        pages: Callable[[str], Iterable[Any]],
+        prefix: str,
+        on_page: Callable[[int], None] | None = None,
+        pace: Pace | None = None,
+    ) -> None:
+        self._pages = pages
+        self._prefix = prefix
+        self._on_page = on_page or (lambda _keys: None)
+        self._pace = pace if pace is not None else Pace()
+        self._waiting = [_Range("", None)]
+        self._reading: list[_Range] = []
+        self._done: list[_Range] = []
+        self._error: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._changed = threading.Condition()
+
+    def run(self) -> list[pl.DataFrame]:
+        """Every page, in the order of the keys.
+
+        Raises:
+            OddError: When the keys do not come in order.
+        """
+        with self._changed:
+            self._hire()
+            while self._waiting or self._reading:
+                self._changed.wait()
+                self._hire()
+        for thread in self._threads:
+            thread.join()
+        if self._error is not None:
+            raise self._error
+        return [frame for one in sorted(self._done, key=lambda one: one.lo) for frame in one.frames]
+
+    def _hire(self) -> None:
+        """Begin what waits, as far as hands are free."""
+        while self._waiting and len(self._reading) < self._pace.limit and self._error is None:
+            one = self._waiting.pop()
+            self._reading.append(one)
+            thread = threading.Thread(target=self._read, args=(one,), name="sinagot-list", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        if self._error is not None:
+            self._waiting.clear()
+
+    def _read(self, one: _Range) -> None:
+        try:
+            self._stream(one)
+        except BaseException as error:  # noqa: BLE001 - raised by who waits
+            with self._changed:
+                self._error = self._error or error
+        with self._changed:
+            self._reading.remove(one)
+            self._done.append(one)
+            self._changed.notify_all()
+
+    def _stream(self, one: _Range) -> None:
+        import polars as pl
+
+        begin = time.monotonic()
+        for batch in self._pages(one.at):
+            seconds = time.monotonic() - begin
+            page = pl.DataFrame(batch)
+            if page.is_empty():
+                continue
+            self._on_page(page.height)
+            paths = page["path"]
+            first, last = paths[0], paths[-1]
+            if first <= one.at or not paths.is_sorted():
+                raise OddError(f"keys out of order behind {one.at}")
+            with self._changed:
+                self._pace.note(seconds)
+                if one.hi is not None and last > one.hi:
+                    one.frames.append(page[: paths.search_sorted(one.hi, side="right")])
+                    return
+                one.frames.append(page)
+                one.first, one.at = one.first or first, last
+                if one.hi == last or self._error is not None:
+                    return
+                if page.height >= _PAGE:
+                    self._split(one)
+            begin = time.monotonic()
+
+    def _split(self, one: _Range) -> None:
+        """Give what lies ahead of a reader to hands that are free."""
+        free = self._pace.limit - len(self._reading) - len(self._waiting)
+        if free < 1:
+            return
+        cuts = _cuts(one.first or one.at, one.at, one.hi, len(self._prefix), pages=len(one.frames))[:free]
+        cuts.sort()
+        if not cuts:
+            return
+        ends = [*cuts[1:], one.hi]
+        one.hi = cuts[0]
+        self._waiting += [_Range(lo, hi) for lo, hi in zip(cuts, ends, strict=True)]
+        self._changed.notify_all()
+
+
+def _cuts(first: str, at: str, hi: str | None, start: int, pages: int = 1) -> list[str]:
+    """Where the keys ahead of `at` may be cut, the farthest apart first.
+
+    Digits count up wherever they stand before the place where keys were seen to differ. At that place digits and
+    letters do. What would be cut too small is not cut: the last page of a piece is read in vain for the most part.
+
+    Example:
+        >>> _cuts("raw/R-018", "raw/R-027", None, 4)[:3]
+        ['raw/R-1', 'raw/R-2', 'raw/R-3']
+        >>> _cuts("raw/a", "raw/c", "raw/e", 4, pages=6)
+        ['raw/d']
+        >>> _cuts("raw/a", "raw/c", "raw/e", 4, pages=1)
+        []
+    """
+    varies = len(commonprefix([first, at]))  # noqa: RUF071 - they are texts
+    steps = ord(at[varies]) - ord(first[varies]) if varies < min(len(first), len(at)) else 0
+    cuts: list[str] = []
+    for index in range(start, min(len(at), varies + 1)):
+        kind = next((one for one in _CLASSES if at[index] in one), None)
+        if kind is None or (kind is not _CLASSES[0] and index < varies):
+            continue
+        if index >= varies - 1 and pages * len(kind) ** (varies - index) < _WORTH * max(steps, 1):
+            continue
+        cuts += [f"{at[:index]}{char}" for char in kind[kind.index(at[index]) + 1 :]]
+    return [one for one in dict.fromkeys(cuts) if hi is None or one < hi]

@@ -1,0 +1,54 @@
+"""`watch`: run what becomes ready."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli._open import name_of, open_workspace, say_what_is_missing, selected
+from sinagot_catalog.cli._out import paint, put
+from sinagot_catalog.cli._run import SOME_FAILED, in_one_line, say_failures
+from sinagot_catalog.cli._talk import say
+
+if TYPE_CHECKING:
+    from sinagot_catalog.run_report import RunReport
+
+__all__ = ["watch"]
+
+
+def watch(args: Any) -> int:
+    """Run rows as they become ready; a line for each round that did something."""
+    ws = open_workspace(args)
+    reports = selected(ws, args).watch(
+        args.step,
+        every=args.every,
+        settle=args.settle,
+        submit=not args.run,
+        deployment=args.deployment,
+        once=args.once,
+        workers=args.workers or None,
+        stale=True if args.stale else None,
+        say=say,
+    )
+    if not args.once:
+        say(f"watching {name_of(ws)}, and looking every {args.every:g} s; Ctrl-C ends it")
+    say_what_is_missing(ws)
+    ok = True
+    for report in reports:
+        ok = ok and report.ok
+        _tell(args, report)
+    return 0 if ok or not args.once else SOME_FAILED
+
+
+def _tell(args: Any, report: RunReport) -> None:
+    """One line on a round, with its failures; or a line of JSON for each of its rows."""
+    say_failures(args, report)
+    line = f"{time.strftime('%H:%M:%S')}  {in_one_line(report)}"
+    if args.json:
+        rows = report.frame.with_columns(pl.lit(report.run_id).alias("run_id"))
+        put(rows.write_ndjson(), end="")
+        say(line)
+    else:
+        put(paint(line, "32" if report.ok else "31"))
