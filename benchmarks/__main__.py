@@ -13,7 +13,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import buckets, chart, looking, peers, running, starting
+from benchmarks import buckets, chart, looking, peers, running, starting, submitting
 from benchmarks._compare import Figures, compared, earlier
 from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
@@ -33,12 +33,23 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "snapshot": (looking.snapshot,),
     "million": (looking.million,),
     "cold": (looking.cold,),
-    "submit": (running.submit,),
+    "submit": (submitting.submit, submitting.slow),
+    "submit-growth": (submitting.growth,),
+    "submit-clusters": (submitting.clusters,),
     "bucket-list": (buckets.listing,),
     "bucket-pages": (buckets.pages,),
     "bucket-run": (buckets.run,),
 }
-ON_REQUEST = ("million", "cold", "submit", "bucket-list", "bucket-pages", "bucket-run")
+ON_REQUEST = (
+    "million",
+    "cold",
+    "submit",
+    "submit-growth",
+    "submit-clusters",
+    "bucket-list",
+    "bucket-pages",
+    "bucket-run",
+)
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "peers": peers.main,
     "chart": chart.main,

@@ -1,6 +1,7 @@
 """What needs a process of its own: `python -m benchmarks._child WHAT ARGUMENT...` prints one JSON object."""
 
 import json
+import resource
 import sys
 import threading
 import time
@@ -26,15 +27,24 @@ def run(workspace: str, workers: str) -> dict[str, Any]:
     return {"seconds": seconds, "rows": report.counts().get("done", 0), **memory.said()}
 
 
-def submit(workspace: str, workers: str) -> dict[str, Any]:
-    """Send all rows as a flow to the server that is configured, and wait for it; imports are left out."""
+def submit(workspace: str, workers: str, *config: str) -> dict[str, Any]:
+    """Send all rows as a flow to the server that is there, and wait for it; imports are left out."""
     import prefect  # noqa: F401
 
     from sinagot_catalog import Workspace
 
-    begin = time.perf_counter()
-    report = Workspace(workspace).steps.submit(workers=int(workers)).wait()
-    return {"seconds": time.perf_counter() - begin, "rows": report.counts().get("done", 0)}
+    begin, used = time.perf_counter(), _processor_seconds()
+    report = Workspace([workspace, *config]).steps.submit(workers=int(workers)).wait()
+    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - used
+    rows = report.counts().get("done", 0)
+    return {"seconds": seconds, "rows": rows, "flow_run_id": report.flow_run_id, "cpu": cpu}
+
+
+def submit_watched(workspace: str, workers: str) -> dict[str, Any]:
+    """The same, and what memory it took."""
+    with _Memory() as memory:
+        told = submit(workspace, workers)
+    return {**told, **memory.said()}
 
 
 def pool(workspace: str, workers: str) -> dict[str, Any]:
@@ -42,7 +52,7 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     sys.path.insert(0, f"{workspace}/scripts")
     from burning import burn  # type: ignore[import-not-found]
 
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), _processor_seconds()
     dataset = Path(workspace) / "dataset"
     names = sorted(path.name for path in (dataset / "raw").iterdir())
     (dataset / "out").mkdir()
@@ -51,7 +61,8 @@ def pool(workspace: str, workers: str) -> dict[str, Any]:
     with ProcessPoolExecutor(int(workers)) as executor:
         for _ in executor.map(burn, sources, targets, chunksize=max(1, min(100, len(names) // 50))):
             pass
-    return {"seconds": time.perf_counter() - begin, "rows": len(names)}
+    seconds, cpu = time.perf_counter() - begin, _processor_seconds() - used
+    return {"seconds": seconds, "rows": len(names), "cpu": cpu}
 
 
 def status(workspace: str) -> dict[str, Any]:
@@ -63,6 +74,12 @@ def status(workspace: str) -> dict[str, Any]:
         rows = Workspace(workspace).steps.collect().height
         seconds = time.perf_counter() - begin
     return {"seconds": seconds, "rows": rows, **memory.said()}
+
+
+def _processor_seconds() -> float:
+    """What this process, and those of its children that ended, took of the processors."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
 
 
 class _Memory:
@@ -123,6 +140,7 @@ _DOES: dict[str, Callable[..., dict[str, Any]]] = {
     "pool": pool,
     "status": status,
     "submit": submit,
+    "submit-watched": submit_watched,
 }
 
 

@@ -1,15 +1,14 @@
 """Running: many short rows, few longer ones, nothing to do, and how much memory it takes."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, Skipped, alternate, child
+from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, alternate, child
 from benchmarks._workspaces import burning
 from sinagot_catalog import Workspace
 
-__all__ = ["memory", "nothing_to_do", "run", "slow", "submit"]
+__all__ = ["memory", "nothing_to_do", "run", "slow"]
 
 _WORKERS = "2"
 _POOL = "a bare ProcessPoolExecutor, the same function"
@@ -30,15 +29,6 @@ def slow(scale: Scale) -> Iterator[Measurement]:
     yield _run(f"slow/{rows}x50ms", "run", burning(scale, rows, 50), goal, times)
 
 
-def submit(scale: Scale) -> Iterator[Measurement]:
-    """Rows of 0.2 ms as a flow on the server that `PREFECT_API_URL` names."""
-    if not os.environ.get("PREFECT_API_URL"):
-        raise Skipped("PREFECT_API_URL names no running server")
-    rows = min(scale.rows[0], 10_000)
-    goal = AtLeast(0.5) if rows >= 10_000 else None
-    yield _run(f"submit/{rows}x0.2ms", "submit", burning(scale, rows, 0.2), goal, scale.times)
-
-
 def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -> Measurement:
     """Measure one verb beside the bare pool; each begins with nothing done."""
 
@@ -51,8 +41,8 @@ def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -
         return float(said["seconds"])
 
     ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
-    said = "as a flow" if verb == "submit" else "of 2 workers"
-    return Measurement(name, f"ws.steps.{verb}() {said}, start-up counted", _POOL, goal, ours, floors)
+    what = f"ws.steps.{verb}() of 2 workers, start-up counted"
+    return Measurement(name, what, _POOL, goal, ours, floors)
 
 
 def nothing_to_do(scale: Scale) -> Iterator[Measurement]:

@@ -5,9 +5,11 @@ import json
 import os
 import re
 import socket
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import Literal
 
 import polars as pl
 
@@ -16,7 +18,7 @@ from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import KEYS
 
-__all__ = ["Claim", "Claims"]
+__all__ = ["Claim", "Claims", "Follower"]
 
 SCHEMA = 1
 _TRIES = 1000
@@ -104,7 +106,7 @@ class Claims:
         """The store's time in seconds, by the beat of a run; without one this machine's."""
         if asker is not None:
             self._touch(asker.run_id)
-            beat = self._beat_of(asker.run_id)
+            beat = self.beat_of(asker.run_id)
             if beat is not None:
                 return beat
         return datetime.now(UTC).timestamp()
@@ -112,17 +114,18 @@ class Claims:
     def _touch(self, run_id: str) -> None:
         self.store.write(f"claims/{run_id}.beat", b"")
 
-    def _beat_of(self, run_id: str) -> float | None:
+    def beat_of(self, run_id: str) -> float | None:
+        """When a run last said that it is alive, in the store's time."""
         beat = self.store.stat([f"claims/{run_id}.beat"]).modified[0]
         return None if beat is None else beat / 1e9
 
     def is_alive(self, claim: Claim, now: float | None = None) -> bool:
         """Whether a claim's run still goes on."""
-        if claim.state != "live" or (claim.run_id, claim.time) in _OVER:
+        if claim.state not in ("live", "stopping") or (claim.run_id, claim.time) in _OVER:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
-        beat = self._beat_of(claim.run_id)
+        beat = self.beat_of(claim.run_id)
         now = datetime.now(UTC).timestamp() if now is None else now
         return beat is not None and now - beat < claim.lease
 
@@ -226,6 +229,12 @@ class Claims:
             self.store.delete(_files(claim)[1:])
         return is_held
 
+    def halt(self, claim: Claim) -> None:
+        """Say to the processes that work for the run elsewhere that it ends early."""
+        found = self._claim(claim.number)
+        if found is not None and found.run_id == claim.run_id and found.state == "live":
+            self.store.write(claim.path, json.dumps({**asdict(claim), "state": "stopping"}).encode())
+
     def release(self, claim: Claim) -> None:
         """Give the rows back; the number stays taken."""
         _OVER.add((claim.run_id, claim.time))
@@ -252,6 +261,47 @@ class Claims:
         left = [path for path in left if path.endswith((".tmp", ".beat", ".parquet", ".json"))]
         times = self.store.stat(left).modified
         self.store.delete(path for path, at in zip(left, times, strict=True) if at and at / 1e9 < now - _HOUR)
+
+
+class Follower:
+    """Follows a run from a process that works for it, perhaps on another host.
+
+    Its age is told by this process' own clock: for how long its beat has not changed.
+
+    Args:
+        claims: The claims of the workspace.
+        claim: The claim of the run.
+    """
+
+    def __init__(self, claims: Claims, claim: Claim) -> None:
+        self._claims = claims
+        self._claim = claim
+        self._beat: float | None = None
+        self._heard = time.monotonic()
+
+    def look(self) -> Literal["live", "stopping", "over"]:
+        """Whether the run goes on, is to be ended, or is over: given back, or its process lost."""
+        try:
+            found = _parse(self._claims.store.read(self._claim.path))
+            beat = None if found.is_ours else self._claims.beat_of(found.run_id)
+        except (StorageError, ValueError, TypeError) as error:
+            # Gone, or it cannot be asked: as long as a lease lasts, the run may well go on.
+            is_gone = isinstance(error.__cause__, FileNotFoundError)
+            return "over" if is_gone or self._silence() >= self._claim.lease else "live"
+        if found.run_id != self._claim.run_id or found.state not in ("live", "stopping"):
+            return "over"
+        if found.is_ours:
+            is_alive = start_time(found.pid) == found.pid_start
+        else:
+            is_alive = beat != self._beat or self._silence() < found.lease
+        if found.is_ours or beat != self._beat:
+            self._beat, self._heard = beat, time.monotonic()
+        if not is_alive:
+            return "over"
+        return "stopping" if found.state == "stopping" else "live"
+
+    def _silence(self) -> float:
+        return time.monotonic() - self._heard
 
 
 def _parse(content: bytes) -> Claim:

@@ -30,14 +30,13 @@ from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import (
-    StorageError,
-)
+from sinagot_catalog.errors import StorageError, UsageError
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
+    from datetime import datetime
 
     from sinagot_catalog._claims import Claim
     from sinagot_catalog._layout import Cell
@@ -162,6 +161,12 @@ class Execution:
             _logger.warning("The report of the flow run could not be kept: %s", error)
 
     @property
+    def seconds(self) -> dict[int, float]:
+        """How long a row took before, by the number of its cell, where that is known."""
+        known = self.plan.rows.drop_nulls("_median").select("_cell", "_median").unique("_cell")
+        return dict(known.iter_rows())
+
+    @property
     def groups(self) -> list[Group]:
         """The groups of every phase."""
         return [group for phase in self.phases for group in phase]
@@ -217,8 +222,18 @@ class Execution:
         resolved = self.options.resolved_mode(self.source.config)
         return "main_process" if resolved == "main_process" else "processes"
 
-    def open_runner(self, console: logging.Logger | None = None) -> Runner:
-        """Start what runs the rows."""
+    def open_runner(self, console: logging.Logger | None = None, *, submitted: bool = False) -> Runner:
+        """Start what runs the rows.
+
+        Args:
+            console: Gets what scripts log in this process.
+            submitted: Whether a flow runs them: then they go where `[prefect] task_runner` says.
+        """
+        if submitted and self._claim is not None and self.source.config.prefect.task_runner != "threads":
+            self._runner = self._open_cluster(self._claim)
+            if self.lost:
+                self._runner.stop()
+            return self._runner
         most = max(1, min(self.workers, sum(map(len, self.phases))))
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
@@ -229,6 +244,28 @@ class Execution:
         if self.lost:
             self._runner.stop()
         return self._runner
+
+    def _open_cluster(self, claim: Claim) -> Runner:
+        from sinagot_catalog._cluster import ClusterRunner, check_cluster
+        from sinagot_catalog._elsewhere import Order
+
+        source, config = self.source, self.source.config
+        kind, address = config.prefect.task_runner, config.prefect.address
+        if source.storage_options:
+            raise UsageError(
+                f"storage_options given in code do not travel to the workers of a {kind} cluster",
+                "Write them into [storage] with ${ENV}, or rely on the environment of the workers.",
+            )
+        check_cluster(kind, address)
+        return ClusterRunner(
+            "dask" if kind == "dask" else "ray",
+            address,
+            Order(self.spec, claim, config.log, config.scripts, config.files),
+            source.log_store,
+            workers=self.options.workers or config.run.workers,
+            halt=lambda: source.claims.halt(claim),
+            local_width=self.workers,
+        )
 
     def check_held(self) -> None:
         """Say that another run took the rows, where that was so."""
@@ -282,7 +319,7 @@ class Execution:
             dict(zip(_RESULT, zip(*self._results, strict=True), strict=False)),
             schema=_RESULT,
             strict=False,
-        )
+        ).unique("row", keep="last", maintain_order=True)  # of a row that was tried again, the last word
         others = [
             self._held.select(
                 "row",
@@ -420,7 +457,9 @@ def _sweep_spools(source: Source) -> None:
         if not is_ours:
             continue  # its own workspace does that
         with suppress(StorageError):
-            Shipper(source.log_store, folder, Path(folder).name).send_all()
+            journal = Path(folder, "journal")
+            for run in journal.iterdir() if journal.is_dir() else ():
+                Shipper(source.log_store, folder, run.name).send_all()
             close_spool(folder)
 
 
@@ -488,6 +527,7 @@ def prepare(
     where: str | None = None,
     rows: str | None = None,
     config: Sequence[str] | None = None,
+    since: datetime | None = None,
     deployed: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Execution:
@@ -498,6 +538,7 @@ def prepare(
         where: A filter over `steps`, in SQL.
         rows: A selection beside the journal; or, by hand, any Parquet file with the keys of rows.
         config: Further config files, merged over the first.
+        since: Leave out what was done since then, whatever else is asked.
         deployed: The parameters of the deployment, where it is a run of one.
         options: The words of `RunOptions`.
 
@@ -509,6 +550,10 @@ def prepare(
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
+    if since is not None:
+        query = query.where(
+            (pl.col("status") != "DONE") | pl.col("ended").is_null() | (pl.col("ended") < since)
+        )
     if rows:
         query = replace(query, rows=read_selection(source, rows, confined=trust is not None))
     return prepare_query(source, query, RunOptions(**options))

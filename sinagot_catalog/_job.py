@@ -333,7 +333,7 @@ class JobRunner:
 
     def _check_dataset(self) -> None:
         """A dataset that went away, an unmounted disk say, is not a row without data."""
-        if not os.path.isdir(self.spec.dataset):
+        if "://" not in self.spec.dataset and not os.path.isdir(self.spec.dataset):
             raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
     def _is_done(self, work: _Work) -> bool:

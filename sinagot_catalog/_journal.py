@@ -16,6 +16,7 @@ The protocol of claims:
     state      who writes it         what it means
     (none)                           the number is free; only the highest + 1 is ever tried
     live       the run, create-only  its rows are its own as long as the run is alive
+    stopping   the run               as live; what works for it elsewhere ends its scripts
     live, gone                       the run is dead: its rows are free, whoever comes next deletes the claim
     released   the run, at its end   its rows are free
     (deleted)  a later run           only released or dead claims, and never the highest number
@@ -32,6 +33,11 @@ The protocol of claims:
     A run that finds its claim gone slept through its lease: it ends its scripts and gives the rest up. Until it
     finds out, within a quarter of the lease of waking up, a row may run twice; its outputs are whole either way.
     Each job looks at its outputs again before it starts.
+
+    Batches of a run may be at work on other hosts, on a cluster. They hold no claim of their own: each of their
+    processes looks at the run's claim every few seconds, and ends its scripts when that is gone, given back, dead
+    (no beat for a lease) or stopping. Who begins such a batch makes `.staging/<run_id>/<batch>.begun`; who finds it
+    there takes the place of one that was lost, and takes from the journal which rows ended.
 
 The protocol of a row, in the file of the process that runs it:
 

@@ -11,14 +11,14 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from queue import Empty, SimpleQueue
-from typing import Literal, Protocol, Self, TypeAlias
+from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog._job import JobRunner, staging_path
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._seat import Crew, Seat, cancelled
-from sinagot_catalog._spec import Group, Result, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog._spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 
 __all__ = ["MainProcess", "Pool", "Runner", "open_runner"]
 
@@ -35,6 +35,10 @@ _SIGNAL_CHECK = 0.25
 
 class Runner(Protocol):
     """What runs the rows of one run."""
+
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
 
     def __enter__(self) -> Self: ...
 
@@ -95,6 +99,7 @@ class MainProcess:
         self, spec: RunSpec, *, console: logging.Logger | None = None, options: StorageOptions | None = None
     ) -> None:
         self._spec = spec
+        self.width = 1
         self._jobs = JobRunner(spec, "main", console=console, options=options, raising=spec.debug)
         self._lock = threading.Lock()
         self._stopping = False
@@ -170,9 +175,19 @@ class Pool:
             seat.warm()
         return self
 
-    def begin(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
-        """Say which run the workers serve, and with which options they reach its buckets."""
-        self._crew.begin(spec, options)
+    def begin(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
+        """Say which run the workers serve, and with which options they reach its buckets.
+
+        Args:
+            spec: The run.
+            options: fsspec options by part.
+            prefix: What the workers' names begin with, where other pools serve the same run.
+        """
+        self._crew.begin(spec, options, prefix)
+
+    def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
+        """What events of the run say of rows: the results of those that ended."""
+        return self._crew.run.recovered({row[0]: row for row in rows}, events)[0]
 
     def __enter__(self) -> Self:
         return self
@@ -213,11 +228,20 @@ class Pool:
                 self._free.append(seat)
                 self._freed.notify_all()
 
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
+        return self.workers
+
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on a free worker and wait for them; many threads may call this."""
+        return self.run_tasks(tasks_of(groups))
+
+    def run_tasks(self, tasks: list[Task]) -> list[Result]:
+        """Run what is left of some groups, as `run_batch` does."""
         results: list[Result] = []
         with self._seat() as seat:
-            seat.run(tasks_of(groups), results.extend)
+            seat.run(tasks, results.extend)
         return results
 
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:

@@ -9,7 +9,7 @@ import itertools
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -51,20 +51,27 @@ def cancelled(rows: Iterable[Row]) -> list[Result]:
 
 
 class Run:
-    """What the workers of one run share on the parent's side: names, the parent's journal."""
+    """What the workers of one run share on the parent's side: names, the parent's journal.
 
-    def __init__(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
+    Args:
+        spec: The run.
+        options: fsspec options by part.
+        prefix: What the names of this parent's processes begin with, where the run has several parents.
+    """
+
+    def __init__(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
         self.spec = spec
+        self.prefix = prefix
         self.options: StorageOptions = options or {}
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
         self._journal = JournalWriter(
-            journal_path(spec.log, spec.run_id, "main"),
+            journal_path(spec.log, spec.run_id, f"{prefix}main"),
             run_id=spec.run_id,
             workspace_version=spec.workspace_version,
         )
         self._lock = threading.Lock()
-        self._names = (f"w{number:02}" for number in itertools.count(1))
+        self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
 
     def name(self) -> str:
         """A name that no worker of this run had before: no journal file has two writers."""
@@ -94,10 +101,48 @@ class Run:
             return all(store.exists(output) for output in outputs)
         return False
 
+    def recovered(
+        self, open_rows: Mapping[int, Row], events: Iterable[Mapping[str, Any]]
+    ) -> tuple[list[Result], dict[int, list[str]]]:
+        """What events of this run say of rows whose results never came.
+
+        Returns:
+            The results of rows that ended; of the rows that were publishing, which paths.
+        """
+        numbers: dict[tuple[Any, ...], int] = {
+            (*self._key(row), row[2]): number for number, row in open_rows.items()
+        }
+        ended: dict[int, Result] = {}
+        publishing: dict[int, list[str]] = {}
+        for event in events:
+            key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
+            number = numbers.get(key)
+            if number is None:
+                continue
+            if event["event"] == "start":
+                publishing.pop(number, None)
+                ended.pop(number, None)
+            elif event["event"] == "publishing":
+                publishing[number] = event["paths"]
+            elif event["event"] in ("done", "error", "not_available"):
+                declared = self.outputs(open_rows[number])
+                extras = [path for path in publishing.get(number, ()) if path not in declared]
+                ended[number] = _from_event(number, event, extras)
+        return list(ended.values()), publishing
+
+    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
+        cell = self.spec.cells[row[1]]
+        return cell.task, cell.modality, cell.step
+
     def close(self) -> None:
-        """Close the parent's journal and clear the run's staging."""
+        """Close the parent's journal and clear the staging of its processes."""
         self._journal.close()
-        clear_staging(staging_path(self.spec.log, self.spec.run_id), self.spec.outputs)
+        staging = staging_path(self.spec.log, self.spec.run_id)
+        if not self.prefix:
+            clear_staging(staging, self.spec.outputs)
+            return
+        for folder in Path(staging).glob(f"{self.prefix}*"):  # others of this run may still be at work
+            clear_staging(str(folder), self.spec.outputs)
 
 
 class Crew:
@@ -114,9 +159,9 @@ class Crew:
         self.is_stopping = False
         self._run: Run | None = None
 
-    def begin(self, spec: RunSpec, options: StorageOptions | None = None) -> None:
+    def begin(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
         """Say which run is served."""
-        self._run = Run(spec, options)
+        self._run = Run(spec, options, prefix)
 
     @property
     def run(self) -> Run:
@@ -350,30 +395,7 @@ class Seat:
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
         """What the journal of a dead worker says of rows whose results never came."""
         run = self._crew.run
-        numbers: dict[tuple[Any, ...], int] = {
-            (*self._key(row), row[2]): number for number, row in open_rows.items()
-        }
-        ended: dict[int, Result] = {}
-        publishing: dict[int, list[str]] = {}
-        for event in read_lines(journal_path(run.spec.log, run.spec.run_id, name)):
-            key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
-            number = numbers.get(key)
-            if number is None:
-                continue
-            if event["event"] == "start":
-                publishing.pop(number, None)
-                ended.pop(number, None)
-            elif event["event"] == "publishing":
-                publishing[number] = event["paths"]
-            elif event["event"] in ("done", "error", "not_available"):
-                declared = run.outputs(open_rows[number])
-                extras = [path for path in publishing.get(number, ()) if path not in declared]
-                ended[number] = _from_event(number, event, extras)
-        return list(ended.values()), publishing
-
-    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
-        cell = self._crew.run.spec.cells[row[1]]
-        return cell.task, cell.modality, cell.step
+        return run.recovered(open_rows, read_lines(journal_path(run.spec.log, run.spec.run_id, name)))
 
     def _count_fruitless(self, death: _Death) -> None:
         """A death that no row explains is tried again, but not for ever."""
@@ -435,7 +457,7 @@ def _remaining(batch: _Batch, tried: dict[int, int]) -> list[Task]:
     return tasks
 
 
-def _from_event(number: int, event: dict[str, Any], extras: list[str]) -> Result:
+def _from_event(number: int, event: Mapping[str, Any], extras: list[str]) -> Result:
     return Result(
         number,
         event["event"],

@@ -8,10 +8,13 @@ import html
 import os
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog import _api, _server
+from sinagot_catalog._cluster import check_cluster
+from sinagot_catalog._crashed import mark_crashed
 from sinagot_catalog._deployment import Deployed, Deployment, address_of
 from sinagot_catalog._execution import Execution
 from sinagot_catalog._journal import new_run_id
@@ -20,6 +23,7 @@ from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._select import Query
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog._source import Source
+from sinagot_catalog.errors import ServerError
 from sinagot_catalog.run_report import RunReport
 
 if TYPE_CHECKING:
@@ -126,6 +130,8 @@ def submit(
 
 
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
+    prefect = execution.source.config.prefect
+    check_cluster(prefect.task_runner, prefect.address)
     local = _reach(say, timeout)
     from sinagot_catalog import flows
 
@@ -153,6 +159,11 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
             f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
             "prints, end it with `sinagot-catalog server stop`."
         )
+    with suppress(ServerError):  # what others left there is no reason to run nothing
+        if configured:
+            mark_crashed(configured.url, auth=configured.auth, key=configured.key)
+        elif local is not None:
+            mark_crashed(local.api_url, auth=local.auth)
     return local
 
 

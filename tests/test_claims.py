@@ -4,13 +4,14 @@ import contextlib
 import json
 import subprocess
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from sinagot_catalog._claims import Claims
+from sinagot_catalog._claims import Claims, Follower
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 
@@ -101,7 +102,7 @@ def test_files_that_are_no_claims_are_passed_over(claims):
 TAKE = """
 import json, sys
 import polars as pl
-from sinagot_catalog._claims import Claims
+from sinagot_catalog._claims import Claims, Follower
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 
@@ -178,3 +179,74 @@ def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_s
     assert ws.steps.collect()["status"].to_list() == ["DONE"]
     staging = Path(ws.config.log, ".staging")
     assert not staging.exists() or not [path for path in staging.rglob("*") if path.is_file()]
+
+
+# -- following a run from elsewhere
+
+
+def test_who_works_for_a_run_elsewhere_sees_it_stop_and_end(claims):
+    claim, _ = claims.take("run-1", rows("R1"))
+    follower = Follower(claims, claim)
+    assert follower.look() == "live"
+    claims.halt(claim)
+    assert follower.look() == "stopping"
+    assert claims.alive() == {"run-1"}  # its rows are its own until it gives them back
+    assert claims.take("run-2", rows("R1"))[1].height == 1
+    claims.release(claim)
+    assert follower.look() == "over"
+    claims.halt(claim)
+    assert follower.look() == "over"
+
+
+def test_a_claim_that_is_gone_is_not_made_anew_by_stopping(claims):
+    claim, _ = claims.take("run-1", rows("R1"))
+    claims.store.delete([claim.path])
+    claims.halt(claim)
+    assert claims.all() == []
+    assert Follower(claims, claim).look() == "over"
+
+
+def test_a_run_whose_process_was_killed_is_over_for_its_followers(claims, dead_claim):
+    dead = dead_claim(1, "dead")
+    store(claims, dead)
+    assert Follower(claims, dead).look() == "over"
+
+
+def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait_until):
+    other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=0.5)
+    store(claims, other)
+    claims.beat(other)
+    follower = Follower(claims, other)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:
+        claims.beat(other)
+        assert follower.look() == "live"
+        time.sleep(0.02)
+    wait_until(lambda: follower.look() == "over")
+
+
+def test_a_follower_bears_with_a_journal_that_cannot_be_read_for_a_lease(claims, dead_claim, wait_until):
+    other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=0.5)
+    store(claims, other)
+    claims.beat(other)
+    follower = Follower(claims, other)
+    assert follower.look() == "live"
+    Path(claims.store.root, other.path).write_text("{ torn")
+    assert follower.look() == "live"
+    wait_until(lambda: follower.look() == "over")
+
+
+def test_events_of_a_run_are_read_piece_by_piece_each_once(tmp_path):
+    from sinagot_catalog._elsewhere import events_of
+
+    lines = [f'{{"event": "start", "record_id": "R{n}"}}\n' for n in range(4)]
+    content = "".join(lines)
+    cut = len("".join(lines[:2]))
+    folder = tmp_path / "journal" / "run-1"
+    folder.mkdir(parents=True)
+    (folder / f"w01-{0:012d}-{len(''.join(lines[:3])):012d}.ndjson").write_text("".join(lines[:3]))
+    (folder / f"w01-{cut:012d}-{len(content):012d}.ndjson").write_text(content[cut:])  # one line again
+    (folder / "w02.ndjson").write_text('{"event": "done", "record_id": "R9"}\n{ torn')
+    (folder / "ended").touch()
+    found = [event["record_id"] for event in events_of(open_store(str(tmp_path)), "run-1")]
+    assert found == ["R0", "R1", "R2", "R3", "R9"]

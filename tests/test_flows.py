@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from uuid import UUID
 
 import polars as pl
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._submit import submit
-from sinagot_catalog.errors import ServerError
+from sinagot_catalog.errors import ServerError, UsageError
 
 CONFIG = """
 [path]
@@ -100,26 +101,40 @@ class Api:
     def flow_run(self, handle):
         return self.client.read_flow_run(UUID(str(getattr(handle, "flow_run_id", handle))))
 
-    def task_runs(self, flow_run_id, expected):
-        """The task runs, as soon as that many are recorded as ended; the recorder writes once a second."""
+    def task_runs(self, flow_run_id, rows):
+        """The task runs, as soon as they hold that many rows and ended; the recorder writes once a second."""
         from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 
         ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(str(flow_run_id))]))
         deadline = time.monotonic() + 20
         while True:
             found = self.client.read_task_runs(flow_run_filter=ours, limit=200)
-            if len(found) == expected and all(run.state.is_final() for run in found):
+            held = sum(int(run.name.rpartition("· ")[2].split()[0]) for run in found if "·" in run.name)
+            if held == rows and all(run.state.is_final() for run in found):
                 return found
-            assert time.monotonic() < deadline, f"{len(found)} of {expected} task runs were recorded"
+            assert time.monotonic() < deadline, f"task runs of {held} of {rows} rows were recorded"
             time.sleep(0.1)
 
     def artifacts(self, flow_run_id):
         found = self.client.request("POST", "/artifacts/filter", json=_of(flow_run_id)).json()
         return {artifact["type"]: artifact for artifact in found}
 
-    def logs(self, flow_run_id):
+    def logs(self, flow_run_id, is_enough=lambda _: True):
         asked = {"logs": {"flow_run_id": {"any_": [str(flow_run_id)]}}, "limit": 200}
-        return [line["message"] for line in self.client.request("POST", "/logs/filter", json=asked).json()]
+        deadline = time.monotonic() + 20
+        while True:
+            found = self.client.request("POST", "/logs/filter", json=asked).json()
+            lines = [line["message"] for line in found]
+            if is_enough(lines):
+                return lines
+            assert time.monotonic() < deadline, lines
+            time.sleep(0.1)
+
+
+def GlobalLimit(**values):  # noqa: N802 - made when a test needs Prefect
+    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+
+    return GlobalConcurrencyLimitCreate(**values)
 
 
 def _of(flow_run_id):
@@ -145,7 +160,7 @@ def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
     assert (run.state.name, run.state.message) == ("Completed", "60 rows done")
     assert run.name == "lab · 60 rows · upper, twice"
     assert {"sinagot-catalog", "lab"} <= set(run.tags)
-    tasks = api.task_runs(handle.flow_run_id, 8)
+    tasks = api.task_runs(handle.flow_run_id, 60)
     assert all(task.state.is_completed() for task in tasks)
     assert "R0000 … R0003 · 8 rows" in {task.name for task in tasks}
     assert api.artifacts(handle.flow_run_id)["progress"]["data"] == 100
@@ -208,7 +223,7 @@ def test_two_runs_at_once_do_not_disturb_each_other(workspace, api):
     second = submit(prepare(str(root), step="upper", where="record_id >= 'R0004'"), say=lambda _: None)
     assert outcomes(first.wait(60)) == outcomes(second.wait(60)) == {"done": 4}
     for handle in (first, second):
-        assert len(api.task_runs(handle.flow_run_id, 4)) == 4
+        assert len(api.task_runs(handle.flow_run_id, 4)) > 1
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -294,7 +309,7 @@ def test_a_program_that_ends_waits_for_its_run(workspace, api):
     done = run_python(f"{IMPORTS}\nprint(submit(prepare({str(root)!r})).flow_run_id)")
     flow_run_id = done.stdout.strip()
     assert api.flow_run(flow_run_id).state.message == "100 rows done"
-    assert len(api.task_runs(flow_run_id, 8)) == 8
+    assert len(api.task_runs(flow_run_id, 100)) > 1
     assert done.stderr.count("\n") == 2  # the server and the page; nothing of Prefect's own
 
 
@@ -331,6 +346,167 @@ def test_an_api_that_does_not_answer_is_said_and_the_rows_are_given_back(workspa
     again = prepare(str(root))
     assert again.n_rows == 2
     again.finish()
+
+
+# -- what the page shows
+
+
+def test_the_page_has_a_summary_by_step_with_the_way_to_the_report(workspace, api):
+    root = workspace("good", "bad", "good")
+    handle = submit(prepare(str(root)), say=lambda _: None)
+    handle.wait(60)
+    page = api.artifacts(handle.flow_run_id)["markdown"]
+    assert page["key"] == "lab-summary"
+    assert "| step | rows | done | error | blocked | seconds | a row (median) |" in page["data"]
+    assert "| upper | 3 | 2 | 1 | 0 |" in page["data"]
+    assert "| twice | 3 | 2 | 0 | 1 |" in page["data"]
+    assert f"sinagot-catalog report {root}" in page["data"]
+    assert f"logs -C {root}" in page["data"]
+    assert handle.run_id in page["data"]
+
+
+def test_what_scripts_say_is_in_the_flows_log(workspace, api):
+    root = workspace("good", "bad")
+    upper = UPPER.replace(
+        "    def run(self):\n", "    def run(self):\n        self.logger.warning('here I am')\n"
+    )
+    (root / "scripts" / "upper.py").write_text(upper)
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle.wait(60)
+    lines = api.logs(handle.flow_run_id, lambda lines: len([one for one in lines if "R000" in one]) >= 3)
+    assert "R0000 | upper | here I am" in lines
+    assert "R0001 | upper | ValueError: R0001 holds nothing good" in lines
+
+
+def test_many_lines_are_bounded_and_counted(tmp_path):
+    from sinagot_catalog._events import JournalWriter
+    from sinagot_catalog._spec import CellSpec
+    from sinagot_catalog.flows._lines import Lines
+
+    said = []
+    lines = Lines(
+        str(tmp_path / "journal" / "r1"), lambda level, text: said.append((level, text)), "see there"
+    )
+    lines.look()  # nothing is there yet
+    writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
+    cell = writer.cell(CellSpec(None, None, "upper", "", (), ()))
+    cell.log("R1", "first")
+    cell.log("R1", "too much detail", "DEBUG")
+    lines.look()
+    assert said == [(20, "R1 | upper | first")]
+    for number in range(5_000):
+        cell.start("R2")
+        cell.log("R2", f"line {number}", "WARNING")
+    lines.end()
+    assert 20 <= len(said) <= 45
+    assert said[1] == (30, "R2 | upper | line 0")
+    unsaid = 5_001 - (len(said) - 1)
+    assert said[-1] == (20, f"{unsaid:,} more lines: see there")
+
+
+# -- retries and limits
+
+FLAKY = """
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}.txt"
+    PATH_OUT = "upper/{id}.txt"
+
+    def run(self):
+        with open(f"{self.data_path}/tried-{self.id}", "a") as tried:
+            tried.write("x")
+        if self.path.input.read_text() == "bad" and not (Path(self.data_path) / "fixed").exists():
+            if len(Path(self.data_path, f"tried-{self.id}").read_text()) > 1:
+                Path(self.data_path, "fixed").touch()
+            raise ValueError("not yet")
+        self.path.output.write_text("there")
+"""
+
+
+def tried(root):
+    return {one.name[6:]: len(one.read_text()) for one in (root / "dataset").glob("tried-*")}
+
+
+def test_a_batch_that_is_tried_again_runs_only_its_rows_that_failed(workspace, api):
+    root = workspace("good", "bad", "good", "good")
+    (root / "scripts" / "upper.py").write_text(FLAKY)
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write("[prefect]\nretries = 3\nretry_delay = 0.1\nbatch = 4\n")
+    handle = submit(prepare(str(root), step="upper", force=True), say=lambda _: None)
+    report = handle.wait(60)
+    assert outcomes(report) == {"done": 4}
+    assert report.frame["record_id"].is_unique().all()
+    assert tried(root) == {"R0000": 1, "R0001": 3, "R0002": 1, "R0003": 1}
+    (task,) = api.task_runs(handle.flow_run_id, 4)
+    assert (task.state.name, task.run_count) == ("Completed", 3)
+    assert api.flow_run(handle).state.message == "4 rows done"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_flow_that_is_tried_again_runs_only_the_rows_that_are_left(workspace, api, force):
+    from sinagot_catalog.flows import run_workspace
+
+    root = workspace("good", "bad", "good")
+    (root / "scripts" / "upper.py").write_text(FLAKY)
+    state = run_workspace.with_options(retries=3)(str(root), step="upper", force=force, return_state=True)
+    assert (state.name, state.message) == ("Completed", "1 row done")
+    assert tried(root) == {"R0000": 1, "R0001": 3, "R0002": 1}
+    assert api.flow_run(state.state_details.flow_run_id).run_count == 3
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_cancel_does_not_wait_for_the_next_try(workspace):
+    root = workspace("bad")
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write("[prefect]\nretries = 3\nretry_delay = 600\n")
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    deadline = time.monotonic() + 30
+    while not list((root / "dataset" / "LOG" / "journal" / handle.run_id).glob("*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    handle.cancel()
+    assert set(outcomes(handle.wait(30))) <= {"error", "cancelled"}
+    assert handle.state == "Cancelled"
+
+
+def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(workspace, api):
+    root = workspace("good")
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write('[prefect]\nconcurrency = "disks"\n')
+    with pytest.raises(UsageError, match="prefect gcl create disks --limit"):
+        submit(prepare(str(root)), say=lambda _: None)
+    assert prepare(str(root)).finish().counts() == {"cancelled": 2}
+    from sinagot_catalog.flows import run_workspace
+
+    state = run_workspace(str(root), return_state=True)
+    assert state.name == "Failed"
+    assert "disks" in state.message
+    api.client.create_global_concurrency_limit(GlobalLimit(name="disks", limit=1))
+    report = submit(prepare(str(root)), say=lambda _: None).wait(60)
+    assert outcomes(report) == {"done": 2}
+
+
+def test_a_limit_holds_batches_back(workspace, api):
+    api.client.create_global_concurrency_limit(GlobalLimit(name="one-disk", limit=1))
+    root = workspace(*["wait"] * 2)
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write('[prefect]\nconcurrency = "one-disk"\nbatch = 1\n')
+    upper = UPPER.replace(
+        "        deadline", "        Path(self.data_path, f'at-{self.id}').touch()\n        deadline"
+    )
+    (root / "scripts" / "upper.py").write_text(upper)
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    deadline = time.monotonic() + 30
+    while not list((root / "dataset").glob("at-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert api.client.read_global_concurrency_limit_by_name("one-disk").active_slots == 1
+    assert len(list((root / "dataset").glob("at-*"))) == 1
+    handle.cancel()  # ends the wait for the slot as well
+    handle.wait(30)
+    assert handle.state == "Cancelled"
 
 
 # -- the flow by itself, as a deployment runs it
@@ -378,33 +554,64 @@ def test_parameters_of_the_flow_are_json(workspace, api):
 # -- batches
 
 
+def cut_all(groups, width, **options):
+    from sinagot_catalog.flows import Cutter
+
+    cutter = Cutter(sum(map(len, groups)), **options)
+    waiting = deque(groups)
+    cut = []
+    while waiting:
+        cut.append(cutter.cut(waiting, width))
+    return cut
+
+
+def one_a_group(rows):
+    return [[(n, 0, f"R{n}")] for n in range(rows)]
+
+
 @given(
     lengths=st.lists(st.integers(1, 5), max_size=300),
     size=st.none() | st.integers(1, 50),
-    workers=st.integers(1, 64),
+    width=st.integers(1, 64),
+    seconds=st.none() | st.floats(1e-4, 100),
 )
-def test_batches_hold_every_group_once_in_order(lengths, size, workers):
-    from sinagot_catalog.flows import batches
-
+def test_batches_hold_every_group_once_in_order(lengths, size, width, seconds):
     groups = [[(n, 0, f"R{number}") for n in range(length)] for number, length in enumerate(lengths)]
-    cut = batches(groups, size=size, workers=workers)
+    cut = cut_all(groups, width, size=size, seconds=None if seconds is None else {0: seconds})
     assert [group for batch in cut for group in batch] == groups
     assert all(cut)
     if size:
         assert all(sum(map(len, batch)) < size + 5 for batch in cut)
 
 
-def test_there_are_never_more_than_a_thousand_task_runs():
-    from sinagot_catalog.flows import MOST_TASK_RUNS, batches
+@pytest.mark.parametrize("options", [{}, {"size": 1}, {"seconds": {0: 600.0}}, {"seconds": {0: 0.0001}}])
+def test_there_are_never_more_than_a_thousand_task_runs(options):
+    from sinagot_catalog.flows import MOST_TASK_RUNS
 
-    groups = [[(n, 0, f"R{n}")] for n in range(250_000)]
-    for size in (None, 1):
-        cut = batches(groups, size=size, workers=4)
-        assert len(cut) <= MOST_TASK_RUNS
+    assert len(cut_all(one_a_group(50_000), 4, **options)) <= MOST_TASK_RUNS
 
 
-def test_few_rows_are_spread_over_all_workers():
-    from sinagot_catalog.flows import batches
+def test_rows_that_nobody_knows_are_tried_in_few_first():
+    sizes = [len(batch) for batch in cut_all(one_a_group(1_000), 4)]
+    assert max(sizes) == 10
+    assert [len(batch) for batch in cut_all(one_a_group(8), 4)] == [1] * 8
 
-    assert len(batches([[(n, 0, f"R{n}")] for n in range(8)], size=None, workers=4)) == 8
-    assert len(batches([[(n, 0, f"R{n}")] for n in range(10_000)], size=None, workers=4)) == 100
+
+def test_slow_rows_go_in_small_batches_and_quick_ones_in_large():
+    assert {len(batch) for batch in cut_all(one_a_group(100), 2, seconds={0: 60.0})} == {1}
+    middle = [len(batch) for batch in cut_all(one_a_group(10_000), 2, seconds={0: 0.05})]
+    assert middle[0] == 300  # 15 s of work
+    assert middle == sorted(middle, reverse=True)  # and less and less towards the end
+    assert middle[-2] <= 5
+    quick = [len(batch) for batch in cut_all(one_a_group(100_000), 2, seconds={0: 0.0002})]
+    assert max(quick) == 1_000
+
+
+def test_batches_follow_what_the_first_ones_took():
+    from sinagot_catalog._spec import Result
+    from sinagot_catalog.flows import Cutter
+
+    cutter, waiting = Cutter(1_000), deque(one_a_group(1_000))
+    first = cutter.cut(waiting, 2)
+    cutter.learn(first, [Result(group[0][0], "done", 5.0, 1) for group in first])
+    assert len(cutter.cut(waiting, 2)) == 3

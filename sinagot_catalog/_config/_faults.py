@@ -150,6 +150,8 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
     if model.records.expected and not has_table:
         yield ("records", "expected"), "true needs records.metadata, the table that names the records"
+    if model.prefect.address is not None and model.prefect.task_runner == "threads":
+        yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
     yield from _list_faults(("steps", "scripts"), model.steps.scripts)
     for task, one in model.tasks.items():
         yield from _name_faults(("tasks", task), task, "task")

@@ -52,6 +52,7 @@ def logs(args: Any) -> int:
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
     records = ws.records.get(args.record) if args.record else ws.records
     events = records.logs().reverse().select(*EVENTS)
+    events = events.filter(pl.col("run_id") == args.run) if args.run else events
     return events.filter(pl.col("step") == args.step) if args.step else events
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import suppress
 from typing import Any
 
 from sinagot_catalog import _api
 from sinagot_catalog import _server as manager
+from sinagot_catalog._crashed import mark_crashed
 from sinagot_catalog.cli._out import put, put_json
 from sinagot_catalog.cli._talk import say
+from sinagot_catalog.errors import ServerError
 
 __all__ = ["server"]
 
@@ -29,6 +32,9 @@ def _start(args: Any) -> int:
 
 def _status(args: Any) -> int:
     state = manager.status()
+    if state.get("healthy"):
+        with suppress(ServerError):
+            state["crashed"] = mark_crashed(state["api_url"], auth=f"{state['user']}:{state['password']}")
     if args.json:
         put_json(state)
     elif not state["running"]:
@@ -38,6 +44,8 @@ def _status(args: Any) -> int:
         put(f"log in at {state['url']}/login with {state['user']}:{state['password']}")
         put(f"pid {state['pid']}, Prefect {state['prefect']}, since {state['since']}")
         put(f"log {state['log']}")
+        if crashed := state.get("crashed"):
+            put(f"{crashed} flow run{'s' if crashed > 1 else ''} marked as Crashed: the process is gone")
     return 0
 
 

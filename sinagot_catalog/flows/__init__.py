@@ -6,17 +6,17 @@ Caching, persisted results and retries of rows are left out on purpose: whether 
 files.
 """
 
+from sinagot_catalog.flows._batches import MOST_TASK_RUNS, Cutter
 from sinagot_catalog.flows._deploy import check_schedule, deploy, serve
-from sinagot_catalog.flows._flow import MOST_TASK_RUNS, ROWS_A_BATCH, batches, run_workspace
+from sinagot_catalog.flows._flow import run_workspace
 from sinagot_catalog.flows._remote import Remote, send
 from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at
 
 __all__ = [
     "MOST_TASK_RUNS",
-    "ROWS_A_BATCH",
+    "Cutter",
     "Remote",
     "Submitted",
-    "batches",
     "check_schedule",
     "deploy",
     "page_of",

@@ -1,8 +1,8 @@
 """The flow over the rows of a workspace, and the task runs that it cuts them into."""
 
 import json
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, cast
@@ -10,23 +10,32 @@ from typing import Any, cast
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._spec import Group
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import RunError, ServerError, SinagotError
+from sinagot_catalog.flows._batches import Cutter
+from sinagot_catalog.flows._limits import ask_limit, slot
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
 from sinagot_catalog.flows._lost import clear_lost
 from sinagot_catalog.flows._made_for import made_for
-from sinagot_catalog.flows._page import rename, short, show_failures, watched
+from sinagot_catalog.flows._page import (
+    rename,
+    short,
+    show_failures,
+    show_summary,
+    since_retry,
+    tags_of,
+    watched,
+)
 
-__all__ = ["MOST_TASK_RUNS", "ROWS_A_BATCH", "batches", "run_workspace"]
+__all__ = ["run_workspace"]
 
-ROWS_A_BATCH = 100
-"""A task run costs some 4.5 ms: spread over a hundred rows that is little."""
-MOST_TASK_RUNS = 1_000
-"""What a page, and the server's database, show and hold with ease."""
+_AHEAD = 2
+"""Batches that wait for a worker, so that none waits for a batch."""
 
 
 def _name_of_flow_run() -> str:
@@ -94,30 +103,48 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 workers=workers,
                 limit=limit,
                 config=config,
+                since=since_retry() if force else None,
                 deployed=made_for(),
                 **options,
             )
+            ask_limit(execution)
         except SinagotError as error:
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
-        rename(execution.label)
+        rename(execution.label, tags_of(execution))
         clear_lost(execution.source)
     execution = live.execution
     execution.keep_report(runtime.flow_run.id, ended=False)
     live.started()
     try:
-        with known(live), execution.open_runner() as runner, watched(live):
+        with known(live), execution.open_runner(submitted=True) as runner, watched(live):
             live.opened(runner)
-            for phase in execution.phases:
-                size = batch or execution.source.config.prefect.batch
-                _feed(live, batches(phase, size=size, workers=execution.workers))
+            size = batch or execution.source.config.prefect.batch
+            phases = execution.phases
+            live.cutter = Cutter(execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds)
+            for phase in phases:
+                _feed(live, live.cutter, phase)
     except Exception as error:
         live.error = error
-        raise
+        if not isinstance(error, SinagotError):
+            raise
     finally:
         live.report = execution.finish()
         execution.keep_report(runtime.flow_run.id, ended=True)
-    return _conclude(live, workspace)
+    state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
+    if state.is_failed() and _is_tried_again():
+        raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process
+    return state
+
+
+def _is_tried_again() -> bool:
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return (
+        context is not None
+        and run is not None
+        and run.run_count <= (context.flow.retries if context.flow else 0)
+    )
 
 
 @task(
@@ -142,52 +169,35 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     if live.runner is None:
         raise ServerError(f"Run {run_id} is over")
     groups: list[Group] = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
-    results = live.runner.run_batch(groups)
+    if runtime.task_run.run_count > 1:
+        # Not by Prefect's own delay, which no cancel would end.
+        live.rest(live.execution.source.config.prefect.retry_delay)
+    todo = live.unfinished(groups)
+    try:
+        with slot(live):
+            results = live.runner.run_batch(todo) if todo else []
+    except SinagotError as error:
+        live.fail(error)
+        return Failed(message=str(error))
+    except Exception as error:
+        live.fail(error)
+        raise
     live.note(results)
-    return state_of(Counter(result.outcome for result in results), cancelled=live.stop.is_set())
+    live.cutter.learn(todo, results)
+    return state_of(live.counts(groups), cancelled=live.stop.is_set())
 
 
-def batches(phase: Iterable[Group], *, size: int | None, workers: int) -> list[list[Group]]:
-    """Cut the groups of a phase into what a task run takes each.
-
-    Args:
-        phase: The groups; none of them is ever cut.
-        size: Rows in a batch; without it as many as keep all workers busy to the end, but no more than
-            `ROWS_A_BATCH`.
-        workers: How many batches run at a time.
-
-    Returns:
-        The batches, `MOST_TASK_RUNS` at most.
-
-    Example:
-        >>> groups = [[(n, 0, f"R{n}"), (n + 1, 1, f"R{n}")] for n in range(0, 6, 2)]
-        >>> [len(batch) for batch in batches(groups, size=4, workers=2)]
-        [2, 1]
-    """
-    groups = list(phase)
-    total = sum(map(len, groups))
-    fitting = size or min(ROWS_A_BATCH, -(-total // max(4 * workers, 1)))
-    least = max(fitting, -(-total // MOST_TASK_RUNS), 1)
-    cut: list[list[Group]] = []
-    room = 0
-    for group in groups:
-        if room <= 0:
-            cut.append([])
-            room = least
-        cut[-1].append(group)
-        room -= len(group)
-    return cut
-
-
-def _feed(live: Live, todo: list[list[Group]]) -> None:
+def _feed(live: Live, cutter: Cutter, phase: Sequence[Group]) -> None:
     """Submit batches, only a few more than can run, until all are done or the run is stopped."""
-    waiting = deque(todo)
+    waiting = deque(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
+    run = run_rows.with_options(retries=live.execution.source.config.prefect.retries)
     under_way = 0
     while under_way or (waiting and not live.stop.is_set()):
-        if waiting and under_way < live.execution.workers + 2 and not live.stop.is_set():
-            groups = waiting.popleft()
-            future = run_rows.submit(_label(groups), live.execution.run_id, json.dumps(groups))
+        room = live.width + _AHEAD + live.resting - under_way
+        if waiting and room > 0 and not live.stop.is_set():
+            groups = cutter.cut(waiting, live.width)
+            future = run.submit(_label(groups), live.execution.run_id, json.dumps(groups))
             future.add_done_callback(ended.put)
             under_way += 1
             continue
@@ -196,7 +206,7 @@ def _feed(live: Live, todo: list[list[Group]]) -> None:
             under_way -= 1
     if waiting and live.runner is not None:
         # A runner that was stopped begins nothing: it writes down that these rows were cancelled.
-        live.note(live.runner.run_batch([group for groups in waiting for group in groups]))
+        live.note(live.runner.run_batch(list(waiting)))
 
 
 def _label(groups: Sequence[Group]) -> str:
@@ -212,6 +222,7 @@ def _conclude(live: Live, workspace: str) -> State[Any]:
     if report is None:
         return Failed(message="The run gave no report")
     counts = report.counts()
+    show_summary(report, workspace)
     if any(counts.get(outcome) for outcome in FAILED):
         show_failures(report, workspace)
     return state_of(counts, cancelled=live.stop.is_set())

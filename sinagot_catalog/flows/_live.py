@@ -1,7 +1,8 @@
 """A run that is under way in this process: shared by its flow, its task runs and its handle."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,12 +12,14 @@ from prefect.states import Cancelled, Completed, Failed
 
 from sinagot_catalog._execution import Execution
 from sinagot_catalog._pool import Runner
-from sinagot_catalog._spec import Result
+from sinagot_catalog._spec import Group, Result
+from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.run_report import RunReport
 
 __all__ = ["FAILED", "LIVE", "Live", "in_words", "known", "state_of"]
 
 FAILED = ("error", "timeout", "blocked")
+_DONE = ("done", "already_done")
 
 
 @dataclass
@@ -30,6 +33,8 @@ class Live:
         report: How it ended, once it has.
         error: What went wrong with the run itself.
         is_fed: Whether the flow got as far as its rows.
+        cutter: Cuts its batches, and learns from them.
+        resting: How many batches wait before they are tried again.
         started: Called in the first lines of the flow.
     """
 
@@ -40,22 +45,65 @@ class Live:
     error: Exception | None = None
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
-    done: int = 0
-    failed: int = 0
+    resting: int = 0
+    cutter: Cutter = field(default_factory=lambda: Cutter(0))
+    _outcomes: dict[int, str] = field(default_factory=dict)
+    _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
+        return self.execution.workers if self.runner is None else self.runner.width
+
+    @property
+    def done(self) -> int:
+        """How many rows are through."""
+        return sum(self._counts.values()) - self._counts["cancelled"]
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed so far."""
+        return sum(self._counts[outcome] for outcome in FAILED)
+
     def note(self, results: list[Result]) -> None:
-        """Keep what a batch gave; any thread may call it."""
+        """Keep what a batch gave; any thread may call it. What is said later of a row counts."""
         self.execution.note(results)
         with self._lock:
-            self.done += sum(result.outcome != "cancelled" for result in results)
-            self.failed += sum(result.outcome in FAILED for result in results)
+            for one in results:
+                if (before := self._outcomes.get(one.row)) is not None:
+                    self._counts[before] -= 1
+                self._outcomes[one.row] = one.outcome
+                self._counts[one.outcome] += 1
+
+    def unfinished(self, groups: Sequence[Group]) -> list[Group]:
+        """What of some groups is not done: a batch that is tried again leaves out the rows that are."""
+        kept = [[row for row in group if self._outcomes.get(row[0]) not in _DONE] for group in groups]
+        return [group for group in kept if group]
+
+    def counts(self, groups: Sequence[Group]) -> Counter[str]:
+        """How the rows of some groups stand."""
+        return Counter(self._outcomes.get(row[0], "cancelled") for group in groups for row in group)
+
+    def rest(self, seconds: float) -> None:
+        """Wait before a batch is tried again; a cancel ends the wait, and meanwhile others may run."""
+        with self._lock:
+            self.resting += 1
+        self.stop.wait(seconds)
+        with self._lock:
+            self.resting -= 1
 
     def opened(self, runner: Runner) -> None:
         """Take the pool; a cancel that came before it counts."""
         self.runner, self.is_fed = runner, True
         if self.stop.is_set():
             runner.stop()
+
+    def fail(self, error: Exception) -> None:
+        """End the run: not a row failed, but what runs the rows."""
+        with self._lock:
+            self.error = self.error or error
+        self.cancel()
 
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""

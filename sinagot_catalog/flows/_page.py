@@ -1,29 +1,42 @@
 """What Prefect's page shows of a run beside its task runs; and the cancel that is asked for there."""
 
 import re
+import shlex
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
+from datetime import datetime
 from pathlib import PurePosixPath
 from typing import cast
 from uuid import UUID
 
+import polars as pl
 from prefect import get_client, runtime
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import (
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
 from prefect.logging import get_run_logger
 
+from sinagot_catalog._crashed import TAG
+from sinagot_catalog._execution import Execution
+from sinagot_catalog.flows._lines import Lines
 from sinagot_catalog.flows._live import Live, in_words
 from sinagot_catalog.run_report import RunReport
+from sinagot_catalog.schema import OUTCOMES
 
-__all__ = ["rename", "short", "show_failures", "watched"]
+__all__ = ["rename", "short", "show_failures", "show_summary", "since_retry", "tags_of", "watched"]
 
 _LOOK_EVERY = 1.5
 _MOST_FAILURES = 500
 
 
 def show_failures(report: RunReport, workspace: str) -> None:
+    """Make a table artifact of the rows that failed: why, and how to run them again."""
     frame = report.failures()
     table = [
         {key: _cell(value) for key, value in row.items()} for row in frame.head(_MOST_FAILURES).to_dicts()
@@ -33,11 +46,45 @@ def show_failures(report: RunReport, workspace: str) -> None:
         if frame.height > _MOST_FAILURES
         else "Failures"
     )
-    again = f"sinagot-catalog submit {workspace} --status ERROR"
+    steps = frame.filter(pl.col("outcome") != "blocked")["step"].unique().to_list()
+    again = _command(
+        "submit", workspace, "--status", "ERROR", *(["--step", steps[0]] if len(steps) == 1 else [])
+    )
     with suppress(Exception):  # a page without its table is no reason to fail
         create_table_artifact(
             table, key=_key(workspace, "failures"), description=f"{shown}. To run these rows again: `{again}`"
         )
+
+
+def show_summary(report: RunReport, workspace: str) -> None:
+    """Make a markdown artifact of how many rows of each step ended how, and where to read more."""
+    frame = report.frame.group_by("step", maintain_order=True).agg(
+        pl.len().alias("rows"),
+        *(pl.col("outcome").eq(name).sum().alias(name) for name in OUTCOMES),
+        pl.col("seconds").sum().alias("seconds"),
+        pl.col("seconds").median().alias("each"),
+    )
+    outcomes = [name for name in OUTCOMES if frame[name].sum()]
+    heads = ["step", "rows", *(name.replace("_", " ") for name in outcomes), "seconds", "a row (median)"]
+    lines = [f"| {' | '.join(heads)} |", f"|{'---|' * len(heads)}"]
+    for row in frame.to_dicts():
+        counts = [f"{row['rows']:,}", *(f"{row[name]:,}" for name in outcomes)]
+        times = [f"{row['seconds'] or 0:,.1f}", f"{row['each'] or 0:.3g}"]
+        lines.append(f"| {' | '.join([str(row['step']).replace('|', chr(92) + '|'), *counts, *times])} |")
+    told = [
+        f"**{report.summary()}** in {report.seconds:.1f} s; run `{report.run_id}`.",
+        "",
+        *lines,
+        "",
+        f"All rows on one page: `{_command('report', workspace)}`  ",
+        f"What scripts said: `{_command('logs', '-C', workspace, '--run', str(report.run_id))}`",
+    ]
+    with suppress(Exception):
+        create_markdown_artifact("\n".join(told), key=_key(workspace, "summary"), description="Rows by step")
+
+
+def _command(verb: str, *words: str) -> str:
+    return shlex.join(["sinagot-catalog", verb, *words]).replace("`", "")
 
 
 def _cell(value: object) -> str | int | float | bool | None:
@@ -53,9 +100,25 @@ def short(workspace: str) -> str:
     return (path.parent if path.suffix == ".toml" else path).name or "workspace"
 
 
-def rename(name: str) -> None:
+def tags_of(execution: Execution) -> list[str]:
+    """The tags of a flow run: what it is, its workspace, those of the config."""
+    config = execution.source.config
+    return list(dict.fromkeys([TAG, short(config.root), *config.prefect.tags]))
+
+
+def rename(name: str, tags: Iterable[str]) -> None:
+    """Give this flow run the name, and beside its own the tags, that are known when it is planned."""
     with suppress(Exception), get_client(sync_client=True) as client:
-        client.update_flow_run(UUID(runtime.flow_run.id), name=name)
+        run_id = UUID(runtime.flow_run.id)
+        client.update_flow_run(run_id, name=name, tags=list(dict.fromkeys([*runtime.flow_run.tags, *tags])))
+
+
+def since_retry() -> datetime | None:
+    """When this flow run first began, where it is tried again: what it did since then is not done twice."""
+    if runtime.flow_run.run_count < 2:  # noqa: PLR2004 - the first try
+        return None
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(runtime.flow_run.id)).start_time
 
 
 @contextmanager
@@ -77,9 +140,14 @@ def _watch(live: Live, over: threading.Event) -> None:
     flow_run_id = UUID(runtime.flow_run.id)
     logger = get_run_logger()
     progress: UUID | None = None
-    key = _key(runtime.flow_run.parameters.get("workspace", ""), "progress")
+    workspace = runtime.flow_run.parameters.get("workspace", "")
+    key = _key(workspace, "progress")
+    spec = live.execution.spec
+    rest = f"`{_command('logs', '-C', workspace, '--run', spec.run_id)}`"
+    lines = Lines(f"{spec.log}/journal/{spec.run_id}", logger.log, rest)
     while True:
         last = over.wait(0 if progress is None else _LOOK_EVERY)
+        (lines.end if last else lines.look)()
         share, words = _progress(live)
         try:
             if progress is None:

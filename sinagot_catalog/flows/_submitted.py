@@ -20,12 +20,14 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from sinagot_catalog._crashed import driver
 from sinagot_catalog._execution import Execution
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows._flow import run_workspace
+from sinagot_catalog.flows._limits import check_limit
 from sinagot_catalog.flows._live import LIVE, Live
-from sinagot_catalog.flows._page import short
+from sinagot_catalog.flows._page import tags_of
 from sinagot_catalog.run_report import RunReport
 
 __all__ = ["Submitted", "page_of", "pointed_at"]
@@ -49,11 +51,13 @@ class Submitted(threading.Thread):
         self._api = api
         self._live = Live(execution, started=self._hold_the_end)
         with pointed_at(api), get_client(sync_client=True) as client:
+            check_limit(client, execution.source.config.prefect.concurrency)
             self._flow_run = client.create_flow_run(
                 run_workspace,
                 name=execution.label,
                 parameters=_parameters(execution),
-                tags=_tags(execution),
+                context=driver(execution.run_id),
+                tags=tags_of(execution),
             )
         self.flow_run_id = str(self._flow_run.id)
         self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
@@ -151,11 +155,6 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
     rows = execution.keep_selection()
     return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
-
-
-def _tags(execution: Execution) -> list[str]:
-    config = execution.source.config
-    return list(dict.fromkeys(["sinagot-catalog", short(config.root), *config.prefect.tags]))
 
 
 def page_of(api: LocalServer | None) -> str:
