@@ -151,7 +151,9 @@ message, n, first, last, examples, command.""",
     parser.add_argument(
         "--group", action="store_true", help="the failures by step, type and kind of message, each kind once"
     )
-    parser.add_argument("--run", metavar="RUN", help="only what this run wrote, by the name that it was given")
+    parser.add_argument(
+        "--run", metavar="RUN", help="only what this run wrote, by the name that it was given"
+    )
     parser.add_argument("--follow", action="store_true", help="go on with what runs say, until Ctrl-C")
     add_output(parser)
     return parser
