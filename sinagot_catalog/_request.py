@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
 
-__all__ = ["RunOptions", "plan", "rows_query"]
+__all__ = ["RunOptions", "check_rows", "plan", "rows_query"]
 
 FRESH = 2.0
 """Seconds for which a listing counts as new enough to plan on."""
@@ -110,3 +110,40 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
             "Ids alone are selected with ws.records.filter(pl.col('record_id').is_in([...])).steps.",
         )
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
+
+
+def check_rows(source: Source, rows: pl.DataFrame) -> None:
+    """Refuse keys that cannot exist here.
+
+    Raises:
+        SelectionError: An id that does not fit `id_pattern`, or a task, modality or step that is not declared.
+        NotFoundError: An id outside of the records that the workspace was opened for.
+    """
+    ids = source.config.ids
+    wrong = [one for one in rows["record_id"].unique().to_list() if one is None or not ids.values(one)]
+    if wrong:
+        known = source.catalog().ids.to_list()
+        raise SelectionError(
+            f"record_id {wrong[0]!r} does not fit id_pattern '{ids.text}'{did_you_mean(str(wrong[0]), known)}"
+        )
+    if source.span is not None:
+        for one in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):
+            source.check_span(one)
+    cells = source.layout().cells
+    named = [name for name in ("task", "modality", "step") if name in rows.columns]
+    if not named:
+        return
+    valid = pl.DataFrame(
+        {name: [getattr(cell, name) for cell in cells] for name in named},
+        schema=dict.fromkeys(named, pl.String),
+    )
+    strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
+    if strange.is_empty():
+        return
+    first = strange.row(0, named=True)
+    text = " ".join(str(first[name]) for name in named)
+    choices = [" ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()]
+    raise SelectionError(
+        f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
+        f"{did_you_mean(text, choices)}"
+    )

@@ -26,7 +26,7 @@ from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, sta
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
-from sinagot_catalog.errors import ConfigError, UsageError
+from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
 from sinagot_catalog.schema import RECORDS
 
 __all__ = ["Source", "stamp"]
@@ -121,6 +121,18 @@ class Source:
     def find_snapshot(self, asked: str) -> Kept:
         """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
         return _looks.find(self.log_store, asked, self._open)
+
+    def check_span(self, record_id: str) -> None:
+        """Refuse a record that the workspace was not opened for.
+
+        Raises:
+            NotFoundError: It was opened for others.
+        """
+        if self.span is not None and record_id not in self.span:
+            raise NotFoundError(
+                f"{record_id!r} lies outside of the records that this workspace was opened for",
+                "Open it without records=, or with a range that holds it.",
+            )
 
     @property
     def scripts(self) -> str:

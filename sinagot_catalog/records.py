@@ -73,12 +73,7 @@ class RecordCollection(Selection):
                 f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
             )
-        span = self._source.span
-        if span is not None and record_id not in span:
-            raise NotFoundError(
-                f"{record_id!r} lies outside of the records that this workspace was opened for",
-                "Open it without records=, or with a range that holds it.",
-            )
+        self._source.check_span(record_id)
         return self._record(record_id)
 
     def __getitem__(self, record_id: str) -> Record:

@@ -496,45 +496,8 @@ class Workspace:
             return rows.steps
         query = _request.rows_query(rows)
         if query.rows is not None:
-            self._check_rows(query.rows)
+            _request.check_rows(self._source, query.rows)
         return StepCollection(self._source, self._kinds, query)
-
-    def _check_rows(self, rows: pl.DataFrame) -> None:
-        """Refuse keys that cannot exist here."""
-        wrong = [
-            one
-            for one in rows["record_id"].unique().to_list()
-            if one is None or not self.config.ids.values(one)
-        ]
-        if wrong:
-            known = self.records.ids()
-            raise SelectionError(
-                f"record_id {wrong[0]!r} does not fit id_pattern '{self.config.ids.text}'"
-                f"{did_you_mean(str(wrong[0]), known)}"
-            )
-        if (span := self._source.span) is not None:
-            for one in rows.filter(~span.holds(pl.col("record_id")))["record_id"].head(1):
-                self.records.get(one)
-        cells = self._source.layout().cells
-        named = [name for name in ("task", "modality", "step") if name in rows.columns]
-        if not named:
-            return
-        valid = pl.DataFrame(
-            {name: [getattr(cell, name) for cell in cells] for name in named},
-            schema=dict.fromkeys(named, pl.String),
-        )
-        strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
-        if strange.is_empty():
-            return
-        first = strange.row(0, named=True)
-        text = " ".join(str(first[name]) for name in named)
-        choices = [
-            " ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()
-        ]
-        raise SelectionError(
-            f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
-            f"{did_you_mean(text, choices)}"
-        )
 
     def gc(self, keep: str | timedelta = "90d") -> Swept:
         """Forget old events, but for those that say how a row stands; clear what dead runs left.
