@@ -107,6 +107,7 @@ class JournalWriter:
         self._torn = False
         self._dirty = False
         self._named = False
+        self._lost: OSError | None = None
         self._syncing = threading.Lock()
         self._second = -1
         self._second_text = ""
@@ -154,19 +155,28 @@ class JournalWriter:
         """Bring what was written to the disk; another thread may go on writing.
 
         Two threads that ask at once both return when it is there, for one of them may rely on it.
+
+        Raises:
+            OSError: When this or an earlier call could not do it.
         """
         with self._syncing:
+            if self._lost is not None:
+                raise OSError(
+                    f"{self.path}: an earlier line could not be brought to the disk"
+                ) from self._lost
             if not self._dirty:
                 return
             self._dirty = False  # before: a line that comes meanwhile is for the next time
             try:
                 _sync(self._fd)
-            except OSError:
-                self._dirty = True
+                if not self._named:
+                    _sync_folders(self.path)
+                    self._named = True
+            except OSError as error:
+                self._lost = (
+                    error  # the system tells of a lost page once: a second call would say all is well
+                )
                 raise
-            if not self._named:
-                _sync_folders(self.path)
-                self._named = True
 
     def close(self) -> None:
         """Close the file; a later line opens it again."""

@@ -152,6 +152,7 @@ class _Work:
         "controls",
         "files",
         "full_inputs",
+        "in_steps",
         "inputs",
         "mark",
         "missing",
@@ -174,14 +175,14 @@ class _Work:
         self.missing: list[str] = []
         self.published: list[str] | None = None
         self.files: set[str] = set()
-        self.attempt = 0
-        self.mark = 0
+        self.in_steps = False
+        self.attempt = self.mark = 0
         self.begun = 0.0
 
     @property
-    def may_be_half_published(self) -> bool:
-        """Whether it failed with several paths on their way: the journal must keep saying so."""
-        return self.published is not None and len(self.published) > 1
+    def half_published(self) -> list[str] | None:
+        """Its paths, where several steps move them into place and may have begun: the journal keeps saying so."""
+        return self.published if self.in_steps else None
 
 
 class JobRunner:
@@ -262,10 +263,10 @@ class JobRunner:
         """
         rows, failed, tried = task
         failures = {path: step for row in failed for path, step in self._makes(row)}
-        later = [row for one in coming for row in one[0]]
+        later = [row for one in coming for row in one[0][:FORESEEN]][:FORESEEN]
         for number, row in enumerate(rows):
             if self.spec.remote is not None:
-                self._foresee(row, [*rows[number + 1 :], *later])
+                self._foresee(row, [*rows[number + 1 : number + 1 + FORESEEN], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             if result.outcome in FAILED:
                 failures.update(self._makes(row))
@@ -323,7 +324,12 @@ class JobRunner:
             error_type, message = describe_error(error)
             with suppress(OSError):
                 cell.lines.error(
-                    record_id, message, error_type=error_type, seconds=0.0, attempts=work.attempt
+                    record_id,
+                    message,
+                    error_type=error_type,
+                    seconds=0.0,
+                    attempts=work.attempt,
+                    paths=work.half_published,
                 )
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
 
@@ -389,7 +395,7 @@ class JobRunner:
             return Result(work.number, "done", seconds, work.attempt, extras=extras)
         except KeyboardInterrupt:
             is_tidy = False
-            if not work.may_be_half_published:
+            if work.half_published is None:
                 with suppress(OSError):
                     cell.lines.cancelled(work.record_id)
             raise
@@ -479,17 +485,13 @@ class JobRunner:
 
     def _urls(self, work: _Work) -> ScriptPath:
         """The URLs of a row's paths."""
-        cell = work.cell.spec
-        url_of = self._place.url_of
-        inputs = [
-            (port.label, url_of(path, is_input=True))
-            for port, path in zip(cell.inputs, work.inputs, strict=True)
-        ]
-        outputs = [
-            (port.label, url_of(path, is_input=False))
-            for port, path in zip(cell.outputs, work.outputs, strict=True)
-        ]
-        return ScriptPath(_by_label(inputs), _by_label(outputs))
+        cell, url_of = work.cell, self._place.url_of
+        inputs = [url_of(path, is_input=True) for path in work.inputs]
+        outputs = [url_of(path, is_input=False) for path in work.outputs]
+        return ScriptPath(
+            _by_label(list(zip(cell.inputs.labels, inputs, strict=True))),
+            _by_label(list(zip(cell.outputs.labels, outputs, strict=True))),
+        )
 
     # -- the end of a row ---------------------------------------------------------------------------------
 
@@ -535,6 +537,7 @@ class JobRunner:
             if self._shipper is not None:
                 self._shipper.send(self._name)  # what may be half there is known before it is there
         folders = self._folders(root, work) if self.spec.remote is not None else []
+        work.in_steps = len(published) > 1 or (self._place.uploads and published[0] not in work.files)
         self._place.publish(root, published, work.files)
         return (*published[: len(published) - len(work.outputs)], *folders)
 
@@ -562,7 +565,7 @@ class JobRunner:
             attempts=work.attempt,
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
             output=self._output.tail(work.mark),
-            paths=work.published if work.may_be_half_published else None,
+            paths=work.half_published,
         )
         short = bounded(message, _SHORT)
         return Result(work.number, "error", seconds, work.attempt, error_type, short, tuple(extras))

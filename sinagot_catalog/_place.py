@@ -103,7 +103,12 @@ class LocalPlace:
         run_id: Names what lies hidden beside a target on another file system.
         trusted: Literal folders of the outputs, relative; they may be links out of the outputs folder.
         durable: Bring contents to the disk before they get their names.
+
+    Attributes:
+        uploads: Whether a folder is published file by file, not by one rename.
     """
+
+    uploads = False
 
     def __init__(
         self,

@@ -12,6 +12,7 @@ when all of it is there.
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -110,6 +111,7 @@ class RemotePlace(LocalPlace):
             if is_url(root) and root not in self._stores:
                 self._stores[root] = RemoteStore(root, _impatient(root, options.get(part) or {}))
         self._outputs_store = self._stores.get(spec.outputs)
+        self.uploads = self._outputs_store is not None
         self._roots = list(dict.fromkeys([spec.outputs, spec.dataset]))
         self._asked: dict[tuple[str, str], Info | None] = {}
         self._wanted: dict[str, tuple[str, Info]] = {}
@@ -119,6 +121,8 @@ class RemotePlace(LocalPlace):
         self._lock = threading.Lock()
         self._on_its_way = 0
         self._getting: set[str] = set()
+        self._numbers = itertools.count()
+        self._closed = threading.Event()
         self._ahead = ThreadPoolExecutor(_AHEAD, thread_name_prefix="sinagot-ahead")
         self._coming: dict[_Paths, Future[_Answers | None]] = {}
         self.data_path = fetched if is_url(spec.dataset) else spec.dataset
@@ -131,15 +135,21 @@ class RemotePlace(LocalPlace):
         self._wanted.clear()
         coming = self._coming.pop((tuple(inputs), tuple(outputs)), None)
         if coming is not None and not coming.cancel() and (known := coming.result()) is not None:
-            # An input is what was fetched, and its stamp is noted as such. Of outputs, others may have written one.
+            # An input is what was fetched, and its stamp is noted as such; all else may have been written since.
             is_fresh = time.monotonic() - known[0] < _FRESH
             self._asked.update(
-                (at, info) for at, info in known[1].items() if is_fresh or at[1] not in outputs
+                (at, info)
+                for at, info in known[1].items()
+                if is_fresh or (at[1] not in outputs and self._is_held(*at, info))
             )
         for root, store in self._stores.items():
             paths = {path for path in self._paths(root, inputs, outputs) if (root, path) not in self._asked}
             answers = self._patiently(lambda store=store, paths=paths: store.each(store.info, paths))  # type: ignore[misc]
             self._asked.update(zip(((root, path) for path in paths), answers, strict=True))
+
+    def _is_held(self, root: str, path: str, info: Info | None) -> bool:
+        """Whether this version of a file was fetched and is still there."""
+        return info is not None and self._held.get(path) == _version(root, info)
 
     def _paths(self, root: str, inputs: Iterable[str], outputs: Iterable[str]) -> set[str]:
         """What is asked of one root for a row."""
@@ -204,7 +214,8 @@ class RemotePlace(LocalPlace):
             if is_free and len(wanted) < _AHEAD:
                 key = (tuple(inputs), tuple(outputs))
                 known = self._coming.pop(key, None)
-                wanted[key] = self._ahead.submit(self._look_ahead, *key) if known is None else known
+                with suppress(RuntimeError):  # no thread to be had: the row looks itself
+                    wanted[key] = self._ahead.submit(self._look_ahead, *key) if known is None else known
         for gone in self._coming.values():  # given back to the parent, or another attempt
             gone.cancel()
         self._coming = wanted
@@ -241,15 +252,16 @@ class RemotePlace(LocalPlace):
             self._on_its_way += size
             self._getting.add(path)
         try:
-            self._get(path, root, info, "ahead")
+            self._get(path, root, info, is_ahead=True)
         finally:
             with self._lock:
                 self._on_its_way -= size
                 self._getting.discard(path)
 
     def close(self) -> None:
-        """End what is fetched ahead."""
-        self._ahead.shutdown(cancel_futures=True)
+        """End what is fetched ahead; what is on its way now is dropped when it comes."""
+        self._closed.set()
+        self._ahead.shutdown(wait=False, cancel_futures=True)
         self._coming.clear()
 
     # -- fetching -----------------------------------------------------------------------------------------
@@ -264,15 +276,16 @@ class RemotePlace(LocalPlace):
         for path, (root, info) in self._wanted.items():
             files |= self._below(root, path) if info.is_directory else {path: (root, info)}
         missing = []
-        for path, (root, info) in files.items():
-            if self._held.get(path) == _version(root, info):
-                self._held.move_to_end(path)
-            else:
-                missing.append(path)
+        with self._lock:
+            for path, (root, info) in files.items():
+                if self._is_held(root, path, info):
+                    self._held.move_to_end(path)
+                else:
+                    missing.append(path)
         size = sum(files[path][1].size or 0 for path in missing)
         self._make_room(files, size)
         try:
-            self._patiently(lambda: self._each(lambda path: self._get(path, *files[path], "part"), missing))
+            self._patiently(lambda: self._each(lambda path: self._get(path, *files[path]), missing))
         finally:
             with self._lock:
                 self._on_its_way -= size
@@ -282,16 +295,26 @@ class RemotePlace(LocalPlace):
         if paths:
             next(iter(self._stores.values())).each(do, paths)
 
-    def _get(self, path: str, root: str, info: Info, suffix: str) -> None:
-        """Fetch one file, beside its place first."""
+    def _get(self, path: str, root: str, info: Info, *, is_ahead: bool = False) -> None:
+        """Fetch one file, to a name of its own first that no input can have."""
+        if self._closed.is_set():
+            return
         target = f"{self._fetched}/{path}"
-        beside = f"{target}.{suffix}"
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        self._stores[root].get(path, beside)
-        os.chmod(beside, 0o444)  # noqa: PTH101 - an input is for reading
-        with self._lock:
-            os.replace(beside, target)
-            self._held[path] = _version(root, info)
+        part = f"{self._fetched}.parts/{next(self._numbers)}"
+        os.makedirs(os.path.dirname(part), exist_ok=True)
+        try:
+            self._stores[root].get(path, part)
+            os.chmod(part, 0o444)  # noqa: PTH101 - an input is for reading
+            with self._lock:
+                # What the script at work reads stays as it is, whoever fetched a newer one for a later row.
+                is_read = is_ahead and any(_is_about(path, one) for one in list(self._wanted))
+                if not (self._closed.is_set() or is_read):
+                    os.makedirs(os.path.dirname(target), exist_ok=True)
+                    os.replace(part, target)
+                    self._held[path] = _version(root, info)
+        finally:
+            with suppress(OSError):
+                os.unlink(part)  # where it got no name: it failed, or nobody wants it any more
 
     def _below(self, root: str, path: str) -> dict[str, tuple[str, Info]]:
         """The files of a directory; those of an earlier version that are gone are removed."""
@@ -340,6 +363,19 @@ class RemotePlace(LocalPlace):
             super().publish(root, paths, files)
             return
         paths = list(paths)
+        try:
+            self._upload(store, root, paths)
+        finally:
+            self._forget(paths)
+
+    def _forget(self, paths: Sequence[str]) -> None:
+        """Ask again for what was said of coming rows before these paths were written."""
+        for key in list(self._coming):
+            if any(_is_about(one, path) for one in (*key[0], *key[1]) for path in paths):
+                self._coming.pop(key).cancel()
+
+    def _upload(self, store: RemoteStore, root: str, paths: Sequence[str]) -> None:
+        """Upload all, then remove what earlier outputs left there, then what was staged."""
         uploads: list[tuple[str, str]] = []
         for path in paths:
             if path.partition("/")[0] == "LOG":

@@ -26,12 +26,15 @@ class ScriptLog:
         self.logger.handlers[:] = [self._handler]
         self.logger.propagate = False
         self.logger.disabled = False
+        self.logger.filters.clear()
         self.logger.setLevel(self._level)
+        self._number = self.logger.level
 
     def point(self, lines: CellLines, record_id: str, unit: dict[str, str | None]) -> None:
         """From here on what is said belongs to this row, whatever the last one did to the logger."""
-        handlers = self.logger.handlers
-        if len(handlers) != 1 or handlers[0] is not self._handler:
+        logger = self.logger
+        is_changed = logger.handlers != [self._handler] or logger.level != self._number
+        if is_changed or logger.filters or logger.disabled or logger.propagate:
             self._ready()
         self._handler.lines = lines
         self._handler.record_id = record_id

@@ -355,6 +355,9 @@ class Seat:
         found, publishing = self._recovered(death.name, open_rows)
         _note(batch, found, emit)
         culprit = None if death.number in batch.outcomes else open_rows.get(death.number)
+        paths = publishing.get(death.number, [])
+        # A folder is one rename on a disk; in a bucket it is an upload for each of its files.
+        is_one_step = len(paths) < _SEVERAL and not (paths and is_url(self._crew.run.spec.outputs))
         tried: dict[int, int] = {}
         if self._crew.is_stopping:
             if culprit is not None and death.number not in publishing:
@@ -362,8 +365,8 @@ class Seat:
                     lines.cancelled(culprit[2])
         elif culprit is None:
             self._count_fruitless(death)
-        elif len(publishing.get(death.number, ())) < _SEVERAL and self._crew.run.is_published(culprit):
-            # It died between its only rename and its last word; of several paths some may be the old ones.
+        elif is_one_step and self._crew.run.is_published(culprit):
+            # It died between its only step and its last word; of several some may be the old ones.
             _note(batch, [self._finish(culprit, death)], emit)
         elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
             tried[death.number] = death.attempt

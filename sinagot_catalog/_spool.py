@@ -110,6 +110,8 @@ class Shipper:
             with (self._folder / f"{name}.ndjson").open("rb") as file:
                 file.seek(start)
                 content = file.read(_MOST_A_PIECE)
+                if content and b"\n" not in content:  # one line that is longer than a piece
+                    content += file.readline()
         except FileNotFoundError:
             return False
         content = content[: content.rfind(b"\n") + 1]

@@ -203,3 +203,44 @@ for number, name in enumerate(names):
     assert ws.refresh().records.get("R1").steps.run(force=True, workers=1, progress=False).ok
     assert seaweed.keys("one/dataset/out/R1") == ["one/dataset/out/R1/deep/0.txt"]
     assert ws.refresh().steps.collect()["status"].unique().to_list() == ["DONE"]
+
+
+FORTY = """
+import os, signal, threading
+from itertools import count
+from pathlib import Path
+from sinagot_catalog._store._remote import RemoteStore
+from sinagot_catalog.errors import StorageError
+
+self.path.output.mkdir()
+for number in range(40):
+    (self.path.output / f"{{number:02}}.txt").write_text("whole")
+mark, put, numbers = Path({mark!r}), RemoteStore.put, count(1)
+one_by_one = threading.Lock()
+
+def fourth_fails(store, source, path):
+    with one_by_one:
+        if next(numbers) > 3:
+            {fault}
+        put(store, source, path)
+
+if not mark.exists():
+    mark.touch()
+    RemoteStore.put = fourth_fails
+"""
+
+
+@pytest.mark.parametrize(
+    "fault", ["os.kill(os.getpid(), signal.SIGKILL)", "raise StorageError('the bucket is away')"]
+)
+def test_folder_half_uploaded_is_an_error_until_it_is_made_again(moto, write_workspace, tmp_path, fault):
+    body = FORTY.format(mark=str(tmp_path / "mark"), fault=fault)
+    folder = write_workspace({"forty": ("raw/{id}", "out/{id}/", body)}, ["raw/R1"])
+    ws = Workspace(moto.upload(folder, "one"), storage_options=moto.options, trust=True)
+    report = ws.steps.run(workers=1, progress=False)
+    assert report.counts() == {"error": 1}, report.frame
+    assert len(moto.keys("one/dataset/out/R1")) == 3
+    assert ws.refresh().steps.collect()["status"].to_list() == ["ERROR"]
+    assert ws.steps.run(workers=1, progress=False).counts() == {"done": 1}
+    assert len(moto.keys("one/dataset/out/R1")) == 40
+    assert ws.refresh().steps.collect()["status"].to_list() == ["DONE"]

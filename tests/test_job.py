@@ -1,8 +1,11 @@
 """How a row ends, whatever its script does: in worker processes and in the main process alike."""
 
+import errno
 import logging
 import os
+import resource
 import shutil
+import signal
 import tempfile
 import textwrap
 from pathlib import Path
@@ -412,6 +415,22 @@ def test_a_script_cannot_leave_its_logger_changed(bench):
     assert [event["message"] for event in bench.events(kind="log")] == ["from A", "from B"]
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        "self.logger.setLevel(50)",
+        "self.logger.disabled = True",
+        "self.logger.addFilter(lambda _: False)",
+        "self.logger.handlers.clear()",
+    ],
+)
+def test_nothing_that_a_script_does_to_its_logger_reaches_the_next_row(bench, left):
+    bench.raw("A", "B")
+    bench.step("talk", f"self.logger.info('from %s', self.id)\n{left}\nself.path.output.touch()")
+    bench.run("A", "B", log_level="INFO")
+    assert [event["message"] for event in bench.events(kind="log")] == ["from A", "from B"]
+
+
 def test_what_run_does_to_the_process_is_undone(bench):
     bench.raw("A", "B")
     (bench.root / "away").mkdir()
@@ -599,6 +618,43 @@ def test_an_attempt_is_announced_when_it_begins_and_taken_back_when_it_ends(tmp_
     ]
     jobs.close()
     assert seen == [(7, 1, 0), (7, 1, 0), (-1, 0, 0)]
+
+
+def test_a_row_half_published_on_a_full_disk_says_so_in_the_line_that_fits(tmp_path, monkeypatch):
+    """The long line of its error finds no room; the short one that does must name the paths too."""
+    bench = Bench(tmp_path, "main_process")
+    bench.raw("A")
+    two = "for one in self.path.output.values():\n    one.write_text('new')"
+    bench.step("two", two, writes={"a": "a/{id}", "b": "b/{id}"})
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    replace = os.replace
+
+    def fill(source, target):
+        if not target.endswith("/b/A"):
+            replace(source, target)
+            return
+        size = Path(jobs.journal.path).stat().st_size
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, before[1]))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), target)
+
+    def make_room(row, *_):
+        if row == -1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    jobs = JobRunner(bench.spec(), "w01", announce=make_room)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        monkeypatch.setattr(os, "replace", fill)
+        results = list(jobs.run(([(0, 0, "A")], [], {})))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+        jobs.close()
+    assert [result.outcome for result in results] == ["error"]
+    assert (bench.data / "a" / "A").read_text() == "new"
+    assert not (bench.data / "b" / "A").exists()
+    assert bench.kinds() == ["start", "publishing", "error"]
+    assert bench.events(kind="error")[0]["paths"] == ["a/A", "b/A"]
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])

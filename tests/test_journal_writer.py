@@ -1,14 +1,18 @@
 """The lines that a process appends to its journal."""
 
+import errno
 import os
 import resource
 import signal
+import sys
 import threading
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from sinagot_catalog import _events
 from sinagot_catalog._events import JournalWriter, read_lines
 from sinagot_catalog._patterns._template import parse_template
 from sinagot_catalog._spec import CellSpec, Port
@@ -168,3 +172,85 @@ def test_reading_from_a_byte_passes_over_what_lies_before(journal):
     say.start("B")
     journal.sync()
     assert [line["record_id"] for line in read_lines(journal.path, offset)] == ["B"]
+
+
+def test_a_line_that_was_lost_in_another_thread_is_never_called_safe(journal, monkeypatch):
+    """The system tells of a lost page once: who asks next must hear of it all the same."""
+    real, told = _events._sync, []
+
+    def lose(fd):
+        if not told:
+            told.append(fd)
+            raise OSError(errno.EIO, "Input/output error")
+        real(fd)
+
+    monkeypatch.setattr(_events, "_sync", lose)
+    journal.cell(cell()).start("A")
+    heard = []
+
+    def ask():
+        try:
+            journal.sync()
+        except OSError as error:
+            heard.append(error.errno)
+
+    other = threading.Thread(target=ask)
+    other.start()
+    other.join(30)
+    assert heard == [errno.EIO]
+    for _ in range(2):
+        with pytest.raises(OSError, match="could not be brought to the disk"):
+            journal.sync()
+
+
+def test_names_that_were_not_brought_to_the_disk_are_not_forgotten(journal, monkeypatch):
+    def refuse(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    journal.cell(cell()).start("A")
+    with monkeypatch.context() as patched:
+        patched.setattr(_events, "_sync_folders", refuse)
+        with pytest.raises(OSError, match="Input/output error"):
+            journal.sync()
+    with pytest.raises(OSError, match="could not be brought to the disk"):
+        journal.sync()
+
+
+def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journal, tmp_path, monkeypatch):
+    staged, final = tmp_path / "staged", tmp_path / "final"
+    staged.write_text("whole")
+    real, sizes = _events._sync, []
+    is_asked, may_go = threading.Event(), threading.Event()
+
+    def slow(fd):
+        is_asked.set()
+        may_go.wait(60)
+        real(fd)
+        sizes.append(os.fstat(fd).st_size)
+
+    def publish():
+        journal.sync()
+        staged.rename(final)
+
+    monkeypatch.setattr(_events, "_sync", slow)
+    journal.cell(cell()).publishing("A", ["a", "b"])
+    size = Path(journal.path).stat().st_size
+    first, second = threading.Thread(target=journal.sync), threading.Thread(target=publish)
+    try:
+        first.start()
+        assert is_asked.wait(30)
+        second.start()
+        waits, end = 0, time.monotonic() + 30
+        while waits < 50 and second.is_alive() and time.monotonic() < end:
+            frame = sys._current_frames().get(second.ident)
+            waits = waits + 1 if frame is not None and frame.f_code is JournalWriter.sync.__code__ else 0
+            time.sleep(0.002)
+        assert waits == 50
+        assert not final.exists()
+    finally:
+        may_go.set()
+        for thread in (first, second):
+            if thread.ident is not None:
+                thread.join(30)
+    assert final.exists()
+    assert sizes[0] >= size
