@@ -24,7 +24,7 @@ from typing import Any
 from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import UsageError
 
-__all__ = ["ALLOW", "check_allowed", "is_secret", "place_of"]
+__all__ = ["ALLOW", "check_allowed", "is_secret", "place_of", "without_secret"]
 
 ALLOW = "SINAGOT_CATALOG_ALLOW"
 
@@ -99,3 +99,13 @@ def is_secret(url: str) -> bool:
         (True, False)
     """
     return is_url(url) and re.match(r"[^/]+://[^/@]*:[^/@]*@", url) is not None
+
+
+def without_secret(url: str) -> str:
+    """An address as it may be shown.
+
+    Example:
+        >>> without_secret("ftp://ann:pw@host/lab"), without_secret("s3://lab/ws")
+        ('ftp://ann:…@host/lab', 's3://lab/ws')
+    """
+    return re.sub(r"^([^/]+://[^/@:]*):[^/@]*@", r"\1:…@", url) if is_secret(url) else url

@@ -70,10 +70,10 @@ def ask(
         raise ServerError(f"{url!r} is no address of a Prefect API.", "It begins with http:// or https://.")
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    if key:
-        request.add_header("Authorization", f"Bearer {key}")
-    elif auth:
+    if auth:  # before the key, as Prefect's own client has it
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
+    elif key:
+        request.add_header("Authorization", f"Bearer {key}")
     # A loopback address is never reached by way of a proxy.
     local = re.match(r"https?://(127\.|localhost\b|\[::1\])", url)
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import Literal
+from uuid import uuid4
 
 import polars as pl
 
@@ -110,6 +111,17 @@ class Claims:
             if beat is not None:
                 return beat
         return datetime.now(UTC).timestamp()
+
+    def store_time(self) -> float:
+        """The store's time in seconds, for who has no claim; this machine's where nothing can be written."""
+        probe = f"clock-{uuid4().hex}"
+        try:
+            self._touch(probe)
+            told = self.beat_of(probe)
+            self.store.delete([f"claims/{probe}.beat"])
+        except OSError:
+            told = None
+        return datetime.now(UTC).timestamp() if told is None else told
 
     def _touch(self, run_id: str) -> None:
         self.store.write(f"claims/{run_id}.beat", b"")

@@ -243,6 +243,9 @@ class _Dask:
     def answer(self, sent: Any, seconds: float) -> str:
         try:
             return str(sent.result(timeout=seconds))
+        except UnboundLocalError as error:
+            # What distributed makes of a wait that ends by a cancel, at the moment at which its time is over.
+            raise TimeoutError from error
         except self._lost as error:
             raise _LostError from error
         except self._gone as error:

@@ -130,6 +130,11 @@ def describe(
             "Write the filter as a text in SQL, such as \"status = 'DATA_READY'\".",
         )
     _check_how(**how)
+    if source.span is not None:
+        raise SelectionError(
+            "the workspace was opened with records=…, which a deployment does not know",
+            "Say it in where, such as \"record_id >= 'REC-0010'\".",
+        )
     workspace, config = address_of(source)
     options = RunOptions(step=step, workers=workers, limit=limit, downstream=downstream)
     query = Query("steps")

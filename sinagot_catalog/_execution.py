@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from sinagot_catalog._allow import check_allowed
+from sinagot_catalog._allow import check_allowed, is_secret
 from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
-from sinagot_catalog._request import RunOptions, plan
+from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._select import Query, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
@@ -147,16 +147,20 @@ class Execution:
             return None
         return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
 
-    def keep_report(self, flow_run_id: str, *, ended: bool) -> None:
+    def keep_report(self, flow_run_id: str, attempt: int, *, ended: bool) -> None:
         """Keep the report beside the journal, for those who wait for the flow run elsewhere.
 
         Args:
             flow_run_id: The flow run that drives this run.
+            attempt: How often it has been tried, this time included.
             ended: Whether this is its end; at its begin it only tells which run of the journal it is.
         """
         report = self.finish() if ended else RunReport(pl.DataFrame(schema=REPORT), self.run_id)
         try:
-            keep_report(self.source.log_store, flow_run_id, report, ended=ended)
+            is_claimed = self._claim is not None
+            keep_report(
+                self.source.log_store, flow_run_id, report, attempt, ended=ended, is_claimed=is_claimed
+            )
         except (StorageError, OSError) as error:
             _logger.warning("The report of the flow run could not be kept: %s", error)
 
@@ -255,6 +259,11 @@ class Execution:
             raise UsageError(
                 f"storage_options given in code do not travel to the workers of a {kind} cluster",
                 "Write them into [storage] with ${ENV}, or rely on the environment of the workers.",
+            )
+        if any(map(is_secret, [*config.files, config.dataset, config.scripts, config.outputs, config.log])):
+            raise UsageError(
+                f"an address of the workspace holds a password, which a {kind} cluster would be told",
+                "Put it into [storage] as ${NAME}, and the variable into the environment of the workers.",
             )
         check_cluster(kind, address)
         return ClusterRunner(
@@ -555,5 +564,6 @@ def prepare(
             (pl.col("status") != "DONE") | pl.col("ended").is_null() | (pl.col("ended") < since)
         )
     if rows:
-        query = replace(query, rows=read_selection(source, rows, confined=trust is not None))
+        kept = read_selection(source, rows, confined=trust is not None)
+        query = replace(query, rows=rows_query(kept).rows)
     return prepare_query(source, query, RunOptions(**options))

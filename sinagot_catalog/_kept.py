@@ -76,7 +76,13 @@ def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFra
         raise NotFoundError(
             f"the selection {rows} is not there any more", "Submit the rows again."
         ) from error
-    return pl.read_parquet(io.BytesIO(content))
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            f"rows: {rows} cannot be read as a Parquet file",
+            "Write one with write_parquet, or --parquet FILE.",
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -86,13 +92,19 @@ class Kept:
     Attributes:
         report: What became of its rows, as far as is known.
         ended: Whether its last attempt has ended; else it is under way, or was lost.
+        attempt: The number of that attempt.
+        is_claimed: Whether it claimed rows, so that its claim tells whether it is alive.
     """
 
     report: RunReport
     ended: bool
+    attempt: int
+    is_claimed: bool
 
 
-def keep_report(store: Store, flow_run_id: str, report: RunReport, *, ended: bool) -> None:
+def keep_report(
+    store: Store, flow_run_id: str, report: RunReport, attempt: int, *, ended: bool, is_claimed: bool
+) -> None:
     """Keep the report of a flow run, at its begin (empty) and at its end; earlier attempts of it stay in it."""
     before = read_report(store, flow_run_id)
     if before is not None:
@@ -108,6 +120,8 @@ def keep_report(store: Store, flow_run_id: str, report: RunReport, *, ended: boo
         "run_id": report.run_id or "",
         "seconds": f"{report.seconds:.3f}",
         "ended": "yes" if ended else "",
+        "attempt": str(attempt),
+        "claimed": "yes" if is_claimed else "",
     }
     report.frame.select(*REPORT).write_parquet(content, metadata=told)
     store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
@@ -127,4 +141,5 @@ def read_report(store: Store, flow_run_id: str) -> Kept | None:
         flow_run_id=flow_run_id,
         seconds=float(told.get("seconds", "0")),
     )
-    return Kept(report, bool(told.get("ended")))
+    ended, is_claimed = bool(told.get("ended")), bool(told.get("claimed"))
+    return Kept(report, ended, int(told.get("attempt", "0")), is_claimed)

@@ -214,7 +214,8 @@ def send(
         """All of a selection's, for what is not given is that of the deployment's own filter."""
         left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
         asked = {key: value for key, value in asdict(options).items() if key not in left_out}
-        kept = None if query.is_whole else keep_selection(source.log_store, made.frame, new_run_id())
+        is_whole = query.is_whole and source.span is None
+        kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {made.n_run} rows"

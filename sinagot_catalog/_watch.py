@@ -162,7 +162,11 @@ class _Looks:
         if rows is None:
             return None
         self.is_running = True
-        report = act(self.source, rows, replace(self._options, step=None, downstream=False))
+        try:
+            report = act(self.source, rows, replace(self._options, step=None, downstream=False))
+        except Exception:
+            self.is_running = False  # said, and waited over; a Ctrl-C in the midst keeps it
+            raise
         self.is_running = False
         tried = report.frame.filter(pl.col("outcome") != "claimed")
         self._report = tried.select(*KEYS, pl.col("outcome").cast(pl.String))
@@ -203,9 +207,8 @@ class _Looks:
         stamps = [*map(stamp, self.source.config.files)]
         if stamps != self._config:
             state = self.source.__getstate__()
-            fresh = Source(**{**state, "config": self.source.config.again()})
-            fresh.storage_options = self.source.storage_options
-            self.source, self._config = fresh, stamps
+            anew = {"config": self.source.config.again(), "storage_options": self.source.storage_options}
+            self.source, self._config = Source(**{**state, **anew}), stamps
 
     # --- what changed ------------------------------------------------------------------------------------
 

@@ -139,7 +139,7 @@ class RecordCollection(Selection):
                 f"{name!r} is not valid for {self!r}{did_you_mean(name, valid)}",
                 "Valid here: " + ", ".join(valid) + "."
                 if valid
-                else "Tasks and modalities are chosen here; a record is records[id].",
+                else "Nothing further can be chosen here; a record is records[id].",
             )
         return self._with(query)  # type: ignore[return-value]
 

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.errors import NotFoundError, ServerError
+from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
 
 UPPER = """
 import pathlib, time
@@ -101,8 +102,15 @@ def quiet(_line: str) -> None:
 
 
 def logs_of(client, flow_run_id: str) -> str:
+    """The log, as soon as its last line is there: the lines come in a while after the state."""
     asked = {"logs": {"flow_run_id": {"any_": [flow_run_id]}}, "limit": 200}
-    return "\n".join(line["message"] for line in client.request("POST", "/logs/filter", json=asked).json())
+    deadline = time.monotonic() + 30
+    while True:
+        found = client.request("POST", "/logs/filter", json=asked).json()
+        if any("Finished in state" in line["message"] for line in found):
+            return "\n".join(line["message"] for line in found)
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)
 
 
 # --- a filter by the clock -------------------------------------------------------------------------------------
@@ -243,11 +251,27 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
     other = write_workspace(CHAIN, ["raw/R9"], name="other")
     pl.DataFrame({"record_id": ["R1"]}).write_parquet(tmp_path / "rows.parquet")
     for parameter, wrong in (("workspace", other), ("rows", tmp_path / "rows.parquet")):
-        handle = ws.handle(trigger("run-workspace/picked", "-p", f'{parameter}="{wrong}"'), say=quiet)
+        asked = trigger("run-workspace/picked", "-p", f'{parameter}="{wrong}"')
+        opened = ws
+        if parameter == "workspace":
+            opened = Workspace(other)
+            with pytest.raises(NotFoundError, match=f"the flow run {asked} is of {other}, not of this one"):
+                ws.handle(asked, say=quiet)
+        handle = opened.handle(asked, say=quiet)
         with pytest.raises(ServerError, match=f"it is Failed: this worker does not r.* {wrong}"):
             handle.wait(120)
         assert "Traceback" not in logs_of(api, handle.flow_run_id)
     assert not (other / "dataset/upper").exists()
+
+
+def test_a_narrowed_workspace_sends_its_own_records_alone(worker, write_workspace):
+    folder = write_workspace(CHAIN, ["raw/R1", "raw/R2"])
+    Workspace(folder).deploy("narrow", pool=worker, say=quiet)
+    part = Workspace(folder, records="R2")
+    with pytest.raises(UsageError, match="opened with records=…, which a deployment does not know"):
+        part.deploy("narrower", pool=worker, say=quiet)
+    report = part.steps.submit(deployment="narrow", say=quiet).wait(120)
+    assert set(report.frame["record_id"]) == {"R2"}
 
 
 @pytest.mark.timeout(240)

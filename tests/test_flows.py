@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import polars as pl
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._submit import submit
-from sinagot_catalog.errors import ServerError, UsageError
+from sinagot_catalog.errors import ServerError, StorageError, UsageError
 
 CONFIG = """
 [path]
@@ -201,7 +201,10 @@ def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
     assert "sinagot-catalog submit" in table["description"]
     assert "R0001 holds nothing good" in table["data"]
     assert "R0000" not in table["data"]
-    assert not any("Traceback" in line for line in api.logs(handle.flow_run_id))
+    lines = api.logs(
+        handle.flow_run_id, lambda said: any("Finished in state Failed('2 of 4" in one for one in said)
+    )
+    assert not any("Traceback" in line for line in lines)
 
 
 def test_nothing_to_do_asks_no_server(workspace, tmp_path):
@@ -233,6 +236,50 @@ def test_the_programs_own_prefect_settings_stay_as_they_are(workspace):
     before = PREFECT_API_URL.value()
     submit(prepare(str(workspace("good"))), say=lambda _: None).wait(60)
     assert PREFECT_API_URL.value() == before
+
+
+@pytest.mark.usefixtures("prefect_server")
+@pytest.mark.timeout(90)
+def test_a_run_that_was_taken_for_dead_is_failed_and_says_so(workspace):
+    root = workspace(*["wait"] * 6)
+    (root / "workspace.toml").write_text(CONFIG + "lease = 1\n")
+    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    [claim] = (root / "dataset/LOG/claims").glob("*.json")
+    claim.unlink()  # what another run does to a claim whose lease ran out
+    with pytest.raises(StorageError, match="was taken for dead"):
+        handle.wait(60)
+    assert handle.state == "Failed"
+
+
+def test_a_flow_run_is_lost_only_when_its_own_attempt_died(workspace):
+    from prefect.client.schemas.objects import FlowRun
+
+    from sinagot_catalog.flows._lost import is_lost
+
+    root = workspace("good", "good")
+    first, second = uuid4(), uuid4()
+    code = (
+        f"import os, signal; {IMPORTS}\n"
+        f"execution = prepare({str(root)!r}, where=\"record_id = 'R0000'\")\n"
+        f"execution.keep_report({str(first)!r}, 1, ended=False); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    execution = prepare(str(root), where="record_id = 'R0001'")
+    source = execution.source
+
+    def lost(identity, attempt):
+        return is_lost(source, FlowRun(id=identity, flow_id=uuid4(), run_count=attempt))
+
+    execution.keep_report(str(second), 1, ended=False)
+    assert lost(first, 1)
+    assert not lost(first, 2)  # tried again, and that attempt has told nothing yet
+    assert not lost(second, 1)  # alive
+    assert not lost(uuid4(), 1)  # nothing is known of it
+    execution.finish()
+    assert not lost(second, 1)  # it gave its rows back, and its report is on its way
+    execution.keep_report(str(second), 1, ended=True)
+    assert not lost(second, 1)
 
 
 # -- cancelling

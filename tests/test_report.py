@@ -210,7 +210,9 @@ def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace,
     assert not traceback.is_visible()
     page.keyboard.press("/")
     page.keyboard.type("r05")
-    assert page.locator("#shown").inner_text() == "1 to 1 of 1 rows"
+    page.wait_for_function(
+        "document.querySelector('#shown').innerText === '1 to 1 of 1 rows'", timeout=10_000
+    )
 
 
 @browser_needed

@@ -527,6 +527,10 @@ def test_an_api_that_is_silent_is_said_in_time(silent_port):
         _api.probe(f"http://127.0.0.1:{silent_port}/api", timeout=0.3)
 
 
+def test_a_stray_key_of_the_cloud_is_not_sent_where_there_is_a_password(prefect_server):
+    _api.probe(prefect_server.api_url, auth=prefect_server.auth, key="pnu_of_another_place")
+
+
 def test_an_api_that_refuses_the_password_is_said(prefect_server):
     with pytest.raises(ServerError, match=r"HTTP 401.*PREFECT_API_AUTH_STRING"):
         _api.probe(prefect_server.api_url, auth="admin:wrong")

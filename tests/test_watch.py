@@ -247,6 +247,23 @@ def test_a_bucket_is_listed_from_time_to_time(moto, write_workspace, watcher, wa
     assert moto.read("a/R2") == b"2;a;"
 
 
+def test_options_given_in_code_outlive_an_edited_config(moto, write_workspace):
+    toml = f'[path]\ndataset = "{moto.url}"\nlog = "./LOG"\n'
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, toml=toml)
+    ws = Workspace(folder, storage_options=moto.options)
+    said: list[str] = []
+    rounds = ws.steps.watch(submit=False, every=0.2, settle=0, say=said.append)
+    try:
+        for number in (1, 2):
+            moto.put({f"raw/R{number}": "1;"})
+            assert set(next(rounds).frame["record_id"]) == {f"R{number}"}, said
+            config = folder / "workspace.toml"
+            config.write_text(config.read_text() + "\n# edited")
+    finally:
+        rounds.close()
+    assert not [line for line in said if "cannot" in line]
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_without_a_word_it_submits_flows(chain, watcher, wait_until):
     watch = watcher(chain, "--settle", "0s")

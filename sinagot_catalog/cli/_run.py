@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import traceback
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -123,8 +124,9 @@ def submit(args: Any) -> int:
     try:
         report = handle.wait()
     except KeyboardInterrupt:
-        handle.cancel()
-        handle.wait()
+        with suppress(ServerError):  # one that never began leaves no report
+            handle.cancel()
+            handle.wait()
         raise
     return _end(ws, args, steps, report)
 

@@ -6,8 +6,8 @@ workspace, and no copy of anything. What was deployed under a name before is rep
 
 import asyncio
 import signal
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from prefect import get_client
@@ -67,22 +67,28 @@ def deploy(wanted: Deployment, *, page: str) -> Deployed:
         ServerError: The API refused it.
     """
     built = _built(wanted)
-    with get_client(sync_client=True) as client:
+    with _refused(wanted), get_client(sync_client=True) as client:
         pool = _pool(client, wanted)
         if wanted.image and pool.type == "process":
             raise SelectionError(
                 f"image: the work pool {pool.name!r} starts processes, which have no image",
                 "Leave it out, or take a pool of containers.",
             )
-    try:
         identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
+    return _deployed(wanted, identity, page)
+
+
+@contextmanager
+def _refused(wanted: Deployment) -> Iterator[None]:
+    """Say in a sentence that the API refused something."""
+    try:
+        yield
     except DeploymentApplyError as error:
         raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
     except PrefectHTTPStatusError as error:
         raise ServerError(
             f"Prefect did not take the deployment {wanted.full_name!r}: {_detail(error)}"
         ) from error
-    return _deployed(wanted, identity, page)
 
 
 def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
@@ -96,7 +102,8 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
     built = _built(wanted)
     built.paused = False  # the end of the one before paused it
     runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
-    identity = runner.add_deployment(built)
+    with _refused(wanted):
+        identity = runner.add_deployment(built)
     ready(_deployed(wanted, str(identity), page))
     asyncio.run(_until_told(runner))
 

@@ -6,21 +6,24 @@ from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, cast
+from uuid import UUID
 
-from prefect import flow, runtime, task
+from prefect import flow, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog._execution import prepare
+from sinagot_catalog._source import Source
 from sinagot_catalog._spec import Group
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.flows._limits import ask_limit, slot
 from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
-from sinagot_catalog.flows._lost import clear_lost
+from sinagot_catalog.flows._lost import clear_lost, under_way
 from sinagot_catalog.flows._made_for import made_for
 from sinagot_catalog.flows._page import (
     rename,
@@ -112,9 +115,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
         rename(execution.label, tags_of(execution))
-        clear_lost(execution.source)
+        _clear_lost(execution.source)
     execution = live.execution
-    execution.keep_report(runtime.flow_run.id, ended=False)
+    execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
     live.started()
     try:
         with known(live), execution.open_runner(submitted=True) as runner, watched(live):
@@ -130,11 +133,23 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             raise
     finally:
         live.report = execution.finish()
-        execution.keep_report(runtime.flow_run.id, ended=True)
+        execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
     state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
     if state.is_failed() and _is_tried_again():
         raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process
     return state
+
+
+def _clear_lost(source: Source) -> None:
+    """Free the slots of the deployment that lost runs hold; a page with a stale line harms no row."""
+    deployment_id = runtime.deployment.id
+    if deployment_id is None:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            clear_lost(client, source, under_way(client, UUID(str(deployment_id))))
+    except Exception as error:  # noqa: BLE001 - the rows run all the same
+        get_run_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
 
 
 def _is_tried_again() -> bool:
@@ -176,13 +191,14 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     try:
         with slot(live):
             results = live.runner.run_batch(todo) if todo else []
+        live.note(results)
+        live.execution.check_held()
     except SinagotError as error:
         live.fail(error)
         return Failed(message=str(error))
     except Exception as error:
         live.fail(error)
         raise
-    live.note(results)
     live.cutter.learn(todo, results)
     return state_of(live.counts(groups), cancelled=live.stop.is_set())
 

@@ -7,10 +7,11 @@ runs are found by their claim, and marked as Crashed, which gives the slot back.
 """
 
 import time
-from contextlib import suppress
+from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
-from prefect import get_client, runtime
+from prefect import runtime
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -18,60 +19,63 @@ from prefect.client.schemas.filters import (
     FlowRunFilterState,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
 from sinagot_catalog._kept import read_report
 from sinagot_catalog._source import Source
 
-__all__ = ["clear_lost", "is_lost", "mark_lost", "under_way"]
+__all__ = ["clear_lost", "is_lost", "under_way"]
 
 _PAUSE = 3.0
 """Seconds between two looks: a run that just ended gives its rows back a moment before its report is there."""
 
 
-def is_lost(source: Source, flow_run_id: str) -> bool:
-    """Whether a flow run began, did not end, and has no living run."""
-    kept = read_report(source.log_store, flow_run_id)
-    return kept is not None and not kept.ended and kept.report.run_id not in source.claims.alive()
+def clear_lost(client: SyncPrefectClient, source: Source, flow_runs: Sequence[FlowRun]) -> list[UUID]:
+    """Mark as Crashed which of some flow runs are lost, and were so a moment ago.
 
-
-def mark_lost(client: SyncPrefectClient, source: Source, flow_run_id: UUID) -> bool:
-    """Mark a flow run as Crashed if it is lost, and was so a moment ago.
+    Args:
+        client: The API.
+        source: The workspace that they run.
+        flow_runs: Runs that the API calls under way.
 
     Returns:
-        Whether it was.
+        The ids of those that were.
     """
-    if not is_lost(source, str(flow_run_id)):
-        return False
+    if not any(is_lost(source, one) for one in flow_runs):
+        return []
     time.sleep(_PAUSE)
-    state = client.read_flow_run(flow_run_id).state
-    if not is_lost(source, str(flow_run_id)) or (state is not None and state.is_final()):
+    lost = []
+    for one in [client.read_flow_run(one.id) for one in flow_runs]:
+        if not (one.state is None or one.state.is_final()) and is_lost(source, one):
+            told: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
+            client.set_flow_run_state(one.id, told, force=True)
+            lost.append(one.id)
+    return lost
+
+
+def is_lost(source: Source, flow_run: FlowRun) -> bool:
+    """Whether a flow run began, did not end, and has no living run.
+
+    An attempt that has told nothing yet is not lost, nor is one that gave its rows back: its report is on its way.
+    """
+    kept = read_report(source.log_store, str(flow_run.id))
+    if kept is None or kept.ended or not kept.is_claimed or kept.attempt != flow_run.run_count:
         return False
-    client.set_flow_run_state(
-        flow_run_id, Crashed(message="The process that ran it is gone; what is done is kept"), force=True
-    )
-    return True
+    claim = next((one for one in source.claims.all() if one.run_id == kept.report.run_id), None)
+    if claim is None:
+        return True  # swept by a later run
+    return claim.state != "released" and not source.claims.is_alive(claim, source.claims.store_time())
 
 
 def under_way(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
-    """The runs of a deployment that the API calls Running."""
+    """The runs of a deployment that the API calls Running, but for the one that asks."""
     types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
-    return client.read_flow_runs(
+    found = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             deployment_id=FlowRunFilterDeploymentId(any_=[deployment_id]),
             state=FlowRunFilterState(type=types),
         ),
         limit=50,
     )
-
-
-def clear_lost(source: Source) -> None:
-    """Mark the lost runs of the deployment that this flow run is of; a page with a stale line harms no row."""
-    deployment_id = runtime.deployment.id
-    if deployment_id is None:
-        return
-    with suppress(Exception), get_client(sync_client=True) as client:
-        for flow_run in under_way(client, UUID(str(deployment_id))):
-            if str(flow_run.id) != str(runtime.flow_run.id):
-                mark_lost(client, source, flow_run.id)
+    return [one for one in found if str(one.id) != str(runtime.flow_run.id)]

@@ -10,12 +10,13 @@ from prefect import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
+from sinagot_catalog._allow import place_of
 from sinagot_catalog._kept import read_report
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import NotFoundError, ServerError
 from sinagot_catalog.flows._deploy import deployment_named
-from sinagot_catalog.flows._lost import mark_lost, under_way
+from sinagot_catalog.flows._lost import clear_lost, under_way
 from sinagot_catalog.flows._submitted import page_of, pointed_at
 from sinagot_catalog.run_report import RunReport
 
@@ -59,9 +60,16 @@ class Remote:
             raise missing from None
         try:
             with pointed_at(api), get_client(sync_client=True) as client:
-                return cls(source, client.read_flow_run(identity), api=api)
+                found = client.read_flow_run(identity)
         except ObjectNotFound:
             raise missing from None
+        place = found.parameters.get("workspace")
+        if place is None or place_of(place) != place_of(source.config.files[0]):
+            raise NotFoundError(
+                f"the flow run {flow_run_id} is of {place or 'no workspace'}, not of this one",
+                "Ask the workspace that it runs.",
+            )
+        return cls(source, found, api=api)
 
     @property
     def last_state(self) -> str:
@@ -104,8 +112,14 @@ class Remote:
         self._look()
         if self._seen.state is not None and self._seen.state.is_final():
             return  # from where the API would take it back into Cancelling
-        with pointed_at(self._api), get_client(sync_client=True) as client:
-            client.set_flow_run_state(self._seen.id, State(type=StateType.CANCELLING))
+        try:
+            with pointed_at(self._api), get_client(sync_client=True) as client:
+                client.set_flow_run_state(self._seen.id, State(type=StateType.CANCELLING))
+        except Exception as error:
+            raise ServerError(
+                f"Prefect's API could not be asked to cancel the flow run: {type(error).__name__}: {error}",
+                f"Its page is {self.url}.",
+            ) from error
 
     def _until(self, timeout: float | None) -> bool:
         """Look until it has ended, or the time is over; give whether it has ended."""
@@ -129,9 +143,10 @@ class Remote:
 
     def _say_lost(self) -> None:
         """Tell the API where the process that ran it is gone, for nobody else does."""
-        if self._seen.state is not None and self._seen.state.is_running():
+        state = self._seen.state
+        if state is not None and (state.is_running() or state.is_cancelling()):
             with suppress(Exception), pointed_at(self._api), get_client(sync_client=True) as client:
-                mark_lost(client, self._source, self._seen.id)
+                clear_lost(client, self._source, [self._seen])
 
     def _look(self) -> None:
         try:
@@ -169,8 +184,7 @@ def send(
     with pointed_at(api), get_client(sync_client=True) as client:
         known = deployment_named(client, deployment)
         with suppress(Exception):  # they hold the slots of the deployment
-            for lost in under_way(client, known.id):
-                mark_lost(client, source, lost.id)
+            clear_lost(client, source, under_way(client, known.id))
         try:
             flow_run = client.create_flow_run_from_deployment(
                 known.id, parameters=dict(parameters()), name=name

@@ -20,6 +20,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from sinagot_catalog._allow import without_secret
 from sinagot_catalog._crashed import driver
 from sinagot_catalog._execution import Execution
 from sinagot_catalog._server import LocalServer
@@ -94,6 +95,7 @@ class Submitted(threading.Thread):
             self.state, self._error = "Crashed", error
         finally:
             LIVE.pop(execution.run_id, None)
+            _QUIET.flow_runs.discard(self.flow_run_id)
             if self._live.report is None:
                 self._live.report = execution.finish()
             self._ended.set()
@@ -138,7 +140,7 @@ class Submitted(threading.Thread):
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
             with suppress(RuntimeError):  # it is ending already
-                register(self.settle)
+                register(_wait, self._ended)  # which holds nothing of the run
         self._begun.set()
 
 
@@ -154,7 +156,13 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     options = asdict(execution.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
     rows = execution.keep_selection()
-    return asked | {"workspace": first, "config": further or None, "rows": rows, "run_id": execution.run_id}
+    shown = [without_secret(one) for one in further] or None
+    return asked | {
+        "workspace": without_secret(first),
+        "config": shown,
+        "rows": rows,
+        "run_id": execution.run_id,
+    }
 
 
 def page_of(api: LocalServer | None) -> str:

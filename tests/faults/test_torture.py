@@ -268,4 +268,5 @@ def test_gc_on_the_command_line(old, cli):
         "events": 0,
         "selections": 0,
         "runs": 0,
+        "reports": 0,
     }
