@@ -18,7 +18,7 @@ import polars as pl
 from sinagot_catalog._patterns._columns import match_columns
 from sinagot_catalog._scan import STATS, Listing
 from sinagot_catalog._store import is_url, open_store
-from sinagot_catalog.errors import ConfigError, UsageError, did_you_mean
+from sinagot_catalog.errors import ConfigError, SinagotError, UsageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,8 +36,10 @@ _NAMES = {
     "is_latest": ("is_latest", "IsLatest"),
     "is_delete_marker": ("is_delete_marker", "IsDeleteMarker"),
 }
+_LONG = 80
 _SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
 _FORMATS = ("CSV", "Parquet")
+_TAKEN = "A listing is a frame, Parquet or CSV with a column path or key, or an S3 Inventory's manifest.json."
 
 
 @dataclass(frozen=True)
@@ -68,10 +70,16 @@ class Span:
                 return None
             case str() if records:
                 return cls(records, _behind(records))
-            case (str() | None as first, str() | None as end) if end is None or (first or "") < end:
+            case tuple((str() | None as first, str() | None as end)) if end is None or (first or "") < end:
                 return cls(first or "", end)
+            case list():
+                raise UsageError(
+                    f"records: {_shown(records)} is a list of ids, not a range of records",
+                    "A range is a pair, records=(first, end), without the end itself. For these ids alone: "
+                    'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
+                )
         raise UsageError(
-            f"records: {records!r} is no range of records",
+            f"records: {_shown(records)} is no range of records",
             "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
         )
 
@@ -98,6 +106,12 @@ class Span:
             if self.end[:length] in self and ids.values(self.end[:length]) is not None:
                 within |= column.str.starts_with(head + self.end[:length])
         return within
+
+
+def _shown(value: object) -> str:
+    """A value as its beginning, where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
 def _behind(text: str) -> str | None:
@@ -167,8 +181,16 @@ def read_listing(
     Raises:
         ConfigError: When it is no such listing.
     """
-    parts = [_cleaned(part, dataset, wanted).collect(engine="streaming") for part in _parts(given, options)]
-    return pl.concat([pl.DataFrame(schema=STATS), *parts])
+    try:
+        tables = (_cleaned(part, dataset, wanted) for part in _parts(given, options))
+        parts = [one.collect(engine="streaming") for one in tables]
+        return pl.concat([pl.DataFrame(schema=STATS), *parts])
+    except SinagotError:
+        raise
+    except (pl.exceptions.PolarsError, KeyError, AttributeError, TypeError, ValueError) as error:
+        what = given if isinstance(given, (str, Path)) else f"the {type(given).__name__} that is given"
+        why = f"it lacks {error}" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise ConfigError(f"listing: {what} cannot be read: {why}", _TAKEN) from error
 
 
 def _parts(given: Any, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
@@ -192,6 +214,8 @@ def _parts(given: Any, options: Callable[[str], Mapping[str, Any]]) -> Iterator[
 
 def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
     manifest = json.loads(_read(where, options))
+    if not isinstance(manifest, dict):
+        raise ConfigError(f"{where} is no manifest of an S3 Inventory: it holds no object")
     if manifest.get("fileFormat") not in _FORMATS or "files" not in manifest:
         raise ConfigError(
             f"{where} is no manifest of an S3 Inventory in CSV or Parquet",
@@ -278,7 +302,14 @@ def _time(name: str | None, schema: pl.Schema) -> pl.Expr:
     """A time in whole seconds, as the stores give it."""
     if name is None:
         return pl.lit(None, pl.Int64)
-    column = pl.col(name)
-    if schema[name] == pl.String:
+    column, dtype = pl.col(name), schema[name]
+    if dtype not in (pl.Datetime, pl.Date, pl.String, pl.Null):
+        raise ConfigError(
+            f"listing: column {name} holds {dtype}, not times",
+            "Give times, or texts like 2026-11-23T05:45:00Z; or leave the column out.",
+        )
+    if dtype == pl.Null:
+        return pl.lit(None, pl.Int64)
+    if dtype == pl.String:
         column = column.str.to_datetime("%+", strict=False, time_unit="us", time_zone="UTC")
     return column.dt.epoch("s") * 1_000_000_000

@@ -73,7 +73,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from typing import Any, TypeGuard
 
 import polars as pl
@@ -345,11 +345,23 @@ def from_seed(content: bytes) -> pl.DataFrame:
 
 
 def _offsets(local: pl.Series) -> pl.Series:
-    """How far this machine's clock was ahead of UTC at its own local times; that changes at full hours only."""
+    """How far this machine's clock was ahead of UTC at its own local times; null where that cannot be told.
+
+    It is asked once for each hour. Nearly every zone changes at full hours; in one that did not (St. John's changed
+    a minute past midnight until 2011) what falls between the full hour and the change is off by it.
+    """
     hours = local.dt.truncate("1h")
-    known = hours.drop_nulls().unique()
-    ahead = [hour.astimezone().utcoffset() for hour in known]
+    known = hours.filter(hours.dt.year().is_between(MINYEAR, MAXYEAR)).unique()
+    ahead = pl.Series([_offset(hour) for hour in known], dtype=pl.Duration("us"))
     return hours.replace_strict(known, ahead, default=None, return_dtype=pl.Duration("us"))
+
+
+def _offset(hour: datetime) -> timedelta | None:
+    """How far this machine's clock was ahead of UTC then; None where its calendar ends."""
+    try:
+        return hour.astimezone().utcoffset()
+    except (ValueError, OverflowError, OSError):
+        return None
 
 
 def _json_lines(content: bytes) -> pl.DataFrame:

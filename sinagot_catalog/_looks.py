@@ -31,9 +31,10 @@ __all__ = ["LATEST", "Kept", "Tables", "find", "keep", "names", "tables_now", "t
 LATEST = "latest"
 """The newest snapshot, whatever its name."""
 
-_SCHEMA = "1"
+_SCHEMA = 1
 _FOLDER = "snapshots"
 _NAME = re.compile(r"\d{8}T\d{6}-\d+")
+_ANEW = "Make a new one: ws.snapshot(), or sinagot-catalog snapshot."
 _FILES = {
     "root": pl.String(),
     "path": pl.String(),
@@ -67,7 +68,7 @@ class Kept:
     @property
     def taken(self) -> datetime:
         """When it was taken."""
-        return datetime.strptime(self.name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
+        return _moment(self.name)
 
     @property
     def age(self) -> str:
@@ -90,17 +91,45 @@ class Kept:
         """One of its tables, and what was noted with it.
 
         Raises:
-            StorageError: When it is not there, or is no Parquet file of ours.
+            StorageError: When it is not there, is no Parquet file of ours, or is of a newer version.
         """
         path = f"{self.folder}{self.name}/{table}.parquet"
         try:
             content = self.store.read(path)
-            return pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))
-        except (StorageError, pl.exceptions.PolarsError, OSError) as error:
+            frame, noted = pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))
+            is_newer = int(noted.get("schema", _SCHEMA)) > _SCHEMA
+        except (StorageError, pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise StorageError(
                 f"{self.store.root}/{path} cannot be read: the snapshot is damaged, or of an earlier version",
-                "Make a new one: ws.snapshot(), or sinagot-catalog snapshot.",
+                _ANEW,
             ) from error
+        if is_newer:
+            raise StorageError(
+                f"snapshot {self.name} was made by a newer version of sinagot-catalog",
+                "Upgrade with pip install -U sinagot-catalog.",
+            )
+        return frame, noted
+
+    def files(self) -> tuple[pl.DataFrame, dict[str, str]]:
+        """The table of files, of an earlier version too, and what was noted with it."""
+        frame, noted = self.read("files")
+        new: dict[str, pl.Expr] = {}
+        if "kind" not in frame.columns:  # directories were not kept
+            new["kind"] = pl.lit("file")
+        if "mtime_ns" not in frame.columns and "modified" in frame.columns:
+            new["mtime_ns"] = pl.col("modified").dt.epoch("us") * 1_000
+        return self._as(_FILES, frame.with_columns(**new)), noted
+
+    def steps(self) -> pl.DataFrame:
+        """The table of steps."""
+        return self._as(_STEPS, self.read("steps")[0])
+
+    def _as(self, schema: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
+        try:
+            return frame.select(pl.col(name).cast(dtype) for name, dtype in schema.items())
+        except pl.exceptions.PolarsError as error:
+            first = str(error).partition("\n")[0]
+            raise StorageError(f"snapshot {self.name} cannot be compared: {first}", _ANEW) from error
 
     def listings(self, is_local: Mapping[str, bool]) -> dict[str, Listing]:
         """What was listed then, as if it were listed now.
@@ -108,7 +137,7 @@ class Kept:
         Args:
             is_local: The roots, and whether each is on this machine.
         """
-        files, noted = self.read("files")
+        files, noted = self.files()
         unreadable = json.loads(noted.get("unreadable", "{}"))
         out = {}
         for root, local in is_local.items():
@@ -133,7 +162,19 @@ class Kept:
 
 def names(log: Store) -> list[str]:
     """The snapshots that are kept in a `LOG` folder, oldest first."""
-    return [name for name in log.folders(_FOLDER) if _NAME.fullmatch(name)]
+    return [name for name in log.folders(_FOLDER) if _is_name(name)]
+
+
+def _is_name(name: str) -> bool:
+    """Whether a folder is named like a snapshot, by a moment that there is."""
+    try:
+        return _NAME.fullmatch(name) is not None and bool(_moment(name))
+    except ValueError:
+        return False
+
+
+def _moment(name: str) -> datetime:
+    return datetime.strptime(name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
 
 
 def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
@@ -144,7 +185,7 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
     """
     if "/" in asked:
         parent, _, name = asked.rstrip("/").rpartition("/")
-        if not _NAME.fullmatch(name):
+        if not _is_name(name):
             raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
         return Kept(name, open_store(parent or "/"), "")
     known = names(log)
@@ -175,7 +216,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     }
     for table, frame in (("steps", steps), ("last", catalog.last), ("files", files)):
         content = io.BytesIO()
-        metadata = {"schema": _SCHEMA, "table": table, "dataset": dataset, **notes[table]}
+        metadata = {"schema": str(_SCHEMA), "table": table, "dataset": dataset, **notes[table]}
         frame.write_parquet(content, metadata=metadata)
         log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
     return name
@@ -183,7 +224,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
 
 def tables_of(kept: Kept) -> Tables:
     """The tables of a snapshot."""
-    return kept.read("files")[0].select(*_FILES), kept.read("steps")[0].select(*_STEPS)
+    return kept.files()[0], kept.steps()
 
 
 def tables_now(catalog: Catalog, stats: Stats) -> Tables:

@@ -7,8 +7,7 @@ column per pattern, a row per record.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
-from operator import or_
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import polars as pl
@@ -17,6 +16,8 @@ from sinagot_catalog._patterns._columns import id_columns, match_columns, near_m
 from sinagot_catalog._patterns._names import match_names, with_directories
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from sinagot_catalog._layout import Layout
     from sinagot_catalog._scan import Listing
 
@@ -135,8 +136,7 @@ class Presence:
                 out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
             elif near:
                 paths = self.record_values.select(paths_of(place.template).alias("path"))
-                below = (pl.col("path").str.starts_with(one) for one in near)
-                out.append(paths.select(reduce(or_, below))["path"])
+                out.append(_below(paths["path"], near))
             else:
                 out.append(None)
         return out
@@ -187,3 +187,17 @@ class Presence:
                 )
                 parts.append(rows)
         return pl.concat(parts)
+
+
+def _below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:
+    """Whether each path lies in one of some folders, which end in `/`: one question for each depth."""
+    depths: dict[int, list[str]] = {}
+    for one in folders:
+        depths.setdefault(one.count("/"), []).append(one)
+    path = pl.col("path")
+    within = [
+        path.str.extract(f"^((?:[^/]*/){{{depth}}})", 1).is_in(some).fill_null(value=False)
+        for depth, some in depths.items()
+    ]
+    told = pl.when(path.is_not_null()).then(pl.any_horizontal(within))
+    return paths.rename("path").to_frame().select(told.alias("path"))["path"]

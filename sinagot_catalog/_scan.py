@@ -158,7 +158,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
     keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/")))
-    folders = keys.select(path.str.extract(r"^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
+    folders = keys.select(path.str.extract(r"(?s)^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
     distinct = folders.unique(maintain_order=True).to_frame()
     nodes = list(_nodes(reach, 0, ""))
     level = pl.coalesce(

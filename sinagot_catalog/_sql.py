@@ -28,6 +28,13 @@ _TOKEN = re.compile(
 )
 
 
+_NO_VALUES = re.compile(
+    r"ALL|AND|ANTI|ANY|ASC|BETWEEN|BY|CASE|CROSS|DESC|DISTINCT|ELSE|ESCAPE|EXCEPT|FROM|FULL|GROUP|HAVING"
+    r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
+    r"|QUALIFY|REGEXP|RIGHT|RLIKE|SELECT|SEMI|SIMILAR|THEN|TO|UNION|USING|WHEN|WHERE|WITH|XOR"
+)
+"""Words behind which a name is a column or a table that is there already, not one that the query gives."""
+
 _CHOICES = {
     name: list(dtype.categories)
     for table in TABLES.values()
@@ -56,13 +63,16 @@ def check_query(query: str, own: Container[str] = ()) -> None:
         It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
     """
     tokens = list(_tokens(query))
-    named = {
-        _plain(name) for (_, word), (kind, name) in pairwise(tokens)
-        if kind == "name" and word.upper() == "AS"
-    }  # fmt: skip
+    named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
     for column, value in comparisons(tokens):
         if column in _CHOICES and column not in own and column not in named:
             check_value(column, value, _CHOICES[column])
+
+
+def _ends(kind: str, text: str) -> bool:
+    """Whether a name behind this token is a new one: behind `AS`, or right behind a value, where AS is left out."""
+    word = text.upper()
+    return word in ("AS", ")") or kind == "text" or (kind == "name" and not _NO_VALUES.fullmatch(word))
 
 
 def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:

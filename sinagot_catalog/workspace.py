@@ -55,7 +55,9 @@ class Workspace:
         records: The only records to look at: what their ids begin with, or a pair of the first id and the first
             one that is left out (None: no bound). Of a given Parquet listing, only what may hold them is read.
         snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
-            `"latest"`. All tables are as they were then. `refresh()` lists, and so do `plan`, `run` and `submit`.
+            `"latest"`. Files and what runs had done are as they were then; the config with its version, the
+            scripts and the tables of records are those of now. `refresh()` lists, and so do `plan`, `run` and
+            `submit`.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -235,6 +237,10 @@ class Workspace:
 
     def snapshot(self) -> str:
         """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
+
+        Kept are the files, the status and last state of each step, and which runs were alive. The config with its
+        version, the scripts, and the tables of records (`metadata`, `expected`) are not: who opens a snapshot looks
+        at it with those of now.
 
         Returns:
             The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.

@@ -1,6 +1,8 @@
 """Key ranges side by side give the listing that one stream gives."""
 
 import random
+import signal
+import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -156,3 +158,29 @@ def test_options_of_google_and_azure_map_cleanly_or_not_at_all(monkeypatch, tmp_
     assert _clouds.azure_config(known, {"tenant_id": "x"}) is None
     known.connection_string = "AccountName=a;AccountKey=b==;EndpointSuffix=core.chinacloudapi.cn"
     assert _clouds.azure_config(known, {}) is None
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
+def test_an_interrupt_ends_the_readers_at_their_next_page(wait_until):
+    pages, begun, last = Pages([f"raw/{n:04}" for n in range(1000)]), threading.Event(), time.monotonic() + 30
+
+    def long_one(after):
+        page = next(pages(after))
+        for number in range(10**9):
+            if time.monotonic() > last:
+                return
+            begun.set()
+            yield page.with_columns(path=f"raw/{number:09}-" + pl.col("path"))
+            time.sleep(0.005)
+
+    def interrupt():
+        begun.wait(20)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        Ranges(long_one, "raw/", pace=Pace(most=1)).run()
+    thread.join(20)
+    wait_until(lambda: not any(one.name == "sinagot-list" for one in threading.enumerate()), 10)
+    assert time.monotonic() < last

@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+from datetime import UTC, datetime, timedelta
 
 import polars as pl
 import pytest
@@ -146,3 +147,71 @@ def test_record_outside_of_the_range_is_refused_not_called_absent(lab):
             ask()
     with pytest.raises(UsageError, match=r"records: \('B', 'A'\) is no range of records"):
         Workspace(folder, records=("B", "A"))
+
+
+def test_a_list_of_ids_is_refused_where_a_range_is_asked_for(lab):
+    folder, _, listing = lab
+    with pytest.raises(
+        UsageError, match=r"\['B1', 'B2'\] is a list of ids, not a range of records\nA range is"
+    ):
+        Workspace(folder, listing=listing, records=["B1", "B2"])
+
+
+MANIFEST = {"fileFormat": "CSV", "fileSchema": "Bucket, Key", "files": [{"key": "part.csv"}]}
+
+
+def wrong_listings(folder):
+    """Listings that are none, and what is said of them."""
+    files = {
+        "empty.csv": "",
+        "text.parquet": "no Parquet",
+        "list.json": "[]",
+        "torn.json": "{",
+        "bare.json": json.dumps({**MANIFEST, "fileSchema": None, "files": [{}]}),
+        "no-schema.json": json.dumps({name: MANIFEST[name] for name in ("fileFormat", "files")}),
+        "no-key.json": json.dumps({**MANIFEST, "fileSchema": "Bucket, Size"}),
+        "part.csv": "lab,raw/B1.csv\n",
+    }
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    return {
+        **{name: (folder / name, rf"{name} cannot be read: \w+") for name in ("empty.csv", "text.parquet")},
+        "list.json": (folder / "list.json", "no manifest of an S3 Inventory: it holds no object"),
+        "torn.json": (folder / "torn.json", "torn.json cannot be read: Expecting"),
+        "bare.json": (folder / "bare.json", "bare.json cannot be read: it lacks 'key'"),
+        "no-schema.json": (folder / "no-schema.json", "no-schema.json cannot be read: it lacks 'fileSchema'"),
+        "no-key.json": (folder / "no-key.json", "no-key.json cannot be read: "),
+        "number": (5, "listing: the int that is given cannot be read: "),
+        "ragged": ({"path": ["a", "b"], "size": [1, 2, 3]}, "the dict that is given cannot be read: "),
+        "integers": ({"path": ["a"], "modified": [1_700_000_000]}, "column modified holds Int64, not times"),
+        "spans": ({"path": ["a"], "modified": [timedelta(1)]}, "column modified holds Duration.*, not times"),
+    }
+
+
+@pytest.mark.parametrize("which", [
+    "empty.csv", "text.parquet", "list.json", "torn.json", "bare.json", "no-schema.json", "no-key.json",
+    "number", "ragged", "integers", "spans",
+])  # fmt: skip
+def test_what_is_no_listing_is_one_sentence(lab, tmp_path, which):
+    given, said = wrong_listings(tmp_path)[which]
+    with pytest.raises(ConfigError, match=said):
+        Workspace(lab[0], listing=given).records.ids()
+
+
+def test_an_inventory_of_a_bucket_that_names_no_bucket_is_one_sentence(lab, seaweed):
+    seaweed.put({"odd/manifest.json": json.dumps(MANIFEST)})
+    ws = Workspace(lab[0], storage_options=seaweed.options, listing=f"{seaweed.url}/odd/manifest.json")
+    with pytest.raises(ConfigError, match=r"manifest\.json cannot be read: it lacks 'destinationBucket'"):
+        ws.records.ids()
+
+
+def test_times_of_a_listing_may_be_times_texts_days_or_absent(lab):
+    moment = datetime(2026, 11, 23, 5, 45, tzinfo=UTC)
+    for value, told in (
+        (moment, moment),
+        (moment.isoformat(), moment),
+        (moment.date(), moment.replace(hour=0, minute=0)),
+        (None, None),
+    ):
+        ws = Workspace(lab[0], listing={"path": ["raw/B1.csv"], "modified": [value]})
+        assert ws.files.select("modified")["modified"].to_list() == [told]

@@ -330,6 +330,21 @@ def test_a_local_time_of_sinagot_is_read_with_the_offset_that_held_then(ws):
     assert told["at 2020-03-29T01:59:59"] == "29T00:59:59"
 
 
+@pytest.mark.parametrize("zone", ["Europe/Paris", "America/New_York", "UTC"])
+@pytest.mark.usefixtures("in_paris")
+def test_a_local_time_at_the_end_of_the_calendar_costs_no_look(ws, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    log = Path(ws.config.log)
+    log.mkdir(parents=True)
+    times = ("0000-01-01T00:00:00", "0001-01-01T00:00:00", "9999-12-31T23:59:59", "2020-12-01T12:00:00")
+    (log / "R1.log").write_text("".join(seed_line("R1", "clean", 40, f"at {one}", one) for one in times))
+    told = dict(ws.events().select("message", pl.col("time").dt.day()).rows())
+    assert told.keys() == {f"at {one}" for one in times}
+    assert told["at 2020-12-01T12:00:00"] == 1
+    assert ws.steps.filter(record_id="R1", step="clean").collect()["status"].to_list() == ["ERROR"]
+
+
 # --- after a run of this process ------------------------------------------------------------------------------
 
 

@@ -1,10 +1,14 @@
 """What counts as there: directories, links, odd names, shared paths, several roots."""
 
+import dataclasses
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from sinagot_catalog._scan import STATS, from_keys
+from sinagot_catalog._store import Reach
 from sinagot_catalog.errors import NotFoundError
 
 
@@ -195,3 +199,28 @@ def test_only_folders_that_patterns_lead_into_are_listed(make_workspace):
 def test_file_where_a_folder_is_looked_for_is_no_fault(make_workspace):
     ws = make_workspace({"clean": ("{id}/raw/a", "out/{id}")}, ["R1/raw", "R2/raw/a", "out"])
     assert ws.records.ids() == ["R2"]
+
+
+def test_keys_with_newlines_in_folders_keep_their_folders():
+    paths = ["raw/a\nb/x.csv", "raw/c/\n.csv", "raw/d/x\ny.csv"]
+    keys = pl.concat([pl.DataFrame(schema=STATS), pl.DataFrame({"path": paths})], how="diagonal")
+    for reach in (Reach((("raw", None, None),)), Reach((), everything=True)):
+        assert from_keys(keys, reach).paths["path"].to_list() == paths
+
+
+def test_many_unreadable_folders_hide_what_lies_below_them_and_nothing_else(make_workspace):
+    ws = make_workspace(
+        {"clean": ("raw/{id}/x", "out/{id}/deep/y")},
+        [f"raw/R{n}/x" for n in range(1, 7)],
+        toml="[records]\nid_pattern='R[0-9]+'\n",
+    )
+    catalog = ws._source.catalog()
+    hidden = ("raw/R1", "raw/R2/x", "out/R3", "out/R4/deep", "out/R5/de", "out/R", "raw/absent/folder")
+    listing = dataclasses.replace(catalog.listings["dataset"], unreadable=hidden)
+    held = dataclasses.replace(catalog, listings={"dataset": listing})
+    ids = held.ids.to_list()
+    for place, one in zip(held.layout.places, held.unknown, strict=True):
+        head, tail = place.template.text.split("{id}")
+        expected = [any(f"{head}{each}{tail}".startswith(f"{top}/") for top in hidden) for each in ids]
+        assert one.to_list() == expected
+        assert any(expected)

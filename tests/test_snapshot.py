@@ -5,6 +5,7 @@ import pickle
 from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace, _looks
@@ -185,3 +186,55 @@ def test_status_of_a_snapshot_says_its_age(cli, ws):
     told = json.loads(cli("status", "-C", ws.config.root, "--snapshot", "--json").stdout)
     assert (told["snapshot"], told["records"]) == (name, 3)
     assert cli("status", "-C", ws.config.root, "--snapshot", "late").returncode == 2
+
+
+def rewritten(ws, name, table, change, **noted):
+    """Write a table of a snapshot anew, as another version has it."""
+    path = Path(ws.config.log, "snapshots", name, f"{table}.parquet")
+    metadata = {**pl.read_parquet_metadata(path), **noted}
+    metadata.pop("ARROW:schema", None)
+    change(pl.read_parquet(path)).write_parquet(path, metadata=metadata)
+
+
+def test_a_snapshot_of_an_earlier_version_is_compared_and_opened(ws):
+    name = ws.snapshot()
+    before = ws.files.collect()
+    rewritten(ws, name, "files", lambda frame: frame.drop("kind", "mtime_ns"))
+    assert len(ws.diff(name)) == 0
+    assert opened(ws, name).files.collect().equals(before)
+    Path(ws.data_path, "raw/R4").write_text("new")
+    assert ws.diff(name).files["path"].to_list() == ["raw/R4"]
+
+
+def test_a_snapshot_that_cannot_be_compared_is_one_sentence(ws):
+    name = ws.snapshot()
+    rewritten(ws, name, "files", lambda frame: frame.drop("etag"))
+    for look in (lambda: ws.diff(name), opened(ws, name).records.ids):
+        with pytest.raises(
+            StorageError, match=f"snapshot {name} cannot be compared: .*etag.*\nMake a new one"
+        ):
+            look()
+    rewritten(ws, name, "steps", lambda frame: frame.with_columns(status=pl.lit("odd")))
+    with pytest.raises(StorageError, match="cannot be compared"):
+        ws.diff(name)
+
+
+def test_a_snapshot_of_a_newer_version_asks_for_an_upgrade(ws):
+    name = ws.snapshot()
+    rewritten(ws, name, "files", lambda frame: frame, schema="2")
+    with pytest.raises(StorageError, match=f"{name} was made by a newer version.*\nUpgrade with pip"):
+        ws.diff(name)
+    rewritten(ws, name, "files", lambda frame: frame, schema="x")
+    with pytest.raises(StorageError, match="damaged"):
+        ws.diff(name)
+
+
+def test_a_folder_named_by_no_moment_is_no_snapshot(ws):
+    name = ws.snapshot()
+    odd = Path(ws.config.log, "snapshots", "99999999T999999-1")
+    odd.mkdir()
+    (odd / "files.parquet").write_text("x")
+    assert ws.snapshots() == [name]
+    assert len(ws.diff()) == 0
+    with pytest.raises(UsageError, match="is no snapshot"):
+        ws.diff(str(odd))

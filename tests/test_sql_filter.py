@@ -65,6 +65,9 @@ def test_sql_that_names_no_table_of_ours_is_one_sentence(harbor):
         "SELECT SUM(CASE WHEN status = 'DNOE' THEN 1 ELSE 0 END) FROM steps",
         "SELECT record_id FROM records WHERE record_id IN (SELECT record_id FROM steps WHERE status='DNOE')",
         "SELECT * FROM events WHERE status = 'DNOE'",
+        "SELECT DISTINCT status FROM steps WHERE status = 'DNOE'",
+        "SELECT * FROM steps WHERE NOT status = 'DNOE' ORDER BY status",
+        "SELECT step, status FROM steps WHERE step = 'count' AND status = 'DNOE' GROUP BY step, status",
     ],
 )
 def test_a_query_with_a_status_that_is_none_is_an_error_that_names_the_near_one(harbor, query):
@@ -84,6 +87,9 @@ def test_a_query_with_another_enum_column_is_checked_too(harbor):
         "SELECT * FROM (SELECT step AS status FROM steps) WHERE status = 'count'",
         "SELECT 'DNOE' AS status FROM steps /* status = 'x' */ WHERE status IS NOT NULL",
         "SELECT * FROM steps WHERE record_id IN ('status', 'x') AND status >= 'DONE'",
+        "WITH t AS (SELECT message status FROM events) SELECT * FROM t WHERE status = 'boom'",
+        "SELECT * FROM (SELECT lower(step) status FROM steps) t WHERE status = 'count'",
+        "SELECT * FROM (SELECT CASE WHEN step = 'x' THEN 'a' ELSE 'b' END kind FROM steps) t WHERE kind <> 'x'",
     ],
 )
 def test_a_query_that_only_looks_like_a_wrong_status_is_answered(harbor, query):

@@ -32,6 +32,8 @@ _WORTH = 3
 COLUMNS = ["path", "last_modified", "size", "e_tag"]
 _CLASSES = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _PAGE = 1_000
+_SIGNAL_CHECK = 0.25
+"""Seconds that a wait lasts at most: Polars' handler of SIGINT lets an endless one go on after Ctrl-C."""
 _QUEUED = 1.6
 """So many times as long as usual: a page stood in a queue."""
 
@@ -121,11 +123,15 @@ class Ranges:
         Raises:
             OddError: When the keys do not come in order.
         """
-        with self._changed:
-            self._hire()
-            while self._waiting or self._reading:
-                self._changed.wait()
+        try:
+            with self._changed:
                 self._hire()
+                while self._waiting or self._reading:
+                    self._changed.wait(_SIGNAL_CHECK)
+                    self._hire()
+        except BaseException as error:
+            self._error = error  # readers end with the page that they are at
+            raise
         for thread in self._threads:
             thread.join()
         if self._error is not None:
