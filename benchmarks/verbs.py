@@ -31,6 +31,8 @@ VERBS = (
     "run --limit 20",
     "run --limit 1 --force --json",
     "submit --limit 20",
+    "deploy verbs --where \"status = 'DATA_READY'\" --pool verbs --create-pool",
+    "watch --run --once --where \"record_id = '{id}'\"",
     "logs --failed --group",
     "logs {id}",
     "snapshot",

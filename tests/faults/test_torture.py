@@ -154,9 +154,9 @@ def test_status_after_5000_runs_takes_at_most_twice_as_long(make_workspace):
         times = []
         for _ in range(7):
             one = Workspace(Path(ws.config.files[0]))
-            began = time.perf_counter()
+            began = time.process_time()
             one.steps.collect()
-            times.append(time.perf_counter() - began)
+            times.append(time.process_time() - began)
         return sorted(times)[2]
 
     journal = Journal(open_store(ws.config.log))
