@@ -2,7 +2,6 @@
 
 import random
 import signal
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -160,7 +159,6 @@ def test_options_of_google_and_azure_map_cleanly_or_not_at_all(monkeypatch, tmp_
     assert _clouds.azure_config(known, {}) is None
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="signals are those of POSIX")
 def test_an_interrupt_ends_the_readers_at_their_next_page(wait_until):
     pages, begun, last = Pages([f"raw/{n:04}" for n in range(1000)]), threading.Event(), time.monotonic() + 30
 

@@ -135,7 +135,7 @@ def test_each_task_is_measured_on_files_of_its_own(tmp_path, tool):
         assert len(one["seconds"]) == 2
         assert min(one["seconds"]) > 0
     assert result["disk cache"] == "warm"
-    assert not (tmp_path / "cache/work/counter").exists()
+    assert not (tmp_path / "cache" / "work" / "counter").exists()
 
 
 def test_the_status_is_asked_when_half_is_done(tmp_path, tool):
@@ -215,7 +215,7 @@ def test_what_came_out_is_kept_after_each_size(tmp_path, tool):
 def test_nothing_is_begun_after_the_given_time(tmp_path, tool):
     figures = found(race(tmp_path, [tool()], [4], seconds=0.0))
     assert {one["reason"] for one in figures.values() if one["task"] != "again"} == {"the time was over"}
-    assert not (tmp_path / "cache/work/counter").exists()
+    assert not (tmp_path / "cache" / "work" / "counter").exists()
 
 
 def test_what_is_foretold_to_pass_the_cap_by_far_is_not_tried(tool):
