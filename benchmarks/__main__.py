@@ -2,18 +2,15 @@
 
 import argparse
 import json
-import platform
 import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from benchmarks import buckets, chart, looking, peers, running, starting, submitting
+from benchmarks import _floors_table, buckets, chart, looking, peers, running, starting, submitting, table
 from benchmarks._compare import Figures, compared, earlier
 from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
@@ -53,7 +50,7 @@ ON_REQUEST = (
 COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "peers": peers.main,
     "chart": chart.main,
-    "table": peers.table_main,
+    "table": table.main,
 }
 
 
@@ -84,8 +81,8 @@ def _floors(arguments: list[str]) -> int:
                     measurements.append(one)
             except Skipped as reason:
                 talk.print(f"{name} skipped: {reason}")
-    console.print(_table(measurements))
     result = {"schema": 1, **machine(), "measurements": [one.as_json() for one in measurements]}
+    console.print(_floors_table.table([result]))
     if asked.compare:
         lines = compared(asked.compare["time"], Figures.of(asked.compare), Figures.of(result))
         console.print("\n".join(lines))
@@ -122,39 +119,6 @@ def _scale(asked: argparse.Namespace) -> Scale:
     if asked.quick:
         return Scale(asked.cache, (1_000, 10_000), (10_000,), 100, times)
     return Scale(asked.cache, (1_000, 10_000, 100_000), (10_000, 100_000), 10_000, times)
-
-
-def _table(measurements: list[Measurement]) -> Table:
-    table = Table(
-        title=f"{machine()['machine']}, Python {platform.python_version()}, polars {version('polars')}"
-    )
-    for column in ("measured", "ours", "floor", "ratio", "spread", "to reach", ""):
-        table.add_column(
-            column, justify="left" if column == "measured" else "right", no_wrap=column != "measured"
-        )
-    for one in measurements:
-        figures = one.figures
-        goal = "" if one.goal is None else f"{one.goal.sign} {one.goal.limit:g}{'' if one.floors else ' MB'}"
-        verdict = {True: "yes", False: "[bold red]missed[/]", None: ""}[one.is_met]
-        table.add_row(
-            f"{one.name}\n[dim]{one.what}{f' / {one.floor}' if one.floor else ''}[/]",
-            _amount(one.ours, one.unit),
-            _amount(one.floors, one.unit),
-            f"{one.figure:.2f}" if one.floors else "",
-            f"{min(figures):.2f} - {max(figures):.2f}" if one.floors else "",
-            goal,
-            verdict,
-        )
-    return table
-
-
-def _amount(figures: tuple[float, ...], unit: str) -> str:
-    if not figures:
-        return ""
-    middle = sorted(figures)[len(figures) // 2]
-    if unit != "s":
-        return f"{middle:.0f} {unit}"
-    return f"{middle:.2f} s" if middle >= 1 else f"{middle * 1000:.3g} ms"
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Self
 
-__all__ = ["Figures", "compared", "earlier"]
+__all__ = ["Figures", "compared", "earlier", "earlier_of_any_kind"]
 
 _SLOWER = 1.1
 
@@ -61,11 +61,22 @@ def earlier(kind: str, text: str) -> dict[str, Any]:
     Raises:
         argparse.ArgumentTypeError: There is none, or it is of another kind.
     """
-    try:
-        result: dict[str, Any] = json.loads(Path(text).read_text())
-        found = result.get("kind", "floors")
-    except (OSError, ValueError, AttributeError) as error:
-        raise argparse.ArgumentTypeError(f"{text} is no JSON of an earlier run: {error}") from error
+    result = earlier_of_any_kind(text)
+    found = result.get("kind", "floors")
     if found != kind:
         raise argparse.ArgumentTypeError(f"{text} has figures of another kind ({found}, not {kind})")
+    return result
+
+
+def earlier_of_any_kind(text: str) -> dict[str, Any]:
+    """The JSON of an earlier run, of floors or of peers.
+
+    Raises:
+        argparse.ArgumentTypeError: There is none.
+    """
+    try:
+        result: dict[str, Any] = json.loads(Path(text).read_text())
+        result["time"], result["measurements"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise argparse.ArgumentTypeError(f"{text} is no JSON of an earlier run: {error!r}") from error
     return result

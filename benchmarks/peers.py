@@ -26,10 +26,10 @@ from benchmarks._compare import Figures, compared, earlier
 from benchmarks._environments import Environment, environment
 from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Skipped
-from benchmarks._peers_table import markdown, tables
+from benchmarks._peers_table import tables
 from benchmarks._tools import OURS, TOOLS, Task, Tool
 
-__all__ = ["Race", "main", "table_main"]
+__all__ = ["Race", "main"]
 
 _SIZES = (100, 1_000, 10_000, 100_000)
 _CONTENT = b"kind,length\nsail,3\nmotor,12\n"
@@ -261,20 +261,3 @@ def _halve(tool: Tool, folder: Path) -> None:
         elif not output.exists():
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text("3")
-
-
-def table_main(arguments: list[str]) -> int:
-    """`python -m benchmarks table`: the figures of an earlier run again, as a table for a terminal or a page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks table", description=table_main.__doc__)
-    parser.add_argument(
-        "result", type=partial(earlier, "peers"), metavar="JSON", help="what `peers --json` wrote"
-    )
-    parser.add_argument("--markdown", type=int, metavar="N", help="a Markdown table of this many records")
-    asked = parser.parse_args(arguments)
-    if asked.markdown:
-        print(markdown(asked.result, asked.markdown), end="")
-        return 0
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    for table in tables(asked.result):
-        console.print(table)
-    return 0

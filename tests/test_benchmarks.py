@@ -13,7 +13,8 @@ TINY = ("--records", "12", "--times", "1")
 
 
 def run_benchmarks(cache, *arguments):
-    command = [sys.executable, "-m", "benchmarks", "--cache", str(cache), *arguments]
+    where = () if arguments[0] == "table" else ("--cache", str(cache))
+    command = [sys.executable, "-m", "benchmarks", *where, *arguments]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
@@ -61,6 +62,20 @@ def test_the_table_shows_ratio_and_spread(looked):
     assert "status/harbor/12" in looked[1].stdout
     assert "ratio" in looked[1].stdout
     assert "spread" in looked[1].stdout
+
+
+def test_a_table_for_a_page_is_made_of_kept_figures(looked):
+    folder, _, first = looked
+    later = {**first, "time": "9999-01-01", "measurements": [{**first["measurements"][0], "floor": "later"}]}
+    (folder / "later.json").write_text(json.dumps(later))
+    done = run_benchmarks(
+        folder, "table", str(folder / "later.json"), str(folder / "first.json"), "--markdown"
+    )
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if line.startswith("| `")]
+    assert len(rows) == len(first["measurements"])
+    assert "| later |" in rows[0]
+    assert rows[1].startswith(f"| `{first['measurements'][1]['name']}`: ")
 
 
 def test_comparing_names_what_got_slower(looked):

@@ -319,17 +319,31 @@ def test_the_chart_is_drawn_from_a_json_for_light_and_dark_pages(tmp_path):
     assert (tmp_path / "growth.svg").read_text() != (tmp_path / "growth-dark.svg").read_text()
 
 
-@pytest.mark.parametrize(
-    "arguments", [("chart", "-o", "x.svg"), ("table",), ("peers", "--compare"), ("--compare",)]
-)
+@pytest.mark.parametrize("arguments", [("chart", "-o", "x.svg"), ("peers", "--compare"), ("--compare",)])
 def test_a_json_that_is_none_is_refused_before_anything_is_measured(tmp_path, arguments):
-    other = json.dumps({"kind": "peers" if arguments == ("--compare",) else "floors", "measurements": []})
+    kind = "peers" if arguments == ("--compare",) else "floors"
+    other = json.dumps({"kind": kind, "time": "May", "measurements": []})
     for text, said in (("[]", "no JSON of an earlier run"), (other, "another kind")):
         (tmp_path / "wrong.json").write_text(text)
         done = run_benchmarks(*arguments, tmp_path / "wrong.json")
         assert done.returncode == 2
         assert said in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
+
+
+def test_figures_of_two_kinds_are_no_one_table(tmp_path):
+    (tmp_path / "peers.json").write_text(json.dumps(RESULT))
+    (tmp_path / "floors.json").write_text(json.dumps({"time": "May", "measurements": []}))
+    (tmp_path / "none.json").write_text("[]")
+    for names, said in (
+        (["peers.json", "floors.json"], "several kinds"),
+        (["none.json"], "no JSON of an earlier run"),
+        (["peers.json", "--markdown"], "takes the number of records"),
+    ):
+        words = [name if name.startswith("--") else tmp_path / name for name in names]
+        done = run_benchmarks("table", *words)
+        assert done.returncode == 2
+        assert said in " ".join(done.stderr.split())
 
 
 def test_comparing_turns_rates_round_and_says_more_of_memory():

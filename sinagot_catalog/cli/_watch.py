@@ -38,7 +38,10 @@ def watch(args: Any) -> int:
     ok = True
     for report in reports:
         ok = ok and report.ok
-        _tell(args, report)
+        try:
+            _tell(args, report)
+        except KeyboardInterrupt:  # its rows are settled: it ends as it does while it waits
+            break
     return 0 if ok or not args.once else SOME_FAILED
 
 
