@@ -130,3 +130,28 @@ def test_no_word_at_all_shows_how_to_begin(cli):
     assert (done.returncode, done.stdout) == (2, "")
     assert "sinagot-catalog init harbor --example" in done.stderr
     assert "  status " in done.stderr
+
+
+def test_an_interrupt_in_the_midst_of_polars_is_no_panic(harbor_folder):
+    """Polars calls this constructor of its own from Rust, and panics where an exception comes out of it."""
+    code = f"""
+import signal, sys
+import polars
+from sinagot_catalog.cli import call
+def trace(frame, event, arg):
+    called_by = frame.f_back.f_code.co_name if frame.f_back else ""
+    if frame.f_code is polars.Enum.__init__.__code__ and called_by in ("schema", "dtypes"):
+        sys.settrace(None)
+        print("sent")
+        signal.raise_signal(signal.SIGTERM)
+    return trace
+sys.settrace(trace)
+sys.exit(call(["watch", {str(harbor_folder)!r}, "--run", "--every", "1h"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout.startswith("sent\n")
+    assert "panic" not in done.stderr
+    assert done.returncode in (0, 130)
+    assert "interrupted; what is done is kept" in done.stderr or done.returncode == 0

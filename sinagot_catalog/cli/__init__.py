@@ -8,6 +8,7 @@ a submit that has something to do costs Prefect.
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 from types import FrameType
 
@@ -18,6 +19,8 @@ from sinagot_catalog.errors import SinagotError
 __all__ = ["call", "main"]
 
 INTERRUPTED = 130
+_MOMENT = 0.005
+"""Seconds after which an interrupt that came at a bad time comes again."""
 
 
 def call(argv: Sequence[str] | None = None) -> int:
@@ -38,6 +41,8 @@ def call(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in a job of a shell
+        signal.signal(signal.SIGINT, _interrupt)
     try:
         code: int = args.verb(args)
     except KeyboardInterrupt:
@@ -72,9 +77,27 @@ def main() -> None:
     os._exit(code)
 
 
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C: workers are stopped, rows are given back."""
-    raise KeyboardInterrupt
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Treat SIGTERM as Ctrl-C: workers are stopped, rows are given back.
+
+    Not within Polars, which calls some of its own Python from Rust and takes an exception there for a fault of its
+    own: a panic, with a page of addresses. It is left in a moment.
+    """
+    if not _is_in_polars(frame):
+        raise KeyboardInterrupt
+    again = threading.Timer(_MOMENT, signal.raise_signal, [number])
+    again.daemon = True
+    again.start()
+
+
+def _is_in_polars(frame: FrameType | None) -> bool:
+    """Whether our code waits for Polars; an interrupt that was put off may come before that is done."""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if package in ("polars", "sinagot_catalog") and frame.f_code is not _interrupt.__code__:
+            return bool(package == "polars")
+        frame = frame.f_back
+    return False
 
 
 def _traceback() -> None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import PurePosixPath
 from typing import cast
 from uuid import UUID
@@ -118,7 +118,9 @@ def since_retry() -> datetime | None:
     if runtime.flow_run.run_count < 2:  # noqa: PLR2004 - the first try
         return None
     with get_client(sync_client=True) as client:
-        return client.read_flow_run(UUID(runtime.flow_run.id)).start_time
+        begun = client.read_flow_run(UUID(runtime.flow_run.id)).start_time
+    # What Prefect hands out is a datetime with ways of its own, which Polars need not know.
+    return None if begun is None else datetime.fromtimestamp(begun.timestamp(), UTC)
 
 
 @contextmanager
