@@ -29,8 +29,13 @@ def table(results: Sequence[dict[str, Any]]) -> Table:
     return shown
 
 
-def markdown(results: Sequence[dict[str, Any]]) -> str:
-    """The same as a Markdown table, with the machines and days of the figures before it."""
+def markdown(results: Sequence[dict[str, Any]], *, goals: bool = False) -> str:
+    """The same as a Markdown table, with the machines and days of the figures before it.
+
+    Args:
+        results: The JSONs.
+        goals: Leave out what has no number to reach.
+    """
     heads = ("measured", "beside", "ours", "floor", "ratio", "spread", "to reach", "met")
     lines = [
         *dict.fromkeys(_title(result) for result in results),
@@ -40,6 +45,8 @@ def markdown(results: Sequence[dict[str, Any]]) -> str:
     ]
     verdicts = {True: "yes", False: "**no**", None: ""}
     for one in _measurements(results):
+        if goals and one["goal"] is None:
+            continue
         cells = (
             f"`{one['name']}`: {one['what']}",
             one["floor"],

@@ -23,6 +23,9 @@ def main(arguments: list[str]) -> int:
         "--markdown", nargs="?", type=int, const=0, metavar="N",
         help="as Markdown; of peers those of N records",
     )  # fmt: skip
+    parser.add_argument(
+        "--goals", action="store_true", help="with --markdown: only what has a number to reach"
+    )
     asked = parser.parse_args(arguments)
     try:
         results = [earlier_of_any_kind(str(path)) for path in asked.results]
@@ -31,14 +34,10 @@ def main(arguments: list[str]) -> int:
     kinds = {result.get("kind", "floors") for result in results}
     if len(kinds) > 1:
         parser.error("the JSONs are of several kinds: show them one after the other")
-    return (_show_peers if kinds == {"peers"} else _show_floors)(parser, results, asked.markdown)
-
-
-def _show_floors(
-    _parser: argparse.ArgumentParser, results: list[dict[str, Any]], as_markdown: int | None
-) -> int:
-    if as_markdown is not None:
-        print(_floors_table.markdown(results), end="")
+    if kinds == {"peers"}:
+        return _show_peers(parser, results, asked.markdown)
+    if asked.markdown is not None:
+        print(_floors_table.markdown(results, goals=asked.goals), end="")
     else:
         _console().print(_floors_table.table(results))
     return 0

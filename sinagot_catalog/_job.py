@@ -198,6 +198,9 @@ class JobRunner:
         options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
         raising: Let out what a script raises, after the row's event: for a debugger.
         after_run: Called when a script has run, before anything is published; may end the process.
+
+    Attributes:
+        foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
     """
 
     def __init__(
@@ -220,6 +223,7 @@ class JobRunner:
             workspace_version=spec.workspace_version,
         )
         self._after_run = after_run if after_run is not None else _nothing
+        self.foresees = spec.remote is not None
         self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
         self._open_place(options or {})
         self._ids = IdPattern(spec.id_pattern)
@@ -259,13 +263,13 @@ class JobRunner:
 
         Args:
             task: The rows.
-            coming: Tasks that are likely to be next: in a bucket, their inputs are fetched meanwhile.
+            coming: Tasks that are likely to be next, where the runner foresees.
         """
         rows, failed, tried = task
         failures = {path: step for row in failed for path, step in self._makes(row)}
-        later = [row for one in coming for row in one[0][:FORESEEN]][:FORESEEN]
         for number, row in enumerate(rows):
-            if self.spec.remote is not None:
+            if self.foresees:
+                later = [row for one in coming for row in one[0][:FORESEEN]]
                 self._foresee(row, [*rows[number + 1 : number + 1 + FORESEEN], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             if result.outcome in FAILED:
@@ -502,7 +506,8 @@ class JobRunner:
             _MissingError: When a declared output is not there.
         """
         cell = work.cell
-        written, work.files, is_tidy = self._place.staged(root, {*work.outputs, *work.controls}, cell.keep)
+        units = {*work.outputs, *work.controls} if work.controls else work.outputs
+        written, work.files, is_tidy = self._place.staged(root, units, cell.keep)
         if cell.wants_folder or not work.files.issuperset(work.outputs):
             self._check(work, root)
         if len(written) == 1 and written == work.outputs:

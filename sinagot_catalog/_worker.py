@@ -188,7 +188,7 @@ class _Worker:
         try:
             while True:
                 task = self._pending.popleft()
-                self._done.extend(jobs.run(task, self._coming()))
+                self._done.extend(jobs.run(task, self._coming() if jobs.foresees else ()))
         except IndexError:
             pass
         self._board.show(-1, 0, 0)

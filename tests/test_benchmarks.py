@@ -76,6 +76,9 @@ def test_a_table_for_a_page_is_made_of_kept_figures(looked):
     assert len(rows) == len(first["measurements"])
     assert "| later |" in rows[0]
     assert rows[1].startswith(f"| `{first['measurements'][1]['name']}`: ")
+    aimed = run_benchmarks(folder, "table", str(folder / "first.json"), "--markdown", "--goals")
+    named = [one["name"] for one in first["measurements"] if one["goal"]]
+    assert [line.split("`")[1] for line in aimed.stdout.splitlines() if line.startswith("| `")] == named
 
 
 def test_comparing_names_what_got_slower(looked):
