@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "catalog": (looking.catalog,),
     "filter": (looking.filtering,),
     "refresh": (looking.refresh,),
+    "relist": (looking.relist,),
     "run": (running.run,),
     "slow": (running.slow,),
     "nothing-to-do": (running.nothing_to_do,),

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,10 +15,22 @@ from benchmarks._workspaces import SHAPES, harbor
 from sinagot_catalog import Workspace
 from sinagot_catalog._layout import Layout
 from sinagot_catalog._scan import reach_of, scan
+from sinagot_catalog._store import open_store
 from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.schema import KIND
 
-__all__ = ["catalog", "cold", "files", "filtering", "memory", "million", "refresh", "snapshot", "status"]
+__all__ = [
+    "catalog",
+    "cold",
+    "files",
+    "filtering",
+    "memory",
+    "million",
+    "refresh",
+    "relist",
+    "snapshot",
+    "status",
+]
 
 _FIND = "find -printf '%P %s %T@'"
 _CACHES = Path("/proc/sys/vm/drop_caches")
@@ -172,6 +185,49 @@ def refresh(scale: Scale) -> Iterator[Measurement]:
             AtMost(1.0),
             *alternate(ours, floor, scale.times),
         )
+
+
+def relist(scale: Scale) -> Iterator[Measurement]:
+    """Refresh after files came and went in some folders, or in none, beside a refresh that lists every folder."""
+    for name, folder, count in _trees(scale):
+        workspace = Workspace(folder)
+        paths = workspace.files.select("path")["path"]
+        some = paths.gather_every(max(len(paths) // 100, 1))[:100]
+        marks = [(folder / "dataset" / path).with_name(".mark.tmp") for path in some]
+        for n_changed in (0, 100):
+            # flat folders are three: all of them change, and all are listed
+            goal = AtMost(0.6) if "eeg" in name else AtMost(1.0) if not n_changed else None
+            yield Measurement(
+                f"relist/{name}/{n_changed}",
+                f"ws.refresh().steps.collect() after changes in {len(set(marks[:n_changed]))} folders",
+                "the same with every folder listed",
+                goal if count >= 100_000 else None,
+                *alternate(
+                    lambda: _refreshing(workspace, marks[:n_changed]),  # noqa: B023
+                    lambda: _refreshing(workspace, marks[:n_changed], anew=True),  # noqa: B023
+                    scale.times,
+                ),
+            )
+        _change(marks, is_there=False)
+
+
+def _refreshing(workspace: Workspace, marks: list[Path], *, anew: bool = False) -> float:
+    """Seconds of a refresh after some files came and went."""
+    stores = workspace._source.stores  # noqa: SLF001 - measured below what users hold
+    held = stores["dataset"]
+    _change(marks, is_there=not (marks and marks[0].exists()))
+    if anew:
+        stores["dataset"] = open_store(held.root)
+    begin = time.perf_counter()
+    _nothing(workspace.refresh().steps.collect())
+    seconds = time.perf_counter() - begin
+    stores["dataset"] = held
+    return seconds
+
+
+def _change(marks: list[Path], *, is_there: bool) -> None:
+    for mark in set(marks):
+        mark.touch() if is_there else mark.unlink(missing_ok=True)
 
 
 def memory(scale: Scale) -> Iterator[Measurement]:

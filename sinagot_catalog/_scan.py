@@ -112,17 +112,11 @@ def scan(store: Store, reach: Reach) -> Listing:
 
 
 def _columns(found: Found) -> tuple[pl.DataFrame, pl.Series]:
-    """Put folders and names together as columns, not one by one."""
-    try:
-        names = pl.Series("name", found.names, dtype=pl.String)
-    except UnicodeEncodeError:
-        found.leave_out_undecodable()
-        names = pl.Series("name", found.names, dtype=pl.String)
-    folders = pl.DataFrame({"folder": found.folders, "n": found.counts}, schema=FOLDERS)
-    # hidden siblings of a file that a killed run was moving into place are no data
+    """Folders that hold files, and the names of those: hidden siblings that a killed run left are no data."""
+    folders, names = found.folders, found.names
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
     if not hidden.any():
-        return folders, names
+        return folders.filter(folders["n"] > 0), names
     every = folders["folder"].gather(repeated(folders["n"]))
     return _runs(every.filter(~hidden)), names.filter(~hidden)
 

@@ -24,7 +24,7 @@ def run_benchmarks(cache, *arguments):
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmarks")
-    names = ("import", "status", "files", "catalog", "filter", "refresh")
+    names = ("import", "status", "files", "catalog", "filter", "refresh", "relist")
     done = run_benchmarks(folder, "--quick", *TINY, "--json", str(folder / "first.json"), *names)
     assert done.returncode == 0, done.stderr
     return folder, done, json.loads((folder / "first.json").read_text())

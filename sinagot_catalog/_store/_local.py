@@ -1,29 +1,46 @@
 """A folder of this machine, through the operating system."""
 
+from __future__ import annotations
+
 import os
 import secrets
-import stat
-from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, Stat, is_text
+from sinagot_catalog._store._types import SETTLED, Found, Reach, Stat, is_text
 from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sinagot_catalog._store._folders import Seen
 
 __all__ = ["LocalStore"]
 
 
 class LocalStore:
-    """A folder of this machine."""
+    """A folder of this machine.
+
+    Args:
+        root: The folder.
+        settled: For how many seconds a folder must have lain unchanged before what is in it is remembered.
+    """
 
     is_local = True
 
-    def __init__(self, root: str) -> None:
+    def __init__(self, root: str, *, settled: float = SETTLED) -> None:
         self.on_page: Callable[[int], None] | None = None
         self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
+        self._settled = settled
+        self._last: tuple[Any, Seen | None] = None, None
 
     def __repr__(self) -> str:
         return f"LocalStore({self.root!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without what was seen here."""
+        return {**self.__dict__, "_last": (None, None)}
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
@@ -56,9 +73,20 @@ class LocalStore:
             )
 
     def find(self, reach: Reach) -> Found:
-        """List names with one `scandir` per folder, without a `stat`."""
-        found = Found()
-        _Walk(self.root, reach, found).go()
+        """List names with one `scandir` per folder, without a `stat` of a file.
+
+        Who looks once pays for nothing else. The second look notes what folders look like, and further ones list
+        again only those that look different. What one user has seen is not another's, who may read other folders.
+        """
+        from sinagot_catalog._store._folders import is_kept_here
+        from sinagot_catalog._store._walk import Walk
+
+        asked = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
+        before, seen = self._last
+        again = before == asked and is_kept_here(self.root)
+        walk = Walk(self.root, reach, seen if again else None, takes_notes=again, settled=self._settled)
+        found, now = walk.go()
+        self._last = asked, now if now.is_of_use else None
         return found
 
     def stat(self, paths: Sequence[str]) -> Stat:
@@ -194,134 +222,3 @@ def _kind(path: str) -> str | None:
     if os.path.isfile(path):  # noqa: PTH113 - asked for every output
         return "file"
     return "directory" if os.path.isdir(path) else None  # noqa: PTH112
-
-
-class _Level:
-    """The patterns that lead into a folder, and what they say of the folders in it.
-
-    A tree has few levels and many folders: what a level says of a name is worked out once.
-    """
-
-    def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
-        self._patterns = [one for one in patterns if len(one) > depth]
-        self._depth = depth
-        self._everything = everything
-        self._below: dict[str | None, tuple[bool, _Level | None]] = {}
-        self.names = sorted({name for one in self._patterns if (name := one[depth]) is not None})
-        self.is_literal = not everything and all(one[depth] is not None for one in self._patterns)
-
-    def below(self, name: str) -> tuple[bool, "_Level | None"]:
-        """Whether a pattern ends at a folder of this name, and the level in it where a pattern goes on."""
-        key = name if name in self.names else None
-        if key not in self._below:
-            deep = self._depth + 1
-            here = [one for one in self._patterns if one[self._depth] in (None, key)]
-            ends = any(len(one) == deep for one in here)
-            goes_on = self._everything or any(len(one) > deep for one in here)
-            level = _Level(here, deep, everything=self._everything) if goes_on else None
-            self._below[key] = ends, level
-        return self._below[key]
-
-
-class _Walk:
-    """One pass over a local tree that enters only where a pattern goes on."""
-
-    def __init__(self, root: str, reach: Reach, found: Found) -> None:
-        self.root = root
-        self.reach = reach
-        self.found = found
-        self.entered: set[tuple[int, int]] = set()
-
-    def go(self) -> None:
-        """List the root, then what the patterns lead to below it."""
-        top = _Level(self.reach.patterns, 0, everything=self.reach.everything)
-        todo: list[tuple[_Level, list[str]]] = [(top, [""])]
-        while todo:
-            level, folders = todo[-1]
-            if not folders:
-                todo.pop()
-                continue
-            folder = folders.pop()
-            todo += (self._literal if level.is_literal else self._scan)(folder, level)
-
-    def _literal(self, folder: str, level: _Level) -> Iterable[tuple[_Level, list[str]]]:
-        """Step into folders that the patterns name; they may be links."""
-        folders: list[str] = []
-        for name in level.names:
-            try:
-                mode = os.stat(f"{self.root}/{folder}{name}").st_mode  # noqa: PTH116 - once for every record's folder
-            except PermissionError:
-                self.found.unreadable.append(folder.rstrip("/"))
-                break
-            except OSError:
-                continue
-            (folders if stat.S_ISDIR(mode) else self.found.names).append(name)
-        self.found.close_folder(folder)
-        return self._below(folder, folders, level)
-
-    def _scan(self, folder: str, level: _Level) -> Iterable[tuple[_Level, list[str]]]:
-        """List one folder; the loop runs once for every file of a dataset."""
-        names = self.found.names
-        folders: list[str] = []
-        try:
-            with os.scandir(f"{self.root}/{folder}") as entries:
-                for one in entries:
-                    if one.is_file(follow_symlinks=False):
-                        names.append(one.name)
-                    elif one.is_dir(follow_symlinks=False):
-                        folders.append(one.name)
-                    elif one.is_symlink():
-                        self._link(one, names, folders)
-        except PermissionError:
-            self.found.unreadable.append(folder.rstrip("/"))
-        except OSError:  # it went away, or is no folder: nothing is there
-            pass
-        self.found.close_folder(folder)
-        return self._below(folder, folders, level) if folders else ()
-
-    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[tuple[_Level, list[str]]]:
-        """Take in the folders of a folder: as what a pattern names, and as what is to be entered."""
-        out: dict[_Level, list[str]] = {}
-        # the last is entered first; in the order of names, folders are found quicker than in that of a hash
-        for name in sorted(names, reverse=True):
-            if not is_text(name) or (folder == "" and name == LOG_FOLDER):
-                continue
-            ends, deeper = level.below(name)
-            if ends and self._holds_file(folder + name):
-                self.found.directories.append(folder + name)
-            if deeper is not None:
-                out.setdefault(deeper, []).append(f"{folder}{name}/")
-        return out.items()
-
-    def _link(self, entry: os.DirEntry[str], names: list[str], folders: list[str]) -> None:
-        """Leave a link out unless links are followed; a loop is entered once."""
-        if not self.reach.follow_links:
-            self.found.links += 1
-            return
-        try:
-            if not entry.is_dir():
-                names.append(entry.name) if entry.is_file() else None
-                return
-            found = entry.stat()
-        except OSError:
-            return
-        if (found.st_dev, found.st_ino) not in self.entered:
-            self.entered.add((found.st_dev, found.st_ino))
-            folders.append(entry.name)
-
-    def _holds_file(self, path: str) -> bool:
-        """Whether any file lies below a directory: an empty one is absent, as in a bucket."""
-        todo = [f"{self.root}/{path}"]
-        while todo:
-            folder = todo.pop()
-            try:
-                with os.scandir(folder) as entries:
-                    for one in entries:
-                        if not one.is_dir(follow_symlinks=False):
-                            return True
-                        todo.append(one.path)
-            except PermissionError:
-                self.found.unreadable.append(os.path.relpath(folder, self.root))
-            except OSError:
-                continue
-        return False

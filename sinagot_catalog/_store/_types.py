@@ -4,9 +4,11 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["LOG_FOLDER", "Found", "Reach", "Stat", "Store", "is_text"]
+__all__ = ["LOG_FOLDER", "SETTLED", "Found", "Reach", "Stat", "Store", "is_text"]
 
 LOG_FOLDER = "LOG"
+SETTLED = 2.0
+"""Seconds: times of folders step by milliseconds, on some old file systems by a whole second."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,8 @@ class Found:
     """What a listing found, as columns: the names of each folder's files, and directories of their own.
 
     Attributes:
-        folders: Folders that hold files, `""` or ending in `/`.
-        counts: For each of them how many.
-        names: The names of the files, folder by folder.
+        folders: A frame with a row per folder, `folder` (`""` or ending in `/`) and how many files it holds, `n`.
+        names: The names of the files as a column, folder by folder.
         directories: Directories that are not empty and stand where a pattern ends.
         unreadable: Folders that could not be listed.
         links: How many links were left out.
@@ -39,37 +40,13 @@ class Found:
         keys: In place of all that, what a bucket lists of itself: a frame of `path, size, mtime_ns, etag`.
     """
 
-    folders: list[str] = field(default_factory=list)
-    counts: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
+    folders: Any = None
+    names: Any = None
     directories: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
     undecodable: int = 0
     keys: Any = None
-    _closed: int = 0
-
-    def close_folder(self, folder: str) -> None:
-        """Say that the names added since the last call are those of a folder.
-
-        Names lie in one list: a list for each of a hundred thousand folders is what costs time and memory.
-        """
-        added = len(self.names) - self._closed
-        if added:
-            self.folders.append(folder)
-            self.counts.append(added)
-            self._closed += added
-
-    def leave_out_undecodable(self) -> None:
-        """Take out the names that are no text, which no column can hold."""
-        counts, kept, begin = list[int](), list[str](), 0
-        for count in self.counts:
-            added = [name for name in self.names[begin : begin + count] if is_text(name)]
-            begin += count
-            counts.append(len(added))
-            kept += added
-        self.undecodable += len(self.names) - len(kept)
-        self.names, self.counts = kept, counts
 
 
 @dataclass
