@@ -32,6 +32,11 @@ def test_worker_has_neither_frames_nor_storage_nor_models():
     assert not {"polars", "pyarrow", "prefect", "fsspec", "pydantic", "rich", "asyncio"} & loaded
 
 
+def test_a_process_of_a_cluster_has_neither_frames_nor_models_nor_prefect():
+    loaded = modules("from sinagot_catalog._elsewhere import run_batch")
+    assert not {"polars", "pyarrow", "prefect", "fsspec", "pydantic", "rich"} & loaded
+
+
 @pytest.mark.parametrize(
     "verb", ["ws.steps.collect()", "ws.records.ids()", "ws.steps.plan()", "ws.files.collect()", "pass"]
 )
