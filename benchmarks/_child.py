@@ -29,9 +29,10 @@ def run(workspace: str, workers: str) -> dict[str, Any]:
 
 def submit(workspace: str, workers: str, *config: str) -> dict[str, Any]:
     """Send all rows as a flow to the server that is there, and wait for it; imports are left out."""
-    import prefect  # noqa: F401
-
-    from sinagot_catalog import Workspace
+    from sinagot_catalog import (
+        Workspace,
+        flows,  # noqa: F401 - with what it needs of Prefect, most of which `import prefect` leaves for later
+    )
 
     begin, used = time.perf_counter(), _processor_seconds()
     report = Workspace([workspace, *config]).steps.submit(workers=int(workers)).wait()
