@@ -35,7 +35,7 @@ from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
-__all__ = ["Execution", "prepare", "prepare_query", "run"]
+__all__ = ["Execution", "Phase", "prepare", "prepare_query", "run"]
 
 _SHIP_EVERY = 2.0
 """Seconds after which what runs wrote down is sent to a bucket."""
+
+_LUMP = 10_000
+"""So many results are kept as they come, before a frame is made of them."""
 
 _logger = logging.getLogger("sinagot_catalog")
 
@@ -101,7 +104,7 @@ class Execution:
         self.lost = False
         self._runner: Runner | None = None
         self._begin = time.monotonic()
-        self._results: list[Result] = []
+        self._results = _Results()
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._over = threading.Event()
@@ -169,11 +172,6 @@ class Execution:
         """How long a row took before, by the number of its cell, where that is known."""
         known = self.plan.rows.drop_nulls("_median").select("_cell", "_median").unique("_cell")
         return dict(known.iter_rows())
-
-    @property
-    def groups(self) -> list[Group]:
-        """The groups of every phase."""
-        return [group for phase in self.phases for group in phase]
 
     def _beat(self) -> None:
         """Say to other hosts that the run is alive."""
@@ -288,7 +286,7 @@ class Execution:
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
         with self._lock:
-            self._results += results
+            self._results.add(results)
 
     def finish(self) -> RunReport:
         """Give the rows back and report; the workspace sees the new files. Further calls give the same report."""
@@ -324,11 +322,7 @@ class Execution:
                 source.journal.compact(alive)
 
     def _make_report(self) -> RunReport:
-        results = pl.DataFrame(
-            dict(zip(_RESULT, zip(*self._results, strict=True), strict=False)),
-            schema=_RESULT,
-            strict=False,
-        ).unique("row", keep="last", maintain_order=True)  # of a row that was tried again, the last word
+        results = self._results.frame()
         others = [
             self._held.select(
                 "row",
@@ -360,9 +354,8 @@ class Execution:
         catalog = self.source.catalog()
         layout = catalog.layout
         rows = self.plan.rows.with_row_index("row").join(self._outcomes, on="row", how="inner")
-        told = [path for one in self._results for path in one.extras]
-        extras = [path for path in told if not path.endswith("/")]
-        folders = {path[:-1] for path in told if path.endswith("/")}
+        extras = [path for path in self._results.extras if not path.endswith("/")]
+        folders = {path[:-1] for path in self._results.extras if path.endswith("/")}
         written = []
         for key, part in rows.partition_by("_cell", as_dict=True).items():
             cell = layout.cells[int(str(key[0]))]
@@ -402,17 +395,59 @@ class Execution:
         ).drop_nulls()
 
 
-def _phases(todo: pl.DataFrame) -> list[list[Group]]:
+class _Results:
+    """What became of rows, as it comes in: as objects they would take three times the room.
+
+    Attributes:
+        extras: What was published beside the outputs.
+    """
+
+    def __init__(self) -> None:
+        self.extras: list[str] = []
+        self._new: list[Result] = []
+        self._lumps: list[pl.DataFrame] = []
+
+    def add(self, results: list[Result]) -> None:
+        """Take up some more."""
+        self.extras += [path for one in results for path in one.extras]
+        self._new += results
+        if len(self._new) >= _LUMP:
+            self._lumps.append(self._frame_of_new())
+            self._new = []
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each: of one that was tried again, the last word."""
+        return pl.concat([*self._lumps, self._frame_of_new()]).unique("row", keep="last", maintain_order=True)
+
+    def _frame_of_new(self) -> pl.DataFrame:
+        columns = dict(zip(_RESULT, zip(*self._new, strict=True), strict=False))
+        return pl.DataFrame(columns, schema=_RESULT, strict=False)
+
+
+class Phase:
+    """Groups that may run at the same time; each is made when its turn comes, for as objects they fill the memory.
+
+    Args:
+        rows: The rows of the phase, those of a group one after the other.
+    """
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._rows = rows.drop("_phase")
+        self._groups = rows.select("_rec", "_component").unique().height
+
+    def __len__(self) -> int:
+        return self._groups
+
+    def __iter__(self) -> Iterator[Group]:
+        for _, group in groupby(self._rows.iter_rows(), itemgetter(0, 1)):
+            yield [(row, cell, record) for *_, row, cell, record in group]
+
+
+def _phases(todo: pl.DataFrame) -> list[Phase]:
     """Cut the rows of a run into phases of groups: a group's rows run one after the other."""
     columns = todo.select("_phase", "_rec", "_component", "row", "_cell", "record_id")
     ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
-    return [
-        [
-            [(row, cell, record) for *_, row, cell, record in group]
-            for _, group in groupby(phase, itemgetter(1, 2))
-        ]
-        for _, phase in groupby(ordered.iter_rows(), itemgetter(0))
-    ]
+    return [Phase(rows) for rows in ordered.partition_by("_phase", maintain_order=True) if rows.height]
 
 
 def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]) -> RunSpec:

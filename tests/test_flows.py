@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections import deque
 from uuid import UUID, uuid4
 
 import polars as pl
@@ -605,11 +604,8 @@ def cut_all(groups, width, **options):
     from sinagot_catalog.flows import Cutter
 
     cutter = Cutter(sum(map(len, groups)), **options)
-    waiting = deque(groups)
-    cut = []
-    while waiting:
-        cut.append(cutter.cut(waiting, width))
-    return cut
+    waiting = iter(groups)
+    return list(iter(lambda: cutter.cut(waiting, width), []))
 
 
 def one_a_group(rows):
@@ -658,7 +654,7 @@ def test_batches_follow_what_the_first_ones_took():
     from sinagot_catalog._spec import Result
     from sinagot_catalog.flows import Cutter
 
-    cutter, waiting = Cutter(1_000), deque(one_a_group(1_000))
+    cutter, waiting = Cutter(1_000), iter(one_a_group(1_000))
     first = cutter.cut(waiting, 2)
     cutter.learn(first, [Result(group[0][0], "done", 5.0, 1) for group in first])
     assert len(cutter.cut(waiting, 2)) == 3

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sinagot_catalog import StepStatus
+from sinagot_catalog import StepStatus, _execution
 from sinagot_catalog.errors import RunError, SelectionError, UsageError
 
 MODES = pytest.mark.parametrize("mode", ["main_process", "processes"])
@@ -50,6 +50,20 @@ def test_chain_runs_through_and_the_same_workspace_sees_it(make_workspace, mode)
     }  # fmt: skip
     assert ws.steps.collect()["status"].to_list() == ["DONE"] * 6
     assert ws.steps.status()["step_status"].to_list() == [30] * 6
+
+
+@MODES
+def test_report_is_whole_however_many_results_were_put_together_before_its_end(
+    make_workspace, mode, monkeypatch
+):
+    monkeypatch.setattr(_execution, "_LUMP", 2)
+    records = [f"R{n}" for n in range(1, 6)]
+    ws = make_workspace(CHAIN, [f"raw/{record_id}" for record_id in records])
+    report = ws.steps.run(**here(mode))
+    assert report.frame.select("record_id", "step", "outcome").rows() == [
+        (record_id, step, "done") for record_id in records for step in CHAIN
+    ]
+    assert report.frame["seconds"].min() > 0
 
 
 @MODES

@@ -1,8 +1,7 @@
 """How many rows a task run takes."""
 
 import threading
-from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sinagot_catalog._spec import Group, Result
 
@@ -29,7 +28,7 @@ class Cutter:
         seconds: How long a row of a step took before, by cell.
 
     Example:
-        >>> groups = deque([(n, 0, f"R{n}")] for n in range(100))
+        >>> groups = iter([[(n, 0, f"R{n}")] for n in range(100)])
         >>> quick, slow = Cutter(100, seconds={0: 0.001}), Cutter(100, seconds={0: 60.0})
         >>> len(quick.cut(groups, width=2)), len(slow.cut(groups, width=2))
         (100, 0)
@@ -61,8 +60,8 @@ class Cutter:
                     self._seen[cell] = rows + 1, seconds + one.seconds
                     self._seconds[cell] = (seconds + one.seconds) / (rows + 1)
 
-    def cut(self, groups: deque[Group], width: int) -> list[Group]:
-        """Take the next batch; a group is never cut.
+    def cut(self, groups: Iterator[Group], width: int) -> list[Group]:
+        """Take the next batch; a group is never cut. It is empty when none is left.
 
         Args:
             groups: What is left of the phase.
@@ -71,10 +70,10 @@ class Cutter:
         least = -(-self._left // max(self._runs, 1))
         batch: list[Group] = []
         rows, work, is_known = 0, 0.0, True
-        while groups and not (
-            rows >= least and batch and self._is_enough(rows, work if is_known else None, width)
-        ):
-            group = groups.popleft()
+        while not (rows >= least and batch and self._is_enough(rows, work if is_known else None, width)):
+            group = next(groups, None)
+            if group is None:
+                break
             batch.append(group)
             rows += len(group)
             each = [self._seconds.get(cell) for _, cell, _ in group]

@@ -1,7 +1,6 @@
 """The flow over the rows of a workspace, and the task runs that it cuts them into."""
 
 import json
-from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
@@ -16,7 +15,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from sinagot_catalog._execution import prepare
+from sinagot_catalog._execution import Phase, prepare
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import Group
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
@@ -203,16 +202,17 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     return state_of(live.counts(groups), cancelled=live.stop.is_set())
 
 
-def _feed(live: Live, cutter: Cutter, phase: Sequence[Group]) -> None:
+def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
     """Submit batches, only a few more than can run, until all are done or the run is stopped."""
-    waiting = deque(phase)
+    waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
     run = run_rows.with_options(retries=live.execution.source.config.prefect.retries)
     under_way = 0
-    while under_way or (waiting and not live.stop.is_set()):
+    while under_way or (left and not live.stop.is_set()):
         room = live.width + _AHEAD + live.resting - under_way
-        if waiting and room > 0 and not live.stop.is_set():
+        if left and room > 0 and not live.stop.is_set():
             groups = cutter.cut(waiting, live.width)
+            left -= len(groups)
             future = run.submit(_label(groups), live.execution.run_id, json.dumps(groups))
             future.add_done_callback(ended.put)
             under_way += 1
@@ -220,7 +220,7 @@ def _feed(live: Live, cutter: Cutter, phase: Sequence[Group]) -> None:
         with suppress(Empty):
             ended.get(timeout=1.0)
             under_way -= 1
-    if waiting and live.runner is not None:
+    if left and live.runner is not None:
         # A runner that was stopped begins nothing: it writes down that these rows were cancelled.
         live.note(live.runner.run_batch(list(waiting)))
 

@@ -15,11 +15,14 @@ from sinagot_catalog._pool import Runner
 from sinagot_catalog._spec import Group, Result
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.run_report import RunReport
+from sinagot_catalog.schema import OUTCOMES
 
 __all__ = ["FAILED", "LIVE", "Live", "in_words", "known", "state_of"]
 
 FAILED = ("error", "timeout", "blocked")
 _DONE = ("done", "already_done")
+_OUTCOMES = (None, *OUTCOMES)
+_CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 
 @dataclass
@@ -47,9 +50,12 @@ class Live:
     is_fed: bool = False
     resting: int = 0
     cutter: Cutter = field(default_factory=lambda: Cutter(0))
-    _outcomes: dict[int, str] = field(default_factory=dict)
+    _codes: bytearray = field(init=False)  # by row, a byte each: a dict takes a hundred times its room
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._codes = bytearray(self.execution.plan.rows.height)
 
     @property
     def width(self) -> int:
@@ -71,19 +77,22 @@ class Live:
         self.execution.note(results)
         with self._lock:
             for one in results:
-                if (before := self._outcomes.get(one.row)) is not None:
+                if (before := self._outcome(one.row)) is not None:
                     self._counts[before] -= 1
-                self._outcomes[one.row] = one.outcome
+                self._codes[one.row] = _CODES[one.outcome]
                 self._counts[one.outcome] += 1
+
+    def _outcome(self, row: int) -> str | None:
+        return _OUTCOMES[self._codes[row]]
 
     def unfinished(self, groups: Sequence[Group]) -> list[Group]:
         """What of some groups is not done: a batch that is tried again leaves out the rows that are."""
-        kept = [[row for row in group if self._outcomes.get(row[0]) not in _DONE] for group in groups]
+        kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
         return [group for group in kept if group]
 
     def counts(self, groups: Sequence[Group]) -> Counter[str]:
         """How the rows of some groups stand."""
-        return Counter(self._outcomes.get(row[0], "cancelled") for group in groups for row in group)
+        return Counter(self._outcome(row[0]) or "cancelled" for group in groups for row in group)
 
     def rest(self, seconds: float) -> None:
         """Wait before a batch is tried again; a cancel ends the wait, and meanwhile others may run."""
