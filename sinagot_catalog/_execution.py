@@ -224,6 +224,16 @@ class Execution:
         resolved = self.options.resolved_mode(self.source.config)
         return "main_process" if resolved == "main_process" else "processes"
 
+    def warm(self) -> None:
+        """Start the workers of a run that is about to be submitted: they get ready while its flow begins."""
+        is_here = self.source.config.prefect.task_runner == "threads" and self.mode == "processes"
+        if is_here and self._pool is None:
+            self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker).warm()
+
+    @property
+    def _most_workers(self) -> int:
+        return max(1, min(self.workers, sum(map(len, self.phases))))
+
     def open_runner(self, console: logging.Logger | None = None, *, submitted: bool = False) -> Runner:
         """Start what runs the rows.
 
@@ -236,12 +246,11 @@ class Execution:
             if self.lost:
                 self._runner.stop()
             return self._runner
-        most = max(1, min(self.workers, sum(map(len, self.phases))))
         config = self.source.config
         parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
         options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
         self._runner = open_runner(
-            self.spec, self.mode, most, console=console, pool=self._pool, options=options
+            self.spec, self.mode, self._most_workers, console=console, pool=self._pool, options=options
         )
         if self.lost:
             self._runner.stop()
@@ -293,6 +302,8 @@ class Execution:
         with self._lock:
             if self._report is None:
                 self._over.set()
+                if self._pool is not None:
+                    self._pool.close()  # its workers may be warm, and never have been used
                 self._report = self._make_report()
                 self._close_spool()
                 if self._claim is not None:

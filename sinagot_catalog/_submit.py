@@ -132,6 +132,7 @@ def submit(
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
     prefect = execution.source.config.prefect
     check_cluster(prefect.task_runner, prefect.address)
+    execution.warm()
     local = _reach(say, timeout)
     from sinagot_catalog import flows
 

@@ -394,6 +394,21 @@ def test_an_api_that_does_not_answer_is_said_and_the_rows_are_given_back(workspa
     again.finish()
 
 
+def test_workers_that_were_started_for_a_flow_which_never_began_are_ended(workspace, monkeypatch):
+    def workers():
+        listed = subprocess.run(["ps", "-A", "-o", "ppid=,args="], capture_output=True, text=True, check=True)
+        ours = [line for line in listed.stdout.splitlines() if line.split()[0] == str(os.getpid())]
+        return [line for line in ours if "sinagot_catalog._worker" in line]
+
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    execution = prepare(str(workspace("good")))
+    execution.warm()
+    assert workers()
+    with pytest.raises(ServerError):
+        submit(execution, say=lambda _: None)
+    assert not workers()
+
+
 # -- what the page shows
 
 
