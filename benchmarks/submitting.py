@@ -157,7 +157,7 @@ def _recorded(server: _server.LocalServer, flow_run_id: str, rows: int) -> int:
         ):
             found += page
         held = sum(int(run["name"].rpartition("· ")[2].split()[0]) for run in found)
-        if held == rows and all(run["state"]["type"] == "COMPLETED" for run in found):
+        if held == rows and all((run["state"] or {}).get("type") == "COMPLETED" for run in found):
             return len(found)
         if time.monotonic() > end:
             raise RuntimeError(f"the server has task runs of {held} of {rows} rows")

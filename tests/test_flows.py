@@ -109,7 +109,7 @@ class Api:
         while True:
             found = self.client.read_task_runs(flow_run_filter=ours, limit=200)
             held = sum(int(run.name.rpartition("· ")[2].split()[0]) for run in found if "·" in run.name)
-            if held == rows and all(run.state.is_final() for run in found):
+            if held == rows and all(run.state and run.state.is_final() for run in found):
                 return found
             assert time.monotonic() < deadline, f"task runs of {held} of {rows} rows were recorded"
             time.sleep(0.1)
