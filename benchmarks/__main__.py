@@ -56,7 +56,8 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
 
 
 _ABOUT = """How quick looking, running and starting are, each beside a floor in the same run. Commands of their
-own, each with its --help: `peers` runs other tools beside ours, `table` and `chart` show what came out of that."""
+own, each with its --help: `peers` runs other tools beside ours, `table` shows kept figures of either kind, `chart`
+draws those of `peers`."""
 
 
 def main(arguments: list[str] | None = None) -> int:

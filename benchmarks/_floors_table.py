@@ -89,13 +89,10 @@ def _goal(one: dict[str, Any]) -> str:
 
 
 def _ratio(one: dict[str, Any]) -> tuple[str, str]:
-    """The middle ratio, and the lowest and highest of the rounds; a rate where the goal is one."""
+    """The middle ratio, and the lowest and highest of the rounds."""
     if not one["floors"]:
         return "", ""
-    is_rate = (one["goal"] or "").startswith(">=")
-    pairs = zip(one["ours"], one["floors"], strict=True)
-    figures = [floor / ours if is_rate else ours / floor for ours, floor in pairs]
-    return f"{median(figures):.2f}", f"{min(figures):.2f} - {max(figures):.2f}"
+    return f"{one['figure']:.2f}", f"{min(one['figures']):.2f} - {max(one['figures']):.2f}"
 
 
 def _amount(figures: Sequence[float], unit: str) -> str:

@@ -130,6 +130,7 @@ class Measurement:
             "unit": self.unit,
             "ours": self.ours,
             "floors": self.floors,
+            "figures": self.figures,
             "figure": self.figure,
             "goal": None if self.goal is None else f"{self.goal.sign} {self.goal.limit}",
             "is_met": self.is_met,

@@ -8,7 +8,7 @@ from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, alternate, 
 from benchmarks._workspaces import burning
 from sinagot_catalog import Workspace
 
-__all__ = ["memory", "nothing_to_do", "run", "slow"]
+__all__ = ["held_later", "memory", "nothing_to_do", "run", "slow"]
 
 _WORKERS = "2"
 _POOL = "a bare ProcessPoolExecutor, the same function"
@@ -76,10 +76,15 @@ def memory(scale: Scale) -> Iterator[Measurement]:
         name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
         yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
         if rows >= 100_000:
-            for part in (50, 99):
-                flat, early = f"held at {part} % of the run", "held at 10 % of it"
-                later, before = (said[f"at{part}"],), (said["at10"],)
-                yield Measurement(f"{name}/{part}%", flat, early, AtMost(1.25), later, before, "MB")
+            yield from held_later(name, said)
+
+
+def held_later(name: str, said: dict[str, float]) -> Iterator[Measurement]:
+    """What a run holds in its middle and at its end beside what it held early: it should be the same."""
+    for part in (50, 99):
+        flat, early = f"held at {part} % of the run", "held at 10 % of it"
+        later, before = (said[f"at{part}"],), (said["at10"],)
+        yield Measurement(f"{name}/{part}%", flat, early, AtMost(1.25), later, before, "MB")
 
 
 def _all_done(scale: Scale, rows: int) -> Path:

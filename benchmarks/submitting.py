@@ -16,6 +16,7 @@ from typing import Any
 
 from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, Skipped, alternate, child
 from benchmarks._workspaces import burning
+from benchmarks.running import held_later
 from sinagot_catalog import _server
 from sinagot_catalog._api import ask
 
@@ -85,6 +86,8 @@ def growth(scale: Scale) -> Iterator[Measurement]:
                 (),
                 "MB",
             )
+            if rows >= 100_000:
+                yield from held_later(f"{name}/memory", said)
             yield Measurement(
                 f"{name}/server", "held by the server at the end", "", None, (said["server"],), (), "MB"
             )

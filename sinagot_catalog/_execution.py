@@ -43,13 +43,16 @@ if TYPE_CHECKING:
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
-__all__ = ["Execution", "Phase", "prepare", "prepare_query", "run"]
+__all__ = ["Execution", "Phase", "in_words", "prepare", "prepare_query", "run"]
 
 _SHIP_EVERY = 2.0
 """Seconds after which what runs wrote down is sent to a bucket."""
 
 _LUMP = 10_000
 """So many results are kept as they come, before a frame is made of them."""
+
+_NAMED = 4
+"""So many steps a title names."""
 
 _logger = logging.getLogger("sinagot_catalog")
 
@@ -77,6 +80,7 @@ class Execution:
         n_rows: How many rows there are to run.
         spec: What every row shares.
         workers: How many processes to use.
+        name: What the workspace is called.
         label: What it runs, in a few words.
     """
 
@@ -132,13 +136,24 @@ class Execution:
         self.n_rows = todo.height
         self._todo = todo.select("row")
         self.phases = _phases(todo)
-        steps = todo["step"].unique(maintain_order=True).to_list()
-        name = Path(source.config.root).name
-        self.label = f"{name} · {self.n_rows} rows · {', '.join(steps[:4])}{' …' if len(steps) > 4 else ''}"  # noqa: PLR2004 - a title
+        self.name = Path(source.config.root).name
+        self.label = self._label(todo["step"].unique(maintain_order=True).to_list())
         if self._claim is not None:
             threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
         if self._shipper is not None:
             threading.Thread(target=self._ship, name=f"sinagot-ship-{self.run_id}", daemon=True).start()
+
+    def _label(self, steps: list[str]) -> str:
+        rows = f"{in_words(self.n_rows)} · {_some(steps)}" if steps else "nothing to do"
+        return f"{self.name} · {rows}"
+
+    def label_of(self, groups: Sequence[Group]) -> str:
+        """What some of its groups hold, in a few words: the number of rows comes last."""
+        cells = {cell: None for group in groups for _, cell, _ in group}
+        steps = list(dict.fromkeys(self.spec.cells[cell].step for cell in cells))
+        first, last = groups[0][0][2], groups[-1][-1][2]
+        span = first if first == last else f"{first} … {last}"
+        return f"{self.name} · {_some(steps)} · {span} · {in_words(sum(map(len, groups)))}"
 
     def keep_selection(self) -> str | None:
         """Keep the selected rows as a Parquet file beside the journal, for a selection can be anything.
@@ -228,7 +243,8 @@ class Execution:
         """Start the workers of a run that is about to be submitted: they get ready while its flow begins."""
         is_here = self.source.config.prefect.task_runner == "threads" and self.mode == "processes"
         if is_here and self._pool is None:
-            self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker).warm()
+            self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker)
+            self._pool.warm()
 
     @property
     def _most_workers(self) -> int:
@@ -404,6 +420,20 @@ class Execution:
         return paths.select(
             pl.lit(root).alias("root"), "path", pl.Series("kind", kinds, dtype=KIND)
         ).drop_nulls()
+
+
+def in_words(rows: int) -> str:
+    """A number of rows.
+
+    Example:
+        >>> in_words(1), in_words(20)
+        ('1 row', '20 rows')
+    """
+    return "1 row" if rows == 1 else f"{rows} rows"
+
+
+def _some(steps: list[str]) -> str:
+    return f"{', '.join(steps[:_NAMED])}{' …' if len(steps) > _NAMED else ''}"
 
 
 class _Results:

@@ -30,6 +30,9 @@ def describe_error(error: BaseException) -> tuple[str, str]:
         return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
     try:
         message = getattr(error, _LINE, "") + str(error).strip()
+        message = message.encode(
+            "utf-8", "backslashreplace"
+        ).decode()  # names that are no text, as no column holds
     except Exception:  # noqa: BLE001 a script's exception may fail at anything
         message = f"{error_type} whose message cannot be read"
     return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"

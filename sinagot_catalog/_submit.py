@@ -16,7 +16,7 @@ from sinagot_catalog import _api, _server
 from sinagot_catalog._cluster import check_cluster
 from sinagot_catalog._crashed import mark_crashed
 from sinagot_catalog._deployment import Deployed, Deployment, address_of
-from sinagot_catalog._execution import Execution
+from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_selection
 from sinagot_catalog._request import RunOptions, plan
@@ -219,7 +219,7 @@ def send(
         kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {made.n_run} rows"
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
     work = flows.send(source, deployment, parameters, name=name, api=local)
     say(f"{name}: {work.url}")
     return RunHandle(None, work)

@@ -102,6 +102,22 @@ def test_debug_raises_what_a_script_raises_and_ends_3(cli, write_workspace):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_reaches_a_script_that_waits_in_the_main_process(write_workspace, wait_until, number):
+    body = (
+        "import pathlib, threading; pathlib.Path(self.data_path, 'begun').touch(); threading.Event().wait()"
+    )
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
+    with subprocess.Popen(
+        [PROGRAM, "run", folder, "--mode", "main_process"], stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until((folder / "dataset" / "begun").exists)
+        os.kill(process.pid, number)
+        said = process.communicate(timeout=30)[1]
+        assert process.returncode == 130
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_its_scripts_gives_the_rows_back_and_ends_130(
     cli, write_workspace, wait_until, number
 ):

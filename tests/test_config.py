@@ -321,6 +321,8 @@ FAULTS = [
         "processed.x.step_label: 'cont' is no step of its scope; did you mean 'count'?"),
     ("[prefect]\ntask_runner = 'das'",
         "prefect.task_runner: 'das' is not one of 'threads', 'dask', 'ray'; did you mean 'dask'?"),
+    ("[prefect]\nreport_url = 'report.html'",
+        "prefect.report_url: 'report.html' is no web address: write one that begins with https:// or http://"),
     ("[prefect]\naddress = 'tcp://head:8786'",
         "prefect.address: has no effect without prefect.task_runner = 'dask' or 'ray'"),
 ]

@@ -1,10 +1,13 @@
 """Runs as Prefect flows, on a real server."""
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from uuid import UUID, uuid4
 
 import polars as pl
@@ -12,7 +15,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sinagot_catalog import _execution
 from sinagot_catalog._execution import prepare
+from sinagot_catalog._pool import Pool
 from sinagot_catalog._submit import submit
 from sinagot_catalog.errors import ServerError, StorageError, UsageError
 
@@ -161,7 +166,8 @@ def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
     assert {"sinagot-catalog", "lab"} <= set(run.tags)
     tasks = api.task_runs(handle.flow_run_id, 60)
     assert all(task.state.is_completed() for task in tasks)
-    assert "R0000 … R0003 · 8 rows" in {task.name for task in tasks}
+    assert "lab · upper, twice · R0000 … R0003 · 8 rows" in {task.name for task in tasks}
+    assert {"sinagot-catalog", "lab"} <= set(tasks[0].tags)
     assert api.artifacts(handle.flow_run_id)["progress"]["data"] == 100
 
 
@@ -197,13 +203,34 @@ def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
     assert sorted(states) == ["Completed", "Completed", "Failed", "Failed"]
     table = api.artifacts(handle.flow_run_id)["table"]
     assert table["key"] == "lab-failures"
-    assert "sinagot-catalog submit" in table["description"]
     assert "R0001 holds nothing good" in table["data"]
     assert "R0000" not in table["data"]
+    columns = ["record_id", "step", "message", "error_type", "outcome", "seconds", "attempts"]
+    assert [*json.loads(table["data"])[0]] == columns
     lines = api.logs(
         handle.flow_run_id, lambda said: any("Finished in state Failed('2 of 4" in one for one in said)
     )
     assert not any("Traceback" in line for line in lines)
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_command_of_the_failures_runs_just_those_rows_again(workspace, api, cli, force):
+    root = workspace("good", "bad", "good")
+    others = {"where": "record_id <> 'R0001'"}
+    submit(prepare(str(root), where="record_id = 'R0001'"), say=lambda _: None).wait(60)
+    if force:
+        assert submit(prepare(str(root), **others), say=lambda _: None).wait(60).ok
+    (root / "dataset" / "raw" / "R0002.txt").write_text("bad")
+    handle = submit(prepare(str(root), **others, force=force), say=lambda _: None)
+    assert not handle.wait(60).ok
+    table = api.artifacts(handle.flow_run_id)["table"]
+    program, verb, *words = shlex.split(table["description"].split("`")[1])
+    assert (program, verb) == ("sinagot-catalog", "submit")
+    planned = json.loads(cli("plan", *words, "--json").stdout)
+    failed = {(row["record_id"], row["step"]) for row in json.loads(table["data"])}
+    assert {(row["record_id"], row["step"]) for row in planned if row["action"] == "run"} == failed
+    assert ("R0002", "upper") in failed
+    assert "R0001" not in {record for record, _ in failed}
 
 
 def test_nothing_to_do_asks_no_server(workspace, tmp_path):
@@ -400,12 +427,18 @@ def test_workers_that_were_started_for_a_flow_which_never_began_are_ended(worksp
         ours = [line for line in listed.stdout.splitlines() if line.split()[0] == str(os.getpid())]
         return [line for line in ours if "sinagot_catalog._worker" in line]
 
+    warm, seen = Pool.warm, []
+
+    def noted(pool, *words):
+        warm(pool, *words)
+        seen.extend(workers())
+        return pool
+
+    monkeypatch.setattr(Pool, "warm", noted)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
-    execution = prepare(str(workspace("good")))
-    execution.warm()
-    assert workers()
     with pytest.raises(ServerError):
-        submit(execution, say=lambda _: None)
+        submit(prepare(str(workspace("good"))), say=lambda _: None)
+    assert seen
     assert not workers()
 
 
@@ -424,6 +457,12 @@ def test_the_page_has_a_summary_by_step_with_the_way_to_the_report(workspace, ap
     assert f"sinagot-catalog report {root}" in page["data"]
     assert f"logs -C {root}" in page["data"]
     assert handle.run_id in page["data"]
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write('[prefect]\nreport_url = "https://lab.example/harbor.html"\n')
+    again = submit(prepare(str(root)), say=lambda _: None)
+    again.wait(60)
+    page = api.artifacts(again.flow_run_id)["markdown"]
+    assert "[All rows on one page](https://lab.example/harbor.html)" in page["data"]
 
 
 def test_what_scripts_say_is_in_the_flows_log(workspace, api):
@@ -490,7 +529,8 @@ def tried(root):
     return {one.name[6:]: len(one.read_text()) for one in (root / "dataset").glob("tried-*")}
 
 
-def test_a_batch_that_is_tried_again_runs_only_its_rows_that_failed(workspace, api):
+def test_a_batch_that_is_tried_again_runs_only_its_rows_that_failed(workspace, api, monkeypatch):
+    monkeypatch.setattr(_execution, "_LUMP", 2)  # what is said of a row at first and at last lies apart
     root = workspace("good", "bad", "good", "good")
     (root / "scripts" / "upper.py").write_text(FLAKY)
     with (root / "workspace.toml").open("a") as toml:
@@ -536,15 +576,19 @@ def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(work
     root = workspace("good")
     with (root / "workspace.toml").open("a") as toml:
         toml.write('[prefect]\nconcurrency = "disks"\n')
-    with pytest.raises(UsageError, match="prefect gcl create disks --limit"):
+    with pytest.raises(UsageError, match="no such global concurrency limit") as refused:
         submit(prepare(str(root)), say=lambda _: None)
+    command = refused.value.hint.removeprefix("Make it: ")
     assert prepare(str(root)).finish().counts() == {"cancelled": 2}
     from sinagot_catalog.flows import run_workspace
 
     state = run_workspace(str(root), return_state=True)
     assert state.name == "Failed"
     assert "disks" in state.message
-    api.client.create_global_concurrency_limit(GlobalLimit(name="disks", limit=1))
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_API_")}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    subprocess.run(["bash", "-c", command], env={**own, "PATH": path}, check=True, timeout=120)
+    assert api.client.read_global_concurrency_limit_by_name("disks").limit == 4
     report = submit(prepare(str(root)), say=lambda _: None).wait(60)
     assert outcomes(report) == {"done": 2}
 

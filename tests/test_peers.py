@@ -338,7 +338,8 @@ def test_figures_of_two_kinds_are_no_one_table(tmp_path):
     for names, said in (
         (["peers.json", "floors.json"], "several kinds"),
         (["none.json"], "no JSON of an earlier run"),
-        (["peers.json", "--markdown"], "takes the number of records"),
+        (["peers.json", "--markdown"], "--records goes with --markdown"),
+        (["peers.json", "--goals"], "--goals goes with --markdown"),
     ):
         words = [name if name.startswith("--") else tmp_path / name for name in names]
         done = run_benchmarks("table", *words)

@@ -30,14 +30,10 @@ REACHES = (
     Reach((), everything=True),
     Reach((), everything=True, follow_links=True),
 )
-needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="what is seen is remembered on Linux alone")
-
-
-@pytest.fixture
-def kept_here(tmp_path):
-    """Only where the temporary folder lies on a file system whose times are relied on."""
-    if not _folders.is_kept_here(str(tmp_path)):
-        pytest.skip("the temporary folder lies on a file system whose times are not relied on")
+pytestmark = pytest.mark.skipif(
+    not _folders.is_kept_here(tempfile.gettempdir()),
+    reason="the temporary folder lies on a file system whose times are not relied on: nothing is remembered there",
+)
 
 
 def told(store, reach):
@@ -179,7 +175,6 @@ def counted(tmp_path, settled, pause):
     return [tuple(map(int, line.split())) for line in done.stdout.splitlines()]
 
 
-@pytest.mark.usefixtures("kept_here")
 def test_folders_that_did_not_change_are_not_listed_again(tmp_path):
     # the first takes no notes; a new file is one folder, a removed one too, and what was renamed is two
     assert counted(tmp_path, 0, 0.05) == [(41, 40), (41, 40), (0, 40), (0, 40), (1, 41), (3, 40)]
@@ -198,7 +193,6 @@ def test_what_changes_within_a_tick_of_a_look_is_seen(tmp_path):
         assert len(store.find(reach).names) == 6 + number
 
 
-@pytest.mark.usefixtures("kept_here")
 def test_a_folder_is_known_once_it_has_settled(tmp_path):
     fill(tmp_path, "R1/a", "R2/a")
     store, reach = LocalStore(str(tmp_path), settled=0.5), Reach(((None, None),))
@@ -293,7 +287,6 @@ def test_a_root_that_went_away_and_came_back(tmp_path):
     assert check(store, reach)[1] == ["x", "x"]
 
 
-@needs_linux
 def test_nothing_is_relied_on_where_file_systems_make_up_their_times():
     store = LocalStore("/proc/sys/fs", settled=0)
     for _ in range(3):
@@ -301,7 +294,6 @@ def test_nothing_is_relied_on_where_file_systems_make_up_their_times():
     assert known(store) == []
 
 
-@needs_linux
 def test_what_another_user_could_read_is_not_known():
     if os.geteuid() != 0:
         pytest.skip("only root becomes somebody else")

@@ -67,6 +67,15 @@ def test_report_is_whole_however_many_results_were_put_together_before_its_end(
 
 
 @MODES
+def test_a_message_that_is_no_text_is_spelled_out(make_workspace, mode):
+    body = r"import os; raise ValueError('cannot read ' + os.fsdecode(b'\xff.csv'))"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
+    report = ws.steps.run(**here(mode))
+    assert report.frame["message"].to_list() == [r"cannot read \udcff.csv"]
+    assert ws.steps.filter(status="ERROR").select("message").item() == r"cannot read \udcff.csv"
+
+
+@MODES
 def test_second_run_has_nothing_to_do(make_workspace, mode):
     ws = make_workspace(CHAIN, ["raw/R1"])
     ws.steps.run(**here(mode))

@@ -2,6 +2,8 @@
 
 import dataclasses
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import polars as pl
@@ -224,3 +226,21 @@ def test_many_unreadable_folders_hide_what_lies_below_them_and_nothing_else(make
         expected = [any(f"{head}{each}{tail}".startswith(f"{top}/") for top in hidden) for each in ids]
         assert one.to_list() == expected
         assert any(expected)
+
+
+def test_a_folder_that_cannot_be_opened_for_whatever_reason_is_unreadable_and_not_empty(tmp_path):
+    """Here for want of file descriptors; of a mount that is lost the system says as little."""
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "R1.txt").touch()
+    code = f"""
+import resource
+from sinagot_catalog._store import LocalStore, Reach
+from sinagot_catalog._store import _walk, _folders
+store = LocalStore({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+print(store.find(Reach((("raw", None),))).unreadable)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "['raw']\n"

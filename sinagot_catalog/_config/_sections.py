@@ -75,6 +75,12 @@ def _level(value: str) -> str:
     return value.upper()
 
 
+def _web_address(value: str | None) -> str | None:
+    if value is not None and not re.match(r"https?://\S+$", value):
+        raise fault("is no web address: write one that begins with https:// or http://")
+    return value
+
+
 def _format(value: str) -> str:
     import logging
 
@@ -167,6 +173,7 @@ class PrefectSection:
     concurrency: str | None = None
     tags: Names = ()
     batch: Positive | None = None
+    report_url: Annotated[str | None, Check(after=_web_address)] = None
 
 
 @dataclass(frozen=True)

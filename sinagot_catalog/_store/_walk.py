@@ -189,11 +189,11 @@ class Walk:
                 if stat.S_ISLNK(mode):
                     self.is_odd = True
                     mode = os.stat(above + name, dir_fd=fd).st_mode
-            except PermissionError:
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except OSError:  # no right to look, or a mount that is lost: what is there is not known
                 self._unreadable(folder)
                 break
-            except OSError:
-                continue
             (folders if stat.S_ISDIR(mode) else self.notes.names).append(name)
         return folders
 
@@ -210,10 +210,10 @@ class Walk:
                         folders.append(one.name)
                     elif one.is_symlink():
                         self._link(one, names, folders)
-        except PermissionError:
-            self._unreadable(folder)
-        except OSError:  # it went away, or is no folder: nothing is there
+        except (FileNotFoundError, NotADirectoryError):  # it went away, or is no folder: nothing is there
             self.is_odd = True
+        except OSError:
+            self._unreadable(folder)
         return folders
 
     def _unreadable(self, folder: str) -> None:
@@ -264,8 +264,8 @@ class Walk:
                         if not one.is_dir(follow_symlinks=False):
                             return True
                         todo.append(one.path)
-            except PermissionError:
-                self.found.unreadable.append(os.path.relpath(folder, self.root))
-            except OSError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
+            except OSError:
+                self.found.unreadable.append(os.path.relpath(folder, self.root))
         return False

@@ -6,12 +6,10 @@ a submit that has something to do costs Prefect.
 """
 
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
-from types import FrameType
 
+from sinagot_catalog.cli._interrupt import Interrupts
 from sinagot_catalog.cli._parser import parse
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import SinagotError
@@ -19,8 +17,6 @@ from sinagot_catalog.errors import SinagotError
 __all__ = ["call", "main"]
 
 INTERRUPTED = 130
-_MOMENT = 0.005
-"""Seconds after which an interrupt that came at a bad time comes again."""
 
 
 def call(argv: Sequence[str] | None = None) -> int:
@@ -40,11 +36,9 @@ def call(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
     args = parse(argv)
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
-    signal.signal(signal.SIGTERM, _interrupt)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # not ignored, as in a job of a shell
-        signal.signal(signal.SIGINT, _interrupt)
     try:
-        code: int = args.verb(args)
+        with Interrupts():
+            code: int = args.verb(args)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")
         return INTERRUPTED
@@ -75,29 +69,6 @@ def main() -> None:
         sys.exit(code)
     # Taking Polars down takes as long as loading it: nothing is left to be saved, so the process just ends.
     os._exit(code)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """Treat SIGTERM as Ctrl-C: workers are stopped, rows are given back.
-
-    Not within Polars, which calls some of its own Python from Rust and takes an exception there for a fault of its
-    own: a panic, with a page of addresses. It is left in a moment.
-    """
-    if not _is_in_polars(frame):
-        raise KeyboardInterrupt
-    again = threading.Timer(_MOMENT, signal.raise_signal, [number])
-    again.daemon = True
-    again.start()
-
-
-def _is_in_polars(frame: FrameType | None) -> bool:
-    """Whether our code waits for Polars; an interrupt that was put off may come before that is done."""
-    while frame is not None:
-        package = str(frame.f_globals.get("__name__")).partition(".")[0]
-        if package in ("polars", "sinagot_catalog") and frame.f_code is not _interrupt.__code__:
-            return bool(package == "polars")
-        frame = frame.f_back
-    return False
 
 
 def _traceback() -> None:

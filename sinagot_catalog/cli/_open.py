@@ -60,10 +60,11 @@ def open_workspace(args: Any) -> Workspace:
             f"there is no workspace.toml in {Path.cwd()} or a folder above it",
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
         # Polars puts a handler of its own before Python's, after which a wait without a time limit sleeps through
         # Ctrl-C. This puts Python's back.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, handler)
     trust = True if getattr(args, "trust", False) else None
     snapshot = getattr(args, "snapshot", None)
     ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)

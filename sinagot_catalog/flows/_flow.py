@@ -1,7 +1,6 @@
 """The flow over the rows of a workspace, and the task runs that it cuts them into."""
 
 import json
-from collections.abc import Sequence
 from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any, cast
@@ -17,11 +16,10 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog._execution import Phase, prepare
 from sinagot_catalog._source import Source
-from sinagot_catalog._spec import Group
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.flows._limits import ask_limit, slot
-from sinagot_catalog.flows._live import FAILED, LIVE, Live, in_words, known, state_of
+from sinagot_catalog.flows._live import FAILED, LIVE, Live, known, state_of
 from sinagot_catalog.flows._lost import clear_lost, under_way
 from sinagot_catalog.flows._made_for import made_for
 from sinagot_catalog.flows._page import (
@@ -182,7 +180,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     live = LIVE[run_id]
     if live.runner is None:
         raise ServerError(f"Run {run_id} is over")
-    groups: list[Group] = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
+    groups = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
     if runtime.task_run.run_count > 1:
         # Not by Prefect's own delay, which no cancel would end.
         live.rest(live.execution.source.config.prefect.retry_delay)
@@ -206,14 +204,15 @@ def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
     """Submit batches, only a few more than can run, until all are done or the run is stopped."""
     waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
-    run = run_rows.with_options(retries=live.execution.source.config.prefect.retries)
+    execution = live.execution
+    run = run_rows.with_options(retries=execution.source.config.prefect.retries, tags=tags_of(execution))
     under_way = 0
     while under_way or (left and not live.stop.is_set()):
         room = live.width + _AHEAD + live.resting - under_way
         if left and room > 0 and not live.stop.is_set():
             groups = cutter.cut(waiting, live.width)
             left -= len(groups)
-            future = run.submit(_label(groups), live.execution.run_id, json.dumps(groups))
+            future = run.submit(execution.label_of(groups), execution.run_id, json.dumps(groups))
             future.add_done_callback(ended.put)
             under_way += 1
             continue
@@ -225,20 +224,13 @@ def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
         live.note(live.runner.run_batch(list(waiting)))
 
 
-def _label(groups: Sequence[Group]) -> str:
-    rows = sum(map(len, groups))
-    first, last = groups[0][0][2], groups[-1][-1][2]
-    span = first if first == last else f"{first} … {last}"
-    return f"{span} · {in_words(rows)}"
-
-
 def _conclude(live: Live, workspace: str) -> State[Any]:
     """Say in the page how it ended."""
     report = live.report
     if report is None:
         return Failed(message="The run gave no report")
     counts = report.counts()
-    show_summary(report, workspace)
+    show_summary(report, workspace, live.execution.source.config.prefect.report_url)
     if any(counts.get(outcome) for outcome in FAILED):
-        show_failures(report, workspace)
+        show_failures(report, workspace, force=live.execution.options.force)
     return state_of(counts, cancelled=live.stop.is_set())

@@ -30,8 +30,7 @@ def check_limit(client: SyncPrefectClient, name: str | None) -> None:
     except ObjectNotFound:
         raise UsageError(
             f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
-            f"Make it: PREFECT_API_URL={str(client.api_url).rstrip('/')} prefect gcl create {name} --limit 4 "
-            "(the local server asks for PREFECT_API_AUTH_STRING too: `sinagot-catalog server status`).",
+            f'Make it: eval "$(sinagot-catalog server env)" && prefect gcl create {name} --limit 4',
         ) from None
 
 

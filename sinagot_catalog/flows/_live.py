@@ -10,14 +10,14 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from sinagot_catalog._execution import Execution
+from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog._pool import Runner
 from sinagot_catalog._spec import Group, Result
 from sinagot_catalog.flows._batches import Cutter
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import OUTCOMES
 
-__all__ = ["FAILED", "LIVE", "Live", "in_words", "known", "state_of"]
+__all__ = ["FAILED", "LIVE", "Live", "known", "state_of"]
 
 FAILED = ("error", "timeout", "blocked")
 _DONE = ("done", "already_done")
@@ -148,7 +148,3 @@ def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
     done = counts.get("done", 0)
     others = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(counts.items()) if n and name != "done"]
     return Completed(message=", ".join([f"{in_words(done)} done", *others]))
-
-
-def in_words(number: int) -> str:
-    return "1 row" if number == 1 else f"{number} rows"

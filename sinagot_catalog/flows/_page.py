@@ -13,6 +13,7 @@ from typing import cast
 from uuid import UUID
 
 import polars as pl
+import polars.selectors as cs
 from prefect import get_client, runtime
 from prefect.artifacts import (
     create_markdown_artifact,
@@ -23,9 +24,9 @@ from prefect.artifacts import (
 from prefect.logging import get_run_logger
 
 from sinagot_catalog._crashed import TAG
-from sinagot_catalog._execution import Execution
+from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog.flows._lines import Lines
-from sinagot_catalog.flows._live import Live, in_words
+from sinagot_catalog.flows._live import Live
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import OUTCOMES
 
@@ -33,30 +34,40 @@ __all__ = ["rename", "short", "show_failures", "show_summary", "since_retry", "t
 
 _LOOK_EVERY = 1.5
 _MOST_FAILURES = 500
+_SHOWN = ("record_id", "task", "modality", "step", "message", "error_type", "outcome", "seconds", "attempts")
+"""The columns of failures, what they say first: the page cuts off what is far to the right."""
 
 
-def show_failures(report: RunReport, workspace: str) -> None:
+def show_failures(report: RunReport, workspace: str, *, force: bool) -> None:
     """Make a table artifact of the rows that failed: why, and how to run them again."""
     frame = report.failures()
+    columns = [name for name in _SHOWN if frame[name].null_count() < frame.height]
+    shortened = frame.select(columns).with_columns(cs.by_name("seconds", require_all=False).round_sig_figs(3))
     table = [
-        {key: _cell(value) for key, value in row.items()} for row in frame.head(_MOST_FAILURES).to_dicts()
+        {key: _cell(value) for key, value in row.items()} for row in shortened.head(_MOST_FAILURES).to_dicts()
     ]
     shown = (
         f"The first {_MOST_FAILURES} of {frame.height} failures"
         if frame.height > _MOST_FAILURES
         else "Failures"
     )
-    steps = frame.filter(pl.col("outcome") != "blocked")["step"].unique().to_list()
-    again = _command(
-        "submit", workspace, "--status", "ERROR", *(["--step", steps[0]] if len(steps) == 1 else [])
-    )
+    again = _again(report, workspace, force=force)
     with suppress(Exception):  # a page without its table is no reason to fail
         create_table_artifact(
             table, key=_key(workspace, "failures"), description=f"{shown}. To run these rows again: `{again}`"
         )
 
 
-def show_summary(report: RunReport, workspace: str) -> None:
+def _again(report: RunReport, workspace: str, *, force: bool) -> str:
+    """The command that runs just the failed rows of a run again, and those that waited for them."""
+    words = ["--where", f"run_id = '{report.run_id}' AND error_type IS NOT NULL"]
+    words += ["--downstream"] if report.counts().get("blocked") else []
+    words += ["--force"] if force else []
+    words += ["--deployment", runtime.deployment.name] if runtime.deployment.name else []
+    return _command("submit", workspace, *words)
+
+
+def show_summary(report: RunReport, workspace: str, report_url: str | None) -> None:
     """Make a markdown artifact of how many rows of each step ended how, and where to read more."""
     frame = report.frame.group_by("step", maintain_order=True).agg(
         pl.len().alias("rows"),
@@ -76,7 +87,8 @@ def show_summary(report: RunReport, workspace: str) -> None:
         "",
         *lines,
         "",
-        f"All rows on one page: `{_command('report', workspace)}`  ",
+        *([f"[All rows on one page]({report_url})  "] if report_url else []),
+        f"All rows on one page{' as they are now' if report_url else ''}: `{_command('report', workspace)}`  ",
         f"What scripts said: `{_command('logs', '-C', workspace, '--run', str(report.run_id))}`",
     ]
     with suppress(Exception):
