@@ -115,7 +115,7 @@ def _beside_pool(
     if not more:  # what the workers of a cluster use is not ours to see
         what = "its processor time, that of the server left out"
         cpu = (tuple(processor["submit"]), tuple(processor["pool"]))
-        yield Measurement(f"{name}/cpu", what, _POOL, AtLeast(0.0) if goal else None, *cpu)
+        yield Measurement(f"{name}/cpu", what, _POOL, None, *cpu)
 
 
 def _submitted(folder: Path, server: _server.LocalServer, *more: str, verb: str = "submit") -> dict[str, Any]:
