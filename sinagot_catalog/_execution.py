@@ -165,6 +165,20 @@ class Execution:
             return None
         return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
 
+    def keep_rows(self, flow_run_id: str) -> None:
+        """Keep which rows a flow run has beside the journal: tried again, it has the same ones.
+
+        Args:
+            flow_run_id: The flow run that drives this run.
+        """
+        rows = self.plan.frame.filter(pl.col("action") != "skip")
+        if rows.is_empty():
+            return
+        try:
+            keep_selection(self.source.log_store, rows, flow_run_id)
+        except (StorageError, OSError) as error:
+            _logger.warning("The rows of the flow run could not be kept: %s", error)
+
     def keep_report(self, flow_run_id: str, attempt: int, *, ended: bool) -> None:
         """Keep the report beside the journal, for those who wait for the flow run elsewhere.
 
@@ -614,6 +628,7 @@ def prepare(
     config: Sequence[str] | None = None,
     since: datetime | None = None,
     deployed: Mapping[str, Any] | None = None,
+    flow_run_id: str | None = None,
     **options: Any,
 ) -> Execution:
     """Open a workspace, plan and claim: how a flow begins that was not planned in its own process.
@@ -625,6 +640,8 @@ def prepare(
         config: Further config files, merged over the first.
         since: Leave out what was done since then, whatever else is asked.
         deployed: The parameters of the deployment, where it is a run of one.
+        flow_run_id: The flow run that asks. Its rows are kept when it first has some; tried again it has those, for
+            the filter may fit others by then: a row that failed is `ERROR`, and no more what it was.
         options: The words of `RunOptions`.
 
     Raises:
@@ -632,6 +649,9 @@ def prepare(
     """
     trust = check_allowed(workspace, config or [], deployed)
     source = Source(read_config([workspace, *(config or [])], read_text=TextReader()), trust=trust)
+    is_again = flow_run_id is not None and f"{flow_run_id}.parquet" in source.log_store.names("selections")
+    if is_again:
+        where, rows = None, f"selections/{flow_run_id}.parquet"
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
@@ -642,4 +662,7 @@ def prepare(
     if rows:
         kept = read_selection(source, rows, confined=trust is not None)
         query = replace(query, rows=rows_query(kept).rows)
-    return prepare_query(source, query, RunOptions(**options))
+    execution = prepare_query(source, query, RunOptions(**options))
+    if flow_run_id is not None and not is_again:
+        execution.keep_rows(flow_run_id)
+    return execution

@@ -1,6 +1,7 @@
 """What is kept beside the journal for processes elsewhere: rows that were asked for, reports of flow runs.
 
-    selections/<id>.parquet           the keys of the rows that a flow run is asked for
+    selections/<id>.parquet           the keys of the rows that a flow run is asked for; and, by its own id,
+                                      those that it has: tried again it has the same ones
     reports/<flow_run_id>.parquet     what became of each row of a flow run; its attempts are one report
 
 `gc` deletes what is old.

@@ -61,3 +61,20 @@ def test_failures_are_grouped_with_the_command_that_runs_them_again(cli, write_w
         words = shlex.split(one["command"])[1:]
         planned = json.loads(cli("plan", *words[1:], "--json").stdout)
         assert len(planned) == one["n"]
+
+
+def test_run_shows_the_lines_of_that_run_only(cli, make_workspace):
+    body = "self.logger.info('looked'); self.path.output.write_text('x')"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
+    first, second = (ws.steps.run(force=True, progress=False).run_id for _ in range(2))
+    done = cli("logs", "-C", ws.config.root, "--run", second)
+    assert [line.split("  ", 1)[1] for line in done.stdout.splitlines()] == [
+        "R1 a  Processing run", "R1 a  looked", "R1 a  Run finished",
+    ]  # fmt: skip
+    events = json.loads(cli("logs", "R1", "-C", ws.config.root, "--run", first, "--json").stdout)
+    assert [(event["run_id"], event["event"]) for event in events] == [
+        (first, event) for event in ("start", "log", "done")
+    ]
+    none = cli("logs", "-C", ws.config.root, "--run", "no-such-run")
+    assert (none.returncode, none.stdout) == (0, "")
+    assert "no run has written anything about this yet" in none.stderr

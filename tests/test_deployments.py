@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -171,6 +172,48 @@ def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_works
     assert second.schedules == []
 
 
+TRIED = """
+import pathlib
+with pathlib.Path(self.data_path, f"tried-{self.id}").open("a") as tried:
+    tried.write("x")
+if self.id == "R2" and not pathlib.Path(self.data_path, "mended").exists():
+    raise ValueError("not yet")
+self.path.output.write_text("there")
+"""
+
+
+def test_a_retry_from_the_page_runs_what_the_run_has_not_done_and_no_more(worker, api, write_workspace):
+    chain = {"upper": ("raw/{id}", "upper/{id}", TRIED), "twice": CHAIN["twice"]}
+    folder = write_workspace(chain, ["raw/R1", "raw/R2", "raw/R3"])
+    ws = Workspace(folder)
+    made = ws.deploy("mended", pool=worker, where="status = 'DATA_READY'", say=quiet)
+    asked = api.create_flow_run_from_deployment(UUID(made.id)).id
+    handle = ws.handle(str(asked), say=quiet)
+    assert handle.wait(120).counts() == {"done": 4, "error": 1, "blocked": 1}
+    assert handle.state == "Failed"
+    assert ws.refresh().steps.filter(status="DATA_READY").collect().is_empty()  # the filter fits nothing now
+
+    (folder / "dataset/mended").touch()
+    (folder / "dataset/raw/R4").write_text("for the next run")
+    retry = {"type": "SCHEDULED", "name": "AwaitingRetry", "message": "Retry from the UI"}
+    answer = api.request(
+        "POST",
+        "/flow_runs/{id}/set_state",
+        path_params={"id": asked},
+        json={"state": retry, "force": False},
+    )
+    assert answer.json()["status"] == "ACCEPT"
+    report = handle.wait(120)
+    assert handle.state == "Completed"
+    assert report.counts() == {"done": 6}
+    assert sorted(report.frame.select("record_id", "step").rows()) == [
+        (record, step) for record in ("R1", "R2", "R3") for step in ("twice", "upper")
+    ]
+    tries = {one.name: len(one.read_text()) for one in (folder / "dataset").glob("tried-*")}
+    assert tries == {"tried-R1": 1, "tried-R2": 2, "tried-R3": 1}
+    assert api.read_flow_run(asked).run_count == 2
+
+
 WRONG = {
     "where": (["--where", "status = 'DATA_REDY'"], "did you mean 'DATA_READY'?"),
     "column": (["--where", "statuss = 'DONE'"], "did you mean 'status'?"),
@@ -205,6 +248,31 @@ def test_a_pool_is_made_where_that_is_asked_for(make_workspace, api):
     assert made.name == "run-workspace/first"
     assert api.read_work_pool("fresh").type == "process"
     assert api.read_deployment(UUID(made.id)).job_variables == {"env": {"LAB": "1"}}
+
+
+def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_workspace):
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    kinds = {"image": {"type": "string"}, "env": {"type": "object"}}
+    template = {
+        "job_configuration": {name: f"{{{{ {name} }}}}" for name in kinds},
+        "variables": {"type": "object", "properties": kinds},
+    }
+    api.create_work_pool(WorkPoolCreate(name="boxes", type="docker", base_job_template=template))
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    words = ("--image", "lab/harbour:1", "--work-queue", "night", "--env", "LAB=1")
+    done = cli("deploy", "boxed", "-C", folder, "--pool", "boxes", *words)
+    assert done.returncode == 0, done.stderr
+    made = api.read_deployment_by_name("run-workspace/boxed")
+    assert made.job_variables == {"image": "lab/harbour:1", "env": {"LAB": "1"}}
+    assert (made.work_pool_name, made.work_queue_name) == ("boxes", "night")
+
+    ws = Workspace(folder)
+    ws.deploy("boxed", pool="boxes", say=quiet)  # what is not said again is as if it had never been said
+    again = api.read_deployment(made.id)
+    assert (again.job_variables, again.work_queue_name) == ({}, "default")
+    with pytest.raises(UsageError, match="the work pool 'idle' starts processes, which have no image"):
+        ws.deploy("imageless", pool="idle", create_pool=True, image="lab/harbour:1", say=quiet)
 
 
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
@@ -272,6 +340,54 @@ def test_a_narrowed_workspace_sends_its_own_records_alone(worker, write_workspac
         part.deploy("narrower", pool=worker, say=quiet)
     report = part.steps.submit(deployment="narrow", say=quiet).wait(120)
     assert set(report.frame["record_id"]) == {"R2"}
+
+
+def test_a_run_of_many_rows_has_small_parameters(make_workspace, api):
+    ws = make_workspace(CHAIN, [f"raw/R{n}" for n in range(2_000)])
+    ws.deploy("many", pool="idle", create_pool=True, say=quiet)
+    handle = ws.steps.filter(step="upper").submit(deployment="many", say=quiet)
+    parameters = api.read_flow_run(UUID(handle.flow_run_id)).parameters
+    assert len(json.dumps(parameters)) < 2_000
+    assert re.fullmatch(r"selections/[\w-]+\.parquet", parameters["rows"])
+    assert pl.read_parquet(f"{ws.config.log}/{parameters['rows']}").height == 2_000
+
+
+def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_workspace):
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    ws.deploy("unserved", pool="idle", create_pool=True, say=quiet)
+    handle = ws.steps.submit(deployment="unserved", say=quiet)
+    assert handle.state == "Scheduled"
+    handle.cancel()
+    assert handle.state == "Cancelled"
+    with pytest.raises(ServerError, match="the flow run did not come to its end, it is Cancelled") as raised:
+        handle.wait(10)
+    assert handle.url in str(raised.value)
+    handle.cancel()  # changes nothing
+    assert handle.state == "Cancelled"
+
+
+def test_a_workspace_in_a_bucket_is_run_by_a_worker_that_has_its_credentials(  # noqa: PLR0917 - fixtures
+    cli, environment, api, moto, write_workspace, tmp_path
+):
+    told = "import os; self.path.output.write_text('lab ' + os.environ['LAB'])"
+    url = moto.upload(write_workspace({"tell": ("raw/{id}", "told/{id}", told)}, ["raw/R1"]), "ws")
+    done = cli(
+        "deploy", "far", "-C", url, "--pool", "far", "--create-pool", "--env", "LAB=1", **moto.environment
+    )
+    assert done.returncode == 0, done.stderr
+    made = api.read_deployment_by_name("run-workspace/far")
+    assert made.parameters["workspace"] == f"{url}/workspace.toml"
+    assert made.job_variables == {"env": {"LAB": "1"}}
+    assert not re.search("testkey|testsecret", made.model_dump_json())
+
+    ws = Workspace(url, storage_options=moto.options)
+    with pytest.raises(UsageError, match=r"the scripts of .* are not run"):
+        ws.steps.run(progress=False)  # here nobody said that they are trusted
+    handle = ws.steps.submit(deployment="far", say=quiet)
+    assert not re.search("testkey|testsecret", api.read_flow_run(UUID(handle.flow_run_id)).model_dump_json())
+    with running_worker({**environment, **moto.environment}, "far", tmp_path / "far.log"):
+        assert handle.wait(150).counts() == {"done": 1}
+    assert moto.read("ws/dataset/told/R1") == b"lab 1"
 
 
 @pytest.mark.timeout(240)
@@ -349,31 +465,37 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
 # --- without a pool --------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def serving(
+    environment: dict[str, str], folder: Path, name: str, *words: str
+) -> Iterator[tuple[subprocess.Popen, dict]]:
+    """`serve`, as a group of processes of its own, and what it says of its deployment."""
+    own = {name: value for name, value in environment.items() if not name.startswith("PREFECT_API_")}
+    with subprocess.Popen(
+        [PROGRAMS / "sinagot-catalog", "serve", folder, "--name", name, "--json", *words],
+        env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process, json.loads(process.stdout.readline())
+        finally:
+            process.kill()
+
+
 def test_serve_runs_what_is_asked_and_ends_on_sigterm(  # noqa: PLR0917 - fixtures
     environment, trigger, api, write_workspace, prefect_server, wait_until
 ):
     folder = write_workspace(CHAIN, ["raw/R1"])
-    command = [
-        PROGRAMS / "sinagot-catalog", "serve", folder, "--name", "served", "--where", "status = 'DATA_READY'",
-        "--every", "86400", "--json",
-    ]  # fmt: skip
-    own = {name: value for name, value in environment.items() if not name.startswith("PREFECT_API_")}
-    with subprocess.Popen(
-        command, env=own, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        try:
-            told = json.loads(process.stdout.readline())
-            assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
-            handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
-            assert handle.wait(120).counts() == {"done": 2}
-            assert not api.read_deployment(UUID(told["id"])).paused
-            (folder / "dataset/raw/R2").write_text("wait")
-            second = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
-            wait_until((folder / "dataset/begun").exists, 120)
-            process.send_signal(signal.SIGTERM)
-            _, said = process.communicate(timeout=60)
-        finally:
-            process.kill()
+    words = ("--where", "status = 'DATA_READY'", "--every", "86400")
+    with serving(environment, folder, "served", *words) as (process, told):
+        assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
+        handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+        assert handle.wait(120).counts() == {"done": 2}
+        assert not api.read_deployment(UUID(told["id"])).paused
+        (folder / "dataset/raw/R2").write_text("wait")
+        second = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+        wait_until((folder / "dataset/begun").exists, 120)
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "Traceback" not in said
     assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
@@ -383,6 +505,34 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(  # noqa: PLR0917 - fixtur
     assert (
         Workspace(folder).steps.filter(record_id="R2", step="upper").select("status").item() == "DATA_READY"
     )
+
+
+def test_ctrl_c_ends_serve_and_the_run_that_is_under_way(environment, api, write_workspace, wait_until):
+    folder = write_workspace(CHAIN, {"raw/R1": "wait"})
+    with serving(environment, folder, "interrupted") as (process, told):
+        asked = api.create_flow_run_from_deployment(UUID(told["id"])).id
+        wait_until((folder / "dataset/begun").exists, 120)
+        os.killpg(process.pid, signal.SIGINT)  # a terminal tells all programs of it
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said
+    handle = Workspace(folder).handle(str(asked), say=quiet)
+    assert handle.wait(10).counts() == {"cancelled": 2}
+    assert handle.state == "Cancelled"
+    assert Workspace(folder).steps.filter(step="upper").select("status").item() == "DATA_READY"
+
+
+@pytest.mark.parametrize("word", [signal.SIGINT, signal.SIGTERM])
+def test_serve_that_is_ended_as_soon_as_it_has_begun_pauses_its_schedule(
+    environment, api, write_workspace, word
+):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    with serving(environment, folder, "brief", "--every", "86400") as (process, told):
+        process.send_signal(word)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert said.rstrip().endswith("ended; its schedule is paused until it is served again")
+    assert api.read_deployment(UUID(told["id"])).paused
 
 
 # --- words -----------------------------------------------------------------------------------------------------

@@ -6,9 +6,10 @@ workspace, and no copy of anything. What was deployed under a name before is rep
 
 import asyncio
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -97,33 +98,45 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
     Args:
         wanted: What to serve, and when it runs.
         page: The address of the API's page.
-        ready: Called with the deployment when it is there.
+        ready: Called with the deployment when it is there, and whoever is told of it may end this.
     """
     built = _built(wanted)
     built.paused = False  # the end of the one before paused it
     runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
     with _refused(wanted):
         identity = runner.add_deployment(built)
-    ready(_deployed(wanted, str(identity), page))
-    asyncio.run(_until_told(runner))
+    made = _deployed(wanted, str(identity), page)
+    asyncio.run(_until_told(runner, partial(ready, made)))
 
 
 class _Runner(Runner):
     """Prefect's own answer to SIGTERM leaves its loop by an exception, and kills the runs before they can end."""
 
     told: asyncio.Event
+    begun: asyncio.Event
+
+    async def __aenter__(self) -> Self:
+        """Begin, and say so: from here on either signal ends it in order."""
+        await super().__aenter__()
+        self.begun.set()
+        return self
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
         """Have the loop end the runs, and then itself."""
         asyncio.get_running_loop().call_soon_threadsafe(self.told.set)
 
 
-async def _until_told(runner: _Runner) -> None:
+async def _until_told(runner: _Runner, ready: Callable[[], None]) -> None:
     """Run what is asked for until Ctrl-C or SIGTERM; then runs under way are cancelled, and end by themselves."""
-    runner.told = asyncio.Event()
+    runner.told, runner.begun = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.told.set)
     running = asyncio.ensure_future(runner.start())
     waiting = asyncio.ensure_future(runner.told.wait())
+    beginning = asyncio.ensure_future(runner.begun.wait())
+    await asyncio.wait({running, waiting, beginning}, return_when=asyncio.FIRST_COMPLETED)
+    beginning.cancel()
+    if runner.begun.is_set():
+        ready()
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if not running.done():

@@ -105,6 +105,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 config=config,
                 since=since_retry() if force else None,
                 deployed=made_for(),
+                flow_run_id=runtime.flow_run.id,
                 **options,
             )
             ask_limit(execution)
