@@ -167,7 +167,6 @@ def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
     tasks = api.task_runs(handle.flow_run_id, 60)
     assert all(task.state.is_completed() for task in tasks)
     assert "lab · upper, twice · R0000 … R0003 · 8 rows" in {task.name for task in tasks}
-    assert {"sinagot-catalog", "lab"} <= set(tasks[0].tags)
     assert api.artifacts(handle.flow_run_id)["progress"]["data"] == 100
 
 
@@ -384,6 +383,15 @@ def test_a_program_that_ends_waits_for_its_run(workspace, api):
     assert api.flow_run(flow_run_id).state.message == "100 rows done"
     assert len(api.task_runs(flow_run_id, 100)) > 1
     assert done.stderr.count("\n") == 2  # the server and the page; nothing of Prefect's own
+
+
+def test_a_program_that_ends_waits_for_a_run_that_waits_for_slots(workspace, api):
+    api.client.create_global_concurrency_limit(GlobalLimit(name="at-the-end", limit=1))
+    root = workspace(*["good"] * 4)
+    with (root / "workspace.toml").open("a") as toml:
+        toml.write('[prefect]\nconcurrency = "at-the-end"\nbatch = 2\n')
+    done = run_python(f"{IMPORTS}\nprint(submit(prepare({str(root)!r})).flow_run_id)")
+    assert api.flow_run(done.stdout.strip()).state.message == "8 rows done"
 
 
 def test_failures_are_not_poured_out_on_the_console(workspace, prefect_server):

@@ -206,7 +206,8 @@ def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
     waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
     execution = live.execution
-    run = run_rows.with_options(retries=execution.source.config.prefect.retries, tags=tags_of(execution))
+    # No tags: for each of a task run Prefect asks its API for a slot, and holds it by a thread of its own.
+    run = run_rows.with_options(retries=execution.source.config.prefect.retries)
     under_way = 0
     while under_way or (left and not live.stop.is_set()):
         room = live.width + _AHEAD + live.resting - under_way

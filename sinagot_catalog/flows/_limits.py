@@ -5,6 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
+from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseService
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
@@ -12,7 +13,7 @@ from sinagot_catalog._execution import Execution
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.flows._live import Live
 
-__all__ = ["ask_limit", "check_limit", "slot"]
+__all__ = ["ask_limit", "check_limit", "open_limit", "slot"]
 
 _ASK_EVERY = 5.0
 
@@ -43,6 +44,12 @@ def ask_limit(execution: Execution) -> None:
         except BaseException:
             execution.finish()
             raise
+
+
+def open_limit(execution: Execution) -> None:
+    """Start what asks for slots: a service of Prefect, which cannot be begun while the program ends."""
+    if name := execution.source.config.prefect.concurrency:
+        ConcurrencySlotAcquisitionWithLeaseService.instance(frozenset({name}))
 
 
 @contextmanager

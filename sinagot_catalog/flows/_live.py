@@ -145,6 +145,8 @@ def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
         )
     if failed:
         return Failed(message=f"{failed} of {in_words(total)} failed")
+    if left := counts.get("cancelled", 0):
+        return Failed(message=f"{left} of {in_words(total)} were not run")  # nobody asked for that
     done = counts.get("done", 0)
     others = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(counts.items()) if n and name != "done"]
     return Completed(message=", ".join([f"{in_words(done)} done", *others]))

@@ -26,7 +26,7 @@ from sinagot_catalog._execution import Execution
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows._flow import run_workspace
-from sinagot_catalog.flows._limits import check_limit
+from sinagot_catalog.flows._limits import check_limit, open_limit
 from sinagot_catalog.flows._live import LIVE, Live
 from sinagot_catalog.flows._page import tags_of
 from sinagot_catalog.run_report import RunReport
@@ -137,6 +137,7 @@ class Submitted(threading.Thread):
         self.state = "Running"
         EventsWorker.instance()
         APILogWorker.instance()
+        open_limit(self._live.execution)
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
             with suppress(RuntimeError):  # it is ending already
