@@ -9,8 +9,6 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
-from itertools import groupby
-from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +19,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
+from sinagot_catalog._phases import Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
@@ -35,7 +34,7 @@ from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
@@ -43,28 +42,15 @@ if TYPE_CHECKING:
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
-__all__ = ["Execution", "Phase", "in_words", "prepare", "prepare_query", "run"]
+__all__ = ["Execution", "in_words", "prepare", "prepare_query", "run"]
 
 _SHIP_EVERY = 2.0
 """Seconds after which what runs wrote down is sent to a bucket."""
-
-_LUMP = 10_000
-"""So many results are kept as they come, before a frame is made of them."""
 
 _NAMED = 4
 """So many steps a title names."""
 
 _logger = logging.getLogger("sinagot_catalog")
-
-_RESULT = {
-    "row": pl.UInt32(),
-    "outcome": OUTCOME,
-    "seconds": pl.Float64(),
-    "attempts": pl.UInt16(),
-    "error_type": pl.String(),
-    "message": pl.String(),
-}
-"""The first fields of a `Result`, in their order."""
 
 
 # --- the run ------------------------------------------------------------------------------------------------
@@ -108,7 +94,7 @@ class Execution:
         self.lost = False
         self._runner: Runner | None = None
         self._begin = time.monotonic()
-        self._results = _Results()
+        self._results = Results()
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._over = threading.Event()
@@ -135,7 +121,7 @@ class Execution:
                 raise
         self.n_rows = todo.height
         self._todo = todo.select("row")
-        self.phases = _phases(todo)
+        self.phases = phases_of(todo)
         self.name = Path(source.config.root).name
         self.label = self._label(todo["step"].unique(maintain_order=True).to_list())
         if self._claim is not None:
@@ -448,61 +434,6 @@ def in_words(rows: int) -> str:
 
 def _some(steps: list[str]) -> str:
     return f"{', '.join(steps[:_NAMED])}{' …' if len(steps) > _NAMED else ''}"
-
-
-class _Results:
-    """What became of rows, as it comes in: as objects they would take three times the room.
-
-    Attributes:
-        extras: What was published beside the outputs.
-    """
-
-    def __init__(self) -> None:
-        self.extras: list[str] = []
-        self._new: list[Result] = []
-        self._lumps: list[pl.DataFrame] = []
-
-    def add(self, results: list[Result]) -> None:
-        """Take up some more."""
-        self.extras += [path for one in results for path in one.extras]
-        self._new += results
-        if len(self._new) >= _LUMP:
-            self._lumps.append(self._frame_of_new())
-            self._new = []
-
-    def frame(self) -> pl.DataFrame:
-        """A row for each: of one that was tried again, the last word."""
-        return pl.concat([*self._lumps, self._frame_of_new()]).unique("row", keep="last", maintain_order=True)
-
-    def _frame_of_new(self) -> pl.DataFrame:
-        columns = dict(zip(_RESULT, zip(*self._new, strict=True), strict=False))
-        return pl.DataFrame(columns, schema=_RESULT, strict=False)
-
-
-class Phase:
-    """Groups that may run at the same time; each is made when its turn comes, for as objects they fill the memory.
-
-    Args:
-        rows: The rows of the phase, those of a group one after the other.
-    """
-
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self._rows = rows.drop("_phase")
-        self._groups = rows.select("_rec", "_component").unique().height
-
-    def __len__(self) -> int:
-        return self._groups
-
-    def __iter__(self) -> Iterator[Group]:
-        for _, group in groupby(self._rows.iter_rows(), itemgetter(0, 1)):
-            yield [(row, cell, record) for *_, row, cell, record in group]
-
-
-def _phases(todo: pl.DataFrame) -> list[Phase]:
-    """Cut the rows of a run into phases of groups: a group's rows run one after the other."""
-    columns = todo.select("_phase", "_rec", "_component", "row", "_cell", "record_id")
-    ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
-    return [Phase(rows) for rows in ordered.partition_by("_phase", maintain_order=True) if rows.height]
 
 
 def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]) -> RunSpec:

@@ -8,8 +8,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
-
 from sinagot_catalog import _doctor
 
 
@@ -124,7 +122,6 @@ def test_rows_that_a_dead_run_lost_are_said(make_workspace, journal_of):
     assert "journal: 1 row lost by a run that died" in said(ws.config.root, "warning")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
 def test_a_folder_that_may_not_be_written_is_a_fault(write_workspace):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "workspace")

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sinagot_catalog import _execution
+from sinagot_catalog import _phases
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._pool import Pool
 from sinagot_catalog._submit import submit
@@ -538,7 +538,7 @@ def tried(root):
 
 
 def test_a_batch_that_is_tried_again_runs_only_its_rows_that_failed(workspace, api, monkeypatch):
-    monkeypatch.setattr(_execution, "_LUMP", 2)  # what is said of a row at first and at last lies apart
+    monkeypatch.setattr(_phases, "_LUMP", 2)  # what is said of a row at first and at last lies apart
     root = workspace("good", "bad", "good", "good")
     (root / "scripts" / "upper.py").write_text(FLAKY)
     with (root / "workspace.toml").open("a") as toml:

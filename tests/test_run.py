@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from sinagot_catalog import StepStatus, _execution
+from sinagot_catalog import StepStatus, _phases
 from sinagot_catalog.errors import RunError, SelectionError, UsageError
 
 MODES = pytest.mark.parametrize("mode", ["main_process", "processes"])
@@ -56,7 +56,7 @@ def test_chain_runs_through_and_the_same_workspace_sees_it(make_workspace, mode)
 def test_report_is_whole_however_many_results_were_put_together_before_its_end(
     make_workspace, mode, monkeypatch
 ):
-    monkeypatch.setattr(_execution, "_LUMP", 2)
+    monkeypatch.setattr(_phases, "_LUMP", 2)
     records = [f"R{n}" for n in range(1, 6)]
     ws = make_workspace(CHAIN, [f"raw/{record_id}" for record_id in records])
     report = ws.steps.run(**here(mode))

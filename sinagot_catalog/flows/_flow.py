@@ -14,7 +14,8 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from sinagot_catalog._execution import Phase, prepare
+from sinagot_catalog._execution import prepare
+from sinagot_catalog._phases import Phase
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows._batches import Cutter
