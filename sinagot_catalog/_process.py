@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog import _worker
+from sinagot_catalog._frames import read_frame, write_frame
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions
 
 __all__ = ["WorkerProcess"]
@@ -96,7 +97,7 @@ class WorkerProcess:
             EOFError: When the process is gone.
         """
         try:
-            _worker.write_frame(self._fd_in, message)
+            write_frame(self._fd_in, message)
         except OSError as error:
             raise EOFError from error
 
@@ -112,7 +113,7 @@ class WorkerProcess:
                 raise EOFError
             return None
         try:
-            message: tuple[Any, ...] = _worker.read_frame(self._fd_out)
+            message: tuple[Any, ...] = read_frame(self._fd_out)
         except OSError as error:
             raise EOFError from error
         if message[0] == "ready":

@@ -19,7 +19,6 @@ import contextlib
 import faulthandler
 import mmap
 import os
-import pickle
 import select
 import signal
 import struct
@@ -31,6 +30,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from sinagot_catalog._events import JournalWriter
+from sinagot_catalog._frames import read_frame, write_frame
 from sinagot_catalog._job import FORESEEN, JobRunner
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
@@ -39,13 +39,10 @@ __all__ = [
     "CLOSED",
     "Board",
     "OutputFile",
-    "read_frame",
     "read_tail",
     "read_tail_bytes",
-    "write_frame",
 ]
 
-_LENGTH = struct.Struct("<Q")
 _ENTRY = struct.Struct("<dqqq")
 _SINCE, _WHAT = struct.Struct("<d"), struct.Struct("<qqq")
 BOARD_SIZE = 64
@@ -54,35 +51,6 @@ CLOSED = 79
 _TAIL = 16 * 1024
 _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
-
-
-def write_frame(fd: int, message: object) -> None:
-    """Send one message whole."""
-    body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
-    view = memoryview(_LENGTH.pack(len(body)) + body)
-    while view:
-        view = view[os.write(fd, view) :]
-
-
-def read_frame(fd: int) -> Any:
-    """Wait for one message.
-
-    Raises:
-        EOFError: When the other side is gone.
-    """
-    (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
-    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 our own other half wrote it
-
-
-def _read_exactly(fd: int, length: int) -> bytes:
-    parts = []
-    while length:
-        part = os.read(fd, min(length, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        length -= len(part)
-    return b"".join(parts)
 
 
 class Board:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sinagot_catalog._scan import scan
-from sinagot_catalog._store import LocalStore, Reach, _folders
+from sinagot_catalog._store import LocalStore, Reach, _notes
 
 TICK = 0.012
 """Longer than a tick of the kernel's clock: two changes with a pause of this between them have different times."""
@@ -31,7 +31,7 @@ REACHES = (
     Reach((), everything=True, follow_links=True),
 )
 pytestmark = pytest.mark.skipif(
-    not _folders.is_kept_here(tempfile.gettempdir()),
+    not _notes.is_kept_here(tempfile.gettempdir()),
     reason="the temporary folder lies on a file system whose times are not relied on: nothing is remembered there",
 )
 

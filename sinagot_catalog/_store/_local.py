@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import secrets
+from array import array
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog._store._types import SETTLED, Found, Reach, Stat, is_text
+from sinagot_catalog._store._types import PATIENCE, SETTLED, Found, Reach, Stat, is_text
 from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sinagot_catalog._store._folders import Seen
+    from sinagot_catalog._store._hands import Given
 
-__all__ = ["LocalStore"]
+__all__ = ["LocalStore", "look_at"]
+
+_PIECE = 2048
+_ABSENT = -1
 
 
 class LocalStore:
@@ -25,14 +32,16 @@ class LocalStore:
     Args:
         root: The folder.
         settled: For how many seconds a folder must have lain unchanged before what is in it is remembered.
+        patience: After how many seconds a look is shared with other processes or threads.
     """
 
     is_local = True
 
-    def __init__(self, root: str, *, settled: float = SETTLED) -> None:
+    def __init__(self, root: str, *, settled: float = SETTLED, patience: float = PATIENCE) -> None:
         self.on_page: Callable[[int], None] | None = None
         self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
         self._settled = settled
+        self._patience = patience
         self._last: tuple[Any, Seen | None] = None, None
 
     def __repr__(self) -> str:
@@ -78,38 +87,51 @@ class LocalStore:
         Who looks once pays for nothing else. The second look notes what folders look like, and further ones list
         again only those that look different. What one user has seen is not another's, who may read other folders.
         """
-        from sinagot_catalog._store._folders import is_kept_here
-        from sinagot_catalog._store._walk import Walk
+        from sinagot_catalog._store._folders import columns, joined
+        from sinagot_catalog._store._hands import Hands
+        from sinagot_catalog._store._notes import is_kept_here
+        from sinagot_catalog._store._walk import Walk, walk_below
 
         asked = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
         before, seen = self._last
-        again = before == asked and is_kept_here(self.root)
-        walk = Walk(self.root, reach, seen if again else None, takes_notes=again, settled=self._settled)
-        found, now = walk.go()
+        how: dict[str, Any] = {
+            "takes_notes": before == asked and is_kept_here(self.root),
+            "settled": self._settled,
+        }
+        walk = Walk(self.root, reach, seen if how["takes_notes"] else None, **how)
+        with Hands(partial(walk_below, self.root, reach, **how), patience=self._patience) as hands:
+            walk.go(hands)
+        now, undecodable = columns(walk.parts)
+        if walk.before is not None:
+            now = joined(walk.before, walk.order, now) if now.folders.height else walk.before
         self._last = asked, now if now.is_of_use else None
-        return found
+        return replace(
+            walk.found, folders=now.folders.select("folder", "n"), names=now.names, undecodable=undecodable
+        )
 
     def stat(self, paths: Sequence[str]) -> Stat:
         """Read size and time of each path; there are no etags here."""
-        sizes: list[int | None] = []
-        times: list[int | None] = []
+        from sinagot_catalog._store._hands import Hands
+
+        sizes, times = array("q"), array("q")
+        given: list[Given] = []
+        at, end = 0, len(paths)
+        with Hands(partial(look_at, self.root), patience=self._patience) as hands:
+            while at < end:
+                while end - at > _PIECE and hands.are_free(at):
+                    share = max(_PIECE, (end - at) // (2 * hands.number + 2))
+                    given.append(hands.give("\0".join(paths[end - share : end])))
+                    end -= share
+                piece = paths[at : min(at + _PIECE, end)]
+                at += len(piece)
+                _add(look_at(self.root, "\0".join(piece)), sizes, times)
+            for one in reversed(given):
+                _add(one.result() or look_at(self.root, one.work), sizes, times)
         nothing: list[None] = [None] * len(paths)
-        try:
-            root = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError:
-            return Stat([*nothing], [*nothing], [*nothing])
-        look = os.stat
-        for path in paths:
-            try:
-                one = look(path, dir_fd=root)  # from the root on: the way to it is not walked for every file
-            except OSError:
-                sizes.append(None)
-                times.append(None)
-            else:
-                sizes.append(one.st_size)
-                times.append(one.st_mtime_ns)
-        os.close(root)
-        return Stat(sizes, times, [*nothing])
+        if _ABSENT not in sizes:
+            return Stat([*sizes], [*times], [*nothing])
+        is_there = [size != _ABSENT for size in sizes]
+        return Stat(_where(is_there, sizes), _where(is_there, times), [*nothing])
 
     def names(self, folder: str) -> list[str]:
         """Names of the files right in a folder."""
@@ -222,3 +244,34 @@ def _kind(path: str) -> str | None:
     if os.path.isfile(path):  # noqa: PTH113 - asked for every output
         return "file"
     return "directory" if os.path.isdir(path) else None  # noqa: PTH112
+
+
+def look_at(root: str, paths: str) -> tuple[array[int], array[int]]:
+    """Size and time of some paths, which zeros part."""
+    sizes, times = array("q"), array("q")
+    try:
+        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        nothing = array("q", [_ABSENT]) * (paths.count("\0") + 1)
+        return nothing, nothing
+    look = os.stat
+    for path in paths.split("\0"):
+        try:
+            one = look(path, dir_fd=top)  # from the root on: the way to it is not walked for every file
+        except (OSError, ValueError):
+            sizes.append(_ABSENT)
+            times.append(0)
+        else:
+            sizes.append(one.st_size)
+            times.append(one.st_mtime_ns)
+    os.close(top)
+    return sizes, times
+
+
+def _add(part: tuple[array[int], array[int]], sizes: array[int], times: array[int]) -> None:
+    sizes.extend(part[0])
+    times.extend(part[1])
+
+
+def _where(is_there: Iterable[bool], numbers: Iterable[int]) -> list[int | None]:
+    return [number if there else None for there, number in zip(is_there, numbers, strict=True)]

@@ -4,11 +4,13 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["LOG_FOLDER", "SETTLED", "Found", "Reach", "Stat", "Store", "is_text"]
+__all__ = ["LOG_FOLDER", "PATIENCE", "SETTLED", "Found", "Reach", "Stat", "Store", "is_text"]
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
 """Seconds: times of folders step by milliseconds, on some old file systems by a whole second."""
+PATIENCE = 0.1
+"""Seconds after which a look is a long one: about what it takes to start a process."""
 
 
 @dataclass(frozen=True)

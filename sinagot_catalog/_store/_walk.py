@@ -6,15 +6,24 @@ import os
 import stat
 from array import array
 from bisect import bisect_left
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from sinagot_catalog._store._folders import Notes, Seen, joined
+from sinagot_catalog._store._notes import Notes, packed
 from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["Walk"]
+    from sinagot_catalog._store._folders import Seen
+    from sinagot_catalog._store._hands import Given, Hands
+    from sinagot_catalog._store._notes import Packed, Part
+
+__all__ = ["Walk", "walk_below"]
+
+_LOOK_UP = 63
+"""After as many folders it looks whether somebody waits for work."""
+_FEWEST = 8
+"""Folders side by side that are worth to be shared."""
 
 
 class _Level:
@@ -44,6 +53,20 @@ class _Level:
         return self._below[key]
 
 
+class _Rest(NamedTuple):
+    """Folders side by side that are still to be entered, the last one first.
+
+    Attributes:
+        level: What the patterns say of what is in them.
+        folders: The folders.
+        given: Those that others list, from the first that they were given; they come behind the folders.
+    """
+
+    level: _Level
+    folders: list[str]
+    given: list[Given]
+
+
 class Walk:
     """One pass over a local tree that enters only where a pattern goes on.
 
@@ -56,6 +79,12 @@ class Walk:
         seen: What the last walk for the same reach saw.
         takes_notes: Whether to note what folders look like, at a fifth of what it costs to list a small one.
         settled: For how many seconds a folder must have lain unchanged to be known again.
+
+    Attributes:
+        found: What was found, without the files.
+        parts: The folders and their files, in the order of the walk.
+        before: What was seen before, if it is of use.
+        order: Where each folder stands: in what was seen before, and behind that in what was found.
     """
 
     def __init__(
@@ -64,43 +93,73 @@ class Walk:
         self.root = root
         self.reach = reach
         self.found = Found()
-        self.top = _Level(reach.patterns, 0, everything=reach.everything)
-        self.entered: set[tuple[int, int]] = set()
-        self.is_odd = False
-        """Whether what is found in the folder at hand may change while the folder itself stays as it is."""
-        self.takes_notes = takes_notes
-        self.notes = Notes(settled)
+        self.parts: list[Part | Packed] = []
         self.before = seen
         self.order = array("I")
-        self.paths: list[str] = []
-        self.changed: list[int] = []
-        self.spans: dict[str, tuple[int, int]] = {}
+        self._top = _Level(reach.patterns, 0, everything=reach.everything)
+        self._entered: set[tuple[int, int]] = set()
+        self._is_odd = False
+        """Whether what is found in the folder at hand may change while the folder itself stays as it is."""
+        self._takes_notes = takes_notes
+        self._settled = settled
+        self._notes = Notes(settled)
+        self._paths: list[str] = []
+        self._changed: list[int] = []
+        self._spans: dict[str, tuple[int, int]] = {}
 
-    def go(self) -> tuple[Found, Seen]:
-        """List the root, then what the patterns lead to below it."""
+    def go(self, hands: Hands | None = None) -> None:
+        """List the root, then what the patterns lead to below it.
+
+        Args:
+            hands: Who may list a part of it.
+        """
         self._recall()
-        todo: list[tuple[_Level, list[str]]] = [(self.top, [""])]
+        # a loop of links is entered once, which only one who enters all of them sees
+        is_shared = self.before is None and not self.reach.follow_links
+        self._through([_Rest(self._top, [""], [])], hands if is_shared else None)
+        self._close_part()
+
+    def go_below(self, folders: list[str]) -> Part:
+        """List folders that lie side by side, the last one first, and what is below them."""
+        self._through([_Rest(self._level(folders[0]), folders, [])], None)
+        return self._notes.taken()
+
+    def _through(self, todo: list[_Rest], hands: Hands | None) -> None:
+        count = 0
         while todo:
-            level, folders = todo[-1]
+            if hands is not None:
+                if not count & _LOOK_UP:
+                    _share(todo, hands, count)
+                count += 1
+            level, folders, given = todo[-1]
             if not folders:
                 todo.pop()
+                self._take_in(given)
                 continue
             folder = folders.pop()
-            if folder in self.spans:
-                todo += self._known(*self.spans.pop(folder))
+            if folder in self._spans:
+                todo += self._known(*self._spans.pop(folder))
             else:
                 todo += self._list(folder, level)
-        return self._together()
 
-    def _together(self) -> tuple[Found, Seen]:
-        columns, names = self.notes.columns()
-        seen = Seen(columns, names)
-        if self.before is not None:
-            is_same = not len(self.notes)
-            seen = self.before if is_same else joined(self.before, self.order, columns, names)
-        self.found.folders, self.found.names = seen.folders.select("folder", "n"), seen.names
-        self.found.undecodable = self.notes.undecodable
-        return self.found, seen
+    def _close_part(self) -> None:
+        self.parts.append(self._notes.taken())
+        self._notes = Notes(self._settled)
+
+    def _take_in(self, given: list[Given]) -> None:
+        """Take in what others listed; what they could not list is listed here."""
+        if not given:
+            return
+        self._close_part()
+        for one in reversed(given):
+            told = one.result()
+            part, found = told or walk_below(
+                self.root, self.reach, one.work, takes_notes=self._takes_notes, settled=self._settled
+            )
+            self.parts.append(part)
+            self.found.directories += found.directories
+            self.found.unreadable += found.unreadable
+            self.found.links += found.links
 
     # --- what was seen before ------------------------------------------------------------------------------------
 
@@ -109,44 +168,44 @@ class Walk:
         if self.before is None:
             return
         count = self.before.folders.height
-        self.changed = self.before.changed(self.root)
-        if self.before.is_most(self.changed):
+        self._changed = self.before.changed(self.root)
+        if self.before.is_most(self._changed):
             self.before = None
             return
-        self.changed.append(count)
-        self.paths = self.before.folders["folder"].to_list()
-        self.spans[""] = 0, count
+        self._changed.append(count)
+        self._paths = self.before.folders["folder"].to_list()
+        self._spans[""] = 0, count
 
-    def _known(self, begin: int, end: int) -> Iterable[tuple[_Level, list[str]]]:
+    def _known(self, begin: int, end: int) -> Iterable[_Rest]:
         """Take over a span up to the first folder that has changed, and list that one.
 
         What is behind it, and each folder that was known in it, is a span of its own, told by its first folder.
         """
-        first = min(self.changed[bisect_left(self.changed, begin)], end)
+        first = min(self._changed[bisect_left(self._changed, begin)], end)
         self.order.extend(range(begin, first))
         if first == end:
             return
-        folder = self.paths[first]
+        folder = self._paths[first]
         behind = self._end(first, end)
         if behind < end:
-            self.spans[self.paths[behind]] = behind, end
-            yield self.top, [self.paths[behind]]
+            self._spans[self._paths[behind]] = behind, end
+            yield _Rest(self._top, [self._paths[behind]], [])
         inside = first + 1
         while inside < behind:
             begin, inside = inside, self._end(inside, behind)
-            self.spans[self.paths[begin]] = begin, inside
+            self._spans[self._paths[begin]] = begin, inside
         yield from self._list(folder, self._level(folder))
 
     def _end(self, position: int, end: int) -> int:
         """Where what lies below a folder ends."""
-        folder = self.paths[position]
+        folder = self._paths[position]
         position += 1
-        while position < end and self.paths[position].startswith(folder):
+        while position < end and self._paths[position].startswith(folder):
             position += 1
         return position
 
     def _level(self, folder: str) -> _Level:
-        level = self.top
+        level = self._top
         for name in folder.split("/")[:-1]:
             _, deeper = level.below(name)
             assert deeper is not None  # noqa: S101 - it was entered before
@@ -155,22 +214,22 @@ class Walk:
 
     # --- what is listed ------------------------------------------------------------------------------------------
 
-    def _list(self, folder: str, level: _Level) -> Iterable[tuple[_Level, list[str]]]:
+    def _list(self, folder: str, level: _Level) -> Iterable[_Rest]:
         """Look what is right in a folder, and take down what the folder looks like where that tells it all."""
         if self.before is not None:
-            self.order.append(self.before.folders.height + len(self.notes))
-        self.is_odd = False
+            self.order.append(self.before.folders.height + len(self._notes))
+        self._is_odd = False
         path = f"{self.root}/{folder}"
         # held open, so that what is taken down and what is listed are of the same folder
-        fd = self._opened(path) if self.takes_notes else None
+        fd = self._opened(path) if self._takes_notes else None
         try:
-            look = None if fd is None else self.notes.look(fd)
+            look = None if fd is None else self._notes.look(fd)
             folders = (self._literal if level.is_literal else self._scan)(folder, path, fd, level)
         finally:
             if fd is not None:
                 os.close(fd)
         below = self._below(folder, folders, level) if folders else ()
-        self.notes.close_folder(folder, None if self.is_odd else look)
+        self._notes.close_folder(folder, None if self._is_odd else look)
         return below
 
     def _opened(self, path: str) -> int | None:
@@ -187,19 +246,19 @@ class Walk:
             try:
                 mode = os.stat(above + name, dir_fd=fd, follow_symlinks=False).st_mode
                 if stat.S_ISLNK(mode):
-                    self.is_odd = True
+                    self._is_odd = True
                     mode = os.stat(above + name, dir_fd=fd).st_mode
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:  # no right to look, or a mount that is lost: what is there is not known
                 self._unreadable(folder)
                 break
-            (folders if stat.S_ISDIR(mode) else self.notes.names).append(name)
+            (folders if stat.S_ISDIR(mode) else self._notes.names).append(name)
         return folders
 
     def _scan(self, folder: str, path: str, fd: int | None, _: _Level) -> list[str]:
         """List one folder; the loop runs once for every file of a dataset."""
-        names = self.notes.names
+        names = self._notes.names
         folders: list[str] = []
         try:
             with os.scandir(path if fd is None else fd) as entries:
@@ -211,34 +270,36 @@ class Walk:
                     elif one.is_symlink():
                         self._link(one, names, folders)
         except (FileNotFoundError, NotADirectoryError):  # it went away, or is no folder: nothing is there
-            self.is_odd = True
+            self._is_odd = True
         except OSError:
             self._unreadable(folder)
         return folders
 
     def _unreadable(self, folder: str) -> None:
-        self.is_odd = True
+        self._is_odd = True
         self.found.unreadable.append(folder.rstrip("/"))
 
-    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[tuple[_Level, list[str]]]:
+    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[_Rest]:
         """Take in the folders of a folder: as what a pattern names, and as what is to be entered."""
-        out: dict[_Level, list[str]] = {}
+        out: dict[_Level, _Rest] = {}
         # the last is entered first; in the order of names, folders are found quicker than in that of a hash
         for name in sorted(names, reverse=True):
             if not is_text(name) or (folder == "" and name == LOG_FOLDER):
                 continue
             ends, deeper = level.below(name)
             if ends:
-                self.is_odd = True  # it becomes empty or full far below, and this folder stays as it is
+                self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
                 if self._holds_file(folder + name):
                     self.found.directories.append(folder + name)
             if deeper is not None:
-                out.setdefault(deeper, []).append(f"{folder}{name}/")
-        return out.items()
+                if deeper not in out:
+                    out[deeper] = _Rest(deeper, [], [])
+                out[deeper].folders.append(f"{folder}{name}/")
+        return out.values()
 
     def _link(self, entry: os.DirEntry[str], names: list[str], folders: list[str]) -> None:
         """Leave a link out unless links are followed; a loop is entered once."""
-        self.is_odd = True  # what it leads to comes and goes, and the folder stays as it is
+        self._is_odd = True  # what it leads to comes and goes, and the folder stays as it is
         if not self.reach.follow_links:
             self.found.links += 1
             return
@@ -249,8 +310,8 @@ class Walk:
             found = entry.stat()
         except OSError:
             return
-        if (found.st_dev, found.st_ino) not in self.entered:
-            self.entered.add((found.st_dev, found.st_ino))
+        if (found.st_dev, found.st_ino) not in self._entered:
+            self._entered.add((found.st_dev, found.st_ino))
             folders.append(entry.name)
 
     def _holds_file(self, path: str) -> bool:
@@ -269,3 +330,26 @@ class Walk:
             except OSError:
                 self.found.unreadable.append(os.path.relpath(folder, self.root))
         return False
+
+
+def walk_below(
+    root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
+) -> tuple[Packed, Found]:
+    """List folders that lie side by side, the last one first, and what is below them.
+
+    Returns:
+        The folders and their files, and what else was found.
+    """
+    walk = Walk(root, reach, takes_notes=takes_notes, settled=settled)
+    return packed(walk.go_below([*folders])), walk.found
+
+
+def _share(todo: list[_Rest], hands: Hands, count: int) -> None:
+    """Give whoever waits for work a share of the folders that would be entered last."""
+    while hands.are_free(count):
+        rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)
+        if rest is None:
+            return
+        share = max(2, len(rest.folders) // (2 * hands.number + 2))
+        rest.given.append(hands.give(rest.folders[:share]))
+        del rest.folders[:share]

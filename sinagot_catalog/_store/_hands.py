@@ -1,0 +1,210 @@
+"""Helping hands for a long look at a local tree: processes where the processor is the limit, else threads.
+
+Python lists and stats with one core. Where a look takes longer than it takes to start a process, processes take
+over what would come last, one for each further core. And where each folder is waited for, as on a file system that
+lies elsewhere or a disk that nobody has read yet, threads wait beside each other.
+
+A process is told what to do, then does it with each work that it is sent. Standard library only, for it has to be
+there in no time.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Self
+
+from sinagot_catalog._frames import read_frame, write_frame
+from sinagot_catalog._store._types import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Given", "Hands"]
+
+_PROCESSES, _THREADS = 7, 15
+_TICK = 0.2
+_TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
+_BEGIN = "import sys; sys.path.append(sys.argv[1]); from sinagot_catalog._store._hands import main; main()"
+
+
+class Given:
+    """Some work that was given to a hand.
+
+    Args:
+        work: What the hand's function is called with.
+    """
+
+    def __init__(self, work: Any) -> None:
+        self.work = work
+        self._ended = threading.Event()
+        self._result: Any = None
+
+    def end(self, result: Any = None) -> None:
+        """Say what came of it; None where it was not done."""
+        self._result = result
+        self._ended.set()
+
+    def result(self) -> Any:
+        """Wait for what came of it; None where it has to be done by oneself."""
+        while not self._ended.wait(_TICK):
+            pass  # in turns, so that an interrupt gets through
+        return self._result
+
+
+class Hands:
+    """Who takes over work of a long look. Nobody is asked before the look is a long one.
+
+    Args:
+        function: What is done with each work; can be pickled.
+        patience: After how many seconds a look is a long one.
+        kind: `process` or `thread`; None: whichever gets on with it, if any does.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], Any], *, patience: float = PATIENCE, kind: str | None = None
+    ) -> None:
+        self._function = function
+        self._patience = patience
+        self._kind = kind
+        self._begun = time.monotonic()
+        self._waited = _waits()
+        self._free: deque[None] = deque()
+        self._work: SimpleQueue[Given | None] = SimpleQueue()
+        self._processes: list[subprocess.Popen[bytes]] = []
+        self._lock = threading.Lock()
+        self._is_over = False
+        self.number = 0
+        """How many there are."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._is_over = True
+        for _hand in range(self.number):
+            self._work.put(None)
+        for process in self._processes:
+            process.kill()
+            process.wait()
+            for pipe in (process.stdin, process.stdout):
+                if pipe is not None:
+                    pipe.close()
+
+    def are_free(self, done: int) -> bool:
+        """Whether one of them waits for work.
+
+        Args:
+            done: How many things were looked at so far.
+        """
+        if self.number == 0 and time.monotonic() - self._begun > self._patience:
+            self._begin(done)
+        return bool(self._free)
+
+    def give(self, work: Any) -> Given:
+        """Give work to one that is free."""
+        self._free.pop()
+        given = Given(work)
+        self._work.put(given)
+        return given
+
+    def _begin(self, done: int) -> None:
+        """Begin as many as get on with it; none of them is waited for."""
+        kind = self._kind
+        if kind is None:
+            kind = "thread" if _waits() - self._waited > done / 4 else "process"
+        self.number = _THREADS if kind == "thread" else min(_cores() - 1, _PROCESSES)
+        serve = self._serve_here if kind == "thread" else self._serve_process
+        for _ in range(self.number):
+            threading.Thread(target=serve, name="hand", daemon=True).start()
+        if self.number == 0:
+            self._begun = float("inf")  # nobody is asked again
+
+    def _serve_here(self) -> None:
+        for given in self._given():
+            result = None
+            with suppress(Exception):  # whoever gave it meets it, too
+                result = self._function(given.work)
+            given.end(result)
+
+    def _serve_process(self) -> None:
+        with self._lock:
+            if self._is_over:
+                return
+            try:
+                process = _started()
+            except OSError:
+                return
+            self._processes.append(process)
+        try:
+            _call(process, self._function)
+        except (OSError, EOFError, ValueError):
+            return
+        for given in self._given():
+            try:
+                given.end(_call(process, given.work))
+            except (OSError, EOFError, ValueError):  # it is gone, or was never of any use
+                given.end()
+                return
+
+    def _given(self) -> Iterator[Given]:
+        while True:
+            self._free.append(None)
+            given = self._work.get()
+            if given is None:
+                return
+            yield given
+
+
+def _started() -> subprocess.Popen[bytes]:
+    """A process of our own, in a session of its own: what interrupts us ends it by the end of its pipe."""
+    return subprocess.Popen(  # noqa: S603 - our own module
+        [sys.executable, "-I", "-S", "-c", _BEGIN, str(Path(__file__).parents[2])],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        bufsize=0,
+        start_new_session=True,
+    )
+
+
+def _call(process: subprocess.Popen[bytes], message: object) -> Any:
+    """Say something to a process and wait for its answer."""
+    assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
+    write_frame(process.stdin.fileno(), message)
+    return read_frame(process.stdout.fileno())
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _waits() -> int:
+    """How often this thread waited for something other than a core."""
+    return resource.getrusage(resource.RUSAGE_THREAD).ru_nvcsw if _TELLS_WAITS else 0
+
+
+def main() -> None:
+    """Serve the process that began this one, until it is gone."""
+    into, out = os.dup(0), os.dup(1)
+    try:
+        function = read_frame(into)
+        write_frame(out, True)
+        while True:
+            work = read_frame(into)
+            result = None
+            with suppress(Exception):  # whoever gave it meets it, too
+                result = function(work)
+            write_frame(out, result)
+    except (OSError, EOFError):
+        os._exit(0)

@@ -1,0 +1,181 @@
+"""A long look is shared with other processes, or threads, and finds what one alone would find."""
+
+import contextlib
+import os
+import signal
+import tempfile
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sinagot_catalog import Workspace
+from sinagot_catalog._store import LocalStore, Reach, _walk
+from sinagot_catalog._store._folders import columns
+from sinagot_catalog._store._hands import Hands
+from sinagot_catalog._store._local import look_at
+from sinagot_catalog._store._walk import Walk, walk_below
+
+REACHES = (
+    Reach((("a", None), ("b", None, "c"))),
+    Reach(((None, None), (None, "a", None), ("a",))),
+    Reach(((None, None, None, None),)),
+    Reach((), everything=True),
+)
+HOW = {"takes_notes": True, "settled": 0.0}
+
+
+@pytest.fixture(autouse=True)
+def shares_at_once(monkeypatch):
+    monkeypatch.setattr(_walk, "_LOOK_UP", 0)
+    monkeypatch.setattr(_walk, "_FEWEST", 2)
+
+
+@contextlib.contextmanager
+def waiting(function, kind, wait_until):
+    """Hands of which at least one waits for work."""
+    with Hands(function, patience=0, kind=kind) as hands:
+        wait_until(lambda: hands.are_free(1))
+        yield hands
+
+
+def told(walk):
+    """All that a walk says, in its order."""
+    seen, undecodable = columns(walk.parts)
+    found = walk.found
+    rows = seen.folders.select("folder", "n", "ino").rows()
+    return (
+        rows,
+        seen.names.to_list(),
+        sorted(found.directories),
+        sorted(found.unreadable),
+        found.links,
+        undecodable,
+    )
+
+
+def alone(root, reach):
+    walk = Walk(str(root), reach, **HOW)
+    walk.go()
+    return told(walk)
+
+
+def shared(root, reach, kind, wait_until):
+    walk = Walk(str(root), reach, **HOW)
+    with waiting(partial(walk_below, str(root), reach, **HOW), kind, wait_until) as hands:
+        walk.go(hands)
+    return told(walk), len(walk.parts)
+
+
+def children():
+    tasks = Path("/proc/self/task").iterdir()
+    return {int(pid) for one in tasks for pid in (one / "children").read_text().split()}
+
+
+@pytest.fixture
+def wide(tmp_path):
+    """Two folders of 300 folders, with files of which some have no decodable name, a link and an empty folder."""
+    for top in ("one", "two"):
+        for number in range(300):
+            folder = tmp_path / top / f"R{number:03}" / "deep"
+            folder.mkdir(parents=True)
+            (folder / "a").touch()
+            Path(os.fsdecode(os.fsencode(folder.parent) + b"/d\xff")).touch()
+    (tmp_path / "two" / "R100" / "deep" / "link").symlink_to(folder)
+    (tmp_path / "two" / "R200" / "empty").mkdir()
+    return tmp_path
+
+
+NAMES = st.sampled_from(["a", "b", "c", "d\udcff", "LOG", "é"])
+PLACES = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
+
+
+@settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(reach=st.sampled_from(REACHES), files=st.lists(PLACES, max_size=40))
+def test_whatever_the_tree_a_shared_walk_gives_the_same_in_the_same_order(reach, files, wait_until):
+    with tempfile.TemporaryDirectory() as root:
+        for one in files:
+            with contextlib.suppress(OSError):
+                Path(root, one).parent.mkdir(parents=True, exist_ok=True)
+                Path(root, one).touch()
+        assert shared(root, reach, "thread", wait_until)[0] == alone(root, reach)
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+@pytest.mark.parametrize("reach", [Reach(((None, None, None, None), (None, None, "deep"))), REACHES[-1]])
+def test_a_wide_tree_is_walked_in_several_parts(wide, kind, reach, wait_until):
+    found, parts = shared(wide, reach, kind, wait_until)
+    assert parts >= 3  # of its own, from another, of its own
+    assert found == alone(wide, reach)
+    assert len(found[1]) >= 600
+    assert found[4:] == (1, 600 if reach.everything else 0)
+
+
+def test_no_process_outlives_the_look(wide, wait_until):
+    before = children()
+    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), "process", wait_until):
+        assert children() > before
+    assert children() == before
+
+
+def test_what_a_killed_process_was_given_is_looked_at_by_oneself(wide, wait_until):
+    paths = "one/R000/deep/a\0two"
+    before = children()
+    with waiting(partial(look_at, str(wide)), "process", wait_until) as hands:
+        for pid in children() - before:
+            os.kill(pid, signal.SIGKILL)
+        given_work = hands.give(paths)
+        assert given_work.result() is None
+        assert not hands.are_free(1)
+    walk = Walk(str(wide), REACHES[-1], **HOW)
+    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), "process", wait_until) as hands:
+        for pid in children() - before:
+            os.kill(pid, signal.SIGKILL)
+        walk.go(hands)
+    assert told(walk) == alone(wide, REACHES[-1])
+
+
+@pytest.mark.parametrize("kind", ["process", "thread"])
+def test_an_error_there_is_met_here(kind, wait_until):
+    with waiting(int, kind, wait_until) as hands:
+        assert hands.give("7").result() == 7
+        wait_until(lambda: hands.are_free(1))
+        assert hands.give("seven").result() is None
+        wait_until(lambda: hands.are_free(1))  # and it goes on
+
+
+def test_a_process_that_cannot_start_is_never_free(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    with Hands(int, patience=0, kind="process") as hands:
+        assert not hands.are_free(1)
+        for thread in threading.enumerate():
+            if thread.name == "hand":
+                thread.join(20)
+        assert not hands.are_free(1)
+
+
+def test_a_short_look_starts_nothing(write_workspace):
+    folder = write_workspace(files=["raw/R1"])
+    with Hands(int) as hands:
+        assert not hands.are_free(1)
+        assert hands.number == 0
+    before = children()
+    assert Workspace(folder).steps.collect().height == 0
+    assert children() == before
+
+
+def test_sizes_and_times_are_those_that_one_alone_reads(wide):
+    paths = [f"{top}/R{number:03}/deep/a" for top in ("one", "two") for number in range(310)] * 20
+    (wide / "one" / "R007" / "deep" / "a").write_text("text")
+    stat = LocalStore(str(wide), patience=0).stat(paths)
+    expected = [(wide / path).stat() if (wide / path).exists() else None for path in paths]
+    assert stat.size == [one and one.st_size for one in expected]
+    assert stat.modified == [one and one.st_mtime_ns for one in expected]
+    assert stat.etag == [None] * len(paths)
