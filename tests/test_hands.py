@@ -1,4 +1,4 @@
-"""A long look is shared with other processes, or threads, and finds what one alone would find."""
+"""A long look is shared with other processes and finds what one alone would find."""
 
 import contextlib
 import os
@@ -32,12 +32,13 @@ HOW = {"takes_notes": True, "settled": 0.0}
 def shares_at_once(monkeypatch):
     monkeypatch.setattr(_walk, "_LOOK_UP", 0)
     monkeypatch.setattr(_walk, "_FEWEST", 2)
+    monkeypatch.setattr(_walk, "_LEAST", 1)
 
 
 @contextlib.contextmanager
-def waiting(function, kind, wait_until):
+def waiting(function, number, wait_until):
     """Hands of which at least one waits for work."""
-    with Hands(function, patience=0, kind=kind) as hands:
+    with Hands(function, patience=0, number=number) as hands:
         wait_until(lambda: hands.are_free(1))
         yield hands
 
@@ -63,9 +64,9 @@ def alone(root, reach):
     return told(walk)
 
 
-def shared(root, reach, kind, wait_until):
+def shared(root, reach, number, wait_until):
     walk = Walk(str(root), reach, **HOW)
-    with waiting(partial(walk_below, str(root), reach, **HOW), kind, wait_until) as hands:
+    with waiting(partial(walk_below, str(root), reach, **HOW), number, wait_until) as hands:
         walk.go(hands)
     return told(walk), len(walk.parts)
 
@@ -94,7 +95,7 @@ PLACES = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
 @settings(
-    max_examples=100,
+    max_examples=60,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
@@ -105,22 +106,22 @@ def test_whatever_the_tree_a_shared_walk_gives_the_same_in_the_same_order(reach,
             with contextlib.suppress(OSError):
                 Path(root, one).parent.mkdir(parents=True, exist_ok=True)
                 Path(root, one).touch()
-        assert shared(root, reach, "thread", wait_until)[0] == alone(root, reach)
+        assert shared(root, reach, 1, wait_until)[0] == alone(root, reach)
 
 
-@pytest.mark.parametrize("kind", ["process", "thread"])
+@pytest.mark.parametrize("number", [1, 3])
 @pytest.mark.parametrize("reach", [Reach(((None, None, None, None), (None, None, "deep"))), REACHES[-1]])
-def test_a_wide_tree_is_walked_in_several_parts(wide, kind, reach, wait_until):
-    found, parts = shared(wide, reach, kind, wait_until)
+def test_a_wide_tree_is_walked_in_several_parts(wide, number, reach, wait_until):
+    found, parts = shared(wide, reach, number, wait_until)
     assert parts >= 3  # of its own, from another, of its own
     assert found == alone(wide, reach)
     assert len(found[1]) >= 600
-    assert found[4:] == (1, 600 if reach.everything else 0)
+    assert found[4:] == (1, 600)
 
 
 def test_no_process_outlives_the_look(wide, wait_until):
     before = children()
-    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), "process", wait_until):
+    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), 1, wait_until):
         assert children() > before
     assert children() == before
 
@@ -128,36 +129,36 @@ def test_no_process_outlives_the_look(wide, wait_until):
 def test_what_a_killed_process_was_given_is_looked_at_by_oneself(wide, wait_until):
     paths = "one/R000/deep/a\0two"
     before = children()
-    with waiting(partial(look_at, str(wide)), "process", wait_until) as hands:
+    with waiting(partial(look_at, str(wide)), 1, wait_until) as hands:
         for pid in children() - before:
             os.kill(pid, signal.SIGKILL)
         given_work = hands.give(paths)
         assert given_work.result() is None
         assert not hands.are_free(1)
     walk = Walk(str(wide), REACHES[-1], **HOW)
-    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), "process", wait_until) as hands:
+    with waiting(partial(walk_below, str(wide), REACHES[-1], **HOW), 1, wait_until) as hands:
         for pid in children() - before:
             os.kill(pid, signal.SIGKILL)
         walk.go(hands)
     assert told(walk) == alone(wide, REACHES[-1])
 
 
-@pytest.mark.parametrize("kind", ["process", "thread"])
-def test_an_error_there_is_met_here(kind, wait_until):
-    with waiting(int, kind, wait_until) as hands:
+@pytest.mark.parametrize("number", [1, 3])
+def test_an_error_there_is_met_here(number, wait_until):
+    with waiting(int, number, wait_until) as hands:
         assert hands.give("7").result() == 7
         wait_until(lambda: hands.are_free(1))
         assert hands.give("seven").result() is None
         wait_until(lambda: hands.are_free(1))  # and it goes on
 
 
-def test_a_process_that_cannot_start_is_never_free(monkeypatch):
-    monkeypatch.setattr("sys.executable", "/nowhere/python")
-    with Hands(int, patience=0, kind="process") as hands:
+@pytest.mark.parametrize("program", ["/nowhere/python", "/bin/cat", "/bin/true", "/bin/yes"])
+def test_a_process_that_cannot_start_is_never_free(monkeypatch, program, wait_until):
+    monkeypatch.setattr("sys.executable", program)
+    before = threading.active_count()
+    with Hands(int, patience=0, number=2) as hands:
         assert not hands.are_free(1)
-        for thread in threading.enumerate():
-            if thread.name == "hand":
-                thread.join(20)
+        wait_until(lambda: threading.active_count() == before)
         assert not hands.are_free(1)
 
 

@@ -1,8 +1,9 @@
-"""Helping hands for a long look at a local tree: processes where the processor is the limit, else threads.
+"""Helping hands for a long look at a local tree: further processes that list and stat.
 
 Python lists and stats with one core. Where a look takes longer than it takes to start a process, processes take
-over what would come last, one for each further core. And where each folder is waited for, as on a file system that
-lies elsewhere or a disk that nobody has read yet, threads wait beside each other.
+over what would come last, one for each further core; and several for each core where most of the time goes into
+waiting, as on a file system that lies elsewhere or a disk that nobody has read yet. Threads would not do: a listing
+hands the interpreter from one to the next at every name.
 
 A process is told what to do, then does it with each work that it is sent. Standard library only, for it has to be
 there in no time.
@@ -11,6 +12,7 @@ there in no time.
 from __future__ import annotations
 
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "Hands"]
 
-_PROCESSES, _THREADS = 7, 15
+_BUSY, _WAITING = 8, 16
+"""How many get on with it at most, where the processor is the limit, and where waiting is."""
 _TICK = 0.2
+_GONE = OSError, EOFError, ValueError, pickle.UnpicklingError
+"""What a process that is gone, or was never one of ours, is known by."""
 _TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
 _BEGIN = "import sys; sys.path.append(sys.argv[1]); from sinagot_catalog._store._hands import main; main()"
 
@@ -66,20 +71,21 @@ class Hands:
     Args:
         function: What is done with each work; can be pickled.
         patience: After how many seconds a look is a long one.
-        kind: `process` or `thread`; None: whichever gets on with it, if any does.
+        number: How many to begin; None: as many as get on with it.
     """
 
     def __init__(
-        self, function: Callable[[Any], Any], *, patience: float = PATIENCE, kind: str | None = None
+        self, function: Callable[[Any], Any], *, patience: float = PATIENCE, number: int | None = None
     ) -> None:
         self._function = function
         self._patience = patience
-        self._kind = kind
+        self._wanted = number
         self._begun = time.monotonic()
         self._waited = _waits()
         self._free: deque[None] = deque()
         self._work: SimpleQueue[Given | None] = SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
+        self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self._is_over = False
         self.number = 0
@@ -91,14 +97,12 @@ class Hands:
     def __exit__(self, *_: object) -> None:
         with self._lock:
             self._is_over = True
-        for _hand in range(self.number):
+        for _thread in self._threads:
             self._work.put(None)
         for process in self._processes:
             process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                if pipe is not None:
-                    pipe.close()
+        for thread in self._threads:
+            thread.join()
 
     def are_free(self, done: int) -> bool:
         """Whether one of them waits for work.
@@ -119,24 +123,17 @@ class Hands:
 
     def _begin(self, done: int) -> None:
         """Begin as many as get on with it; none of them is waited for."""
-        kind = self._kind
-        if kind is None:
-            kind = "thread" if _waits() - self._waited > done / 4 else "process"
-        self.number = _THREADS if kind == "thread" else min(_cores() - 1, _PROCESSES)
-        serve = self._serve_here if kind == "thread" else self._serve_process
-        for _ in range(self.number):
-            threading.Thread(target=serve, name="hand", daemon=True).start()
+        if self._wanted is None:
+            waits = _waits() - self._waited
+            self._wanted = _WAITING - 1 if waits > done / 4 else min(_cores(), _BUSY) - 1
+        self.number = self._wanted
+        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.number)]
+        for thread in self._threads:
+            thread.start()
         if self.number == 0:
-            self._begun = float("inf")  # nobody is asked again
+            self._patience = float("inf")  # nobody is asked again
 
-    def _serve_here(self) -> None:
-        for given in self._given():
-            result = None
-            with suppress(Exception):  # whoever gave it meets it, too
-                result = self._function(given.work)
-            given.end(result)
-
-    def _serve_process(self) -> None:
+    def _serve(self) -> None:
         with self._lock:
             if self._is_over:
                 return
@@ -145,14 +142,21 @@ class Hands:
             except OSError:
                 return
             self._processes.append(process)
+        with process:
+            try:
+                self._serve_by(process)
+            finally:
+                process.kill()
+
+    def _serve_by(self, process: subprocess.Popen[bytes]) -> None:
         try:
             _call(process, self._function)
-        except (OSError, EOFError, ValueError):
+        except _GONE:
             return
         for given in self._given():
             try:
                 given.end(_call(process, given.work))
-            except (OSError, EOFError, ValueError):  # it is gone, or was never of any use
+            except _GONE:
                 given.end()
                 return
 

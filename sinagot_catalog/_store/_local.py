@@ -32,7 +32,7 @@ class LocalStore:
     Args:
         root: The folder.
         settled: For how many seconds a folder must have lain unchanged before what is in it is remembered.
-        patience: After how many seconds a look is shared with other processes or threads.
+        patience: After how many seconds a look is shared with other processes.
     """
 
     is_local = True

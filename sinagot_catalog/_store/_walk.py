@@ -22,8 +22,8 @@ __all__ = ["Walk", "walk_below"]
 
 _LOOK_UP = 63
 """After as many folders it looks whether somebody waits for work."""
-_FEWEST = 8
-"""Folders side by side that are worth to be shared."""
+_FEWEST, _LEAST = 16, 4
+"""How many folders side by side are worth to be shared, and how many are given at least."""
 
 
 class _Level:
@@ -350,6 +350,6 @@ def _share(todo: list[_Rest], hands: Hands, count: int) -> None:
         rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)
         if rest is None:
             return
-        share = max(2, len(rest.folders) // (2 * hands.number + 2))
+        share = max(_LEAST, len(rest.folders) // (2 * hands.number + 2))
         rest.given.append(hands.give(rest.folders[:share]))
         del rest.folders[:share]
