@@ -127,7 +127,7 @@ def test_no_process_outlives_the_look(wide, wait_until):
 
 
 def test_what_a_killed_process_was_given_is_looked_at_by_oneself(wide, wait_until):
-    paths = "one/R000/deep/a\0two"
+    paths = ["one/R000/deep/a", "two"]
     before = children()
     with waiting(partial(look_at, str(wide)), 1, wait_until) as hands:
         for pid in children() - before:
