@@ -253,7 +253,7 @@ class CellLines:
         self, record_id: str, *, seconds: float, attempts: int, inputs: Sequence[tuple[int, int] | None]
     ) -> None:
         """Every output is in place; `inputs` are sizes and times of what it was made from."""
-        made_from = ", ".join("null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs)
+        made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
