@@ -1,6 +1,7 @@
 """The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
 
 import logging
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from sinagot_catalog._patterns._template import Template, parse_labelled
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_paths"]
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_path", "port_paths"]
 
 
 class ScriptPath(NamedTuple):
@@ -148,22 +149,32 @@ def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
     """What a script sees of its paths: one `Path`, a dict by label, or None."""
     labelled: dict[str, Path | None] = {}
     for label, path in ports:
-        one = None if path is None else _path(path)
+        one = None if path is None else port_path(path)
         if label is None:
             return one
         labelled[label] = one
     return labelled or None
 
 
-def _path(text: str) -> Path:
-    """A `Path`; below a folder that was asked for before it costs half as much, and every row pays it."""
+def port_path(text: str) -> Path:
+    """A `Path`; below a folder that was asked for before it costs a fraction, and every row pays it."""
     folder, _, name = text.rpartition("/")
-    return _folder(folder) / name if folder else Path(text)
+    parent = _folder(folder)
+    if parent is None or name in ("", "."):
+        return Path(text)
+    if sys.version_info >= (3, 12):
+        return parent / name
+    # There a `/` takes the name apart, and `str` puts all together again: of that both are known here.
+    path: Path = parent._make_child_relpath(name)  # type: ignore[attr-defined]  # noqa: SLF001
+    path._str = text  # type: ignore[attr-defined]  # noqa: SLF001
+    return path
 
 
 @lru_cache(maxsize=256)
-def _folder(text: str) -> Path:
-    return Path(text)
+def _folder(text: str) -> Path | None:
+    """A folder; None where a `Path` writes it in another way."""
+    folder = Path(text)
+    return folder if str(folder) == text else None
 
 
 def _uris(paths: Any) -> Any:
