@@ -172,9 +172,9 @@ def port_path(text: str) -> Path:
 
 @lru_cache(maxsize=256)
 def _folder(text: str) -> Path | None:
-    """A folder; None where a `Path` writes it in another way."""
+    """A folder; None where a path below it does not begin with this text."""
     folder = Path(text)
-    return folder if str(folder) == text else None
+    return folder if folder.name and str(folder) == text else None
 
 
 def _uris(paths: Any) -> Any:
