@@ -301,7 +301,7 @@ class JobRunner:
         work = _Work(row, cell, values)
         try:
             self._place.expect(work.inputs, work.outputs)
-            if not self._is_again(work) and work.outputs and self._is_done(work):
+            if work.outputs and not self._is_again(work) and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
             if work.missing:

@@ -466,7 +466,8 @@ def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str],
                 found.files.add(path)
                 continue
         elif entry.is_dir(follow_symlinks=False):
-            is_tidy &= _walk(root, f"{path}/", units, keep, found) and path in keep
+            is_tidy = _walk(root, f"{path}/", units, keep, found) and path in keep and is_tidy
+            continue
         elif entry.is_file():
             found.paths.append(path)
         is_tidy &= not entry.is_symlink()
