@@ -1,6 +1,7 @@
 """Running: many short rows, few longer ones, nothing to do, and how much memory it takes."""
 
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sinagot_catalog import Workspace
 __all__ = ["held_later", "memory", "nothing_to_do", "run", "slow"]
 
 _WORKERS = "2"
+_UNDONE = ".undone"
 _POOL = "a bare ProcessPoolExecutor, the same function"
 
 
@@ -40,7 +42,10 @@ def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -
             raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
         return float(said["seconds"])
 
-    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
+    try:
+        ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
+    finally:
+        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
     what = f"ws.steps.{verb}() of 2 workers, start-up counted"
     return Measurement(name, what, _POOL, goal, ours, floors)
 
@@ -72,6 +77,7 @@ def memory(scale: Scale) -> Iterator[Measurement]:
         folder = burning(scale, rows, 0.2)
         _undo(folder)
         said = child("run", str(folder), _WORKERS)
+        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
         goal = AtMost(1000) if rows >= 100_000 else None
         name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
         yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
@@ -93,13 +99,21 @@ def _all_done(scale: Scale, rows: int) -> Path:
     if not out.exists() or _count(out) < rows or not (folder / "dataset/LOG/journal").exists():
         _undo(folder)
         child("run", str(folder), _WORKERS)
+        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
     return folder
 
 
 def _undo(folder: Path) -> None:
-    """Forget all runs."""
+    """Forget all runs.
+
+    What they wrote is moved away, and deleted by who measured: on ext4 without a journal, who makes a file passes
+    over each inode of those that were deleted in the last minutes, which can take longer than the row.
+    """
     for name in ("out", "LOG"):
-        shutil.rmtree(folder / "dataset" / name, ignore_errors=True)
+        old = folder / "dataset" / name
+        if old.exists():
+            (folder / _UNDONE).mkdir(exist_ok=True)
+            old.rename(folder / _UNDONE / f"{name}-{time.time_ns()}")
 
 
 def _count(folder: Path) -> int:

@@ -126,7 +126,7 @@ class JournalWriter:
         if seconds != self._second:
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
             self._second = seconds
-        return f"{self._second_text}.{rest:06d}Z"
+        return "%s.%06dZ" % (self._second_text, rest)  # noqa: UP031 - half the time of an f-string
 
     def write(self, line: str) -> None:
         """Append one line, its end included, with one call to the system.
@@ -134,15 +134,21 @@ class JournalWriter:
         Raises:
             OSError: When the file cannot be written; the journal stays readable.
         """
+        data = line.encode()
         if self._fd < 0:
             self._open()
-        # After a line that the disk had no room for, the next one starts on a line of its own.
-        data = (b"\n" if self._torn else b"") + line.encode()
+        if self._torn:
+            # After a line that the disk had no room for, the next one starts on a line of its own.
+            data = b"\n" + data
         written = os.write(self._fd, data)
         self._dirty = True
-        self._torn = written < len(data)
+        if self._torn or written < len(data):
+            self._check(written, len(data))
+
+    def _check(self, written: int, length: int) -> None:
+        self._torn = written < length
         if self._torn:
-            raise OSError(f"{self.path}: only {written} of {len(data)} bytes were written: is the disk full?")
+            raise OSError(f"{self.path}: only {written} of {length} bytes were written: is the disk full?")
 
     def _open(self) -> None:
         folder = Path(self.path).parent
@@ -253,7 +259,7 @@ class CellLines:
         self, record_id: str, *, seconds: float, attempts: int, inputs: Sequence[tuple[int, int] | None]
     ) -> None:
         """Every output is in place; `inputs` are sizes and times of what it was made from."""
-        made_from = ", ".join("null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs)
+        made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'

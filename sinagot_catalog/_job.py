@@ -24,7 +24,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_paths
+from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_path, port_paths
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
@@ -119,18 +119,21 @@ class _Ports:
         """What a script sees: one `Path`, a dict by label, or None."""
         if not paths:
             return None
-        return port_paths(((None, paths[0]),) if self.is_single else zip(self.labels, paths, strict=True))
+        if self.is_single:
+            return None if paths[0] is None else port_path(paths[0])
+        return port_paths(zip(self.labels, paths, strict=True))
 
 
 class _Cell:
     """One step, with all prepared that its rows share."""
 
-    def __init__(self, index: int, spec: CellSpec, lines: CellLines) -> None:
+    def __init__(self, index: int, spec: CellSpec, lines: CellLines, given: dict[str, Any]) -> None:
         self.spec = spec
         self.lines = lines
         self.name = f"c{index}"
         self.made: set[str] = set()
         self.script: type[ScriptTemplate] | None = None
+        self.importing: AbstractContextManager[None] = nullcontext()
         self.loaded = float("-inf")
         self.keep = {""}
         for port in (*spec.outputs, *spec.controls):
@@ -140,32 +143,20 @@ class _Cell:
         self.wants_folder = any(self.outputs.are_folders)
         self.folders = _Ports(spec.outputs + spec.controls).folders()
         self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
+        self.given = {**given, "task": spec.task, "modality": spec.modality, "label": spec.step}
 
 
 class _Work:
     """One row at work: its paths, relative and full, in the order of the step's ports; and how far it is."""
 
-    __slots__ = (
-        "attempt",
-        "begun",
-        "cell",
-        "controls",
-        "files",
-        "full_inputs",
-        "in_steps",
-        "inputs",
-        "mark",
-        "missing",
-        "number",
-        "outputs",
-        "published",
-        "record_id",
-        "stamps",
-    )
+    published: list[str] | None = None
+    files: Collection[str] = ()
+    in_steps = False
+    attempt = mark = 0
+    begun = 0.0
 
     def __init__(self, row: Row, cell: _Cell, values: dict[str, str]) -> None:
-        self.number = row[0]
-        self.record_id = row[2]
+        self.number, _, self.record_id = row
         self.cell = cell
         self.inputs = cell.inputs.fill(values)
         self.outputs = cell.outputs.fill(values)
@@ -173,11 +164,6 @@ class _Work:
         self.full_inputs: list[str] = []
         self.stamps: list[tuple[int, int] | None] = []
         self.missing: list[str] = []
-        self.published: list[str] | None = None
-        self.files: set[str] = set()
-        self.in_steps = False
-        self.attempt = self.mark = 0
-        self.begun = 0.0
 
     @property
     def half_published(self) -> list[str] | None:
@@ -224,16 +210,21 @@ class JobRunner:
         )
         self._after_run = after_run if after_run is not None else _nothing
         self.foresees = spec.remote is not None
-        self._cells = [_Cell(n, cell, self.journal.cell(cell)) for n, cell in enumerate(spec.cells)]
         self._open_place(options or {})
         self._ids = IdPattern(spec.id_pattern)
         self._host = ScriptHost(spec.scripts)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
-        self._dataset = Path(self._place.data_path)
         self._undoing = Undoing()
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
+        given = {
+            "data_path": Path(self._place.data_path),
+            "status": StepStatus.PROCESSING,
+            "logger": self._log.logger,
+            "debug": spec.debug,
+        }
+        self._cells = [_Cell(n, cell, self.journal.cell(cell), given) for n, cell in enumerate(spec.cells)]
 
     def _open_place(self, options: StorageOptions) -> None:
         spec = self.spec
@@ -310,7 +301,7 @@ class JobRunner:
         work = _Work(row, cell, values)
         try:
             self._place.expect(work.inputs, work.outputs)
-            if not self._is_again(work) and work.outputs and self._is_done(work):
+            if work.outputs and not self._is_again(work) and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
             if work.missing:
@@ -431,28 +422,15 @@ class JobRunner:
         if not cell.made or not folders <= cell.made:
             self._place.stage(root, folders, cell.made)
         self._place.fetch()
-        one = script(
-            work.record_id,
-            data_path=self._dataset,
-            task=cell.spec.task,
-            modality=cell.spec.modality,
-            label=cell.spec.step,
-            path=self._script_path(work, root),
-            status=StepStatus.PROCESSING,
-            logger=self._log.logger,
-            debug=self.spec.debug,
-        )
+        one = script(work.record_id, path=self._script_path(work, root), **cell.given)
         one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
         try:
-            with self._undoing, self._importing(cell.spec):
+            with self._undoing, cell.importing:
                 one.run()
         finally:
             self._after_run()
-
-    def _importing(self, spec: CellSpec) -> AbstractContextManager[None]:
-        return self._host.importing(spec.script) if spec.command is None else nullcontext()
 
     def _load(self, cell: _Cell) -> type[ScriptTemplate]:
         if cell.spec.command is not None:
@@ -468,6 +446,7 @@ class JobRunner:
             except Exception as error:
                 note_line(error, cell.spec.script)
                 raise
+            cell.importing = self._host.importing(cell.spec.script)
             cell.loaded = time.monotonic()
         return cell.script
 
@@ -507,10 +486,11 @@ class JobRunner:
         """
         cell = work.cell
         units = {*work.outputs, *work.controls} if work.controls else work.outputs
-        written, work.files, is_tidy = self._place.staged(root, units, cell.keep)
-        if cell.wants_folder or not work.files.issuperset(work.outputs):
+        written, files, is_tidy = self._place.staged(root, units, cell.keep)
+        work.files = files
+        if cell.wants_folder or not files.issuperset(work.outputs):
             self._check(work, root)
-        if len(written) == 1 and written == work.outputs:
+        if written == work.outputs:
             return written, is_tidy
         declared = set(work.outputs)
         extras = [path for path in written if path not in declared]
@@ -532,6 +512,9 @@ class JobRunner:
         """Move what a row wrote into place; says what of it no output declares."""
         published = work.published
         if not published:
+            return ()
+        if self.spec.remote is None and len(published) == 1 and published[0] in work.files:
+            self._place.publish(root, published, work.files)
             return ()
         if len(published) > 1 or (
             published[0] not in work.files and self._place.is_folder(root, published[0])

@@ -159,7 +159,8 @@ class LocalPlace:
             full, found = self._find_local(self.outputs, path, is_directory=is_directory)
             if found is not None:
                 return full, found
-        return self._find_local(self.dataset, path, is_directory=is_directory)
+        full = f"{self.dataset}/{path}"
+        return full, _present(full, is_directory=is_directory)
 
     @staticmethod
     def _find_local(root: str, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
@@ -199,8 +200,7 @@ class LocalPlace:
             keep: Folders, relative, that stay for the next row.
         """
         found = Staged([], set())
-        is_tidy = _walk(root, "", units, keep, found)
-        return found._replace(is_tidy=is_tidy)
+        return Staged(found.paths, found.files, _walk(root, "", units, keep, found))
 
     def check(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
         """What is wrong with a staged output, as the end of a sentence; None when it can be published."""
@@ -230,7 +230,7 @@ class LocalPlace:
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Iterable[str], files: Collection[str] = ()) -> None:
+    def publish(self, root: str, paths: Sequence[str], files: Collection[str] = ()) -> None:
         """Move staged paths into place, each by one rename.
 
         What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
@@ -245,6 +245,15 @@ class LocalPlace:
             StorageError: When a path would leave the outputs folder, or lie in `LOG`.
             OSError: When the disk refuses.
         """
+        if len(paths) == 1 and paths[0] in files and not self._durable:
+            path = paths[0]
+            folder = path.rpartition("/")[0]
+            if self._ensure(folder) == self._device_of_staging():
+                self._move(f"{root}/{path}", f"{self.outputs}/{path}", folder)
+                return  # that was nearly every row: one plain file, on the file system where it shall be
+        self._publish_all(root, paths, files)
+
+    def _publish_all(self, root: str, paths: Sequence[str], files: Collection[str]) -> None:
         moves = []
         hidden = []
         copied = []
@@ -446,22 +455,22 @@ def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str],
     """Add what lies in a folder; says whether nothing is left of it that no next row needs."""
     is_tidy = True
     try:
-        entries = os.scandir(f"{root}/{prefix}")
+        entries = list(os.scandir(f"{root}/{prefix}"))
     except FileNotFoundError:
         return False  # the script took the folder away
-    with entries:
-        for entry in entries:
-            path = prefix + entry.name
-            if path in units:
-                found.paths.append(path)
-                if entry.is_file(follow_symlinks=False):
-                    found.files.add(path)
-                    continue
-            elif entry.is_dir(follow_symlinks=False):
-                is_tidy &= _walk(root, f"{path}/", units, keep, found) and path in keep
-            elif entry.is_file():
-                found.paths.append(path)
-            is_tidy &= not entry.is_symlink()
+    for entry in entries:
+        path = prefix + entry.name
+        if path in units:
+            found.paths.append(path)
+            if entry.is_file(follow_symlinks=False):
+                found.files.add(path)
+                continue
+        elif entry.is_dir(follow_symlinks=False):
+            is_tidy = _walk(root, f"{path}/", units, keep, found) and path in keep and is_tidy
+            continue
+        elif entry.is_file():
+            found.paths.append(path)
+        is_tidy &= not entry.is_symlink()
     return is_tidy
 
 

@@ -352,7 +352,7 @@ class RemotePlace(LocalPlace):
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Iterable[str], files: Collection[str] = ()) -> None:
+    def publish(self, root: str, paths: Sequence[str], files: Collection[str] = ()) -> None:
         """Upload staged paths to their final keys, each object whole; a directory gives up what it held before.
 
         Raises:
@@ -362,7 +362,6 @@ class RemotePlace(LocalPlace):
         if store is None:
             super().publish(root, paths, files)
             return
-        paths = list(paths)
         try:
             self._upload(store, root, paths)
         finally:

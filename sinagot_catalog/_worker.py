@@ -43,8 +43,7 @@ __all__ = [
     "read_tail_bytes",
 ]
 
-_ENTRY = struct.Struct("<dqqq")
-_SINCE, _WHAT = struct.Struct("<d"), struct.Struct("<qqq")
+_ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64
 CLOSED = 79
 """The exit code of a worker whose script closed the pipes to its parent."""
@@ -62,12 +61,18 @@ class Board:
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, BOARD_SIZE)
+        # Items of views: each is stored at once, and for less than a call that packs them.
+        self._times = memoryview(self._map).cast("d")
+        self._numbers = memoryview(self._map).cast("q")
 
     def show(self, row: int, attempt: int, mark: int) -> None:
         """Say that an attempt begins now; row -1: nothing is at work."""
-        # The time first: a reader in between must never see a new row with an old time.
-        _SINCE.pack_into(self._map, 0, time.monotonic())
-        _WHAT.pack_into(self._map, _SINCE.size, row, attempt, mark)
+        # The row last: a reader in between must never see a new row with an old time or attempt.
+        self._times[0] = time.monotonic()
+        numbers = self._numbers
+        numbers[2] = attempt
+        numbers[3] = mark
+        numbers[1] = row
 
     def read(self) -> tuple[float, int, int, int]:
         """Since when, which row, which attempt, and where its output begins."""
@@ -76,6 +81,8 @@ class Board:
 
     def close(self) -> None:
         """Let go of the shared bytes."""
+        self._times.release()
+        self._numbers.release()
         self._map.close()
 
 
@@ -91,7 +98,11 @@ class OutputFile:
 
     def mark(self) -> int:
         """Where the next text will stand."""
-        return os.fstat(self.fd).st_size
+        try:
+            # Where we stand in it does not matter, for it is appended to; and a seek costs a fifth of an `fstat`.
+            return os.lseek(self.fd, 0, os.SEEK_END)
+        except OSError:
+            return os.fstat(self.fd).st_size  # a script put a pipe in its place
 
     def tail(self, mark: int) -> str | None:
         """The end of what was printed since a mark; the parent may have cut the file in between."""
@@ -130,6 +141,9 @@ class _Worker:
         self._done: deque[Result] = deque()
         self._sending = threading.Lock()
         self._sync_due = threading.Event()
+        self._own = select.poll()
+        for fd in (frames_in, frames_out):
+            self._own.register(fd, 0)
 
     def serve(self, spec: RunSpec, name: str, options: StorageOptions) -> None:
         if spec.memory_limit is not None:
@@ -207,11 +221,9 @@ class _Worker:
     def _check_self(self) -> None:
         """End while the board names the row, where nobody waits for it or it closed what is not its own."""
         self._end_if_orphaned()
-        try:
-            os.fstat(self._in)
-            os.fstat(self._out)
-        except OSError:
-            os._exit(CLOSED)
+        for _, state in self._own.poll(0):
+            if state & select.POLLNVAL:
+                os._exit(CLOSED)
 
     def _end_if_orphaned(self) -> None:
         """End where the parent is gone: its rows are free, and another run may be at them already."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, NamedTuple
 from sinagot_catalog._patterns._template import Template, parse_labelled
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_paths"]
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_path", "port_paths"]
 
 
 class ScriptPath(NamedTuple):
@@ -148,14 +148,14 @@ def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
     """What a script sees of its paths: one `Path`, a dict by label, or None."""
     labelled: dict[str, Path | None] = {}
     for label, path in ports:
-        one = None if path is None else _path(path)
+        one = None if path is None else port_path(path)
         if label is None:
             return one
         labelled[label] = one
     return labelled or None
 
 
-def _path(text: str) -> Path:
+def port_path(text: str) -> Path:
     """A `Path`; below a folder that was asked for before it costs half as much, and every row pays it."""
     folder, _, name = text.rpartition("/")
     return _folder(folder) / name if folder else Path(text)

@@ -250,6 +250,50 @@ def test_what_else_a_script_wrote_beside_its_output_is_published_too(bench):
     assert (bench.data / "plot" / "A" / "deep" / "x").exists()
 
 
+def test_what_a_row_leaves_anywhere_in_staging_is_its_own(bench):
+    bench.raw("A", "B", "C")
+    bench.step(
+        "plot",
+        """
+        import os
+        root = self.path.output.parents[1]
+        if self.id == "A":
+            (root / "beside.txt").touch()
+            (root / "other" / "empty").mkdir(parents=True)
+            os.symlink("nowhere", root / "plot" / "link")
+        else:
+            assert os.listdir(root) == ["plot"], os.listdir(root)
+            assert os.listdir(root / "plot") == [], os.listdir(root / "plot")
+        self.path.output.touch()
+        """,
+    )
+    results = bench.run("A", "B", "C")
+    assert {one.outcome for one in results.values()} == {"done"}
+    assert [one.extras for one in results.values()] == [("beside.txt",), (), ()]
+    assert bench.left() == [
+        "beside.txt",
+        "plot/A.txt",
+        "plot/B.txt",
+        "plot/C.txt",
+        "raw/A.txt",
+        "raw/B.txt",
+        "raw/C.txt",
+    ]
+
+
+def test_a_script_that_takes_its_folder_away_and_makes_it_anew_is_fine(bench):
+    bench.raw("A", "B")
+    bench.step(
+        "plot",
+        """
+        self.path.output.parent.rmdir()
+        self.path.output.parent.mkdir()
+        self.path.output.touch()
+        """,
+    )
+    assert {one.outcome for one in bench.run("A", "B").values()} == {"done"}
+
+
 def test_a_folder_is_published_whole_and_replaces_the_old_one(bench):
     bench.raw("A")
     bench.step(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sinagot_catalog import _process
+from sinagot_catalog import _process, _worker
 from sinagot_catalog._events import read_lines
 from sinagot_catalog._patterns._template import parse_template
 from sinagot_catalog._pool import Pool, open_runner
@@ -266,6 +266,47 @@ def test_what_a_failed_script_printed_is_in_its_event_and_nothing_of_the_row_bef
     bench.run(("A", "B"), workers=1)
     (event,) = bench.events("error")
     assert sorted(event["output"].splitlines()) == ["child of B", "error of B", "from B"]
+
+
+def test_a_pipe_in_place_of_the_standard_error_does_not_fail_the_rows_after(bench):
+    bench.step(
+        """
+        if self.id == "A":
+            reader, writer = os.pipe()
+            os.dup2(writer, 2)
+        """
+    )
+    assert {one.outcome for one in bench.run(("A", "B", "C"), workers=1).values()} == {"done"}
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_script_that_closes_one_pipe_to_its_parent_fails_alone(bench, number):
+    bench.step(
+        f"""
+        if self.id == "A":
+            pipes = [n for n in range(3, 20) if os.path.exists(f"/proc/self/fd/{{n}}")
+                     and os.readlink(f"/proc/self/fd/{{n}}").startswith("pipe:")]
+            os.close(pipes[{number}])
+        """
+    )
+    results = bench.run(("A", "B"), workers=1)
+    assert results["work", "A"].message == "closed files of its process that it did not open"
+    assert results["work", "B"].outcome == "done"
+
+
+def test_the_board_tells_what_was_shown_last(tmp_path):
+    with (tmp_path / "board").open("w+b") as file:
+        file.truncate(_worker.BOARD_SIZE)
+        board, other = _worker.Board(file.fileno()), _worker.Board(file.fileno())
+    before = time.monotonic()
+    board.show(7, 2, 1 << 40)
+    since, *what = other.read()
+    assert before <= since <= time.monotonic()
+    assert what == [7, 2, 1 << 40]
+    board.show(-1, 0, 0)
+    assert other.read()[1:] == (-1, 0, 0)
+    board.close()
+    other.close()
 
 
 def test_endless_output_is_bounded_on_disk_and_in_the_event(bench):

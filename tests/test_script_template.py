@@ -1,13 +1,14 @@
 """What a script sees of itself, in a run or made by hand."""
 
 import logging
+import pickle
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.script import ScriptPath, ScriptTemplate
+from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_path
 from sinagot_catalog.status import StepStatus
 
 
@@ -78,3 +79,35 @@ def test_opts_of_two_scripts_are_not_one_dict():
     one, other = Mean("A"), Mean("B")
     one.opts["x"] = 1
     assert other.opts == {}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a",
+        "/a",
+        "/a/b",
+        "a/b/c",
+        "/a/b/.",
+        "/a/b/",
+        "/a//b",
+        "/a/./b",
+        "//a/b",
+        "/a/..",
+        "/a/b.c",
+        "./a",
+        "../a/ b",
+        "",
+    ],
+)
+def test_a_path_of_a_row_is_what_path_makes_of_its_text(text):
+    for _ in range(2):  # the second time its folder is known
+        path, plain = port_path(text), Path(text)
+        assert (path, type(path), hash(path)) == (plain, type(plain), hash(plain))
+        assert (str(path), repr(path), path.parts) == (str(plain), repr(plain), plain.parts)
+        assert (path / "x", path.parent, path.name) == (plain / "x", plain.parent, plain.name)
+        assert str(path / "x") == str(plain / "x")
+        assert str(path.with_name("y") if path.name else path) == str(
+            plain.with_name("y") if plain.name else plain
+        )
+        assert pickle.loads(pickle.dumps(path)) == plain  # noqa: S301

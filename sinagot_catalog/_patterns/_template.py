@@ -4,13 +4,15 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from sinagot_catalog.errors import PatternError, did_you_mean
 
 __all__ = ["IdPattern", "Template", "parse_labelled", "parse_template"]
 
 _FIELD = re.compile(r"\{([^{}/]*)\}")
+_NOWHERE = frozenset({"", ".", ".."})
+"""Parts of a path that name no child of a folder."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,8 @@ class IdPattern:
         found = self.regex.fullmatch(record_id)
         if found is None or not is_safe_id(record_id) or ("/" in record_id and not self.spans):
             return None
+        if not self.groups:
+            return {"id": record_id}
         return {"id": record_id, **{name: text or "" for name, text in found.groupdict().items()}}
 
     def __eq__(self, other: object) -> bool:
@@ -219,11 +223,6 @@ class IdPattern:
         return f"IdPattern({self.text!r})"
 
 
-@lru_cache(maxsize=1)
-def _unsafe() -> re.Pattern[str]:
-    return re.compile(r"(?:^|/)\.{0,2}(?:/|\Z)|\x00")
-
-
 def is_safe_id(record_id: str) -> bool:
     """Whether an id can stand in a path without leaving its folder.
 
@@ -231,4 +230,4 @@ def is_safe_id(record_id: str) -> bool:
         >>> is_safe_id("REC-1"), is_safe_id("../../x"), is_safe_id("")
         (True, False, False)
     """
-    return _unsafe().search(record_id) is None
+    return "\0" not in record_id and _NOWHERE.isdisjoint(record_id.split("/"))
