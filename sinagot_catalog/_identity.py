@@ -52,8 +52,8 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    # A zombie has ended: only its parent has not looked yet. But where other threads are left, it was killed a moment
-    # ago, or one of them waits for a disk: its pipes are still open, and whoever works for it does not know yet.
+    # A zombie has ended: only its parent has not looked yet. But where other threads are left, it was killed a
+    # moment ago, or one of them waits for a disk: its pipes are open, and whoever works for it does not know yet.
     has_ended = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
     return None if has_ended else fields[_START]
 

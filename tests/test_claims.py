@@ -86,7 +86,7 @@ def test_same_id_of_another_process_is_not_the_run(claims, dead_claim):
 
 
 def test_a_killed_run_lives_until_the_last_of_its_threads_is_gone(claims, dead_claim, wait_until):
-    """A thread that waits for a slow disk outlives the first one; what runs scripts for the process goes on so long."""
+    """One that waits for a slow disk outlives the first one; so long its workers go on, and do not know."""
     code = (
         "import ctypes, sys, threading; threading.Thread(target=sys.stdin.read).start(); print(flush=True)\n"
         "ctypes.CDLL(None).pthread_exit(None)"
