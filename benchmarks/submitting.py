@@ -64,7 +64,7 @@ def clusters(scale: Scale) -> Iterator[Measurement]:
         raise Skipped("neither the extra dask nor the extra ray is installed")
     with _running_server() as server:
         for kind in found:
-            # Their byte code lies beside them where they are installed; to compile Dask takes four seconds.
+            # Their byte code lies beside them where they are installed; to compile Dask takes two seconds.
             process(["-c", f"import {packages[kind]}, sinagot_catalog._elsewhere, sinagot_catalog._worker"])
             with {"dask": _dask, "ray": _ray}[kind]() as address, tempfile.TemporaryDirectory() as folder:
                 toml = Path(folder, "cluster.toml")

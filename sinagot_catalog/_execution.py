@@ -257,6 +257,11 @@ class Execution:
             self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker)
             self._pool.warm()
 
+    def wait_warm(self) -> None:
+        """Wait until a cluster is reached, where one is; what went wrong is raised here."""
+        if self._opening is not None:
+            self._opening.runner()
+
     @property
     def _most_workers(self) -> int:
         return max(1, min(self.workers, sum(map(len, self.phases))))
