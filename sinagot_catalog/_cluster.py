@@ -242,7 +242,7 @@ class ClusterRunner:
 
 
 class Opening:
-    """A cluster that is opened in a thread, while a flow begins: both take seconds, and wait for others.
+    """A cluster that is opened in a thread, while a server is reached: both take seconds, and wait for others.
 
     Args:
         open_runner: Opens it.

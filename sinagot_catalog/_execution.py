@@ -245,7 +245,7 @@ class Execution:
         return "main_process" if resolved == "main_process" else "processes"
 
     def warm(self) -> None:
-        """Get ready what runs the rows of a run that is about to be submitted: meanwhile its flow begins."""
+        """Get ready what runs the rows of a run that is about to be submitted: meanwhile a server is reached."""
         claim = self._claim
         if claim is None:
             return

@@ -378,7 +378,11 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
     assert not [key for key in moto.keys("lab/dataset/LOG") if ".staging" in key]
     expected = {f"R000{n} | upper | it says {text}" for n, text in enumerate(["good", "bad", "fine"])}
     expected |= {"R0001 | upper | ValueError: R0001 holds nothing good"}
-    wait(lambda: Counter(line for line in logs_of(prefect_server, handle) if " | " in line) == Counter(expected))
+
+    def is_said():
+        return Counter(one for one in logs_of(prefect_server, handle) if " | " in one) == Counter(expected)
+
+    wait(is_said)
 
 
 def prepare_trusted(url):
