@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future
+from concurrent import futures
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self
@@ -145,7 +145,9 @@ class ClusterRunner:
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
         self._is_closed = False
-        self._early = [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
+        self._early: list[Any] = []  # held, for who lets go of a call cancels it
+        with suppress(Exception):  # where that fails, the first batch says why
+            self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
 
     def __enter__(self) -> Self:
         return self
@@ -249,7 +251,7 @@ class Opening:
     """
 
     def __init__(self, open_runner: Callable[[], ClusterRunner]) -> None:
-        self._runner: Future[ClusterRunner] = Future()
+        self._runner: futures.Future[ClusterRunner] = futures.Future()
         threading.Thread(target=self._open, args=(open_runner,), name="sinagot-cluster", daemon=True).start()
 
     def _open(self, open_runner: Callable[[], ClusterRunner]) -> None:
@@ -259,7 +261,9 @@ class Opening:
             self._runner.set_exception(error)
 
     def runner(self) -> ClusterRunner:
-        """Wait until it is open; what went wrong is raised here."""
+        """Wait until it is open, and look for a Ctrl-C in between; what went wrong is raised here."""
+        while not self._runner.done():
+            futures.wait([self._runner], _TICK)
         return self._runner.result()
 
     def close(self) -> None:

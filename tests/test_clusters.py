@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import pickle
 import secrets
 import shutil
 import signal
@@ -19,6 +20,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog._api import ask
+from sinagot_catalog._elsewhere import Answer, Order, from_text, run_batch
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._submit import submit
 from sinagot_catalog.errors import ServerError, UsageError
@@ -352,6 +354,22 @@ def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"sinagot-catalog\[ray\]"):
         submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
+
+
+def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace):
+    execution = prepare(str(workspace(["good"])))
+    config = execution.source.config
+    order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
+    before = children()
+    assert from_text(run_batch(order, json.dumps(["ready-0", []]))) == Answer([], [], 0)
+    assert len(children() - before) == 1
+    execution.finish()
+    wait(lambda: children() <= before, 10)
+
+
+def children():
+    tasks = Path("/proc/self/task")
+    return {one for task in tasks.iterdir() for one in (task / "children").read_text().split()}
 
 
 @pytest.fixture
