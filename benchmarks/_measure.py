@@ -22,6 +22,7 @@ __all__ = [
     "Skipped",
     "alternate",
     "child",
+    "environment",
     "process",
 ]
 
@@ -169,15 +170,18 @@ def _measured(thunk: Thunk) -> float:
     return time.perf_counter() - begin if figure is None else figure
 
 
+def environment() -> dict[str, str]:
+    """The environment of a process that is measured: byte code is kept, as it is where a package is installed."""
+    found = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    found.setdefault("PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/sinagot-catalog-benchmarks-pycache")
+    return found
+
+
 def process(arguments: Sequence[str]) -> str:
-    """Run Python with some arguments; what it prints. Byte code is kept, as it is where a package is installed."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    environment.setdefault(
-        "PYTHONPYCACHEPREFIX", f"{tempfile.gettempdir()}/sinagot-catalog-benchmarks-pycache"
-    )
+    """Run Python with some arguments; what it prints."""
     command = [sys.executable, *arguments]
     done = subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment
+        command, cwd=REPOSITORY, capture_output=True, text=True, check=False, env=environment()
     )
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)} ended {done.returncode}:\n{done.stderr[-2000:]}")

@@ -14,7 +14,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, Skipped, alternate, child
+from benchmarks._measure import (
+    AtLeast,
+    AtMost,
+    Measurement,
+    Scale,
+    Skipped,
+    alternate,
+    child,
+    environment,
+    process,
+)
 from benchmarks._workspaces import burning
 from benchmarks.running import held_later
 from sinagot_catalog import _server
@@ -48,11 +58,14 @@ def clusters(scale: Scale) -> Iterator[Measurement]:
     """Rows of 50 ms on a Dask and on a Ray cluster of this machine with two workers."""
     rows = min(2_000, scale.rows[0])
     goal = AtLeast(0.98) if rows >= 2_000 else None
-    found = [kind for kind, package in (("dask", "distributed"), ("ray", "ray")) if find_spec(package)]
+    packages = {"dask": "distributed", "ray": "ray"}
+    found = [kind for kind, package in packages.items() if find_spec(package)]
     if not found:
         raise Skipped("neither the extra dask nor the extra ray is installed")
     with _running_server() as server:
         for kind in found:
+            # Their byte code lies beside them where they are installed; to compile Dask takes two seconds.
+            process(["-c", f"import {packages[kind]}, sinagot_catalog._elsewhere, sinagot_catalog._worker"])
             with {"dask": _dask, "ray": _ray}[kind]() as address, tempfile.TemporaryDirectory() as folder:
                 toml = Path(folder, "cluster.toml")
                 toml.write_text(f"[prefect]\ntask_runner = {kind!r}\naddress = {address!r}\n")
@@ -205,9 +218,9 @@ def _dask() -> Iterator[str]:
         def start(*words: str) -> None:
             command = [sys.executable, "-m", "dask", *words, "--no-dashboard"]
             quiet = subprocess.DEVNULL
-            process = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet)
-            undo.callback(process.wait, 20)
-            undo.callback(process.terminate)
+            started = subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=quiet, env=environment())
+            undo.callback(started.wait, 20)
+            undo.callback(started.terminate)
 
         start("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", str(file))
         _wait(lambda: file.exists() and file.read_text().strip().endswith("}"))
@@ -239,18 +252,18 @@ def _ray() -> Iterator[str]:
     ]
     command += ["--include-dashboard=false", "--disable-usage-stats", "--block", "--temp-dir", folder]
     quiet = subprocess.DEVNULL
-    process = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True)
+    started = subprocess.Popen(command, stdout=quiet, stderr=quiet, start_new_session=True, env=environment())
     try:
         where = Path(folder, "ray_current_cluster")
         _wait(lambda: where.exists() and bool(where.read_text().strip()))
         yield where.read_text().strip()
     finally:
-        process.terminate()
+        started.terminate()
         with suppress(subprocess.TimeoutExpired):
-            process.wait(20)
+            started.wait(20)
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
+            os.killpg(started.pid, 9)
+        started.wait()
         shutil.rmtree(folder, ignore_errors=True)
 
 

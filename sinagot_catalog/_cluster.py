@@ -13,18 +13,22 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from concurrent import futures
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self
 
+from sinagot_catalog._allow import is_secret
 from sinagot_catalog._elsewhere import Order, begun_path, events_of, from_text, run_batch
 from sinagot_catalog._pool import OnResults
+from sinagot_catalog._said import Heard
 from sinagot_catalog._seat import Run, cancelled
+from sinagot_catalog._source import Source
 from sinagot_catalog._spec import Group, Result, Row
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 
-__all__ = ["ClusterRunner", "Kind", "check_cluster"]
+__all__ = ["ClusterRunner", "Kind", "Opening", "check_cluster", "open_cluster"]
 
 Kind = Literal["dask", "ray"]
 
@@ -32,6 +36,8 @@ _TICK = 0.5
 _GRACE = 20.0
 _TRIES = 2
 _WIDTH_EVERY = 2.0
+_MOST_READY = 64
+"""Workers that get ready before there are batches: those of a large cluster may have none of them."""
 _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 _logger = logging.getLogger("sinagot_catalog")
@@ -108,7 +114,9 @@ class ClusterRunner:
         log: The `LOG` folder.
         workers: How many batches at most at a time; None: as many as the cluster has room for.
         halt: Called once when the run ends early, to tell the processes elsewhere.
+        heard: Takes what scripts say, where their journal cannot be read here.
         local_width: How many workers a cluster of this machine gets.
+        ready: For how many batches workers get ready, before the first one comes.
     """
 
     def __init__(
@@ -120,7 +128,9 @@ class ClusterRunner:
         *,
         workers: int | None,
         halt: Callable[[], None],
+        heard: Heard,
         local_width: int,
+        ready: int = 0,
     ) -> None:
         self._kind = kind
         self._order = pickle.dumps(order)
@@ -128,16 +138,28 @@ class ClusterRunner:
         self._log = log
         self._most = workers
         self._halt = halt
+        self._heard = heard
         self._stopped: float | None = None
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
+        self._is_closed = False
+        self._early: list[Any] = []  # held, for who lets go of a call cancels it
+        with suppress(Exception):  # where that fails, the first batch says why
+            self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the cluster, and clear what only the run needed. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         self._cluster.close()
         self._run.close()
         if not self._log.is_local:
@@ -172,13 +194,16 @@ class ClusterRunner:
             if self._stopped is not None:
                 return cancelled(rows)
             with suppress(_LostError):
-                return self._answer(self._cluster.send(name, self._order, json.dumps([name, groups])), rows)
+                return self._answer(self._send(name, groups), rows)
         return self._given_up(rows)
+
+    def _send(self, name: str, groups: Sequence[Group]) -> Any:
+        return self._cluster.send(name, self._order, json.dumps([name, groups]))
 
     def _answer(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
         while True:
             try:
-                return from_text(self._cluster.answer(sent, _TICK))
+                answer = from_text(self._cluster.answer(sent, _TICK))
             except TimeoutError:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
@@ -188,6 +213,9 @@ class ClusterRunner:
                     f"a worker of the {self._kind.title()} cluster cannot run the batch: {error}",
                     "Install the same version of sinagot-catalog there as here.",
                 ) from error
+            else:
+                self._heard.take(answer.lines, answer.more)
+                return answer.results
 
     def _given_up(self, rows: Sequence[Row]) -> list[Result]:
         """Settle the rows of a batch that was lost for good: those that ended have, the others failed."""
@@ -213,6 +241,78 @@ class ClusterRunner:
             self._stopped = time.monotonic()
             with suppress(SinagotError, OSError):
                 self._halt()
+
+
+class Opening:
+    """A cluster that is opened in a thread, while a server is reached: both take seconds, and wait for others.
+
+    Args:
+        open_runner: Opens it.
+    """
+
+    def __init__(self, open_runner: Callable[[], ClusterRunner]) -> None:
+        self._runner: futures.Future[ClusterRunner] = futures.Future()
+        threading.Thread(target=self._open, args=(open_runner,), name="sinagot-cluster", daemon=True).start()
+
+    def _open(self, open_runner: Callable[[], ClusterRunner]) -> None:
+        try:
+            self._runner.set_result(open_runner())
+        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+            self._runner.set_exception(error)
+
+    def runner(self) -> ClusterRunner:
+        """Wait until it is open, and look for a Ctrl-C in between; what went wrong is raised here."""
+        while not self._runner.done():
+            futures.wait([self._runner], _TICK)
+        return self._runner.result()
+
+    def close(self) -> None:
+        """Let go of the cluster, also where nobody asked for it."""
+        if self._runner.exception() is None:
+            self._runner.result().close()
+
+
+def open_cluster(
+    source: Source, order: Order, *, workers: int | None, ready: int, local_width: int, heard: Heard
+) -> ClusterRunner:
+    """Open the cluster of a workspace for a run.
+
+    Args:
+        source: The workspace.
+        order: The run.
+        workers: How many batches at most at a time.
+        ready: For how many batches workers get ready at once.
+        local_width: How many workers a cluster of this machine gets.
+        heard: Takes what scripts say, where their journal cannot be read here.
+
+    Raises:
+        UsageError: Its workers would need what is not to be sent there; or the package is not installed.
+        ServerError: It does not answer.
+    """
+    config = source.config
+    kind, address = config.prefect.task_runner, config.prefect.address
+    if source.storage_options:
+        raise UsageError(
+            f"storage_options given in code do not travel to the workers of a {kind} cluster",
+            "Write them into [storage] with ${ENV}, or rely on the environment of the workers.",
+        )
+    if any(map(is_secret, [*config.files, config.dataset, config.scripts, config.outputs, config.log])):
+        raise UsageError(
+            f"an address of the workspace holds a password, which a {kind} cluster would be told",
+            "Put it into [storage] as ${NAME}, and the variable into the environment of the workers.",
+        )
+    check_cluster(kind, address)
+    return ClusterRunner(
+        "dask" if kind == "dask" else "ray",
+        address,
+        order,
+        source.log_store,
+        workers=workers,
+        halt=lambda: source.claims.halt(order.claim),
+        heard=heard,
+        local_width=local_width,
+        ready=ready,
+    )
 
 
 class _Dask:

@@ -16,24 +16,26 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sinagot_catalog._claims import Claim, Claims, Follower
-from sinagot_catalog._config import read_config
 from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._pool import Pool
+from sinagot_catalog._said import Line, Said
 from sinagot_catalog._spec import FAILED, CellSpec, Group, Remote, Result, RunSpec, Task
 from sinagot_catalog._spool import PIECE, Shipper, close_spool, open_spool
 from sinagot_catalog._store import Store, TextReader, is_url, open_store
 from sinagot_catalog.errors import SinagotError, StorageError
 
-__all__ = ["Order", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
+__all__ = ["Answer", "Order", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
 
 _LOOK_EVERY = 1.0
 _LOOK_EVERY_REMOTE = 3.0
 _ORPHANS_END = 2.5
 """Seconds after which the workers of a process that was killed have ended, too."""
 _SEATS = 256
+_MOST_LINES = 300
+"""Lines of scripts that go back with a batch: about what the log of a flow run takes while it lasts."""
 
 
 @dataclass(frozen=True)
@@ -55,19 +57,38 @@ class Order:
     config: tuple[str, ...]
 
 
-def to_text(results: Sequence[Result]) -> str:
-    """Results as one text.
+class Answer(NamedTuple):
+    """What comes back of a batch.
+
+    Attributes:
+        results: What became of its rows.
+        lines: What scripts said meanwhile, where only this process can read their journal at once.
+        more: How many further lines there were.
+    """
+
+    results: list[Result]
+    lines: Sequence[Line] = ()
+    more: int = 0
+
+
+def to_text(answer: Answer) -> str:
+    """An answer as one text.
 
     Example:
-        >>> from_text(to_text([Result(3, "done", 0.5, 1, extras=("a.txt",))]))
+        >>> from_text(to_text(Answer([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
         [Result(row=3, outcome='done', seconds=0.5, attempts=1, error_type=None, message=None, extras=('a.txt',))]
     """
-    return json.dumps(results)
+    return json.dumps(answer)
 
 
-def from_text(text: str) -> list[Result]:
-    """The results that a text holds."""
-    return [Result(*values)._replace(extras=tuple(values[-1])) for values in json.loads(text)]
+def from_text(text: str) -> Answer:
+    """The answer that a text holds."""
+    results, lines, more = json.loads(text)
+    return Answer(
+        [Result(*values)._replace(extras=tuple(values[-1])) for values in results],
+        [(level, said) for level, said in lines],
+        more,
+    )
 
 
 def begun_path(run_id: str, batch: str) -> str:
@@ -80,15 +101,19 @@ def run_batch(order: bytes, batch: str) -> str:
 
     Args:
         order: An `Order`, pickled.
-        batch: The name of the batch and its groups, as JSON.
+        batch: The name of the batch and its groups, as JSON. Without groups, all gets ready for those that come.
 
     Returns:
-        Its results; see `from_text`.
+        An answer; see `from_text`.
     """
     name, groups = json.loads(batch)
     here = _serving(pickle.loads(order))  # noqa: S301 - our own other half wrote it
     try:
-        return to_text(here.run(name, [[(row, cell, record) for row, cell, record in one] for one in groups]))
+        if not groups:
+            here.warm()
+            return to_text(Answer([]))
+        results = here.run(name, [[(row, cell, record) for row, cell, record in one] for one in groups])
+        return to_text(Answer(results, *here.said()))
     finally:
         here.leave()
 
@@ -129,6 +154,8 @@ class _Serving:
         spec = self._localised(order, options)
         self._spool = None if spec.remote is None else spec.remote.spool
         self._shipper = Shipper(self._log, spec.log, self._run_id) if is_url(order.log) else None
+        self._said = None if self._shipper is None else Said(f"{spec.log}/journal/{self._run_id}")
+        self._warm = 0
         self._pool = Pool(_SEATS, threads_per_worker=spec.threads_per_worker)
         self._pool.begin(spec, options, self._prefix)
         threading.Thread(target=self._follow, name=f"sinagot-follow-{self._run_id}", daemon=True).start()
@@ -163,6 +190,16 @@ class _Serving:
             with suppress(StorageError):
                 self._shipper.send_all()
         return [*known.values(), *results]
+
+    def warm(self) -> None:
+        """Start one more worker, before there is something to do."""
+        with _LOCK:
+            self._warm += 1
+        self._pool.warm(self._warm)
+
+    def said(self) -> tuple[Sequence[Line], int]:
+        """What scripts said since the last batch, where whoever sent it cannot read it; and how many lines more."""
+        return ((), 0) if self._said is None else self._said.some(_MOST_LINES)
 
     def _recovered(self, groups: Sequence[Group]) -> dict[int, Result]:
         """What became of rows that a process had which is gone, by number."""
@@ -214,6 +251,8 @@ def _options(order: Order) -> dict[str, dict[str, Any]]:
     remote = {part: root.partition("://")[0] for part, root in parts.items() if is_url(root)}
     if not remote:
         return {}
+    from sinagot_catalog._config import read_config
+
     try:
         config = read_config(order.config, read_text=TextReader())
     except (SinagotError, OSError):

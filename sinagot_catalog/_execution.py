@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from sinagot_catalog._allow import check_allowed, is_secret
+from sinagot_catalog._allow import check_allowed
 from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
@@ -23,13 +23,14 @@ from sinagot_catalog._phases import Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
+from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query, sql_predicate
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import StorageError, UsageError
+from sinagot_catalog.errors import StorageError
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
+    from sinagot_catalog._cluster import ClusterRunner, Opening
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
@@ -68,6 +70,7 @@ class Execution:
         workers: How many processes to use.
         name: What the workspace is called.
         label: What it runs, in a few words.
+        heard: What its scripts said on a cluster whose journal cannot be read here.
     """
 
     def __init__(
@@ -91,7 +94,9 @@ class Execution:
         self.run_id = new_run_id()
         self.workers = _workers(source, options)
         self._pool = pool
+        self._opening: Opening | None = None
         self.lost = False
+        self.heard = Heard()
         self._runner: Runner | None = None
         self._begin = time.monotonic()
         self._results = Results()
@@ -240,11 +245,22 @@ class Execution:
         return "main_process" if resolved == "main_process" else "processes"
 
     def warm(self) -> None:
-        """Start the workers of a run that is about to be submitted: they get ready while its flow begins."""
-        is_here = self.source.config.prefect.task_runner == "threads" and self.mode == "processes"
-        if is_here and self._pool is None:
+        """Get ready what runs the rows of a run that is about to be submitted: meanwhile a server is reached."""
+        claim = self._claim
+        if claim is None:
+            return
+        if self.source.config.prefect.task_runner != "threads":
+            from sinagot_catalog._cluster import Opening
+
+            self._opening = self._opening or Opening(lambda: self._open_cluster(claim))
+        elif self.mode == "processes" and self._pool is None:
             self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker)
             self._pool.warm()
+
+    def wait_warm(self) -> None:
+        """Wait until a cluster is reached, where one is; what went wrong is raised here."""
+        if self._opening is not None:
+            self._opening.runner()
 
     @property
     def _most_workers(self) -> int:
@@ -257,46 +273,33 @@ class Execution:
             console: Gets what scripts log in this process.
             submitted: Whether a flow runs them: then they go where `[prefect] task_runner` says.
         """
-        if submitted and self._claim is not None and self.source.config.prefect.task_runner != "threads":
-            self._runner = self._open_cluster(self._claim)
-            if self.lost:
-                self._runner.stop()
-            return self._runner
-        config = self.source.config
-        parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
-        options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
-        self._runner = open_runner(
-            self.spec, self.mode, self._most_workers, console=console, pool=self._pool, options=options
-        )
+        if submitted:
+            self.warm()
+        if self._opening is not None:
+            self._runner = self._opening.runner()
+        else:
+            config = self.source.config
+            parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
+            options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
+            self._runner = open_runner(
+                self.spec, self.mode, self._most_workers, console=console, pool=self._pool, options=options
+            )
         if self.lost:
             self._runner.stop()
         return self._runner
 
-    def _open_cluster(self, claim: Claim) -> Runner:
-        from sinagot_catalog._cluster import ClusterRunner, check_cluster
+    def _open_cluster(self, claim: Claim) -> ClusterRunner:
+        from sinagot_catalog._cluster import open_cluster
         from sinagot_catalog._elsewhere import Order
 
-        source, config = self.source, self.source.config
-        kind, address = config.prefect.task_runner, config.prefect.address
-        if source.storage_options:
-            raise UsageError(
-                f"storage_options given in code do not travel to the workers of a {kind} cluster",
-                "Write them into [storage] with ${ENV}, or rely on the environment of the workers.",
-            )
-        if any(map(is_secret, [*config.files, config.dataset, config.scripts, config.outputs, config.log])):
-            raise UsageError(
-                f"an address of the workspace holds a password, which a {kind} cluster would be told",
-                "Put it into [storage] as ${NAME}, and the variable into the environment of the workers.",
-            )
-        check_cluster(kind, address)
-        return ClusterRunner(
-            "dask" if kind == "dask" else "ray",
-            address,
+        config = self.source.config
+        return open_cluster(
+            self.source,
             Order(self.spec, claim, config.log, config.scripts, config.files),
-            source.log_store,
             workers=self.options.workers or config.run.workers,
-            halt=lambda: source.claims.halt(claim),
+            ready=sum(map(len, self.phases)),
             local_width=self.workers,
+            heard=self.heard,
         )
 
     def check_held(self) -> None:
@@ -320,6 +323,8 @@ class Execution:
                 self._over.set()
                 if self._pool is not None:
                     self._pool.close()  # its workers may be warm, and never have been used
+                if self._opening is not None:
+                    self._opening.close()
                 self._report = self._make_report()
                 self._close_spool()
                 if self._claim is not None:

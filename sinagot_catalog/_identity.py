@@ -11,7 +11,7 @@ from pathlib import Path
 
 __all__ = ["boot_id", "is_same_process", "start_time"]
 
-_STATE, _START = 0, 19
+_STATE, _THREADS, _START = 0, 17, 19
 """Fields of `/proc/<pid>/stat`, counted from the one behind the name, which may hold anything."""
 
 
@@ -52,8 +52,10 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    # A zombie has ended: only its parent has not looked yet.
-    return None if fields[_STATE] in "ZX" else fields[_START]
+    # A zombie has ended: only its parent has not looked yet. But where other threads are left, it was killed a
+    # moment ago, or one of them waits for a disk: its pipes are open, and whoever works for it does not know yet.
+    has_ended = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
+    return None if has_ended else fields[_START]
 
 
 def is_same_process(pid: int, started: str, boot: str) -> bool:

@@ -222,12 +222,14 @@ class Seat:
         self._process: WorkerProcess | None = None
         self._is_known = False
         self._fruitless = 0
+        self._starting = threading.Lock()
 
     def warm(self) -> None:
-        """Start its process."""
-        if self._process is None:
-            self._process = WorkerProcess(self._crew.threads)
-            self._is_known = False
+        """Start its process; from any thread."""
+        with self._starting:
+            if self._process is None:
+                self._is_known = False
+                self._process = WorkerProcess(self._crew.threads)
 
     def terminate(self) -> None:
         """Ask its process to end; from any thread."""

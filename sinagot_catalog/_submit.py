@@ -136,6 +136,7 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
     local = _reach(say, timeout)
     from sinagot_catalog import flows
 
+    execution.wait_warm()  # from here on its workers start beside the flow, which would only slow this process down
     work = flows.Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
     return work

@@ -5,13 +5,14 @@ import json
 import subprocess
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from sinagot_catalog._claims import Claims, Follower
+from sinagot_catalog._identity import start_time
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 
@@ -84,6 +85,23 @@ def test_same_id_of_another_process_is_not_the_run(claims, dead_claim):
     assert claims.alive() == frozenset()
 
 
+def test_a_killed_run_lives_until_the_last_of_its_threads_is_gone(claims, dead_claim, wait_until):
+    """One that waits for a slow disk outlives the first one; so long its workers go on, and do not know."""
+    code = (
+        "import ctypes, sys, threading; threading.Thread(target=sys.stdin.read).start(); print(flush=True)\n"
+        "ctypes.CDLL(None).pthread_exit(None)"
+    )
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", code], stdin=pipe, stdout=pipe) as process:
+        process.stdout.readline()
+        stat = Path(f"/proc/{process.pid}/stat")
+        wait_until(lambda: not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] == "Z")
+        claim = replace(dead_claim(1, "killed"), pid=process.pid, pid_start=start_time(process.pid) or "")
+        assert claims.is_alive(claim)
+        process.stdin.close()  # the last thread ends
+        wait_until(lambda: not claims.is_alive(claim))
+
+
 @pytest.mark.parametrize(
     "torn", [b"", b"{", b"[]", b"null", b'{"number": 1}', b'{"number": 1, "news": 2}', b"\xff\xfe"]
 )
@@ -103,6 +121,7 @@ TAKE = """
 import json, sys
 import polars as pl
 from sinagot_catalog._claims import Claims, Follower
+from sinagot_catalog._identity import start_time
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 

@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import json
 import os
+import pickle
 import secrets
 import shutil
 import signal
@@ -18,6 +19,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog._api import ask
+from sinagot_catalog._elsewhere import Answer, Order, from_text, run_batch
 from sinagot_catalog._execution import prepare
 from sinagot_catalog._submit import submit
 from sinagot_catalog.errors import ServerError, UsageError
@@ -318,9 +321,12 @@ def test_what_a_killed_client_sent_to_the_cluster_ends_and_its_flow_run_is_crash
 
 
 def state_of(server, flow_run_id):
-    from sinagot_catalog._api import ask
-
     return ask(f"{server.api_url}/flow_runs/{flow_run_id}", auth=server.auth)["state"]
+
+
+def logs_of(server, handle):
+    asked = {"logs": {"flow_run_id": {"any_": [handle.flow_run_id]}}, "limit": 200}
+    return [one["message"] for one in ask(f"{server.api_url}/logs/filter", auth=server.auth, body=asked)]
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -350,20 +356,51 @@ def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
         submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
 
 
-@pytest.mark.usefixtures("prefect_server")
-def test_a_workspace_in_a_bucket_runs_on_a_cluster(moto, workspace, monkeypatch):
+def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace):
+    execution = prepare(str(workspace(["good"])))
+    config = execution.source.config
+    order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
+    before = children()
+    assert from_text(run_batch(order, json.dumps(["ready-0", []]))) == Answer([], [], 0)
+    assert len(children() - before) == 1
+    execution.finish()
+    wait(lambda: children() <= before, 10)
+
+
+def children():
+    tasks = Path("/proc/self/task")
+    return {one for task in tasks.iterdir() for one in (task / "children").read_text().split()}
+
+
+@pytest.fixture
+def dask_of_bucket(moto, tmp_path, monkeypatch):
+    """A cluster whose workers have what opens the bucket, as this process has."""
     pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
-    local = workspace(["good", "bad", "fine"], "dask")
-    url = moto.upload(local, "lab")
-    execution = prepare_trusted(url)
-    report = submit(execution, say=lambda _: None).wait(120)
-    assert report.counts() == {"done": 4, "error": 1, "blocked": 1}
+    (tmp_path / "dask").mkdir()
+    with contextlib.closing(Dask(tmp_path / "dask")) as cluster:
+        cluster.ensure(2)
+        yield cluster
+
+
+def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_in_the_flows_log(
+    moto, dask_of_bucket, workspace, prefect_server
+):
+    url = moto.upload(workspace(["good", "bad", "fine"], dask_of_bucket), "lab")
+    handle = submit(prepare_trusted(url), say=lambda _: None)
+    assert handle.wait(120).counts() == {"done": 4, "error": 1, "blocked": 1}
     assert moto.read("lab/dataset/twice/R0002.txt") == b"FINEFINE"
     told = Workspace(url, trust=True).events()
     assert told.filter(pl.col("event") == "done").height == 4
     assert not [key for key in moto.keys("lab/dataset/LOG") if ".staging" in key]
+    expected = {f"R000{n} | upper | it says {text}" for n, text in enumerate(["good", "bad", "fine"])}
+    expected |= {"R0001 | upper | ValueError: R0001 holds nothing good"}
+
+    def is_said():
+        return Counter(one for one in logs_of(prefect_server, handle) if " | " in one) == Counter(expected)
+
+    wait(is_said)
 
 
 def prepare_trusted(url):

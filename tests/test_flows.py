@@ -488,13 +488,13 @@ def test_what_scripts_say_is_in_the_flows_log(workspace, api):
 
 def test_many_lines_are_bounded_and_counted(tmp_path):
     from sinagot_catalog._events import JournalWriter
+    from sinagot_catalog._said import Heard, Said
     from sinagot_catalog._spec import CellSpec
     from sinagot_catalog.flows._lines import Lines
 
     said = []
-    lines = Lines(
-        str(tmp_path / "journal" / "r1"), lambda level, text: said.append((level, text)), "see there"
-    )
+    journal, heard = Said(str(tmp_path / "journal" / "r1")), Heard()
+    lines = Lines(journal, heard, lambda level, text: said.append((level, text)), "see there")
     lines.look()  # nothing is there yet
     writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
     cell = writer.cell(CellSpec(None, None, "upper", "", (), ()))
@@ -510,6 +510,23 @@ def test_many_lines_are_bounded_and_counted(tmp_path):
     assert said[1] == (30, "R2 | upper | line 0")
     unsaid = 5_001 - (len(said) - 1)
     assert said[-1] == (20, f"{unsaid:,} more lines: see there")
+
+
+def test_lines_that_a_cluster_hands_over_wait_for_their_turn_and_are_counted(tmp_path, monkeypatch):
+    from sinagot_catalog._said import Heard, Said
+    from sinagot_catalog.flows import _lines
+
+    clock, said, heard = [0.0], [], Heard()
+    monkeypatch.setattr(_lines.time, "monotonic", lambda: clock[0])
+    lines = _lines.Lines(Said(str(tmp_path)), heard, lambda _, text: said.append(text), "see there")
+    heard.take([(20, f"line {number}") for number in range(900)], 7)
+    heard.take([(20, f"late {number}") for number in range(300)], 0)
+    for seconds, expected in ((0, 20), (1, 40), (60, 80)):
+        clock[0] += seconds
+        lines.look()
+        assert said == [f"line {number}" for number in range(expected)]
+    lines.end()
+    assert said[80:] == ["1,127 more lines: see there"]
 
 
 # -- retries and limits

@@ -113,6 +113,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         except SinagotError as error:
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
         live = Live(execution)
+        execution.warm()
         rename(execution.label, tags_of(execution))
         _clear_lost(execution.source)
     execution = live.execution

@@ -25,6 +25,7 @@ from prefect.logging import get_run_logger
 
 from sinagot_catalog._crashed import TAG
 from sinagot_catalog._execution import Execution, in_words
+from sinagot_catalog._said import Said
 from sinagot_catalog.flows._lines import Lines
 from sinagot_catalog.flows._live import Live
 from sinagot_catalog.run_report import RunReport
@@ -158,7 +159,8 @@ def _watch(live: Live, over: threading.Event) -> None:
     key = _key(workspace, "progress")
     spec = live.execution.spec
     rest = f"`{_command('logs', '-C', workspace, '--run', spec.run_id)}`"
-    lines = Lines(f"{spec.log}/journal/{spec.run_id}", logger.log, rest)
+    said = Said(f"{spec.log}/journal/{spec.run_id}")
+    lines = Lines(said, live.execution.heard, logger.log, rest)
     while True:
         last = over.wait(0 if progress is None else _LOOK_EVERY)
         (lines.end if last else lines.look)()
