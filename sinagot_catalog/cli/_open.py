@@ -116,13 +116,13 @@ def name_of(ws: Workspace) -> str:
     return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
 
 
-def command(args: Any, verb: str, *more: str) -> str:
-    """A further command about the same workspace, ready to be pasted."""
+def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
+    """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
     place = place_of(args)
     named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
-    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
-    step = ["--step", args.step] if getattr(args, "step", None) else []
+    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
+    step = ["--step", args.step] if getattr(args, "step", None) and not whole else []
     return pasted(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
 
 
