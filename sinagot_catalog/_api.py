@@ -19,7 +19,7 @@ import tomli
 
 from sinagot_catalog.errors import ServerError
 
-__all__ = ["WITHOUT_PREFECT", "ConfiguredApi", "ask", "configured_api", "probe"]
+__all__ = ["WITHOUT_PREFECT", "ConfiguredApi", "ask", "configured_api", "of_prefect", "probe"]
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 """The other way out, where Prefect is what fails."""
@@ -173,6 +173,11 @@ def configured_api() -> ConfiguredApi | None:
     return ConfiguredApi(
         first("PREFECT_API_URL") or "", source, first("PREFECT_API_AUTH_STRING"), first("PREFECT_API_KEY")
     )
+
+
+def of_prefect(command: str) -> str:
+    """Write a command of Prefect's own so that it finds the API that is used here."""
+    return command if configured_api() else f'eval "$(sinagot-catalog server env)" && {command}'
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:

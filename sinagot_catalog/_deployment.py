@@ -79,6 +79,7 @@ class Deployed:
         pool: Whose workers run it; None where it is served.
         parameters: What each of its runs is given.
         n_rows: How many rows it would run now.
+        replaced: Another workspace, whose deployment had that name until now.
     """
 
     name: str
@@ -87,6 +88,7 @@ class Deployed:
     pool: str | None
     parameters: dict[str, Any]
     n_rows: int
+    replaced: str | None = None
 
     def __repr__(self) -> str:
         return f"<Deployed {self.name} | {self.url}>"

@@ -221,9 +221,7 @@ def send(
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
-    work = flows.send(source, deployment, parameters, name=name, api=local)
-    say(f"{name}: {work.url}")
-    return RunHandle(None, work)
+    return RunHandle(None, flows.send(source, deployment, parameters, name=name, api=local, say=say))
 
 
 def follow(

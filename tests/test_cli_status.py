@@ -33,6 +33,16 @@ def test_the_workspace_is_found_from_a_folder_below_and_steps_that_are_complete_
     assert "next: sinagot-catalog run   (3 can run now: 3 mean)\n" in done.stdout
 
 
+def test_a_row_that_is_running_is_pointed_at(cli, write_workspace):
+    folder = write_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"])
+    (folder / "dataset/LOG").mkdir(exist_ok=True)
+    line = {"record_id": "R1", "step_label": "clean", "step_status": 20, "message": "", "task": None}
+    line |= {"log_from": "script", "scope": "record", "modality": None, "time": "2020-12-01T10:11:12.123456"}
+    (folder / "dataset/LOG/R1.log").write_text(f"{json.dumps(line)}\n")
+    last = cli("status", folder).stdout.splitlines()[-1]
+    assert last == f"1 is running; see sinagot-catalog logs -C {folder} --follow"
+
+
 def test_when_everything_is_done_it_says_no_more(cli, harbor, harbor_folder):
     harbor.steps.run(mode="main_process", progress=False)
     done = cli("status", "-C", harbor_folder)

@@ -131,7 +131,8 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
         f"deployed run-workspace/nightly: {prefect_server.url}/deployments/deployment/{made.id}\n"
     )
     assert "4 rows would run now" in done.stderr  # two that are ready, and two after them
-    assert "prefect deployment run run-workspace/nightly" in done.stderr
+    env = 'eval "$(sinagot-catalog server env)" && '
+    assert f"{env}prefect deployment run run-workspace/nightly\n" in done.stderr
     assert 'eval "$(sinagot-catalog server env)" && prefect worker start --pool shared' in done.stderr
     assert made.parameters == {
         "workspace": f"{folder}/workspace.toml", "where": "status = 'DATA_READY'", "downstream": True,
@@ -170,6 +171,14 @@ def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_works
     }  # fmt: skip
     assert len(first.schedules) == 1
     assert second.schedules == []
+    assert "is replaced" not in done.stderr
+
+
+def test_a_deployment_of_another_workspace_is_not_replaced_in_silence(make_workspace, cli, write_workspace):
+    first = make_workspace(CHAIN, ["raw/R1"])
+    assert first.deploy("shared", pool="idle", create_pool=True, say=quiet).replaced is None
+    done = cli("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
+    assert f"note: the deployment of {first.config.files[0]} had that name, and is replaced\n" in done.stderr
 
 
 TRIED = """
@@ -276,7 +285,8 @@ def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_wo
 
 
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
-    assert cli("init", "lab", "--prefect").returncode == 0
+    done = cli("init", "lab", "--prefect")
+    assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all ' in done.stderr
     for words in (("work-pool", "create", "local", "--type", "process"), ("--no-prompt", "deploy", "--all")):
         done = subprocess.run(
             [PROGRAMS / "prefect", *words],
@@ -352,11 +362,27 @@ def test_a_run_of_many_rows_has_small_parameters(make_workspace, api):
     assert pl.read_parquet(f"{ws.config.log}/{parameters['rows']}").height == 2_000
 
 
+def test_a_run_that_is_not_waited_for_is_followed_without_its_filter(make_workspace, cli):
+    ws = make_workspace(CHAIN, ["raw/R1"])
+    ws.deploy("unserved", pool="idle", create_pool=True, say=quiet)
+    words = ("submit", ws.config.root, "--where", "record_id = 'R1'", "--deployment", "unserved", "--no-wait")
+    done = cli(*words)
+    identity = done.stdout.strip().rpartition("/")[2]
+    hint = f"to wait for it:  sinagot-catalog submit {ws.config.root} --follow {identity}"
+    assert hint in done.stderr.splitlines()
+    ws.handle(identity, say=quiet).cancel()
+
+
 def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
     ws.deploy("unserved", pool="idle", create_pool=True, say=quiet)
-    handle = ws.steps.submit(deployment="unserved", say=quiet)
+    told: list[str] = []
+    handle = ws.steps.submit(deployment="unserved", say=told.append)
     assert handle.state == "Scheduled"
+    assert told[-1] == (
+        'it waits for a worker; where none is up:  eval "$(sinagot-catalog server env)" && '
+        "prefect worker start --pool idle"
+    )
     handle.cancel()
     assert handle.state == "Cancelled"
     with pytest.raises(ServerError, match="the flow run did not come to its end, it is Cancelled") as raised:

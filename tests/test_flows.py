@@ -221,9 +221,12 @@ def test_the_command_of_the_failures_runs_just_those_rows_again(workspace, api, 
         assert submit(prepare(str(root), **others), say=lambda _: None).wait(60).ok
     (root / "dataset" / "raw" / "R0002.txt").write_text("bad")
     handle = submit(prepare(str(root), **others, force=force), say=lambda _: None)
-    assert not handle.wait(60).ok
+    report = handle.wait(60)
+    assert not report.ok
     table = api.artifacts(handle.flow_run_id)["table"]
-    program, verb, *words = shlex.split(table["description"].split("`")[1])
+    command = table["description"].split("`")[1]
+    assert f"--where \"run_id = '{report.run_id}' AND error_type IS NOT NULL\"" in command
+    program, verb, *words = shlex.split(command)
     assert (program, verb) == ("sinagot-catalog", "submit")
     planned = json.loads(cli("plan", *words, "--json").stdout)
     failed = {(row["record_id"], row["step"]) for row in json.loads(table["data"])}

@@ -373,6 +373,16 @@ def test_the_users_prefect_settings_do_not_reach_it(other_home, monkeypatch):
     assert environment["PREFECT_HOME"] == str(other_home / "prefect")
 
 
+def test_each_setting_of_ours_is_one_that_this_prefect_knows():
+    ours = {name: value for name, value in _server._SETTINGS.items() if name.startswith("PREFECT_")}
+    code = (
+        "import json; from prefect.settings import get_current_settings as settings;"
+        "print(json.dumps(settings().to_environment_variables(exclude_unset=True)))"
+    )
+    known = json.loads(in_a_new_process(code, **ours).stdout)
+    assert ours.keys() <= known.keys()
+
+
 def test_neither_looking_nor_submitting_imports_prefect_by_itself():
     code = "import sys, sinagot_catalog._server, sinagot_catalog._submit; print('prefect' in sys.modules)"
     assert in_a_new_process(code).stdout.strip() == "False"

@@ -7,7 +7,7 @@ import shlex
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog import _api
+from sinagot_catalog._api import of_prefect
 from sinagot_catalog._deployment import Deployment, describe
 from sinagot_catalog.cli._open import open_workspace, source_of
 from sinagot_catalog.cli._out import put, put_json
@@ -39,14 +39,8 @@ def deploy(args: Any) -> int:
         return 0
     put(f"deployed {made.name}: {made.url}")
     _say_how(ws, made)
-    is_local = _api.configured_api() is None
-    env = 'eval "$(sinagot-catalog server env)" && ' if is_local else ""
-    say(
-        f"a worker runs it, where it is started:  {env}prefect worker start --pool {shlex.quote(args.pool)}",
-        'the command `prefect` finds this server after:  eval "$(sinagot-catalog server env)"'
-        if is_local
-        else "",
-    )
+    worker = of_prefect(f"prefect worker start --pool {shlex.quote(args.pool)}")
+    say(f"a worker runs it, where it is started:  {worker}")
     return 0
 
 
@@ -90,8 +84,9 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
 def _say_how(ws: Workspace, made: Deployed) -> None:
     place = shlex.quote(ws.config.root)
     say(
+        f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",
         f"{made.n_rows} rows would run now",
-        f"to trigger it:  prefect deployment run {shlex.quote(made.name)}",
+        f"to trigger it:  {of_prefect(f'prefect deployment run {shlex.quote(made.name)}')}",
         f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(made.name)}",
     )
 

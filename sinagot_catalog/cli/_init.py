@@ -9,6 +9,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from sinagot_catalog._api import of_prefect
 from sinagot_catalog.cli._from_files import looks, workspace_files
 from sinagot_catalog.cli._out import put
 from sinagot_catalog.cli._talk import say
@@ -108,7 +109,7 @@ def init(args: Any) -> int:
     place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
     if args.prefect:
-        say("or on Prefect workers: prefect deploy --all (see prefect.yaml)")
+        say(f"or on Prefect workers: {place}{of_prefect('prefect deploy --all')}   (see prefect.yaml)")
     return 0
 
 

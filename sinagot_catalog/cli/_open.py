@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shlex
 import signal
 import sys
 import threading
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog._config import nearest
+from sinagot_catalog._shell import pasted
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.status import StepStatus
@@ -116,20 +116,14 @@ def name_of(ws: Workspace) -> str:
     return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
 
 
-def command(args: Any, verb: str, *more: str) -> str:
-    """A further command about the same workspace, ready to be pasted."""
+def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
+    """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
     place = place_of(args)
     named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
-    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" else []
-    step = ["--step", args.step] if getattr(args, "step", None) else []
-    return " ".join(map(_quoted, ["sinagot-catalog", verb, *named, *config, *where, *step, *more]))
-
-
-def _quoted(word: str) -> str:
-    """A word for the shell; SQL, which is full of single quotes, stays readable."""
-    plain = "'" not in word or any(char in word for char in '"$`!' + chr(92))
-    return shlex.quote(word) if plain else f'"{word}"'
+    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
+    step = ["--step", args.step] if getattr(args, "step", None) and not whole else []
+    return pasted(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
 
 
 # --- rows ----------------------------------------------------------------------------------------------------

@@ -289,7 +289,8 @@ def _tell(args: Any, handle: dict[str, Any], pid: int | None = None) -> int:
         if pid is not None:
             say(f"{handle['run_id']} goes on in process {pid}; `kill {pid}` ends it")
         else:
-            say(f"to wait for it:  {command(args, 'submit', '--follow', handle['flow_run_id'])}")
+            follow = command(args, "submit", "--follow", handle["flow_run_id"], whole=True)
+            say(f"to wait for it:  {follow}")
     return 0
 
 

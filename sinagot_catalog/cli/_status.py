@@ -245,7 +245,8 @@ def _stuck(look: _Look, args: Any) -> str:
     """The same where no row has all that it needs."""
     totals = look.totals
     if totals["processing"]:
-        return f"{totals['processing']} are running; see {command(args, 'logs', '--follow')}"
+        verb = "is" if totals["processing"] == 1 else "are"
+        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
     if totals["error"] > look.n_broken:
         again = command(args, "run", "--status", "ERROR")
         return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"

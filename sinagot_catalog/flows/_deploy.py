@@ -5,6 +5,7 @@ workspace, and no copy of anything. What was deployed under a name before is rep
 """
 
 import asyncio
+import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.workers.process import ProcessWorker
 
+from sinagot_catalog._allow import place_of
+from sinagot_catalog._api import of_prefect
 from sinagot_catalog._deployment import FLOW, Deployed, Deployment
 from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, did_you_mean
 
@@ -75,8 +78,9 @@ def deploy(wanted: Deployment, *, page: str) -> Deployed:
                 f"image: the work pool {pool.name!r} starts processes, which have no image",
                 "Leave it out, or take a pool of containers.",
             )
+        replaced = _replaced(client, wanted)
         identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
-    return _deployed(wanted, identity, page)
+    return _deployed(wanted, identity, page, replaced)
 
 
 @contextmanager
@@ -104,8 +108,10 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
     built.paused = False  # the end of the one before paused it
     runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
     with _refused(wanted):
+        with get_client(sync_client=True) as client:
+            replaced = _replaced(client, wanted)
         identity = runner.add_deployment(built)
-    made = _deployed(wanted, str(identity), page)
+    made = _deployed(wanted, str(identity), page, replaced)
     asyncio.run(_until_told(runner, partial(ready, made)))
 
 
@@ -207,13 +213,24 @@ def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
     raise NotFoundError(
         f"there is no work pool {name!r}{did_you_mean(name, known)}",
         "Have one of processes made with --create-pool (create_pool=True), or make it: "
-        f"prefect work-pool create {name} --type process",
+        f"{of_prefect(f'prefect work-pool create {shlex.quote(name)} --type process')}",
     )
 
 
-def _deployed(wanted: Deployment, identity: str, page: str) -> Deployed:
+def _replaced(client: SyncPrefectClient, wanted: Deployment) -> str | None:
+    """The workspace whose deployment has that name so far, where it is another one: names are the server's."""
+    with suppress(ObjectNotFound):
+        place = client.read_deployment_by_name(wanted.full_name).parameters.get("workspace")
+        if place is not None and place_of(place) != place_of(wanted.parameters["workspace"]):
+            return str(place)
+    return None
+
+
+def _deployed(wanted: Deployment, identity: str, page: str, replaced: str | None) -> Deployed:
     url = f"{page}/deployments/deployment/{identity}"
-    return Deployed(wanted.full_name, identity, url, wanted.pool, wanted.parameters, wanted.n_rows)
+    return Deployed(
+        wanted.full_name, identity, url, wanted.pool, wanted.parameters, wanted.n_rows, replaced=replaced
+    )
 
 
 def _detail(error: PrefectHTTPStatusError) -> str:

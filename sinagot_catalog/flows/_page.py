@@ -1,7 +1,6 @@
 """What Prefect's page shows of a run beside its task runs; and the cancel that is asked for there."""
 
 import re
-import shlex
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -26,6 +25,7 @@ from prefect.logging import get_run_logger
 from sinagot_catalog._crashed import TAG
 from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog._said import Said
+from sinagot_catalog._shell import pasted
 from sinagot_catalog.flows._lines import Lines
 from sinagot_catalog.flows._live import Live
 from sinagot_catalog.run_report import RunReport
@@ -97,7 +97,7 @@ def show_summary(report: RunReport, workspace: str, report_url: str | None) -> N
 
 
 def _command(verb: str, *words: str) -> str:
-    return shlex.join(["sinagot-catalog", verb, *words]).replace("`", "")
+    return pasted(["sinagot-catalog", verb, *words]).replace("`", "")
 
 
 def _cell(value: object) -> str | int | float | bool | None:

@@ -1,5 +1,6 @@
 """A flow run that goes on elsewhere: on the workers of a deployment, or in another process."""
 
+import shlex
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -7,10 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import DeploymentStatus, FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from sinagot_catalog._allow import place_of
+from sinagot_catalog._api import of_prefect
 from sinagot_catalog._kept import read_report
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog._source import Source
@@ -167,6 +169,7 @@ def send(
     *,
     name: str,
     api: LocalServer | None,
+    say: Callable[[str], None],
 ) -> Remote:
     """Ask a deployment for a run.
 
@@ -176,6 +179,7 @@ def send(
         parameters: Gives the run's own; called when the deployment was found.
         name: What the run is called.
         api: The local server, or None for the API that the user configured.
+        say: Takes lines for people: where its page is, and who is missing where nobody asks for its runs.
 
     Raises:
         NotFoundError: There is no such deployment.
@@ -197,4 +201,16 @@ def send(
                 f"the deployment {deployment!r} did not take the run: {detail}",
                 "It takes the rows of a workspace if it was made by `sinagot-catalog deploy` or `serve`.",
             ) from error
-    return Remote(source, flow_run, api=api)
+    remote = Remote(source, flow_run, api=api)
+    say(f"{name}: {remote.url}")
+    if known.status == DeploymentStatus.NOT_READY:
+        say(_missing(known.work_pool_name))
+    return remote
+
+
+def _missing(pool: str | None) -> str:
+    """Say what a run waits for of whose deployment nobody has asked for runs of late."""
+    if pool is None:
+        return "it waits until its deployment is served; where it is not:  sinagot-catalog serve"
+    worker = of_prefect(f"prefect worker start --pool {shlex.quote(pool)}")
+    return f"it waits for a worker; where none is up:  {worker}"
