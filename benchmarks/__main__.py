@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import _floors_table, buckets, chart, looking, peers, running, starting, submitting, table
+from benchmarks._aside import delete_all
 from benchmarks._compare import Figures, compared, earlier
 from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
@@ -83,6 +84,7 @@ def _floors(arguments: list[str]) -> int:
                     measurements.append(one)
             except Skipped as reason:
                 talk.print(f"{name} skipped: {reason}")
+    delete_all(asked.cache)
     result = {"schema": 1, **machine(), "measurements": [one.as_json() for one in measurements]}
     console.print(_floors_table.table([result]))
     if asked.compare:

@@ -20,6 +20,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks._aside import delete_all, put_aside
 from benchmarks._book import Book
 from benchmarks._bounded import Ended, bounded
 from benchmarks._compare import Figures, compared, earlier
@@ -55,6 +56,8 @@ def main(arguments: list[str]) -> int:
     except KeyboardInterrupt:
         talk.print("Stopped." + (f" What was finished stands in {asked.json}." if asked.json else ""))
         return 130
+    finally:
+        delete_all(race.folder)
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in tables(result):
         console.print(table)
@@ -205,11 +208,11 @@ class Race:
                 figure.peaks += [] if ended.peak is None else [ended.peak]
             said = figure.reason or f"{ended.seconds:.2f} s"
             self.talk.print(f"{tool.name} {task} {records:,}: {said}", highlight=False, markup=False)
-        shutil.rmtree(folder, ignore_errors=True)
+        put_aside(self.folder, folder)
 
     def _prepared(self, tool: Tool, place: Environment, folder: Path, records: int) -> str:
         """Lay out its files; what went wrong, or nothing."""
-        shutil.rmtree(folder, ignore_errors=True)
+        put_aside(self.folder, folder)
         shutil.copytree(tool.folder, folder, ignore=shutil.ignore_patterns("__pycache__"))
         raw = folder / "dataset/raw"
         raw.mkdir(parents=True)

@@ -1,10 +1,9 @@
 """Running: many short rows, few longer ones, nothing to do, and how much memory it takes."""
 
-import shutil
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from benchmarks._aside import forget_runs
 from benchmarks._measure import AtLeast, AtMost, Measurement, Scale, alternate, child
 from benchmarks._workspaces import burning
 from sinagot_catalog import Workspace
@@ -12,7 +11,6 @@ from sinagot_catalog import Workspace
 __all__ = ["held_later", "memory", "nothing_to_do", "run", "slow"]
 
 _WORKERS = "2"
-_UNDONE = ".undone"
 _POOL = "a bare ProcessPoolExecutor, the same function"
 
 
@@ -35,17 +33,14 @@ def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -
     """Measure one verb beside the bare pool; each begins with nothing done."""
 
     def done(what: str) -> float:
-        _undo(folder)
+        forget_runs(folder)
         said = child(what, str(folder), _WORKERS)
         expected = _count(folder / "dataset/raw")
         if said["rows"] != expected or _count(folder / "dataset/out") != expected:
             raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
         return float(said["seconds"])
 
-    try:
-        ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
-    finally:
-        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
+    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
     what = f"ws.steps.{verb}() of 2 workers, start-up counted"
     return Measurement(name, what, _POOL, goal, ours, floors)
 
@@ -75,9 +70,8 @@ def memory(scale: Scale) -> Iterator[Measurement]:
     """What a run holds, its workers included: at most, and later beside a tenth of its time."""
     for rows in scale.rows:
         folder = burning(scale, rows, 0.2)
-        _undo(folder)
+        forget_runs(folder)
         said = child("run", str(folder), _WORKERS)
-        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
         goal = AtMost(1000) if rows >= 100_000 else None
         name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
         yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
@@ -97,23 +91,9 @@ def _all_done(scale: Scale, rows: int) -> Path:
     folder = burning(scale, rows, 0.2)
     out = folder / "dataset/out"
     if not out.exists() or _count(out) < rows or not (folder / "dataset/LOG/journal").exists():
-        _undo(folder)
+        forget_runs(folder)
         child("run", str(folder), _WORKERS)
-        shutil.rmtree(folder / _UNDONE, ignore_errors=True)
     return folder
-
-
-def _undo(folder: Path) -> None:
-    """Forget all runs.
-
-    What they wrote is moved away, and deleted by who measured: on ext4 without a journal, who makes a file passes
-    over each inode of those that were deleted in the last minutes, which can take longer than the row.
-    """
-    for name in ("out", "LOG"):
-        old = folder / "dataset" / name
-        if old.exists():
-            (folder / _UNDONE).mkdir(exist_ok=True)
-            old.rename(folder / _UNDONE / f"{name}-{time.time_ns()}")
 
 
 def _count(folder: Path) -> int:

@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from benchmarks._aside import forget_runs
 from benchmarks._measure import (
     AtLeast,
     AtMost,
@@ -149,8 +150,7 @@ def _pooled(folder: Path) -> dict[str, Any]:
 
 def _undo(folder: Path) -> int:
     """Forget all runs; gives the number of rows."""
-    for name in ("out", "LOG"):
-        shutil.rmtree(folder / "dataset" / name, ignore_errors=True)
+    forget_runs(folder)
     return sum(1 for _ in (folder / "dataset/raw").iterdir())
 
 
