@@ -1,5 +1,6 @@
 """What Prefect's page shows of a run beside its task runs; and the cancel that is asked for there."""
 
+import logging
 import re
 import threading
 import time
@@ -37,6 +38,16 @@ _LOOK_EVERY = 1.5
 _MOST_FAILURES = 500
 _SHOWN = ("record_id", "task", "modality", "step", "message", "error_type", "outcome", "seconds", "attempts")
 """The columns of failures, what they say first: the page cuts off what is far to the right."""
+
+
+def _without_traceback(record: logging.LogRecord) -> bool:
+    """Let Prefect say that a batch returned Failed without `NoneType: None`, the traceback of no exception."""
+    if record.exc_info and record.exc_info[1] is None:
+        record.exc_info = None
+    return True
+
+
+logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
 
 
 def show_failures(report: RunReport, workspace: str, *, force: bool) -> None:
