@@ -39,8 +39,9 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
-    from sinagot_catalog._cluster import ClusterRunner, Opening
+    from sinagot_catalog._cluster import ClusterRunner
     from sinagot_catalog._layout import Cell
+    from sinagot_catalog._opening import Opening
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
@@ -250,7 +251,7 @@ class Execution:
         if claim is None:
             return
         if self.source.config.prefect.task_runner != "threads":
-            from sinagot_catalog._cluster import Opening
+            from sinagot_catalog._opening import Opening
 
             self._opening = self._opening or Opening(lambda: self._open_cluster(claim))
         elif self.mode == "processes" and self._pool is None:
@@ -289,8 +290,8 @@ class Execution:
         return self._runner
 
     def _open_cluster(self, claim: Claim) -> ClusterRunner:
-        from sinagot_catalog._cluster import open_cluster
         from sinagot_catalog._elsewhere import Order
+        from sinagot_catalog._opening import open_cluster
 
         config = self.source.config
         return open_cluster(

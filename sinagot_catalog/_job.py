@@ -513,7 +513,8 @@ class JobRunner:
         published = work.published
         if not published:
             return ()
-        if self.spec.remote is None and len(published) == 1 and published[0] in work.files:
+        is_plain = len(published) == 1 and published == work.outputs and published[0] in work.files
+        if is_plain and self.spec.remote is None:
             self._place.publish(root, published, work.files)
             return ()
         if len(published) > 1 or (

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog import _worker
-from sinagot_catalog._frames import read_frame, write_frame
+from sinagot_catalog._messages import read_message, write_message
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions
 
 __all__ = ["WorkerProcess"]
@@ -97,7 +97,7 @@ class WorkerProcess:
             EOFError: When the process is gone.
         """
         try:
-            write_frame(self._fd_in, message)
+            write_message(self._fd_in, message)
         except OSError as error:
             raise EOFError from error
 
@@ -113,7 +113,7 @@ class WorkerProcess:
                 raise EOFError
             return None
         try:
-            message: tuple[Any, ...] = read_frame(self._fd_out)
+            message: tuple[Any, ...] = read_message(self._fd_out)
         except OSError as error:
             raise EOFError from error
         if message[0] == "ready":

@@ -46,10 +46,12 @@ class Said:
         more = 0
         with self._lock:
             for line in self.new():
-                if len(lines) == most:
-                    more += 1
-                elif (one := told(line)) is not None:
+                if (one := told(line)) is None:
+                    continue
+                if len(lines) < most:
                     lines.append(one)
+                else:
+                    more += 1
         return lines, more
 
     def _whole(self) -> Iterator[bytes]:

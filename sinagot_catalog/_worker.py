@@ -30,8 +30,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from sinagot_catalog._events import JournalWriter
-from sinagot_catalog._frames import read_frame, write_frame
 from sinagot_catalog._job import FORESEEN, JobRunner
+from sinagot_catalog._messages import read_message, write_message
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
 __all__ = [
@@ -67,7 +67,7 @@ class Board:
 
     def show(self, row: int, attempt: int, mark: int) -> None:
         """Say that an attempt begins now; row -1: nothing is at work."""
-        # The row last: a reader in between must never see a new row with an old time or attempt.
+        # The row last: who reads in between sees a new time with the row before, which harms neither.
         self._times[0] = time.monotonic()
         numbers = self._numbers
         numbers[2] = attempt
@@ -76,8 +76,10 @@ class Board:
 
     def read(self) -> tuple[float, int, int, int]:
         """Since when, which row, which attempt, and where its output begins."""
-        since, row, attempt, mark = _ENTRY.unpack_from(self._map)
-        return since, row, attempt, mark
+        entry: tuple[float, int, int, int] = _ENTRY.unpack_from(self._map)
+        while (again := _ENTRY.unpack_from(self._map)) != entry:
+            entry = again  # it was written meanwhile: perhaps an old time and a new row were read
+        return entry
 
     def close(self) -> None:
         """Let go of the shared bytes."""
@@ -175,7 +177,7 @@ class _Worker:
             pass
         self._board.show(-1, 0, 0)
         with self._sending:
-            write_frame(self._out, ("idle", self._drain()))
+            write_message(self._out, ("idle", self._drain()))
         self._sync_due.set()
 
     def _coming(self) -> list[Task]:
@@ -208,13 +210,13 @@ class _Worker:
             poll.register(self._in, select.POLLIN)
             while True:
                 if poll.poll(1000 * (_LUMP_SECONDS if self._pending or self._done else _ORPHAN_CHECK)):
-                    if not self._take(read_frame(self._in)):
+                    if not self._take(read_message(self._in)):
                         return
                 else:
                     self._end_if_orphaned()
                 if self._done:
                     with self._sending:
-                        write_frame(self._out, ("results", self._drain()))
+                        write_message(self._out, ("results", self._drain()))
         except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
             end_group()
 
@@ -248,7 +250,7 @@ class _Worker:
 
     def _send(self, *message: object) -> None:
         with self._sending:
-            write_frame(self._out, message)
+            write_message(self._out, message)
 
 
 def _limit_memory(limit: int) -> None:
@@ -279,7 +281,7 @@ def main(board_fd: int, parent: int) -> None:
     os.close(board_fd)
     faulthandler.enable(2)
     try:
-        _, spec, name, sys_path, pythonpath, options = read_frame(frames_in)
+        _, spec, name, sys_path, pythonpath, options = read_message(frames_in)
     except (EOFError, ValueError):
         os._exit(0)
     sys.path[:] = sys_path

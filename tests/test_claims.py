@@ -121,7 +121,6 @@ TAKE = """
 import json, sys
 import polars as pl
 from sinagot_catalog._claims import Claims, Follower
-from sinagot_catalog._identity import start_time
 from sinagot_catalog._store import open_store
 from sinagot_catalog.schema import KEYS
 

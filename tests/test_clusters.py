@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -22,6 +23,7 @@ from sinagot_catalog import Workspace
 from sinagot_catalog._api import ask
 from sinagot_catalog._elsewhere import Answer, Order, from_text, run_batch
 from sinagot_catalog._execution import prepare
+from sinagot_catalog._opening import Opening
 from sinagot_catalog._submit import submit
 from sinagot_catalog.errors import ServerError, UsageError
 
@@ -356,7 +358,24 @@ def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
         submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
 
 
-def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace):
+def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
+    may_open, let_go = threading.Event(), threading.Event()
+
+    class Late:
+        def __init__(self):
+            assert may_open.wait(20)
+
+        def close(self):
+            let_go.set()
+
+    opening = Opening(Late)
+    opening.close()  # waits for nothing
+    assert not let_go.is_set()
+    may_open.set()
+    assert let_go.wait(20)
+
+
+def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace, children):
     execution = prepare(str(workspace(["good"])))
     config = execution.source.config
     order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
@@ -365,11 +384,6 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace)
     assert len(children() - before) == 1
     execution.finish()
     wait(lambda: children() <= before, 10)
-
-
-def children():
-    tasks = Path("/proc/self/task")
-    return {one for task in tasks.iterdir() for one in (task / "children").read_text().split()}
 
 
 @pytest.fixture

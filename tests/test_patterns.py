@@ -179,7 +179,11 @@ regexes = st.recursive(
 def test_a_translated_expression_means_the_same(pattern, texts):
     ids = IdPattern(pattern)
     assert _columns._rust(ids) is not None
-    fits = _columns.fitting(pl.Series(texts, dtype=pl.String), ids)
+    try:
+        fits = _columns.fitting(pl.Series(texts, dtype=pl.String), ids)
+    except PatternError as error:  # beyond ASCII Python matches, which takes for ever over `(a*)*`
+        assume("repeats what is itself repeated" not in str(error))
+        raise
     assert fits.to_list() == [ids.values(text) is not None for text in texts]
 
 

@@ -117,20 +117,11 @@ def bench(tmp_path):
 
 
 @pytest.fixture(autouse=True)
-def nothing_left(tmp_path):
+def nothing_left(tmp_path, children):
     """No process, pipe or file of a pool outlives it."""
 
     def descriptors():
         return set(Path("/proc/self/fd").iterdir()) if Path("/proc/self").exists() else set()
-
-    def children():
-        """Also those that have ended and nobody waited for; a Prefect server of the session is one too."""
-        found = set()
-        for stat in Path("/proc").glob("[0-9]*/stat"):
-            with contextlib.suppress(OSError):
-                if stat.read_text().rpartition(")")[2].split()[1] == str(os.getpid()):
-                    found.add(stat.parent.name)
-        return found
 
     before, running = descriptors(), children()
     threads = set(threading.enumerate())

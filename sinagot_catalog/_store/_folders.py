@@ -77,7 +77,8 @@ def columns(parts: Sequence[Part | Packed]) -> tuple[Seen, int]:
         try:
             names.append(_texts("name", part.names, sum(part.counts)))
         except UnicodeEncodeError:
-            part = decodable(part) if isinstance(part, Part) else part
+            assert isinstance(part, Part)  # noqa: S101 - what travels is text already
+            part = decodable(part)
             names.append(_texts("name", part.names, sum(part.counts)))
         looks = {name: part.looks[place::3] for place, name in enumerate(_LOOK)}
         folders = _texts("folder", part.folders, len(part.counts))

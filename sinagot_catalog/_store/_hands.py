@@ -12,7 +12,6 @@ there in no time.
 from __future__ import annotations
 
 import os
-import pickle
 import resource
 import subprocess
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, Self
 
-from sinagot_catalog._frames import read_frame, write_frame
+from sinagot_catalog._messages import read_message, write_message
 from sinagot_catalog._store._types import PATIENCE
 
 if TYPE_CHECKING:
@@ -32,11 +31,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Given", "Hands"]
 
-_BUSY, _WAITING = 8, 16
-"""How many get on with it at most, where the processor is the limit, and where waiting is."""
+_MOST, _WAITING = 16, 4
+"""How many look at a time at most; and how many on each core, where most of the time goes into waiting."""
 _TICK = 0.2
-_GONE = OSError, EOFError, ValueError, pickle.UnpicklingError
-"""What a process that is gone, or was never one of ours, is known by."""
 _TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
 _BEGIN = "import sys; sys.path.append(sys.argv[1]); from sinagot_catalog._store._hands import main; main()"
 
@@ -80,8 +77,6 @@ class Hands:
         self._function = function
         self._patience = patience
         self._wanted = number
-        self._begun = time.monotonic()
-        self._waited = _waits()
         self._free: deque[None] = deque()
         self._work: SimpleQueue[Given | None] = SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
@@ -89,9 +84,11 @@ class Hands:
         self._lock = threading.Lock()
         self._is_over = False
         self.number = 0
-        """How many there are."""
+        """How many were begun."""
 
     def __enter__(self) -> Self:
+        self._begun = time.monotonic()
+        self._waited = _waits()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -124,12 +121,14 @@ class Hands:
     def _begin(self, done: int) -> None:
         """Begin as many as get on with it; none of them is waited for."""
         if self._wanted is None:
-            waits = _waits() - self._waited
-            self._wanted = _WAITING - 1 if waits > done / 4 else min(_cores(), _BUSY) - 1
-        self.number = self._wanted
-        self._threads = [threading.Thread(target=self._serve, daemon=True) for _ in range(self.number)]
-        for thread in self._threads:
-            thread.start()
+            is_waiting = _waits() - self._waited > done / 4
+            self._wanted = min(_WAITING * _cores() if is_waiting else _cores(), _MOST) - 1
+        with suppress(RuntimeError):  # there may be no more threads, as there may be no more processes
+            for _ in range(self._wanted):
+                thread = threading.Thread(target=self._serve, daemon=True)
+                thread.start()
+                self._threads.append(thread)
+        self.number = len(self._threads)
         if self.number == 0:
             self._patience = float("inf")  # nobody is asked again
 
@@ -139,7 +138,7 @@ class Hands:
                 return
             try:
                 process = _started()
-            except OSError:
+            except (OSError, RuntimeError):
                 return
             self._processes.append(process)
         with process:
@@ -150,13 +149,14 @@ class Hands:
 
     def _serve_by(self, process: subprocess.Popen[bytes]) -> None:
         try:
-            _call(process, self._function)
-        except _GONE:
+            if not _call(process, (sys.getfilesystemencoding(), self._function)):
+                return
+        except BaseException:  # noqa: BLE001 - whatever a process that is gone, or none of ours, is known by
             return
         for given in self._given():
             try:
                 given.end(_call(process, given.work))
-            except _GONE:
+            except BaseException:  # noqa: BLE001 - the same; or its answer is too large for us
                 given.end()
                 return
 
@@ -171,8 +171,9 @@ class Hands:
 
 def _started() -> subprocess.Popen[bytes]:
     """A process of our own, in a session of its own: what interrupts us ends it by the end of its pipe."""
+    how = ["-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}"]
     return subprocess.Popen(  # noqa: S603 - our own module
-        [sys.executable, "-I", "-S", "-c", _BEGIN, str(Path(__file__).parents[2])],
+        [sys.executable, *how, "-c", _BEGIN, str(Path(__file__).parents[2])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -184,8 +185,8 @@ def _started() -> subprocess.Popen[bytes]:
 def _call(process: subprocess.Popen[bytes], message: object) -> Any:
     """Say something to a process and wait for its answer."""
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
-    write_frame(process.stdin.fileno(), message)
-    return read_frame(process.stdout.fileno())
+    write_message(process.stdin.fileno(), message)
+    return read_message(process.stdout.fileno())
 
 
 def _cores() -> int:
@@ -202,13 +203,14 @@ def main() -> None:
     """Serve the process that began this one, until it is gone."""
     into, out = os.dup(0), os.dup(1)
     try:
-        function = read_frame(into)
-        write_frame(out, True)
-        while True:
-            work = read_frame(into)
+        encoding, function = read_message(into)
+        is_alike = encoding == sys.getfilesystemencoding()  # or names would be read as others
+        write_message(out, is_alike)
+        while is_alike:
+            work = read_message(into)
             result = None
             with suppress(Exception):  # whoever gave it meets it, too
                 result = function(work)
-            write_frame(out, result)
+            write_message(out, result)
     except (OSError, EOFError):
         os._exit(0)

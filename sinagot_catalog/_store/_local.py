@@ -99,6 +99,7 @@ class LocalStore:
             "settled": self._settled,
         }
         walk = Walk(self.root, reach, seen if how["takes_notes"] else None, **how)
+        walk.recall()
         with Hands(partial(walk_below, self.root, reach, **how), patience=self._patience) as hands:
             walk.go(hands)
         now, undecodable = columns(walk.parts)
@@ -260,16 +261,18 @@ def look_at(root: str, paths: Sequence[str]) -> tuple[array[int], array[int]]:
         nothing = array("q", [_ABSENT]) * len(paths)
         return nothing, nothing
     look = os.stat
-    for path in paths:
-        try:
-            one = look(path, dir_fd=top)  # from the root on: the way to it is not walked for every file
-        except (OSError, ValueError):
-            sizes.append(_ABSENT)
-            times.append(0)
-        else:
-            sizes.append(one.st_size)
-            times.append(one.st_mtime_ns)
-    os.close(top)
+    try:
+        for path in paths:
+            try:
+                one = look(path, dir_fd=top)  # from the root on: the way to it is not walked for every file
+            except (OSError, ValueError):
+                sizes.append(_ABSENT)
+                times.append(0)
+            else:
+                sizes.append(one.st_size)
+                times.append(one.st_mtime_ns)
+    finally:
+        os.close(top)
     return sizes, times
 
 

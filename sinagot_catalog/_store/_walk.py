@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Walk", "walk_below"]
 
-_LOOK_UP = 63
-"""After as many folders it looks whether somebody waits for work."""
+_LOOK_UP = 64
+"""After so many folders it looks whether somebody waits for work."""
 _FEWEST, _LEAST = 16, 4
 """How many folders side by side are worth to be shared, and how many are given at least."""
 
@@ -113,7 +113,6 @@ class Walk:
         Args:
             hands: Who may list a part of it.
         """
-        self._recall()
         # a loop of links is entered once, which only one who enters all of them sees
         is_shared = self.before is None and not self.reach.follow_links
         self._through([_Rest(self._top, [""], [])], hands if is_shared else None)
@@ -128,7 +127,7 @@ class Walk:
         count = 0
         while todo:
             if hands is not None:
-                if not count & _LOOK_UP:
+                if not count % _LOOK_UP:
                     _share(todo, hands, count)
                 count += 1
             level, folders, given = todo[-1]
@@ -163,7 +162,7 @@ class Walk:
 
     # --- what was seen before ------------------------------------------------------------------------------------
 
-    def _recall(self) -> None:
+    def recall(self) -> None:
         """Look which folders have changed; where most have, what was seen is of no use."""
         if self.before is None:
             return

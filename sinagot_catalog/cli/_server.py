@@ -65,7 +65,12 @@ def _env(args: Any) -> int:
     """Lines for a shell. They hold the server's password, as its page needs it, too."""
     from sinagot_catalog._submit import environment
 
-    found = environment(say=say)
+    try:
+        found = environment(say=say)
+    except BaseException:
+        if not args.json:
+            put("false")  # so that `eval "$(...)" && ...` goes no further
+        raise
     if args.json:
         put_json(found)
         return 0

@@ -1,5 +1,6 @@
 """The named global concurrency limit of `[prefect] concurrency`."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -9,6 +10,7 @@ from prefect.concurrency.services import ConcurrencySlotAcquisitionWithLeaseServ
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
+from sinagot_catalog._api import of_prefect
 from sinagot_catalog._execution import Execution
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.flows._live import Live
@@ -31,7 +33,7 @@ def check_limit(client: SyncPrefectClient, name: str | None) -> None:
     except ObjectNotFound:
         raise UsageError(
             f"[prefect] concurrency = {name!r}: {client.api_url} knows no such global concurrency limit",
-            f'Make it: eval "$(sinagot-catalog server env)" && prefect gcl create {name} --limit 4',
+            f"Make it: {of_prefect(f'prefect gcl create {shlex.quote(name)} --limit 4')}",
         ) from None
 
 

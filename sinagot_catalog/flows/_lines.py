@@ -56,8 +56,10 @@ class Lines:
             self._left -= 1
 
     def end(self) -> None:
-        """Say the last lines, and how many were left out."""
+        """Say the last lines, what was handed over at the end among them, and how many were left out."""
         self.look()
+        while self._heard.lines and self._said < _A_RUN:
+            self._speak(self._heard.lines.popleft())
         unsaid = self._unsaid + self._heard.more + len(self._heard.lines)
         if unsaid:
             more = "1 more line" if unsaid == 1 else f"{unsaid:,} more lines"

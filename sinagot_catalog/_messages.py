@@ -5,12 +5,14 @@ import pickle
 import struct
 from typing import Any
 
-__all__ = ["read_frame", "write_frame"]
+__all__ = ["read_message", "write_message"]
 
 _LENGTH = struct.Struct("<Q")
+_LONGEST = 1 << 36
+"""Bytes: whoever announces more speaks something else."""
 
 
-def write_frame(fd: int, message: object) -> None:
+def write_message(fd: int, message: object) -> None:
     """Send one message whole."""
     body = pickle.dumps(message, pickle.HIGHEST_PROTOCOL)
     view = memoryview(_LENGTH.pack(len(body)) + body)
@@ -18,13 +20,16 @@ def write_frame(fd: int, message: object) -> None:
         view = view[os.write(fd, view) :]
 
 
-def read_frame(fd: int) -> Any:
+def read_message(fd: int) -> Any:
     """Wait for one message.
 
     Raises:
         EOFError: When the other side is gone.
+        ValueError: When it is none of ours.
     """
     (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
+    if length > _LONGEST:
+        raise ValueError("this is no message")
     return pickle.loads(_read_exactly(fd, length))  # noqa: S301 our own other half wrote it
 
 
