@@ -71,7 +71,7 @@ def memory(scale: Scale) -> Iterator[Measurement]:
     for rows in scale.rows:
         folder = burning(scale, rows, 0.2)
         forget_runs(folder)
-        said = child("run", str(folder), _WORKERS)
+        said = child("run-watched", str(folder), _WORKERS)
         goal = AtMost(1000) if rows >= 100_000 else None
         name, what = f"memory/run/{rows}", "peak of ws.steps.run(), workers included"
         yield Measurement(name, what, "", goal, (said["peak"],), (), "MB")
