@@ -210,9 +210,7 @@ def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace,
     assert not traceback.is_visible()
     page.keyboard.press("/")
     page.keyboard.type("r05")
-    page.wait_for_function(
-        "document.querySelector('#shown').innerText === '1 to 1 of 1 rows'", timeout=10_000
-    )
+    page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=10_000)
 
 
 @browser_needed
