@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from sinagot_catalog._allow import place_of
 from sinagot_catalog._api import of_prefect
-from sinagot_catalog._kept import read_report
+from sinagot_catalog._kept import Kept, read_report
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import NotFoundError, ServerError
@@ -26,6 +26,8 @@ __all__ = ["Remote", "send"]
 
 _TICK = 0.5
 _LOST_EVERY = 10.0
+_LATE = 10.0
+"""Seconds within which the process of a run that was cancelled writes its report."""
 _SILENCE = 60.0
 """Seconds for which an API may be away before waiting gives up."""
 
@@ -98,9 +100,9 @@ class Remote:
         """
         if not self._until(timeout):
             raise TimeoutError(f"Flow run {self.flow_run_id} is still under way after {timeout:g} s")
-        self._source.refresh()
-        kept = read_report(self._source.log_store, self.flow_run_id)
         state = self._seen.state
+        kept = self._kept(is_late=state is not None and state.is_cancelled())
+        self._source.refresh()
         if kept is None or not kept.ended:
             told = f": {state.message}" if state is not None and state.message else ""
             raise ServerError(
@@ -108,6 +110,15 @@ class Remote:
                 f"What is done is kept; its page is {self.url}.",
             )
         return kept.report
+
+    def _kept(self, *, is_late: bool) -> Kept | None:
+        """What is kept of its report; of a run that is called cancelled its process may be about to write it."""
+        end = time.monotonic() + _LATE
+        while True:
+            kept = read_report(self._source.log_store, self.flow_run_id)
+            if kept is None or kept.ended or not is_late or time.monotonic() > end:
+                return kept
+            time.sleep(_TICK)
 
     def cancel(self) -> None:
         """Ask for its end: rows under way are ended where it runs, or it never begins."""
