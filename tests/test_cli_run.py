@@ -101,35 +101,38 @@ def test_debug_raises_what_a_script_raises_and_ends_3(cli, write_workspace):
     assert "scripts/a.py" in done.stderr
 
 
+@pytest.fixture
+def interrupted(wait_until):
+    """Runs a workspace and interrupts it when its script has begun, which ends it 130: what it said."""
+
+    def run(folder, number, *words):
+        command = [PROGRAM, "run", folder, *words]
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            wait_until((folder / "dataset" / "begun").exists)
+            os.kill(process.pid, number)
+            said = process.communicate(timeout=30)[1]
+            assert process.returncode == 130
+        assert "Traceback" not in said
+        return said
+
+    return run
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_reaches_a_script_that_waits_in_the_main_process(write_workspace, wait_until, number):
+def test_an_interrupt_reaches_a_script_that_waits_in_the_main_process(write_workspace, interrupted, number):
     body = (
         "import pathlib, threading; pathlib.Path(self.data_path, 'begun').touch(); threading.Event().wait()"
     )
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
-    with subprocess.Popen(
-        [PROGRAM, "run", folder, "--mode", "main_process"], stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_until((folder / "dataset" / "begun").exists)
-        os.kill(process.pid, number)
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 130
-    assert "Traceback" not in said
+    interrupted(folder, number, "--mode", "main_process")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_run_stops_its_scripts_gives_the_rows_back_and_ends_130(
-    cli, write_workspace, wait_until, number
+    cli, write_workspace, interrupted, number
 ):
     body = "import pathlib, time; pathlib.Path(self.data_path, 'begun').touch(); time.sleep(600)"
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1", "raw/R2"])
-    with subprocess.Popen(
-        [PROGRAM, "run", folder, "--workers", "1"], stderr=subprocess.PIPE, text=True
-    ) as process:
-        wait_until((folder / "dataset" / "begun").exists)
-        os.kill(process.pid, number)
-        said = process.communicate(timeout=30)[1]
-        assert process.returncode == 130
+    said = interrupted(folder, number, "--workers", "1")
     assert "interrupted; what is done is kept" in said
-    assert "Traceback" not in said
     assert "2 can run now" in cli("status", folder).stdout

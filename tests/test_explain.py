@@ -206,7 +206,6 @@ def test_a_line_of_sinagot_itself_is_said_to_be_one(make_workspace):
     assert "a log of sinagot" in told.decided.evidence
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
 def test_a_row_below_an_unreadable_folder_names_the_folder(write_workspace):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "workspace")

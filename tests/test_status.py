@@ -202,7 +202,6 @@ def test_broken_script_is_an_error_of_its_rows_alone(make_workspace):
     assert "broken.py:1" in frame["reason"][1]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="permissions are those of POSIX")
 def test_rows_below_an_unreadable_folder_are_unknown_and_skipped(write_workspace):
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder, "workspace")
