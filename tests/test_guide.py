@@ -1,0 +1,250 @@
+"""Every block of code in the README, the guide and the examples' pages runs, in the order of its page.
+
+The console blocks of a page run in one shell, its Python blocks in one session, both in the same folder.
+"""
+
+import doctest
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+from moto.server import ThreadedMotoServer
+
+from sinagot_catalog import Workspace
+
+ROOT = Path(__file__).parent.parent
+GUIDE = ROOT / "example" / "guide"
+FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+MARK = "-- end of a command --"
+STAND_IN = """#!/bin/sh
+# stands in for Rscript and matlab: copies the input to the output
+case "$1" in
+  -batch) set -- $(echo "$2" | sed "s/.*('\\(.*\\)', '\\(.*\\)').*/\\1 \\2/"); cp "$1" "$2" ;;
+  *) cp "$2" "$3" ;;
+esac
+"""
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """The code blocks of a page: language and text."""
+    return BLOCK.findall(page.read_text())
+
+
+def commands(text: str) -> list[tuple[str, str]]:
+    """The commands of a console block (`>` continues one), each with the output that is expected of it."""
+    out = []
+    for part in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        first, *more = part.split("\n")
+        length = next((n for n, line in enumerate(more) if not line.startswith(">")), len(more))
+        command = "\n".join([first, *(line[2:] for line in more[:length])])
+        out.append((command, "\n".join(more[length:])))
+    return out
+
+
+def run_console(text: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """Run console blocks in one shell and compare the stdout of each command."""
+    steps = [step for block in text for step in commands(block)]
+    script = "".join(f"{command}\nprintf '%s\\n' '{MARK}'\n" for command, _ in steps)
+    done = subprocess.run(
+        ["bash", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    checker = doctest.OutputChecker()
+    outputs = done.stdout.split(f"{MARK}\n")
+    assert len(outputs) == len(steps) + 1, done.stdout + done.stderr
+    for (command, expected), output in zip(steps, outputs, strict=False):
+        assert checker.check_output(expected, output, FLAGS), f"$ {command}\n{output}{done.stderr}"
+
+
+def run_python(text: str, name: str) -> None:
+    """Run `>>>` lines in one namespace."""
+    test = doctest.DocTestParser().get_doctest(text, {}, name, name, 0)
+    assert test.examples
+    out: list[str] = []
+    with pl.Config(tbl_width_chars=120):
+        failed, _ = doctest.DocTestRunner(optionflags=FLAGS, verbose=False).run(test, out=out.append)
+    assert not failed, "".join(out)
+
+
+def environment_of(**more: str) -> dict[str, str]:
+    """The environment in which `sinagot-catalog` is the one of this Python."""
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": here, "COLUMNS": "120", **more}
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that looks like a fresh checkout, and is the current one."""
+    left_out = shutil.ignore_patterns("LOG", "count", "mean", "summary", "__pycache__")
+    shutil.copytree(ROOT / "example", tmp_path / "example", ignore=left_out)
+    for file in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / file, tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def server_home(tmp_path: Path):
+    """The environment of a local Prefect server of its own; stopped at the end."""
+    environment = environment_of(SINAGOT_CATALOG_HOME=str(tmp_path / "server-home"))
+    yield environment
+    subprocess.run(
+        ["sinagot-catalog", "server", "stop"], env=environment, capture_output=True, timeout=60, check=False
+    )
+
+
+@pytest.fixture
+def bucket():
+    """The environment of a store that holds two days of the harbour."""
+    import boto3
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
+        region_name="us-east-1",
+    )
+    client.create_bucket(Bucket="lab")
+    for day in ("REC-20200601", "REC-20200602"):
+        text = (ROOT / "example" / "harbor" / "dataset" / "raw" / f"{day}-raw.csv").read_bytes()
+        client.put_object(Bucket="lab", Key=f"harbour/raw/{day}-raw.csv", Body=text)
+    yield environment
+    server.stop()
+
+
+def write_workspaces(page: Path, folder: Path) -> None:
+    """Write the toml blocks of a page whose first line names their file."""
+    for kind, text in blocks(page):
+        named = re.match(r"# (\S+)/workspace\.toml\n", text)
+        if kind == "toml" and named and not text.startswith("# example/"):
+            (folder / named[1]).mkdir(parents=True)
+            (folder / named[1] / "workspace.toml").write_text(text)
+
+
+def follow(page: Path, folder: Path, environment: dict[str, str]) -> None:
+    """Do what a page says, from its top to its bottom."""
+    write_workspaces(page, folder)
+    console = [text for kind, text in blocks(page) if kind == "console"]
+    if console:
+        run_console(console, folder, environment)
+    session = "".join(text for kind, text in blocks(page) if kind == "pycon")
+    if session:
+        run_python(session, page.name)
+
+
+def test_the_readme_can_be_followed_from_the_top_to_the_bottom(checkout: Path) -> None:
+    follow(checkout / "README.md", checkout, environment_of())
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_the_two_commands_are_the_two_commands(checkout: Path) -> None:
+    lines = [text.strip() for kind, text in blocks(checkout / "README.md") if kind == "sh"]
+    assert lines == [
+        "pip install . && sinagot-catalog submit example/harbor",
+        "pip install '.[test]' && pytest",
+    ]
+    submit = lines[0].partition(" && ")[2]
+    for message in ("90 done in", "nothing to do"):
+        done = subprocess.run(
+            ["bash", "-c", submit],
+            env=environment_of(),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert message in done.stdout + done.stderr
+
+
+def test_the_files_that_the_readme_shows_are_those_of_the_example(checkout: Path) -> None:
+    shown = [text for _, text in blocks(checkout / "README.md") if text.startswith("# example/")]
+    assert len(shown) == 2
+    for text in shown:
+        first, _, rest = text.partition("\n")
+        lines = (checkout / first.removeprefix("# ")).read_text().splitlines()
+        assert [line for line in lines if not line.startswith("#")] == rest.splitlines()
+
+
+def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
+    function, command = (
+        text for _, text in blocks(checkout / "README.md") if "@step" in text or "command =" in text
+    )
+    folder = checkout / "example" / "harbor"
+    (folder / "scripts" / "lines.py").write_text(function)
+    config = (folder / "workspace.toml").read_text()
+    config = config.replace('"summary"]', '"summary", "lines", "clean"]') + command.replace(
+        "Rscript clean.R", "cp"
+    )
+    (folder / "workspace.toml").write_text(config)
+    report = Workspace(folder).steps.filter(pl.col("step").is_in(["lines", "clean"])).run(progress=False)
+    assert report.counts() == {"done": 60}
+    assert (folder / "dataset" / "lines" / "REC-20200601.txt").read_text() == "32"
+    assert (folder / "dataset" / "clean" / "REC-20200601.csv").exists()
+
+
+@pytest.mark.parametrize("page", ["statuses.md", "moving-from-snakemake.md", "clusters.md"])
+def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
+    follow(GUIDE / page, checkout, environment_of())
+
+
+def test_the_prefect_page_can_be_followed(checkout: Path, server_home: dict[str, str]) -> None:
+    follow(GUIDE / "prefect.md", checkout, server_home)
+
+
+@pytest.mark.filterwarnings("ignore")  # of moto's own server
+def test_the_bucket_page_can_be_followed(checkout: Path, bucket: dict[str, str]) -> None:
+    follow(GUIDE / "buckets.md", checkout, environment_of(**bucket))
+
+
+def test_the_recipes_can_be_followed(checkout: Path) -> None:
+    programs = checkout / "programs"
+    programs.mkdir()
+    for name in ("Rscript", "matlab"):
+        (programs / name).write_text(STAND_IN)
+        (programs / name).chmod(0o755)
+    environment = environment_of()
+    environment["PATH"] = f"{programs}:{environment['PATH']}"
+    follow(GUIDE / "recipes.md", checkout, environment)
+    (script,) = (text for kind, text in blocks(GUIDE / "recipes.md") if kind == "python")
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "<RunReport | nothing to do>\n")
+
+
+def test_links_to_files_lead_somewhere() -> None:
+    pages = [ROOT / "README.md", *(ROOT / "example").rglob("*.md")]
+    for page in pages:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert target.startswith("http") or (page.parent / target).exists(), f"{page}: {target}"
+
+
+def test_the_readme_is_short() -> None:
+    assert len((ROOT / "README.md").read_bytes()) <= 14_000
