@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._cluster import ClusterRunner
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._opening import Opening
+    from sinagot_catalog._patterns._template import Template
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
@@ -469,7 +470,13 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     places = source.layout().places
 
     def ports(role: str) -> tuple[Port, ...]:
-        return tuple(Port(link.label, places[link.place].template) for link in cell.linked(role))
+        return tuple(
+            Port(link.label, places[link.place].template, inside(link.place) if role == "input" else ())
+            for link in cell.linked(role)
+        )
+
+    def inside(place: int) -> tuple[Template, ...]:
+        return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
 
     return CellSpec(
         task=cell.task,

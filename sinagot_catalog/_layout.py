@@ -133,6 +133,15 @@ class Layout:
                 folders[place] = inside
         return folders
 
+    def entries(self, root: str) -> Iterator[Template]:
+        """Patterns of the entries of raw folders that steps also write to: a listing has to see them."""
+        for place, inside in self.raw_folders.items():
+            folder = self.places[place].template
+            ways = {way for one in inside for way in self.places[one].template.folders()}
+            for way in {folder, *(way for way in ways if way.depth > folder.depth)}:
+                if self.places[place].root == root:
+                    yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
+
     def _is_in(self, inner: int, outer: int) -> bool:
         """Whether a place is another one, or lies in it."""
         first, second = self.places[inner], self.places[outer]
@@ -189,7 +198,7 @@ def build_layout(
             else:
                 script = f"steps.{step}"
                 source = _told(script, program)
-            links, error = places.links(source, task, modality)
+            links, error, is_refused = places.links(source, task, modality)
             cells.append(
                 Cell(
                     index=len(cells),
@@ -206,6 +215,7 @@ def build_layout(
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
                     by=source.by,
+                    is_refused=is_refused,
                 )
             )
         data = places.data(config, task, modality)
@@ -264,10 +274,10 @@ class _Places:
 
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None
-    ) -> tuple[tuple[Link, ...], str | None]:
-        """The links of a script in one unit, or why they are not known."""
+    ) -> tuple[tuple[Link, ...], str | None, bool]:
+        """The links of a script in one unit, or why they are not known, and whether that is a refusal."""
         if source.error is not None:
-            return (), source.error
+            return (), source.error, False
         links: list[Link] = []
         for role, name, value in (
             ("input", "PATH_IN", source.path_in),
@@ -279,13 +289,13 @@ class _Places:
             for pattern in value.values() if isinstance(value, Mapping) else [value]:
                 fault = list_fault(pattern, is_output=role != "input")
                 if fault is not None:
-                    return (), f"{where}: {fault}"
+                    return (), f"{where}: {fault}", True
             try:
                 patterns = parse_labelled(value, fields=self.fields)
             except PatternError as error:
-                return (), f"{where}: {error.message}"
+                return (), f"{where}: {error.message}", False
             links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
-        return tuple(links), None
+        return tuple(links), None, False
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """The places of a modality's own data files."""

@@ -124,7 +124,7 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
         if row is not None:
             values = records.row(row, named=True)
             path = doubt.shown.format({**values, "id": values["record_id"]})
-            text = f"{doubt.sentence[0]} ({path!r}, the output of record {values['record_id']}){doubt.sentence[1]}"
+            text = f"{doubt.sentence[0]} ({path!r} for record {values['record_id']}){doubt.sentence[1]}"
             found |= {cell: text for cell in doubt.cells if cell not in found}
     return found
 
@@ -317,9 +317,9 @@ class _Judge:
         cells = {cell.index: cell for cell in (*owners[outer], *owners[inner])}
         maker, other = owners[outer][0], owners[inner][0]
         mine = f"the output {self._text(outer)} of step {_name(maker)}"
-        theirs = f"the output {self._text(inner)} of " + (
-            "the same step" if maker is other else f"step {_name(other)}"
-        )
+        role = "output" if inner in other.places("output") else "control file"
+        whose = "the same step" if maker is other else f"step {_name(other)}"
+        theirs = f"the {role} {self._text(inner)} of {whose}"
         write = f"Write to paths that do not overlap, such as {self._elsewhere(other, inner)}."
         if _holds(first, second):
             what = "is, through a link," if first.text == second.text else "holds"
@@ -343,7 +343,8 @@ class _Judge:
         for place, fields in outputs:
             for read, needed in inputs:
                 if lacks := needed - fields:
-                    name = "id" if "id" in lacks else min(lacks)
+                    named = self.layout.places[read].template.fields & lacks or lacks
+                    name = "id" if "id" in named else min(named)
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "

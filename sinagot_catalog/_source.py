@@ -228,7 +228,11 @@ class Source:
         if root == "dataset" and self._given is None:
             store.check()
         templates = [place.template for place in layout.places if place.root == root]
-        reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
+        reach = reach_of(
+            [*templates, *layout.entries(root)],
+            everything=self.everything,
+            follow_links=self.config.path.follow_links,
+        )
         wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:
             keys = read_listing(self._given, self.config.dataset, self.options, wanted)
