@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -60,7 +60,7 @@ class RunOptions:
 
 def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh look."""
-    query = replace(query, table="steps")
+    query = query.seen_as("steps")
     if options.step is not None:
         known = source.layout().steps
         if options.step not in known:

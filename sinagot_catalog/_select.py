@@ -1,8 +1,8 @@
 """A selection: predicates over the tables of one catalog, joined through hidden keys. Pure.
 
-The predicates stay with their tables. What a table shows is its rows that fit its own predicates and are linked
-to rows of each other table that fit theirs: from coarse to fine each table is narrowed by the one above it, then
-the finest one narrows what is shown.
+A query shows the rows of one table within a scope. Its predicates are applied one after the other, as filters of a
+Polars frame are. A query that shows the rows of another query as another table keeps the rows that are linked to at
+least one of those: a semi-join.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
+from sinagot_catalog.schema import FILES, RECORDS, STEPS, TIMED, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -22,10 +22,8 @@ if TYPE_CHECKING:
     from sinagot_catalog._layout import Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
-__all__ = ["Query", "Resolver", "sql_predicate", "table_schema"]
+__all__ = ["Query", "Resolver", "check_literals", "check_value"]
 
-_FINE = ("records", "units", "steps")
-_TIMED = {"records": {"size", "first_modified", "last_modified"}, "steps": {"stale"}, "units": set[str]()}
 _TABLES: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
 
 
@@ -38,16 +36,18 @@ class Query:
         task: The scope's task, or None for all.
         modality: The scope's modality, or None for all.
         record: The only record, or None for all.
-        predicates: Table and predicate, in the order in which they were given.
+        predicates: The predicates of the table that is shown, in the order in which they were given.
         rows: Keys that rows must have: some of `record_id, task, modality, step`.
+        before: The query whose rows are shown as another table, or in a narrower scope.
     """
 
     table: str
     task: str | None = None
     modality: str | None = None
     record: str | None = None
-    predicates: tuple[tuple[str, pl.Expr], ...] = ()
+    predicates: tuple[pl.Expr, ...] = ()
     rows: pl.DataFrame | None = None
+    before: Query | None = None
 
     def where(self, *predicates: pl.Expr) -> Query:
         """Narrow the shown table.
@@ -57,19 +57,51 @@ class Query:
         """
         for predicate in predicates:
             check_literals(predicate, _TABLES[self.table], {})
-        added = tuple((self.table, predicate) for predicate in predicates)
-        return replace(self, predicates=self.predicates + added)
+        return replace(self, predicates=self.predicates + predicates)
 
-    def of(self, table: str) -> list[pl.Expr]:
-        """The predicates of one table."""
-        return [predicate for name, predicate in self.predicates if name == table]
+    def seen_as(self, table: str) -> Query:
+        """The same rows seen as another table."""
+        if table == self.table:
+            return self
+        return self._after(replace(self, table=table))
+
+    def within(self, task: str | None, modality: str | None) -> Query:
+        """The same rows in another scope."""
+        return self._after(replace(self, task=task, modality=modality))
+
+    def _after(self, query: Query) -> Query:
+        """A query of this one's rows: linked to them where something narrows them."""
+        if not self.is_narrowed:
+            return query
+        return replace(query, predicates=(), rows=None, before=self)
 
     def widened(self, catalog: Catalog) -> Catalog:
         """A catalog that also holds the records that are asked for by id and have no file yet."""
-        named = [pl.Series([self.record], dtype=pl.String)] if self.record is not None else []
+        named = self.ids()
+        return catalog.with_records(pl.concat(named)) if named else catalog
+
+    def ids(self) -> list[pl.Series]:
+        """The ids that the query and those before it ask for."""
+        named = [] if self.before is None else self.before.ids()
+        if self.record is not None:
+            named.append(pl.Series([self.record], dtype=pl.String))
         if self.rows is not None and "record_id" in self.rows.columns:
             named.append(self.rows["record_id"])
-        return catalog.with_records(pl.concat(named)) if named else catalog
+        return named
+
+    def shown(self, schema: Iterable[str]) -> list[str]:
+        """The columns that it shows where none are named.
+
+        Those of `steps` and `records` that need sizes or times are shown where a predicate names them.
+        """
+        named = {name for one in self.predicates for name in _named_in(self.table, one, schema)}
+        hidden = TIMED.get(self.table, frozenset()) - named
+        return [name for name in schema if name not in hidden]
+
+    @property
+    def is_narrowed(self) -> bool:
+        """Whether more than the scope narrows it."""
+        return bool(self.predicates) or self.rows is not None or self.before is not None
 
     def named_steps(self, steps: Sequence[str]) -> set[str]:
         """Which of some steps the predicates name; one that only leaves steps out names none."""
@@ -87,31 +119,7 @@ class Query:
     @property
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
-        return (self.task, self.modality, self.record, self.predicates) == (None, None, None, ()) and (
-            self.rows is None
-        )
-
-
-def table_schema(table: str, catalog_records: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a table as it is handed out; `records` has further ones behind `record_id`."""
-    if table == "records":
-        return catalog_records
-    return _TABLES[table]
-
-
-def sql_predicate(where: str) -> pl.Expr:
-    """Read a predicate from SQL text.
-
-    Raises:
-        SelectionError: When Polars cannot read it.
-    """
-    try:
-        return pl.sql_expr(where)
-    except Exception as error:
-        raise SelectionError(
-            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
-            "Write it as in SQL, such as \"status = 'ERROR' AND record_id > 'REC-2'\".",
-        ) from error
+        return (self.task, self.modality, self.record) == (None, None, None) and not self.is_narrowed
 
 
 class Resolver:
@@ -134,95 +142,103 @@ class Resolver:
         return {"record_id": RECORDS["record_id"], **own, **RECORDS}
 
     def schema(self, table: str) -> dict[str, Any]:
-        """The columns of a table as it is handed out."""
-        return table_schema(table, self.record_schema if table == "records" else {})
+        """The columns that a table can have."""
+        return self.record_schema if table == "records" else _TABLES[table]
+
+    def known(self, table: str) -> dict[str, Any]:
+        """The columns that can be named where the rows of a table are: its own, and those of `records`."""
+        return {**self.record_schema, **self.schema(table)}
+
+    def columns(self, query: Query) -> list[str]:
+        """The columns that a query shows where none are named."""
+        return query.shown(self.schema(query.table))
+
+    def described(self, query: Query, columns: Sequence[str] | None = None) -> dict[str, Any]:
+        """Names and dtypes of the columns of a query.
+
+        Args:
+            query: The query.
+            columns: Columns of its table and of `records`; by default those that it shows.
+
+        Raises:
+            SelectionError: When there is no such column; names the near ones.
+        """
+        known = self.known(query.table)
+        names = self.columns(query) if columns is None else columns
+        for name in names:
+            if name not in known:
+                raise SelectionError(
+                    f"{query.table} has no column {name!r}{did_you_mean(name, known)}",
+                    "Its columns: " + ", ".join(self.schema(query.table)) + ".",
+                )
+        return {name: known[name] for name in names}
 
     # --- answers -----------------------------------------------------------------------------------------
 
     def fetch(
         self, query: Query, columns: Sequence[str] | None = None, *, limit: int | None = None
     ) -> pl.DataFrame:
-        """The rows of a query, or the first of them, with the columns of its table, or some of them."""
-        names = list(self.schema(query.table)) if columns is None else list(columns)
-        timed = set(columns or ()) & _TIMED.get(query.table, set())
+        """The rows of a query, or the first of them, with the columns that it shows, or some of them."""
+        names = self.columns(query) if columns is None else list(columns)
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
-        elif not timed and self._is_held(query, names):
+        elif self._is_held(query, names):
             return self._from_held(query, names, limit)
         else:
             rows = self.rows(query)
         rows = rows if limit is None else rows.head(limit)
-        return self._attach(query.table, rows, names, timed=bool(timed)).select(names)
+        return self._attach(query.table, rows, names).select(names)
 
     def _is_held(self, query: Query, names: Iterable[str]) -> bool:
         """Whether a query asks for columns of `steps` that are held, and is narrowed by nothing else."""
         if query.table != "steps" or not replace(query, predicates=()).is_whole:
             return False
-        if any(table != "steps" for table, _ in query.predicates):
-            return False
-        used = {name for one in query.of("steps") for name in one.meta.root_names()}
-        return {*used, *names} - ({"stale"} - used) <= set(self.catalog.held_steps.columns)
+        used = {name for one in query.predicates for name in self._check("steps", one)}
+        return {*used, *names} <= set(self.catalog.held_steps.columns)
 
     def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
-        """The rows of such a query, in one go: hidden columns are not carried along."""
-        predicates = query.of("steps")
-        for predicate in predicates:
-            self._check("steps", predicate)
-        try:
-            if list(names) == list(STEPS):
-                # nothing to be left out, so nothing for a lazy frame to be clever about
-                kept = self.catalog.shown_steps.filter(*predicates)
-                return kept if limit is None else kept.head(limit)
-            rows = self.catalog.held_steps.lazy().filter(*predicates)
-            rows = rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale")).select(names)
-            return (rows if limit is None else rows.head(limit)).collect()
-        except pl.exceptions.PolarsError as error:
-            raise _not_applied(predicates, error) from error
+        """The rows of such a query; columns that nobody asked for are not carried along."""
+        used = [name for one in query.predicates for name in self._check("steps", one)]
+        rows = self.catalog.held_steps.select(list(dict.fromkeys([*names, *used])))
+        for predicate in query.predicates:
+            rows = _fitting(rows, predicate, self._check("steps", predicate))
+        return (rows if limit is None else rows.head(limit)).select(names)
 
     def rows(self, query: Query) -> pl.DataFrame:
         """The rows of a query with core columns and hidden keys."""
-        narrowed: dict[str, pl.DataFrame] = {}
-        above: tuple[str, pl.DataFrame] | None = None
-        for table in _FINE:
-            if table == query.table or query.of(table) or (table == "steps" and query.rows is not None):
-                frame = self._scoped(table, query, shown=query.table == table)
-                if above is not None:
-                    frame = frame.join(above[1], on=_shared(*above[:1], table), how="semi")
-                frame = self.apply(table, frame, query.of(table))
-                if table == "steps" and query.rows is not None:
-                    frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
-                narrowed[table] = frame
-                above = table, frame
-        if query.table == "files":
-            return self._files(query, above)
-        if query.of("files"):
-            files = self._files(replace(query, table="files", predicates=query.predicates), None)
-            narrowed = {table: self._touched(table, frame, files) for table, frame in narrowed.items()}
-        shown = narrowed[query.table]
-        for table in reversed(_FINE):
-            if table == query.table:
-                break
-            if table in narrowed:
-                shown = shown.join(narrowed[table], on=_shared(query.table, table), how="semi")
-                break
-        return shown
+        frame = self._scoped(query)
+        if query.before is not None:
+            frame = self._linked(query.table, frame, query.before.table, self.rows(query.before))
+        if query.rows is not None:
+            frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
+        return self.apply(query.table, frame, query.predicates)
 
-    def _scoped(self, table: str, query: Query, *, shown: bool) -> pl.DataFrame:
+    def _scoped(self, query: Query) -> pl.DataFrame:
         """A table's core rows within the scope."""
-        frame = self._core(table)
+        frame = self._core(query.table)
         if query.record is not None:
             frame = frame.filter(pl.col("record_id") == query.record)
         if query.task is None and query.modality is None:
             return frame
-        if table != "records":
+        if query.table == "files":
+            return frame.join(self._matched(self._places(self.units(query))), on=["root", "row"], how="semi")
+        if query.table != "records":
             fits = [pl.lit(True)]
             fits += [pl.col("task") == query.task] if query.task is not None else []
             fits += [pl.col("modality") == query.modality] if query.modality is not None else []
             return frame.filter(*fits)
-        finer = any(name != "records" for name, _ in query.predicates) or query.rows is not None
-        if shown and not finer:
-            return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
-        return frame
+        if query.before is not None and query.before.table != "records":
+            return frame  # the records of rows are all that have such a row, with files or without
+        return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
+
+    def _linked(self, table: str, frame: pl.DataFrame, other: str, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of a table that are linked to at least one row of another table, or are one of the same."""
+        if table == "files":
+            return self._files_of(frame, other, rows)
+        if other == "files":
+            return self._of_files(table, frame, rows)
+        keys = [key for key in ("_rec", "_unit", "_cell") if key in frame.columns and key in rows.columns]
+        return frame.join(rows, on=keys, how="semi")
 
     def _core(self, table: str) -> pl.DataFrame:
         frame: pl.DataFrame = getattr(self.catalog, "held_steps" if table == "steps" else table)
@@ -238,17 +254,6 @@ class Resolver:
 
     # --- files and links ---------------------------------------------------------------------------------
 
-    def _files(self, query: Query, finest: tuple[str, pl.DataFrame] | None) -> pl.DataFrame:
-        """The rows of `files` that fit and are linked to the finest other table that is narrowed."""
-        frame = self.catalog.files
-        if query.record is not None:
-            frame = frame.filter(pl.col("record_id") == query.record)
-        if query.task is not None or query.modality is not None:
-            frame = frame.join(self._matched(self._places(self.units(query))), on=["root", "row"], how="semi")
-        if finest is not None:
-            frame = self._linked(frame, *finest)
-        return self.apply("files", frame, query.of("files"))
-
     def _places(self, units: Iterable[int]) -> list[int]:
         chosen = [self.layout.units[unit] for unit in units]
         links = [link for unit in chosen for cell in unit.cells for link in self.layout.cells[cell].links]
@@ -261,7 +266,7 @@ class Resolver:
         pairs = sorted({(link.place, cell.index) for cell in self.layout.cells for link in cell.links})
         return pl.DataFrame(pairs, schema={"place": pl.UInt16, "_cell": pl.UInt16}, orient="row")
 
-    def _linked(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
+    def _files_of(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """The files that rows of another table are linked to."""
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
@@ -295,7 +300,7 @@ class Resolver:
         ]
         return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).unique()
 
-    def _touched(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
+    def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """The rows of a table that are linked to some files."""
         if table == "records":
             return rows.filter(pl.col("record_id").is_in(files["record_id"].drop_nulls().implode()))
@@ -317,9 +322,8 @@ class Resolver:
             )
             pairs = pl.concat([pairs, matched.join(data, on="place").select("_rec", "_unit")])
             return rows.join(pairs, on=["_rec", "_unit"], how="semi")
-        return pl.concat(
-            [rows.join(touched, on=["_rec", "_cell"], how="semi"), rows.filter(pl.col("_cell").is_in(shared))]
-        ).unique(subset=["_rec", "_cell"], maintain_order=True)
+        sharing = rows.filter(pl.col("_cell").is_in(shared)).select("_rec", "_cell")
+        return rows.join(pl.concat([touched, sharing]), on=["_rec", "_cell"], how="semi")
 
     def _sharing_cells(self, files: pl.DataFrame) -> list[int]:
         """The cells that use one of some files by a pattern without an id."""
@@ -334,24 +338,20 @@ class Resolver:
     # --- predicates --------------------------------------------------------------------------------------
 
     def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
-        """Keep the rows of a table that fit; columns of `records` may be named too."""
+        """Apply one predicate after the other to rows of a table; columns of `records` may be named too."""
         for predicate in predicates:
-            own = self.schema(table)
             names = self._check(table, predicate)
-            timed = set(names) & _TIMED.get(table, set())
-            wide = self._attach(table, frame, [name for name in names if name in own], timed=bool(timed))
-            wide = self._with_record_columns(wide, [name for name in names if name not in own])
-            try:
-                kept = wide.filter(predicate)
-            except pl.exceptions.PolarsError as error:
-                raise _not_applied([predicate], error) from error
-            frame = kept if wide is frame else kept.select(frame.columns)
+            wide = self._attach(table, frame, names)
+            if wide is frame:
+                frame = _fitting(frame, predicate, names)
+            else:
+                frame = _fitting(wide, predicate, names).select(frame.columns)
         return frame
 
     def _check(self, table: str, predicate: pl.Expr) -> list[str]:
         """The columns that a predicate names; one that names no column, or what none can be, is refused."""
-        names = list(dict.fromkeys(predicate.meta.root_names()))
-        known = {**self.record_schema, **self.schema(table)}
+        names = _named_in(table, predicate, self.schema(table))
+        known = self.known(table)
         unknown = [name for name in names if name not in known]
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
@@ -376,38 +376,64 @@ class Resolver:
             "next_step": sorted({cell.step for cell in cells}),
         }
 
-    def _with_record_columns(self, frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-        if not names:
-            return frame
-        timed = bool(set(names) & _TIMED["records"])
-        records = self._attach("records", self.catalog.records, names, timed=timed).select(
-            "record_id", *names
-        )
-        return frame.join(records, on="record_id", how="left", maintain_order="left")
+    def _attach(self, table: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """Attach the columns that are named and not there yet, those of `records` too.
 
-    def _attach(self, table: str, rows: pl.DataFrame, names: Sequence[str], *, timed: bool) -> pl.DataFrame:
-        """Attach the derived columns that are named."""
-        stats = self.stats if timed else None
+        Sizes and times are read where a column needs them.
+        """
         absent = set(names) - set(rows.columns)
-        if not absent:
-            return rows
-        if table == "steps":
-            return self.catalog.steps_with(rows, absent, stats)
-        if table == "records":
-            return self.catalog.records_with(rows, stats)
-        if table == "files":
-            return self.catalog.files_with(rows, self.stats)
+        own = absent & self.schema(table).keys()
+        if own and table == "steps":
+            rows = self.catalog.steps_with(rows, own, self.stats)
+        elif own and table == "records":
+            rows = self.catalog.records_with(rows, self.stats)
+        elif own and table == "files":
+            rows = self.catalog.files_with(rows, self.stats)
+        beside = [name for name in names if name in absent - own]
+        if beside:
+            records = self._attach("records", self.catalog.records, beside).select("record_id", *beside)
+            rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows
+
+
+def _named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]:
+    """The columns that a predicate names; with a selector all that the table shows."""
+    names = dict.fromkeys(predicate.meta.root_names())
+    if predicate.meta.has_multiple_outputs():
+        text, hidden = str(predicate), TIMED.get(table, frozenset())
+        names |= dict.fromkeys(name for name in schema if name not in hidden or f"'{name}'" in text)
+    return list(names)
+
+
+def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
+    """The rows of a frame that fit a predicate.
+
+    Args:
+        frame: The frame; it may have more columns than a predicate with selectors shall see.
+        predicate: The predicate.
+        names: The columns that it names.
+
+    Raises:
+        SelectionError: When Polars cannot apply it.
+    """
+    try:
+        if not predicate.meta.has_multiple_outputs() or len(names) == frame.width:
+            return frame.filter(predicate)
+        fits = frame.select(names).select(predicate)
+        if fits.width != 1:
+            raise SelectionError(
+                f"the filter {predicate} cannot be applied: it gives {fits.width} columns, not one",
+                "Put pl.all_horizontal(…) or pl.any_horizontal(…) around it.",
+            )
+        fit = fits.to_series()
+        return frame.filter(fit if len(fit) == frame.height else pl.lit(fit.first()))
+    except pl.exceptions.PolarsError as error:
+        raise _not_applied([predicate], error) from error
 
 
 def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
     shown = " & ".join(map(str, predicates))
     return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")
-
-
-def _shared(coarse: str, fine: str) -> list[str]:
-    """The hidden keys that two tables share."""
-    return ["_rec", "_unit"] if {coarse, fine} == {"units", "steps"} else ["_rec"]
 
 
 def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str, list[str]]) -> None:

@@ -1,4 +1,4 @@
-"""What a query in SQL compares columns with, as far as its text tells."""
+"""SQL of users: predicates and queries, what they compare columns with, and which columns they name."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog._select import check_value
+from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-__all__ = ["check_query", "comparisons"]
+__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate"]
 
 _TOKEN = re.compile(
     r"""
@@ -42,6 +43,69 @@ _CHOICES = {
     if isinstance(dtype, pl.Enum)
 }
 """What the columns that only take certain values can be, by their names: the same in every table."""
+
+
+_TEXT_WORDS = ("LIKE", "ILIKE", "RLIKE", "REGEXP", "SIMILAR", "||", "~", "^@")
+_TEXT_FUNCTIONS = re.compile(
+    r"CONCAT(_WS)?|CONTAINS|ENDS_WITH|INITCAP|LEFT|LENGTH|LOWER|REGEXP_LIKE|REPLACE|RIGHT|STARTS_WITH|STRPOS"
+    r"|SUBSTR(ING)?|TRIM|LTRIM|RTRIM|UPPER|CHAR_LENGTH|CHARACTER_LENGTH|OCTET_LENGTH|REVERSE"
+)
+
+
+def sql_predicate(where: str) -> pl.Expr:
+    """Read a predicate from SQL text.
+
+    Raises:
+        SelectionError: When Polars cannot read it.
+
+    Example:
+        >>> print(sql_predicate("status LIKE 'DON%'"))
+        col("status").strict_cast(String).str.starts_with(["DON"])
+    """
+    try:
+        return pl.sql_expr(as_text(where))
+    except Exception as error:
+        raise SelectionError(
+            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
+            "Write it as in SQL, such as \"status = 'ERROR' AND record_id > 'REC-2'\".",
+        ) from error
+
+
+def as_text(query: str) -> str:
+    """A query in which columns of certain values, such as `status`, are texts where SQL takes only texts.
+
+    Example:
+        >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
+        "CAST(status AS VARCHAR) NOT LIKE 'DON%' AND status = 'DONE'"
+    """
+    found = [one for one in _TOKEN.finditer(query) if one.lastgroup]
+    words = [one for one in found if one.lastgroup != "skip"]
+    text = list(query)
+    for at, one in enumerate(words):
+        if one.lastgroup == "name" and _plain(one[0]) in _CHOICES and _is_used_as_text(words, at):
+            text[one.start()] = f"CAST({one[0]} AS VARCHAR)"
+            text[one.start() + 1 : one.end()] = [""] * (one.end() - one.start() - 1)
+    return "".join(text)
+
+
+def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the name at this place is an operand of what takes only texts."""
+    texts = [one[0].upper() for one in words[max(at - 2, 0) : at + 4]]
+    before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
+    after = after[1:] if after[:1] == ["NOT"] else after
+    if after[:1] and (after[0] in _TEXT_WORDS or after[:2] == ["|", "|"]):
+        return True
+    return before[-2:-1] != [] and before[-1] == "(" and _TEXT_FUNCTIONS.fullmatch(before[-2]) is not None
+
+
+def names_in(query: str) -> set[str]:
+    """The names that a query has, each without its table.
+
+    Example:
+        >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
+        ['FROM', 'SELECT', 'WHERE', 's', 'stale', 'step', 'steps']
+    """
+    return {_plain(text) for kind, text in _tokens(query) if kind == "name"}
 
 
 def check_query(query: str, own: Container[str] = ()) -> None:

@@ -137,7 +137,7 @@ class _Looks:
         self.folders: list[str] = []
         self.is_restless = False
         self.is_running = False
-        self._query = replace(query, table="steps")
+        self._query = query.seen_as("steps")
         self._options = options
         self._settle = settle
         self._config = [*map(stamp, source.config.files)]

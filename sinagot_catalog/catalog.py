@@ -140,8 +140,7 @@ class Catalog(Presence):
     def _event_columns(self, height: int) -> list[pl.Series]:
         """The last event of each row, cell by cell: where it stands, its kind, and whether its run is alive."""
         last = self.last_coded
-        spots = last.select(pl.col("_cell").cast(pl.UInt32) * len(self.ids) + pl.col("_rec")).to_series()
-        at = _positions(spots, height)
+        at = _positions(_spots(last, len(self.ids)), height)
         # a line that names no run is one of sinagot's own: nobody can say that it is dead
         alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
         return [
@@ -161,12 +160,6 @@ class Catalog(Presence):
         """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
         return self.steps_with(self.steps, STEPS.keys() - {"stale"})
 
-    @cached_property
-    def shown_steps(self) -> pl.DataFrame:
-        """`whole_steps` as it is handed out where no sizes and times are read."""
-        stale = pl.lit(None, dtype=pl.Boolean).alias("stale")
-        return self.whole_steps.with_columns(stale).select(*STEPS)
-
     @property
     def held_steps(self) -> pl.DataFrame:
         """`steps` with what was derived before: what is held need not be derived again."""
@@ -176,7 +169,7 @@ class Catalog(Presence):
     def steps_with(
         self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
     ) -> pl.DataFrame:
-        """Attach derived columns to some rows of `steps`."""
+        """Attach derived columns to some rows of `steps`; `stale` needs `stats`."""
         wanted = set(names) - set(rows.columns)
         if attempt := [name for name in _ATTEMPT if name in wanted]:
             rows = self.with_attempt(rows, attempt)
@@ -184,9 +177,8 @@ class Catalog(Presence):
             rows = rows.with_columns(self._missing(rows))
         if "reason" in wanted:
             rows = rows.with_columns(self._reason(rows))
-        if "stale" in wanted:
-            value = pl.lit(None, dtype=pl.Boolean).alias("stale")
-            rows = rows.with_columns(value if stats is None else self._all_stale(rows, stats))
+        if "stale" in wanted and stats is not None:
+            rows = rows.with_columns(self._all_stale(rows, stats))
         return rows
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -389,16 +381,8 @@ class Catalog(Presence):
             .with_columns(pl.col("n_steps", *STATUS_COUNTS, "n_files").fill_null(0).cast(pl.UInt32))
         )
 
-    def records_with(self, rows: pl.DataFrame, stats: Stats | None) -> pl.DataFrame:
-        """Attach size and times of the records' files; null where they are not to be read."""
-        if stats is None:
-            return rows.with_columns(
-                pl.lit(None, dtype=pl.Int64).alias("size"),
-                *(
-                    pl.lit(None, dtype=pl.Datetime("us", "UTC")).alias(name)
-                    for name in ("first_modified", "last_modified")
-                ),
-            )
+    def records_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+        """Attach size and times of the records' files."""
         files = self.coded.select("_rec", "root", "row").unique()
         files = files.join(rows.select("_rec"), on="_rec", how="semi")
         read = self.files_with(self.files.join(files, on=["root", "row"], how="semi"), stats)
@@ -537,6 +521,17 @@ _CORE: dict[str, pl.DataType] = {
     "_event": pl.String(),
     "_broken": pl.Boolean(),
 }
+
+
+def _spots(rows: pl.DataFrame, count: int) -> pl.Series:
+    """Where rows stand among all rows, cell by cell, of so many records.
+
+    Example:
+        >>> rows = pl.DataFrame({"_rec": [7], "_cell": [50]}, schema={"_rec": pl.UInt32, "_cell": pl.UInt16})
+        >>> _spots(rows, 10**8).item()
+        5000000007
+    """
+    return rows.select(pl.col("_cell").cast(pl.Int64) * count + pl.col("_rec")).to_series()
 
 
 def _positions(spots: pl.Series, height: int) -> pl.Series:

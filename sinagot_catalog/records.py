@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
 from sinagot_catalog import _record_data
+from sinagot_catalog._select import Query
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.schema import EVENTS
 from sinagot_catalog.selection import Selection, no_attribute
@@ -99,7 +99,8 @@ class RecordCollection(Selection):
         return len(self)
 
     def _record(self, record_id: str) -> Record:
-        return self._with(replace(self._query, record=record_id, table="records"))  # type: ignore[return-value]
+        query = Query("records", self.task, self.modality, record_id)
+        return self._with(query)  # type: ignore[return-value]
 
     # --- scopes ------------------------------------------------------------------------------------------
 
@@ -126,10 +127,8 @@ class RecordCollection(Selection):
         """
         if task is not None and modality is not None:
             return self.get_subscope(task=task).get_subscope(modality=modality)
-        query = replace(
-            self._query,
-            task=self.task if task is None else task,
-            modality=self.modality if modality is None else modality,
+        query = self._query.within(
+            self.task if task is None else task, self.modality if modality is None else modality
         )
         is_twice = None not in (task, self.task) or None not in (modality, self.modality)
         if is_twice or (query.task, query.modality) not in _scopes(self._pairs()):
@@ -192,8 +191,7 @@ class RecordCollection(Selection):
     def iter_units(self) -> Iterator[Self]:
         """Iterate over the scope's units, each as a scope."""
         for unit in self._units():
-            query = replace(self._query, task=unit.task, modality=unit.modality)
-            yield self._with(query)  # type: ignore[misc]
+            yield self._with(self._query.within(unit.task, unit.modality))  # type: ignore[misc]
 
     def _units(self) -> list[Any]:
         layout = self._source.layout()
@@ -214,7 +212,7 @@ class RecordCollection(Selection):
         Returns:
             Columns `task, modality, count`, or `record_id, task, modality, count`.
         """
-        rows = self._resolver().rows(replace(self._query, table="units")).filter("has_data")
+        rows = self._resolver().rows(self._query.seen_as("units")).filter("has_data")
         return self._counted(rows, each=with_record_id)
 
     def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
@@ -247,7 +245,7 @@ class RecordCollection(Selection):
             raise SelectionError(f"there is no step {step_label!r}{did_you_mean(step_label, known)}")
         here = pl.col("step_index") == 1 if step_label is None else pl.col("step") == step_label
         full = pl.col(f"n_{position}s_found") == pl.col(f"n_{position}s")
-        rows = self._resolver().rows(replace(self._query, table="steps")).filter(here & full)
+        rows = self._resolver().rows(self._query.seen_as("steps")).filter(here & full)
         return self._counted(rows, each=with_record_id)
 
     def _counted(self, rows: pl.DataFrame, *, each: bool) -> pl.DataFrame:
@@ -292,12 +290,8 @@ class RecordCollection(Selection):
             NotFoundError: When the config has no such key.
         """
         task, modality = _record_data.scope_of_processed(self._source.config, data_key)
-        query = replace(
-            self._query,
-            table="steps",
-            task=task or self._query.task,
-            modality=modality or self._query.modality,
-        )
+        query = self._query.within(task or self._query.task, modality or self._query.modality)
+        query = query.seen_as("steps")
         resolver = self._resolver()
         return _record_data.processed(self._source, resolver, resolver.rows(query), data_key)
 
@@ -313,7 +307,7 @@ class RecordCollection(Selection):
         events = self._source.events()
         if query.record is not None:
             events = events.filter(pl.col("record_id") == query.record)
-        elif query.predicates or query.rows is not None:
+        elif query.is_narrowed:
             events = events.filter(pl.col("record_id").is_in(self.ids()))
         for column, value in (("task", query.task), ("modality", query.modality)):
             if value is not None:

@@ -21,6 +21,7 @@ __all__ = [
     "STATUS_COUNTS",
     "STEPS",
     "TABLES",
+    "TIMED",
     "UNITS",
     "StepStatus",
 ]
@@ -179,3 +180,9 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "events": EVENTS,
 }
 """The tables that `Workspace.sql` knows, by name."""
+
+TIMED = {
+    "records": frozenset({"size", "first_modified", "last_modified"}),
+    "steps": frozenset({"stale"}),
+}
+"""Columns that need sizes or times of files: a frame has them, with their values, where they are named."""

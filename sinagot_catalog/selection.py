@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 from polars.io.plugins import register_io_source
 
+from sinagot_catalog._lazy import RowsFrame
 from sinagot_catalog._rules import first_line
-from sinagot_catalog._select import Query, Resolver, check_value, sql_predicate
+from sinagot_catalog._select import Query, Resolver, check_value
+from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
@@ -144,65 +146,83 @@ class Selection:
 
     @property
     def records(self) -> RecordCollection:
-        """The records of these rows."""
-        return self._with(replace(self._query, table="records"))  # type: ignore[return-value]
+        """The records that have at least one of these rows."""
+        return self._with(self._query.seen_as("records"))  # type: ignore[return-value]
 
     @property
     def units(self) -> Selection:
-        """The units of these rows."""
-        return self._with(replace(self._query, table="units"))
+        """The units that have at least one of these rows, or are theirs."""
+        return self._with(self._query.seen_as("units"))
 
     @property
     def files(self) -> Selection:
         """The files that these rows read or write."""
-        return self._with(replace(self._query, table="files"))
+        return self._with(self._query.seen_as("files"))
 
     @property
     def steps(self) -> StepCollection:
-        """The steps of these rows."""
-        return self._with(replace(self._query, table="steps"))  # type: ignore[return-value]
+        """The steps of these rows: of records and units all of them, of files those that read or write one."""
+        return self._with(self._query.seen_as("steps"))  # type: ignore[return-value]
 
     # --- rows --------------------------------------------------------------------------------------------
 
     def collect(self) -> pl.DataFrame:
         """The rows as a Polars frame, ordered by record id and the config's order.
 
-        Columns that need sizes or times (`stale`, and `size` of a record) are null here unless a filter names
-        them; `select` reads them.
+        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record) are
+        here where a filter names them; `select` gives them by name.
         """
         return self._resolver().fetch(self._query)
 
     def select(self, *columns: str) -> pl.DataFrame:
-        """Some columns of the rows as a Polars frame; sizes and times are read where a column needs them."""
+        """Some columns of the rows, or of their records, as a Polars frame.
+
+        Raises:
+            SelectionError: When there is no such column; names the near ones.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.steps.filter(step="mean").select("record_id", "n_files").row(0)
+            ('REC-20200601', 1)
+        """
         resolver = self._resolver()
-        known = resolver.schema(self._query.table)
-        for column in columns:
-            if column not in known:
-                raise SelectionError(
-                    f"{self._query.table} has no column {column!r}{did_you_mean(column, known)}",
-                    "Its columns: " + ", ".join(known) + ".",
-                )
-        return resolver.fetch(self._query, columns)
+        return resolver.fetch(self._query, list(resolver.described(self._query, columns)))
 
     def lazy(self) -> pl.LazyFrame:
-        """The rows as a lazy frame; what it does not use is not read."""
+        """The rows as a lazy frame; what it does not use is not read.
 
-        def read(
-            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
-        ) -> Iterator[pl.DataFrame]:
-            resolver = self._resolver()
-            named = predicate.meta.root_names() if predicate is not None else []
-            wanted = None if columns is None else list(dict.fromkeys([*columns, *named]))
-            rows = resolver.fetch(self._query, wanted, limit=n_rows)
-            yield rows if predicate is None else rows.filter(predicate)
+        Without a projection it has the columns of `collect`. Its verbs may name those that need sizes or times, and
+        columns of `records`.
 
-        return register_io_source(read, schema=self.collect_schema())
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.steps.lazy().filter(pl.col("n_files") > 1).select("step", "stale").collect().height
+            0
+        """
+        resolver = self._resolver
+        shown = self.collect_schema()
+
+        def scan(further: tuple[str, ...]) -> pl.LazyFrame:
+            schema = {**shown, **(resolver().described(self._query, further) if further else {})}
+
+            def read(
+                columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
+            ) -> Iterator[pl.DataFrame]:
+                names = list(schema) if columns is None else columns
+                used = predicate.meta.root_names() if predicate is not None else []
+                rows = resolver().fetch(self._query, list(dict.fromkeys([*names, *used])), limit=n_rows)
+                yield (rows if predicate is None else rows.filter(predicate)).select(names)
+
+            return register_io_source(read, schema=pl.Schema(schema))
+
+        return RowsFrame(scan, lambda: resolver().known(self._query.table))
 
     def collect_schema(self) -> pl.Schema:
-        """Names and dtypes of the columns."""
-        if self._query.table != "records":
-            return pl.Schema(_STATIC[self._query.table])
-        return pl.Schema(self._resolver().schema("records"))
+        """Names and dtypes of the columns that `collect` gives."""
+        if self._query.table == "records":
+            return pl.Schema(self._resolver().described(self._query))
+        schema = _STATIC[self._query.table]  # known without a look
+        return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
     def to_arrow(self) -> pa.Table:
         """The rows as an Arrow table."""

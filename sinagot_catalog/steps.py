@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -90,7 +89,11 @@ class StepCollection(Selection):
         return {modality: len(some) for modality, some in names.items()}
 
     def _step(self, label: str, modality: str | None) -> Step:
-        query = replace(self._query, table="steps", modality=modality)
+        query = (
+            self._query
+            if modality == self._query.modality
+            else self._query.within(self._query.task, modality)
+        )
         return Step(StepCollection(self._source, self._kinds, query), label)
 
     def status(self) -> pl.DataFrame:

@@ -14,16 +14,16 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
-from sinagot_catalog._sql import check_query
+from sinagot_catalog._sql import as_text, check_query, names_in
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES
+from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Container, Mapping, Sequence
     from datetime import timedelta
 
     from sinagot_catalog._config import Config
@@ -214,18 +214,24 @@ class Workspace:
         """
         check_query(query, own=self.records.collect_schema())
         tables = {
-            **{name: self._select(name).lazy() for name in ("records", "units", "files", "steps")},
+            **{name: self._table(name, names_in(query)) for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
             "events": self.events().lazy(),
         }
         try:
-            frame = pl.SQLContext(frames=tables).execute(query, eager=False)
+            frame = pl.SQLContext(frames=tables).execute(as_text(query), eager=False)
             frame.collect_schema()  # Polars tells of an unknown table or column only when it needs it
         except Exception as error:
             raise SelectionError(
                 f"the query cannot be read: {str(error).splitlines()[0]}", f"Tables: {', '.join(TABLES)}."
             ) from error
         return frame
+
+    def _table(self, name: str, named: Container[str]) -> pl.LazyFrame:
+        """A table for a query: with the columns that need sizes or times where the query names them."""
+        rows = self._select(name)
+        further = [column for column in sorted(TIMED.get(name, ())) if column in named]
+        return rows.lazy().select(*rows.collect_schema(), *further) if further else rows.lazy()
 
     def events(self) -> pl.DataFrame:
         """Every line of the journal, oldest first: the table `events`."""

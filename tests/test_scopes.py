@@ -60,7 +60,11 @@ def test_scope_is_a_selection(lab):
     assert lab.EEG.filter(record_id="R1").HDC.steps.select("task").to_series().unique().to_list() == ["HDC"]
     assert lab.records.filter(pl.col("record_id") > "R1").RS.EEG.ids() == ["R2"]
     assert set(lab.behavior.files.select("path").to_series()) == {"trials/R1.csv", "trials/R3.csv"}
-    assert lab.units.filter(task="RS").records.EEG.steps.collect()["task"].unique().to_list() == ["RS"]
+    rest = lab.units.filter(task="RS", has_data=True).records
+    assert rest.EEG.steps.collect().equals(
+        lab.EEG.steps.filter(pl.col("record_id").is_in(rest.ids())).collect()
+    )
+    assert rest.RS.EEG.steps.collect()["task"].unique().to_list() == ["RS"]
 
 
 def test_run_of_a_scope_stays_in_it(lab):

@@ -1,0 +1,99 @@
+"""The lazy frame of a selection: columns that it does not show come in when a verb names them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection
+from typing import Any, TypeAlias
+
+import polars as pl
+
+__all__ = ["RowsFrame", "Scan"]
+
+Scan: TypeAlias = Callable[[tuple[str, ...]], pl.LazyFrame]
+"""Gives the rows as a plain lazy frame, with further columns."""
+
+_KEEPING = ("filter", "remove", "sort", "head", "tail", "slice", "limit", "reverse", "with_columns")
+"""Verbs whose result has the same columns, or more."""
+
+_QUOTED = re.compile(r"'([^']*)'")
+
+_NAMING = (
+    *("select", "select_seq", "with_columns_seq", "group_by", "unique", "join", "join_asof"),
+    *("drop", "drop_nulls", "rename", "cast", "explode", "top_k", "bottom_k"),
+)
+"""Further verbs that name columns."""
+
+
+class RowsFrame(pl.LazyFrame):
+    """The rows of a selection as a lazy frame.
+
+    Its schema has the columns that the selection shows. A verb may name further columns: its result is then made
+    with them.
+
+    Args:
+        scan: Gives the rows.
+        further: Gives the names of the further columns; it is called when a verb names a column that is not shown.
+    """
+
+    def __init__(self, scan: Scan, further: Callable[[], Collection[str]]) -> None:
+        super().__init__()
+        plain = scan(())
+        self._scan = scan
+        self._further = further
+        self._shown = frozenset(plain.collect_schema())
+        self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public way to make a frame of a class of ours
+
+    def _named(self, *given: Any) -> tuple[str, ...]:
+        """The further columns that arguments of a verb name."""
+        names = [name for name in dict.fromkeys(_names_in(given)) if name not in self._shown]
+        if not names:
+            return ()
+        further = self._further()
+        return tuple(name for name in names if name in further)
+
+
+def _names_in(given: Any) -> list[str]:
+    """The names of columns in arguments: texts, expressions, and what is made of them."""
+    if isinstance(given, str):
+        return [given]
+    if isinstance(given, pl.Expr):
+        # a selector tells the names that it was given only in its text
+        by_name = _QUOTED.findall(str(given)) if given.meta.has_multiple_outputs() else []
+        return [*given.meta.root_names(), *by_name]
+    if isinstance(given, (list, tuple, set, frozenset, dict)):
+        return [name for part in given for name in _names_in(part)]
+    return []
+
+
+def _keeping(verb: str) -> Callable[..., RowsFrame]:
+    plain = getattr(pl.LazyFrame, verb)
+
+    def call(self: RowsFrame, *args: Any, **kwargs: Any) -> RowsFrame:
+        named = self._named(*args, *kwargs, *kwargs.values())
+
+        def scan(further: tuple[str, ...]) -> pl.LazyFrame:
+            columns = tuple(dict.fromkeys([*named, *further]))
+            frame: pl.LazyFrame = plain(self._scan(columns), *args, **kwargs)
+            return frame
+
+        return RowsFrame(scan, self._further)
+
+    call.__name__, call.__doc__ = verb, plain.__doc__
+    return call
+
+
+def _naming(verb: str) -> Callable[..., Any]:
+    plain = getattr(pl.LazyFrame, verb)
+
+    def call(self: RowsFrame, *args: Any, **kwargs: Any) -> Any:
+        return plain(self._scan(self._named(*args, *kwargs, *kwargs.values())), *args, **kwargs)
+
+    call.__name__, call.__doc__ = verb, plain.__doc__
+    return call
+
+
+for _verb in _KEEPING:
+    setattr(RowsFrame, _verb, _keeping(_verb))
+for _verb in _NAMING:
+    setattr(RowsFrame, _verb, _naming(_verb))
