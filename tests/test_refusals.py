@@ -524,6 +524,18 @@ def test_outputs_of_records_in_a_folder_of_their_subject_do_not_count(make_works
     assert dict(rows)["s2_1"] == "INIT"
 
 
+def test_final_slash_makes_no_difference_to_a_folder_of_raw_data(make_workspace):
+    scripts = {"thumb": ("raw/{id}/", "raw/{id}/thumb.png"), "count": ("raw/{id}", "count/{id}")}
+    ws = make_workspace(scripts, ["raw/R1/a.jpg", "raw/R2/thumb.png"])
+    rows = ws.steps.filter(step="count").collect().select("record_id", "status").rows()
+    assert rows == [("R1", "DATA_READY"), ("R2", "INIT")]
+
+
+def test_folder_that_steps_fill_is_no_raw_data_where_two_steps_read_it(make_workspace):
+    scripts = {"a": ("raw/{id}", "dir/{id}/a"), "b": ("dir/{id}/", "b/{id}"), "c": ("dir/{id}", "c/{id}")}
+    assert make_workspace(scripts, ["raw/R1"])._source.layout().raw_folders == {}
+
+
 def test_workspace_travels_with_its_refusals(make_workspace):
     import pickle
 
