@@ -177,9 +177,12 @@ class _Judge:
         return repr(template.text + "/" * template.is_directory)
 
     def _elsewhere(self, cell: Cell, place: int) -> str:
-        """A pattern to write instead of an output."""
+        """A pattern to write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
-        return repr(f"{cell.step}/{template.text}" + "/" * template.is_directory)
+        needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
+        is_whole = "id" in template.fields or needed <= template.fields
+        text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
+        return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
     # --- groups --------------------------------------------------------------------------------------------------
 
@@ -266,8 +269,8 @@ class _Judge:
         if holds(path, raw):
             if self._is_linked(output, place):
                 self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
-        elif not holds(raw, path) and ("id" in raw.fields or _step(cell) in readers):
-            # a path that names no record, and that another step writes, is made by that step
+        elif not holds(raw, path) and (not raw.fields or "id" in raw.fields or _step(cell) in readers):
+            # a path of several records (`one/{sub}_1`) that another step writes is made by that step
             found = met(path, raw)
             what = "matches" if found == raw else "may hold raw data of"
             end = (
