@@ -221,7 +221,7 @@ class Layout(Short):
     actions: tuple[tuple[str, ...], ...] = (("run",), ("force",))
 
 
-PATTERN = st.sampled_from(PATTERNS)
+PATTERN = st.sampled_from([one for one in PATTERNS if "{id}" in one] * 3 + PATTERNS)
 LIKELY_INPUT = st.sampled_from([one for one in PATTERNS if one.startswith(("raw", "view", "{id}/eeg"))])
 LIKELY_OUTPUT = st.sampled_from([one for one in PATTERNS if one.startswith(("out", "deriv", "{id}/done"))])
 STEP = st.builds(
@@ -290,7 +290,7 @@ class Ground:
             path.mkdir(parents=True)
         for name in layout.links:
             with contextlib.suppress(FileExistsError, NotADirectoryError):
-                link = self.data / name
+                link = (self.outputs if name.startswith("LOG/") else self.data) / name
                 link.parent.mkdir(parents=True, exist_ok=True)
                 if link.suffix != ".csv":
                     (link.parent / LINKS[name]).mkdir(parents=True, exist_ok=True)
@@ -414,7 +414,7 @@ class Ground:
         return found
 
     def is_log(self, path):
-        return path == f"{self.data}/LOG" or path.startswith(f"{self.data}/LOG/")
+        return holds(f"{self.outputs}/LOG", path)
 
     def compare(self, before, rows):
         """What is wrong with the files after something was done, a sentence each."""
@@ -466,7 +466,7 @@ class Ground:
         into = [self.outputs]
         into += [real(self.data / name) for name in ("raw", "out") if name in self.layout.links]
         logs = [name for name in self.layout.links if name.startswith("LOG/")]
-        if any((self.data / name).is_symlink() for name in logs) and "raw" not in self.layout.links:
+        if logs and "raw" not in self.layout.links:
             into = [one for one in into if not holds(real(self.folder / "vault"), str(one))]
         return any(holds(str(one), path) for one in into) or (
             new[0] == "folder" and path == str(self.outputs)
