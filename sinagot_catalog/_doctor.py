@@ -86,6 +86,7 @@ def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterato
         source.layout()
         yield from _scripts(source)
         source.catalog()
+        yield from _refused(source)
     except SinagotError as error:
         yield _fault("dataset", error)
     else:
@@ -149,7 +150,7 @@ def _scripts(source: Source) -> Iterator[Check]:
             "scripts", "fault", "no step is declared", "Name scripts under [steps], or under [modalities.M]."
         )
         return
-    broken = {script: cell.error for script, cell in cells.items() if cell.error}
+    broken = {script: cell.error for script, cell in cells.items() if cell.error and not cell.is_refused}
     fine = len(cells) - len(broken)
     if fine:
         yield Check(
@@ -165,6 +166,13 @@ def _scripts(source: Source) -> Iterator[Check]:
     for script, cell in cells.items():
         if script not in broken:
             yield from _needs(source, cell)
+
+
+def _refused(source: Source) -> Iterator[Check]:
+    """Steps whose paths put data at risk: they do not run."""
+    catalog = source.catalog()
+    for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
+        yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
 
 
 def _needs(source: Source, cell: Cell) -> Iterator[Check]:

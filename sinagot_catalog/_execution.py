@@ -21,7 +21,7 @@ from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._phases import Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
-from sinagot_catalog._preflight import check_places, check_scripts, make_roots
+from sinagot_catalog._preflight import check_places, check_steps, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query, sql_predicate
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._cluster import ClusterRunner
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._opening import Opening
+    from sinagot_catalog._patterns._template import Template
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._spec import Group, Result
 
@@ -86,8 +87,7 @@ class Execution:
         made = plan(source, query, options) if made is None else made
         if pool is not None:
             pool.warm(made.n_run)
-        if not len(made):
-            check_scripts(source, options.step)
+        check_steps(source, query, options.step, is_empty=not len(made))
         self.source = source
         self.query = query
         self.plan = made
@@ -470,7 +470,13 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     places = source.layout().places
 
     def ports(role: str) -> tuple[Port, ...]:
-        return tuple(Port(link.label, places[link.place].template) for link in cell.linked(role))
+        return tuple(
+            Port(link.label, places[link.place].template, inside(link.place) if role == "input" else ())
+            for link in cell.linked(role)
+        )
+
+    def inside(place: int) -> tuple[Template, ...]:
+        return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
 
     return CellSpec(
         task=cell.task,

@@ -381,6 +381,11 @@ class _Row:
             yield Rule(number, says, status, None if decided else holds, "" if decided else evidence)
             decided = decided or holds
 
+    @property
+    def _fault(self) -> str | None:
+        """Why the step cannot run."""
+        return self.catalog.faults.get(self.cell.index)
+
     def _asked(self) -> list[tuple[str, str | None, bool, str]]:
         row, event = self.row, self.row["_event"]
         running = event in ("start", "publishing")
@@ -389,7 +394,12 @@ class _Row:
         outputs, inputs = row["n_outputs"], row["n_inputs"]
         made = row["n_outputs_found"] == outputs if outputs else event == "done"
         return [
-            ("the script cannot be read", "ERROR", self.cell.error is not None, self.cell.error or ""),
+            (
+                "the script cannot be used, or its paths are refused",
+                "ERROR",
+                self._fault is not None,
+                self._fault or "",
+            ),
             (
                 "a live run is at it",
                 "PROCESSING",
@@ -467,9 +477,11 @@ class _Row:
 
     def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """What would give the row another status."""
-        status, broken = self.row["status"], self.cell.error is not None
-        if broken:
-            yield Change("mend the script; the next look reads it again")
+        status = self.row["status"]
+        if self._fault is not None:
+            is_refused = self.catalog.is_refused(self.cell.index)
+            what = "change its paths as the sentence says" if is_refused else "mend the script"
+            yield Change(f"{what}; the next look reads it again")
         elif status is None:
             yield Change(f"make {', '.join(self._folders())} readable, then look again")
         elif status == "PROCESSING":

@@ -1,7 +1,7 @@
 """A step written as a function: `@step(inputs=…, outputs=…)`; standard library only, as `script`."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from sinagot_catalog.errors import UsageError, did_you_mean
@@ -16,6 +16,7 @@ KEYWORDS = {
     "version": "VERSION",
     "retries": "RETRIES",
     "timeout": "TIMEOUT",
+    "by": "BY",
 }
 """The keywords of `step` and the attributes of a script class that they stand for."""
 
@@ -69,6 +70,7 @@ def step(
     version: str | int | None = None,
     retries: int | None = None,
     timeout: float | None = None,
+    by: Sequence[str] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: the decorator for `scripts/<step>.py`, in the place of a class `Script`.
 
@@ -83,6 +85,7 @@ def step(
         version: Raise it when the results change; earlier results are then `stale`.
         retries: How many times more to try a record that failed.
         timeout: Seconds after which an attempt is ended.
+        by: Reserved for steps that run once per group of records: a step with it is refused.
 
     Raises:
         UsageError: When a parameter of the function is none that a step has.
@@ -105,6 +108,7 @@ def step(
         "VERSION": version,
         "RETRIES": retries,
         "TIMEOUT": timeout,
+        "BY": by,
     }
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:

@@ -35,6 +35,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
@@ -346,8 +347,11 @@ class JobRunner:
 
     def _look(self, work: _Work) -> None:
         """Find the inputs, and note their sizes and times before the script reads them."""
-        for path, is_directory in zip(work.inputs, work.cell.inputs.are_folders, strict=True):
-            full, found = self._place.find_input(path, is_directory=is_directory)
+        ports = work.cell.inputs.ports
+        for path, port in zip(work.inputs, ports, strict=True):
+            full, found = self._place.find_input(path, is_directory=port.template.is_directory)
+            if port.inside and found is not None and not self._has_own(work, port, path, full, found):
+                found = None
             work.full_inputs.append(full)
             if found is None:
                 work.missing.append(path)
@@ -355,6 +359,13 @@ class JobRunner:
             else:
                 is_file = stat.S_ISREG(found.st_mode)
                 work.stamps.append((found.st_size, found.st_mtime_ns) if is_file else None)
+
+    def _has_own(self, work: _Work, port: Port, path: str, full: str, found: os.stat_result) -> bool:
+        """Whether a folder holds more than what steps declare in it."""
+        values = self._ids.values(work.record_id)
+        if values is None or not stat.S_ISDIR(found.st_mode):
+            return True
+        return self._place.has_own(path, full, RawFolder(port.template, port.inside, self._ids, values))
 
     # -- attempts -----------------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
 """What a config and its scripts declare: units, their steps in order, and the paths that link them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from sinagot_catalog._config import CommandConfig, Config
 from sinagot_catalog._loader import ScriptSource
 from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
+from sinagot_catalog._refusals import Doubt, list_fault
 from sinagot_catalog.errors import PatternError
 
 __all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
@@ -44,7 +45,9 @@ class Cell:
         step_index: From 1, the order in the config.
         script: Path of the script file; for a program the config's name of it.
         command: The text of a step that is a program.
-        error: Why its patterns are not known, one sentence with file and line, else None.
+        error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
+        by: The fields of the groups that it runs over; None where it runs over records.
+        is_refused: Whether its patterns are known and put data at risk (see `_refusals`).
     """
 
     index: int
@@ -60,6 +63,8 @@ class Cell:
     retries: int = 0
     timeout: float | None = None
     command: str | None = None
+    by: tuple[str, ...] | None = None
+    is_refused: bool = False
 
     def places(self, role: str) -> list[int]:
         """Indices of the places it uses in a role, in the script's order."""
@@ -89,6 +94,8 @@ class Layout:
     units: tuple[Unit, ...]
     cells: tuple[Cell, ...]
     places: tuple[Place, ...]
+    doubts: tuple[Doubt, ...] = ()
+    """Pairs of patterns that may meet in a path: the record ids of a look decide."""
 
     @cached_property
     def makers(self) -> dict[int, list[int]]:
@@ -97,15 +104,60 @@ class Layout:
         return {
             place: makers
             for place, one in enumerate(self.places)
-            if (makers := [cell for made, cell in outputs if _holds(self.places[made], one)])
+            if (
+                makers := [
+                    cell
+                    for made, cell in outputs
+                    if _holds(self.places[made], one) and made not in self.raw_folders.get(place, ())
+                ]
+            )
         }
+
+    @cached_property
+    def raw_folders(self) -> dict[int, tuple[int, ...]]:
+        """The folders of raw data that steps also write to: for each the places in it that steps declare.
+
+        A folder that is an input is raw where no step makes it, and where a step that writes in it reads it
+        itself, or where another raw input lies in it. A folder that steps fill and others read is not.
+        """
+        written: dict[int, list[Cell]] = {}
+        for cell in self.cells:
+            for place in (*cell.places("output"), *cell.places("control")):
+                written.setdefault(place, []).append(cell)
+        made = {place for place in self._read if any(self._is_in(place, one) for one in written)}
+        folders = {}
+        for place in self._read - made:
+            inside = tuple(one for one in written if self._is_in(one, place))
+            readers = [cell for one in inside for cell in written[one] if place in cell.places("input")]
+            if inside and (readers or any(self._is_in(one, place) for one in self._read - made - {place})):
+                folders[place] = inside
+        return folders
+
+    def entries(self, root: str) -> Iterator[Template]:
+        """Patterns of the entries of raw folders that steps also write to: a listing has to see them."""
+        for place, inside in self.raw_folders.items():
+            folder = self.places[place].template
+            ways = {way for one in inside for way in self.places[one].template.folders()}
+            for way in {folder, *(way for way in ways if way.depth > folder.depth)}:
+                if self.places[place].root == root:
+                    yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
+
+    def _is_in(self, inner: int, outer: int) -> bool:
+        """Whether a place is another one, or lies in it."""
+        first, second = self.places[inner], self.places[outer]
+        text, around = first.template.text, second.template.text
+        return first.root == second.root and (text == around or text.startswith(around + "/"))
+
+    @cached_property
+    def _read(self) -> set[int]:
+        """The places of inputs and data."""
+        read = {link.place for cell in self.cells for link in cell.links if link.role == "input"}
+        return read | {place for unit in self.units for place in unit.data}
 
     @cached_property
     def raw(self) -> list[int]:
         """The places of inputs and data that no step makes: what recordings bring along."""
-        read = {link.place for cell in self.cells for link in cell.links if link.role == "input"}
-        read |= {place for unit in self.units for place in unit.data}
-        return sorted(read - set(self.makers))
+        return sorted(self._read - set(self.makers))
 
     @cached_property
     def steps(self) -> list[str]:
@@ -146,7 +198,7 @@ def build_layout(
             else:
                 script = f"steps.{step}"
                 source = _told(script, program)
-            links, error = places.links(source, task, modality)
+            links, error, is_refused = places.links(source, task, modality)
             cells.append(
                 Cell(
                     index=len(cells),
@@ -162,6 +214,8 @@ def build_layout(
                     retries=config.run.retries if source.retries is None else source.retries,
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
+                    by=source.by,
+                    is_refused=is_refused,
                 )
             )
         data = places.data(config, task, modality)
@@ -203,6 +257,7 @@ def _told(name: str, program: CommandConfig) -> ScriptSource:
         program.retries,
         program.timeout,
         name=name,
+        by=program.by,
     )
 
 
@@ -219,24 +274,28 @@ class _Places:
 
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None
-    ) -> tuple[tuple[Link, ...], str | None]:
-        """The links of a script in one unit, or why they are not known."""
+    ) -> tuple[tuple[Link, ...], str | None, bool]:
+        """The links of a script in one unit, or why they are not known, and whether that is a refusal."""
         if source.error is not None:
-            return (), source.error
+            return (), source.error, False
         links: list[Link] = []
         for role, name, value in (
             ("input", "PATH_IN", source.path_in),
             ("output", "PATH_OUT", source.path_out),
             ("control", "PATH_CONTROL", source.path_control),
         ):
+            line = source.lines.get(name)
+            where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
+            for pattern in value.values() if isinstance(value, Mapping) else [value]:
+                fault = list_fault(pattern, is_output=role != "input")
+                if fault is not None:
+                    return (), f"{where}: {fault}", True
             try:
                 patterns = parse_labelled(value, fields=self.fields)
             except PatternError as error:
-                line = source.lines.get(name)
-                where = source.name or source.script
-                return (), f"{where}{f':{line}' if line else ''}: {source.called(name)}: {error.message}"
+                return (), f"{where}: {error.message}", False
             links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
-        return tuple(links), None
+        return tuple(links), None, False
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """The places of a modality's own data files."""

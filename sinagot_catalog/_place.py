@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import cache
 from typing import NamedTuple
 
+from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog.errors import StorageError
 
 __all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging", "parents"]
@@ -161,6 +162,24 @@ class LocalPlace:
                 return full, found
         full = f"{self.dataset}/{path}"
         return full, _present(full, is_directory=is_directory)
+
+    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
+        """Whether a folder of raw data holds a file that no step declares.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+            raw: Tells what steps declare.
+        """
+        with os.scandir(full) as entries:
+            for entry in entries:
+                inner = f"{path}/{entry.name}"
+                is_hidden = entry.name.startswith(".") and entry.name.endswith(".tmp")
+                if is_hidden or raw.is_declared(inner):
+                    continue
+                if not entry.is_dir() or self.has_own(inner, f"{full}/{entry.name}", raw):
+                    return True
+        return False
 
     @staticmethod
     def _find_local(root: str, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:

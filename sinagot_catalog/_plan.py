@@ -15,7 +15,7 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
@@ -122,9 +122,9 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
         stats: Reads sizes and times, where `options.stale` needs them.
 
     Raises:
-        SelectionError: When steps wait for each other, or share a part of their outputs.
+        SelectionError: When steps wait for each other.
     """
-    order = _Order(catalog.layout)
+    order = _Order(catalog.layout, catalog.faults)
     rows = _Considered(catalog, selected, options, stats).decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -162,7 +162,7 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
 class _Order:
     """In which order the steps run, which of them belong together, and which must wait for a whole phase."""
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, faults: Collection[int] = ()) -> None:
         self.layout = layout
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
@@ -170,14 +170,15 @@ class _Order:
             for first, second in zip(unit.cells, unit.cells[1:], strict=False):
                 self.before[second].add(first)
         for cell in layout.cells:
+            if cell.index in faults:
+                continue  # it never runs
             for place in cell.places("input"):
                 for maker in layout.makers.get(place, []):
-                    if maker != cell.index:
+                    if maker != cell.index and maker not in faults:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
                         if any("id" not in layout.places[one].template.fields for one in (place, *made)):
                             self.shared.add((maker, cell.index))
-        self._check_outputs()
         self.cells = self._sorted()
 
     def _sorted(self) -> list[int]:
@@ -198,25 +199,6 @@ class _Order:
             out.append(ready.pop(0))
             sorter.done(out[-1])
         return out
-
-    def _check_outputs(self) -> None:
-        """Refuse steps that share some outputs but not all: nobody could say whose they are."""
-        made = [(cell, frozenset(cell.places("output"))) for cell in self.layout.cells]
-        owner: dict[int, tuple[Cell, frozenset[int]]] = {}
-        for cell, places in made:
-            for place in places:
-                other, theirs = owner.setdefault(place, (cell, places))
-                if theirs != places:
-                    raise SelectionError(
-                        f"the steps {self._name(other.index)} and {self._name(cell.index)} share the output "
-                        f"{self.layout.places[place].template.text!r} but not all of their outputs"
-                    )
-            fields = {"id" in self.layout.places[place].template.fields for place in places}
-            if len(fields) > 1:
-                raise SelectionError(
-                    f"step {self._name(cell.index)} has outputs with {{id}} and outputs without",
-                    "Outputs are made once per record, or once for all: write two steps.",
-                )
 
     def _name(self, cell: int) -> str:
         one = self.layout.cells[cell]
@@ -332,7 +314,7 @@ class _Considered:
         return (
             pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
-            .when(pl.lit(cell.error is not None))
+            .when(pl.lit(cell.index in self.catalog.faults))
             .then(pl.lit("blocked"))
             .when((pl.col("status") == "DONE") & ~again)
             .then(pl.lit("skip"))

@@ -6,19 +6,47 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinagot_catalog._store import is_url
-from sinagot_catalog.errors import RunError, StorageError, UsageError
+from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from sinagot_catalog._select import Query
     from sinagot_catalog._source import Source
 
-__all__ = ["check_places", "check_scripts", "make_roots"]
+__all__ = ["check_places", "check_steps", "make_roots"]
 
 
-def check_scripts(source: Source, step: str | None) -> None:
-    """Say so where no record can be found because the scripts that would name their files cannot be read."""
+def check_steps(source: Source, query: Query, step: str | None, *, is_empty: bool) -> None:
+    """Stop a run that names a step that is refused, or that finds no row for want of readable scripts.
+
+    Args:
+        source: The workspace.
+        query: What is selected.
+        step: The step that is asked for by name.
+        is_empty: Whether the plan has no row.
+
+    Raises:
+        SelectionError: A step is named whose paths are refused; a run that names none goes on without it.
+        RunError: No record can be found because the scripts that would name their files cannot be read.
+    """
+    _check_refused(source, query, step)
+    if is_empty:
+        _check_scripts(source, step)
+
+
+def _check_scripts(source: Source, step: str | None) -> None:
     broken = [cell.error for cell in source.layout().cells if cell.error and step in (None, cell.step)]
     if broken and source.catalog().ids.is_empty():
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
+
+
+def _check_refused(source: Source, query: Query, step: str | None) -> None:
+    catalog = query.widened(source.catalog())
+    names = query.named_steps(source.layout().steps) | ({step} if step is not None else set())
+    for index, fault in sorted(catalog.faults.items()):
+        cell = catalog.layout.cells[index]
+        in_scope = query.task in (None, cell.task) and query.modality in (None, cell.modality)
+        if cell.step in names and in_scope and catalog.is_refused(index):
+            raise SelectionError(f"step {cell.step} cannot run: {fault}", "Nothing was run.")
 
 
 def check_places(source: Source, mode: str) -> None:

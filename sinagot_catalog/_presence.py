@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sinagot_catalog._layout import Layout
+    from sinagot_catalog._patterns._template import Template
     from sinagot_catalog._scan import Listing
 
 __all__ = ["Presence"]
@@ -110,7 +111,9 @@ class Presence:
         spots = self.coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
         there = there.scatter(spots, True)
         return [
-            there.slice(index * n_records, n_records)
+            self._holds_own(index)
+            if index in self.layout.raw_folders
+            else there.slice(index * n_records, n_records)
             if "id" in place.template.fields
             else self._shared(index)
             for index, place in enumerate(self.layout.places)
@@ -124,6 +127,30 @@ class Presence:
             listing = listing.filter(pl.col("kind") == "directory")
         paths = self.record_values.select(paths_of(place.template).alias("path"))
         return paths.select(pl.col("path").is_in(listing["path"].implode()))["path"]
+
+    def _holds_own(self, index: int) -> pl.Series:
+        """Presence of a folder of raw data that steps also write to: what they declare in it does not count."""
+        place = self.layout.places[index]
+        template = place.template
+        declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
+        ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
+        listed = self.listings[place.root].paths["path"]
+        inside = _cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
+        own = listed.filter(inside)
+        for one in declared:
+            own = own.filter(~self._fit(_cut(own, one.depth), one))
+        for way in ways:
+            own = own.filter(~self._fit(own, way))
+        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(_cut(own, template.depth).unique().implode()).fill_null(value=False)
+
+    def _fit(self, paths: pl.Series, template: Template) -> pl.Series:
+        """Whether each path fits a pattern, for whichever record."""
+        if "id" in template.fields:
+            fits = pl.Series([False]).new_from_index(0, len(paths))
+            return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
+        shared = self.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:
@@ -166,6 +193,10 @@ class Presence:
                 .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
                 .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
             )
+            for place in self.layout.raw_folders:
+                one = self.layout.places[place]
+                if one.root == root:  # whatever lies in a folder of raw data is part of it
+                    missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
             count += len(missed)
             examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
         return count, examples[:most]
@@ -187,6 +218,11 @@ class Presence:
                 )
                 parts.append(rows)
         return pl.concat(parts)
+
+
+def _cut(paths: pl.Series, depth: int) -> pl.Series:
+    """The first parts of each path, null where it has fewer."""
+    return paths.str.extract(f"(?s)^((?:[^/]+/){{{depth - 1}}}[^/]+)", 1)
 
 
 def _below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:

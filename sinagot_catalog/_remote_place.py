@@ -32,6 +32,7 @@ from sinagot_catalog.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from sinagot_catalog._raw_folder import RawFolder
     from sinagot_catalog._spec import RunSpec
 
 __all__ = ["RemotePlace", "open_shipper"]
@@ -172,6 +173,12 @@ class RemotePlace(LocalPlace):
             if found is not None:
                 break
         return full, found
+
+    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
+        """Whether a folder of raw data holds a file that no step declares."""
+        if path not in self._wanted:
+            return super().has_own(path, full, raw)
+        return raw.has_own(self._below(self._wanted[path][0], path))
 
     def has_output(self, path: str, *, is_directory: bool) -> bool:
         """Whether an output is in place."""

@@ -71,6 +71,19 @@ class Query:
             named.append(self.rows["record_id"])
         return catalog.with_records(pl.concat(named)) if named else catalog
 
+    def named_steps(self, steps: Sequence[str]) -> set[str]:
+        """Which of some steps the predicates name; one that only leaves steps out names none."""
+        names = pl.DataFrame({"step": [*steps, ""]})
+        named: set[str] = set()
+        for predicate in self.of("steps"):
+            if predicate.meta.root_names() == ["step"]:
+                try:
+                    kept = names.filter(predicate)["step"].to_list()
+                except pl.exceptions.PolarsError:
+                    continue  # the selection itself says what is wrong
+                named |= set(kept) if "" not in kept else set()
+        return named
+
     @property
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""

@@ -17,11 +17,12 @@ from sinagot_catalog._config import Config
 from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
-from sinagot_catalog._layout import Layout, build_layout
+from sinagot_catalog._layout import Layout, Place, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._patterns._template import Template
+from sinagot_catalog._refusals import located, refused
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
@@ -82,6 +83,7 @@ class Source:
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
+        self._declared: Layout | None = None
         self._layout: Layout | None = None
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
@@ -146,9 +148,15 @@ class Source:
         with self._lock:
             changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
             if self._layout is None or changed:
-                self._layout = build_layout(self.config, self._read_script, scripts=self.scripts)
+                self._declared = build_layout(self.config, self._read_script, scripts=self.scripts)
+                self._layout = refused(self._declared, self._locate)
                 self._catalog = None if changed else self._catalog
             return self._layout
+
+    def _locate(self, place: Place) -> Template:
+        """The pattern of the full paths of a place, with the links of its literal folders resolved."""
+        store = self.stores.get(place.root, self.stores["dataset"])
+        return located(place.template, store.resolve(place.template.prefix.rstrip("/")))
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)
@@ -186,6 +194,8 @@ class Source:
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
+        if self._declared is not None:  # links may lead elsewhere by now
+            self._layout = layout = refused(self._declared, self._locate)
         if self.kept is None:
             self._events = self.journal.events()
             last = last_states(self._events)
@@ -218,7 +228,11 @@ class Source:
         if root == "dataset" and self._given is None:
             store.check()
         templates = [place.template for place in layout.places if place.root == root]
-        reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
+        reach = reach_of(
+            [*templates, *layout.entries(root)],
+            everything=self.everything,
+            follow_links=self.config.path.follow_links,
+        )
         wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:
             keys = read_listing(self._given, self.config.dataset, self.options, wanted)

@@ -48,10 +48,12 @@ class Port:
     Attributes:
         label: Its key where the script gives a dict of paths, None for a single path.
         template: Its pattern, task and modality already filled in.
+        inside: Of an input that is a folder of raw data: what steps declare in it, which does not count.
     """
 
     label: str | None
     template: Template
+    inside: tuple[Template, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ import polars as pl
 from sinagot_catalog import _rules
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._presence import Presence
+from sinagot_catalog._refusals import settled
 from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 
 if TYPE_CHECKING:
@@ -51,6 +52,20 @@ class Catalog(Presence):
     workspace_version: str | None = None
 
     # --- steps -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def faults(self) -> dict[int, str]:
+        """Why cells cannot run, by their index: their script cannot be used, or their paths are refused."""
+        faults = {cell.index: cell.error for cell in self.layout.cells if cell.error is not None}
+        if self.layout.doubts and len(self.ids):
+            faults = settled(self.layout.doubts, self.layout.ids, self.record_values) | faults
+        return faults
+
+    def is_refused(self, cell: int) -> bool:
+        """Whether the paths of a cell put data at risk; a script that cannot be used is another fault."""
+        return cell in self.faults and (
+            self.layout.cells[cell].error is None or self.layout.cells[cell].is_refused
+        )
 
     @cached_property
     def cell_table(self) -> pl.DataFrame:
@@ -119,7 +134,7 @@ class Catalog(Presence):
             if outputs
             else pl.lit(None, dtype=pl.Boolean).alias("_made"),
             pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
-            pl.lit(cell.error is not None).alias("_broken"),
+            pl.lit(cell.index in self.faults).alias("_broken"),
         )
 
     def _event_columns(self, height: int) -> list[pl.Series]:
@@ -256,8 +271,7 @@ class Catalog(Presence):
         used = [name for name in (*_CORE, "n_inputs", "missing") if name in rows.columns]
         some = rows.select(pl.col(used).gather(others))
         some = self.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
-        errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
-        some = some.with_columns(self._waits(some)).select(_rules.reason(errors, self._unreadable()))
+        some = some.with_columns(self._waits(some)).select(_rules.reason(self.faults, self._unreadable()))
         return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
 
     def _unreadable(self) -> list[str]:

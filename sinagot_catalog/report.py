@@ -159,7 +159,10 @@ class _Page:
     def notes(self) -> list[str]:
         """What is off: scripts and folders that cannot be read, files that match nothing."""
         out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
-        out += [f"step {cell.step} cannot run: {cell.error}" for cell in self.cells if cell.error]
+        faults = self.catalog.faults
+        out += [
+            f"step {self.cells[index].step} cannot run: {fault}" for index, fault in sorted(faults.items())
+        ]
         out += [
             f"the folder {folder or '.'} cannot be read; its rows are unknown"
             for listing in self.catalog.listings.values()

@@ -1,7 +1,7 @@
 """The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -53,6 +53,7 @@ class ScriptTemplate:
         VERSION: Raise it when the script's results change; earlier results are then `stale`.
         RETRIES: How many times more to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
+        BY: Reserved for steps that run once per group of records: a step with it is refused.
 
     A script can be tried by hand:
 
@@ -73,6 +74,7 @@ class ScriptTemplate:
     VERSION: ClassVar[str | int | None] = None
     RETRIES: ClassVar[int | None] = None
     TIMEOUT: ClassVar[float | None] = None
+    BY: ClassVar[Sequence[str] | None] = None
 
     def __init__(
         self,

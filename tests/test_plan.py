@@ -216,19 +216,30 @@ def test_folder_that_a_group_shares_makes_the_files_of_its_records(make_workspac
     ]  # fmt: skip
 
 
-def test_file_inside_a_folder_that_another_step_makes_is_a_job_of_its_own(make_workspace):
-    scripts = {"unpack": ("raw/{id}", "dir/{id}/"), "more": ("dir/{id}/", "dir/{id}/more.txt")}
+def test_file_inside_a_folder_that_another_step_makes_blocks_both_steps_and_no_other(make_workspace):
+    scripts = {
+        "unpack": ("raw/{id}", "dir/{id}/"),
+        "more": ("dir/{id}/", "dir/{id}/more.txt"),
+        "plot": ("raw/{id}", "plot/{id}"),
+    }
     ws = make_workspace(scripts, ["raw/R1"])
-    assert actions(ws.steps.plan()) == [("R1", "unpack", "run"), ("R1", "more", "run")]
+    assert actions(ws.steps.plan()) == [
+        ("R1", "unpack", "blocked"),
+        ("R1", "more", "blocked"),
+        ("R1", "plot", "run"),
+    ]
 
 
-def test_outputs_shared_in_part_are_an_error_that_names_the_steps(make_workspace):
+def test_outputs_that_two_steps_share_in_part_block_both_and_name_them(make_workspace):
     scripts = {
         "a": ("raw/{id}", {"x": "x/{id}", "y": "y/{id}"}),
         "b": ("raw/{id}", {"x": "x/{id}", "z": "z/{id}"}),
+        "c": ("raw/{id}", "c/{id}"),
     }
-    with pytest.raises(SelectionError, match=r"a and b share the output 'x/\{id\}'"):
-        make_workspace(scripts, ["raw/R1"]).steps.plan()
+    frame = make_workspace(scripts, ["raw/R1"]).steps.plan().frame
+    assert frame["action"].to_list() == ["blocked", "blocked", "run"]
+    assert frame["reason"][0] == frame["reason"][1]
+    assert "the steps a and b both write 'x/{id}'" in frame["reason"][0]
 
 
 def test_cycle_is_an_error_that_names_the_steps(make_workspace):
@@ -249,11 +260,13 @@ def test_cycle_is_an_error_that_names_the_steps(make_workspace):
     assert "T-B-two" in caught.value.message
 
 
-def test_step_that_reads_its_own_output_of_before_is_no_cycle(make_workspace):
+def test_step_that_reads_its_own_output_as_an_input_is_blocked_and_points_at_previous(make_workspace):
     ws = make_workspace(
         {"grow": ({"old": "state/{id}", "new": "raw/{id}"}, "state/{id}")}, ["raw/R1", "state/R1", "raw/R2"]
     )
-    assert ws.steps.plan(force=True).frame["action"].to_list() == ["run", "skip"]
+    frame = ws.steps.plan(force=True).frame
+    assert frame["action"].to_list() == ["blocked", "blocked"]
+    assert "self.path.previous" in frame["reason"][0]
 
 
 def test_wrong_step_label_names_the_near_one(make_workspace):

@@ -131,6 +131,7 @@ class CommandConfig:
     version: Annotated[str | None, Check(before=_text)] = None
     retries: Count | None = None
     timeout: Seconds | None = None
+    by: Names | None = None
 
     @property
     def patterns(self) -> dict[str, Any]:

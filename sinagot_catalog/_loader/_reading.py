@@ -17,7 +17,7 @@ from sinagot_catalog.errors import did_you_mean
 __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
 
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
-SETTINGS = ("VERSION", "RETRIES", "TIMEOUT")
+SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY")
 
 
 class FaultError(Exception):

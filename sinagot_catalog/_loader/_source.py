@@ -35,6 +35,7 @@ class ScriptSource:
         lines: The line of each name above that is there; the line of the class where that is not known.
         name: How messages call the file.
         words: How the file calls those of the names above that it calls otherwise.
+        by: `BY`, the fields of the groups that it runs over; None where it runs over records.
     """
 
     script: str
@@ -50,6 +51,7 @@ class ScriptSource:
     lines: Mapping[str, int] = field(default_factory=dict)
     name: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
+    by: tuple[str, ...] | None = None
 
     def called(self, name: str) -> str:
         """How the file calls `PATH_IN` and the others: a function's decorator has words of its own."""
@@ -143,6 +145,7 @@ def _read(
         lines=lines,
         name=name,
         words=words,
+        by=_checked_by(*setting("BY")),
     )
 
 
@@ -206,6 +209,14 @@ def _checked_timeout(name: str, value: Any, line: int | None) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
         return float(value)
     raise FaultError(f"{name} is not a number of seconds above 0", line)
+
+
+def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:

@@ -169,6 +169,10 @@ class LocalStore:
         """Whether a file or a folder is there."""
         return os.path.exists(self._at(path))  # noqa: PTH110 - asked for every row
 
+    def resolve(self, folder: str) -> str:
+        """The full path of a folder, with its links resolved."""
+        return os.path.realpath(self._at(folder))
+
     def read(self, path: str) -> bytes:
         """Read a whole file."""
         try:

@@ -313,6 +313,10 @@ class RemoteStore:
         """Whether a key, or a key below it, is there."""
         return self.info(path) is not None
 
+    def resolve(self, folder: str) -> str:
+        """The URL of a folder: there are no links."""
+        return f"{self.root}/{folder}" if folder else self.root
+
     def read(self, path: str) -> bytes:
         """Read a whole object."""
         try:

@@ -89,6 +89,9 @@ class Store(Protocol):
     def exists(self, path: str) -> bool:
         """Whether a file or a folder is there."""
 
+    def resolve(self, folder: str) -> str:
+        """The full path of a folder, with its links resolved where the store has links."""
+
     def read(self, path: str) -> bytes:
         """Read a whole file."""
 

@@ -192,9 +192,8 @@ def say_what_is_missing(ws: Workspace) -> None:
     """Say why there is no record, which files fit no pattern, which folders and scripts cannot be read."""
     source = source_of(ws)
     catalog = source.catalog()
-    for cell in catalog.layout.cells:
-        if cell.error:
-            say(f"note: step {cell.step} cannot run: {cell.error}")
+    for index, fault in sorted(catalog.faults.items()):
+        say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
     for listing in catalog.listings.values():
         for folder in listing.unreadable[:3]:
             say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")

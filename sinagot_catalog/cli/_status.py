@@ -102,7 +102,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
     catalog = source_of(ws).catalog()
     listings = catalog.listings.values()
-    broken = rows["step"].is_in([cell.step for cell in catalog.layout.cells if cell.error])
+    broken = rows["step"].is_in([catalog.layout.cells[index].step for index in catalog.faults])
     return _Look(
         ws,
         by,
