@@ -9,26 +9,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, replace
-from itertools import combinations
 from pathlib import PurePosixPath
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog._patterns._columns import match_columns, paths_of
-from sinagot_catalog._patterns._template import Template
+from sinagot_catalog._patterns._overlap import holds, meetings, met
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import polars as pl
 
     from sinagot_catalog._layout import Cell, Layout, Link, Place
-    from sinagot_catalog._patterns._template import IdPattern
+    from sinagot_catalog._patterns._template import IdPattern, Template
 
-__all__ = ["Doubt", "list_fault", "located", "refused", "settled"]
+__all__ = ["Doubt", "list_fault", "refused", "settled"]
 
-Segment = tuple[tuple[str, str], ...]
-"""The tokens of one part of a path."""
+Step: TypeAlias = tuple[str | None, str]
+"""Modality and name of a step."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +49,6 @@ class Doubt:
     is_raw: bool
     cells: tuple[int, ...]
     sentence: tuple[str, str]
-
-
-class _Output(NamedTuple):
-    """A path that a step writes: an output or a control file."""
-
-    cell: Cell
-    place: int
-    path: Template
 
 
 def list_fault(value: object, *, is_output: bool) -> str | None:
@@ -150,15 +141,19 @@ class _Judge:
         self._usable = [cell for cell in layout.cells if cell.error is None]
         self._located = [locate(place) for place in layout.places]
         self._raw_located = [locate(replace(place, root="dataset")) for place in layout.places]
-        self._outputs = [
-            _Output(cell, place, self._located[place])
-            for cell in self._usable
-            for place in (*cell.places("output"), *cell.places("control"))
-        ]
-        self._every = frozenset({"id", *layout.ids.groups})
-        self._siblings: dict[tuple[str | None, str], list[Cell]] = defaultdict(list)
+        self._owners: dict[int, list[Cell]] = defaultdict(list)
+        """For each place that is written the cells that do so, a cell for each of its labels."""
+        self._steps_of: dict[Template, set[Step]] = defaultdict(set)
+        self._made_by: dict[int, set[Step]] = {}
         for cell in self._usable:
-            self._siblings[cell.modality, cell.step].append(cell)
+            for place in (*cell.places("output"), *cell.places("control")):
+                self._owners[place].append(cell)
+            for place in cell.places("output"):
+                self._steps_of[layout.places[place].template].add(_step(cell))
+        self._every = frozenset({"id", *layout.ids.groups})
+        self._siblings: dict[Step, list[Cell]] = defaultdict(list)
+        for cell in self._usable:
+            self._siblings[_step(cell)].append(cell)
 
     def settle(self) -> dict[int, str]:
         """The cells that are refused, each with its sentence; the first reason counts."""
@@ -205,93 +200,103 @@ class _Judge:
 
     def _own_inputs(self, cell: Cell) -> list[int]:
         """The inputs that no other step makes; the same step in another task is no other step."""
-        own = {sibling.index for sibling in self._siblings[cell.modality, cell.step]}
-        return [place for place in cell.places("input") if own.issuperset(self.layout.makers.get(place, []))]
+        return [place for place in cell.places("input") if self._makers(place) <= {_step(cell)}]
+
+    def _makers(self, place: int) -> set[Step]:
+        """The steps whose output a place is by its text; records play no part."""
+        if place not in self._made_by:
+            path = self.layout.places[place].template
+            inside = {self.layout.places[one].template for one in self.layout.raw_folders.get(place, ())}
+            self._made_by[place] = {
+                step
+                for made, steps in self._steps_of.items()
+                if holds(made, path) or (holds(path, made) and made not in inside)
+                for step in steps
+            }
+        return self._made_by[place]
 
     def _check_own_inputs(self, cell: Cell) -> None:
         """Refuse an output that is, or holds, an input of the step that no other step makes."""
-        outputs = [output for output in self._outputs if output.cell is cell]
         for place in self._own_inputs(cell):
-            for output in outputs:
-                if not _holds(output.path, self._raw_located[place]):
+            raw = self._raw_located[place]
+            for output in (*cell.places("output"), *cell.places("control")):
+                path = self._located[output]
+                if not holds(path, raw):
                     continue
-                is_same = output.path.text == self._raw_located[place].text
-                what = "is" if is_same else "holds"
-                linked = self._is_linked(output.place, place)
+                is_same = path.text == raw.text
+                linked = " (a link leads there)" if self._is_linked(output, place) else ""
                 hint = "; a script that updates its own result reads it as self.path.previous" * is_same
                 self._refuse(
-                    f"the output {self._text(output.place)} of step {_name(cell)} {what} its input "
-                    f"{self._text(place)}{linked}, which no other step makes: a run would replace raw data. "
-                    f"Write to a path of its own, such as {self._elsewhere(cell, output.place)}{hint}.",
+                    f"the output {self._text(output)} of step {_name(cell)} {'is' if is_same else 'holds'} its "
+                    f"input {self._text(place)}{linked}, which no other step makes: a run would replace raw data. "
+                    f"Write to a path of its own, such as {self._elsewhere(cell, output)}{hint}.",
                     cell,
                 )
 
-    def _is_linked(self, output: int, other: int) -> str:
-        """Name the link through which two patterns meet that differ in their text."""
-        ours, theirs = self.layout.places[output].template, self.layout.places[other].template
-        is_plain = _holds(ours, theirs) and self.layout.places[output].root == self.layout.places[other].root
-        return "" if is_plain else " (a link leads there)"
+    def _is_linked(self, output: int, other: int) -> bool:
+        """Whether two patterns that meet differ in their text, so that a link leads from one to the other."""
+        ours, theirs = self.layout.places[output], self.layout.places[other]
+        return not (holds(ours.template, theirs.template) and ours.root == theirs.root)
 
-    def _raw(self) -> Iterator[tuple[int, str]]:
-        """The raw inputs, each with who reads it."""
-        readers: dict[int, str] = {}
-        for cell in self.layout.cells:
-            for place in self._own_inputs(cell) if cell.error is None else cell.places("input"):
-                readers.setdefault(place, f"step {_name(cell)}")
+    def _raw(self) -> dict[int, tuple[str, set[Step]]]:
+        """The raw inputs: who reads each, in words, and the steps that do."""
+        readers: dict[int, tuple[str, set[Step]]] = {}
+        for cell in self._usable:
+            for place in self._own_inputs(cell):
+                readers.setdefault(place, (f"step {_name(cell)}", set()))[1].add(_step(cell))
         for unit in self.layout.units:
             for place in unit.data:
-                if place not in self.layout.makers:
-                    readers.setdefault(place, f"modality {unit.modality}")
-        yield from readers.items()
+                if not self._makers(place):
+                    readers.setdefault(place, (f"modality {unit.modality}", set()))
+        return readers
 
     def _check_raw(self) -> None:
         """Refuse outputs that lie where raw inputs lie, or may match their patterns."""
-        for place, reader in self._raw():
-            raw = self._raw_located[place]
-            for output in self._outputs:
-                if output.cell.index in self._found:
-                    continue
-                begin = f"the output {self._text(output.place)} of step {_name(output.cell)}"
-                write = f"Write to a folder of its own, such as {self._elsewhere(output.cell, output.place)}"
-                read = f"{self._text(place)}, which {reader} reads"
-                if _holds(output.path, raw):
-                    if self._is_linked(output.place, place):
-                        self._refuse(
-                            f"{begin} lies, through a link, where raw data lie: {read}. {write}.", output.cell
-                        )
-                    continue
-                other = _may_hold(output.path, raw, spans=self.layout.ids.spans)
-                if other is not None and not _holds(raw, output.path):
-                    what = "matches" if other == raw else "may hold raw data of"
-                    tail = (
-                        f" {what} {read}: a run would replace raw data, or take its results for recordings."
-                    )
-                    shown = self.layout.places[output.place].template
-                    sentence = (begin, f"{tail} {write}, or narrow id_pattern.")
-                    self.doubts.append(
-                        Doubt(
-                            output.path,
-                            other,
-                            shown,
-                            is_raw=True,
-                            cells=(output.cell.index,),
-                            sentence=sentence,
-                        )
-                    )
+        readers = self._raw()
+        raw = {place: self._raw_located[place] for place in readers}
+        for output, place in meetings(self._located_outputs, raw, self.layout.ids):
+            for cell in self._owners[output]:
+                self._check_raw_pair(cell, output, place, *readers[place])
+
+    def _check_raw_pair(self, cell: Cell, output: int, place: int, reader: str, readers: set[Step]) -> None:
+        path, raw = self._located[output], self._raw_located[place]
+        begin = f"the output {self._text(output)} of step {_name(cell)}"
+        write = f"Write to a folder of its own, such as {self._elsewhere(cell, output)}"
+        read = f"{self._text(place)}, which {reader} reads"
+        if holds(path, raw):
+            if self._is_linked(output, place):
+                self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
+        elif not holds(raw, path) and ("id" in raw.fields or _step(cell) in readers):
+            # a path that names no record, and that another step writes, is made by that step
+            found = met(path, raw)
+            what = "matches" if found == raw else "may hold raw data of"
+            end = (
+                f" {what} {read}: a run would replace raw data, or take its results for recordings. "
+                f"{write}, or narrow id_pattern."
+            )
+            self._doubt(output, found, (cell,), (begin, end), is_raw=True)
+
+    def _doubt(
+        self, output: int, other: Template, cells: Iterable[Cell], sentence: tuple[str, str], *, is_raw: bool
+    ) -> None:
+        """Leave it to the records whether an output meets another pattern."""
+        shown = self.layout.places[output].template
+        indices = tuple(dict.fromkeys(cell.index for cell in cells))
+        self.doubts.append(Doubt(self._located[output], other, shown, is_raw, indices, sentence))
 
     # --- outputs among each other --------------------------------------------------------------------------------
 
+    @property
+    def _located_outputs(self) -> dict[int, Template]:
+        return {place: self._located[place] for place in self._owners}
+
     def _check_outputs(self) -> None:
         """Refuse the same output of two steps, and outputs that lie one in the other."""
-        owners: dict[int, list[Cell]] = defaultdict(list)
-        for output in self._outputs:
-            owners[output.place].append(output.cell)
-        for place, cells in owners.items():
+        for place, cells in self._owners.items():
             self._check_owners(place, cells)
-        for first, second in combinations(owners, 2):
-            if _are_near(self._located[first], self._located[second]):
-                self._check_pair(first, second, owners)
-                self._check_pair(second, first, owners)
+        for outer, inner in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
+            if outer != inner:
+                self._check_pair(outer, inner)
 
     def _check_owners(self, place: int, cells: list[Cell]) -> None:
         if len({cell.index for cell in cells}) < len(cells):
@@ -301,7 +306,7 @@ class _Judge:
                 "control file. Write a path of its own for each.",
                 twice,
             )
-        steps = {(cell.modality, cell.step): cell for cell in cells}
+        steps = {_step(cell): cell for cell in cells}
         if len(steps) > 1:
             first, second = list(steps.values())[:2]
             self._refuse(
@@ -311,26 +316,26 @@ class _Judge:
                 *cells,
             )
 
-    def _check_pair(self, outer: int, inner: int, owners: Mapping[int, list[Cell]]) -> None:
+    def _check_pair(self, outer: int, inner: int) -> None:
         """Refuse two outputs where the first holds the second; note where the records decide that."""
         first, second = self._located[outer], self._located[inner]
-        cells = {cell.index: cell for cell in (*owners[outer], *owners[inner])}
-        maker, other = owners[outer][0], owners[inner][0]
-        mine = f"the output {self._text(outer)} of step {_name(maker)}"
+        cells = (*self._owners[outer], *self._owners[inner])
+        maker, other = self._owners[outer][0], self._owners[inner][0]
         role = "output" if inner in other.places("output") else "control file"
-        whose = "the same step" if maker is other else f"step {_name(other)}"
-        theirs = f"the {role} {self._text(inner)} of {whose}"
-        write = f"Write to paths that do not overlap, such as {self._elsewhere(other, inner)}."
-        if _holds(first, second):
+        begin = f"the output {self._text(outer)} of step {_name(maker)}"
+        end = (
+            f"the {role} {self._text(inner)} of {'the same step' if maker is other else f'step {_name(other)}'}: "
+            f"one would replace the other. Write to paths that do not overlap, such as "
+            f"{self._elsewhere(other, inner)}."
+        )
+        if holds(first, second):
             what = "is, through a link," if first.text == second.text else "holds"
-            self._refuse(f"{mine} {what} {theirs}: one would replace the other. {write}", *cells.values())
+            self._refuse(f"{begin} {what} {end}", *cells)
             return
-        met = _may_hold(first, second, spans=self.layout.ids.spans)
-        if met is not None and not (met == second and outer > inner):
-            what = "is also" if met == second else "holds"
-            shown = self.layout.places[outer].template
-            sentence = (mine, f" {what} {theirs}: one would replace the other. {write}")
-            self.doubts.append(Doubt(first, met, shown, is_raw=False, cells=tuple(cells), sentence=sentence))
+        found = met(first, second)
+        if found != second or outer < inner:
+            what = "is also" if found == second else "holds"
+            self._doubt(outer, found, cells, (begin, f" {what} {end}"), is_raw=False)
 
     # --- fields --------------------------------------------------------------------------------------------------
 
@@ -367,7 +372,7 @@ class _Judge:
         fields = self.layout.places[place].template.fields
         if "id" in fields or (len(self._every) > 1 and fields >= self._every - {"id"}):
             fields = self._every
-        tasks = [one for one in self._siblings[cell.modality, cell.step] if len(one.places(role)) > number]
+        tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
         differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)
         return fields | {"task"} if differs else fields
 
@@ -378,99 +383,10 @@ def _numbered(cell: Cell, *roles: str) -> Iterator[tuple[int, Link]]:
         yield from enumerate(cell.linked(role))
 
 
+def _step(cell: Cell) -> Step:
+    """What makes a step one step in all its tasks."""
+    return cell.modality, cell.step
+
+
 def _name(cell: Cell) -> str:
     return "-".join(part for part in (cell.task, cell.modality, cell.step) if part)
-
-
-# --- two patterns ------------------------------------------------------------------------------------------------
-
-
-def _holds(outer: Template, inner: Template) -> bool:
-    """Whether a path of one pattern is, or is a folder around, that of the other for the same record."""
-    return inner.text == outer.text or inner.text.startswith(outer.text + "/")
-
-
-def _head(template: Template) -> str:
-    kind, text = template.tokens[0]
-    return text if kind == "text" else ""
-
-
-def _are_near(first: Template, second: Template) -> bool:
-    """Whether the literal beginnings of two patterns agree."""
-    one, other = _head(first), _head(second)
-    return one.startswith(other) or other.startswith(one)
-
-
-def _may_hold(outer: Template, inner: Template, *, spans: bool) -> Template | None:
-    """What of a pattern a path of another one may be: the pattern itself, one of its folders, or nothing.
-
-    Args:
-        outer: The pattern whose path may be, or hold, one of the other.
-        inner: The other pattern.
-        spans: Whether ids may hold a `/`.
-    """
-    if not _are_near(outer, inner):
-        return None
-    if spans:
-        return inner
-    ours, theirs = _segments(outer), _segments(inner)
-    if len(ours) > len(theirs) or not all(map(_can_be_one, ours, theirs)):
-        return None
-    return inner if len(ours) == len(theirs) else list(inner.folders())[len(ours) - 1]
-
-
-def _segments(template: Template) -> list[Segment]:
-    """The parts of a pattern between its slashes."""
-    segments: list[list[tuple[str, str]]] = [[]]
-    for kind, value in template.tokens:
-        if kind == "field":
-            segments[-1].append((kind, value))
-            continue
-        first, *others = value.split("/")
-        segments[-1] += [("text", first)] if first else []
-        segments += [[("text", part)] if part else [] for part in others]
-    return [tuple(segment) for segment in segments]
-
-
-def _can_be_one(first: Segment, second: Segment) -> bool:
-    """Whether two parts of patterns may be the same name, whatever their fields stand for."""
-    if _is_literal(first) and _is_literal(second):
-        return first == second
-    if _is_literal(first):
-        first, second = second, first
-    begin, end = _edge(first, 0), _edge(first, -1)
-    if _is_literal(second):
-        text = "".join(value for _, value in second)
-        return text.startswith(begin) and text.endswith(end) and len(text) > len(begin) + len(end)
-    return _agree(begin, _edge(second, 0), str.startswith) and _agree(end, _edge(second, -1), str.endswith)
-
-
-def _is_literal(segment: Segment) -> bool:
-    return all(kind == "text" for kind, _ in segment)
-
-
-def _edge(segment: Segment, position: int) -> str:
-    kind, value = segment[position]
-    return value if kind == "text" else ""
-
-
-def _agree(one: str, other: str, begins: Callable[[str, str], bool]) -> bool:
-    return begins(one, other) or begins(other, one)
-
-
-def located(template: Template, folder: str) -> Template:
-    """A pattern with its literal folder replaced, such as by the folder that a link leads to.
-
-    Args:
-        template: The pattern.
-        folder: What takes the place of `template.prefix`.
-
-    Example:
-        >>> from sinagot_catalog._patterns._template import parse_template
-        >>> located(parse_template("view/{id}.csv", fields={"id"}), "/data/raw").text
-        '/data/raw/{id}.csv'
-    """
-    tokens = template.tokens
-    rest = tokens[0][1][len(template.prefix) :] if tokens[0][0] == "text" else ""
-    others = tokens[1:] if tokens[0][0] == "text" else tokens
-    return Template((("text", f"{folder.rstrip('/')}/{rest}"), *others), template.is_directory)

@@ -21,8 +21,9 @@ from sinagot_catalog._layout import Layout, Place, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
-from sinagot_catalog._refusals import located, refused
+from sinagot_catalog._refusals import refused
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store
 from sinagot_catalog._tables import read_table
@@ -84,6 +85,7 @@ class Source:
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
         self._declared: Layout | None = None
+        self._folders: dict[Place, str] = {}
         self._layout: Layout | None = None
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
@@ -148,15 +150,25 @@ class Source:
         with self._lock:
             changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
             if self._layout is None or changed:
+                self._layout = None
                 self._declared = build_layout(self.config, self._read_script, scripts=self.scripts)
-                self._layout = refused(self._declared, self._locate)
+                self._layout = self._judged(self._declared)
                 self._catalog = None if changed else self._catalog
             return self._layout
 
-    def _locate(self, place: Place) -> Template:
-        """The pattern of the full paths of a place, with the links of its literal folders resolved."""
-        store = self.stores.get(place.root, self.stores["dataset"])
-        return located(place.template, store.resolve(place.template.prefix.rstrip("/")))
+    def _judged(self, layout: Layout) -> Layout:
+        """The layout with the steps marked whose paths are refused; the same one while no link has changed."""
+        places = {one for place in layout.places for one in (place, replace(place, root="dataset"))}
+        folders = {
+            place: self.stores.get(place.root, self.stores["dataset"]).resolve(
+                place.template.prefix.rstrip("/")
+            )
+            for place in places
+        }
+        if self._layout is None or self._folders != folders:
+            self._folders = folders
+            return refused(layout, lambda place: located(place.template, folders[place]))
+        return self._layout
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)
@@ -195,7 +207,7 @@ class Source:
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
         if self._declared is not None:  # links may lead elsewhere by now
-            self._layout = layout = refused(self._declared, self._locate)
+            self._layout = layout = self._judged(self._declared)
         if self.kept is None:
             self._events = self.journal.events()
             last = last_states(self._events)

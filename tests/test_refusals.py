@@ -536,3 +536,15 @@ def test_mended_script_runs_at_the_next_look(make_workspace, script_source):
     scripts = Path(ws.scripts_path)
     (scripts / "b.py").write_text(script_source("raw/{id}", "other/{id}/b.txt"))
     assert statuses(ws) == {"a": "DATA_READY", "b": "DATA_READY", "ok": "DATA_READY"}
+
+
+def test_path_of_a_subject_that_another_step_makes_for_one_of_its_records_is_no_raw_data(make_workspace):
+    scripts = {"one": ("raw/{id}", "one/{id}"), "two": ({"a": "one/{id}", "first": "one/{sub}_1"}, "two/{id}")}
+    ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
+    assert ws._source.catalog().faults == {}
+
+
+def test_own_output_for_another_record_is_no_input_of_a_step(make_workspace):
+    scripts = {"one": ({"a": "raw/{id}", "first": "one/{sub}_1"}, "one/{id}")}
+    ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
+    assert statuses(ws) == {"one": "ERROR"}
