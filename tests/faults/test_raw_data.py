@@ -218,6 +218,7 @@ class Layout(Short):
     follow_links: bool = False
     tasks: bool = False
     id_pattern: str = r"R[^/]*"
+    mode: str = "main_process"
     actions: tuple[tuple[str, ...], ...] = (("run",), ("force",))
 
 
@@ -307,7 +308,8 @@ class Ground:
 
     def write(self):
         layout, folder = self.layout, self.folder
-        head = f"[records]\nid_pattern = '{layout.id_pattern}'\n[run]\nmode = 'main_process'\n[path]\n"
+        head = f"[records]\nid_pattern = '{layout.id_pattern}'\n"
+        head += f"[run]\nmode = '{layout.mode}'\nworkers = 2\n[path]\n"
         head += f"follow_links = {str(layout.follow_links).lower()}\n"
         head += "outputs = 'made'\n" if layout.outputs_apart else ""
         commands = ""
@@ -339,17 +341,16 @@ class Ground:
 
     def ids(self):
         """Every id that a pattern finds in the tree."""
+        roots = {self.data, self.outputs, self.folder / "vault"}
         paths = [
-            os.path.relpath(path, root)
-            for root in {self.data, self.outputs, self.folder / "vault"}
-            for path in walk(root)
+            os.path.relpath(path, root) + "/" * Path(path).is_dir() for root in roots for path in walk(root)
         ]
         found = set(IDS)
         for step in self.layout.steps:
             for pattern in (*step.inputs, *step.ports.values()):
                 if "{id}" in pattern:
-                    text = re.escape(pattern.rstrip("/")).replace(r"\{id\}", f"({self.layout.id_pattern})")
-                    tail = re.compile(f"(?:.*/)?{text}")
+                    text = re.escape(pattern).replace(r"\{id\}", f"({self.layout.id_pattern})")
+                    tail = re.compile(f"(?:.*/)?{text}/?")
                     found.update(hit[1] for path in paths if (hit := tail.fullmatch(path)))
         return sorted(found)
 
@@ -699,3 +700,54 @@ def killed(layout):
 
 def test_no_raw_file_is_lost_when_a_run_is_killed(generate, kill):
     generate(LAYOUT.flatmap(killed), 60, 2, do=kill)
+
+
+POINTS = [
+    f"{point}:{count}:{whom}"
+    for point in ("before-publishing", "after-publishing-line", "between-publishes", "after-rename")
+    for count, whom in ((1, "self"), (2, "all"), (3, "parent"))
+]
+BUSY = Layout(
+    (
+        Step(
+            ("raw/{id}.csv",),
+            ("out/{id}.csv", "deriv/{id}/"),
+            extras=("notes.txt",),
+            names=("one.txt", "a.csv"),
+        ),
+        Step(("deriv/{id}/",), ("{id}/done.txt",), ("{id}/eeg/",), extras=("../participants.tsv",)),
+    ),
+    ("R1", "R2", "R-é 3"),
+    ("deriv/R2/notes.txt", "out/R1/notes.txt", "R1/notes.txt", "R2/eeg/raw.csv"),
+)
+
+
+def command(ground, action):
+    """Do it by the command, in processes that are killed at a named point."""
+    verb, *words = action
+    if verb == "put":
+        return act(ground, action)
+    struck = (
+        {"FAULT": words[0], "FAULT_ROLE": "worker", "FAULT_DONE": str(ground.folder / "struck")}
+        if words
+        else {}
+    )
+    words = ["gc", "--keep", "0d"] if verb == "gc" else ["run", *(["--force"] if verb == "force" else [])]
+    done = subprocess.run(
+        [sys.executable, "-m", "sinagot_catalog", *words, str(ground.folder)],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parent / "shim"), "NO_COLOR": "1", **struck},
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
+    )  # fmt: skip
+    (ground.folder / "struck").unlink(missing_ok=True)
+    assert "Traceback" not in done.stderr, done.stderr
+    return None
+
+
+def in_processes(point):
+    put = ("put", "deriv/R1/notes.txt")
+    actions = (("run", point), ("run",), put, ("force", point), ("force",), ("gc",))
+    return replace(BUSY, mode="processes", actions=actions)
+
+
+def test_no_raw_file_is_lost_by_the_command_and_its_workers(generate):
+    generate(st.sampled_from(POINTS).map(in_processes), 4, 0.1, do=command)
