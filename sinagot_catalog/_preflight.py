@@ -5,13 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sinagot_catalog._log_names import check_links
 from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import RunError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
 
-__all__ = ["check_places", "check_scripts", "make_roots"]
+__all__ = ["check_places", "check_scripts", "check_start", "make_roots"]
+
+
+def check_start(source: Source, plan: Plan, step: str | None) -> None:
+    """Say what keeps any run from starting.
+
+    Args:
+        source: The workspace.
+        plan: What the run would do.
+        step: The step that was asked for.
+
+    Raises:
+        RunError: When no record can be found, because the scripts that would name their files cannot be read.
+        StorageError: When a folder in `LOG` is a link.
+    """
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
+    if not len(plan):
+        check_scripts(source, step)
 
 
 def check_scripts(source: Source, step: str | None) -> None:
