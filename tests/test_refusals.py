@@ -539,7 +539,10 @@ def test_mended_script_runs_at_the_next_look(make_workspace, script_source):
 
 
 def test_path_of_a_subject_that_another_step_makes_for_one_of_its_records_is_no_raw_data(make_workspace):
-    scripts = {"one": ("raw/{id}", "one/{id}"), "two": ({"a": "one/{id}", "first": "one/{sub}_1"}, "two/{id}")}
+    scripts = {
+        "one": ("raw/{id}", "one/{id}"),
+        "two": ({"a": "one/{id}", "first": "one/{sub}_1"}, "two/{id}"),
+    }
     ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
     assert ws._source.catalog().faults == {}
 
