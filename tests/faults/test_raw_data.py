@@ -94,8 +94,9 @@ class Script(ScriptTemplate):
         for extra in PLAN["extras"]:
             path = Path(os.path.normpath(self.path.output["o0"].parent / extra))
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path, "a") as file:
-                file.write(line)
+            if path not in self.path.output.values():  # its link may lead to raw data
+                with open(path, "a") as file:
+                    file.write(line)
         if PLAN["fails"]:
             raise ValueError("no boats")
 """
@@ -341,17 +342,18 @@ class Ground:
 
     def ids(self):
         """Every id that a pattern finds in the tree."""
-        roots = {self.data, self.outputs, self.folder / "vault"}
         paths = [
-            os.path.relpath(path, root) + "/" * Path(path).is_dir() for root in roots for path in walk(root)
+            os.path.relpath(path, root) + "/" * Path(path).is_dir()
+            for root in {self.data, self.outputs}
+            for path in walk(root)
         ]
-        found = set(IDS)
+        found = {record for record in IDS if re.fullmatch(self.layout.id_pattern, record)}
         for step in self.layout.steps:
             for pattern in (*step.inputs, *step.ports.values()):
                 if "{id}" in pattern:
                     text = re.escape(pattern).replace(r"\{id\}", f"({self.layout.id_pattern})")
-                    tail = re.compile(f"(?:.*/)?{text}/?")
-                    found.update(hit[1] for path in paths if (hit := tail.fullmatch(path)))
+                    whole = re.compile(f"{text}/?")
+                    found.update(hit[1] for path in paths if (hit := whole.fullmatch(path)))
         return sorted(found)
 
     def rows(self):
@@ -465,7 +467,7 @@ class Ground:
     def may_appear(self, path, new):
         """New files lie below the outputs, or behind a link to a literal folder; never in what LOG links to."""
         into = [self.outputs]
-        into += [real(self.data / name) for name in ("raw", "out") if name in self.layout.links]
+        into += [os.path.realpath(self.data / name) for name in ("raw", "out") if name in self.layout.links]
         logs = [name for name in self.layout.links if name.startswith("LOG/")]
         if logs and "raw" not in self.layout.links:
             into = [one for one in into if not holds(real(self.folder / "vault"), str(one))]
