@@ -60,15 +60,16 @@ def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:
 
 
 def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
+    """Set the group of one path, and whether a folder hands it on."""
     found = os.lstat(path)
     mode = stat.S_IMODE(found.st_mode)
     wanted = mode
     if stat.S_ISDIR(found.st_mode):
         wanted = mode | stat.S_ISGID if sets_group else mode & ~stat.S_ISGID
-    if group is not None and found.st_gid != group:
-        os.chown(path, -1, group, follow_symlinks=False)
-        mode &= 0o777  # the system may take special bits away
-    if wanted != mode and not stat.S_ISLNK(found.st_mode):
+    is_given = group is not None and found.st_gid != group
+    if is_given:
+        os.chown(path, -1, group, follow_symlinks=False)  # which takes special bits of files away
+    if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(found.st_mode):
         os.chmod(path, wanted)
 
 
