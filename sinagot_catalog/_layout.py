@@ -124,14 +124,22 @@ class Layout:
         for cell in self.cells:
             for place in (*cell.places("output"), *cell.places("control")):
                 written.setdefault(place, []).append(cell)
-        made = {place for place in self._read if any(self._is_in(place, one) for one in written)}
-        folders = {}
-        for place in self._read - made:
-            inside = tuple(one for one in written if self._is_in(one, place))
-            readers = [cell for one in inside for cell in written[one] if place in cell.places("input")]
-            if inside and (readers or any(self._is_in(one, place) for one in self._read - made - {place})):
-                folders[place] = inside
-        return folders
+        made = {place for place in self._read if not written.keys().isdisjoint(self._around(place))}
+        unmade = self._read - made
+        inside: dict[int, list[int]] = {}
+        raw = set[str]()
+        for place, cells in written.items():
+            for folder in unmade.intersection(self._around(place)):
+                inside.setdefault(folder, []).append(place)
+                if any(folder in cell.places("input") for cell in cells):
+                    raw.add(self._text(folder))
+        for place in unmade if inside else ():
+            raw |= {self._text(folder) for folder in self._around(place)} - {self._text(place)}
+        return {folder: tuple(places) for folder, places in inside.items() if self._text(folder) in raw}
+
+    def _text(self, place: int) -> str:
+        """The text of a place, which is the same with and without a final slash."""
+        return self.places[place].template.text
 
     def entries(self, root: str) -> Iterator[Template]:
         """Patterns of the entries of raw folders that steps also write to: a listing has to see them."""
@@ -142,11 +150,20 @@ class Layout:
                 if self.places[place].root == root:
                     yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
 
-    def _is_in(self, inner: int, outer: int) -> bool:
-        """Whether a place is another one, or lies in it."""
-        first, second = self.places[inner], self.places[outer]
-        text, around = first.template.text, second.template.text
-        return first.root == second.root and (text == around or text.startswith(around + "/"))
+    def _around(self, place: int) -> Iterator[int]:
+        """The places that a place is, or lies in."""
+        one = self.places[place]
+        parts = one.template.text.split("/")
+        for depth in range(1, len(parts) + 1):
+            yield from self._at.get((one.root, "/".join(parts[:depth])), ())
+
+    @cached_property
+    def _at(self) -> dict[tuple[str, str], list[int]]:
+        """The places by root and text: with and without a final slash they are two."""
+        found: dict[tuple[str, str], list[int]] = {}
+        for index, place in enumerate(self.places):
+            found.setdefault((place.root, place.template.text), []).append(index)
+        return found
 
     @cached_property
     def _read(self) -> set[int]:

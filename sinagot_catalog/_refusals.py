@@ -177,9 +177,12 @@ class _Judge:
         return repr(template.text + "/" * template.is_directory)
 
     def _elsewhere(self, cell: Cell, place: int) -> str:
-        """A pattern to write instead of an output."""
+        """A pattern to write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
-        return repr(f"{cell.step}/{template.text}" + "/" * template.is_directory)
+        needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
+        is_whole = "id" in template.fields or needed <= template.fields
+        text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
+        return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
     # --- groups --------------------------------------------------------------------------------------------------
 

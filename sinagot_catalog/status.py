@@ -30,6 +30,6 @@ class StepStatus(IntEnum):
     DONE = 30
     """Every output is there."""
     ERROR = 40
-    """The last attempt failed, was lost with its run, or the script cannot be read."""
+    """The last attempt failed or was lost with its run; or the script cannot be read, or its paths are refused."""
     DATA_NOT_AVAILABLE = 41
     """The last attempt found an input missing."""

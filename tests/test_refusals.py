@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SelectionError
 
 SUBJECTS = r"(?P<sub>s\d)_(?P<run>\d)"
@@ -523,6 +524,18 @@ def test_outputs_of_records_in_a_folder_of_their_subject_do_not_count(make_works
     assert dict(rows)["s2_1"] == "INIT"
 
 
+def test_final_slash_makes_no_difference_to_a_folder_of_raw_data(make_workspace):
+    scripts = {"thumb": ("raw/{id}/", "raw/{id}/thumb.png"), "count": ("raw/{id}", "count/{id}")}
+    ws = make_workspace(scripts, ["raw/R1/a.jpg", "raw/R2/thumb.png"])
+    rows = ws.steps.filter(step="count").collect().select("record_id", "status").rows()
+    assert rows == [("R1", "DATA_READY"), ("R2", "INIT")]
+
+
+def test_folder_that_steps_fill_is_no_raw_data_where_two_steps_read_it(make_workspace):
+    scripts = {"a": ("raw/{id}", "dir/{id}/a"), "b": ("dir/{id}/", "b/{id}"), "c": ("dir/{id}", "c/{id}")}
+    assert make_workspace(scripts, ["raw/R1"])._source.layout().raw_folders == {}
+
+
 def test_workspace_travels_with_its_refusals(make_workspace):
     import pickle
 
@@ -551,3 +564,36 @@ def test_own_output_for_another_record_is_no_input_of_a_step(make_workspace):
     scripts = {"one": ({"a": "raw/{id}", "first": "one/{sub}_1"}, "one/{id}")}
     ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
     assert statuses(ws) == {"one": "ERROR"}
+
+
+# --- in a bucket -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["processes", "main_process"])
+def test_folder_of_raw_data_in_a_bucket_is_looked_at_the_same_way(moto, write_workspace, mode):
+    body = "self.path.output.write_text(str(len(list(self.path.input.rglob('*.jpg')))))"
+    scripts = {**CAMERA, "count": ("raw/{id}/", "count/{id}.txt", body)}
+    folder = write_workspace(scripts, SHOTS)
+    ws = Workspace(moto.upload(folder, "shots"), storage_options=moto.options, trust=True)
+    counted = ws.steps.filter(step="count").collect()
+    assert dict(counted.select("record_id", "status").iter_rows()) == COUNTED
+    outcomes = dict(
+        ws.steps.run("count", progress=False, mode=mode).frame.select("record_id", "outcome").rows()
+    )
+    assert outcomes == {"R1": "done", "R2": "done", "R3": "not_available", "R4": "done"}
+    assert moto.read("shots/dataset/count/R2.txt") == b"1"
+
+
+def test_refusals_in_a_bucket_leave_raw_objects_alone(moto, write_workspace):
+    scripts = {
+        "over": ("{id}/eeg/raw.csv", {"dir": "{id}/eeg/", "flag": "{id}/done.txt"}),
+        "same": ("raw/{id}.csv", "raw/{id}.csv"),
+        "next": ("raw/{id}.csv", "raw/{id}_x.csv"),
+        "ok": ("raw/{id}.csv", "ok/{id}.csv"),
+    }
+    folder = write_workspace(scripts, ["A/eeg/raw.csv", "raw/A.csv"], id_pattern=r"\w+")
+    ws = Workspace(moto.upload(folder, "one"), storage_options=moto.options, trust=True)
+    report = ws.steps.run(progress=False, mode="main_process", force=True)
+    assert dict(report.frame.select("step", "outcome").rows())["ok"] == "done"
+    assert report.counts() == {"error": 3, "done": 1}
+    assert moto.read("one/dataset/A/eeg/raw.csv") == moto.read("one/dataset/raw/A.csv") == b"raw;"
