@@ -45,7 +45,7 @@ The protocol of a row, in the file of the process that runs it:
     start          PROCESSING          before a row runs
     log            (none)              for each line of a script's logger, each attempt that failed
     publishing     PROCESSING          before several outputs, or a directory, are moved into place; `paths` names
-                                       them, `made` the folders among them
+                                       them, `made` the folders and the undeclared files among them
     done           DONE                after the outputs are in place; `made` names what is the row's by this line
                                        alone: its folders, and files that no output declares
     accepted       DONE                by hand: the present state of the outputs is taken as it is
@@ -54,7 +54,8 @@ The protocol of a row, in the file of the process that runs it:
     cancelled      INIT                for a started row of a run that was stopped
 
     Each of `made` is an object: `path`, and of a folder `fingerprint` (see `_fingerprint`), `count`, `bytes` and
-    `names` (null for more than 1,000). A `done` of an older version lacks `made`; one that has it, empty too, says
+    `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its row may be
+    killed before it is there. A `done` of an older version lacks `made`; one that has it, empty too, says
     all. What a row may replace is told in `_ownership`; compaction and `gc` keep the last line of either kind.
 
     last event     run    outputs       the row is

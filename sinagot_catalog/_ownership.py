@@ -6,7 +6,8 @@ with the rows that have some.
 
     at the final path                              it may be replaced when
     a file that an output declares                 always: it is the row's own
-    a file that no output declares                 it is recorded
+    a file that no output declares                 `done` records its path, or `publishing` its size and time: a row
+                                                   that was killed in between may not have published it
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
                                                    written anew, or an event `accepted` came after the record
     a folder, recorded by an older version or      nothing in it is younger than that event
@@ -31,7 +32,9 @@ __all__ = [
     "StandingFile",
     "check_file",
     "check_folder",
+    "made_file",
     "made_of",
+    "spelled",
 ]
 
 MOST_NAMES = 1_000
@@ -121,6 +124,17 @@ def spelled(name: str) -> str:
     return name
 
 
+def made_file(path: str, stamp: tuple[int, int]) -> Made:
+    """The record of a file that no output declares, while it is on its way.
+
+    Args:
+        path: Its path, relative.
+        stamp: Its size and time.
+    """
+    found = fingerprint([("", *stamp)])
+    return Made(path, found.digest, found.n_files, found.size, ())
+
+
 class FolderRecord(NamedTuple):
     """One recorded state of a folder."""
 
@@ -169,16 +183,17 @@ class Provenance:
         """
         told: dict[str, Any] = json.loads(text) if text else {}
         made = [_made(one) for name in ("done", "publishing") for one in told.get(name) or ()]
+        known = {one.path for one in made if one.fingerprint}  # its path alone does not say who made it
         return cls(
             made=made,
-            paths=map(spelled, told.get("paths") or ()),
+            paths=(path for path in map(spelled, told.get("paths") or ()) if path not in known),
             since_ns=told.get("since_ns"),
             until_ns=told.get("until_ns"),
             is_accepted=bool(told.get("accepted")),
         )
 
     def earlier(self, path: str) -> list[Made]:
-        """The recorded states of a folder, the newest last: kept while a new state is on its way."""
+        """The recorded states of a path, the newest last: kept while a new state is on its way."""
         return [one for one in self.made if one.path == path and one.fingerprint][-_MOST_RECORDS:]
 
     def earlier_files(self) -> list[str]:
@@ -203,7 +218,8 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
     Raises:
         ForeignFileError: When it is not the row's.
     """
-    if standing.kind != "folder" and (spelled(path) in row.files or _was_made_then(standing, row)):
+    is_made = spelled(path) in row.files or _is_recorded(path, standing, row) or _was_made_then(standing, row)
+    if standing.kind != "folder" and is_made:
         return
     what = "a folder" if standing.kind == "folder" else "a file that this row did not make"
     raise ForeignFileError(
@@ -211,6 +227,15 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
         "Declare it as an output, or write it under another name; "
         "where several records share one file, a group step makes it"
     )
+
+
+def _is_recorded(path: str, standing: Standing, row: Provenance) -> bool:
+    """Whether a file is as it was when the row was about to publish it."""
+    digests = {record.digest for record in row.folders.get(spelled(path), ())}
+    if not digests or standing.kind != "file":
+        return False
+    found = standing.files[""]
+    return fingerprint([("", found.size, found.mtime_ns)]).digest in digests
 
 
 def _was_made_then(standing: Standing, row: Provenance) -> bool:

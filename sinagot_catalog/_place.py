@@ -322,6 +322,13 @@ class LocalPlace:
         kind = {stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(found.st_mode), "other")
         return Standing(kind, {"": _standing_file(found)})  # type: ignore[arg-type]
 
+    def stamp(self, root: str, path: str) -> tuple[int, int] | None:
+        """Size and time of a staged file that keeps both at its final path; None where it may not."""
+        found = os.lstat(f"{root}/{path}")
+        if not stat.S_ISREG(found.st_mode) or self.copies(path):
+            return None
+        return found.st_size, found.st_mtime_ns
+
     def copies(self, path: str) -> bool:
         """Whether a path is copied to its final place, where its times may be less exact."""
         return self._folders.get(path.rpartition("/")[0]).device != self._of_staging().st_dev

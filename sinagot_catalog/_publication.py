@@ -6,7 +6,7 @@ Standard library only.
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sinagot_catalog._ownership import Made, Provenance, check_file, check_folder, made_of
+from sinagot_catalog._ownership import Made, Provenance, check_file, check_folder, made_file, made_of, spelled
 from sinagot_catalog._place import LocalPlace
 
 __all__ = ["Publication"]
@@ -87,6 +87,10 @@ class Publication:
                 now = made_of(path, files)
                 # Until this is done, what is there may be of any earlier attempt.
                 made += [*(one for one in self._before.earlier(path) if one != now), now]
+            for path in self.extras:
+                stamp = self._place.stamp(self._root, path)
+                if stamp is not None:
+                    made += [*self._before.earlier(spelled(path)), made_file(spelled(path), stamp)]
             announce(self.paths, made)
         self._place.publish(self._root, self.paths, self._files, new=self._new)
 

@@ -334,6 +334,39 @@ def test_row_that_was_killed_between_its_two_outputs_is_made_anew(write_workspac
     assert files_of(ws.data_path) == {"deriv/R1/9": "", "flag/R1": "9", "raw/R1": "raw;"}
 
 
+BESIDE = """
+    self.path.output.write_text("made")
+    (self.path.output.parent / "notes.txt").write_text("made")
+"""
+
+
+def killed_beside_notes(write_workspace, script_source, end):
+    """A workspace whose run was killed when it was about to move a path with such an end into place."""
+    die = BESIDE + f"    os.replace = dying(os.replace, {end!r})\n    os.link = dying(os.link, {end!r})\n"
+    source = script_source("raw/{id}", "out/{id}", die)
+    folder = write_workspace({"a": KILLED + source}, ["raw/R1"])
+    killed_run(folder)
+    (folder / "scripts" / "a.py").write_text(script_source("raw/{id}", "out/{id}", BESIDE))
+    return folder
+
+
+def test_undeclared_file_that_a_killed_row_only_announced_is_not_its_own(write_workspace, script_source, run):
+    folder = killed_beside_notes(write_workspace, script_source, "notes.txt")
+    notes = folder / "dataset" / "out" / "notes.txt"
+    assert not notes.exists()
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("mine")
+    assert run(Workspace(folder))["R1", "a"][1] == "ForeignFile"
+    assert notes.read_text() == "mine"
+
+
+def test_undeclared_file_that_a_killed_row_published_is_its_own(write_workspace, script_source, run):
+    folder = killed_beside_notes(write_workspace, script_source, "out/R1")
+    assert (folder / "dataset" / "out" / "notes.txt").read_text() == "made"
+    assert not (folder / "dataset" / "out" / "R1").exists()
+    assert run(Workspace(folder))["R1", "a"][0] == "done"
+
+
 def test_folder_that_was_put_aside_by_a_killed_run_is_put_back(write_workspace, script_source):
     """Where two names cannot be exchanged at once, a folder is put aside first."""
     body = folder_body("x")
