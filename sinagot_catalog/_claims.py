@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 from uuid import uuid4
 
 from sinagot_catalog._identity import boot_id, start_time
+from sinagot_catalog._log_names import is_claim_file, is_leftover
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
@@ -285,13 +286,13 @@ class Claims:
         left = [
             f"claims/{name}"
             for name in there
-            if name.rpartition(".")[0] not in known and not _is_number(name)
+            if is_leftover(name)
+            or (is_claim_file(name) and name.rpartition(".")[0] not in known and not _is_number(name))
         ]
         left += [
             _path(number) for number in self._numbers() if number < highest and self._claim(number) is None
         ]
-        left += [f"journal/{name}" for name in self.store.names("journal") if not name.endswith(".parquet")]
-        left = [path for path in left if path.endswith((".tmp", ".beat", ".parquet", ".json"))]
+        left += [f"journal/{name}" for name in self.store.names("journal") if is_leftover(name)]
         times = self.store.stat(left).modified
         self.store.delete(path for path, at in zip(left, times, strict=True) if at and at / 1e9 < now - _HOUR)
 

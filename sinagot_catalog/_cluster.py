@@ -12,7 +12,7 @@ import re
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from typing import Any, Literal, Protocol, Self
@@ -114,6 +114,7 @@ class ClusterRunner:
         heard: Takes what scripts say, where their journal cannot be read here.
         local_width: How many workers a cluster of this machine gets.
         ready: How many workers get ready at most, before the first batch comes.
+        provenance: What rows made before, by their number; it goes with the rows.
     """
 
     def __init__(
@@ -128,10 +129,11 @@ class ClusterRunner:
         heard: Heard,
         local_width: int,
         ready: int = 0,
+        provenance: Mapping[int, str] | None = None,
     ) -> None:
         self._kind = kind
         self._order = pickle.dumps(order)
-        self._run = Run(order.spec)
+        self._run = Run(order.spec, provenance=provenance)
         self._log = log
         self._most = workers
         self._halt = halt
@@ -195,7 +197,9 @@ class ClusterRunner:
         return self._given_up(rows)
 
     def _send(self, name: str, groups: Sequence[Group]) -> Any:
-        return self._cluster.send(name, self._order, json.dumps([name, groups]))
+        known = self._run.provenance
+        before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
+        return self._cluster.send(name, self._order, json.dumps([name, groups, before]))
 
     def _answer(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
         while True:

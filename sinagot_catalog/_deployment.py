@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._allow import is_secret
 from sinagot_catalog._config import read_config
-from sinagot_catalog._preflight import check_steps
+from sinagot_catalog._preflight import check_start
 from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._select import Query
 from sinagot_catalog._sql import sql_predicate
@@ -143,7 +143,7 @@ def describe(
     query = Query("steps")
     query = query.where(sql_predicate(where)) if where else query
     made = plan(source, query, options)
-    check_steps(source, query, step, is_empty=not len(made))
+    check_start(source, query, made, step)
     asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
     parameters = {key: value for key, value in asked.items() if value is not None}
     return Deployment(

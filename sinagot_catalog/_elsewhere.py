@@ -13,7 +13,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -101,18 +101,23 @@ def run_batch(order: bytes, batch: str) -> str:
 
     Args:
         order: An `Order`, pickled.
-        batch: The name of the batch and its groups, as JSON. Without groups, all gets ready for those that come.
+        batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, all gets
+            ready for those that come.
 
     Returns:
         An answer; see `from_text`.
     """
-    name, groups = json.loads(batch)
+    name, groups, before = json.loads(batch)
     here = _serving(pickle.loads(order))  # noqa: S301 - our own other half wrote it
     try:
         if not groups:
             here.warm()
             return to_text(Answer([]))
-        results = here.run(name, [[(row, cell, record) for row, cell, record in one] for one in groups])
+        results = here.run(
+            name,
+            [[(row, cell, record) for row, cell, record in one] for one in groups],
+            {int(row): text for row, text in before.items()},
+        )
         return to_text(Answer(results, *here.said()))
     finally:
         here.leave()
@@ -174,8 +179,9 @@ class _Serving:
             spec = replace(spec, log=spool if is_url(order.log) else order.log, remote=remote)
         return spec
 
-    def run(self, name: str, groups: Sequence[Group]) -> list[Result]:
+    def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
         """Run a batch; of one that was lost elsewhere, the rows that did not end."""
+        self._pool.add_provenance(before)
         is_first = self._log.create(begun_path(self._run_id, name), b"")
         known = {} if is_first else self._recovered(groups)
         tasks: list[Task] = [

@@ -14,6 +14,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
+from sinagot_catalog._ownership import Made
 from sinagot_catalog._spec import CellSpec
 from sinagot_catalog.status import StepStatus
 
@@ -155,6 +156,9 @@ class JournalWriter:
         # LOG itself may be new, what is above it may not: a dataset that went away must not be made anew, empty.
         for one in (folder.parent.parent, folder.parent, folder):
             one.mkdir(exist_ok=True)
+        for one in (folder.parent, folder):
+            if one.is_symlink():
+                raise OSError(f"{one} is a link: links inside LOG are not followed")
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
@@ -250,20 +254,36 @@ class CellLines:
         """Something the script says; no status."""
         self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
 
-    def publishing(self, record_id: str, paths: Iterable[str]) -> None:
+    def publishing(self, record_id: str, paths: Iterable[str], made: Iterable[Made] = ()) -> None:
         """Several paths, or a folder, are about to appear: until `done` they may be mixed with older ones."""
         listed = ", ".join(map(_quoted, paths))
-        self._write("publishing", record_id, "Publishing outputs", f', "paths": [{listed}]')
+        more = f', "paths": [{listed}], "made": [{_made_text(made)}]'
+        self._write("publishing", record_id, "Publishing outputs", more)
 
     def done(
-        self, record_id: str, *, seconds: float, attempts: int, inputs: Sequence[tuple[int, int] | None]
+        self,
+        record_id: str,
+        *,
+        seconds: float,
+        attempts: int,
+        inputs: Sequence[tuple[int, int] | None],
+        made: Sequence[Made] = (),
     ) -> None:
-        """Every output is in place; `inputs` are sizes and times of what it was made from."""
+        """Every output is in place.
+
+        Args:
+            record_id: The record of the row.
+            seconds: How long its attempts took together.
+            attempts: How many there were.
+            inputs: Sizes and times of what it was made from.
+            made: The folders that it made, and the files that no output declares.
+        """
         made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
+        listed = _made_text(made) if made else ""
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]}}\n'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}], "made": [{listed}]}}\n'
         )
 
     def error(
@@ -294,6 +314,21 @@ class CellLines:
     def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
         """The row had begun and was ended from outside."""
         self._write("cancelled", record_id, message)
+
+
+def _made_text(made: Iterable[Made]) -> str:
+    """What a row made, as members of a JSON list."""
+    return ", ".join(
+        f'{{"path": {_quoted(one.path)}}}'
+        if one.fingerprint is None
+        else f'{{"path": {_quoted(one.path)}, "fingerprint": "{one.fingerprint}", "count": {one.n_files}'
+        f', "bytes": {one.size}, "names": {_names_text(one.names)}}}'
+        for one in made
+    )
+
+
+def _names_text(names: Sequence[str] | None) -> str:
+    return "null" if names is None else f"[{', '.join(map(_quoted, names))}]"
 
 
 def _text_or_null(text: str | None) -> str:

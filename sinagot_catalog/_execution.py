@@ -21,7 +21,8 @@ from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
 from sinagot_catalog._phases import Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
-from sinagot_catalog._preflight import check_places, check_steps, make_roots
+from sinagot_catalog._preflight import check_places, check_start, make_roots
+from sinagot_catalog._provenance import provenance_of
 from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query
@@ -31,6 +32,7 @@ from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
+from sinagot_catalog._target_folders import links_among, parents
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
@@ -88,7 +90,7 @@ class Execution:
         made = plan(source, query, options) if made is None else made
         if pool is not None:
             pool.warm(made.n_run)
-        check_steps(source, query, options.step, is_empty=not len(made))
+        check_start(source, query, made, options.step)
         self.source = source
         self.query = query
         self.plan = made
@@ -109,9 +111,8 @@ class Execution:
         self._shipper: Shipper | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
-        # Some of their outputs are new and some old: that they are there does not mean that they are done.
-        half = todo.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
-        self.spec = _spec(source, self.run_id, options, redo=frozenset(half))
+        self.spec = _spec(source, self.run_id, options, todo)
+        self._provenance = provenance_of(todo, source.events()) if todo.height else {}
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
@@ -284,7 +285,13 @@ class Execution:
             parts = {"dataset": config.dataset, "outputs": config.outputs, "log": config.log}
             options = {part: self.source.options(root) for part, root in parts.items() if is_url(root)}
             self._runner = open_runner(
-                self.spec, self.mode, self._most_workers, console=console, pool=self._pool, options=options
+                self.spec,
+                self.mode,
+                self._most_workers,
+                console=console,
+                pool=self._pool,
+                options=options,
+                provenance=self._provenance,
             )
         if self.lost:
             self._runner.stop()
@@ -302,6 +309,7 @@ class Execution:
             ready=sum(map(len, self.phases)),
             local_width=self.workers,
             heard=self.heard,
+            provenance=self._provenance,
         )
 
     def check_held(self) -> None:
@@ -443,8 +451,10 @@ def _some(steps: list[str]) -> str:
     return f"{', '.join(steps[:_NAMED])}{' …' if len(steps) > _NAMED else ''}"
 
 
-def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]) -> RunSpec:
-    """What the workers need to know."""
+def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
+    """What the workers need to know to run some rows."""
+    # Some of their outputs are new and some old: that they are there does not mean that they are done.
+    half = rows.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
     config = source.config
     layout = source.layout()
     return RunSpec(
@@ -463,8 +473,25 @@ def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]
         log_level=config.logging.level,
         threads_per_worker=config.run.threads_per_worker,
         memory_limit=config.run.memory_limit,
-        redo=redo,
+        redo=frozenset(half),
+        empty_outputs=config.run.empty_outputs,
+        links=_literal_links(source),
     )
+
+
+def _literal_links(source: Source) -> dict[str, str]:
+    """The literal folders of outputs that are links now, and where each leads."""
+    store = source.stores.get("outputs", source.stores["dataset"])
+    if not store.is_local:
+        return {}
+    layout = source.layout()
+    prefixes = {
+        layout.places[link.place].template.prefix
+        for cell in layout.cells
+        for link in cell.links
+        if link.role in ("output", "control")
+    }
+    return links_among(store.root, {folder for prefix in prefixes for folder in parents(prefix)})
 
 
 def _cell_spec(source: Source, cell: Cell) -> CellSpec:

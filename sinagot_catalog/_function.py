@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from sinagot_catalog.errors import UsageError, did_you_mean
 from sinagot_catalog.script import ScriptTemplate
 
-__all__ = ["KEYWORDS", "PARAMETERS", "FunctionScript", "parameter_fault", "step"]
+__all__ = ["CHECK", "KEYWORDS", "PARAMETERS", "FunctionScript", "parameter_fault", "step"]
 
 KEYWORDS = {
     "inputs": "PATH_IN",
@@ -19,6 +19,9 @@ KEYWORDS = {
     "by": "BY",
 }
 """The keywords of `step` and the attributes of a script class that they stand for."""
+
+CHECK = "check"
+"""The keyword of `step` that is a function, not an attribute that is read without running the script."""
 
 PARAMETERS = (
     "input",
@@ -52,8 +55,10 @@ class FunctionScript(ScriptTemplate):
 
     def run(self) -> None:
         """Call the function with what its parameters ask for."""
-        by_place, by_name = self.asked
-        function = type(self).function
+        self._call(type(self).function, self.asked)
+
+    def _call(self, function: Callable[..., object], asked: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
+        by_place, by_name = asked
         function(*map(self._given, by_place), **{name: self._given(name) for name in by_name})
 
     def _given(self, name: str) -> Any:
@@ -71,6 +76,7 @@ def step(
     retries: int | None = None,
     timeout: float | None = None,
     by: Sequence[str] | None = None,
+    check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: the decorator for `scripts/<step>.py`, in the place of a class `Script`.
 
@@ -86,9 +92,11 @@ def step(
         retries: How many times more to try a record that failed.
         timeout: Seconds after which an attempt is ended.
         by: Reserved for steps that run once per group of records: a step with it is refused.
+        check: Called on the outputs before they are published, with parameters of the same names. What it raises
+            is the error of the record, and nothing is published.
 
     Raises:
-        UsageError: When a parameter of the function is none that a step has.
+        UsageError: When a parameter of a function is none that a step has.
 
     Example:
         >>> @step(inputs="raw/{id}.csv", outputs="count/{id}.txt")
@@ -116,18 +124,11 @@ def step(
             raise UsageError(
                 _at(function, f"{function.__name__}() is async: a step's function is a plain one")
             )
-        by_place: list[str] = []
-        by_name: list[str] = []
-        for one in inspect.signature(function).parameters.values():
-            is_several = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-            fault = parameter_fault(function.__name__, one.name, is_several=is_several)
-            if fault is not None:
-                raise UsageError(_at(function, fault))
-            (by_place if one.kind is one.POSITIONAL_ONLY else by_name).append(one.name)
         attributes = {
             **given,
             "function": staticmethod(function),
-            "asked": (tuple(by_place), tuple(by_name)),
+            "asked": _asked(function),
+            **({} if check is None else {"check": _checker(check)}),
             "__module__": function.__module__,
             "__qualname__": function.__qualname__,
             "__doc__": function.__doc__,
@@ -135,6 +136,32 @@ def step(
         return type(function.__name__, (FunctionScript,), attributes)
 
     return made
+
+
+def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The names of a function's parameters: those that only a position reaches, and the others."""
+    by_place: list[str] = []
+    by_name: list[str] = []
+    for one in inspect.signature(function).parameters.values():
+        is_several = one.kind in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+        name = getattr(function, "__name__", "check")
+        fault = parameter_fault(name, one.name, is_several=is_several)
+        if fault is not None:
+            raise UsageError(_at(function, fault))
+        (by_place if one.kind is one.POSITIONAL_ONLY else by_name).append(one.name)
+    return tuple(by_place), tuple(by_name)
+
+
+def _checker(function: Callable[..., object]) -> Callable[[FunctionScript], None]:
+    """The method `check` that calls a function with what its parameters ask for."""
+    if not callable(function):
+        raise UsageError(f"@step: check is a function, not {type(function).__name__} ({function!r:.60})")
+    asked = _asked(function)
+
+    def check(self: FunctionScript) -> None:
+        self._call(function, asked)
+
+    return check
 
 
 def parameter_fault(function: str, name: str, *, is_several: bool = False) -> str | None:

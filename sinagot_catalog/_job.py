@@ -6,7 +6,8 @@ The order within a row (a reader of the journal relies on it):
     input missing, its maker failed  blocked          no event
     input missing                    not_available    event `not_available`
     else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
-      an attempt succeeded           event `publishing` (several files, a folder), renames, event `done`
+      an attempt succeeded           `check()`, the final paths looked at: what this row did not make stays
+                                     event `publishing` (several files, a folder), renames, event `done`
                                      (not where whoever asked for it is gone: then the process just ends)
       the last one failed            controls published, event `error`
       its process was killed         its controls are not kept: nobody can tell whether they are whole
@@ -24,7 +25,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -32,15 +33,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
 from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._ownership import Made, Provenance
 from sinagot_catalog._patterns._template import IdPattern, Template
-from sinagot_catalog._place import LocalPlace, clear_folder, parents
+from sinagot_catalog._place import LocalPlace, clear_folder
+from sinagot_catalog._publication import Publication
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog._target_folders import parents
 from sinagot_catalog._undo import Undoing
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_path, port_paths
+from sinagot_catalog.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
@@ -94,6 +98,14 @@ class _MissingError(SinagotError):
     @property
     def error_type(self) -> str:
         return "OutputMissing"
+
+
+class _InvalidError(SinagotError):
+    """What a script wrote is not fit to be published."""
+
+    @property
+    def error_type(self) -> str:
+        return "OutputInvalid"
 
 
 class _Ports:
@@ -153,6 +165,7 @@ class _Work:
     published: list[str] | None = None
     files: Collection[str] = ()
     in_steps = False
+    script: ScriptTemplate | None = None
     attempt = mark = 0
     begun = 0.0
 
@@ -165,6 +178,8 @@ class _Work:
         self.full_inputs: list[str] = []
         self.stamps: list[tuple[int, int] | None] = []
         self.missing: list[str] = []
+        self.folders: dict[str, dict[str, tuple[int, int]]] = {}
+        self.made: list[Made] = []
 
     @property
     def half_published(self) -> list[str] | None:
@@ -185,6 +200,7 @@ class JobRunner:
         options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
         raising: Let out what a script raises, after the row's event: for a debugger.
         after_run: Called when a script has run, before anything is published; may end the process.
+        provenance: What rows made before, by their number; see `_ownership`. What is used is taken out.
 
     Attributes:
         foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
@@ -201,8 +217,10 @@ class JobRunner:
         options: StorageOptions | None = None,
         raising: bool = False,
         after_run: Callable[[], None] | None = None,
+        provenance: dict[int, str] | None = None,
     ) -> None:
         self.spec = spec
+        self._provenance = {} if provenance is None else provenance
         self._name = name
         self.journal = JournalWriter(
             journal_path(spec.log, spec.run_id, name),
@@ -231,6 +249,8 @@ class JobRunner:
         spec = self.spec
         staging = staging_path(spec.log, spec.run_id, self._name)
         trusted = {port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)}
+        made = {port.template for cell in spec.cells for port in cell.outputs}
+        raw = {port.template for cell in spec.cells for port in cell.inputs} - made
         self._place: LocalPlace
         self._shipper: Shipper | None = None
         if spec.remote is None:
@@ -242,12 +262,14 @@ class JobRunner:
                 run_id=spec.run_id,
                 trusted=trusted,
                 durable=spec.durable,
+                links=spec.links,
+                raw=raw,
             )
             return
         from sinagot_catalog._remote_place import RemotePlace, open_shipper
 
         fetched = f"{staging_path(spec.remote.spool, spec.run_id, self._name)}/.inputs"
-        self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted)
+        self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted, raw=raw)
         self._shipper = open_shipper(spec, options)
 
     def run(self, task: Task, coming: Sequence[Task] = ()) -> Iterator[Result]:
@@ -264,6 +286,7 @@ class JobRunner:
                 later = [row for one in coming for row in one[0][:FORESEEN]]
                 self._foresee(row, [*rows[number + 1 : number + 1 + FORESEEN], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
+            self._provenance.pop(row[0], None)
             if result.outcome in FAILED:
                 failures.update(self._makes(row))
             yield result
@@ -384,7 +407,7 @@ class JobRunner:
             while True:
                 try:
                     self._attempt(work, root)
-                    work.published, is_tidy = self._to_publish(work, root)
+                    work.published, is_tidy = self._checked(work, root)
                     break
                 except KeyboardInterrupt:
                     raise
@@ -397,7 +420,9 @@ class JobRunner:
                     work.attempt += 1
             extras = self._publish(work, root)
             seconds = time.monotonic() - work.begun
-            cell.lines.done(work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps)
+            cell.lines.done(
+                work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps, made=work.made
+            )
             return Result(work.number, "done", seconds, work.attempt, extras=extras)
         except KeyboardInterrupt:
             is_tidy = False
@@ -435,6 +460,7 @@ class JobRunner:
         self._place.fetch()
         one = script(work.record_id, path=self._script_path(work, root), **cell.given)
         one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
+        work.script = one
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
         try:
@@ -489,11 +515,25 @@ class JobRunner:
 
     # -- the end of a row ---------------------------------------------------------------------------------
 
+    def _checked(self, work: _Work, root: str) -> tuple[list[str], bool]:
+        """What is to be published, as `_to_publish`, when the script's own `check` has seen it."""
+        found = self._to_publish(work, root)
+        check = None if work.script is None else own_check(work.script)
+        if check is None:
+            return found
+        try:
+            with self._undoing, work.cell.importing:
+                check()
+        finally:
+            self._after_run()
+        return self._to_publish(work, root)  # it may have changed something
+
     def _to_publish(self, work: _Work, root: str) -> tuple[list[str], bool]:
         """What is to be published, declared outputs last; and whether staging is tidy when it is.
 
         Raises:
             _MissingError: When a declared output is not there.
+            _InvalidError: When something that it wrote cannot be published.
         """
         cell = work.cell
         units = {*work.outputs, *work.controls} if work.controls else work.outputs
@@ -501,6 +541,10 @@ class JobRunner:
         work.files = files
         if cell.wants_folder or not files.issuperset(work.outputs):
             self._check(work, root)
+        if not files.issuperset(written):
+            work.folders = self._folders_among(root, written, units)
+        if self.spec.empty_outputs == "error":
+            self._check_sizes(work, root)
         if written == work.outputs:
             return written, is_tidy
         declared = set(work.outputs)
@@ -519,40 +563,95 @@ class JobRunner:
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
 
+    def _folders_among(
+        self, root: str, written: Iterable[str], units: Collection[str]
+    ) -> dict[str, dict[str, tuple[int, int]]]:
+        """The files of each declared path that is a folder.
+
+        Raises:
+            _InvalidError: When a path, or something in a folder, is no regular file or folder.
+        """
+        folders = {}
+        for path in written:
+            if path not in units:
+                continue
+            fault = self._place.check(root, path)
+            if fault is not None:
+                raise _InvalidError(f"{path} {fault}")
+            if self._place.is_folder(root, path):
+                try:
+                    folders[path] = self._place.staged_files(root, path)
+                except StorageError as error:
+                    raise _InvalidError(error.message) from None
+        return folders
+
+    def _check_sizes(self, work: _Work, root: str) -> None:
+        """Refuse outputs without a byte, where `[run] empty_outputs` says so."""
+        for path in work.outputs:
+            files = work.folders.get(path)
+            size = (
+                self._place.staged_size(root, path)
+                if files is None
+                else sum(one[0] for one in files.values())
+            )
+            if not size:
+                raise _InvalidError(f'{path} is empty, and [run] empty_outputs is "error"')
+
     def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
         """Move what a row wrote into place; says what of it no output declares."""
         published = work.published
         if not published:
             return ()
         is_plain = len(published) == 1 and published == work.outputs and published[0] in work.files
-        if is_plain and self.spec.remote is None:
-            self._place.publish(root, published, work.files)
+        if is_plain and self.spec.remote is None and self._place.publish_file(root, published[0]):
             return ()
-        if len(published) > 1 or (
-            published[0] not in work.files and self._place.is_folder(root, published[0])
-        ):
-            work.cell.lines.publishing(work.record_id, published)
-            if self.spec.durable:
-                self.journal.sync()
-            if self._shipper is not None:
-                self._shipper.send(self._name)  # what may be half there is known before it is there
-        folders = self._folders(root, work) if self.spec.remote is not None else []
-        work.in_steps = len(published) > 1 or (self._place.uploads and published[0] not in work.files)
-        self._place.publish(root, published, work.files)
+        publication = self._publication(work, root, published)
+        publication.check()
+        work.in_steps = publication.is_in_steps
+        publication.run(partial(self._announce_paths, work))
+        work.made = publication.record()
+        folders = [f"{path}/" for path in publication.folders] if self.spec.remote is not None else []
         return (*published[: len(published) - len(work.outputs)], *folders)
 
-    def _folders(self, root: str, work: _Work) -> list[str]:
-        """The outputs that are folders, with a final slash: nobody can see that of a key."""
-        return [f"{path}/" for path in work.outputs if self._place.is_folder(root, path)]
+    def _publication(self, work: _Work, root: str, paths: Sequence[str]) -> Publication:
+        return Publication(
+            self._place,
+            root,
+            paths=paths,
+            declared={*work.outputs, *work.controls},
+            files=work.files,
+            folders={path: files for path, files in work.folders.items() if path in paths},
+            before=Provenance.from_text(self._provenance.get(work.number)),
+        )
+
+    def _announce_paths(self, work: _Work, paths: Sequence[str], made: Sequence[Made]) -> None:
+        """Write down what is about to appear: what may be half there is known before it is there."""
+        work.cell.lines.publishing(work.record_id, paths, made)
+        if self.spec.durable:
+            self.journal.sync()
+        if self._shipper is not None:
+            self._shipper.send(self._name)
+
+    def _publish_controls(self, work: _Work, root: str) -> list[str]:
+        """Keep the controls of a row that failed, as far as that can be done."""
+        written = [path for path in work.controls if self._place.check(root, path) is None]
+        if not written:
+            return []
+        with suppress(OSError, SinagotError):
+            work.folders = self._folders_among(root, written, written)
+            work.files = ()
+            publication = self._publication(work, root, written)
+            publication.check()
+            announce = partial(self._announce_paths, work) if publication.folders else _announce_no_paths
+            publication.run(announce)
+            return written
+        return []
 
     def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
         """Keep the controls, write the event, make the result."""
         extras: list[str] = []
         if work.controls and work.published is None:
-            written = [path for path in work.controls if self._place.check(root, path) is None]
-            with suppress(OSError, SinagotError):
-                self._place.publish(root, written)
-                extras = written
+            extras = self._publish_controls(work, root)
         seconds = time.monotonic() - work.begun
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
@@ -580,6 +679,10 @@ def _filler(template: Template) -> str:
 
 def _announce_nothing(row: int, attempt: int, mark: int) -> None:
     """Nobody watches."""
+
+
+def _announce_no_paths(paths: Sequence[str], made: Sequence[Made]) -> None:
+    """Files of a row that failed: each is whole at each moment."""
 
 
 def _nothing() -> None:

@@ -44,11 +44,19 @@ The protocol of a row, in the file of the process that runs it:
     event          status              written
     start          PROCESSING          before a row runs
     log            (none)              for each line of a script's logger, each attempt that failed
-    publishing     PROCESSING          before several outputs, or a directory, are moved into place
-    done           DONE                after the outputs are in place
+    publishing     PROCESSING          before several outputs, or a directory, are moved into place; `paths` names
+                                       them, `made` the folders and the undeclared files among them
+    done           DONE                after the outputs are in place; `made` names what is the row's by this line
+                                       alone: its folders, and files that no output declares
+    accepted       DONE                by hand: the present state of the outputs is taken as it is
     error          ERROR               after the last failed attempt, with its traceback
     not_available  DATA_NOT_AVAILABLE  instead of start, where an input is absent
     cancelled      INIT                for a started row of a run that was stopped
+
+    Each of `made` is an object: `path`, and of a folder `fingerprint` (see `_fingerprint`), `count`, `bytes` and
+    `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its row may be
+    killed before it is there. A `done` of an older version lacks `made`; one that has it, empty too, says
+    all. What a row may replace is told in `_ownership`; compaction and `gc` keep the last line of either kind.
 
     last event     run    outputs       the row is
     start          alive  any           PROCESSING
@@ -78,6 +86,7 @@ from typing import Any, TypeGuard
 
 import polars as pl
 
+from sinagot_catalog._log_names import is_journal_file
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, KEYS, STATUS, TIME
@@ -122,8 +131,20 @@ _LINE: dict[str, Any] = {
     "script_version": pl.String(),
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
+    "made": pl.List(
+        pl.Struct(
+            {
+                "path": pl.String(),
+                "fingerprint": pl.String(),
+                "count": pl.Int64(),
+                "bytes": pl.Int64(),
+                "names": pl.List(pl.String()),
+            }
+        )
+    ),
 }
-LINE_EVENTS: dict[str, Any] = {**EVENTS, "_inputs": _LINE["inputs"], "_paths": _LINE["paths"]}
+_HIDDEN = ("inputs", "paths", "made")
+LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": _LINE[name] for name in _HIDDEN}}
 LAST: dict[str, Any] = {
     **KEYS,
     "event": pl.String(),
@@ -140,6 +161,9 @@ LAST: dict[str, Any] = {
     "_workspace": pl.String(),
 }
 """The last state of a step: its last event that is a status, and when the attempt began."""
+
+_KEPT = ("start", "publishing", "done", "accepted")
+"""The last event of each of these kinds is kept of every row: when it began, and what it made."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
 _COMPACT = re.compile(r"compact-(\d+)\.parquet")
@@ -204,7 +228,10 @@ class Journal:
             try:
                 merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
                 content.seek(0)
-                self._merged = names[-1], merged, pl.read_parquet(content)
+                events = pl.concat(
+                    [pl.DataFrame(schema=LINE_EVENTS), pl.read_parquet(content)], how="diagonal"
+                )
+                self._merged = names[-1], merged, events.select(*LINE_EVENTS)
             except (pl.exceptions.PolarsError, OSError, ValueError) as error:
                 raise StorageError(
                     f"{self.store.root}/journal/{names[-1]} cannot be read: it is no Parquet file",
@@ -269,7 +296,12 @@ class Journal:
         number = 1 + (_number(old[-1]) if old else 0)
         if not self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
             return False  # another run is at it
-        left = self._files_of(merged.intersection(folders))  # by one that died
+        # by one that died
+        left = [
+            one
+            for one in self._files_of(merged.intersection(folders))
+            if is_journal_file(one.rpartition("/")[2])
+        ]
         self.store.delete([*ended, *left, *(f"journal/{name}" for name in old)])
         for name in names:
             self.store.prune(f"journal/{name}")
@@ -280,7 +312,7 @@ class Journal:
         now = datetime.now(UTC).timestamp() if now is None else now
         ended: list[str] = []
         for run in runs:
-            files = self._files_of([run])
+            files = [path for path in self._files_of([run]) if is_journal_file(path.rpartition("/")[2])]
             if f"journal/{run}/{_ENDED}" in files or _latest(self.store, files) < now - _DAY:
                 ended += files
         return ended
@@ -304,10 +336,8 @@ def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """Events from a moment on, and of the older ones those that say how their row stands."""
     rows = events.with_row_index("_at")
     states = rows.filter(pl.col("event") != "log")
-    last = [
-        one.unique(subset=list(KEYS), keep="last").select("_at")
-        for one in (states, states.filter(pl.col("event") == "start"))
-    ]
+    kinds = [states, *(states.filter(pl.col("event") == kind) for kind in _KEPT)]
+    last = [one.unique(subset=list(KEYS), keep="last").select("_at") for one in kinds]
     stands = pl.col("_at").is_in(pl.concat(last).to_series().implode())
     return rows.filter(stands | (pl.col("time") >= since)).drop("_at")
 
@@ -413,8 +443,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         *("message", "error_type", "traceback", "output", "seconds"),
         pl.col("attempts").cast(pl.UInt16, strict=False),
         *("host", "pid", "workspace_version", "script_version"),
-        pl.col("inputs").alias("_inputs"),
-        pl.col("paths").alias("_paths"),
+        *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
     ).select(*LINE_EVENTS)
 
 

@@ -1,7 +1,7 @@
 """The cluster of a workspace, opened for a run: what may be sent there, and what is waited for."""
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent import futures
 
 from sinagot_catalog._allow import is_secret
@@ -45,7 +45,14 @@ class Opening:
 
 
 def open_cluster(
-    source: Source, order: Order, *, workers: int | None, ready: int, local_width: int, heard: Heard
+    source: Source,
+    order: Order,
+    *,
+    workers: int | None,
+    ready: int,
+    local_width: int,
+    heard: Heard,
+    provenance: Mapping[int, str] | None = None,
 ) -> ClusterRunner:
     """Open the cluster of a workspace for a run.
 
@@ -56,6 +63,7 @@ def open_cluster(
         ready: How many workers get ready at once, at most.
         local_width: How many workers a cluster of this machine gets.
         heard: Takes what scripts say, where their journal cannot be read here.
+        provenance: What rows made before, by their number.
 
     Raises:
         UsageError: Its workers would need what is not to be sent there; or the package is not installed.
@@ -84,6 +92,7 @@ def open_cluster(
         heard=heard,
         local_width=local_width,
         ready=ready,
+        provenance=provenance,
     )
 
 

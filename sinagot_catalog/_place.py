@@ -5,24 +5,27 @@ what it wrote moved into place, each path by one rename, so a file at its final 
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH102, PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH116, PTH119, PTH120, PTH208
+# ruff: noqa: PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH115, PTH116, PTH117, PTH119, PTH120, PTH208
 
 import errno
 import os
 import shutil
 import stat
-import sys
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from functools import cache
 from typing import NamedTuple
 
+from sinagot_catalog._fingerprint import walk
+from sinagot_catalog._log_names import check_links
+from sinagot_catalog._moves import copy, exchange, link, regroup, remove, sync, sync_one
+from sinagot_catalog._ownership import ForeignFileError, Standing, StandingFile
+from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._raw_folder import RawFolder
+from sinagot_catalog._target_folders import TargetFolders, parents
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging", "parents"]
+__all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging"]
 
-_REMEMBERED = 10_000
 _BESIDE = ".beside"
 """In a staging folder: what its process hid on other file systems, written down before it is made."""
 
@@ -40,8 +43,11 @@ def clear_staging(path: str, outputs: str) -> None:
         outputs: Where the run published to.
     """
     run_id = path.partition("/.staging/")[2].partition("/")[0]
+    if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
+        return
     for noted in (f"{path}/{_BESIDE}", *(f"{path}/{name}/{_BESIDE}" for name in _names(path))):
-        for sibling in _noted(noted):
+        for note in _noted(noted):
+            sibling, _, target = note.partition("//")
             name = os.path.basename(sibling)
             # The note is a file that anybody may have written: it can name nothing but what is ours.
             if (
@@ -51,8 +57,18 @@ def clear_staging(path: str, outputs: str) -> None:
                 and ".." not in sibling.split("/")
             ):
                 with suppress(OSError):
-                    _remove(f"{outputs}/{sibling}")
+                    _put_back(f"{outputs}/{sibling}", target)
+                    remove(f"{outputs}/{sibling}")
     clear_folder(path)
+
+
+def _put_back(old: str, name: str) -> None:
+    """Give an output that was put aside its name back, where what should replace it never came."""
+    if name in ("", ".", "..") or "/" in name:
+        return
+    target = f"{os.path.dirname(old)}/{name}"
+    if not os.path.lexists(target):
+        os.rename(old, target)
 
 
 def _names(folder: str) -> list[str]:
@@ -65,18 +81,10 @@ def _names(folder: str) -> list[str]:
 def _noted(path: str) -> list[str]:
     """The paths in a note, relative to the outputs folder."""
     try:
-        with open(path, "rb") as file:  # noqa: PTH123
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
             return [os.fsdecode(one).lstrip("/") for one in file.read().split(b"\0") if one]
     except OSError:
         return []
-
-
-def _remove(path: str) -> None:
-    with suppress(FileNotFoundError):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
 
 
 class Staged(NamedTuple):
@@ -102,8 +110,10 @@ class LocalPlace:
         log: The `LOG` folder, that no output may reach.
         staging: A folder of this process alone; made when needed.
         run_id: Names what lies hidden beside a target on another file system.
-        trusted: Literal folders of the outputs, relative; they may be links out of the outputs folder.
+        trusted: Literal folders of the outputs, relative; they may be links, also out of the outputs folder.
         durable: Bring contents to the disk before they get their names.
+        links: Those of the literal folders that were links when the run began, and where each leads; None: as now.
+        raw: The patterns of inputs that no step makes.
 
     Attributes:
         uploads: Whether a folder is published file by file, not by one rename.
@@ -121,6 +131,8 @@ class LocalPlace:
         run_id: str,
         trusted: Iterable[str] = (),
         durable: bool = False,
+        links: Mapping[str, str] | None = None,
+        raw: Iterable[Template] = (),
     ) -> None:
         self.dataset = dataset
         self.data_path = dataset
@@ -129,10 +141,18 @@ class LocalPlace:
         self._apart = dataset != outputs
         self._log = log
         self._run_id = run_id
-        self._trusted = [folder for one in trusted for folder in parents(one)]
         self._durable = durable
-        self._devices: dict[str, int] = {}
-        self._aside = 0
+        self._staging_stat: os.stat_result | None = None
+        self._folders = TargetFolders(
+            outputs,
+            dataset=dataset,
+            log=log,
+            staging=self._of_staging,
+            trusted=trusted,
+            links=links,
+            raw=raw,
+            durable=durable,
+        )
 
     # -- looking ------------------------------------------------------------------------------------------
 
@@ -204,6 +224,8 @@ class LocalPlace:
             folders: Where something is going to be written, relative to the outputs folder.
             made: The folders, relative, that are there already; new ones are added.
         """
+        if "" not in made:
+            check_links(self._log)
         for folder in ("", *folders):
             if folder not in made:
                 os.makedirs(f"{root}/{folder}", exist_ok=True)
@@ -237,11 +259,41 @@ class LocalPlace:
                 return "is a link to a folder: write a folder"
         if stat.S_ISDIR(found.st_mode):
             return None if _has_entries(full) else "is an empty folder after run()"
+        if not stat.S_ISREG(found.st_mode):
+            return "is not a regular file or folder"
         return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
 
     def is_folder(self, root: str, path: str) -> bool:
         """Whether a staged path is a folder."""
         return os.path.isdir(f"{root}/{path}")
+
+    def staged_size(self, root: str, path: str) -> int:
+        """How many bytes a staged file has; a link counts as what it names."""
+        return os.stat(f"{root}/{path}").st_size
+
+    def staged_files(self, root: str, path: str) -> dict[str, tuple[int, int]]:
+        """Size and time of each file in a staged folder, by its name below the folder.
+
+        Raises:
+            StorageError: When something in it cannot be published.
+        """
+        full = f"{root}/{path}"
+        files: dict[str, tuple[int, int]] = {}
+        real = ""
+        for prefix, entry in walk(full):
+            name = prefix + entry.name
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                real = real or os.path.realpath(full)
+                leads_out = not os.path.realpath(entry.path).startswith(f"{real}/")
+                if leads_out or os.path.isabs(os.readlink(entry.path)):
+                    raise StorageError(
+                        f"{path}/{name} is a link that leads out of the output folder: write a file"
+                    )
+            elif not stat.S_ISREG(found.st_mode):
+                raise StorageError(f"{path}/{name} is not a regular file or folder")
+            files[name] = found.st_size, found.st_mtime_ns
+        return files
 
     def clear(self, root: str, keep: Collection[str] = ("",)) -> None:
         """Empty a staging folder but for some of its folders."""
@@ -249,7 +301,69 @@ class LocalPlace:
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Sequence[str], files: Collection[str] = ()) -> None:
+    def standing(self, path: str, *, is_folder: bool) -> Standing | None:  # noqa: ARG002 - part of the protocol
+        """What lies at a final path now, None where nothing does; a link is not followed.
+
+        Args:
+            path: The path, relative.
+            is_folder: Whether a folder is about to take its place.
+        """
+        full = f"{self.outputs}/{path}"
+        try:
+            found = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if stat.S_ISDIR(found.st_mode):
+            files = {
+                prefix + entry.name: _standing_file(entry.stat(follow_symlinks=False))
+                for prefix, entry in walk(full)
+            }
+            return Standing("folder", files)
+        kind = {stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(found.st_mode), "other")
+        return Standing(kind, {"": _standing_file(found)})  # type: ignore[arg-type]
+
+    def stamp(self, root: str, path: str) -> tuple[int, int] | None:
+        """Size and time of a staged file that keeps both at its final path; None where it may not."""
+        found = os.lstat(f"{root}/{path}")
+        if not stat.S_ISREG(found.st_mode) or self.copies(path):
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def copies(self, path: str) -> bool:
+        """Whether a path is copied to its final place, where its times may be less exact."""
+        return self._folders.get(path.rpartition("/")[0]).device != self._of_staging().st_dev
+
+    def publish_file(self, root: str, path: str) -> bool:
+        """Move one plain staged file into place by one rename, which nearly every row does.
+
+        Returns:
+            False where it is not that simple; nothing was done then.
+
+        Raises:
+            StorageError: When the path would leave the outputs folder, or lie in `LOG`.
+            OSError: When the disk refuses.
+        """
+        if self._durable:
+            return False
+        folder = self._folders.get(path.rpartition("/")[0])
+        if not folder.is_plain:
+            return False
+        try:
+            os.replace(f"{root}/{path}", f"{self.outputs}/{path}")
+        except OSError as error:
+            if error.errno in (errno.EISDIR, errno.ENOENT, errno.EXDEV):
+                return False
+            raise
+        return True
+
+    def publish(
+        self,
+        root: str,
+        paths: Sequence[str],
+        files: Collection[str] = (),
+        *,
+        new: Collection[str] = (),
+    ) -> None:
         """Move staged paths into place, each by one rename.
 
         What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
@@ -259,110 +373,93 @@ class LocalPlace:
             root: The staging folder.
             paths: What is moved, relative.
             files: Those that are known to be plain files.
+            new: Those that replace nothing: where a file came there meanwhile, nothing is published.
 
         Raises:
             StorageError: When a path would leave the outputs folder, or lie in `LOG`.
+            ForeignFileError: When a new path is there already.
             OSError: When the disk refuses.
         """
-        if len(paths) == 1 and paths[0] in files and not self._durable:
-            path = paths[0]
-            folder = path.rpartition("/")[0]
-            if self._ensure(folder) == self._device_of_staging():
-                self._move(f"{root}/{path}", f"{self.outputs}/{path}", folder)
-                return  # that was nearly every row: one plain file, on the file system where it shall be
-        self._publish_all(root, paths, files)
-
-    def _publish_all(self, root: str, paths: Sequence[str], files: Collection[str]) -> None:
         moves = []
         hidden = []
         copied = []
         try:
             for path in paths:
                 source, target = f"{root}/{path}", f"{self.outputs}/{path}"
-                folder, _, name = path.rpartition("/")
-                device = self._ensure(folder)
+                parent, _, name = path.rpartition("/")
+                folder = self._folders.get(parent)
+                if not folder.has_own_name:
+                    self._folders.check_alias(path, folder)
                 is_link = path not in files and os.path.islink(source)
-                if is_link or device != self._device_of_staging():
-                    hidden.append(self._sibling(folder, name, "tmp"))
-                    _copy(source, hidden[-1])
+                if (
+                    is_link
+                    or folder.device != self._of_staging().st_dev
+                    or not regroup(source, folder.group, sets_group=folder.sets_group)
+                ):
+                    hidden.append(self._sibling(parent, name, "tmp"))
+                    copy(source, hidden[-1])
                     copied.append(source)
                     source = hidden[-1]
                 if self._durable:
-                    _sync(source)
-                moves.append((source, target, folder))
-            for source, target, folder in moves:
-                self._move(source, target, folder)
+                    sync(source)
+                moves.append((source, target, parent, path in new))
+            self._move_all(moves)
             for source in copied:
-                _remove(source)  # or it would be taken for something that the next row wrote
+                remove(source)  # or it would be taken for something that the next row wrote
             if self._durable:
-                for folder in {folder for _, _, folder in moves}:
-                    _sync_one(f"{self.outputs}/{folder}")
+                for parent in {parent for _, _, parent, _ in moves}:
+                    sync_one(f"{self.outputs}/{parent}")
         finally:
             for sibling in hidden:
-                _remove(sibling)
+                remove(sibling)
 
-    def _device_of_staging(self) -> int:
-        device = self._devices.get("//staging")
-        if device is None:
-            device = self._devices["//staging"] = os.stat(self.staging).st_dev
-        return device
-
-    def _ensure(self, folder: str) -> int:
-        """Make a folder of the outputs and say which device it is on; never through a link that leads out."""
-        device = self._devices.get(folder)
-        if device is not None:
-            return device
-        full = f"{self.outputs}/{folder}" if folder else self.outputs
-        if folder:
-            device = self._ensure(folder.rpartition("/")[0])
+    def _move_all(self, moves: Sequence[tuple[str, str, str, bool]]) -> None:
+        """Move all; the new ones first, and none where one of these is there already."""
+        linked: list[str] = []
+        for source, target, _, _ in (one for one in moves if one[3]):
             try:
-                os.mkdir(full)
+                if link(source, target):
+                    linked.append(target)
             except FileExistsError:
-                device = self._checked(folder, full)
+                for one in linked:
+                    os.unlink(one)
+                path = os.path.relpath(target, self.outputs)
+                raise ForeignFileError(
+                    f"wrote {path}, which no output declares, and another row wrote it at the same time: "
+                    "nothing was published. Write under a name with the record id in it, or make the file that "
+                    "several records share in a group step"
+                ) from None
+        for source, target, parent, _ in moves:
+            if target in linked:
+                os.unlink(source)
             else:
-                if self._durable:
-                    _sync_one(os.path.dirname(full))
-        else:
-            with suppress(FileExistsError):
-                os.mkdir(full)
-            device = os.stat(full).st_dev
-        if len(self._devices) >= _REMEMBERED:
-            self._devices.clear()
-        self._devices[folder] = device
-        return device
+                self._move(source, target, parent)
 
-    def _checked(self, folder: str, full: str) -> int:
-        """The device of a folder that was there before us."""
-        found = os.stat(full)
-        if not stat.S_ISDIR(found.st_mode):
-            raise StorageError(f"cannot publish below {folder}: it is a file, not a folder")
-        real = os.path.realpath(full)
-        log = os.path.realpath(self._log)
-        with suppress(FileNotFoundError):
-            if os.path.samestat(found, os.stat(log)) or real.startswith(f"{log}/"):
-                raise StorageError(
-                    f"cannot publish below {folder}: that is the LOG folder, which is never data"
-                )
-        # The literal folders of patterns may be links to elsewhere; those named after a record may not.
-        if os.path.islink(full) and folder not in self._trusted:
-            root = os.path.realpath(self.outputs)
-            if real != root and not real.startswith(f"{root}/"):
-                raise StorageError(f"cannot publish below {folder}: it is a link that leaves the dataset")
-        return found.st_dev
+    def _of_staging(self) -> os.stat_result:
+        if self._staging_stat is None:
+            self._staging_stat = os.stat(self.staging)
+        return self._staging_stat
 
-    def _sibling(self, folder: str, name: str, end: str) -> str:
-        """The hidden name beside a target, noted in staging before it is used: so a dead run's can be cleared."""
+    def _sibling(self, folder: str, name: str, end: str, *, returns: bool = False) -> str:
+        """The hidden name beside a target, noted in staging before it is used: so a dead run's can be cleared.
+
+        Args:
+            folder: Where the target lies, relative.
+            name: The name of the target.
+            end: How the hidden name ends.
+            returns: Whether what gets it is put back when nothing came in its place.
+        """
         short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
         sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{end}"
         fd = os.open(
             f"{self.staging}/{_BESIDE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
         )
         try:
-            os.write(fd, os.fsencode(sibling) + b"\0")
+            os.write(fd, os.fsencode(f"{sibling}//{name}" if returns else sibling) + b"\0")
         finally:
             os.close(fd)
         full = f"{self.outputs}/{sibling}"
-        _remove(full)
+        remove(full)
         return full
 
     def _move(self, source: str, target: str, folder: str) -> None:
@@ -370,19 +467,19 @@ class LocalPlace:
             os.replace(source, target)
         except FileNotFoundError:
             # Somebody removed the folder since we looked.
-            self._devices.clear()
-            self._ensure(folder)
+            self._folders.forget()
+            self._folders.get(folder)
             os.replace(source, target)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 # One device, two mounts.
                 sibling = self._sibling(folder, os.path.basename(target), "tmp")
                 try:
-                    _copy(source, sibling)
+                    copy(source, sibling)
                     self._move(sibling, target, folder)
-                    _remove(source)
+                    remove(source)
                 finally:
-                    _remove(sibling)
+                    remove(sibling)
             elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
                 self._swap(source, target, folder)
             else:
@@ -394,65 +491,22 @@ class LocalPlace:
         Where the system can exchange two names at once, there is no moment without the one or the other; else two
         renames do it, and the old one is kept until the second is done.
         """
-        if _exchange(source, target):
-            _remove(source)
+        if exchange(source, target):
+            remove(source)
             return
-        self._aside += 1
-        old = f"{self.staging}/.old{self._aside}"
-        try:
-            os.rename(target, old)
-        except OSError as error:
-            if error.errno != errno.EXDEV:
-                raise
-            old = self._sibling(folder, os.path.basename(target), "old.tmp")
-            os.rename(target, old)
+        # Beside it: were this process killed now, the next run would find it there and put it back.
+        old = self._sibling(folder, os.path.basename(target), "old.tmp", returns=True)
+        os.rename(target, old)
         try:
             os.rename(source, target)
         except BaseException:
             os.rename(old, target)
             raise
-        _remove(old)
+        remove(old)
 
 
-def _copy(source: str, target: str) -> None:
-    """Copy a staged path; a link becomes the file that it names."""
-    if not os.path.islink(source) and os.path.isdir(source):
-        shutil.copytree(source, target, symlinks=True)
-    else:
-        shutil.copyfile(source, target)
-
-
-@cache
-def _exchange_call() -> Callable[[bytes, bytes], int] | None:
-    """The system's call that exchanges two names, where it has one."""
-    import ctypes
-
-    system = ctypes.CDLL(None, use_errno=True)
-    try:
-        if sys.platform == "darwin":
-            call, swap = system.renamex_np, 2
-            return lambda one, other: int(call(one, other, swap))
-        call, swap, here = system.renameat2, 2, -100
-        return lambda one, other: int(call(here, one, here, other, swap))
-    except AttributeError:
-        return None
-
-
-def _exchange(one: str, other: str) -> bool:
-    """Exchange two names; says whether that was done."""
-    call = _exchange_call()
-    return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
-
-
-def parents(folder: str) -> list[str]:
-    """A folder and all above it, relative.
-
-    Example:
-        >>> parents("a/b/")
-        ['a', 'a/b']
-    """
-    parts = [part for part in folder.split("/") if part]
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+def _standing_file(found: os.stat_result) -> StandingFile:
+    return StandingFile(found.st_size, found.st_mtime_ns, max(found.st_mtime_ns, found.st_ctime_ns))
 
 
 def _present(full: str, *, is_directory: bool) -> os.stat_result | None:
@@ -503,23 +557,3 @@ def _empty(root: str, prefix: str, keep: Collection[str]) -> None:
                 _empty(root, f"{path}/", keep)
             else:
                 shutil.rmtree(entry.path, ignore_errors=True)
-
-
-def _sync(path: str) -> None:
-    """Bring a file, or all that lies in a folder, to the disk."""
-    if os.path.isdir(path):
-        for folder, _, names in os.walk(path):
-            for name in names:
-                if not os.path.islink(f"{folder}/{name}"):
-                    _sync_one(f"{folder}/{name}")
-            _sync_one(folder)
-    else:
-        _sync_one(path)
-
-
-def _sync_one(path: str) -> None:
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

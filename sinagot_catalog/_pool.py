@@ -66,6 +66,7 @@ def open_runner(
     console: logging.Logger | None = None,
     pool: "Pool | None" = None,
     options: StorageOptions | None = None,
+    provenance: Mapping[int, str] | None = None,
 ) -> Runner:
     """What runs the rows of a run in this mode.
 
@@ -77,12 +78,13 @@ def open_runner(
         console: Gets what scripts log in `main_process`.
         pool: Workers that were started before the run was known.
         options: fsspec options by part, where one lies in a bucket; workers get them over their pipe.
+        provenance: What rows made before, by their number; workers get it with the rows.
     """
     if mode == "main_process":
-        return MainProcess(spec, console=console, options=options)
+        return MainProcess(spec, console=console, options=options, provenance=provenance)
     if pool is None:
         pool = Pool(workers, sys_path=sys_path, threads_per_worker=spec.threads_per_worker)
-    pool.begin(spec, options)
+    pool.begin(spec, options, provenance=provenance)
     return pool
 
 
@@ -93,14 +95,27 @@ class MainProcess:
         spec: The run; with `debug` what a script raises is raised here, after its event.
         console: Gets what scripts log.
         options: fsspec options by part, where one lies in a bucket.
+        provenance: What rows made before, by their number.
     """
 
     def __init__(
-        self, spec: RunSpec, *, console: logging.Logger | None = None, options: StorageOptions | None = None
+        self,
+        spec: RunSpec,
+        *,
+        console: logging.Logger | None = None,
+        options: StorageOptions | None = None,
+        provenance: Mapping[int, str] | None = None,
     ) -> None:
         self._spec = spec
         self.width = 1
-        self._jobs = JobRunner(spec, "main", console=console, options=options, raising=spec.debug)
+        self._jobs = JobRunner(
+            spec,
+            "main",
+            console=console,
+            options=options,
+            raising=spec.debug,
+            provenance=dict(provenance or {}),
+        )
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -175,15 +190,26 @@ class Pool:
             seat.warm()
         return self
 
-    def begin(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
+    def begin(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
         """Say which run the workers serve, and with which options they reach its buckets.
 
         Args:
             spec: The run.
             options: fsspec options by part.
             prefix: What the workers' names begin with, where other pools serve the same run.
+            provenance: What rows made before, by their number; see `_ownership`.
         """
-        self._crew.begin(spec, options, prefix)
+        self._crew.begin(spec, options, prefix, provenance)
+
+    def add_provenance(self, provenance: Mapping[int, str]) -> None:
+        """Take what further rows made before."""
+        self._crew.run.provenance.update(provenance)
 
     def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
         """What events of the run say of rows: the results of those that ended."""

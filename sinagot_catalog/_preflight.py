@@ -5,31 +5,36 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sinagot_catalog._log_names import check_links
 from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from sinagot_catalog._plan import Plan
     from sinagot_catalog._select import Query
     from sinagot_catalog._source import Source
 
-__all__ = ["check_places", "check_steps", "make_roots"]
+__all__ = ["check_places", "check_start", "make_roots"]
 
 
-def check_steps(source: Source, query: Query, step: str | None, *, is_empty: bool) -> None:
-    """Stop a run that names a step that is refused, or that finds no row for want of readable scripts.
+def check_start(source: Source, query: Query, plan: Plan, step: str | None) -> None:
+    """Say what keeps a run from starting.
 
     Args:
         source: The workspace.
         query: What is selected.
+        plan: What the run would do.
         step: The step that is asked for by name.
-        is_empty: Whether the plan has no row.
 
     Raises:
+        StorageError: A folder in `LOG` is a link.
         SelectionError: A step is named whose paths are refused; a run that names none goes on without it.
         RunError: No record can be found because the scripts that would name their files cannot be read.
     """
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
     _check_refused(source, query, step)
-    if is_empty:
+    if not len(plan):
         _check_scripts(source, step)
 
 

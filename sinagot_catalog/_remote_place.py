@@ -23,6 +23,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sinagot_catalog._ownership import Standing, StandingFile
 from sinagot_catalog._place import LocalPlace
 from sinagot_catalog._spool import Shipper
 from sinagot_catalog._store import is_url
@@ -32,6 +33,7 @@ from sinagot_catalog.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
+    from sinagot_catalog._patterns._template import Template
     from sinagot_catalog._raw_folder import RawFolder
     from sinagot_catalog._spec import RunSpec
 
@@ -85,6 +87,7 @@ class RemotePlace(LocalPlace):
         staging: A folder of this process alone; made when needed.
         fetched: Where inputs are fetched to.
         trusted: As of a `LocalPlace`.
+        raw: As of a `LocalPlace`.
     """
 
     def __init__(
@@ -95,6 +98,7 @@ class RemotePlace(LocalPlace):
         staging: str,
         fetched: str,
         trusted: Iterable[str] = (),
+        raw: Iterable[Template] = (),
     ) -> None:
         super().__init__(
             dataset=spec.dataset,
@@ -104,6 +108,8 @@ class RemotePlace(LocalPlace):
             run_id=spec.run_id,
             trusted=trusted,
             durable=spec.durable,
+            links=spec.links,
+            raw=() if is_url(spec.dataset) or is_url(spec.outputs) else raw,
         )
         self._fetched = fetched
         self._limit = spec.remote.fetch_limit if spec.remote is not None else 0
@@ -359,7 +365,32 @@ class RemotePlace(LocalPlace):
 
     # -- publishing ---------------------------------------------------------------------------------------
 
-    def publish(self, root: str, paths: Sequence[str], files: Collection[str] = ()) -> None:
+    def standing(self, path: str, *, is_folder: bool) -> Standing | None:
+        """What lies at a final path now, None where nothing does."""
+        store = self._outputs_store
+        if store is None:
+            return super().standing(path, is_folder=is_folder)
+        info = self._ask(self.outputs, path)
+        if is_folder or (info is not None and info.is_directory):
+            found = self._patiently(lambda: store.infos(path))
+            start = len(path) + 1
+            below = {key[start:]: _standing_file(one) for key, one in found.items() if len(key) > start}
+            if below or info is None or info.is_directory:
+                return Standing("folder", below) if below else None
+        return None if info is None else Standing("file", {"": _standing_file(info)})
+
+    def copies(self, path: str) -> bool:
+        """A bucket says itself when it wrote an object."""
+        return self._outputs_store is not None or super().copies(path)
+
+    def publish(
+        self,
+        root: str,
+        paths: Sequence[str],
+        files: Collection[str] = (),
+        *,
+        new: Collection[str] = (),
+    ) -> None:
         """Upload staged paths to their final keys, each object whole; a directory gives up what it held before.
 
         Raises:
@@ -367,7 +398,7 @@ class RemotePlace(LocalPlace):
         """
         store = self._outputs_store
         if store is None:
-            super().publish(root, paths, files)
+            super().publish(root, paths, files, new=new)
             return
         try:
             self._upload(store, root, paths)
@@ -488,6 +519,11 @@ def _files_below(full: str, path: str) -> list[tuple[str, str]]:
         for name in sorted(names)
         if os.path.isfile(one := os.path.join(folder, name))  # noqa: PTH113
     ]
+
+
+def _standing_file(info: Info) -> StandingFile:
+    time_ns = info.mtime_ns or 0
+    return StandingFile(info.size or 0, time_ns, time_ns)
 
 
 def _megabytes(size: int) -> str:

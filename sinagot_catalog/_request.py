@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
 
-__all__ = ["RunOptions", "check_rows", "plan", "rows_query"]
+__all__ = ["RunOptions", "check_rows", "plan", "replaced", "rows_query"]
 
 FRESH = 2.0
 """Seconds for which a listing counts as new enough to plan on."""
+
+_MEASURED, _MEASURED_REMOTE = 2_000, 200
+"""So many outputs are measured, of a folder and of a bucket."""
 
 _MODES = ("processes", "main_process", "prefect")
 
@@ -85,6 +88,25 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
         ),
         source.stats,
     )
+
+
+def replaced(source: Source, made: Plan) -> tuple[int, int]:
+    """How many outputs that are there a plan replaces, and their bytes; of many a sample of them is measured."""
+    catalog = source.catalog()
+    links = catalog.links(made.rows.filter(pl.col("action") == "run"))
+    there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
+    total = 0
+    for (root,), part in there.partition_by("root", as_dict=True).items():
+        store = source.stores[str(root)]
+        every = max(1, part.height // (_MEASURED if store.is_local else _MEASURED_REMOTE))
+        paths = part["path"].gather_every(every).to_list()
+        kinds = store.kinds(paths)
+        files = [path for path, kind in zip(paths, kinds, strict=True) if kind == "file"]
+        folders = [path for path, kind in zip(paths, kinds, strict=True) if kind == "directory"]
+        size = sum(one or 0 for one in store.stat(files).size)
+        size += sum(one or 0 for path in folders for one in store.tree(path).values())
+        total += round(size * part.height / len(paths))
+    return there.height, total
 
 
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:

@@ -6,6 +6,7 @@ announced last is what it died of, or what ran past its time; the rest goes to i
 
 import contextlib
 import itertools
+import json
 import signal
 import threading
 import time
@@ -57,11 +58,19 @@ class Run:
         spec: The run.
         options: fsspec options by part.
         prefix: What the names of this parent's processes begin with, where the run has several parents.
+        provenance: What rows made before, by their number; see `_ownership`.
     """
 
-    def __init__(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
         self.spec = spec
         self.prefix = prefix
+        self.provenance = dict(provenance or {})
         self.options: StorageOptions = options or {}
         self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
         self.ids = IdPattern(spec.id_pattern)
@@ -72,6 +81,13 @@ class Run:
         )
         self._lock = threading.Lock()
         self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
+
+    def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
+        """What the rows of some tasks made before, as far as it matters."""
+        known = self.provenance
+        if not known:
+            return {}
+        return {row[0]: known[row[0]] for rows, _, _ in tasks for row in rows if row[0] in known}
 
     def name(self) -> str:
         """A name that no worker of this run had before: no journal file has two writers."""
@@ -124,11 +140,19 @@ class Run:
                 ended.pop(number, None)
             elif event["event"] == "publishing":
                 publishing[number] = event["paths"]
+                self._note_publishing(number, event)
             elif event["event"] in ("done", "error", "not_available"):
                 declared = self.outputs(open_rows[number])
                 extras = [path for path in publishing.get(number, ()) if path not in declared]
                 ended[number] = _from_event(number, event, extras)
         return list(ended.values()), publishing
+
+    def _note_publishing(self, number: int, event: Mapping[str, Any]) -> None:
+        """Remember what a dead process may have published: when the row is tried again, that is its own."""
+        told = json.loads(self.provenance.get(number, "{}"))
+        told["publishing"] = event.get("made")  # what was recorded before is in it
+        told["paths"] = [*(told.get("paths") or ()), *event["paths"]]
+        self.provenance[number] = json.dumps(told)
 
     def _key(self, row: Row) -> tuple[str | None, str | None, str]:
         cell = self.spec.cells[row[1]]
@@ -159,9 +183,15 @@ class Crew:
         self.is_stopping = False
         self._run: Run | None = None
 
-    def begin(self, spec: RunSpec, options: StorageOptions | None = None, prefix: str = "") -> None:
+    def begin(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
         """Say which run is served."""
-        self._run = Run(spec, options, prefix)
+        self._run = Run(spec, options, prefix, provenance)
 
     @property
     def run(self) -> Run:
@@ -269,7 +299,7 @@ class Seat:
             batch = _Batch(tasks)
             try:
                 process = self._ready()
-                process.send("batch", tasks)
+                process.send("batch", tasks, self._crew.run.provenance_of(tasks))
                 self._watch(process, batch, emit, source)
                 is_gone = False
             except EOFError:

@@ -123,6 +123,9 @@ class RunSpec:
         threads_per_worker: The cap that numeric libraries are given.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs are there: some are new and some old.
+        empty_outputs: `keep`, or `error`: what an output without a byte is.
+        links: The literal folders of outputs that were links when the run began, and where each leads; None: they
+            are looked up when the place is opened.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -142,6 +145,8 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    empty_outputs: str = "keep"
+    links: Mapping[str, str] | None = None
     remote: Remote | None = None
 
 

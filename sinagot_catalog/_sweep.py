@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sinagot_catalog._claims import Claim
+from sinagot_catalog._log_names import check_links, is_kept_file, is_run_id
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import SelectionError, StorageError
@@ -60,6 +61,8 @@ def sweep(source: Source, asker: Claim | None = None) -> int:
     Returns:
         Of how many runs something was found.
     """
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
     # Staging first: a run has its claim before its staging, so what is listed here is claimed, or dead.
     found = list(_folders(Path(source.log_store.root) / ".staging")) if source.log_store.is_local else []
     with suppress(StorageError):
@@ -73,8 +76,9 @@ def sweep(source: Source, asker: Claim | None = None) -> int:
 
 
 def _folders(path: Path) -> Iterator[Path]:
+    """The staging folders of runs; all else in there is not the library's."""
     with suppress(OSError):
-        yield from path.iterdir()
+        yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
 
 
 def gc(source: Source, keep: str | timedelta) -> Swept:
@@ -99,7 +103,7 @@ def gc(source: Source, keep: str | timedelta) -> Swept:
 
 def _delete_old(source: Source, folder: str, since: datetime, alive: Collection[str]) -> int:
     """Delete the files of a folder that are older than a moment, but for those of live runs."""
-    names = source.log_store.names(folder)
+    names = [name for name in source.log_store.names(folder) if is_kept_file(name)]
     times = source.log_store.stat([f"{folder}/{name}" for name in names]).modified
     old = [
         name

@@ -3,7 +3,7 @@
 Frames (a length, then a pickle) come in on what was standard input and go out on what was standard output:
 
     parent -> worker   ("hello", spec, name, sys_path, pythonpath, options)   once
-                       ("batch", [task, ...])                        answered by results and one "idle"
+                       ("batch", [task, ...], provenance)            answered by results and one "idle"
                        ("recall",)                                   give back the tasks that are not begun
                        ("end",)                                      no more
     worker -> parent   ("ready",)
@@ -139,6 +139,7 @@ class _Worker:
         self._board = board
         self._parent = parent
         self._pending: deque[Task] = deque()
+        self._provenance: dict[int, str] = {}
         self._begun: SimpleQueue[bool] = SimpleQueue()
         self._done: deque[Result] = deque()
         self._sending = threading.Lock()
@@ -157,6 +158,7 @@ class _Worker:
             output=OutputFile(2),
             options=options,
             after_run=self._check_self,
+            provenance=self._provenance,
         )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
@@ -234,7 +236,8 @@ class _Worker:
 
     def _take(self, message: tuple[Any, ...]) -> bool:
         match message:
-            case ("batch", tasks):
+            case ("batch", tasks, provenance):
+                self._provenance.update(provenance)
                 self._pending.extend(tasks)
                 self._begun.put(True)
             case ("recall",):

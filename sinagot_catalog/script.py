@@ -3,13 +3,14 @@
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sinagot_catalog._patterns._template import Template, parse_labelled
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "port_path", "port_paths"]
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"]
 
 
 class ScriptPath(NamedTuple):
@@ -120,6 +121,12 @@ class ScriptTemplate:
         """Do the work for one record; to be overridden."""
         self.logger.info("Running %s", self.label)
 
+    def check(self) -> None:
+        """Look at what `run` wrote, before it is published; to be overridden.
+
+        The outputs are at `self.path.output`. What it raises is the error of this record, and nothing is published.
+        """
+
     @property
     def data_exist(self) -> DataExist:
         """Which inputs and outputs of this record are there."""
@@ -144,6 +151,27 @@ class ScriptTemplate:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
+
+
+def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
+    """The `check` that a script defines; None where it has none, or a helper of that name that takes arguments.
+
+    Example:
+        >>> class Script(ScriptTemplate):
+        ...     def check(self):
+        ...         raise ValueError("no rows")
+        >>> own_check(Script("A")) is None, own_check(ScriptTemplate("A")) is None
+        (False, True)
+    """
+    found = getattr(type(script), "check", None)
+    if found is ScriptTemplate.check or not callable(found):
+        return None
+    check: Callable[[], object] = script.check
+    try:
+        signature(check).bind()
+    except (TypeError, ValueError):
+        return None
+    return check
 
 
 def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:

@@ -10,14 +10,19 @@ import tempfile
 import textwrap
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sinagot_catalog import _place
 from sinagot_catalog._events import read_lines
 from sinagot_catalog._job import JobRunner
+from sinagot_catalog._journal import Journal
 from sinagot_catalog._patterns._template import parse_labelled
 from sinagot_catalog._pool import open_runner
+from sinagot_catalog._provenance import provenance_of
 from sinagot_catalog._spec import CellSpec, Port, RunSpec
+from sinagot_catalog._store import open_store
+from sinagot_catalog.schema import KEYS
 
 
 class Bench:
@@ -69,13 +74,27 @@ class Bench:
     def run(self, *ids, console=None, workers=1, **options):
         """Run every step of the records, a group per record; results by (step, id)."""
         steps = len(self.cells)
+        before = self.provenance(ids)
         groups = [[(n * steps + s, s, one) for s in range(steps)] for n, one in enumerate(ids)]
         results = []
-        with open_runner(self.spec(**options), self.mode, workers, console=console) as runner:
+        spec = self.spec(**options)
+        with open_runner(spec, self.mode, workers, console=console, provenance=before) as runner:
             runner.execute(groups, results.extend)
         assert len({result.row for result in results}) == len(results) == steps * len(ids)
         named = {row: (self.cells[cell].step, one) for group in groups for row, cell, one in group}
         return {named[result.row]: result for result in results}
+
+    def provenance(self, ids):
+        """What the rows made in earlier runs."""
+        steps = len(self.cells)
+        rows = [
+            {"row": n * steps + s, "record_id": one, "task": None, "modality": None, "step": cell.step}
+            for n, one in enumerate(ids)
+            for s, cell in enumerate(self.cells)
+        ]
+        schema = {"row": pl.Int64, **KEYS}
+        events = Journal(open_store(str(self.outputs / "LOG"))).events()
+        return provenance_of(pl.DataFrame(rows, schema=schema), events)
 
     def events(self, step=None, kind=None):
         """The events of the last run."""
@@ -314,15 +333,30 @@ def test_a_folder_is_published_whole_and_replaces_the_old_one(bench):
 
 def test_a_file_takes_the_place_of_a_folder_and_a_folder_of_a_file(bench):
     bench.raw("A")
-    bench.step("one", "self.path.output.mkdir(); (self.path.output / 'x').touch()", writes="one/{id}")
-    bench.step("two", "self.path.output.touch()", writes="two/{id}")
+    body = """
+    if self.path.previous is None or self.path.previous.is_file():
+        self.path.output.mkdir()
+        (self.path.output / 'x').touch()
+    else:
+        self.path.output.touch()
+    """
+    bench.step("one", body, writes="one/{id}")
     (bench.data / "one").mkdir()
     (bench.data / "one" / "A").touch()
+    for left in ("one/A/x", "one/A", "one/A/x"):
+        assert bench.run("A", force=True)["one", "A"].outcome == "done"
+        assert bench.left() == [left, "raw/A.txt"]
+
+
+def test_a_file_never_takes_the_place_of_a_folder_that_the_row_did_not_make(bench):
+    bench.raw("A")
+    bench.step("two", "self.path.output.touch()", writes="two/{id}")
     (bench.data / "two" / "A").mkdir(parents=True)
     (bench.data / "two" / "A" / "old").touch()
-    results = bench.run("A", force=True)
-    assert {result.outcome for result in results.values()} == {"done"}
-    assert bench.left() == ["one/A/x", "raw/A.txt", "two/A"]
+    result = bench.run("A", force=True)["two", "A"]
+    assert (result.outcome, result.error_type) == ("error", "ForeignFile")
+    assert "two/A/old is a file that this row did not make" in result.message
+    assert bench.left() == ["raw/A.txt", "two/A/old"]
 
 
 @pytest.mark.parametrize(
@@ -704,7 +738,7 @@ def test_a_row_half_published_on_a_full_disk_says_so_in_the_line_that_fits(tmp_p
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
-        monkeypatch.setattr(_place, "_exchange", lambda *_: False)
+        monkeypatch.setattr(_place, "exchange", lambda *_: False)
     place = _place.LocalPlace(
         dataset=str(tmp_path),
         outputs=str(tmp_path),
@@ -720,7 +754,8 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_excha
     assert (tmp_path / "out" / "out").exists()
     place.publish(f"{tmp_path}/LOG/s/c0", ["out"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["LOG"]
-    assert [path.name for path in (tmp_path / "LOG" / "s").rglob("*")] == ["c0"]
+    staged = [path.name for path in (tmp_path / "LOG" / "s").rglob("*")]
+    assert set(staged) - {".beside"} == {"c0"}
 
 
 def test_nothing_but_the_journal_is_left_in_the_log(bench):

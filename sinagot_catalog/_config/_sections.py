@@ -159,6 +159,7 @@ class RunSection:
     durable: bool = False
     threads_per_worker: Positive = 1
     rerun_on: tuple[Literal["input", "version"], ...] = ()
+    empty_outputs: Literal["keep", "error"] = "keep"
     fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
     memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
-from sinagot_catalog._function import KEYWORDS, parameter_fault
+from sinagot_catalog._function import CHECK, KEYWORDS, parameter_fault
 from sinagot_catalog.errors import did_you_mean
 
 __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
@@ -214,8 +214,9 @@ class Reading:
             elif word.arg in KEYWORDS:
                 value = self._value(word.value, self.names)
                 self._set(KEYWORDS[word.arg], value, line, made.attributes, made.lines)
-            else:
-                near = did_you_mean(word.arg, KEYWORDS, most=1) or f"; known here: {', '.join(KEYWORDS)}"
+            elif word.arg != CHECK:
+                known = (*KEYWORDS, CHECK)
+                near = did_you_mean(word.arg, known, most=1) or f"; known here: {', '.join(known)}"
                 raise FaultError(f"@step has no {word.arg!r}{near}", line)
         self.names[node.name] = made
         self._functions.append(made)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._request import replaced
 from sinagot_catalog.cli._ls import LIMIT
 from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected, source_of
 from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table, width
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["SOME_FAILED", "in_one_line", "plan", "run", "say_failures", "submit"]
 
 SOME_FAILED = 3
+DECLINED = 130
 _SHOWN = 5
 
 
@@ -91,6 +93,8 @@ def run(args: Any) -> int:
     """Run the selected rows in this process and its workers."""
     ws = open_workspace(args)
     steps = selected(ws, args)
+    if not _may_replace(ws, args, steps):
+        return DECLINED
     progress = False if args.quiet else None
     options = _options(args) | {"workers": args.workers or None}
     try:
@@ -109,10 +113,15 @@ def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
     if args.follow:
         return _follow(args)
-    if args.no_wait and not args.deployment:
+    is_beside = args.no_wait and not args.deployment
+    if is_beside and not args.force:
         return _submit_beside(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
+    if not _may_replace(ws, args, steps):
+        return DECLINED
+    if is_beside:
+        return _submit_beside(args)
     options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
     handle = steps.submit(args.step, **options)
     if args.no_wait:
@@ -153,6 +162,24 @@ def _options(args: Any) -> dict[str, Any]:
         "stale": True if args.stale else None,
         "limit": args.limit or None,
     }
+
+
+def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
+    """Say what `--force` replaces; on a terminal ask, and say whether the answer is yes."""
+    if not args.force or getattr(args, "handle_fd", None) is not None:
+        return True  # the process that waits for this one has asked
+    count, size = replaced(source_of(ws), _plan(steps, args))
+    if not count:
+        return True
+    outputs = f"{count:,} output{'' if count == 1 else 's'} ({_size(size) if size else '0 B'})"
+    if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        say(f"--force replaces {outputs}")
+        return True
+    print(f"--force replaces {outputs}. Go on? [y/N] ", end="", file=sys.stderr, flush=True)  # noqa: T201 - a question
+    if sys.stdin.readline().strip().lower() in ("y", "yes"):
+        return True
+    say("nothing was run")
+    return False
 
 
 def _plan(steps: StepCollection, args: Any) -> Plan:

@@ -129,6 +129,9 @@ def add_running(parser: Parser) -> None:
     parser.add_argument(
         "--strict", action="store_true", help="exit 3 also for rows without data, or left to another run"
     )
+    parser.add_argument(
+        "-y", "--yes", action="store_true", help="with --force, replace outputs without a question"
+    )
     parser.add_argument("-q", "--quiet", action="store_true", help="no bar, no log lines")
     add_output(parser)
 

@@ -1,0 +1,161 @@
+"""Moves of staged paths to their final names on local disks, as if they were written in place.
+
+Standard library only.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH115, PTH116, PTH211
+
+import errno
+import os
+import shutil
+import stat
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cache
+
+__all__ = ["copy", "exchange", "link", "regroup", "remove", "sync", "sync_one"]
+
+
+def link(source: str, target: str) -> bool:
+    """Give a file its final name where that is free; says whether that was done, which not every disk can.
+
+    Raises:
+        FileExistsError: When the name is taken.
+    """
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
+        return False
+    return True
+
+
+def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:
+    """Give a staged path the group that it would have if it were written in place.
+
+    Args:
+        path: The path.
+        group: The group, None where it has it already.
+        sets_group: Whether folders hand the group on to what is made in them.
+
+    Returns:
+        Whether that worked: one may not give a file to each group, but a copy in the folder gets it.
+    """
+    is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
+    if group is None and not (is_folder and sets_group):
+        return True
+    try:
+        _set_group(path, group, sets_group=sets_group)
+        for folder, folders, names in os.walk(path) if is_folder else ():
+            for name in (*folders, *names):
+                _set_group(f"{folder}/{name}", group, sets_group=sets_group)
+    except PermissionError:
+        return False
+    return True
+
+
+def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
+    """Set the group of one path, and whether a folder hands it on."""
+    found = os.lstat(path)
+    mode = stat.S_IMODE(found.st_mode)
+    wanted = mode
+    if stat.S_ISDIR(found.st_mode):
+        wanted = mode | stat.S_ISGID if sets_group else mode & ~stat.S_ISGID
+    is_given = group is not None and found.st_gid != group
+    if is_given:
+        os.chown(path, -1, group, follow_symlinks=False)  # which takes special bits of files away
+    if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(found.st_mode):
+        os.chmod(path, wanted)
+
+
+def copy(source: str, target: str) -> None:
+    """Copy a staged path as if it were written in place: mode and times stay, the group is that of the folder.
+
+    A link becomes the file that it names.
+    """
+    if os.path.islink(source):
+        shutil.copyfile(source, target)
+    elif os.path.isdir(source):
+        _copy_folder(source, target)
+    else:
+        _copy_file(source, target)
+
+
+def _copy_file(source: str, target: str) -> None:
+    found = os.stat(source)
+    # Nobody else reads it before it has its mode.
+    os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    shutil.copyfile(source, target)
+    os.chmod(target, stat.S_IMODE(found.st_mode))
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+def _copy_folder(source: str, target: str) -> None:
+    found = os.stat(source)
+    os.mkdir(target, 0o700)
+    with os.scandir(source) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                os.symlink(os.readlink(entry.path), f"{target}/{entry.name}")
+            elif entry.is_dir():
+                _copy_folder(entry.path, f"{target}/{entry.name}")
+            else:
+                _copy_file(entry.path, f"{target}/{entry.name}")
+    inherited = os.stat(target).st_mode & stat.S_ISGID
+    os.chmod(target, stat.S_IMODE(found.st_mode) & ~stat.S_ISGID | inherited)
+    os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
+@cache
+def _exchange_call() -> Callable[[bytes, bytes], int] | None:
+    """The system's call that exchanges two names, where it has one."""
+    import ctypes
+
+    system = ctypes.CDLL(None, use_errno=True)
+    try:
+        if sys.platform == "darwin":
+            call, swap = system.renamex_np, 2
+            return lambda one, other: int(call(one, other, swap))
+        call, swap, here = system.renameat2, 2, -100
+        return lambda one, other: int(call(here, one, here, other, swap))
+    except AttributeError:
+        return None
+
+
+def exchange(one: str, other: str) -> bool:
+    """Exchange two names; says whether that was done."""
+    call = _exchange_call()
+    return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
+
+
+def remove(path: str) -> None:
+    with suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.lstat(path).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def sync(path: str) -> None:
+    """Bring a file, or all that lies in a folder, to the disk."""
+    if os.path.isdir(path):
+        for folder, _, names in os.walk(path):
+            for name in names:
+                if not os.path.islink(f"{folder}/{name}"):
+                    sync_one(f"{folder}/{name}")
+            sync_one(folder)
+    else:
+        sync_one(path)
+
+
+def sync_one(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,64 @@
+"""The provenance of a run's rows: what each of them made before, from the events of the journal. Pure."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from sinagot_catalog.schema import KEYS
+
+__all__ = ["provenance_of"]
+
+_US = 1_000
+_SECOND = 1_000_000_000
+
+
+def provenance_of(rows: pl.DataFrame, events: pl.DataFrame) -> dict[int, str]:
+    """What rows made before, as text that a worker reads (`_ownership.Provenance`).
+
+    Only rows that need it are in it: those with a folder, with files that no output declares, whose present state
+    was accepted, or that an older version ran, which recorded less.
+
+    Args:
+        rows: The columns of `KEYS`, and `row`.
+        events: Events of the journal in order of time, with `_paths` and `_made`.
+    """
+    told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
+    kinds = events.filter(
+        pl.col("event").is_in(["publishing", "accepted"]) | ((pl.col("event") == "done") & told)
+    )
+    keyed = rows.select("row", *KEYS).join(
+        kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True
+    )
+    if keyed.is_empty():
+        return {}
+    mine = events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left").select(
+        "row", "event", (pl.col("time").dt.timestamp("us") * _US).alias("at"), "seconds", "_paths", "_made"
+    )
+    last = keyed.select("row")
+    for kind in ("done", "publishing", "accepted"):
+        columns = pl.exclude("row", "event").name.prefix(f"{kind}:")
+        newest = mine.filter(pl.col("event") == kind).unique("row", keep="last").select("row", columns)
+        last = last.join(newest, on="row", how="left")
+    texts = last.select("row", _record().struct.json_encode().alias("text"))
+    return dict(texts.iter_rows())
+
+
+def _record() -> pl.Expr:
+    """The members of `Provenance.from_text`."""
+    done, publishing = pl.col("done:at"), pl.col("publishing:at")
+    is_old_done = done.is_not_null() & pl.col("done:_made").is_null()
+    is_old_publishing = (
+        publishing.is_not_null() & pl.col("publishing:_made").is_null() & (publishing > done.fill_null(0))
+    )
+    until = pl.max_horizontal(pl.when(is_old_done).then(done), pl.when(is_old_publishing).then(publishing))
+    since = pl.when(is_old_done).then(done - (pl.col("done:seconds") * _SECOND).cast(pl.Int64))
+    return pl.struct(
+        pl.col("done:_made").alias("done"),
+        pl.col("publishing:_made").alias("publishing"),
+        pl.col("publishing:_paths").alias("paths"),
+        since.alias("since_ns"),
+        until.alias("until_ns"),
+        (pl.col("accepted:at") > pl.max_horizontal(done, publishing).fill_null(0))
+        .fill_null(value=False)
+        .alias("accepted"),
+    )
