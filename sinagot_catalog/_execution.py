@@ -105,7 +105,7 @@ class Execution:
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._over = threading.Event()
-        self._claim = None
+        self._claim: Claim | None = None
         self._shipper: Shipper | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
@@ -115,17 +115,7 @@ class Execution:
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
-            check_places(source, self.mode)
-            make_roots(source)
-            self._claim, held = source.claims.take(self.run_id, todo)
-            try:
-                self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
-                todo = todo.join(self._held.select("row"), on="row", how="anti")
-                sweep(source, self._claim)
-                self._open_spool()
-            except BaseException:
-                source.claims.release(self._claim)  # this process may live on, and its claim with it
-                raise
+            todo = self._take(todo)
         self.n_rows = todo.height
         self._todo = todo.select("row")
         self.phases = phases_of(todo)
@@ -135,6 +125,24 @@ class Execution:
             threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
         if self._shipper is not None:
             threading.Thread(target=self._ship, name=f"sinagot-ship-{self.run_id}", daemon=True).start()
+
+    def _take(self, todo: pl.DataFrame) -> pl.DataFrame:
+        """Claim rows; gives those that no other run holds."""
+        source = self.source
+        check_places(source, self.mode)
+        make_roots(source)
+        claim, held = source.claims.take(self.run_id, todo, above=source.catalog().highest_claim)
+        try:
+            self._claim = claim
+            self.spec = replace(self.spec, claim=claim.number)
+            self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
+            todo = todo.join(self._held.select("row"), on="row", how="anti")
+            sweep(source, claim)
+            self._open_spool()
+        except BaseException:
+            source.claims.release(claim)  # this process may live on, and its claim with it
+            raise
+        return todo
 
     def _label(self, steps: list[str]) -> str:
         rows = f"{in_words(self.n_rows)} · {_some(steps)}" if steps else "nothing to do"

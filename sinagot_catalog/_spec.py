@@ -121,6 +121,7 @@ class RunSpec:
         threads_per_worker: The cap that numeric libraries are given.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs are there: some are new and some old.
+        claim: The number of the run's claim.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -140,6 +141,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    claim: int = 0
     remote: Remote | None = None
 
 
