@@ -19,14 +19,14 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._phases import Results, phases_of
+from sinagot_catalog._phases import Results, phases_of, waiting_for
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
-from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
+from sinagot_catalog._spec import FAILED, CellSpec, Port, Remote, Result, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
     from sinagot_catalog._cluster import ClusterRunner
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._opening import Opening
+    from sinagot_catalog._phases import Phase
     from sinagot_catalog._plan import Plan
-    from sinagot_catalog._spec import Group, Result
+    from sinagot_catalog._spec import Group
 
 __all__ = ["Execution", "in_words", "prepare", "prepare_query", "run"]
 
@@ -321,6 +322,24 @@ class Execution:
                 "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
             )
 
+    def begin(self, phase: Phase) -> list[Result]:
+        """Get a phase ready, when those before it have ended.
+
+        Returns:
+            The rows that are blocked: a row of an earlier phase was to renew what they read, and failed.
+        """
+        if self.options.ignore_missing or phase is self.phases[0]:
+            return []
+        with self._lock:
+            failed = self._results.frame().filter(pl.col("outcome").is_in(FAILED))
+        failed = failed.select("row").join(self.plan.rows.with_row_index("row"), on="row")
+        blocked = waiting_for(self.source.layout(), failed, phase)
+        phase.leave_out(blocked["row"])
+        return [
+            Result(row, "blocked", message=f"waits for {step}, which failed")
+            for row, step in blocked.iter_rows()
+        ]
+
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
         with self._lock:
@@ -549,6 +568,7 @@ def _run(
                     watch(results)
 
             for phase in execution.phases:
+                note(execution.begin(phase))
                 runner.execute(phase, note)
     finally:
         report = execution.finish()
