@@ -153,12 +153,13 @@ class Claims:
         now = datetime.now(UTC).timestamp() if now is None else now
         return beat is not None and now - beat < claim.lease
 
-    def take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
+    def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run.
 
         Args:
             run_id: The run.
             rows: The columns of `KEYS`.
+            above: The highest number in the journal: claims may have been deleted by hand.
 
         Returns:
             The claim, and the rows that live runs with lower claims hold.
@@ -167,20 +168,20 @@ class Claims:
 
         rows = rows.select(*KEYS)
         for _ in range(_TRIES):
-            claim, held = self._take(run_id, rows)
+            claim, held = self._take(run_id, rows, above)
             if self.beat(claim):
                 return claim, held
             # it slept through its lease in the midst of this, and was taken for dead
         raise StorageError(f"no claim could be kept in {self.store.root}/claims: the lease is too short")
 
-    def _take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
+    def _take(self, run_id: str, rows: pl.DataFrame, above: int) -> tuple[Claim, pl.DataFrame]:
         import polars as pl
 
         from sinagot_catalog.schema import KEYS
 
         self.store.write(f"claims/{run_id}.parquet", _parquet(rows))
         self._touch(run_id)
-        claim = self._create(run_id)
+        claim = self._create(run_id, above)
         now = self.now(claim)
         lower = [one for one in self.all() if one.number < claim.number]
         live = [one for one in lower if self.is_alive(one, now)]
@@ -205,13 +206,13 @@ class Claims:
                 return pl.DataFrame(schema=KEYS)
             raise
 
-    def _create(self, run_id: str) -> Claim:
-        """Take the number after the highest; see the protocol for when it holds."""
+    def _create(self, run_id: str, above: int) -> Claim:
+        """Take the number after the highest of claims and journal; see the protocol for when it holds."""
         for _ in range(_TRIES):
             highest = max(self._numbers(), default=0)
             before = self._claim(highest)
             claim = Claim(
-                number=highest + 1,
+                number=max(highest, above) + 1,
                 run_id=run_id,
                 host=socket.gethostname(),
                 boot_id=boot_id(),
@@ -238,9 +239,10 @@ class Claims:
 
     def _is_seen_by_higher(self, claim: Claim) -> bool:
         """Whether every run of a higher number came after this claim."""
-        if max(self._numbers(), default=0) <= claim.number:
+        higher = [number for number in self._numbers() if number > claim.number]
+        if not higher:
             return True
-        following = self._claim(claim.number + 1)
+        following = self._claim(higher[0])
         return following is not None and following.previous == claim.run_id
 
     def beat(self, claim: Claim) -> bool:

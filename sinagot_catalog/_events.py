@@ -99,10 +99,13 @@ class JournalWriter:
     Args:
         path: The file; no other process may write it.
         run_id: The run that the events belong to.
+        claim: The number of the run's claim: of two events of a row that of the higher number is the later one.
         workspace_version: `[info] version` of the workspace.
     """
 
-    def __init__(self, path: str, *, run_id: str, workspace_version: str | None = None) -> None:
+    def __init__(
+        self, path: str, *, run_id: str, claim: int = 0, workspace_version: str | None = None
+    ) -> None:
         self.path = path
         self._fd = -1
         self._torn = False
@@ -113,8 +116,8 @@ class JournalWriter:
         self._second = -1
         self._second_text = ""
         self._common = (
-            f', "run_id": {dumps(run_id)}, "host": {dumps(os.uname().nodename)}, "pid": {os.getpid()}'
-            f', "workspace_version": {dumps(workspace_version)}'
+            f', "run_id": {dumps(run_id)}, "claim": {claim:d}, "host": {dumps(os.uname().nodename)}'
+            f', "pid": {os.getpid()}, "workspace_version": {dumps(workspace_version)}'
         )
 
     def cell(self, cell: CellSpec) -> "CellLines":

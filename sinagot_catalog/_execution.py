@@ -19,7 +19,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._phases import Results, phases_of
+from sinagot_catalog._phases import Results, phases_of, waiting_for
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_start, make_roots
 from sinagot_catalog._provenance import provenance_of
@@ -27,7 +27,7 @@ from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
-from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
+from sinagot_catalog._spec import FAILED, CellSpec, Port, Remote, Result, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
@@ -46,8 +46,9 @@ if TYPE_CHECKING:
     from sinagot_catalog._layout import Cell
     from sinagot_catalog._opening import Opening
     from sinagot_catalog._patterns._template import Template
+    from sinagot_catalog._phases import Phase
     from sinagot_catalog._plan import Plan
-    from sinagot_catalog._spec import Group, Result
+    from sinagot_catalog._spec import Group
 
 __all__ = ["Execution", "in_words", "prepare", "prepare_query", "run"]
 
@@ -107,7 +108,7 @@ class Execution:
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._over = threading.Event()
-        self._claim = None
+        self._claim: Claim | None = None
         self._shipper: Shipper | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
@@ -116,17 +117,7 @@ class Execution:
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:
-            check_places(source, self.mode)
-            make_roots(source)
-            self._claim, held = source.claims.take(self.run_id, todo)
-            try:
-                self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
-                todo = todo.join(self._held.select("row"), on="row", how="anti")
-                sweep(source, self._claim)
-                self._open_spool()
-            except BaseException:
-                source.claims.release(self._claim)  # this process may live on, and its claim with it
-                raise
+            todo = self._take(todo)
         self.n_rows = todo.height
         self._todo = todo.select("row")
         self.phases = phases_of(todo)
@@ -136,6 +127,24 @@ class Execution:
             threading.Thread(target=self._beat, name=f"sinagot-beat-{self.run_id}", daemon=True).start()
         if self._shipper is not None:
             threading.Thread(target=self._ship, name=f"sinagot-ship-{self.run_id}", daemon=True).start()
+
+    def _take(self, todo: pl.DataFrame) -> pl.DataFrame:
+        """Claim rows; gives those that no other run holds."""
+        source = self.source
+        check_places(source, self.mode)
+        make_roots(source)
+        claim, held = source.claims.take(self.run_id, todo, above=source.catalog().highest_claim)
+        try:
+            self._claim = claim
+            self.spec = replace(self.spec, claim=claim.number)
+            self._held = todo.join(held, on=list(KEYS), how="semi", nulls_equal=True)
+            todo = todo.join(self._held.select("row"), on="row", how="anti")
+            sweep(source, claim)
+            self._open_spool()
+        except BaseException:
+            source.claims.release(claim)  # this process may live on, and its claim with it
+            raise
+        return todo
 
     def _label(self, steps: list[str]) -> str:
         rows = f"{in_words(self.n_rows)} · {_some(steps)}" if steps else "nothing to do"
@@ -320,6 +329,24 @@ class Execution:
                 f"run {self.run_id} was taken for dead, for its lease of {lease:g} s ran out, and ended itself",
                 "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
             )
+
+    def begin(self, phase: Phase) -> list[Result]:
+        """Get a phase ready, when those before it have ended.
+
+        Returns:
+            The rows that are blocked: a row of an earlier phase was to renew what they read, and failed.
+        """
+        if self.options.ignore_missing or phase is self.phases[0]:
+            return []
+        with self._lock:
+            failed = self._results.frame().filter(pl.col("outcome").is_in(FAILED))
+        failed = failed.select("row").join(self.plan.rows.with_row_index("row"), on="row")
+        blocked = waiting_for(self.source.layout(), failed, phase)
+        phase.leave_out(blocked["row"])
+        return [
+            Result(row, "blocked", message=f"waits for {step}, which failed")
+            for row, step in blocked.iter_rows()
+        ]
 
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
@@ -574,6 +601,7 @@ def _run(
                     watch(results)
 
             for phase in execution.phases:
+                note(execution.begin(phase))
                 runner.execute(phase, note)
     finally:
         report = execution.finish()

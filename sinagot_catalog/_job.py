@@ -3,7 +3,7 @@
 The order within a row (a reader of the journal relies on it):
 
     outputs all there, no force      already_done     no event (a half-published row is run)
-    input missing, its maker failed  blocked          no event
+    the maker of an input failed     blocked          no event (not with `ignore_missing`)
     input missing                    not_available    event `not_available`
     else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
       an attempt succeeded           `check()`, the final paths looked at: what this row did not make stays
@@ -225,6 +225,7 @@ class JobRunner:
         self.journal = JournalWriter(
             journal_path(spec.log, spec.run_id, name),
             run_id=spec.run_id,
+            claim=spec.claim,
             workspace_version=spec.workspace_version,
         )
         self._after_run = after_run if after_run is not None else _nothing
@@ -330,10 +331,12 @@ class JobRunner:
             self._look(work)
             if work.missing:
                 self._check_dataset()
-                waits = _maker(work.missing, failures) if failures else None
+            if not self.spec.ignore_missing:
+                # an input that is there may be an older one, which this run was to renew
+                waits = _maker(work.inputs, failures) if failures else None
                 if waits is not None:
                     return Result(number, "blocked", message=f"waits for {waits}, which failed")
-                if not self.spec.ignore_missing:
+                if work.missing:
                     message = f"Input data [{', '.join(work.missing)}] not available"
                     cell.lines.not_available(record_id, message)
                     return Result(number, "not_available", message=bounded(message, _SHORT))
@@ -694,9 +697,9 @@ def _by_label(ports: list[tuple[str | None, str]]) -> object:
     return ports[0][1] if ports and ports[0][0] is None else dict(ports) or None
 
 
-def _maker(missing: list[str], failures: dict[str, str]) -> str | None:
+def _maker(paths: list[str], failures: dict[str, str]) -> str | None:
     """The failed step that would have made one of these paths, or a folder around it, or a part of it."""
-    for path in missing:
+    for path in paths:
         for made, step in failures.items():
             if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):
                 return step

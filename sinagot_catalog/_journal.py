@@ -14,7 +14,7 @@ What lies in the `LOG` folder:
 The protocol of claims:
 
     state      who writes it         what it means
-    (none)                           the number is free; only the highest + 1 is ever tried
+    (none)                           the number is free; only the highest of claims and journal + 1 is tried
     live       the run, create-only  its rows are its own as long as the run is alive
     stopping   the run               as live; what works for it elsewhere ends its scripts
     live, gone                       the run is dead: its rows are free, whoever comes next deletes the claim
@@ -57,6 +57,8 @@ The protocol of a row, in the file of the process that runs it:
     `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its row may be
     killed before it is there. A `done` of an older version lacks `made`; one that has it, empty too, says
     all. What a row may replace is told in `_ownership`; compaction and `gc` keep the last line of either kind.
+    The last event of a row is that of the highest claim, whose number each line carries; at equal numbers time
+    decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
 
     last event     run    outputs       the row is
     start          alive  any           PROCESSING
@@ -114,6 +116,7 @@ _LINE: dict[str, Any] = {
     "time": pl.String(),
     "event": pl.String(),
     "run_id": pl.String(),
+    "claim": pl.Int64(),
     "record_id": pl.String(),
     "task": pl.String(),
     "modality": pl.String(),
@@ -159,11 +162,15 @@ LAST: dict[str, Any] = {
     "_inputs": _LINE["inputs"],
     "_script": pl.String(),
     "_workspace": pl.String(),
+    "_claim": pl.Int64(),
+    "_time": TIME,
 }
 """The last state of a step: its last event that is a status, and when the attempt began."""
 
 _KEPT = ("start", "publishing", "done", "accepted")
 """The last event of each of these kinds is kept of every row: when it began, and what it made."""
+_ORDER = ("claim", "time")
+"""What tells which event is last: clocks may be wrong, numbers of claims rise from run to run."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
 _COMPACT = re.compile(r"compact-(\d+)\.parquet")
@@ -228,10 +235,7 @@ class Journal:
             try:
                 merged = set(json.loads(pl.read_parquet_metadata(content).get("merged", "[]")))
                 content.seek(0)
-                events = pl.concat(
-                    [pl.DataFrame(schema=LINE_EVENTS), pl.read_parquet(content)], how="diagonal"
-                )
-                self._merged = names[-1], merged, events.select(*LINE_EVENTS)
+                self._merged = names[-1], merged, _completed(pl.read_parquet(content))
             except (pl.exceptions.PolarsError, OSError, ValueError) as error:
                 raise StorageError(
                     f"{self.store.root}/journal/{names[-1]} cannot be read: it is no Parquet file",
@@ -321,6 +325,13 @@ class Journal:
         return [f"journal/{run}/{name}" for run in runs for name in self.store.names(f"journal/{run}")]
 
 
+def _completed(events: pl.DataFrame) -> pl.DataFrame:
+    """Events of an earlier version, with the columns that have come since."""
+    absent = {name: dtype for name, dtype in LINE_EVENTS.items() if name not in events.columns}
+    events = events.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
+    return events.with_columns(pl.col("claim").fill_null(0)).select(*LINE_EVENTS)
+
+
 def _number(name: str) -> int:
     """The number in the name of a file."""
     return int("".join(re.findall(r"\d+", name)[:1]) or 0)
@@ -334,12 +345,12 @@ def _latest(store: Store, paths: Sequence[str]) -> float:
 
 def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """Events from a moment on, and of the older ones those that say how their row stands."""
-    rows = events.with_row_index("_at")
+    rows = events.sort(*_ORDER, maintain_order=True).with_row_index("_at")
     states = rows.filter(pl.col("event") != "log")
     kinds = [states, *(states.filter(pl.col("event") == kind) for kind in _KEPT)]
     last = [one.unique(subset=list(KEYS), keep="last").select("_at") for one in kinds]
     stands = pl.col("_at").is_in(pl.concat(last).to_series().implode())
-    return rows.filter(stands | (pl.col("time") >= since)).drop("_at")
+    return rows.filter(stands | (pl.col("time") >= since)).drop("_at").sort("time", maintain_order=True)
 
 
 def is_seed_log(name: str) -> bool:
@@ -435,7 +446,7 @@ def _cleaned(line: bytes) -> bytes | None:
 def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
     names = {status.value: status.name for status in StepStatus}
     return frame.select(
-        *(name for name in ("time", "event", "run_id", "record_id", "task", "modality")),
+        *("time", "event", "run_id", pl.col("claim").fill_null(0), "record_id", "task", "modality"),
         pl.col("step_label").alias("step"),
         pl.when(pl.col("event") != "log")
         .then(pl.col("step_status").replace_strict(names, default=None, return_dtype=STATUS))
@@ -450,7 +461,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
     """The last state of each step, a row per step that has any: the columns of `LAST`."""
     keys = list(KEYS)
-    states = events.filter(pl.col("event") != "log")
+    states = events.filter(pl.col("event") != "log").sort(*_ORDER, maintain_order=True)
     started = (
         states.filter(pl.col("event") == "start")
         .unique(subset=keys, keep="last", maintain_order=True)
@@ -469,14 +480,17 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
             pl.when(ended).then(pl.col("time")).alias("ended"),
             pl.col("script_version").alias("_script"),
             pl.col("workspace_version").alias("_workspace"),
+            pl.col("claim").alias("_claim"),
+            pl.col("time").alias("_time"),
         )
         .select(*LAST)
     )
 
 
 def with_states(last: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
-    """Last states with newer ones in their place."""
-    return pl.concat([last.join(newer, on=list(KEYS), how="anti", nulls_equal=True), newer])
+    """Last states with those of further runs, where these are later."""
+    both = pl.concat([last, newer]).sort("_claim", "_time", maintain_order=True)
+    return both.unique(subset=list(KEYS), keep="last", maintain_order=True)
 
 
 def new_run_id(*, now: datetime | None = None) -> str:

@@ -104,7 +104,7 @@ class ObjectClaims(Claims):
     refused: what cannot be done at once is not emulated.
     """
 
-    def take(self, run_id: str, rows: pl.DataFrame) -> tuple[Claim, pl.DataFrame]:
+    def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run; see `Claims.take`."""
         if not self.store.can_create("claims"):
             others = [one.run_id for one in self.all() if self.is_alive(one)]
@@ -113,4 +113,4 @@ class ObjectClaims(Claims):
                     f"run {others[0]} is at work in {self.store.root}, and this store cannot keep two runs apart",
                     "Wait for its end, or set [path] log to a store with create-only puts.",
                 )
-        return super().take(run_id, rows)
+        return super().take(run_id, rows, above=above)

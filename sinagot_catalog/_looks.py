@@ -157,6 +157,11 @@ class Kept:
     def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
         """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
         last, noted = self.read("last")
+        new = {
+            "_claim": pl.lit(0, pl.Int64),
+            "_time": pl.coalesce("ended", "started"),
+        }  # of an earlier version
+        last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
         return last, frozenset(json.loads(noted.get("alive", "[]")))
 
 

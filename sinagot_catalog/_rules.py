@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.schema import STATUS, STATUS_COUNTS
+from sinagot_catalog.schema import ATTEMPT, FAILED_ATTEMPTS, STATUS, STATUS_COUNTS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["counts", "first_line", "reason", "status"]
+__all__ = ["counts", "failed", "first_line", "outcome", "reason", "status"]
 
 
 def status() -> pl.Expr:
@@ -41,6 +41,29 @@ def status() -> pl.Expr:
 
 def _is(status: str) -> pl.Expr:
     return pl.lit(status, dtype=STATUS)
+
+
+def outcome(alive: Iterable[str]) -> pl.Expr:
+    """What became of an attempt; null while its run is alive, and where a log of sinagot names no run.
+
+    Args:
+        alive: The runs that are alive.
+    """
+    event = pl.col("event")
+    is_dead = ~pl.col("run_id").is_in(list(alive))
+    return (
+        pl.when(event.is_in(["start", "publishing"]) & is_dead).then(pl.lit("lost"))
+        .when(event.is_in(["error", "half"]) & (pl.col("error_type") == "Timeout")).then(pl.lit("timeout"))
+        .when(event.is_in(["error", "half"])).then(pl.lit("error"))
+        .when(event.is_in(["done", "cancelled", "not_available"])).then(event)
+        .cast(ATTEMPT).alias("outcome")
+    )  # fmt: skip
+
+
+def failed() -> pl.Expr:
+    """Whether a row of `steps` counts as a failure: also where older outputs make it DONE."""
+    is_error = pl.col("status") == "ERROR"
+    return (is_error | pl.col("outcome").is_in(FAILED_ATTEMPTS)).fill_null(value=False)
 
 
 def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:

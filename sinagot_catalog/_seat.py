@@ -77,6 +77,7 @@ class Run:
         self._journal = JournalWriter(
             journal_path(spec.log, spec.run_id, f"{prefix}main"),
             run_id=spec.run_id,
+            claim=spec.claim,
             workspace_version=spec.workspace_version,
         )
         self._lock = threading.Lock()

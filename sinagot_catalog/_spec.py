@@ -126,6 +126,7 @@ class RunSpec:
         empty_outputs: `keep`, or `error`: what an output without a byte is.
         links: The literal folders of outputs that were links when the run began, and where each leads; None: they
             are looked up when the place is opened.
+        claim: The number of the run's claim.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -147,6 +148,7 @@ class RunSpec:
     redo: frozenset[int] = frozenset()
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
+    claim: int = 0
     remote: Remote | None = None
 
 

@@ -31,7 +31,7 @@ __all__ = ["Catalog", "Stats"]
 Stats: TypeAlias = Callable[[str, pl.Series], pl.DataFrame]
 """Reads size, time and etag of some paths of a root (`dataset` or `outputs`)."""
 
-_ATTEMPT = ("run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
+_ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
 _ROLES = ("output", "input", "control", "data")
 
 
@@ -98,8 +98,14 @@ class Catalog(Presence):
         return (
             self.last.join(cells, on=["task", "modality", "step"], how="inner", nulls_equal=True)
             .join(codes, on="record_id", how="inner")
-            .with_columns(pl.col("_cell").cast(pl.UInt16))
+            .with_columns(pl.col("_cell").cast(pl.UInt16), _rules.outcome(self.alive))
         )
+
+    @property
+    def highest_claim(self) -> int:
+        """The highest number of a claim that the journal names, 0 where it names none."""
+        highest = self.last["_claim"].max()
+        return highest if isinstance(highest, int) else 0
 
     @cached_property
     def steps(self) -> pl.DataFrame:

@@ -9,7 +9,9 @@ import polars as pl
 from sinagot_catalog.status import StepStatus
 
 __all__ = [
+    "ATTEMPT",
     "EVENTS",
+    "FAILED_ATTEMPTS",
     "FILES",
     "KEYS",
     "LINKS",
@@ -44,6 +46,10 @@ OUTCOMES = (
 )
 """What can become of a job, in the order in which reports count them."""
 OUTCOME = pl.Enum(OUTCOMES)
+ATTEMPT = pl.Enum(["done", "error", "timeout", "lost", "cancelled", "not_available"])
+"""What can become of the last attempt at a step."""
+FAILED_ATTEMPTS = ("error", "timeout", "lost")
+"""The outcomes of an attempt that count as failures."""
 ACTION = pl.Enum(["run", "skip", "blocked"])
 
 KEYS = {"record_id": pl.String(), "task": pl.String(), "modality": pl.String(), "step": pl.String()}
@@ -108,6 +114,7 @@ STEPS: dict[str, pl.DataType] = {
     "reason": pl.String(),
     "missing": pl.String(),
     "stale": pl.Boolean(),
+    "outcome": ATTEMPT,
     "n_inputs": pl.UInt16(),
     "n_inputs_found": pl.UInt16(),
     "n_outputs": pl.UInt16(),
@@ -121,7 +128,7 @@ STEPS: dict[str, pl.DataType] = {
     "message": pl.String(),
     "host": pl.String(),
 }
-"""One row per unit and step; from `run_id` on, what the journal says of the last attempt."""
+"""One row per unit and step; `outcome`, and from `run_id` on: what the journal says of the last attempt."""
 
 LINKS: dict[str, pl.DataType] = {
     "record_id": pl.String(),
@@ -140,6 +147,7 @@ EVENTS: dict[str, pl.DataType] = {
     "time": TIME,
     "event": pl.String(),
     "run_id": pl.String(),
+    "claim": pl.Int64(),
     "record_id": pl.String(),
     "task": pl.String(),
     "modality": pl.String(),
@@ -156,7 +164,11 @@ EVENTS: dict[str, pl.DataType] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
 }
-"""One row per line of the journal. `output` is the end of what a failed script printed."""
+"""One row per line of the journal.
+
+`claim` is the number of the run's claim, 0 where a line has none. `output` is the end of what a failed script
+printed.
+"""
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}
 """One row per selected row of `steps`, in the order in which they run."""

@@ -11,7 +11,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._lazy import RowsFrame
-from sinagot_catalog._rules import first_line
+from sinagot_catalog._rules import failed, first_line
 from sinagot_catalog._select import Query, Resolver, check_value
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -249,11 +249,13 @@ class Selection:
     def failures(self) -> pl.DataFrame:
         """What failed, clustered: a row per step, error type and kind of message.
 
+        A row whose last attempt failed counts, also where older outputs make it DONE.
+
         Returns:
             Columns `task, modality, step, error_type, message` (what differs within it as `…`), `n`,
             `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
-        rows = self.steps.filter(pl.col("status") == "ERROR").collect()
+        rows = self.steps.filter(failed()).collect()
         # what the catalog says itself, as of a script that cannot be read, is the same for every row already,
         # and no earlier attempt has to do with it
         of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)

@@ -54,6 +54,7 @@ def test_a_line_has_the_keys_of_the_seed_in_its_order_beside_ours(journal):
         "event",
         *SEED_KEYS,
         "run_id",
+        "claim",
         "host",
         "pid",
         "workspace_version",

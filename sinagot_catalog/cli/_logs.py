@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._rules import failed
 from sinagot_catalog.cli._open import command, open_workspace, source_of
 from sinagot_catalog.cli._out import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import NotFoundError, did_you_mean
-from sinagot_catalog.schema import EVENTS, KEYS
+from sinagot_catalog.schema import EVENTS, FAILED_ATTEMPTS, KEYS
 
 if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
@@ -57,16 +58,14 @@ def _events(ws: Workspace, args: Any) -> pl.DataFrame:
 
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
-    """The last failure of each row that is ERROR now; where no event tells of it, the status does."""
-    rows = (ws.records.get(args.record).steps if args.record else ws.steps).filter(status="ERROR")
+    """The failure of each row whose last attempt failed; where no event tells of it, the status does."""
+    rows = (ws.records.get(args.record).steps if args.record else ws.steps).filter(failed())
     rows = rows.filter(pl.col("step") == args.step) if args.step else rows
     errors = rows.select(*KEYS, "reason", "run_id", "ended")
-    events = (
-        _events(ws, args)
-        .filter(pl.col("event") == "error")
-        .unique(subset=list(KEYS), keep="last", maintain_order=True)
+    events = _events(ws, args).filter(pl.col("event") == "error")
+    told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
+        subset=list(KEYS), keep="last", maintain_order=True
     )
-    told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True)
     untold = errors.join(told, on=list(KEYS), how="anti", nulls_equal=True).select(
         *KEYS,
         "run_id",
@@ -82,7 +81,12 @@ def _groups(ws: Workspace, args: Any) -> int:
     steps = ws.records.get(args.record).steps if args.record else ws.steps
     steps = steps.filter(pl.col("step") == args.step) if args.step else steps
     found = steps.failures()
-    again = [_again(args, one) for one in found.iter_rows(named=True)]
+    by = ("task", "modality", "step", "error_type")
+    kept = set(steps.filter(failed(), status="DONE").select(*by).iter_rows())
+    again = [
+        _again(args, one, is_kept=tuple(one[name] for name in by) in kept)
+        for one in found.iter_rows(named=True)
+    ]
     found = found.with_columns(pl.Series("command", again, dtype=pl.String))
     if is_machine(args):
         put_rows(args, found)
@@ -101,9 +105,16 @@ def _groups(ws: Workspace, args: Any) -> int:
     return 0
 
 
-def _again(args: Any, one: dict[str, Any]) -> str:
-    """The command that runs the rows of one kind of failure again."""
-    narrow = ["status = 'ERROR'"]
+def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
+    """The command that runs the rows of one kind of failure again.
+
+    Args:
+        args: The words of the command line.
+        one: The kind of failure.
+        is_kept: Whether older outputs make some of its rows DONE.
+    """
+    outcomes = ", ".join(map(_text, FAILED_ATTEMPTS))
+    narrow = [f"outcome IN ({outcomes})" if is_kept else "status = 'ERROR'"]
     narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
     if one["error_type"]:
         like = one["message"].replace("…", "%").rstrip("%") + "%"
@@ -111,7 +122,7 @@ def _again(args: Any, one: dict[str, Any]) -> str:
     if args.record:
         narrow.append(f"record_id = {_text(args.record)}")
     unnarrowed = Namespace(**{**vars(args), "step": None})
-    return command(unnarrowed, "run", "--where", " AND ".join(narrow))
+    return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
 
 
 def _text(value: str) -> str:

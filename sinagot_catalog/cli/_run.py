@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog._request import replaced
+from sinagot_catalog._rules import failed
 from sinagot_catalog.cli._ls import LIMIT
 from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected, source_of
 from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table, width
@@ -36,7 +37,8 @@ _SHOWN = 5
 def plan(args: Any) -> int:
     """Print what `run` would do."""
     ws = open_workspace(args)
-    made = _plan(selected(ws, args), args)
+    steps = selected(ws, args)
+    made = _plan(steps, args)
     if is_machine(args):
         put_rows(args, made.frame)
         say(_sum(made))
@@ -46,7 +48,7 @@ def plan(args: Any) -> int:
     )
     frame = made.frame.filter((pl.col("action") != "skip") | ~quiet.fill_null(value=False))
     if frame.is_empty():
-        _say_idle(ws, args, made)
+        _say_idle(ws, args, made, steps)
         return 0
     shown = frame.head(LIMIT) if width() else frame
     keys = [name for name in ("task", "modality") if frame[name].null_count() < frame.height]
@@ -217,7 +219,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
     if is_machine(args):
         put_rows(args, report.frame)
     if report.frame.is_empty():
-        _say_idle(ws, args, _plan(steps, args))
+        _say_idle(ws, args, _plan(steps, args), steps)
         return 0
     say_failures(args, report)
     line = in_one_line(report)
@@ -256,18 +258,21 @@ def _failure(row: dict[str, Any]) -> str:
     return f"  {key}: {kind}{text}"
 
 
-def _say_idle(ws: Workspace, args: Any, made: Plan) -> None:
+def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> None:
     """Say that there is nothing to do, and why where that is not because all is done."""
     line = say if is_machine(args) else put
     waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
     if made.frame.is_empty():
         line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
     elif waiting.is_empty():
-        line(
-            "nothing to do: everything is done"
-            if not _is_narrowed(args)
-            else "nothing to do: these are done; --force runs them again"
-        )
+        count = len(steps.filter(failed()))
+        if count:
+            line(f"nothing to do: all outputs are there, but the last attempt at {count:,} rows failed")
+            say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
+        elif _is_narrowed(args):
+            line("nothing to do: these are done; --force runs them again")
+        else:
+            line("nothing to do: everything is done")
     else:
         first = waiting.row(0, named=True)
         example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")

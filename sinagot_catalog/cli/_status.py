@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._rules import failed
 from sinagot_catalog.cli._open import (
     WORDS,
     command,
@@ -20,7 +21,7 @@ from sinagot_catalog.cli._open import (
 from sinagot_catalog.cli._out import can_show, is_machine, paint, put, put_json, put_rows, put_table, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.schema import STATUS
+from sinagot_catalog.schema import STATUS, TIMED
 
 if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
@@ -65,7 +66,7 @@ def _once(ws: Workspace, args: Any) -> int:
         _show(look, args)
     say_what_is_missing(ws)
     if not is_machine(args):
-        if look.totals["error"]:
+        if look.totals["failed"]:
             _show_failures(steps, args)
         put(_next(look, args))
     return 0
@@ -80,7 +81,9 @@ class _Look:
 
     Attributes:
         by: The columns that it was counted by.
-        counts: A row per group: the columns of `by`, a column per status, `unknown`, `stale`, `total`.
+        n_steps: How many steps there are: a step of two modalities counts twice.
+        counts: A row per group: the columns of `by`, a column per status, `unknown`, `failed` (the last attempt),
+            `stale`, `total`.
         totals: The same of all rows.
         ready: How many rows of each step can run now.
         n_broken: How many rows have a script that cannot be used.
@@ -90,6 +93,7 @@ class _Look:
     by: list[str]
     n_records: int
     n_files: int
+    n_steps: int
     counts: pl.DataFrame
     totals: dict[str, Any]
     ready: dict[str, int]
@@ -98,7 +102,7 @@ class _Look:
 
 def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     by = _by(ws, args)
-    rows = _rows(ws, steps, by, stale=args.stale)
+    rows = _rows(steps, by, stale=args.stale)
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
     catalog = source_of(ws).catalog()
     listings = catalog.listings.values()
@@ -108,6 +112,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         by,
         rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
         sum(listing.n_files for listing in listings),
+        rows.select("modality", "step").n_unique(),
         rows.group_by(by, maintain_order=True).agg(_aggregates()),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
@@ -120,7 +125,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = [name.strip() for name in args.by.split(",") if name.strip()]
-    known = [name for name in (*ws.steps.collect_schema(), *ws.records.collect_schema()) if name != "stale"]
+    known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
     for name in names:
         if name not in known:
             raise SelectionError(
@@ -130,14 +135,10 @@ def _by(ws: Workspace, args: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _rows(ws: Workspace, steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
+def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """The rows to count, with the columns that they are counted by."""
-    own = [name for name in by if name in steps.collect_schema()]
-    beside = [name for name in by if name not in own]
-    rows = steps.select(*dict.fromkeys(["record_id", "step", "status", *own, *(["stale"] if stale else [])]))
-    if beside:
-        records = ws.records.select("record_id", *beside)
-        rows = rows.join(records, on="record_id", how="left", maintain_order="left")
+    needed = ["record_id", "modality", "step", "status", "outcome", *by, *(["stale"] if stale else [])]
+    rows = steps.select(*dict.fromkeys(needed))
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 
 
@@ -145,6 +146,7 @@ def _aggregates() -> list[pl.Expr]:
     return [
         *((pl.col("status") == name).sum().alias(key) for name, key in _COUNTED.items()),
         pl.col("status").is_null().sum().alias("unknown"),
+        failed().sum().alias("failed"),
         pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum()).alias("stale"),
         pl.len().alias("total"),
     ]
@@ -171,12 +173,15 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
 
 def _show(look: _Look, args: Any) -> None:
     """The counts as a table; groups that are complete are only named."""
-    groups = _many(look.counts.height, "step" if "step" in look.by else "group")
+    groups = _many(look.counts.height, "group")
+    if "step" in look.by:
+        is_plain = set(look.by) <= {"modality", "step"}
+        groups = _many(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
     kept = source_of(look.ws).kept
     how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{_many(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) == 0)
+    complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) + pl.col("failed") == 0)
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
@@ -186,7 +191,9 @@ def _show(look: _Look, args: Any) -> None:
     )
     table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
     hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
-    words = {key: WORDS[name] for name, key in _COUNTED.items()} | {"unknown": "UNKNOWN"}
+    hidden += [] if look.totals["failed"] > look.totals["error"] else ["failed"]
+    words = {key: WORDS[name] for name, key in _COUNTED.items()}
+    words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
     put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
     whole = look.counts.filter(complete).select(look.by)
     if whole.height:
@@ -233,6 +240,9 @@ def _next(look: _Look, args: Any) -> str:
         return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
     if totals["done"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {command(args, 'run', '--stale')}" if totals["stale"] else ""
+        if totals["failed"]:
+            rows = f"{_many(totals['failed'], 'row')} failed{stale}"
+            return f"all outputs are there, but the last attempt at {rows}"
         return f"everything is done{stale}"
     if look.ready:
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]

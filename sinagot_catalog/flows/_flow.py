@@ -126,6 +126,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             phases = execution.phases
             live.cutter = Cutter(execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds)
             for phase in phases:
+                live.note(execution.begin(phase))
                 _feed(live, live.cutter, phase)
     except Exception as error:
         live.error = error
