@@ -35,6 +35,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog._row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
@@ -184,6 +185,7 @@ class JobRunner:
         options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
         raising: Let out what a script raises, after the row's event: for a debugger.
         after_run: Called when a script has run, before anything is published; may end the process.
+        interrupts: Tells a script's `KeyboardInterrupt` from the user's.
 
     Attributes:
         foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
@@ -200,6 +202,7 @@ class JobRunner:
         options: StorageOptions | None = None,
         raising: bool = False,
         after_run: Callable[[], None] | None = None,
+        interrupts: RowInterrupts | None = None,
     ) -> None:
         self.spec = spec
         self._name = name
@@ -217,6 +220,7 @@ class JobRunner:
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
         self._undoing = Undoing()
+        self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         given = {
             "data_path": Path(self._place.data_path),
@@ -280,6 +284,7 @@ class JobRunner:
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""
         self.journal.close()
+        self._undoing.close()
         self._place.close()
         clear_folder(self._place.staging)
 
@@ -375,10 +380,8 @@ class JobRunner:
                     self._attempt(work, root)
                     work.published, is_tidy = self._to_publish(work, root)
                     break
-                except KeyboardInterrupt:
-                    raise
                 except BaseException as error:
-                    if work.attempt > cell.spec.retries:
+                    if work.attempt > cell.spec.retries or self._interrupts.is_from_user(error):
                         raise
                     told = f"attempt {work.attempt} of {cell.spec.retries + 1}: {describe_error(error)[1]}"
                     cell.lines.log(work.record_id, told, "WARNING")
@@ -388,14 +391,13 @@ class JobRunner:
             seconds = time.monotonic() - work.begun
             cell.lines.done(work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps)
             return Result(work.number, "done", seconds, work.attempt, extras=extras)
-        except KeyboardInterrupt:
-            is_tidy = False
-            if work.half_published is None:
-                with suppress(OSError):
-                    cell.lines.cancelled(work.record_id)
-            raise
         except BaseException as error:
             is_tidy = False
+            if self._interrupts.is_from_user(error):
+                if work.half_published is None:
+                    with suppress(OSError):
+                        cell.lines.cancelled(work.record_id)
+                raise
             result = self._failed(work, root, error)
             if self._raising:
                 raise
@@ -427,7 +429,7 @@ class JobRunner:
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
         try:
-            with self._undoing, cell.importing:
+            with self._undoing, cell.importing, self._interrupts:
                 one.run()
         finally:
             self._after_run()
@@ -442,8 +444,9 @@ class JobRunner:
         now = time.monotonic()
         if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
             try:
-                cell.script = self._host.load(cell.spec.script)
-            except Exception as error:
+                with self._interrupts:
+                    cell.script = self._host.load(cell.spec.script)
+            except BaseException as error:
                 note_line(error, cell.spec.script)
                 raise
             cell.importing = self._host.importing(cell.spec.script)

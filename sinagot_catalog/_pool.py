@@ -17,6 +17,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog._job import JobRunner, staging_path
 from sinagot_catalog._place import clear_staging
+from sinagot_catalog._row_interrupts import MainInterrupts
 from sinagot_catalog._seat import Crew, Seat, cancelled
 from sinagot_catalog._spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 
@@ -100,7 +101,10 @@ class MainProcess:
     ) -> None:
         self._spec = spec
         self.width = 1
-        self._jobs = JobRunner(spec, "main", console=console, options=options, raising=spec.debug)
+        self._interrupts = MainInterrupts()
+        self._jobs = JobRunner(
+            spec, "main", console=console, options=options, raising=spec.debug, interrupts=self._interrupts
+        )
         self._lock = threading.Lock()
         self._stopping = False
 
@@ -118,17 +122,21 @@ class MainProcess:
         left = iter(groups)
         group: Group = []
         done = 0
+        self._interrupts.listen()
         try:
             for group in left:  # what is left of it is cancelled below
                 done = 0
                 for result in self._run(group):
                     done += 1
                     on_results([result])
+                    self._interrupts.check()
         except KeyboardInterrupt:
             self._stopping = True
             for rest in itertools.chain([group[done:]], left):
                 on_results(cancelled(rest))
             raise
+        finally:
+            self._interrupts.unlisten()
 
     def _run(self, group: Group) -> Iterator[Result]:
         done = 0

@@ -32,6 +32,7 @@ from typing import Any
 from sinagot_catalog._events import JournalWriter
 from sinagot_catalog._job import FORESEEN, JobRunner
 from sinagot_catalog._messages import read_message, write_message
+from sinagot_catalog._row_interrupts import WorkerInterrupts
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
 __all__ = [
@@ -157,6 +158,7 @@ class _Worker:
             output=OutputFile(2),
             options=options,
             after_run=self._check_self,
+            interrupts=WorkerInterrupts(),
         )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
