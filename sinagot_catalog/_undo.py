@@ -19,10 +19,9 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-__all__ = ["USER_SCRIPTS", "Undoing"]
+from sinagot_catalog._loader._names import USER_SCRIPTS
 
-USER_SCRIPTS = "sinagot_catalog._user_scripts"
-"""What the names of users' modules begin with."""
+__all__ = ["Undoing"]
 
 _SIGNALS = tuple(
     int(number)

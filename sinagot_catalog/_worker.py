@@ -31,6 +31,7 @@ from typing import Any
 
 from sinagot_catalog._events import JournalWriter
 from sinagot_catalog._job import FORESEEN, JobRunner
+from sinagot_catalog._loader._names import NO_MAIN
 from sinagot_catalog._messages import read_message, write_message
 from sinagot_catalog._row_interrupts import WorkerInterrupts
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
@@ -292,6 +293,9 @@ def main(board_fd: int, parent: int) -> None:
     else:
         os.environ["PYTHONPATH"] = pythonpath
     sys.argv[:] = [""]
+    # What scripts start takes `__main__` for a program to import; this one is none.
+    sys.modules["sinagot_catalog._worker"] = sys.modules["__main__"]
+    sys.modules["__main__"] = NO_MAIN
     _Worker(frames_in, frames_out, board, parent).serve(spec, name, options)
     # Not sys.exit: a thread that a script left behind would keep the process.
     for stream in (sys.stdout, sys.stderr):
