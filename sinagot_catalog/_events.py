@@ -14,6 +14,7 @@ from json.encoder import encode_basestring
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
+from sinagot_catalog._regular_file import open_regular
 from sinagot_catalog._spec import CellSpec
 from sinagot_catalog.status import StepStatus
 
@@ -42,6 +43,7 @@ _STATUS: dict[Event, StepStatus] = {
 }
 _MESSAGE_BOUND = 8 * 1024
 _TEXT_BOUND = 64 * 1024
+_OUTPUT = '"output": '
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -256,14 +258,21 @@ class CellLines:
         self._write("publishing", record_id, "Publishing outputs", f', "paths": [{listed}]')
 
     def done(
-        self, record_id: str, *, seconds: float, attempts: int, inputs: Sequence[tuple[int, int] | None]
+        self,
+        record_id: str,
+        *,
+        seconds: float,
+        attempts: int,
+        inputs: Sequence[tuple[int, int] | None],
+        output: str | None = None,
     ) -> None:
-        """Every output is in place; `inputs` are sizes and times of what it was made from."""
+        """Every output is in place; `inputs` are sizes and times of what it was made from, `output` its prints."""
         made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]}}\n'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
+            f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
         )
 
     def error(
@@ -303,7 +312,7 @@ def _text_or_null(text: str | None) -> str:
 def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
     """The events of one journal file from a byte on; what is no whole line is passed over."""
     try:
-        with Path(path).open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)
             for line in file:
                 try:

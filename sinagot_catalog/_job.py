@@ -28,7 +28,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
 from sinagot_catalog._loader import ScriptHost
@@ -36,6 +36,7 @@ from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder, parents
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._row_interrupts import MainInterrupts, RowInterrupts
+from sinagot_catalog._row_output import DONE_BOUND, ERROR_BOUND, NoOutput, Output
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
@@ -46,7 +47,7 @@ from sinagot_catalog.status import StepStatus
 if TYPE_CHECKING:
     from sinagot_catalog._spool import Shipper
 
-__all__ = ["FORESEEN", "JobRunner", "NoOutput", "Output", "staging_path"]
+__all__ = ["FORESEEN", "JobRunner", "staging_path"]
 
 FORESEEN = 8
 """Rows that a place hears of before they come."""
@@ -64,28 +65,6 @@ def staging_path(log: str, run_id: str, name: str | None = None) -> str:
         '/data/LOG/.staging/r1/w01'
     """
     return f"{log}/.staging/{run_id}" + (f"/{name}" if name else "")
-
-
-class Output(Protocol):
-    """What a script prints, as far as it is kept."""
-
-    def mark(self) -> int:
-        """Where the next text will stand."""
-
-    def tail(self, mark: int) -> str | None:
-        """The end of what was printed since then."""
-
-
-class NoOutput:
-    """Prints go where the process' prints go: nothing is kept."""
-
-    def mark(self) -> int:
-        """Nowhere."""
-        return 0
-
-    def tail(self, mark: int) -> str | None:  # noqa: ARG002 part of the protocol
-        """Nothing."""
-        return None
 
 
 class _MissingError(SinagotError):
@@ -275,7 +254,7 @@ class JobRunner:
         """Tell the place which paths the next rows read and write."""
         paths = []
         for _, index, record_id in later[:FORESEEN]:
-            values = self._ids.values(record_id)
+            values = self._ids.known_values(record_id)
             if values is not None:
                 cell = self._cells[index]
                 paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
@@ -291,7 +270,7 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         cell = self._cells[row[1]]
-        values = self._ids.values(row[2])
+        values = self._ids.known_values(row[2])
         return [] if values is None else [(path, cell.spec.step) for path in cell.outputs.fill(values)]
 
     # -- one row ------------------------------------------------------------------------------------------
@@ -299,7 +278,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         cell = self._cells[index]
-        values = self._ids.values(record_id)
+        values = self._ids.known_values(record_id)
         if values is None:
             message = f"{record_id!r} does not fit the id pattern"
             return Result(number, "error", error_type="SelectionError", message=message)
@@ -389,7 +368,10 @@ class JobRunner:
                     work.attempt += 1
             extras = self._publish(work, root)
             seconds = time.monotonic() - work.begun
-            cell.lines.done(work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps)
+            printed = self._output.since(work.mark, DONE_BOUND)
+            cell.lines.done(
+                work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps, output=printed
+            )
             return Result(work.number, "done", seconds, work.attempt, extras=extras)
         except BaseException as error:
             is_tidy = False
@@ -556,7 +538,7 @@ class JobRunner:
             seconds=seconds,
             attempts=work.attempt,
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
-            output=self._output.tail(work.mark),
+            output=self._output.since(work.mark, ERROR_BOUND),
             paths=work.half_published,
         )
         short = bounded(message, _SHORT)

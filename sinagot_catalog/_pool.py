@@ -18,6 +18,7 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 from sinagot_catalog._job import JobRunner, staging_path
 from sinagot_catalog._place import clear_staging
 from sinagot_catalog._row_interrupts import MainInterrupts
+from sinagot_catalog._row_output import MainOutput
 from sinagot_catalog._seat import Crew, Seat, cancelled
 from sinagot_catalog._spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 
@@ -102,8 +103,15 @@ class MainProcess:
         self._spec = spec
         self.width = 1
         self._interrupts = MainInterrupts()
+        self._output = None if spec.debug else MainOutput()  # a debugger needs the streams as they are
         self._jobs = JobRunner(
-            spec, "main", console=console, options=options, raising=spec.debug, interrupts=self._interrupts
+            spec,
+            "main",
+            output=self._output,
+            console=console,
+            options=options,
+            raising=spec.debug,
+            interrupts=self._interrupts,
         )
         self._lock = threading.Lock()
         self._stopping = False
@@ -141,11 +149,12 @@ class MainProcess:
     def _run(self, group: Group) -> Iterator[Result]:
         done = 0
         if not self._stopping:
-            for result in self._jobs.run((group, [], {})):
-                done += 1
-                yield result
-                if self._stopping:
-                    break
+            with self._output or contextlib.nullcontext():
+                for result in self._jobs.run((group, [], {})):
+                    done += 1
+                    yield result
+                    if self._stopping:
+                        break
         yield from cancelled(group[done:])
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:

@@ -34,22 +34,15 @@ from sinagot_catalog._job import FORESEEN, JobRunner
 from sinagot_catalog._loader._names import NO_MAIN
 from sinagot_catalog._messages import read_message, write_message
 from sinagot_catalog._row_interrupts import WorkerInterrupts
+from sinagot_catalog._row_output import OutputFile
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
-__all__ = [
-    "BOARD_SIZE",
-    "CLOSED",
-    "Board",
-    "OutputFile",
-    "read_tail",
-    "read_tail_bytes",
-]
+__all__ = ["BOARD_SIZE", "CLOSED", "Board"]
 
 _ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64
 CLOSED = 79
 """The exit code of a worker whose script closed the pipes to its parent."""
-_TAIL = 16 * 1024
 _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
 
@@ -88,44 +81,6 @@ class Board:
         self._times.release()
         self._numbers.release()
         self._map.close()
-
-
-class OutputFile:
-    """What the scripts of a worker print: a file without a name that both sides hold.
-
-    Args:
-        fd: The file, opened to append.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def mark(self) -> int:
-        """Where the next text will stand."""
-        try:
-            # Where we stand in it does not matter, for it is appended to; and a seek costs a fifth of an `fstat`.
-            return os.lseek(self.fd, 0, os.SEEK_END)
-        except OSError:
-            return os.fstat(self.fd).st_size  # a script put a pipe in its place
-
-    def tail(self, mark: int) -> str | None:
-        """The end of what was printed since a mark; the parent may have cut the file in between."""
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        return read_tail(self.fd, mark)
-
-
-def read_tail(fd: int, mark: int) -> str | None:
-    """The end of a file since a mark, None where there is nothing."""
-    return read_tail_bytes(fd, mark).decode("utf-8", "replace") or None
-
-
-def read_tail_bytes(fd: int, mark: int = 0) -> bytes:
-    """The end of a file since a mark."""
-    size = os.fstat(fd).st_size
-    start = max(mark if mark <= size else 0, size - _TAIL)
-    return os.pread(fd, _TAIL, start) if size > start else b""
 
 
 class _Worker:

@@ -155,7 +155,7 @@ EVENTS: dict[str, pl.DataType] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
 }
-"""One row per line of the journal. `output` is the end of what a failed script printed."""
+"""One row per line of the journal. `output` is what a script printed, done or failed: its beginning and its end."""
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}
 """One row per selected row of `steps`, in the order in which they run."""

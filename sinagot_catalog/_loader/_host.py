@@ -13,11 +13,15 @@ from typing import Any
 
 from sinagot_catalog._function import FunctionScript
 from sinagot_catalog._loader._names import NO_MAIN, escape, package_of
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 
 __all__ = ["Folder", "ScriptHost"]
 
 Stamp = tuple[int, int]
+
+SOURCE_BOUND = 16_000_000
+"""Bytes that the source of a helper may have."""
 
 _STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
 """What makes a file the script of a step, and no helper."""
@@ -43,7 +47,7 @@ class _SourceLoader(importlib.machinery.SourceFileLoader):
 
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        return self.source_to_code(read_regular(path, SOURCE_BOUND), path)
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__name__ = name = f"{self._package}.{self.name}"
@@ -156,7 +160,7 @@ class Folder:
     def run_script(self, script: str) -> types.ModuleType:
         """Run a step's file as a module of its own; it stays in `sys.modules`, so that what it defines pickles."""
         try:
-            source = Path(script).read_bytes()
+            source = read_regular(script, SOURCE_BOUND)
         except FileNotFoundError:
             raise NotFoundError(f"script file {script} is missing") from None
         name = f"{self.package}.{escape(Path(script).stem)}"
@@ -195,7 +199,7 @@ def _is_helper(entry: Path) -> bool:
     if entry.suffix != ".py":
         return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
     try:
-        return _STEP.search(entry.read_bytes()) is None
+        return _STEP.search(read_regular(entry, SOURCE_BOUND)) is None
     except OSError:
         return False
 
