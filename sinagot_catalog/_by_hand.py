@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._loader import ScriptHost
+from sinagot_catalog._patterns._columns import id_values
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def script_of(
         )
     layout = source.layout()
     roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = source.config.ids.values(record_id) or {"id": record_id}
+    values = id_values(record_id, source.config.ids) or {"id": record_id}
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]

@@ -10,12 +10,14 @@ import select
 import shlex
 import signal
 import subprocess
+import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sinagot_catalog._patterns._template import IdPattern
+from sinagot_catalog._row_output import Tee
 from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
 from sinagot_catalog.script import ScriptTemplate
 
@@ -142,7 +144,7 @@ class CommandScript(ScriptTemplate):
 
     def _values(self) -> dict[str, str]:
         """What each placeholder stands for."""
-        values = self.ids.values(self.id) or {"id": self.id}
+        values = self.ids.known_values(self.id) or {"id": self.id}
         values |= {"task": self.task or "", "modality": self.modality or ""}
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
@@ -176,7 +178,11 @@ def _run(command: list[str], folder: str) -> tuple[int, bytes]:
     cwd = next((one for one in (place, *place.parents) if one.is_dir()), place)
     try:
         process = subprocess.Popen(  # noqa: S603 what the workspace's config says, and no shell
-            command, cwd=cwd, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if isinstance(sys.stdout, Tee) else None,
+            stderr=subprocess.PIPE,
         )
     except OSError as error:
         raise CommandError(_unstarted(command[0], cwd, error), "CommandNotFound") from None
@@ -194,25 +200,40 @@ def _run(command: list[str], folder: str) -> tuple[int, bytes]:
 
 
 def _forward(process: subprocess.Popen[bytes]) -> bytes:
-    """Pass standard error on as it comes; gives its end. What the program left running is not waited for."""
+    """Pass on what it prints as it comes; gives the end of its standard error.
+
+    What the program left running is not waited for.
+    """
     assert process.stderr is not None  # noqa: S101 it was asked for
-    pipe = process.stderr.fileno()
+    errors = process.stderr.fileno()
+    pipes = {errors: (2, sys.stderr)}
+    if process.stdout is not None:
+        pipes[process.stdout.fileno()] = (1, sys.stdout)
     poll = select.poll()
-    poll.register(pipe, select.POLLIN)
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN)
     said = b""
-    while True:
-        if poll.poll(100):
+    while pipes:
+        ready = poll.poll(100)
+        for pipe, _ in ready:
             piece = os.read(pipe, 1 << 16)
             if not piece:
-                return said
-            said = (said + piece)[-_TAIL:]
+                poll.unregister(pipe)
+                del pipes[pipe]
+                continue
+            if pipe == errors:
+                said = (said + piece)[-_TAIL:]
             with suppress(OSError):
-                _write(2, piece)
-        elif process.poll() is not None:
-            return said
+                _pass_on(piece, *pipes[pipe])
+        if not ready and process.poll() is not None:
+            break
+    return said
 
 
-def _write(fd: int, piece: bytes) -> None:
+def _pass_on(piece: bytes, fd: int, stream: Any) -> None:
+    if isinstance(stream, Tee):
+        stream.write(piece.decode("utf-8", "replace"))
+        return
     while piece:
         piece = piece[os.write(fd, piece) :]
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog import __version__, _api, _preflight, _server
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.workspace import Workspace
 
@@ -35,6 +36,7 @@ __all__ = ["Check", "examine"]
 _LITTLE = 1 << 30
 _SCARCE = 0.02
 _MOST = 5
+_SOURCE = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -166,6 +168,25 @@ def _scripts(source: Source) -> Iterator[Check]:
     for script, cell in cells.items():
         if script not in broken:
             yield from _needs(source, cell)
+    yield from _shadows(source)
+
+
+def _shadows(source: Source) -> Iterator[Check]:
+    """Files beside the scripts that are named like a module of the standard library."""
+    scripts = {str(Path(cell.script)) for cell in source.layout().cells if cell.command is None}
+    for folder in sorted({str(Path(script).parent) for script in scripts} | {source.scripts}):
+        for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+            name = path.name.partition(".")[0]
+            is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
+            if not is_module or name not in sys.stdlib_module_names:
+                continue
+            if str(path) in scripts:
+                text = f"the step {name} is named like the standard library's module {name}"
+                hint = f"`import {name}` gives the standard library's; where {path.name} is run by itself it hides it."
+            else:
+                text = f"{path} is named like the standard library's module {name}"
+                hint = f"`import {name}` in a script gives the standard library's: rename {path.name}."
+            yield Check("scripts", "warning", text, hint)
 
 
 def _refused(source: Source) -> Iterator[Check]:
@@ -202,7 +223,7 @@ def _needs(source: Source, cell: Cell) -> Iterator[Check]:
 def _imports(script: Path) -> list[str]:
     """The first names of what a script imports at its top."""
     names: list[str] = []
-    for node in ast.parse(script.read_bytes()).body:
+    for node in ast.parse(read_regular(script, _SOURCE)).body:
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:

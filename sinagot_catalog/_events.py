@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from sinagot_catalog._ownership import Made
+from sinagot_catalog._regular_file import open_regular
 from sinagot_catalog._spec import CellSpec
 from sinagot_catalog.status import StepStatus
 
@@ -43,6 +44,7 @@ _STATUS: dict[Event, StepStatus] = {
 }
 _MESSAGE_BOUND = 8 * 1024
 _TEXT_BOUND = 64 * 1024
+_OUTPUT = '"output": '
 _sync = getattr(os, "fdatasync", os.fsync)
 
 
@@ -271,6 +273,7 @@ class CellLines:
         attempts: int,
         inputs: Sequence[tuple[int, int] | None],
         made: Sequence[Made] = (),
+        output: str | None = None,
     ) -> None:
         """Every output is in place.
 
@@ -280,13 +283,15 @@ class CellLines:
             attempts: How many there were.
             inputs: Sizes and times of what it was made from.
             made: The folders that it made, and the files that no output declares.
+            output: What the row printed.
         """
         made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
         listed = _made_text(made) if made else ""
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}], "made": [{listed}]}}\n'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}], "made": [{listed}]'
+            f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
         )
 
     def error(
@@ -341,7 +346,7 @@ def _text_or_null(text: str | None) -> str:
 def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
     """The events of one journal file from a byte on; what is no whole line is passed over."""
     try:
-        with Path(path).open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)
             for line in file:
                 try:

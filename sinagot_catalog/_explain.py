@@ -310,8 +310,9 @@ class _Row:
             return None
         row = self.row
         same = [pl.col(key).eq_missing(pl.lit(row[key], pl.String)) for key in (*KEYS, "run_id")]
-        said = self.events.filter(*same, pl.col("event") == "error").tail(1)
-        failure = said.row(0, named=True) if said.height and event in ("error", "half") else {}
+        ended = "done" if event == "done" else "error"
+        said = self.events.filter(*same, pl.col("event") == ended).tail(1)
+        failure = said.row(0, named=True) if said.height and event in ("done", "error", "half") else {}
         fields = ("started", "ended", "seconds", "attempts", "error_type", "message")
         return Attempt(
             event=event,
@@ -571,8 +572,9 @@ def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
     if attempt.message and attempt.event in ("error", "half", "not_available"):
         kind = f"{attempt.error_type}: " if attempt.error_type else ""
         yield "text", f"  {kind}{attempt.message.strip().partition(chr(10))[0]}"
+    kind = "text" if attempt.event == "done" else "failure"
     for part in (attempt.traceback, attempt.output):
-        yield from (("failure", f"    {line}") for line in (part or "").rstrip().splitlines())
+        yield from ((kind, f"    {line}") for line in (part or "").rstrip().splitlines())
 
 
 def _time(when: datetime | None) -> str:

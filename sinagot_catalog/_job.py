@@ -29,7 +29,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
 from sinagot_catalog._loader import ScriptHost
@@ -39,6 +39,8 @@ from sinagot_catalog._place import LocalPlace, clear_folder
 from sinagot_catalog._publication import Publication
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._raw_folder import RawFolder
+from sinagot_catalog._row_interrupts import MainInterrupts, RowInterrupts
+from sinagot_catalog._row_output import DONE_BOUND, ERROR_BOUND, NoOutput, Output
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._target_folders import parents
@@ -50,7 +52,7 @@ from sinagot_catalog.status import StepStatus
 if TYPE_CHECKING:
     from sinagot_catalog._spool import Shipper
 
-__all__ = ["FORESEEN", "JobRunner", "NoOutput", "Output", "staging_path"]
+__all__ = ["FORESEEN", "JobRunner", "staging_path"]
 
 FORESEEN = 8
 """Rows that a place hears of before they come."""
@@ -68,28 +70,6 @@ def staging_path(log: str, run_id: str, name: str | None = None) -> str:
         '/data/LOG/.staging/r1/w01'
     """
     return f"{log}/.staging/{run_id}" + (f"/{name}" if name else "")
-
-
-class Output(Protocol):
-    """What a script prints, as far as it is kept."""
-
-    def mark(self) -> int:
-        """Where the next text will stand."""
-
-    def tail(self, mark: int) -> str | None:
-        """The end of what was printed since then."""
-
-
-class NoOutput:
-    """Prints go where the process' prints go: nothing is kept."""
-
-    def mark(self) -> int:
-        """Nowhere."""
-        return 0
-
-    def tail(self, mark: int) -> str | None:  # noqa: ARG002 part of the protocol
-        """Nothing."""
-        return None
 
 
 class _MissingError(SinagotError):
@@ -201,6 +181,7 @@ class JobRunner:
         raising: Let out what a script raises, after the row's event: for a debugger.
         after_run: Called when a script has run, before anything is published; may end the process.
         provenance: What rows made before, by their number; see `_ownership`. What is used is taken out.
+        interrupts: Tells a script's `KeyboardInterrupt` from the user's.
 
     Attributes:
         foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
@@ -218,6 +199,7 @@ class JobRunner:
         raising: bool = False,
         after_run: Callable[[], None] | None = None,
         provenance: dict[int, str] | None = None,
+        interrupts: RowInterrupts | None = None,
     ) -> None:
         self.spec = spec
         self._provenance = {} if provenance is None else provenance
@@ -237,6 +219,7 @@ class JobRunner:
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
         self._undoing = Undoing()
+        self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         given = {
             "data_path": Path(self._place.data_path),
@@ -296,7 +279,7 @@ class JobRunner:
         """Tell the place which paths the next rows read and write."""
         paths = []
         for _, index, record_id in later[:FORESEEN]:
-            values = self._ids.values(record_id)
+            values = self._ids.known_values(record_id)
             if values is not None:
                 cell = self._cells[index]
                 paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
@@ -305,13 +288,14 @@ class JobRunner:
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""
         self.journal.close()
+        self._undoing.close()
         self._place.close()
         clear_folder(self._place.staging)
 
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         cell = self._cells[row[1]]
-        values = self._ids.values(row[2])
+        values = self._ids.known_values(row[2])
         return [] if values is None else [(path, cell.spec.step) for path in cell.outputs.fill(values)]
 
     # -- one row ------------------------------------------------------------------------------------------
@@ -319,7 +303,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         cell = self._cells[index]
-        values = self._ids.values(record_id)
+        values = self._ids.known_values(record_id)
         if values is None:
             message = f"{record_id!r} does not fit the id pattern"
             return Result(number, "error", error_type="SelectionError", message=message)
@@ -412,10 +396,8 @@ class JobRunner:
                     self._attempt(work, root)
                     work.published, is_tidy = self._checked(work, root)
                     break
-                except KeyboardInterrupt:
-                    raise
                 except BaseException as error:
-                    if work.attempt > cell.spec.retries:
+                    if work.attempt > cell.spec.retries or self._interrupts.is_from_user(error):
                         raise
                     told = f"attempt {work.attempt} of {cell.spec.retries + 1}: {describe_error(error)[1]}"
                     cell.lines.log(work.record_id, told, "WARNING")
@@ -423,18 +405,23 @@ class JobRunner:
                     work.attempt += 1
             extras = self._publish(work, root)
             seconds = time.monotonic() - work.begun
+            printed = self._output.since(work.mark, DONE_BOUND)
             cell.lines.done(
-                work.record_id, seconds=seconds, attempts=work.attempt, inputs=work.stamps, made=work.made
+                work.record_id,
+                seconds=seconds,
+                attempts=work.attempt,
+                inputs=work.stamps,
+                made=work.made,
+                output=printed,
             )
             return Result(work.number, "done", seconds, work.attempt, extras=extras)
-        except KeyboardInterrupt:
-            is_tidy = False
-            if work.half_published is None:
-                with suppress(OSError):
-                    cell.lines.cancelled(work.record_id)
-            raise
         except BaseException as error:
             is_tidy = False
+            if self._interrupts.is_from_user(error):
+                if work.half_published is None:
+                    with suppress(OSError):
+                        cell.lines.cancelled(work.record_id)
+                raise
             result = self._failed(work, root, error)
             if self._raising:
                 raise
@@ -467,7 +454,7 @@ class JobRunner:
         # Its time runs from here, not from the import of what it needs.
         self._announce(work.number, work.attempt, work.mark)
         try:
-            with self._undoing, cell.importing:
+            with self._undoing, cell.importing, self._interrupts:
                 one.run()
         finally:
             self._after_run()
@@ -482,8 +469,9 @@ class JobRunner:
         now = time.monotonic()
         if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
             try:
-                cell.script = self._host.load(cell.spec.script)
-            except Exception as error:
+                with self._interrupts:
+                    cell.script = self._host.load(cell.spec.script)
+            except BaseException as error:
                 note_line(error, cell.spec.script)
                 raise
             cell.importing = self._host.importing(cell.spec.script)
@@ -666,7 +654,7 @@ class JobRunner:
             seconds=seconds,
             attempts=work.attempt,
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
-            output=self._output.tail(work.mark),
+            output=self._output.since(work.mark, ERROR_BOUND),
             paths=work.half_published,
         )
         short = bounded(message, _SHORT)

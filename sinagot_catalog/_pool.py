@@ -17,6 +17,8 @@ from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog._job import JobRunner, staging_path
 from sinagot_catalog._place import clear_staging
+from sinagot_catalog._row_interrupts import MainInterrupts
+from sinagot_catalog._row_output import MainOutput
 from sinagot_catalog._seat import Crew, Seat, cancelled
 from sinagot_catalog._spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 
@@ -108,13 +110,17 @@ class MainProcess:
     ) -> None:
         self._spec = spec
         self.width = 1
+        self._interrupts = MainInterrupts()
+        self._output = None if spec.debug else MainOutput()  # a debugger needs the streams as they are
         self._jobs = JobRunner(
             spec,
             "main",
+            output=self._output,
             console=console,
             options=options,
             raising=spec.debug,
             provenance=dict(provenance or {}),
+            interrupts=self._interrupts,
         )
         self._lock = threading.Lock()
         self._stopping = False
@@ -133,26 +139,31 @@ class MainProcess:
         left = iter(groups)
         group: Group = []
         done = 0
+        self._interrupts.listen()
         try:
             for group in left:  # what is left of it is cancelled below
                 done = 0
                 for result in self._run(group):
                     done += 1
                     on_results([result])
+                    self._interrupts.check()
         except KeyboardInterrupt:
             self._stopping = True
             for rest in itertools.chain([group[done:]], left):
                 on_results(cancelled(rest))
             raise
+        finally:
+            self._interrupts.unlisten()
 
     def _run(self, group: Group) -> Iterator[Result]:
         done = 0
         if not self._stopping:
-            for result in self._jobs.run((group, [], {})):
-                done += 1
-                yield result
-                if self._stopping:
-                    break
+            with self._output or contextlib.nullcontext():
+                for result in self._jobs.run((group, [], {})):
+                    done += 1
+                    yield result
+                    if self._stopping:
+                        break
         yield from cancelled(group[done:])
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:

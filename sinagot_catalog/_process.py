@@ -15,6 +15,7 @@ from typing import Any
 
 from sinagot_catalog import _worker
 from sinagot_catalog._messages import read_message, write_message
+from sinagot_catalog._row_output import ERROR_BOUND, cut_file, read_ends
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions
 
 __all__ = ["WorkerProcess"]
@@ -130,15 +131,16 @@ class WorkerProcess:
         return time.monotonic() - since, row, attempt, mark
 
     def output(self, mark: int = 0) -> str | None:
-        """The end of what it printed since a mark."""
-        return _worker.read_tail(self._output, mark)
+        """The beginning and the end of what it printed since a mark."""
+        return read_ends(self._output, mark, ERROR_BOUND)
 
     def bound_output(self) -> None:
-        """Cut what its scripts print where it grows without end, and keep the end of it."""
+        """Cut what its scripts print where it grows without end, and keep the ends of it."""
         if os.fstat(self._output).st_size > _OUTPUT_BOUND:
-            end = _worker.read_tail_bytes(self._output)
-            os.ftruncate(self._output, 0)
-            os.write(self._output, end)
+            entry = self._board.read()
+            _, row, _, mark = entry
+            if self._board.read() == entry:  # else the next row has begun, and cuts the file itself
+                cut_file(self._output, mark if row >= 0 else 0)
 
     # -- ending -------------------------------------------------------------------------------------------
 

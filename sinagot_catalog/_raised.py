@@ -11,6 +11,7 @@ from sinagot_catalog.errors import SinagotError
 __all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
 
 _LINE = "_sinagot_catalog_line"
+_BOUND = 64 * 1024
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
@@ -24,18 +25,27 @@ def describe_error(error: BaseException) -> tuple[str, str]:
         >>> describe_error(ValueError())
         ('ValueError', 'ValueError without a message')
     """
-    name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
-    error_type = name if isinstance(name, str) else type(error).__name__
-    if isinstance(error, SystemExit):
-        return error_type, f"called sys.exit({'' if error.code is None else repr(error.code)})"
+    error_type = _type_name(error)
     try:
-        message = getattr(error, _LINE, "") + str(error).strip()
-        message = message.encode(
-            "utf-8", "backslashreplace"
-        ).decode()  # names that are no text, as no column holds
-    except Exception:  # noqa: BLE001 a script's exception may fail at anything
+        if isinstance(error, SystemExit):
+            return error_type, bounded(
+                f"called sys.exit({'' if error.code is None else repr(error.code)})", _BOUND
+            )
+        message = getattr(error, _LINE, "") + str.strip(str(error))
+        # A name that is not UTF-8 does not fit into a column of text.
+        message = message.encode("utf-8", "backslashreplace").decode()
+    except BaseException:  # noqa: BLE001 the text of a script's exception may raise anything, SystemExit too
         message = f"{error_type} whose message cannot be read"
-    return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+    return error_type, bounded(message, _BOUND) or f"{error_type} without a message"
+
+
+def _type_name(error: BaseException) -> str:
+    """The name of an exception's type; an exception of ours may name its kind itself."""
+    try:
+        name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
+        return name if isinstance(name, str) else str(type(error).__name__)
+    except BaseException:  # noqa: BLE001 a metaclass may raise anything
+        return "Exception"
 
 
 def note_line(error: BaseException, script: str) -> None:
@@ -46,7 +56,7 @@ def note_line(error: BaseException, script: str) -> None:
         line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
         trace = trace.tb_next
     if line is not None:
-        with suppress(AttributeError, TypeError):
+        with suppress(Exception):
             setattr(error, _LINE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
 
 
@@ -67,5 +77,5 @@ def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
         frames = frames.tb_next
     try:
         return "".join(traceback.format_exception(type(error), error, frames))
-    except Exception:  # noqa: BLE001 as above
-        return f"{type(error).__name__} whose traceback cannot be formatted"
+    except BaseException:  # noqa: BLE001 as above
+        return f"{_type_name(error)} whose traceback cannot be formatted"

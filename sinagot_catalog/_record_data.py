@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._patterns._columns import id_values, paths_of
 from sinagot_catalog._tables import parse_json, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
 
@@ -60,7 +60,7 @@ def _data_place(source: Source, query: Query) -> int:
 
 def data_path(source: Source, query: Query) -> str:
     """The path of one record's data file."""
-    values = source.config.ids.values(query.record or "") or {}
+    values = id_values(query.record or "", source.config.ids) or {}
     return source.layout().places[_data_place(source, query)].template.format(values)
 
 

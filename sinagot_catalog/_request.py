@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import _plan
+from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import KEYS
@@ -142,7 +143,8 @@ def check_rows(source: Source, rows: pl.DataFrame) -> None:
         NotFoundError: An id outside of the records that the workspace was opened for.
     """
     ids = source.config.ids
-    wrong = [one for one in rows["record_id"].unique().to_list() if one is None or not ids.values(one)]
+    given = rows["record_id"].cast(pl.String).unique()
+    wrong = given.filter(~fitting(given, ids).fill_null(value=False)).to_list()
     if wrong:
         known = source.catalog().ids.to_list()
         raise SelectionError(

@@ -2,12 +2,15 @@
 
 import json
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
+
+from sinagot_catalog._regular_file import open_regular
 
 __all__ = ["Heard", "Line", "Said", "told"]
 
@@ -60,7 +63,7 @@ class Said:
         except OSError:
             return
         for name in names:
-            with suppress(OSError), (self._folder / name).open("rb") as file:
+            with suppress(OSError), os.fdopen(open_regular(self._folder / name), "rb") as file:
                 start = self._offsets.get(name, 0)
                 file.seek(start)
                 while content := file.read(_MOST_BYTES):

@@ -103,7 +103,7 @@ class Run:
 
     def outputs(self, row: Row) -> set[str]:
         """The declared outputs of a row, relative."""
-        values = self.ids.values(row[2]) or {"id": row[2]}
+        values = self.ids.known_values(row[2]) or {"id": row[2]}
         return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
 
     def is_published(self, row: Row) -> bool:
@@ -450,7 +450,9 @@ class Seat:
         run = self._crew.run
         with run.lines(row) as lines:
             unknown = [None] * len(run.spec.cells[row[1]].inputs)
-            lines.done(row[2], seconds=death.seconds, attempts=death.attempt, inputs=unknown)
+            lines.done(
+                row[2], seconds=death.seconds, attempts=death.attempt, inputs=unknown, output=death.output
+            )
         return Result(row[0], "done", death.seconds, death.attempt)
 
     def _blame(self, row: Row, death: _Death, paths: list[str] | None) -> Result:

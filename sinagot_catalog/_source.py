@@ -21,6 +21,7 @@ from sinagot_catalog._layout import Layout, Place, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._refusals import refused
@@ -275,7 +276,8 @@ class Source:
     def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
         """The ids of the first table, which count without a file."""
         ids = tuple(one for one in table["record_id"].drop_nulls() if self.span is None or one in self.span)
-        wrong = next((one for one in ids if self.config.ids.values(one) is None), None)
+        given = pl.Series(ids, dtype=pl.String)
+        wrong = next(iter(given.filter(~fitting(given, self.config.ids))), None)
         if wrong is not None:
             *_, path, address, _ = next(self._metadata_tables())
             raise ConfigError(

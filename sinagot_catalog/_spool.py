@@ -22,6 +22,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog._identity import boot_id, is_same_process, start_time
+from sinagot_catalog._regular_file import open_regular
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 
@@ -107,7 +108,7 @@ class Shipper:
     def _send(self, name: str) -> bool:
         start = self._sent.get(name, 0)
         try:
-            with (self._folder / f"{name}.ndjson").open("rb") as file:
+            with os.fdopen(open_regular(self._folder / f"{name}.ndjson"), "rb") as file:
                 file.seek(start)
                 content = file.read(_MOST_A_PIECE)
                 if content and b"\n" not in content:  # one line that is longer than a piece

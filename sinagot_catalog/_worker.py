@@ -31,23 +31,18 @@ from typing import Any
 
 from sinagot_catalog._events import JournalWriter
 from sinagot_catalog._job import FORESEEN, JobRunner
+from sinagot_catalog._loader._names import NO_MAIN
 from sinagot_catalog._messages import read_message, write_message
+from sinagot_catalog._row_interrupts import WorkerInterrupts
+from sinagot_catalog._row_output import OutputFile
 from sinagot_catalog._spec import Result, RunSpec, StorageOptions, Task
 
-__all__ = [
-    "BOARD_SIZE",
-    "CLOSED",
-    "Board",
-    "OutputFile",
-    "read_tail",
-    "read_tail_bytes",
-]
+__all__ = ["BOARD_SIZE", "CLOSED", "Board"]
 
 _ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64
 CLOSED = 79
 """The exit code of a worker whose script closed the pipes to its parent."""
-_TAIL = 16 * 1024
 _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
 
@@ -88,44 +83,6 @@ class Board:
         self._map.close()
 
 
-class OutputFile:
-    """What the scripts of a worker print: a file without a name that both sides hold.
-
-    Args:
-        fd: The file, opened to append.
-    """
-
-    def __init__(self, fd: int) -> None:
-        self.fd = fd
-
-    def mark(self) -> int:
-        """Where the next text will stand."""
-        try:
-            # Where we stand in it does not matter, for it is appended to; and a seek costs a fifth of an `fstat`.
-            return os.lseek(self.fd, 0, os.SEEK_END)
-        except OSError:
-            return os.fstat(self.fd).st_size  # a script put a pipe in its place
-
-    def tail(self, mark: int) -> str | None:
-        """The end of what was printed since a mark; the parent may have cut the file in between."""
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        return read_tail(self.fd, mark)
-
-
-def read_tail(fd: int, mark: int) -> str | None:
-    """The end of a file since a mark, None where there is nothing."""
-    return read_tail_bytes(fd, mark).decode("utf-8", "replace") or None
-
-
-def read_tail_bytes(fd: int, mark: int = 0) -> bytes:
-    """The end of a file since a mark."""
-    size = os.fstat(fd).st_size
-    start = max(mark if mark <= size else 0, size - _TAIL)
-    return os.pread(fd, _TAIL, start) if size > start else b""
-
-
 class _Worker:
     """The process' sides: the main thread runs rows, another one reads frames and sends lumps.
 
@@ -159,6 +116,7 @@ class _Worker:
             options=options,
             after_run=self._check_self,
             provenance=self._provenance,
+            interrupts=WorkerInterrupts(),
         )
         self._board.show(-1, 0, 0)
         threading.Thread(target=self._listen, name="frames", daemon=True).start()
@@ -293,6 +251,9 @@ def main(board_fd: int, parent: int) -> None:
     else:
         os.environ["PYTHONPATH"] = pythonpath
     sys.argv[:] = [""]
+    # What scripts start takes `__main__` for a program to import; this one is none.
+    sys.modules["sinagot_catalog._worker"] = sys.modules["__main__"]
+    sys.modules["__main__"] = NO_MAIN
     _Worker(frames_in, frames_out, board, parent).serve(spec, name, options)
     # Not sys.exit: a thread that a script left behind would keep the process.
     for stream in (sys.stdout, sys.stderr):

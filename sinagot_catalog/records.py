@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog import _record_data
+from sinagot_catalog._patterns._columns import id_values
 from sinagot_catalog._select import Query
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.schema import EVENTS
@@ -68,7 +69,7 @@ class RecordCollection(Selection):
             NotFoundError: When the id does not fit `id_pattern`; names the closest ids. Or when the workspace was
                 opened for other records.
         """
-        if str(record_id) != record_id or self._source.config.ids.values(record_id) is None:
+        if str(record_id) != record_id or id_values(record_id, self._source.config.ids) is None:
             raise NotFoundError(
                 f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
@@ -171,7 +172,7 @@ class RecordCollection(Selection):
         near = did_you_mean(name, valid)
         if hasattr(self._kinds.steps, name):
             near = f"; did you mean steps.{name}?"
-        elif self._source.config.ids.values(name) is not None:
+        elif id_values(name, self._source.config.ids) is not None:
             near = f"; a record is asked for as [{name!r}]"
         raise ScopeError(f"{name!r} is not valid for {self!r}{near}")
 

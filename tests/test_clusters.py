@@ -62,6 +62,8 @@ class Script(ScriptTemplate):
     def run(self):
         text = Path(self.path.input).read_text()
         self.logger.info("it says %s", text)
+        if text == "interrupt":
+            raise KeyboardInterrupt
         if text == "bad":
             raise ValueError(f"{self.id} holds nothing good")
         if text == "wait":
@@ -373,6 +375,17 @@ def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
     assert not let_go.is_set()
     may_open.set()
     assert let_go.wait(20)
+
+
+def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace):
+    execution = prepare(str(workspace(["good", "interrupt", "good"])), step="upper")
+    config = execution.source.config
+    order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
+    groups = [group for phase in execution.phases for group in phase]
+    results = from_text(run_batch(order, json.dumps(["batch-0", groups]))).results
+    assert sorted(one.outcome for one in results) == ["done", "done", "error"]
+    execution.note(results)
+    assert execution.finish().counts() == {"done": 2, "error": 1}
 
 
 def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace, children):

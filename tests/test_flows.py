@@ -44,6 +44,12 @@ class Script(ScriptTemplate):
 
     def run(self):
         text = Path(self.path.input).read_text()
+        if text == "interrupt":
+            raise KeyboardInterrupt
+        if text == "interrupt main":
+            __import__("_thread").interrupt_main()
+            __import__("time").sleep(0.2)
+            return
         if text == "bad":
             raise ValueError(f"{self.id} holds nothing good")
         deadline = time.monotonic() + 60
@@ -211,6 +217,14 @@ def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
     )
     assert any("Task run failed with state" in line for line in lines)
     assert not any("Traceback" in line or "NoneType" in line for line in lines)
+
+
+@pytest.mark.parametrize("mode", ["processes", "main_process"])
+def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_flow(workspace, mode):
+    root = workspace("good", "interrupt", "good", "interrupt main", "good")
+    report = submit(prepare(str(root), step="upper", mode=mode), say=lambda _: None).wait(60)
+    assert outcomes(report) == {"done": 3, "error": 2}
+    assert set(report.failures()["error_type"]) == {"KeyboardInterrupt"}
 
 
 @pytest.mark.parametrize("force", [False, True])

@@ -788,7 +788,7 @@ def test_the_console_of_the_main_process_gets_what_scripts_log(tmp_path, caplog)
 def test_an_interrupt_in_the_main_process_cancels_the_rest_and_says_so(tmp_path):
     bench = Bench(tmp_path, "main_process")
     bench.raw("A", "B")
-    bench.step("bad", "self.path.output.touch()\nif self.id == 'A': raise KeyboardInterrupt")
+    bench.step("bad", "self.path.output.touch()\nimport signal; signal.raise_signal(signal.SIGINT)")
     results = []
     with open_runner(bench.spec(), "main_process") as runner, pytest.raises(KeyboardInterrupt):
         runner.execute([[(0, 0, "A")], [(1, 0, "B")]], results.extend)

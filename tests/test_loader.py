@@ -41,7 +41,7 @@ def unchanged_interpreter():
     assert sys.meta_path == finders
     left = {name for name in set(sys.modules) - modules if name.startswith(("helper", "common_"))}
     assert not left
-    for name in [name for name in sys.modules if name.startswith("sinagot_script_")]:
+    for name in [name for name in sys.modules if name.startswith("sinagot_catalog._user_scripts.")]:
         del sys.modules[name]
 
 
@@ -403,7 +403,11 @@ def test_an_error_of_the_script_comes_out_and_leaves_nothing(write, scripts):
     script = write("step.py", "import helper\nraise KeyError('mine')\n")
     with pytest.raises(KeyError, match="mine"):
         host.load(script)
-    assert not [name for name in sys.modules if name.startswith("sinagot_script_step")]
+    assert not [
+        name
+        for name in sys.modules
+        if name.startswith("sinagot_catalog._user_scripts.") and name.endswith(".step")
+    ]
     write("step.py", "class Script: pass")
     assert host.load(script).__name__ == "Script"
 

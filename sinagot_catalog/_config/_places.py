@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog._config._faults import Address
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
 
 FILE_NAME = "workspace.toml"
+_SIZE_LIMIT = 16_000_000
 
 Table = dict[str, Any]
 
@@ -88,7 +90,7 @@ def read(file: str, read_text: Callable[[str], str] | None) -> str:
             if read_text is None:
                 raise ConfigError(f"{file} is a URL, and nothing is given that reads it")
             return read_text(file).removeprefix("\ufeff")
-        return Path(file).read_text(encoding="utf-8-sig")
+        return read_regular(file, _SIZE_LIMIT).decode("utf-8-sig")
     except FileNotFoundError:
         raise ConfigError(f"there is no file {file}") from None
     except UnicodeDecodeError as error:

@@ -1,6 +1,5 @@
 """A script's file turned into its class, with what lies beside it importable."""
 
-import hashlib
 import importlib.machinery
 import os
 import re
@@ -8,14 +7,21 @@ import sys
 import types
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from sinagot_catalog._function import FunctionScript
+from sinagot_catalog._loader._names import NO_MAIN, escape, package_of
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 
-__all__ = ["ScriptHost"]
+__all__ = ["Folder", "ScriptHost"]
 
 Stamp = tuple[int, int]
+
+SOURCE_BOUND = 16_000_000
+"""Bytes that the source of a helper may have."""
 
 _STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
 """What makes a file the script of a step, and no helper."""
@@ -30,20 +36,30 @@ def _stamp(path: str) -> Stamp | None:
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the source each time: a cache by seconds misses an edit, and is written beside the source."""
+    """Compiles the source each time: a cache by seconds misses an edit, and is written beside the source.
+
+    The module's `__name__` is one that other processes find, too: what it defines is pickled by that name.
+    """
+
+    def __init__(self, package: str, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._package = package
 
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
-        return self.source_to_code(self.get_data(path), path)
+        return self.source_to_code(read_regular(path, SOURCE_BOUND), path)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__name__ = name = f"{self._package}.{self.name}"
+        sys.modules[name] = module
+        try:
+            exec(self.get_code(self.name), module.__dict__)  # noqa: S102
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
 
 
-_LOADERS = (
-    (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
-    (_SourceLoader, importlib.machinery.SOURCE_SUFFIXES),
-)
-
-
-class _Folder:
+class Folder:
     """The modules beside the scripts of one folder: a finder while one of those scripts is at work.
 
     A helper wins over an installed module of that name, not over the standard library's; a step's script and
@@ -58,6 +74,13 @@ class _Folder:
         self.helpers: tuple[str, ...] = ()
         self.hidden: dict[str, types.ModuleType] = {}
         self.depth = 0
+        self.main: types.ModuleType | None = None
+        self.package = package_of(self.folders)
+        sources = partial(_SourceLoader, package_of(self.folders, helpers=True))
+        self._loaders: tuple[Any, ...] = (
+            (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+            (sources, importlib.machinery.SOURCE_SUFFIXES),
+        )
 
     def look(self) -> None:
         """List the helpers anew, and forget every module when one of them has changed."""
@@ -81,10 +104,10 @@ class _Folder:
     ) -> importlib.machinery.ModuleSpec | None:
         """Python's import asks this before every other finder."""
         if path is not None:
-            return self._serve(_spec(name, path)) if name.rpartition(".")[0] in self.served else None
+            return self._serve(self._spec(name, path)) if name.rpartition(".")[0] in self.served else None
         if name in sys.stdlib_module_names:
             return None
-        spec = _spec(name, self.folders)
+        spec = self._spec(name, self.folders)
         if spec is None:
             return None
         if name not in self.helpers:
@@ -114,6 +137,8 @@ class _Folder:
         for name in self.hidden:
             del known[name]
         known.update(self.modules)
+        self.main = known.get("__main__")
+        known["__main__"] = NO_MAIN
         sys.meta_path.insert(0, self)
 
     def __exit__(self, *_: object) -> None:
@@ -122,6 +147,8 @@ class _Folder:
             return
         if self in sys.meta_path:
             sys.meta_path.remove(self)
+        if self.main is not None:
+            sys.modules["__main__"] = self.main
         for name in self.served:
             module = sys.modules.pop(name, None)
             if module is not None:
@@ -130,20 +157,39 @@ class _Folder:
             sys.modules.update(self.hidden)
             self.hidden.clear()
 
+    def run_script(self, script: str) -> types.ModuleType:
+        """Run a step's file as a module of its own; it stays in `sys.modules`, so that what it defines pickles."""
+        try:
+            source = read_regular(script, SOURCE_BOUND)
+        except FileNotFoundError:
+            raise NotFoundError(f"script file {script} is missing") from None
+        name = f"{self.package}.{escape(Path(script).stem)}"
+        module = types.ModuleType(name)
+        module.__file__ = script
+        before = sys.modules.get(name)
+        sys.modules[name] = module
+        try:
+            exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        except BaseException:
+            del sys.modules[name]
+            if before is not None:
+                sys.modules[name] = before
+            raise
+        return module
 
-def _spec(name: str, folders: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
-    for folder in folders:
-        spec = importlib.machinery.FileFinder(folder, *_LOADERS).find_spec(name)
-        if spec is not None and spec.loader is not None:
-            return spec
-    locations = [
-        str(place) for folder in folders if (place := Path(folder, name.rpartition(".")[2])).is_dir()
-    ]
-    if not locations:
-        return None
-    bare = importlib.machinery.ModuleSpec(name, None, is_package=True)
-    bare.submodule_search_locations = locations
-    return bare
+    def _spec(self, name: str, folders: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
+        for folder in folders:
+            spec = importlib.machinery.FileFinder(folder, *self._loaders).find_spec(name)
+            if spec is not None and spec.loader is not None:
+                return spec
+        locations = [
+            str(place) for folder in folders if (place := Path(folder, name.rpartition(".")[2])).is_dir()
+        ]
+        if not locations:
+            return None
+        bare = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        bare.submodule_search_locations = locations
+        return bare
 
 
 def _is_helper(entry: Path) -> bool:
@@ -153,7 +199,7 @@ def _is_helper(entry: Path) -> bool:
     if entry.suffix != ".py":
         return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
     try:
-        return _STEP.search(entry.read_bytes()) is None
+        return _STEP.search(read_regular(entry, SOURCE_BOUND)) is None
     except OSError:
         return False
 
@@ -169,8 +215,8 @@ class ScriptHost:
 
     def __init__(self, scripts: str) -> None:
         self._scripts = str(Path(scripts).absolute())
-        self._folders: dict[str, _Folder] = {}
-        self._by_script: dict[str, _Folder] = {}
+        self._folders: dict[str, Folder] = {}
+        self._by_script: dict[str, Folder] = {}
         self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
 
     def load(self, script: str, name: str = "Script") -> type:
@@ -187,7 +233,7 @@ class ScriptHost:
             return _class_of(loaded[0], script, name)
         folder.look()
         with self.importing(script):
-            module = _import(script)
+            module = folder.run_script(script)
         self._loaded[script] = (module, {script: stamp, **folder.stamps})
         return _class_of(module, script, name)
 
@@ -195,36 +241,13 @@ class ScriptHost:
         """What lies beside a script can be imported here; around each of its runs."""
         return self._folder(script)
 
-    def _folder(self, script: str) -> _Folder:
+    def _folder(self, script: str) -> Folder:
         found = self._by_script.get(script)
         if found is None:
             own = str(Path(script).absolute().parent)
-            found = self._folders.setdefault(own, _Folder([own, self._scripts]))
+            found = self._folders.setdefault(own, Folder([own, self._scripts]))
             self._by_script[script] = found
         return found
-
-
-def _import(script: str) -> types.ModuleType:
-    """Run a file as a module of a name of its own; it stays in `sys.modules`, so that its classes pickle."""
-    try:
-        source = Path(script).read_bytes()
-    except FileNotFoundError:
-        raise NotFoundError(f"script file {script} is missing") from None
-    stem = re.sub(r"\W", "_", Path(script).stem)
-    digest = hashlib.sha256(script.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    name = f"sinagot_script_{stem}_{digest}"
-    module = types.ModuleType(name)
-    module.__file__ = script
-    before = sys.modules.get(name)
-    sys.modules[name] = module
-    try:
-        exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
-    except BaseException:
-        del sys.modules[name]
-        if before is not None:
-            sys.modules[name] = before
-        raise
-    return module
 
 
 def _class_of(module: types.ModuleType, script: str, name: str) -> type:

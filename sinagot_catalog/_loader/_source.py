@@ -10,6 +10,7 @@ from typing import Any
 from sinagot_catalog._function import KEYWORDS
 from sinagot_catalog._loader._child import content_key, evaluate
 from sinagot_catalog._loader._reading import PATHS, FaultError, Reading
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import did_you_mean
 
 __all__ = ["ScriptSource", "read_script"]
@@ -93,7 +94,7 @@ def _read(
     script: str, scripts: str, name: str, *, trusted: bool, cache: MutableMapping[str, Any] | None
 ) -> ScriptSource:
     try:
-        source = Path(script).read_bytes()
+        source = read_regular(script, _SIZE_LIMIT)
     except FileNotFoundError:
         beside = [one.stem for one in Path(script).parent.glob("*.py")]
         near = did_you_mean(Path(script).stem, beside, most=1)
@@ -101,10 +102,6 @@ def _read(
     except OSError as error:
         return ScriptSource(
             script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"
-        )
-    if len(source) > _SIZE_LIMIT:
-        return ScriptSource(
-            script, name=name, error=f"script file {name} is larger than {_SIZE_LIMIT:,} bytes"
         )
     reading = Reading(_parse(source))
     found, computed, line = reading.script()

@@ -20,10 +20,20 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._template import IdPattern, Template
+from sinagot_catalog._patterns._template import IdPattern, Template, is_safe_id
 from sinagot_catalog.errors import PatternError
 
-__all__ = ["Tokens", "cut_id", "ends_of", "fitting", "id_columns", "match_columns", "near_misses", "paths_of"]
+__all__ = [
+    "Tokens",
+    "cut_id",
+    "ends_of",
+    "fitting",
+    "id_columns",
+    "id_values",
+    "match_columns",
+    "near_misses",
+    "paths_of",
+]
 
 Tokens = tuple[tuple[str, str], ...]
 
@@ -114,6 +124,23 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
         parts.append(hard.join(pl.DataFrame({"record_id": unique, **table}), on="record_id", how="left"))
     out = parts[0] if len(parts) == 1 else pl.concat(parts)
     return out.sort("_row").select("record_id", *pattern.groups)
+
+
+def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:
+    """What the placeholders stand for in an id, or None when it does not fit; in bounded time, whatever the id.
+
+    Raises:
+        PatternError: When only Python's engine could tell, and might take for ever.
+
+    Example:
+        >>> id_values("A-1", IdPattern("(?P<site>[A-Z])-[0-9]"))
+        {'id': 'A-1', 'site': 'A'}
+        >>> id_values("R" * 60, IdPattern("(R|R)*y"))
+    """
+    one = pl.Series([record_id], dtype=pl.String)
+    if not is_safe_id(record_id) or not fitting(one, pattern).item():
+        return None
+    return {"id": record_id, **id_columns(one, pattern).drop("record_id").row(0, named=True)}
 
 
 def near_misses(

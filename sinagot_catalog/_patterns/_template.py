@@ -210,6 +210,10 @@ class IdPattern:
             return {"id": record_id}
         return {"id": record_id, **{name: text or "" for name, text in found.groupdict().items()}}
 
+    def known_values(self, record_id: str) -> dict[str, str] | None:
+        """As `values`, of an id that is known to fit: without named groups nothing is matched again."""
+        return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IdPattern) and other.text == self.text
 

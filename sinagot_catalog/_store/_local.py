@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog._store._types import PATIENCE, SETTLED, Found, Reach, Stat, is_text
 from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 
@@ -176,7 +177,7 @@ class LocalStore:
     def read(self, path: str) -> bytes:
         """Read a whole file."""
         try:
-            return Path(self._at(path)).read_bytes()
+            return read_regular(self._at(path))
         except OSError as error:
             raise StorageError(f"{self._at(path)} cannot be read: {error.strerror}") from error
 

@@ -140,7 +140,7 @@ def _show(events: pl.DataFrame) -> None:
         if failed and row["error_type"]:
             text = f"{row['error_type']}: {text}"
         put(f"{paint(when, '2')}  {paint(key, '31' if failed else '1')}  {text}")
-        for part in ("traceback", "output") if failed else ():
+        for part in ("traceback", "output"):
             if row[part]:
                 put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))
 

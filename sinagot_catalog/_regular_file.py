@@ -1,0 +1,79 @@
+"""Files that are read whole: regular files of bounded size, and nothing else.
+
+A pipe or a device in the place of a script, a table or a journal file can be waited for without end, and a sparse
+or endless file fills the memory. Both are an `OSError` with one sentence. Standard library only, as workers use it.
+"""
+
+import errno
+import os
+import stat
+
+__all__ = ["IrregularFileError", "open_regular", "read_regular"]
+
+MOST = 1 << 30
+_PIECE = 1 << 20
+_KINDS = {
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a folder",
+}
+
+
+class IrregularFileError(OSError):
+    """What should be a file is none, or has no end in sight."""
+
+    def __init__(self, sentence: str, path: str) -> None:
+        super().__init__(errno.EINVAL, sentence, path)
+
+
+def open_regular(path: str | os.PathLike[str]) -> int:
+    """Open a regular file to read; never waits.
+
+    Raises:
+        OSError: When it cannot be opened, or is no regular file.
+    """
+    path = os.fspath(path)
+    _check_kind(os.stat(path).st_mode, path)  # noqa: PTH116 - opening a device may do something to it
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        _check_kind(os.fstat(fd).st_mode, path)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def read_regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file.
+        most: Bytes that it may have.
+
+    Raises:
+        OSError: When it cannot be read, is no regular file, or is larger.
+    """
+    path = os.fspath(path)
+    fd = open_regular(path)
+    try:
+        size = os.fstat(fd).st_size
+        if size > most:
+            raise IrregularFileError(f"it has {size:,} bytes, and files of at most {most:,} are read", path)
+        pieces: list[bytes] = []
+        left = most + 1
+        while left > 0 and (piece := os.read(fd, min(left, max(size + 1, _PIECE)))):
+            pieces.append(piece)
+            left -= len(piece)
+    finally:
+        os.close(fd)
+    if left <= 0:
+        raise IrregularFileError(f"it has no end within the {most:,} bytes that are read", path)
+    return b"".join(pieces)
+
+
+def _check_kind(mode: int, path: str) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise IrregularFileError(f"it is {kind}, not a regular file", path)
