@@ -13,7 +13,8 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._preflight import check_scripts
 from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._secrets import is_secret
-from sinagot_catalog._select import Query, sql_predicate
+from sinagot_catalog._select import Query
+from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader
 from sinagot_catalog.errors import ConfigError, SelectionError
 

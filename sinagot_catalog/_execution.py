@@ -24,10 +24,11 @@ from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
-from sinagot_catalog._select import Query, sql_predicate
+from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._spec import CellSpec, Port, Remote, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
+from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
 from sinagot_catalog.errors import StorageError

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._layout import Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
-__all__ = ["Query", "Resolver", "sql_predicate", "table_schema"]
+__all__ = ["Query", "Resolver", "table_schema"]
 
 _FINE = ("records", "units", "steps")
 _TIMED = {"records": {"size", "first_modified", "last_modified"}, "steps": {"stale"}, "units": set[str]()}
@@ -84,21 +84,6 @@ def table_schema(table: str, catalog_records: dict[str, Any]) -> dict[str, Any]:
     if table == "records":
         return catalog_records
     return _TABLES[table]
-
-
-def sql_predicate(where: str) -> pl.Expr:
-    """Read a predicate from SQL text.
-
-    Raises:
-        SelectionError: When Polars cannot read it.
-    """
-    try:
-        return pl.sql_expr(where)
-    except Exception as error:
-        raise SelectionError(
-            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
-            "Write it as in SQL, such as \"status = 'ERROR' AND record_id > 'REC-2'\".",
-        ) from error
 
 
 class Resolver:

@@ -11,7 +11,8 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._rules import first_line
-from sinagot_catalog._select import Query, Resolver, check_value, sql_predicate
+from sinagot_catalog._select import Query, Resolver, check_value
+from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus

@@ -87,7 +87,7 @@ def test_the_workers_own_list_is_the_last_word(monkeypatch):
         "s3://lab/x ",
         " s3://lab/x",
         "s3://lab/x\n",
-        "s3://lab/x\x00",
+        "s3://lab/x\x1f",
         "s3://lab\\x",
         "s3://lab/x/\\..\\y",
         "s3://lab/x/y::file",
