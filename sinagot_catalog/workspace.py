@@ -49,7 +49,8 @@ class Workspace:
         data_path: The dataset, instead of the config's; relative to the current folder.
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
-        trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
+        trust: Whether scripts may be run, and computed patterns evaluated. By default where the config and the
+            scripts are local, and nobody but you and root can write them.
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
         records: The only records to look at: what their ids begin with, or a pair of the first id and the first

@@ -155,7 +155,7 @@ def test_an_allowed_workspace_in_a_bucket_is_trusted_to_bring_scripts(moto, writ
         prepare(f"{url}/other", deployed={"workspace": url})
     execution = prepare(url, deployed={"workspace": url})
     try:
-        assert execution.source.trusted
+        assert execution.source.distrust() is None
         assert execution.n_rows == 1
     finally:
         execution.finish()

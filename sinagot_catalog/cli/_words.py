@@ -92,7 +92,7 @@ def add_place(parser: Parser, *, positional: bool = False) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--trust", action="store_true", default=argparse.SUPPRESS,
-        help="evaluate computed patterns of scripts that are not your own",
+        help="run scripts that others can write, or that come from a bucket",
     )  # fmt: skip
 
 
