@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog._events import bounded
+from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
@@ -35,7 +36,7 @@ def describe_error(error: BaseException) -> tuple[str, str]:
         ).decode()  # names that are no text, as no column holds
     except Exception:  # noqa: BLE001 a script's exception may fail at anything
         message = f"{error_type} whose message cannot be read"
-    return error_type, bounded(message, 64 * 1024) or f"{error_type} without a message"
+    return error_type, bounded(masked(message), 64 * 1024) or f"{error_type} without a message"
 
 
 def note_line(error: BaseException, script: str) -> None:
@@ -66,6 +67,6 @@ def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
     while frames is not None and frames.tb_frame.f_code.co_filename in ours:
         frames = frames.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, frames))
+        return masked("".join(traceback.format_exception(type(error), error, frames)))
     except Exception:  # noqa: BLE001 as above
         return f"{type(error).__name__} whose traceback cannot be formatted"

@@ -5,8 +5,9 @@ A password or a token can stand before the host (`ftp://ann:pw@host`, `https://t
 """
 
 import re
+from contextlib import suppress
 
-__all__ = ["MASK", "is_secret", "masked"]
+__all__ = ["MASK", "is_secret", "mask_error", "masked"]
 
 MASK = "…"
 
@@ -29,6 +30,7 @@ _NAME = (
     r"[\w.-]*(?:signature|token|secret|passw|password|credential|authorization|key[_-]?id|key)"
     r"|(?:[\w.-]*[-_.])?(?:sig|sas|pwd|auth)"
 )
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,40}://[^\s\"'<>]+")
 _QUERY = re.compile(
     rf"(?P<name>(?:[?&;#]|%26|%3F)(?:amp;)?(?:{_NAME})(?:=|%3D))[^&;\s\"'<>#]+", re.IGNORECASE
 )
@@ -47,11 +49,11 @@ def masked(text: str) -> str:
         >>> masked("simplecache::sftp://ann:p@ss@host/x")
         'simplecache::sftp://ann:…@host/x'
     """
-    if "://" in text and "@" in text:
+    if "://" not in text:
+        return text
+    if "@" in text:
         text = _USER.sub(_without_password, text)
-    if "=" in text or "%3" in text:
-        text = _QUERY.sub(rf"\g<name>{MASK}", text)
-    return text
+    return _ADDRESS.sub(lambda found: _QUERY.sub(rf"\g<name>{MASK}", found[0]), text)
 
 
 def is_secret(address: str) -> bool:
@@ -62,6 +64,21 @@ def is_secret(address: str) -> bool:
         (True, False, True)
     """
     return "://" in address and masked(address) != address
+
+
+def mask_error(error: BaseException | None) -> None:
+    """Mask what an exception of another library, and those that led to it, quote: tracebacks show them all."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        if any(isinstance(value, str) and "://" in value for value in error.args):
+            error.args = tuple(masked(value) if isinstance(value, str) else value for value in error.args)
+        for name in ("filename", "filename2", "message", "url"):
+            value = getattr(error, name, None)
+            if isinstance(value, str) and is_secret(value):
+                with suppress(AttributeError, TypeError):
+                    setattr(error, name, masked(value))
+        error = error.__cause__ or error.__context__
 
 
 def _without_password(found: re.Match[str]) -> str:

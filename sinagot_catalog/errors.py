@@ -14,10 +14,11 @@ A message is one sentence that says what is wrong and where. `hint`, where there
 masked: an address in them shows no password, token or signature.
 """
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from sinagot_catalog._secrets import masked
+from sinagot_catalog._secrets import mask_error, masked
 
 __all__ = [
     "ConfigError",
@@ -45,6 +46,7 @@ class SinagotError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
+        mask_error(sys.exc_info()[1])  # what it is raised from is shown beside it
         self.message = masked(message)
         self.hint = masked(hint)
         super().__init__(self.message, self.hint)

@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._sql import check_query
@@ -552,7 +553,7 @@ class Workspace:
 
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
-            return f"<p>&lt;Workspace instance&gt; {html.escape(self.config.dataset)}: not listed yet</p>"
+            return f"<p>&lt;Workspace instance&gt; {html.escape(masked(self.config.dataset))}: not listed yet</p>"
         catalog = self._source.catalog()
         keys = ["step"] if self.is_unit_mode else ["task", "modality", "step"]
         counts = catalog.steps.group_by(keys, maintain_order=True).agg(
@@ -562,7 +563,9 @@ class Workspace:
         empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
         kept = "" if self._source.kept is None else f" ({html.escape(str(self._source.kept))})"
         many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
-        return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
+        return (
+            f"<p><b>{html.escape(masked(self.config.root))}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
+        )
 
 
 def _reopen(source: Source) -> Workspace:

@@ -128,7 +128,7 @@ class RemoteStore:
         self.base: str = self.fs._strip_protocol(self.root).rstrip("/")  # noqa: SLF001 - fsspec's own way to say it
 
     def __repr__(self) -> str:
-        return f"RemoteStore({self.root!r})"
+        return f"RemoteStore({masked(self.root)!r})"
 
     def __reduce__(self) -> str:
         raise TypeError("a remote store is never pickled; open it again")
