@@ -19,6 +19,7 @@ __all__ = ["load_script", "script_of"]
 def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
     """Import the script of a step."""
     cell = _find(source, step, task, modality)[0]
+    source.check_trusted()
     if cell.command is None:
         return ScriptHost(source.scripts).load(cell.script)
     from sinagot_catalog._command import command_script

@@ -35,10 +35,10 @@ class _Customs:
 
     def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
         config = self._source.config
-        if not self._source.trusted:
-            return None
         file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
         if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+            return None
+        if self._source.distrust() is not None:
             return None
         declared = config.modalities[modality].models
         base: type[Any] = Record if single else RecordCollection

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog._allow import is_secret
 from sinagot_catalog._config import read_config
 from sinagot_catalog._preflight import check_start
 from sinagot_catalog._request import RunOptions, plan
+from sinagot_catalog._secrets import is_secret
 from sinagot_catalog._select import Query
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader

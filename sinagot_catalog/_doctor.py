@@ -152,6 +152,11 @@ def _scripts(source: Source) -> Iterator[Check]:
             "scripts", "fault", "no step is declared", "Name scripts under [steps], or under [modalities.M]."
         )
         return
+    if (reason := source.distrust()) is not None:
+        yield Check(
+            "scripts", "warning", f"the scripts are not run: {reason}",
+            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
+        )  # fmt: skip
     broken = {script: cell.error for script, cell in cells.items() if cell.error and not cell.is_refused}
     fine = len(cells) - len(broken)
     if fine:

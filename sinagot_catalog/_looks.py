@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog._scan import STATS, Listing, in_folders
+from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
 
@@ -221,7 +222,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     }
     for table, frame in (("steps", steps), ("last", catalog.last), ("files", files)):
         content = io.BytesIO()
-        metadata = {"schema": str(_SCHEMA), "table": table, "dataset": dataset, **notes[table]}
+        metadata = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
         frame.write_parquet(content, metadata=metadata)
         log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
     return name

@@ -4,10 +4,10 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sinagot_catalog._allow import is_secret
 from sinagot_catalog._cluster import ClusterRunner, check_cluster
 from sinagot_catalog._elsewhere import Order
 from sinagot_catalog._said import Heard
+from sinagot_catalog._secrets import is_secret
 from sinagot_catalog._source import Source
 from sinagot_catalog.errors import UsageError
 

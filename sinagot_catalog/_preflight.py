@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinagot_catalog._log_names import check_links
-from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
 
 if TYPE_CHECKING:
@@ -57,11 +56,7 @@ def _check_refused(source: Source, query: Query, step: str | None) -> None:
 def check_places(source: Source, mode: str) -> None:
     """Say before anything is written what a run needs."""
     config = source.config
-    if not source.trusted and (is_url(config.scripts) or is_url(config.root)):
-        raise UsageError(
-            f"the scripts of {config.scripts} are not run: they come from a bucket, and nobody said that they may",
-            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
-        )
+    source.check_trusted()
     if mode != "main_process" and any(
         one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
     ):

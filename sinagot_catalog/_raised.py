@@ -6,6 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog._events import bounded
+from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
@@ -36,7 +37,7 @@ def describe_error(error: BaseException) -> tuple[str, str]:
         message = message.encode("utf-8", "backslashreplace").decode()
     except BaseException:  # noqa: BLE001 the text of a script's exception may raise anything, SystemExit too
         message = f"{error_type} whose message cannot be read"
-    return error_type, bounded(message, _BOUND) or f"{error_type} without a message"
+    return error_type, bounded(masked(message), _BOUND) or f"{error_type} without a message"
 
 
 def _type_name(error: BaseException) -> str:
@@ -76,6 +77,6 @@ def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
     while frames is not None and frames.tb_frame.f_code.co_filename in ours:
         frames = frames.tb_next
     try:
-        return "".join(traceback.format_exception(type(error), error, frames))
+        return masked("".join(traceback.format_exception(type(error), error, frames)))
     except BaseException:  # noqa: BLE001 as above
         return f"{_type_name(error)} whose traceback cannot be formatted"

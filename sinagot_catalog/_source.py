@@ -2,11 +2,11 @@
 
 import math
 import os
+import shlex
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from sinagot_catalog import _looks
 from sinagot_catalog._claims import Claims
 from sinagot_catalog._config import Config
+from sinagot_catalog._file_owners import foreign, foreign_code
 from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
@@ -41,7 +42,7 @@ class Source:
     Args:
         config: The config.
         storage_options: fsspec options for every remote part; they win over those of the config.
-        trust: Whether computed patterns may be evaluated; by default where scripts are local and one's own.
+        trust: Whether the scripts may be run; by default where config and scripts are local and the user's own.
         everything: List the whole dataset, not only what the patterns lead to.
         listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
         records: The only records that there are here; see `_inventory.Span.of`.
@@ -73,7 +74,7 @@ class Source:
         """The ids that this workspace was narrowed to."""
         self.everything = everything
         self.storage_options = dict(storage_options or {})
-        self.trusted = _is_own(config.scripts) and not is_url(config.root) if trust is None else trust
+        self.trust = trust
         self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
         if config.outputs != config.dataset:
             self.stores["outputs"] = self._open(config.outputs)
@@ -103,7 +104,7 @@ class Source:
     def __getstate__(self) -> dict[str, Any]:
         """Travel as the order to open the workspace again: no option's value, no listing."""
         how = {
-            "trust": self.trusted,
+            "trust": self.trust,
             "everything": self.everything,
             "listing": self._given,
             "records": self._records,
@@ -144,6 +145,34 @@ class Source:
         """The local folder of the scripts; those of a bucket are fetched by content."""
         return self.config.scripts if self._mirror is None else self._mirror.folder()
 
+    # --- trust -------------------------------------------------------------------------------------------
+
+    def distrust(self) -> str | None:
+        """Why the scripts are not run: others can have written them, or the config; None where they may be run."""
+        config = self.config
+        if self.trust is not None:
+            return None if self.trust else "the workspace was opened with trust=False"
+        if is_url(config.scripts) or is_url(config.root):
+            return "they come from a bucket, and nobody said that they may"
+        data = (config.dataset, config.outputs, config.log)
+        fault = foreign_code(config.scripts, leave_out=data)
+        words = (word for one in config.steps.commands.values() for word in shlex.split(one.command))
+        programs = (os.path.join(config.scripts, word) for word in words)  # noqa: PTH118 - a word may be absolute
+        files = [*config.files, *(program for program in programs if os.path.exists(program))]  # noqa: PTH110
+        return fault or next((fault for file in files if (fault := foreign(file))), None)
+
+    def check_trusted(self) -> None:
+        """Refuse to run scripts that others can have written.
+
+        Raises:
+            UsageError: Naming the file, and who can write it.
+        """
+        if fault := self.distrust():
+            raise UsageError(
+                f"the scripts of {self.config.scripts} are not run: {fault}",
+                "If you trust who can write there: Workspace(…, trust=True), or --trust.",
+            )
+
     # --- looking -----------------------------------------------------------------------------------------
 
     def layout(self) -> Layout:
@@ -179,7 +208,7 @@ class Source:
                 script,
                 scripts=self.scripts,
                 name=self._called(script),
-                trusted=self.trusted,
+                distrust=self.distrust,
                 cache=self._computed,
             )
             known = self._scripts[script] = (now, source)
@@ -423,13 +452,3 @@ def stamp(path: str) -> tuple[int, int] | None:
 def _beside(path: str, folder: str) -> str:
     """A path as seen from the config's folder, where it lies below it."""
     return os.path.relpath(path, folder) if path.startswith(f"{folder}/") else path
-
-
-def _is_own(folder: str) -> bool:
-    """Whether a folder is on this machine and belongs to who runs this process."""
-    if is_url(folder):
-        return False
-    try:
-        return Path(folder).stat().st_uid in (os.getuid(), 0)
-    except OSError:
-        return False

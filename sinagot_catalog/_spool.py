@@ -23,6 +23,7 @@ from pathlib import Path
 
 from sinagot_catalog._identity import boot_id, is_same_process, start_time
 from sinagot_catalog._regular_file import open_regular
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._store import Store
 from sinagot_catalog.errors import StorageError
 
@@ -50,7 +51,7 @@ def open_spool(run_id: str, log: str) -> str:
     """
     folder = _home() / run_id
     folder.mkdir(mode=0o700)
-    owner = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id(), "log": log}
+    owner = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id(), "log": masked(log)}
     (folder / "owner").write_text(json.dumps(owner))
     return str(folder)
 
@@ -67,7 +68,7 @@ def dead_spools(log: str) -> list[tuple[str, bool]]:
         try:
             owner = json.loads((folder / "owner").read_text())
             if not is_same_process(owner["pid"], owner["start"] or "", owner["boot"]):
-                found.append((str(folder), owner["log"] == log))
+                found.append((str(folder), owner["log"] == masked(log)))
         except (OSError, ValueError, KeyError):
             continue
     return found

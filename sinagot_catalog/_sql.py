@@ -1,4 +1,4 @@
-"""SQL of users: predicates and queries, what they compare columns with, and which columns they name."""
+"""SQL texts of users: read a filter, and check what it or a query compares, names and reads."""
 
 from __future__ import annotations
 
@@ -51,23 +51,41 @@ _TEXT_FUNCTIONS = re.compile(
     r"|SUBSTR(ING)?|TRIM|LTRIM|RTRIM|UPPER|CHAR_LENGTH|CHARACTER_LENGTH|OCTET_LENGTH|REVERSE"
 )
 
+_PREFIXES = re.compile(r"[A-Za-z]{1,2}")
+"""Letters right before a quote give the text other rules, such as `E'…'`: Polars and this module could differ."""
+
+_FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
+"""Functions that open files when Polars reads the SQL, before anything is collected."""
+
+_QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
+"""Words that begin a query, right behind a bracket."""
+
 
 def sql_predicate(where: str) -> pl.Expr:
-    """Read a predicate from SQL text.
+    """Read a filter: an expression over the columns of one table. No file is opened.
 
     Raises:
-        SelectionError: When Polars cannot read it.
+        SelectionError: When it holds a query or a function that reads files, or when Polars cannot read it.
 
     Example:
         >>> print(sql_predicate("status LIKE 'DON%'"))
         col("status").strict_cast(String).str.starts_with(["DON"])
+        >>> sql_predicate("record_id IN (SELECT a FROM read_csv('/etc/hosts'))")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the filter holds a query: SELECT
+        A filter compares columns of one table, such as "status = 'ERROR' AND record_id > 'REC-2'".
     """
+    example = "such as \"status = 'ERROR' AND record_id > 'REC-2'\"."
+    word = _query_word(where)
+    fault = _ambiguous(where) or (word and f"holds a query: {word}") or _reads_files(where)
+    if fault:
+        raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
     try:
         return pl.sql_expr(as_text(where))
     except Exception as error:
         raise SelectionError(
             f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
-            "Write it as in SQL, such as \"status = 'ERROR' AND record_id > 'REC-2'\".",
+            f"Write it as in SQL, {example}",
         ) from error
 
 
@@ -108,8 +126,41 @@ def names_in(query: str) -> set[str]:
     return {_plain(text) for kind, text in _tokens(query) if kind == "name"}
 
 
+def _ambiguous(query: str) -> str | None:
+    """What is refused because Polars could end a text or a comment elsewhere than this module does."""
+    pieces = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(query)]
+    for kind, text in pieces:
+        if kind == "skip" and ("/*" in text[2:] or re.search(r"\r(?!\n|$)", text.lstrip())):
+            return "holds a comment within a comment"
+        if kind == "other" and text in "$#@":
+            return f"holds a {text} outside of quotes: texts take single quotes, names double quotes"
+    for (kind, text), (then, quoted) in pairwise(pieces):
+        if then == "text" and ((kind == "name" and _PREFIXES.fullmatch(text)) or text.endswith("&")):
+            return f"holds {text}{quoted[:1]}: put a blank between a name and a quote"
+    return None
+
+
+def _reads_files(text: str) -> str | None:
+    """What is refused because a file would be opened."""
+    for (kind, name), (_, then) in pairwise(_tokens(text)):
+        if kind == "name" and then == "(" and _FILE_READER.fullmatch(_plain(name)):
+            return f"calls {_plain(name)}: no file is read here"
+    return None
+
+
+def _query_word(text: str) -> str | None:
+    """The word that begins a query within a filter."""
+    before = "("
+    for kind, token in _tokens(text):
+        word = token.upper()
+        if kind == "name" and (word == "SELECT" or (before == "(" and word in _QUERY_WORDS)):
+            return word
+        before = token
+    return None
+
+
 def check_query(query: str, own: Container[str] = ()) -> None:
-    """Refuse texts that a column can never be: a typo must not mean that there is nothing.
+    """Refuse functions that read files, and texts that a column can never be: a typo must not mean "nothing".
 
     A name that the query gives to something itself is left alone.
 
@@ -118,14 +169,23 @@ def check_query(query: str, own: Container[str] = ()) -> None:
         own: Columns of `records`, where a user's table may have one of the same name.
 
     Raises:
-        SelectionError: Naming what is near.
+        SelectionError: Naming the function, or what is near.
 
     Example:
+        >>> check_query("SELECT * FROM read_csv('/etc/hosts')")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the query calls read_csv: no file is read here
+        A query reads the tables of the workspace; read a file in Python and join it.
         >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')")
         Traceback (most recent call last):
         sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
         It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
     """
+    if fault := _ambiguous(query) or _reads_files(query):
+        raise SelectionError(
+            f"the query {fault}",
+            "A query reads the tables of the workspace; read a file in Python and join it.",
+        )
     tokens = list(_tokens(query))
     named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
     for column, value in comparisons(tokens):

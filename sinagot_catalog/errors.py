@@ -10,11 +10,15 @@
     ├── RunError                 some rows failed (exit code 3)
     └── ServerError              Prefect's API or the local server does not answer (exit code 1)
 
-A message is one sentence that says what is wrong and where. `hint`, where there is one, says what to do.
+A message is one sentence that says what is wrong and where. `hint`, where there is one, says what to do. Both are
+masked: an address in them shows no password, token or signature.
 """
 
+import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+
+from sinagot_catalog._secrets import mask_error, masked
 
 __all__ = [
     "ConfigError",
@@ -42,9 +46,10 @@ class SinagotError(Exception):
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message, hint)
-        self.message = message
-        self.hint = hint
+        mask_error(sys.exc_info()[1])  # what it is raised from is shown beside it
+        self.message = masked(message)
+        self.hint = masked(hint)
+        super().__init__(self.message, self.hint)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.hint}" if self.hint else self.message

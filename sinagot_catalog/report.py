@@ -13,6 +13,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog._graph import graph_of
+from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import KEYS, STATUS
 
@@ -115,12 +116,12 @@ class _Page:
     def title(self) -> str:
         """The workspace in one word."""
         root = self.source.config.root
-        return root.rstrip("/").rpartition("/")[2] or root
+        return masked(root.rstrip("/").rpartition("/")[2] or root)
 
     @property
     def root(self) -> str:
         """Where the workspace lies."""
-        return self.source.config.root
+        return masked(self.source.config.root)
 
     @property
     def n_records(self) -> int:

@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
 from sinagot_catalog._sql import as_text, check_query, names_in
@@ -49,7 +50,8 @@ class Workspace:
         data_path: The dataset, instead of the config's; relative to the current folder.
         scripts_path: The scripts, instead of the config's; relative to the current folder.
         storage_options: fsspec options for every remote part.
-        trust: Whether patterns that are computed may be evaluated; by default where the scripts are one's own.
+        trust: Whether scripts may be run, and computed patterns evaluated. By default where the config and the
+            scripts are local, and nobody but you and root can write them.
         listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
             `path` (or `key`), or the `manifest.json` of an S3 Inventory.
         records: The only records to look at: what their ids begin with, or a pair of the first id and the first
@@ -557,7 +559,7 @@ class Workspace:
 
     def _repr_html_(self) -> str:
         if not self._source.is_cheap:
-            return f"<p>&lt;Workspace instance&gt; {html.escape(self.config.dataset)}: not listed yet</p>"
+            return f"<p>&lt;Workspace instance&gt; {html.escape(masked(self.config.dataset))}: not listed yet</p>"
         catalog = self._source.catalog()
         keys = ["step"] if self.is_unit_mode else ["task", "modality", "step"]
         counts = catalog.steps.group_by(keys, maintain_order=True).agg(
@@ -567,7 +569,9 @@ class Workspace:
         empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
         kept = "" if self._source.kept is None else f" ({html.escape(str(self._source.kept))})"
         many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
-        return f"<p><b>{html.escape(self.config.root)}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
+        return (
+            f"<p><b>{html.escape(masked(self.config.root))}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
+        )
 
 
 def _reopen(source: Source) -> Workspace:

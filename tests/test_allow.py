@@ -73,6 +73,77 @@ def test_the_workers_own_list_is_the_last_word(monkeypatch):
             check_allowed(workspace, [], {"workspace": workspace})
 
 
+@pytest.mark.parametrize(
+    "workspace",
+    [
+        "s3://evil/y/../../lab/x",
+        "s3://lab/x/../y",
+        "s3://lab/./x",
+        "s3://lab//x",
+        "s3://lab/x//",
+        "s3://lab/%78",
+        "s3://lab/x/%2e%2e/y",
+        "s3://lab/x/%2E%2E%2Fy",
+        "s3://lab/x ",
+        " s3://lab/x",
+        "s3://lab/x\n",
+        "s3://lab/x\x1f",
+        "s3://lab\\x",
+        "s3://lab/x/\\..\\y",
+        "s3://lab/x/y::file",
+        "s3://lab/x/y::s3://evil/z",
+        "s3://../lab/x",
+        "/lab/x ",
+        "/lab/x\t",
+    ],
+)
+@pytest.mark.parametrize("allowed", ["s3://lab/x", "s3://lab/x/", "s3://lab/", "/lab/", "deployed"])
+def test_an_address_that_can_be_read_in_two_ways_is_refused(monkeypatch, workspace, allowed):
+    deployed = {"workspace": workspace, "config": [workspace]}
+    if allowed != "deployed":
+        monkeypatch.setenv(ALLOW, f"{allowed},{workspace}")
+    with pytest.raises(UsageError, match="this worker does not run"):
+        check_allowed(workspace, [], deployed)
+    with pytest.raises(UsageError, match="this worker does not run"):
+        check_allowed(allowed.rstrip("/"), [workspace], deployed)
+
+
+def test_scheme_host_and_path_are_compared_apart(monkeypatch):
+    monkeypatch.setenv(ALLOW, "s3://lab/x/,S3://Box/ws,simplecache::s3://lab/z")
+    for workspace in (
+        "S3://lab/x/y",
+        "s3://lab/x/y/",
+        "s3://Box/ws/workspace.toml",
+        "simplecache::s3://lab/z",
+    ):
+        assert check_allowed(workspace, [], None)
+    for workspace in (
+        "gs://lab/x/y",
+        "s3://labx/x/y",
+        "s3://lab/xy",
+        "s3://lab/x",
+        "s3://lab/x/",
+        "s3://box/ws",
+        "s3://me@lab/x/y",
+        "s3://lab:80/x/y",
+        "s3://lab?/x/y",
+        "/lab/x/y",
+        "s3:lab/x/y",
+        "simplecache::s3://lab/x/y",
+        "s3://lab/z",
+    ):
+        with pytest.raises(UsageError, match="this worker does not run"):
+            check_allowed(workspace, [], None)
+
+
+def test_a_refused_address_shows_no_password(monkeypatch):
+    monkeypatch.setenv(ALLOW, "ftp://ann:hush@host/x")
+    for workspace in ("ftp://bob:hush@host/x", "ftp://bob:hush@host//x", "https://h/x?sig=hush"):
+        with pytest.raises(UsageError, match="this worker does not run") as caught:
+            check_allowed(workspace, [], None)
+        assert "hush" not in str(caught.value)
+
+
 def test_an_allowed_workspace_in_a_bucket_is_trusted_to_bring_scripts(moto, write_workspace, monkeypatch):
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
@@ -84,7 +155,7 @@ def test_an_allowed_workspace_in_a_bucket_is_trusted_to_bring_scripts(moto, writ
         prepare(f"{url}/other", deployed={"workspace": url})
     execution = prepare(url, deployed={"workspace": url})
     try:
-        assert execution.source.trusted
+        assert execution.source.distrust() is None
         assert execution.n_rows == 1
     finally:
         execution.finish()

@@ -1,6 +1,7 @@
 """What commands look like on a terminal, which is a real pseudo-terminal here."""
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -79,3 +80,81 @@ def test_status_has_bars_where_there_is_room(on_terminal, harbor, harbor_folder)
     assert "█" not in narrow
     _, ascii_only = on_terminal(120, "status", harbor_folder, PYTHONIOENCODING="ascii")
     assert "█" not in ascii_only
+
+
+TITLE = "\x1b]0;owned\x07"
+HIDDEN = "\x1b[8mhidden\x1b[0m"
+BENT = "R1\u202egpj\x9b2J\r"
+
+
+@pytest.fixture
+def steering_folder(write_workspace, script_source):
+    """A workspace in which ids, outputs, messages, types of errors and prints hold escape sequences."""
+    body = f"""
+        print("said {TITLE}")
+        self.logger.warning("warned {HIDDEN}")
+        raise type("Bad{TITLE}", (Exception,), {{}})("broken {TITLE} {HIDDEN} \\x9b2J")
+    """.replace("\x1b", "\\x1b").replace("\x07", "\\x07")
+    names = [f"raw/{name}.csv" for name in (f"A{TITLE}", f"B{HIDDEN}", f"C{BENT}", "D")]
+    return write_workspace(
+        {"one": script_source("raw/{id}.csv", "one/{id}.csv", body)},
+        names,
+        toml="[records]\nid_pattern = '.+'\n",
+    )
+
+
+def is_harmless(shown):
+    """Whether a screen was sent nothing but text, colours, and the moves of a bar."""
+    without = re.sub(
+        r"\x1b\[(?:[012]|[39][0-7]|38;5;\d+)?m|\x1b\[(?:\d*[AK]|2K|1A|\?25[hl])|\r\n|\r(?=\x1b\[2K)",
+        "",
+        shown,
+    )
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", without), repr(without)
+    assert "\x1b[8m" not in shown
+    return True
+
+
+COMMANDS = [
+    ("status",),
+    ("ls", "steps"),
+    ("ls", "records"),
+    ("ls", "files", "--columns", "path,record_id"),
+    ("ls", "events", "--columns", "record_id,error_type,message,traceback"),
+    ("plan",),
+    ("logs",),
+    ("logs", "--failed"),
+    ("logs", "--group"),
+    ("explain", f"A{TITLE}", "one"),
+    ("explain", f"C{BENT}", "one"),
+    ("explain", f"Z{TITLE}", f"two{TITLE}"),
+    ("ls", "steps", "--csv"),
+    ("ls", "steps", "--json"),
+    ("logs", "--csv"),
+    ("plan", "--json"),
+    ("ls", "steps", "--where", f"record_id = '{TITLE}' AND"),
+    ("ls", f"{TITLE}"),
+    ("run", "--record", f"B{HIDDEN}"),
+    ("doctor",),
+]
+
+
+def test_nothing_that_a_workspace_holds_steers_the_terminal(on_terminal, cli, steering_folder):
+    assert cli("run", steering_folder, "--record", f"A{TITLE}", "--record", "D").returncode == 3
+    for verb, *rest in COMMANDS:
+        code, shown = on_terminal(200, verb, "-C", steering_folder, *rest)
+        assert code in (0, 2, 3), shown
+        assert is_harmless(shown)
+
+
+def test_rows_for_programs_are_exact(cli, steering_folder):
+    done = cli("ls", "records", "-C", steering_folder, "--csv", "--columns", "record_id")
+    assert f"A{TITLE}" in done.stdout
+    assert f"B{HIDDEN}" in done.stdout
+    rows = json.loads(cli("ls", "records", "-C", steering_folder, "--json", "--columns", "record_id").stdout)
+    assert sorted(row["record_id"] for row in rows)[:2] == [f"A{TITLE}", f"B{HIDDEN}"]
+
+
+def test_names_that_would_steer_the_shell_are_not_completed(cli, steering_folder):
+    words = ("completion", "bash", "sinagot-catalog", "run", "-C", str(steering_folder), "--record", "")
+    assert cli(*words).stdout == "D\n"

@@ -5,6 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from sinagot_catalog import Workspace
+from sinagot_catalog._deployment import describe
+from sinagot_catalog._execution import prepare
 from sinagot_catalog.errors import SelectionError
 
 
@@ -102,3 +105,97 @@ def test_a_column_of_the_users_own_table_takes_any_text(make_workspace):
     )
     (Path(ws.config.root) / "m.csv").write_text("record_id,kind\nR1,boat\n")
     assert ws.sql("SELECT record_id FROM records WHERE kind = 'boat'").collect().rows() == [("R1",)]
+
+
+# --- no file is read ---------------------------------------------------------------------------------------------
+
+QUERIES_IN_FILTERS = [
+    "record_id IN (SELECT secret FROM read_csv('{file}'))",
+    "record_id = (SELECT max(secret) FROM read_csv('{file}'))",
+    "EXISTS (SELECT 1 FROM read_csv('{file}'))",
+    "CAST((select secret FROM read_csv('{file}')) AS INT) = 1",
+    "record_id IN (FROM read_csv('{file}'))",
+    "record_id IN ((WITH x AS (FROM read_csv('{file}')) SELECT * FROM x))",
+    "record_id = ANY(SELECT secret FROM read_csv('{file}'))",
+    "record_id IN (SELECT record_id FROM steps)",
+    "record_id IN (VALUES ('x'))",
+    "record_id IN (TABLE steps)",
+    "CASE WHEN record_id IN /* */ ( -- '\nSELECT secret FROM read_csv('{file}')) THEN true END",
+    "record_id = $$'$$ OR record_id IN (SELECT secret FROM read_csv('{file}')) OR step = ''",
+    "step = E'\\'' OR record_id IN (SELECT secret FROM read_csv('{file}')) OR step = ''",
+    "@-- (SELECT secret FROM read_csv('{file}'))",
+    "read_csv('{file}') IS NOT NULL",
+    "\"read_parquet\"('{file}') IS NOT NULL",
+    "true FROM read_csv('{file}')",
+]
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    file = tmp_path / "secret.csv"
+    file.write_text("secret\nhush1\nhush2\n")
+    return file
+
+
+@pytest.mark.parametrize("where", QUERIES_IN_FILTERS)
+def test_a_filter_holds_no_query_and_opens_no_file(harbor, secret_file, where):
+    asked = where.format(file=secret_file)
+    missing = where.format(file="/nowhere/x.csv")
+    for text in (asked, missing):
+        with pytest.raises(SelectionError) as caught:
+            harbor.steps.sql_filter(text)
+        assert "hush" not in str(caught.value)
+        assert "No such file" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "reason LIKE '%SELECT 1 FROM read_csv(''x'')%'",
+        "reason IS DISTINCT FROM 'select'",
+        "SUBSTRING(record_id FROM 1 FOR 3) = 'REC'",
+        "EXTRACT(YEAR FROM ended) = 2026 OR true",
+        "(step = 'count') -- (SELECT 1)\r\n OR step = 'mean'",
+    ],
+)
+def test_a_filter_that_only_looks_like_a_query_is_answered(harbor, where):
+    harbor.steps.sql_filter(where).collect()
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT * FROM read_csv('{file}')",
+        "FROM read_csv('{file}') SELECT *",
+        "SELECT * FROM (READ_CSV/* */('{file}'))",
+        "EXPLAIN SELECT * FROM \"read_csv\" ('{file}')",
+        "SELECT s.* FROM steps s JOIN read_parquet('{file}') f ON true",
+        "WITH x AS (SELECT * FROM read_json('{file}')) SELECT * FROM x",
+        "SELECT * FROM steps WHERE record_id IN (SELECT secret FROM read_ipc('{file}'))",
+        "CREATE TABLE x AS SELECT * FROM read_csv('{file}')",
+        "SELECT $$'$$ FROM read_csv('{file}') -- '",
+    ],
+)
+def test_a_query_reads_the_tables_and_no_file(harbor, secret_file, query):
+    with pytest.raises(SelectionError, match=r"(?i)the query (calls read_|holds a)") as caught:
+        harbor.sql(query.format(file=secret_file))
+    assert "hush" not in str(caught.value)
+
+
+@pytest.mark.parametrize("verb", ["status", "plan", "run", "ls"])
+def test_commands_take_no_filter_that_holds_a_query(cli, harbor_folder, secret_file, verb):
+    where = QUERIES_IN_FILTERS[3].format(file=secret_file)
+    for words in [["ls", "events"], ["ls", "files"], ["ls", "links"]] if verb == "ls" else [[verb]]:
+        done = cli(*words, "-C", harbor_folder, "--where", where)
+        assert done.returncode == 2
+        assert "the filter holds a query: SELECT" in done.stderr
+        assert "hush" not in done.stdout + done.stderr
+
+
+def test_a_deployed_filter_holds_no_query(harbor_folder, secret_file):
+    where = QUERIES_IN_FILTERS[0].format(file=secret_file)
+    with pytest.raises(SelectionError, match="the filter holds a query"):
+        describe(Workspace(harbor_folder)._source, "nightly", where=where)
+    with pytest.raises(SelectionError, match="the filter holds a query") as caught:
+        prepare(str(harbor_folder), where=where, deployed={"workspace": str(harbor_folder)})
+    assert "hush" not in str(caught.value)

@@ -5,7 +5,7 @@ Pydantic's core checks the sections; what it refuses is said in our own words, a
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ from sinagot_catalog._config._sections import (
 )
 from sinagot_catalog._config._storage import Storage
 from sinagot_catalog._patterns._template import IdPattern
+from sinagot_catalog._secrets import is_secret, masked
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = [
@@ -118,7 +119,17 @@ class Config:
         """
         return _read_again(*self._again)
 
+    def __repr__(self) -> str:
+        shown = [one.name for one in fields(self) if one.repr]
+        return masked(f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})")
+
     def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
+        _, _, data_path, scripts_path, _ = self._again
+        if any(is_secret(path) for path in (*self.files, data_path or "", scripts_path or "")):
+            raise ConfigError(
+                f"{masked(self.files[0])} is not pickled: an address of the workspace holds a password",
+                "Put it into [storage] as ${NAME}, and the variable into the environment.",
+            )
         # A pickled config is the order to read it again: no option's value travels.
         return _read_again, self._again
 

@@ -3,11 +3,13 @@
 import os
 import posixpath
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sinagot_catalog._config._faults import Address
+from sinagot_catalog._file_owners import foreign
 from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
@@ -73,10 +75,20 @@ def _elsewhere(folder: Path) -> str:
 
 
 def nearest(folder: str | None = None) -> str | None:
-    """The nearest folder from here up that holds a `workspace.toml`."""
-    at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
+    """The nearest folder from here up that holds a `workspace.toml`.
+
+    Raises:
+        ConfigError: When it lies above, where others can have put it: who stands here did not choose it.
+    """
+    start = at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
     while True:
         if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
+            fault = None if at == start else foreign(os.path.join(at, FILE_NAME))  # noqa: PTH118
+            if fault is not None:
+                raise ConfigError(
+                    f"the workspace above this folder is not opened unasked: {fault}",
+                    f"If you trust it, name it: -C {shlex.quote(at)}",
+                )
             return at
         above = os.path.dirname(at)  # noqa: PTH120
         if above == at:

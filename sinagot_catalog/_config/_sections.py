@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from sinagot_catalog._config._schema import Check, fault
+from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import did_you_mean
 
 __all__ = [
@@ -108,6 +109,9 @@ class PathSection:
     outputs: str | None = None
     log: str | None = None
     follow_links: bool = False
+
+    def __repr__(self) -> str:
+        return masked(f"PathSection({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})")
 
 
 @dataclass(frozen=True)

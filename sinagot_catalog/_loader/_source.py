@@ -2,7 +2,7 @@
 
 import ast
 import warnings
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Any
@@ -65,18 +65,21 @@ def read_script(
     scripts: str | None = None,
     name: str | None = None,
     trusted: bool = False,
+    distrust: Callable[[], str | None] | None = None,
     cache: MutableMapping[str, Any] | None = None,
 ) -> ScriptSource:
     """Read the patterns and settings of a script off its source, without running it.
 
     Literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
-    over those are read. What is computed otherwise is evaluated in a child process, and only when `trusted`.
+    over those are read. What is computed otherwise is evaluated in a child process, and only when `trusted`, or
+    where `distrust` has no reason against it.
 
     Args:
         script: The path of the file.
         scripts: The scripts folder, whose modules the script may import; by default the script's own folder.
         name: How messages call the file; by default its path.
         trusted: Whether the script may be run to learn what it computes.
+        distrust: Tells why it may not be run, or None where it may; asked only where something is computed.
         cache: Remembers what was evaluated, by content (JSON values); entries with an `error` too.
 
     Returns:
@@ -84,14 +87,20 @@ def read_script(
     """
     name = name or script
     try:
-        return _read(script, scripts or str(Path(script).parent), name, trusted=trusted, cache=cache)
+        judge = distrust or (lambda: None if trusted else "")
+        return _read(script, scripts or str(Path(script).parent), name, distrust=judge, cache=cache)
     except FaultError as fault:
         where = f"{name}:{fault.line}: " if fault.line else f"{name}: "
         return ScriptSource(script, name=name, error=where + fault.sentence, line=fault.line)
 
 
 def _read(
-    script: str, scripts: str, name: str, *, trusted: bool, cache: MutableMapping[str, Any] | None
+    script: str,
+    scripts: str,
+    name: str,
+    *,
+    distrust: Callable[[], str | None],
+    cache: MutableMapping[str, Any] | None,
 ) -> ScriptSource:
     try:
         source = read_regular(script, _SIZE_LIMIT)
@@ -107,7 +116,8 @@ def _read(
     found, computed, line = reading.script()
     words = {attribute: word for word, attribute in KEYWORDS.items()} if reading.is_function else {}
     if computed:
-        if trusted:
+        reason = distrust()
+        if reason is None:
             key = content_key(script, scripts, source)
             if cache is None or key not in cache:
                 cache = {} if cache is None else cache
@@ -119,7 +129,8 @@ def _read(
                 raise FaultError(
                     f"{words.get(needed[0], needed[0])} is computed; "
                     "patterns of a workspace that is not trusted are read, not run: "
-                    "write it as a literal or open the workspace with trust=True",
+                    "write it as a literal or open the workspace with trust=True"
+                    + (f" ({reason})" if reason else ""),
                     computed[needed[0]] or line,
                 )
     lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}

@@ -12,6 +12,7 @@ from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._store._types import Found, Reach, Stat
 from sinagot_catalog.errors import StorageError, did_you_mean
 
@@ -127,7 +128,7 @@ class RemoteStore:
         self.base: str = self.fs._strip_protocol(self.root).rstrip("/")  # noqa: SLF001 - fsspec's own way to say it
 
     def __repr__(self) -> str:
-        return f"RemoteStore({self.root!r})"
+        return f"RemoteStore({masked(self.root)!r})"
 
     def __reduce__(self) -> str:
         raise TypeError("a remote store is never pickled; open it again")
@@ -454,7 +455,7 @@ def _told(error: BaseException, hidden: Iterable[str]) -> str:
     text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     for one in sorted(hidden, key=len, reverse=True):
         text = text.replace(one, "***")
-    text = re.sub(r"(?i)([?&](?:sig|signature|x-amz-[a-z-]+|token)=)[^&\s\"']+", r"\1***", text)
+    text = masked(text)
     return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
 
 

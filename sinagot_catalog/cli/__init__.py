@@ -74,7 +74,7 @@ def main() -> None:
 def _traceback() -> None:
     import traceback
 
-    traceback.print_exc()
+    say(traceback.format_exc().rstrip())
 
 
 def _unexpected(error: Exception) -> str:

@@ -16,6 +16,7 @@ from sinagot_catalog._config import nearest, read_config
 from sinagot_catalog._layout import build_layout
 from sinagot_catalog._loader import read_script
 from sinagot_catalog.cli._parser import verbs
+from sinagot_catalog.cli._talk import clean
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def completion(args: Any) -> int:
     except Exception:  # noqa: BLE001 - a shell that completes a word shows no errors
         lines = []
     for line in lines:
-        print(line)  # noqa: T201
+        if clean(line) == line:  # a name that would steer the shell is not offered
+            print(line)  # noqa: T201
     return 0
 
 

@@ -16,13 +16,26 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.cli._talk import say
+from sinagot_catalog._secrets import masked
+from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["COLOURS", "can_show", "is_machine", "paint", "put", "put_json", "put_rows", "put_table", "width"]
+__all__ = [
+    "COLOURS",
+    "can_show",
+    "clear_screen",
+    "is_machine",
+    "paint",
+    "put",
+    "put_json",
+    "put_rows",
+    "put_table",
+    "put_whole",
+    "width",
+]
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "DATA_READY": "36",
@@ -35,10 +48,29 @@ _KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
 _NARROWEST = 8
 
 
+_MARK = f"\x1e{os.urandom(8).hex()}\x1e"
+"""Stands for the beginning of our own escape sequences until a text is printed: no name can hold it."""
+
+
 def put(text: str, end: str = "\n") -> None:
-    """Print a piece of the result; a reader that went away, as in `| head`, is no error."""
+    """Print a piece of the result for people: nothing in it steers the terminal but `paint`."""
+    _write("\x1b[".join(clean(piece) for piece in masked(text).split(_MARK)) + end)
+
+
+def put_whole(text: str, end: str = "\n") -> None:
+    """Print a piece of the result for programs, as it is; on a terminal as `put` does."""
+    _write((clean(masked(text)) if sys.stdout.isatty() else masked(text)) + end)
+
+
+def clear_screen() -> None:
+    """Begin again at the top of the terminal."""
+    _write("\x1b[H\x1b[2J")
+
+
+def _write(text: str) -> None:
+    """Write to stdout; a reader that went away, as in `| head`, is no error."""
     try:
-        sys.stdout.write(text + end)
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -52,7 +84,7 @@ def colours() -> bool:
 
 def paint(text: str, code: str) -> str:
     """Colour a text where stdout takes colours."""
-    return f"\x1b[{code}m{text}\x1b[0m" if colours() else text
+    return f"{_MARK}{code}m{text}{_MARK}0m" if colours() else text
 
 
 def can_show(text: str) -> bool:
@@ -90,15 +122,15 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
         pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
     )
     if args.csv:
-        put(frame.write_csv().removesuffix("\n"))
+        put_whole(frame.write_csv().removesuffix("\n"))
     else:
         rows = frame.write_ndjson().splitlines()
-        put("[" + ",\n ".join(rows) + "]")
+        put_whole("[" + ",\n ".join(rows) + "]")
 
 
 def put_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object."""
-    put(json.dumps(value, indent=1, ensure_ascii=False, default=str))
+    put_whole(json.dumps(value, indent=1, ensure_ascii=False, default=str))
 
 
 # --- for people ----------------------------------------------------------------------------------------------
@@ -151,7 +183,9 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         column = column.dt.to_string("%Y-%m-%d %H:%M:%S")
     elif dtype.is_float():
         column = column.round(3)
-    return column.cast(pl.String).fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f]+\s*", " ")
+    return (
+        column.cast(pl.String).fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
+    )
 
 
 def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
@@ -188,7 +222,7 @@ def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str]) -> pl.
         padded = column.str.pad_start(size) if name in right else column.str.pad_end(size)
         if colours() and name in _COLOURED:
             painted = pl.col(name).replace_strict(COLOURS, default=None, return_dtype=pl.String)
-            escaped = pl.concat_str(pl.lit("\x1b["), painted, pl.lit("m"), padded, pl.lit("\x1b[0m"))
+            escaped = pl.concat_str(pl.lit(_MARK), painted, pl.lit("m"), padded, pl.lit(f"{_MARK}0m"))
             padded = pl.when(painted.is_null()).then(padded).otherwise(escaped)
         cells.append(padded.alias(name))
     return text.select(pl.concat_str(cells, separator="  ").str.strip_chars_end(" ").alias("line"))["line"]

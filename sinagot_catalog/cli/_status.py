@@ -18,7 +18,17 @@ from sinagot_catalog.cli._open import (
     say_what_is_missing,
     source_of,
 )
-from sinagot_catalog.cli._out import can_show, is_machine, paint, put, put_json, put_rows, put_table, width
+from sinagot_catalog.cli._out import (
+    can_show,
+    clear_screen,
+    is_machine,
+    paint,
+    put,
+    put_json,
+    put_rows,
+    put_table,
+    width,
+)
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import STATUS, TIMED
@@ -45,7 +55,7 @@ def status(args: Any) -> int:
     try:
         while True:
             if width() and not is_machine(args):
-                put("\x1b[H\x1b[2J", end="")
+                clear_screen()
             _once(ws, args)
             time.sleep(args.watch)
             ws.refresh()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.cli._open import name_of, open_workspace, say_what_is_missing, selected
-from sinagot_catalog.cli._out import paint, put
+from sinagot_catalog.cli._out import paint, put, put_whole
 from sinagot_catalog.cli._run import SOME_FAILED, in_one_line, say_failures
 from sinagot_catalog.cli._talk import say
 
@@ -51,7 +51,7 @@ def _tell(args: Any, report: RunReport) -> None:
     line = f"{time.strftime('%H:%M:%S')}  {in_one_line(report)}"
     if args.json:
         rows = report.frame.with_columns(pl.lit(report.run_id).alias("run_id"))
-        put(rows.write_ndjson(), end="")
+        put_whole(rows.write_ndjson(), end="")
         say(line)
     else:
         put(paint(line, "32" if report.ok else "31"))

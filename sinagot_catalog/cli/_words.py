@@ -7,6 +7,8 @@ import re
 from importlib import import_module
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
+from sinagot_catalog._secrets import masked
+from sinagot_catalog.cli._talk import clean
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ class Parser(argparse.ArgumentParser):
         if wrong:
             choices = re.findall(r"[\w-]+", wrong[2])
             message = f"{wrong[1]!r} is none of {', '.join(choices)}{did_you_mean(wrong[1], choices)}"
-        self.exit(2, f"error: {message}\nTry `{self.prog} --help`.\n")
+        self.exit(2, clean(masked(f"error: {message}\nTry `{self.prog} --help`.\n")))
 
 
 Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argparse has no public name for it
@@ -92,7 +94,7 @@ def add_place(parser: Parser, *, positional: bool = False) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--trust", action="store_true", default=argparse.SUPPRESS,
-        help="evaluate computed patterns of scripts that are not your own",
+        help="run scripts that others can write, or that come from a bucket",
     )  # fmt: skip
 
 

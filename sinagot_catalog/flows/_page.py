@@ -26,6 +26,7 @@ from prefect.logging import get_run_logger
 from sinagot_catalog._crashed import TAG
 from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog._said import Said
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._shell import pasted
 from sinagot_catalog.flows._lines import Lines
 from sinagot_catalog.flows._live import Live
@@ -120,7 +121,7 @@ def _key(workspace: str, what: str) -> str:
 
 
 def short(workspace: str) -> str:
-    path = PurePosixPath(workspace.rstrip("/"))
+    path = PurePosixPath(masked(workspace).rstrip("/"))
     return (path.parent if path.suffix == ".toml" else path).name or "workspace"
 
 

@@ -20,9 +20,9 @@ from prefect.settings import (
     temporary_settings,
 )
 
-from sinagot_catalog._allow import without_secret
 from sinagot_catalog._crashed import driver
 from sinagot_catalog._execution import Execution
+from sinagot_catalog._secrets import masked
 from sinagot_catalog._server import LocalServer
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows._flow import run_workspace
@@ -157,9 +157,9 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     options = asdict(execution.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
     rows = execution.keep_selection()
-    shown = [without_secret(one) for one in further] or None
+    shown = [masked(one) for one in further] or None
     return asked | {
-        "workspace": without_secret(first),
+        "workspace": masked(first),
         "config": shown,
         "rows": rows,
         "run_id": execution.run_id,

@@ -1,0 +1,166 @@
+"""Ownership of files: whether anybody but the user and root can have written a file that is run.
+
+A file is the user's own where the user or root owns it and nobody else can write it, in folders of which the same
+is true up to the root of the disk; every link on the way is followed, hop by hop. In a sticky folder of root's,
+such as `/tmp`, an entry of the user's own is safe. The user's private group is the user. Standard library only.
+"""
+
+import os
+import stat
+from collections.abc import Collection, Iterator
+from functools import lru_cache
+from pathlib import Path
+
+__all__ = ["foreign", "foreign_code"]
+
+_MOST_LINKS = 40
+_MOST_ENTRIES = 20_000
+_ACL = "system.posix_acl_access"
+
+
+def foreign(path: str) -> str | None:
+    """Why others can have written a file, or the entries of a folder; None where only the user and root can.
+
+    A path that does not exist is judged by the folders that do.
+
+    Example:
+        >>> folder = getfixture("tmp_path")
+        >>> (folder / "own.py").touch(mode=0o600)
+        >>> foreign(str(folder / "own.py"))
+        >>> (folder / "own.py").chmod(0o666)
+        >>> foreign(str(folder / "own.py")).removeprefix(str(folder))
+        '/own.py can be written by others'
+    """
+    at = Path("/")
+    fault, links = _fault_of(at, at.stat(), is_last=False), 0
+    pending = _parts(os.path.abspath(path))  # noqa: PTH100 - links stay as they are
+    while pending and fault is None:
+        name = pending.pop()
+        if name == "..":
+            at = at.parent
+            continue
+        entry = at / name
+        try:
+            found = entry.lstat()
+        except FileNotFoundError:
+            return _shared(at, at.stat())  # others may be able to make it
+        except OSError as error:
+            return f"{entry} cannot be looked at: {error.strerror}"
+        if not stat.S_ISLNK(found.st_mode):
+            at = entry
+            fault = _fault_of(at, found, is_last=not pending)
+        elif found.st_uid not in _owners():
+            fault = f"the link {entry} belongs to {_user(found.st_uid)}"
+        elif (links := links + 1) > _MOST_LINKS:
+            fault = f"{path} goes through too many links"
+        else:
+            target = str(entry.readlink())
+            at = Path("/") if target.startswith("/") else at
+            pending += _parts(target)
+    return fault
+
+
+def foreign_code(folder: str, *, leave_out: Collection[str] = ()) -> str | None:
+    """Why others can have written something in a folder of scripts: a script, a helper, a program.
+
+    Args:
+        folder: The folder; what it holds can be imported, so nobody else may add to it.
+        leave_out: Folders inside it that hold data.
+    """
+    fault = foreign(folder)
+    if fault is not None or not os.path.isdir(folder):  # noqa: PTH112
+        return fault
+    for count, entry in enumerate(_entries(folder, leave_out, set())):
+        if count >= _MOST_ENTRIES:
+            return f"{folder} holds too many files to look at the owner of each"
+        if entry.is_symlink():
+            fault = foreign(entry.path)
+        else:
+            fault = _fault_of(entry.path, entry.stat(follow_symlinks=False), is_last=True)
+        if fault is not None:
+            return fault
+    return None
+
+
+def _entries(folder: str, leave_out: Collection[str], seen: set[str]) -> Iterator[os.DirEntry[str]]:
+    """What a folder holds, folders before what they hold; hidden names and compiled files are never imported."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    with os.scandir(folder) as entries:
+        found = sorted(entries, key=lambda entry: entry.name)
+    for entry in found:
+        if entry.name.startswith(".") or entry.name == "__pycache__":
+            continue
+        yield entry
+        if entry.is_dir() and entry.path not in leave_out:
+            yield from _entries(entry.path, leave_out, seen)
+
+
+def _fault_of(path: Path | str, found: os.stat_result, *, is_last: bool) -> str | None:
+    """What is wrong with a file or folder itself; of a folder on the way only the next entry counts."""
+    if found.st_uid not in _owners():
+        return f"{path} belongs to {_user(found.st_uid)}"
+    if not is_last and found.st_mode & stat.S_ISVTX and found.st_uid == 0:
+        return None  # nobody can replace what the user or root owns there
+    return _shared(path, found)
+
+
+def _shared(path: Path | str, found: os.stat_result) -> str | None:
+    if found.st_mode & stat.S_IWOTH:
+        return f"{path} can be written by others"
+    if found.st_mode & stat.S_IWGRP:
+        if not _is_private(found.st_gid):
+            return f"{path} can be written by {_group(found.st_gid)}"
+        if _has_acl(path):  # its mask is what the mode shows
+            return f"{path} can be written by others through its access control list"
+    return None
+
+
+def _owners() -> tuple[int, int]:
+    return 0, os.getuid()
+
+
+def _parts(path: str) -> list[str]:
+    """The parts of a path, the first one last."""
+    return [part for part in reversed(path.split("/")) if part not in ("", ".")]
+
+
+def _has_acl(path: Path | str) -> bool:
+    try:
+        return _ACL in os.listxattr(path)
+    except (AttributeError, OSError):  # not on this system, not on this disk
+        return False
+
+
+@lru_cache
+def _is_private(gid: int) -> bool:
+    """Whether a group is the user's, or root's, alone: it has that user's name, and no other member."""
+    import grp
+    import pwd
+
+    try:
+        group = grp.getgrgid(gid)
+        owner = pwd.getpwnam(group.gr_name)
+    except KeyError:
+        return False
+    return owner.pw_uid in _owners() and owner.pw_gid == gid and set(group.gr_mem) <= {group.gr_name}
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(uid).pw_name}"
+    except KeyError:
+        return f"user {uid}"
+
+
+def _group(gid: int) -> str:
+    import grp
+
+    try:
+        return f"group {grp.getgrgid(gid).gr_name}"
+    except KeyError:
+        return f"group {gid}"
