@@ -106,8 +106,8 @@ class Query:
     def named_steps(self, steps: Sequence[str]) -> set[str]:
         """Which of some steps the predicates name; one that only leaves steps out names none."""
         names = pl.DataFrame({"step": [*steps, ""]})
-        named: set[str] = set()
-        for predicate in self.of("steps"):
+        named = set[str]() if self.before is None else self.before.named_steps(steps)
+        for predicate in self.predicates if self.table == "steps" else ():
             if predicate.meta.root_names() == ["step"]:
                 try:
                     kept = names.filter(predicate)["step"].to_list()
