@@ -7,14 +7,18 @@ workers of a cluster need this package and the storage, and neither Prefect nor 
 import itertools
 import json
 import logging
+import os
 import pickle
 import re
+import secrets
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
 from sinagot_catalog._elsewhere import Order, begun_path, events_of, from_text, run_batch
@@ -287,6 +291,26 @@ class _Dask:
         self._client.close()
 
 
+def _keep_token_private() -> None:
+    """Give the token of a local Ray cluster to its owner alone: Ray itself writes it as the umask has it.
+
+    Whoever reads the token can run code on the cluster. Nothing is made where Ray is told of another token.
+    """
+    makes_one = hasattr(sys.modules.get("ray._private.worker"), "enable_token_auth_by_default")
+    mode = os.environ.get("RAY_AUTH_MODE", "token" if makes_one else "disabled")
+    if mode.lower() != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # a home that cannot be written to, which Ray tells of itself
+        token.parent.mkdir(mode=0o700, exist_ok=True)
+        if not token.exists():
+            descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:  # noqa: PTH123 - no other way to make it with this mode
+                file.write(secrets.token_hex(32))
+        elif token.stat().st_uid == os.getuid():
+            token.chmod(0o600)
+
+
 class _Ray:
     """A Ray cluster; without an address, one of this machine."""
 
@@ -296,6 +320,8 @@ class _Ray:
         self._ray = ray
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
+            if address is None:
+                _keep_token_private()
             own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             try:
                 ray.init(

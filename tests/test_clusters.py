@@ -341,6 +341,30 @@ def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind):
     assert run(root).counts() == {"done": 10}
 
 
+LOCAL_RAY = """
+import os
+os.umask(0o002)
+from sinagot_catalog._cluster import _Ray
+_Ray(None, 1).close()
+"""
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_the_token_of_a_local_ray_cluster_is_its_owners_alone(tmp_path, is_there):
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra 'ray' is not installed")
+    token = tmp_path / ".ray" / "auth_token"
+    if is_there:
+        token.parent.mkdir()
+        token.write_text(secrets.token_hex(32))
+        token.chmod(0o664)
+    others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    environment = {**others, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
+    subprocess.run([sys.executable, "-c", LOCAL_RAY], env=environment, check=True, timeout=120)
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert is_there or token.parent.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 def test_a_cluster_that_is_not_there_is_said_and_the_rows_are_given_back(workspace, kind):
     pytest.importorskip(

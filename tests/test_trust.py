@@ -261,3 +261,16 @@ def test_a_config_above_that_another_user_planted_is_not_opened_unasked(tmp_path
     give_away(tmp_path / "workspace.toml")
     with pytest.raises(ConfigError, match=f"workspace.toml belongs to user {STRANGER}"):
         nearest(str(tmp_path / "below"))
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_what_lies_in_the_current_folder_is_not_imported(cli, write_workspace, tmp_path, mark):
+    folder = write_workspace({"one": ("raw/{id}", "one/{id}")}, ["raw/R1", "raw/R2"])
+    planted = tmp_path / "planted"
+    planted.mkdir()
+    for name in ("sinagot_catalog", "json", "polars", "logging", "prefect", "mmap"):
+        (planted / f"{name}.py").write_text(f"import os\nos.close(os.open({str(mark)!r}, os.O_CREAT))\n")
+    assert cli("status", folder, cwd=planted).returncode == 0
+    assert cli("run", folder, "--record", "R1", cwd=planted).returncode == 0
+    assert cli("submit", folder, "--no-wait", cwd=planted).returncode == 0
+    assert not mark.exists()

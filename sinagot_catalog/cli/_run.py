@@ -294,7 +294,7 @@ def _submit_beside(args: Any) -> int:
     ours, theirs = os.pipe()
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
         child = subprocess.Popen(  # noqa: S603 - our own program with the words that it was given
-            [sys.executable, "-m", "sinagot_catalog", *words, "--handle-fd", str(theirs)],
+            [sys.executable, "-P", "-m", "sinagot_catalog", *words, "--handle-fd", str(theirs)],
             pass_fds=[theirs], stdin=subprocess.DEVNULL, stdout=nowhere, start_new_session=True,
         )  # fmt: skip
     os.close(theirs)
