@@ -19,7 +19,7 @@ from sinagot_catalog._deployment import Deployed, Deployment, address_of
 from sinagot_catalog._execution import Execution, in_words
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_selection
-from sinagot_catalog._preflight import check_steps
+from sinagot_catalog._preflight import check_start
 from sinagot_catalog._request import RunOptions, plan
 from sinagot_catalog._select import Query
 from sinagot_catalog._server import LocalServer
@@ -206,7 +206,7 @@ def send(
     """
     say = say or to_stderr
     made = plan(source, query, options)
-    check_steps(source, query, options.step, is_empty=not len(made))
+    check_start(source, query, made, options.step)
     if not made.n_run:
         execution = Execution(source, query, options, made=made)
         return RunHandle(execution.run_id, execution.finish())
