@@ -55,7 +55,9 @@ class ScriptTemplate:
         RETRIES: How many times more to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
 
-    A script can be tried by hand:
+    A script may also define `check`, which sees the outputs before they are published.
+
+    It can be tried by hand:
 
     Example:
         >>> class Script(ScriptTemplate):
