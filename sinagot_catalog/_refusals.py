@@ -269,8 +269,8 @@ class _Judge:
         if holds(path, raw):
             if self._is_linked(output, place):
                 self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
-        elif not holds(raw, path) and ("id" in raw.fields or _step(cell) in readers):
-            # a path that names no record, and that another step writes, is made by that step
+        elif not holds(raw, path) and (not raw.fields or "id" in raw.fields or _step(cell) in readers):
+            # a path of several records (`one/{sub}_1`) that another step writes is made by that step
             found = met(path, raw)
             what = "matches" if found == raw else "may hold raw data of"
             end = (

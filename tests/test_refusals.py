@@ -560,6 +560,12 @@ def test_path_of_a_subject_that_another_step_makes_for_one_of_its_records_is_no_
     assert ws._source.catalog().faults == {}
 
 
+def test_file_that_all_records_share_is_no_output_of_a_record_of_its_name(make_workspace):
+    scripts = {"a": ({"p": "params.csv", "r": "raw/{id}.csv"}, "o/{id}"), "b": ("raw/{id}.csv", "{id}.csv")}
+    ws = make_workspace(scripts, ["params.csv", "raw/params.csv", "raw/R1.csv"], id_pattern=r"\w+")
+    assert statuses(ws) == {"a": "DATA_READY", "b": "ERROR"}
+
+
 def test_own_output_for_another_record_is_no_input_of_a_step(make_workspace):
     scripts = {"one": ({"a": "raw/{id}", "first": "one/{sub}_1"}, "one/{id}")}
     ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
