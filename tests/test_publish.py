@@ -211,6 +211,35 @@ def test_control_that_is_a_folder_keeps_what_a_person_put_into_it(make_workspace
         assert "qc/R1/R1" in files_of(ws.data_path)
 
 
+def test_rows_that_share_a_folder_each_own_it(make_workspace, run):
+    toml = """
+    [tasks.A]
+    modalities = ["M"]
+    [tasks.B]
+    modalities = ["M"]
+    [modalities.M]
+    scripts = ["a"]
+    """
+    names = "self.path.output.mkdir(); (self.path.output / f'{self.task}').touch()"
+    ws = make_workspace({"M/a": ("raw/{id}", "deriv/{id}/", names)}, ["raw/R1"], toml=toml)
+    for task in ("A", "B", "A"):
+        assert run(ws.get_subscope(task=task), force=True)["R1", "a"][0] == "done"
+        assert set(files_of(ws.data_path)) == {f"deriv/R1/{task}", "raw/R1"}
+    Path(ws.data_path, "deriv", "R1", "notes.txt").write_text("mine")
+    assert run(ws.get_subscope(task="B"), force=True)["R1", "a"][1] == "ForeignFile"
+
+
+def test_records_that_share_a_folder_each_own_it(make_workspace, run):
+    body = "self.path.output.mkdir(); (self.path.output / self.id).touch()"
+    ws = make_workspace(
+        {"a": ("raw/{sub}.csv", "deriv/{sub}/", body), "b": ("raw/{id}", "b/{id}")},
+        ["raw/s1.csv", "raw/s1_1", "raw/s1_2"],
+        id_pattern=r"(?P<sub>s\d)_\d",
+    )
+    for record in ("s1_1", "s1_2", "s1_1"):
+        assert run(ws.records[record].steps.filter(step="a"), force=True)[record, "a"][0] == "done"
+
+
 # -- what was recorded
 
 
