@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog._patterns._columns import match_columns, paths_of
-from sinagot_catalog._patterns._overlap import holds, meetings, met
+from sinagot_catalog._patterns._overlap import Meeting, holds, meetings
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -257,11 +257,12 @@ class _Judge:
         """Refuse outputs that lie where raw inputs lie, or may match their patterns."""
         readers = self._raw()
         raw = {place: self._raw_located[place] for place in readers}
-        for output, place in meetings(self._located_outputs, raw, self.layout.ids):
-            for cell in self._owners[output]:
-                self._check_raw_pair(cell, output, place, *readers[place])
+        for meeting in meetings(self._located_outputs, raw, self.layout.ids):
+            for cell in self._owners[meeting.outer]:
+                self._check_raw_pair(cell, meeting, *readers[meeting.inner])
 
-    def _check_raw_pair(self, cell: Cell, output: int, place: int, reader: str, readers: set[Step]) -> None:
+    def _check_raw_pair(self, cell: Cell, meeting: Meeting, reader: str, readers: set[Step]) -> None:
+        output, place = meeting.outer, meeting.inner
         path, raw = self._located[output], self._raw_located[place]
         begin = f"the output {self._text(output)} of step {_name(cell)}"
         write = f"Write to a folder of its own, such as {self._elsewhere(cell, output)}"
@@ -271,13 +272,12 @@ class _Judge:
                 self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
         elif not holds(raw, path) and (not raw.fields or "id" in raw.fields or _step(cell) in readers):
             # a path of several records (`one/{sub}_1`) that another step writes is made by that step
-            found = met(path, raw)
-            what = "matches" if found == raw else "may hold raw data of"
+            what = "matches" if meeting.is_whole else "may hold raw data of"
             end = (
                 f" {what} {read}: a run would replace raw data, or take its results for recordings. "
                 f"{write}, or narrow id_pattern."
             )
-            self._doubt(output, found, (cell,), (begin, end), is_raw=True)
+            self._doubt(output, meeting.path, (cell,), (begin, end), is_raw=True)
 
     def _doubt(
         self, output: int, other: Template, cells: Iterable[Cell], sentence: tuple[str, str], *, is_raw: bool
@@ -297,9 +297,9 @@ class _Judge:
         """Refuse the same output of two steps, and outputs that lie one in the other."""
         for place, cells in self._owners.items():
             self._check_owners(place, cells)
-        for outer, inner in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
-            if outer != inner:
-                self._check_pair(outer, inner)
+        for meeting in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
+            if meeting.outer != meeting.inner:
+                self._check_pair(meeting)
 
     def _check_owners(self, place: int, cells: list[Cell]) -> None:
         if len({cell.index for cell in cells}) < len(cells):
@@ -319,8 +319,9 @@ class _Judge:
                 *cells,
             )
 
-    def _check_pair(self, outer: int, inner: int) -> None:
+    def _check_pair(self, meeting: Meeting) -> None:
         """Refuse two outputs where the first holds the second; note where the records decide that."""
+        outer, inner = meeting.outer, meeting.inner
         first, second = self._located[outer], self._located[inner]
         cells = (*self._owners[outer], *self._owners[inner])
         maker, other = self._owners[outer][0], self._owners[inner][0]
@@ -335,10 +336,9 @@ class _Judge:
             what = "is, through a link," if first.text == second.text else "holds"
             self._refuse(f"{begin} {what} {end}", *cells)
             return
-        found = met(first, second)
-        if found != second or outer < inner:
-            what = "is also" if found == second else "holds"
-            self._doubt(outer, found, cells, (begin, f" {what} {end}"), is_raw=False)
+        if not meeting.is_whole or outer < inner:
+            what = "is also" if meeting.is_whole else "holds"
+            self._doubt(outer, meeting.path, cells, (begin, f" {what} {end}"), is_raw=False)
 
     # --- fields --------------------------------------------------------------------------------------------------
 
