@@ -113,7 +113,7 @@ class Execution:
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
         self.spec = _spec(source, self.run_id, options, todo)
-        self._provenance = provenance_of(todo, source.events()) if todo.height else {}
+        self._provenance = provenance_of(todo, source.events(), source.catalog()) if todo.height else {}
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._held = todo.clear()
         if todo.height:

@@ -56,7 +56,9 @@ class ScriptTemplate:
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
         BY: Reserved for steps that run once per group of records: a step with it is refused.
 
-    A script can be tried by hand:
+    A script may also define `check`, which sees the outputs before they are published.
+
+    It can be tried by hand:
 
     Example:
         >>> class Script(ScriptTemplate):
