@@ -31,7 +31,7 @@ from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -89,7 +89,7 @@ class Execution:
         if pool is not None:
             pool.warm(made.n_run)
         if not len(made):
-            check_scripts(source, options.step)
+            check_scripts(source, options.steps)
         self.source = source
         self.query = query
         self.plan = made
@@ -114,6 +114,7 @@ class Execution:
         half = todo.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
         self.spec = _spec(source, self.run_id, options, redo=frozenset(half))
         self._blocked = rows.filter(pl.col("action") == "blocked")
+        self._absent = self._without_files(rows)
         self._held = todo.clear()
         if todo.height:
             todo = self._take(todo)
@@ -144,6 +145,20 @@ class Execution:
             source.claims.release(claim)  # this process may live on, and its claim with it
             raise
         return todo
+
+    def _without_files(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of records that were asked for by their ids and have no file; logs which."""
+        if self.query.rows is None:
+            return rows.clear()
+        known = self.source.catalog().ids
+        asked = self.query.rows["record_id"].unique(maintain_order=True)
+        absent = asked.filter(~asked.is_in(known.implode()))
+        if len(absent):
+            near = did_you_mean(absent[0], known.to_list())
+            _logger.warning(
+                "%d of %d records have no file, such as %r%s", len(absent), len(asked), absent[0], near
+            )
+        return rows.filter(pl.col("action") == "skip", pl.col("record_id").is_in(absent.implode()))
 
     def _label(self, steps: list[str]) -> str:
         rows = f"{in_words(self.n_rows)} · {_some(steps)}" if steps else "nothing to do"
@@ -395,6 +410,11 @@ class Execution:
                 pl.lit("error").cast(OUTCOME).alias("outcome"),
                 pl.lit("ScriptError").alias("error_type"),
                 pl.col("reason").alias("message"),
+            ),
+            self._absent.select(
+                "row",
+                pl.lit("not_available").cast(OUTCOME).alias("outcome"),
+                pl.lit("no file of this record was found").alias("message"),
             ),
         ]
         results = pl.concat([results, *others], how="diagonal")

@@ -9,14 +9,18 @@ from sinagot_catalog._store import is_url
 from sinagot_catalog.errors import RunError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sinagot_catalog._source import Source
 
 __all__ = ["check_places", "check_scripts", "make_roots"]
 
 
-def check_scripts(source: Source, step: str | None) -> None:
+def check_scripts(source: Source, steps: Sequence[str]) -> None:
     """Say so where no record can be found because the scripts that would name their files cannot be read."""
-    broken = [cell.error for cell in source.layout().cells if cell.error and step in (None, cell.step)]
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and (not steps or cell.step in steps)
+    ]
     if broken and source.catalog().ids.is_empty():
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 

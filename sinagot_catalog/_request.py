@@ -13,13 +13,13 @@ from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
 
-__all__ = ["RunOptions", "check_rows", "plan", "rows_query"]
+__all__ = ["RunOptions", "check_rows", "of_steps", "plan", "rows_query"]
 
 FRESH = 2.0
 """Seconds for which a listing counts as new enough to plan on."""
@@ -31,7 +31,7 @@ _MODES = ("processes", "main_process", "prefect")
 class RunOptions:
     """What a run is asked to do; the words of `StepCollection.run`."""
 
-    step: str | None = None
+    step: str | Sequence[str] | None = None
     force: bool = False
     ignore_missing: bool = False
     debug: bool = False
@@ -47,6 +47,11 @@ class RunOptions:
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that are named."""
+        return [self.step] if isinstance(self.step, str) else list(self.step or ())
+
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
         if self.mode is not None and self.mode not in _MODES:
@@ -60,15 +65,7 @@ class RunOptions:
 
 def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh look."""
-    query = query.seen_as("steps")
-    if options.step is not None:
-        known = source.layout().steps
-        if options.step not in known:
-            raise SelectionError(
-                f"there is no step {options.step!r}{did_you_mean(options.step, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
-        query = query.where(pl.col("step") == options.step)
+    query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
     stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
@@ -85,6 +82,22 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
         ),
         source.stats,
     )
+
+
+def of_steps(source: Source, query: Query, options: RunOptions) -> Query:
+    """A query of steps, narrowed to those that are named.
+
+    Raises:
+        SelectionError: When there is no such step; names the near ones.
+    """
+    known = source.layout().steps
+    for step in options.steps:
+        if step not in known:
+            raise SelectionError(
+                f"there is no step {step!r}{did_you_mean(step, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+    return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
 
 
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:

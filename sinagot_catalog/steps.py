@@ -13,7 +13,7 @@ from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._select import Query
@@ -157,7 +157,7 @@ class StepCollection(Selection):
 
     def plan(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
@@ -168,7 +168,7 @@ class StepCollection(Selection):
         """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
 
         Args:
-            step_label: Only this step.
+            step_label: Only this step, or these.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             downstream: Add the rows that become ready by this run.
@@ -190,7 +190,7 @@ class StepCollection(Selection):
 
     def run(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         debug: bool = False,  # noqa: FBT001, FBT002
@@ -205,7 +205,7 @@ class StepCollection(Selection):
         """Run these rows here and now, and wait for them.
 
         Args:
-            step_label: Only this step; its rows are tried even where an input is missing.
+            step_label: Only this step, or these; their rows are tried even where an input is missing.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             debug: Run in this process, log at DEBUG, and raise what a script raises.
@@ -240,7 +240,7 @@ class StepCollection(Selection):
 
     def submit(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
@@ -257,7 +257,7 @@ class StepCollection(Selection):
         or, where a deployment is named, on its workers.
 
         Args:
-            step_label: Only this step.
+            step_label: Only this step, or these.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             workers: How many processes; by default as many as there are cores.
@@ -290,7 +290,7 @@ class StepCollection(Selection):
 
     def watch(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         *,
         every: float = 60.0,
         settle: float = 2.0,
@@ -309,7 +309,7 @@ class StepCollection(Selection):
         Ctrl-C while it waits ends it.
 
         Args:
-            step_label: Only this step, and nothing downstream of it.
+            step_label: Only this step, or these, and nothing downstream.
             every: Seconds after which to look again, whatever was noticed.
             settle: Seconds for which size and time of a new file must stand still before it is read.
             submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.

@@ -441,7 +441,7 @@ class Workspace:
         work_queue: str | None = None,
         image: str | None = None,
         env: Mapping[str, str] | None = None,
-        step: str | None = None,
+        step: str | Sequence[str] | None = None,
         workers: int | None = None,
         limit: int | None = None,
         tags: Sequence[str] = (),
@@ -466,7 +466,7 @@ class Workspace:
             work_queue: The queue of that pool.
             image: The image of a container, where the pool starts one.
             env: Variables of the environment of its runs; whoever sees the deployment sees them.
-            step: Only the rows of this step.
+            step: Only the rows of this step, or of these.
             workers: How many processes run scripts.
             limit: How many rows a run has at most.
             tags: Tags of its runs.
