@@ -101,19 +101,23 @@ def of_steps(source: Source, query: Query, options: RunOptions) -> Query:
 
 
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
-    """A query for the rows of any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+    """A query for rows: ids, or any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
 
     Raises:
         SelectionError: When it cannot be read as a frame, or has no `record_id`.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
+    if isinstance(frame, pl.Series):
+        frame = frame.to_list()
+    if isinstance(frame, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in frame):
+        frame = pl.DataFrame({"record_id": sorted(frame)}, schema={"record_id": pl.String})
     try:
         table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise SelectionError(
             f"rows of type {type(frame).__name__} cannot be read as a frame",
-            "Give a Polars, pandas or Arrow frame with a column 'record_id'.",
+            "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids.",
         ) from error
     keys = [name for name in layout_keys if name in table.columns]
     if "record_id" not in keys:

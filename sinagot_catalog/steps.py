@@ -81,13 +81,6 @@ class StepCollection(Selection):
             return self._step(names[0], self._query.modality) if names else None
         return {modality: self._step(some[0], modality) if some else None for modality, some in names.items()}
 
-    def count(self) -> int | dict[str, int]:
-        """How many steps the scope has; a dict by modality where the scope has no modality."""
-        names = self.scripts_names()
-        if isinstance(names, list):
-            return len(names)
-        return {modality: len(some) for modality, some in names.items()}
-
     def _step(self, label: str, modality: str | None) -> Step:
         query = (
             self._query

@@ -399,11 +399,11 @@ class Workspace:
     # --- running -----------------------------------------------------------------------------------------
 
     def run(self, rows: Any, **options: Any) -> RunReport:
-        """Run the rows of any frame with a column `record_id` (and `task`, `modality`, `step`).
+        """Run the rows of some ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
 
         Args:
-            rows: A Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that it lacks narrows
-                nothing, null equals null, rows that come twice count once.
+            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that is not
+                there narrows nothing, null equals null, rows that come twice count once.
             options: Those of `StepCollection.run`.
 
         Raises:
