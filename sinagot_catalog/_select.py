@@ -191,16 +191,21 @@ class Resolver:
             rows = _fitting(rows, predicate, self.check("steps", predicate))
         return (rows if limit is None else rows.head(limit)).select(names)
 
-    def rows(self, query: Query) -> pl.DataFrame:
-        """The rows of a query with core columns and hidden keys."""
-        frame = self._scoped(query)
+    def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
+        """The rows of a query with core columns and hidden keys.
+
+        Args:
+            query: The query.
+            shown: Whether they are handed out; else they only lead to another table.
+        """
+        frame = self._scoped(query, shown=shown)
         if query.before is not None:
-            frame = self._linked(query.table, frame, query.before.table, self.rows(query.before))
+            frame = self._linked(query.table, frame, query.before.table, self.rows(query.before, shown=False))
         if query.rows is not None:
             frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
         return self.apply(query.table, frame, query.predicates)
 
-    def _scoped(self, query: Query) -> pl.DataFrame:
+    def _scoped(self, query: Query, *, shown: bool) -> pl.DataFrame:
         """A table's core rows within the scope."""
         frame = self._core(query.table)
         if query.record is not None:
@@ -216,6 +221,8 @@ class Resolver:
             return frame.filter(*fits)
         if query.before is not None and query.before.table != "records":
             return frame  # the records of rows are all that have such a row, with files or without
+        if not shown and not query.predicates:
+            return frame  # the steps and units of a scope are those of records without a file there, too
         return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
 
     def _linked(self, table: str, frame: pl.DataFrame, other: str, rows: pl.DataFrame) -> pl.DataFrame:
