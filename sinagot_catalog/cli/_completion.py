@@ -232,6 +232,7 @@ def _snapshots(config: Config, _beginning: str) -> list[str]:
 
 _FINDERS = {
     "record": _ids,
+    "records": _ids,
     "label": lambda config, _: _layout(config).steps,
     "step": lambda config, _: _layout(config).steps,
     "task": lambda config, _: list(config.tasks),

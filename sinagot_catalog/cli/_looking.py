@@ -9,6 +9,8 @@ from sinagot_catalog.cli._words import (
     add_output,
     add_place,
     add_snapshot_option,
+    add_steps,
+    add_where,
     count,
     seconds,
     verb,
@@ -72,7 +74,8 @@ def add_status(verbs: Verbs) -> Parser:
   sinagot-catalog status --watch 5
 
 keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
-group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, stale, total),
+group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, failed (the
+last attempt, also where older outputs make a row done), stale, total),
 totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     )
     add_place(parser, positional=True)
@@ -80,8 +83,8 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     parser.add_argument(
         "--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"
     )
-    parser.add_argument("--where", metavar="SQL", help="only steps that fit, such as \"record_id > 'REC-2'\"")
-    parser.add_argument("--step", metavar="L", help="only this step")
+    add_where(parser, "only steps that fit, such as \"record_id > 'REC-2'\"")
+    add_steps(parser, "only this step")
     parser.add_argument(
         "--stale", action="store_true", help="count what is stale, too; reads sizes and times"
     )
@@ -109,14 +112,12 @@ def add_ls(verbs: Verbs) -> Parser:
   sinagot-catalog ls files --where "size = 0" --csv
 
 --json, --csv and --parquet have the table's columns, as the README lists them. Columns that need sizes or times of
-files (stale; size and times of records) are read where --columns or --where names them, else they are null.""",
+files (stale; size and times of records) are there where --columns or --where names them.""",
     )
     parser.add_argument("table", nargs="?", default="records", choices=TABLES, metavar="TABLE")
     add_place(parser)
     add_snapshot_option(parser)
-    parser.add_argument(
-        "--where", metavar="SQL", help="only rows that fit; columns of records may be named, too"
-    )
+    add_where(parser, "only rows that fit; columns of records may be named, too")
     parser.add_argument("--columns", metavar="A,B", help="these columns, in this order")
     parser.add_argument(
         "--limit", metavar="N", type=count, help="at most so many rows (on a terminal 100; 0 for all)"
@@ -141,9 +142,12 @@ message, n, first, last, examples, command.""",
     )
     parser.add_argument("record", nargs="?", metavar="ID", help="only this record")
     add_place(parser)
-    parser.add_argument("--step", metavar="L", help="only this step")
+    add_steps(parser, "only this step")
     parser.add_argument(
-        "--failed", action="store_true", help="only the last failure of each row that is ERROR now"
+        "--record", dest="records", metavar="ID", action="append", help="this record, too; may be repeated"
+    )
+    parser.add_argument(
+        "--failed", action="store_true", help="only the failure of each row whose last attempt failed"
     )
     parser.add_argument(
         "--limit", metavar="N", type=count, help="the last so many (on a terminal 200; 0 for all)"

@@ -34,6 +34,7 @@ __all__ = [
     "say_what_is_missing",
     "selected",
     "source_of",
+    "steps_of",
 ]
 
 _COUNT_EVERY = 2.0
@@ -119,11 +120,18 @@ def name_of(ws: Workspace) -> str:
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
     place = place_of(args)
-    named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
+    where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
-    step = ["--step", args.step] if getattr(args, "step", None) and not whole else []
-    return pasted(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
+    named = [] if whole else getattr(args, "step", None) or []
+    step = [word for one in named for word in ("--step", one)]
+    return pasted(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
+
+
+def steps_of(args: Any) -> str | list[str] | None:
+    """The steps that `--step` names."""
+    named: list[str] | None = args.step
+    return named[0] if named and len(named) == 1 else named
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -137,10 +145,12 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
     if args.record:
         for record_id in args.record:
             ws.records.get(record_id)  # says which ids are near where it cannot be one
-        if len(args.record) == 1 and not args.rows:
+        if args.rows:
+            steps = steps.filter(pl.col("record_id").is_in(args.record))
+        elif len(args.record) == 1:
             steps = ws.records.get(args.record[0]).steps
         else:
-            steps = steps.filter(pl.col("record_id").is_in(args.record))
+            steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file
     if args.status:
         steps = steps.filter(pl.col("status").is_in([_status(text) for text in args.status]))
     if args.where:

@@ -66,7 +66,7 @@ def status(args: Any) -> int:
 def _once(ws: Workspace, args: Any) -> int:
     steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
     if args.step:
-        steps = steps.filter(pl.col("step") == args.step)
+        steps = steps.filter(pl.col("step").is_in(args.step))
     look = _look(ws, steps, args)
     if args.json:
         put_json(_summary(look, args))
