@@ -25,7 +25,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._ownership import Made, Provenance
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder
-from sinagot_catalog._publication import Publication
+from sinagot_catalog._publication import Publication, check_sizes, staged_folders
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._row_interrupts import MainInterrupts, RowInterrupts
@@ -78,14 +78,6 @@ class _MissingError(SinagotError):
     @property
     def error_type(self) -> str:
         return "OutputMissing"
-
-
-class _InvalidError(SinagotError):
-    """What a script wrote is not fit to be published."""
-
-    @property
-    def error_type(self) -> str:
-        return "OutputInvalid"
 
 
 class _Ports:
@@ -524,7 +516,7 @@ class JobRunner:
 
         Raises:
             _MissingError: When a declared output is not there.
-            _InvalidError: When something that it wrote cannot be published.
+            InvalidOutputError: When something that it wrote cannot be published.
         """
         cell = work.cell
         units = {*work.outputs, *work.controls} if work.controls else work.outputs
@@ -533,9 +525,9 @@ class JobRunner:
         if cell.wants_folder or not files.issuperset(work.outputs):
             self._check(work, root)
         if not files.issuperset(written):
-            work.folders = self._folders_among(root, written, units)
+            work.folders = staged_folders(self._place, root, written, units)
         if self.spec.empty_outputs == "error":
-            self._check_sizes(work, root)
+            check_sizes(self._place, root, work.outputs, work.folders)
         if written == work.outputs:
             return written, is_tidy
         declared = set(work.outputs)
@@ -553,40 +545,6 @@ class JobRunner:
                 if not self._is_again(work) and self._place.has_output(path, is_directory=False):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
-
-    def _folders_among(
-        self, root: str, written: Iterable[str], units: Collection[str]
-    ) -> dict[str, dict[str, tuple[int, int]]]:
-        """The files of each declared path that is a folder.
-
-        Raises:
-            _InvalidError: When a path, or something in a folder, is no regular file or folder.
-        """
-        folders = {}
-        for path in written:
-            if path not in units:
-                continue
-            fault = self._place.check(root, path)
-            if fault is not None:
-                raise _InvalidError(f"{path} {fault}")
-            if self._place.is_folder(root, path):
-                try:
-                    folders[path] = self._place.staged_files(root, path)
-                except StorageError as error:
-                    raise _InvalidError(error.message) from None
-        return folders
-
-    def _check_sizes(self, work: _Work, root: str) -> None:
-        """Refuse outputs without a byte, where `[run] empty_outputs` says so."""
-        for path in work.outputs:
-            files = work.folders.get(path)
-            size = (
-                self._place.staged_size(root, path)
-                if files is None
-                else sum(one[0] for one in files.values())
-            )
-            if not size:
-                raise _InvalidError(f'{path} is empty, and [run] empty_outputs is "error"')
 
     def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
         """Move what a row wrote into place; says what of it no output declares."""
@@ -629,7 +587,7 @@ class JobRunner:
         if not written:
             return []
         with suppress(OSError, SinagotError):
-            work.folders = self._folders_among(root, written, written)
+            work.folders = staged_folders(self._place, root, written, written)
             work.files = ()
             publication = self._publication(work, root, written)
             publication.check()

@@ -240,6 +240,32 @@ def test_records_that_share_a_folder_each_own_it(make_workspace, run):
         assert run(ws.records[record].steps.filter(step="a"), force=True)[record, "a"][0] == "done"
 
 
+def test_outputs_folder_of_its_own_keeps_what_is_there(make_workspace, run, tmp_path):
+    (tmp_path / "results" / "out").mkdir(parents=True)
+    (tmp_path / "results" / "out" / "all.csv").write_text("mine")
+    body = "self.path.output.touch()\n(self.path.output.parent / 'all.csv').write_text('x')"
+    toml = f'[path]\noutputs = "{tmp_path}/results"\n[steps]\nscripts = ["a"]\n'
+    ws = make_workspace({"a": ("raw/{id}", "out/{id}", body)}, ["raw/R1"], toml=toml)
+    assert run(ws)["R1", "a"][1] == "ForeignFile"
+    assert files_of(tmp_path / "results") == {"out/all.csv": "mine"}
+
+
+def test_command_keeps_what_a_person_put_into_its_folder(make_workspace, run):
+    toml = """
+    [steps]
+    scripts = ["a"]
+    [steps.a]
+    command = "cp -r {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "deriv/{id}/"
+    """
+    ws = make_workspace({}, ["raw/R1/x"], toml=toml)
+    assert run(ws)["R1", "a"][0] == "done"
+    Path(ws.data_path, "deriv", "R1", "notes.txt").write_text("mine")
+    assert run(ws, force=True)["R1", "a"][1] == "ForeignFile"
+    assert Path(ws.data_path, "deriv", "R1", "notes.txt").read_text() == "mine"
+
+
 # -- what was recorded
 
 
