@@ -182,6 +182,22 @@ LEFT = {
         "state = os.fstat(1).st_ino == os.fstat(2).st_ino if self.path.control else 'open'; os.fstat(1)",
         "os.close(1)",
     ),
+    "standard input": ("state = sys.stdin.closed, os.fstat(0).st_ino", "sys.stdin.close(); os.close(0)"),
+    "hook of exceptions": ("state = sys.excepthook.__name__", "sys.excepthook = None"),
+    "hook of threads": ("state = callable(threading.excepthook)", "threading.excepthook = None"),
+    "tracing": (
+        "state = sys.gettrace(), sys.getprofile()",
+        "sys.settrace(lambda *a: None); sys.setprofile(print)",
+    ),
+    "start method of processes": (
+        "import multiprocessing; state = multiprocessing.get_start_method(allow_none=True)",
+        "multiprocessing.set_start_method('spawn')",
+    ),
+    "limits of the system": (
+        "import resource; state = resource.getrlimit(resource.RLIMIT_NOFILE)",
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (50, state[1]))",
+    ),
+    "garbage": ("import gc; state = gc.isenabled()", "gc.disable()"),
     "locale": (
         "import locale; state = locale.setlocale(locale.LC_ALL)",
         "import locale; locale.setlocale(locale.LC_NUMERIC, 'C.UTF-8')",
