@@ -1,8 +1,8 @@
 """What a user's code did to the process, undone after each row.
 
 Put back are: folder, environment, umask, signal handlers, mask and timers, `sys.path`, `sys.argv`, hooks and the
-recursion limit, the standard streams, logging, warnings, the locale, how multiprocessing starts processes, limits of
-the system. Figures of matplotlib that the row left open are closed.
+recursion limit, the standard streams, logging, warnings, the locale, limits of the system, and how multiprocessing
+starts processes. Figures of matplotlib that the row left open are closed.
 Nothing is imported for that: what a process has not loaded needs no care.
 """
 
