@@ -187,7 +187,7 @@ def _shadows(source: Source) -> Iterator[Check]:
                 continue
             if str(path) in scripts:
                 text = f"the step {name} is named like the standard library's module {name}"
-                hint = f"`import {name}` gives the standard library's; rename {path.name} to be able to import it."
+                hint = f"`import {name}` gives the standard library's; {path.name} run by itself hides it."
             else:
                 text = f"{path} is named like the standard library's module {name}"
                 hint = f"`import {name}` in a script gives the standard library's: rename {path.name}."

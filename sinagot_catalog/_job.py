@@ -414,7 +414,7 @@ class JobRunner:
                     with suppress(OSError):
                         cell.lines.cancelled(work.record_id)
                 raise
-            result = self._failed(work, root, error)
+            result = self._failed_somehow(work, root, error)
             if self._raising:
                 raise
             return result
@@ -595,6 +595,17 @@ class JobRunner:
             publication.run(announce)
             return written
         return []
+
+    def _failed_somehow(self, work: _Work, root: str, error: BaseException) -> Result:
+        """As `_failed`, also of an exception that raises another one when it is looked at."""
+        try:
+            return self._failed(work, root, error)
+        except OSError:
+            raise  # the journal cannot be written
+        except BaseException as another:
+            if self._interrupts.is_from_user(another):
+                raise
+            return self._failed(work, root, SinagotError("raised an exception that cannot be described"))
 
     def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
         """Keep the controls, write the event, make the result."""
