@@ -46,7 +46,9 @@ def script_of(
         )
     layout = source.layout()
     roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = source.config.ids.values(record_id) or {"id": record_id}
+    values = source.config.ids.values(record_id)
+    if values is None:
+        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]

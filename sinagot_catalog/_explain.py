@@ -370,7 +370,7 @@ class _Row:
                     values = self.catalog.record_values[[self.rec]]
                     path = values.select(paths_of(self.catalog.layout.places[place].template)).item()
                     name = self.catalog.step_name(maker, self.cell)
-                    yield Upstream(name, row["status"], row["reason"], path)
+                    yield Upstream(name, row["status"], row["reason"], path or "")
 
     # --- rules -------------------------------------------------------------------------------------------
 
@@ -381,6 +381,12 @@ class _Row:
             yield Rule(number, says, status, None if decided else holds, "" if decided else evidence)
             decided = decided or holds
 
+    def _unusable(self) -> tuple[str, str, bool, str]:
+        """The first rule: a script that cannot be read, or a pattern that names no path for this record."""
+        if self.row["_broken"] and self.cell.error is None:
+            return "a pattern names no path", "ERROR", True, self.row["reason"]
+        return "the script cannot be read", "ERROR", self.cell.error is not None, self.cell.error or ""
+
     def _asked(self) -> list[tuple[str, str | None, bool, str]]:
         row, event = self.row, self.row["_event"]
         running = event in ("start", "publishing")
@@ -389,7 +395,7 @@ class _Row:
         outputs, inputs = row["n_outputs"], row["n_inputs"]
         made = row["n_outputs_found"] == outputs if outputs else event == "done"
         return [
-            ("the script cannot be read", "ERROR", self.cell.error is not None, self.cell.error or ""),
+            self._unusable(),
             (
                 "a live run is at it",
                 "PROCESSING",
@@ -467,9 +473,10 @@ class _Row:
 
     def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """What would give the row another status."""
-        status, broken = self.row["status"], self.cell.error is not None
-        if broken:
-            yield Change("mend the script; the next look reads it again")
+        status = self.row["status"]
+        if self.row["_broken"]:
+            what = "pattern" if self.cell.error is None else "script"
+            yield Change(f"mend the {what}; the next look reads it again")
         elif status is None:
             yield Change(f"make {', '.join(self._folders())} readable, then look again")
         elif status == "PROCESSING":

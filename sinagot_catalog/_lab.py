@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import id_columns, match_columns
+from sinagot_catalog._patterns._columns import field_regex, id_columns, match_columns
 from sinagot_catalog._patterns._template import Template, parse_template
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ def template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[
         PatternError: When it is empty, no text, or leaves the dataset.
     """
     text = "/".join(pattern) if isinstance(pattern, (tuple, list)) else pattern
-    names = dict.fromkeys(re.findall(r"\{([^{}]*)\}", text)) if isinstance(text, str) else {}
+    names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
     named = [name for name in names if name.isidentifier()]
     free = tuple(name for name in named if name not in known)
     return parse_template(pattern, fields={*known, *named}), free
@@ -112,18 +113,45 @@ def try_pattern(
     """
     kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
     kinds["id"] = _id_regex(ids)
-    fields = list(dict.fromkeys(value for kind, value in template.tokens if kind == "field"))
-    found = _captured(template, paths, kinds)
-    if "id" in fields:
-        found = _checked(found, ids)
-    matches = found.select("path", *(pl.col(name) for name in fields))
+    kinds |= {name: _ANY for name in ids.groups}
+    fields = list(dict.fromkeys(value for kind, value in template.tokens if kind != "text"))
+    free = set(fields) - {"id", *ids.groups, *names}
+    if ids.is_told_by(template) and not free:
+        found = _fitting(template, paths, ids, names)
+    else:
+        found = pl.concat(
+            [_captured(one, paths, kinds, fields) for one in template.variants.values()], how="diagonal"
+        )
+        found = _checked(found, template, ids)
+    matches = found.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
     unit = [name for name in ("id", "task", "modality") if name in fields]
+    if "id" not in fields and ids.is_told_by(template):
+        unit = [name for name in fields if name not in free]
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
         pl.len().alias("n"), pl.col("path").alias("paths")
     )
     collisions = several.filter(pl.col("n") > 1) if unit else several.clear()
-    return matches, _near(template, missed.head(_NEAR), kinds), collisions
+    return matches, _near(template, missed.head(_NEAR), kinds | _field_regexes(ids)), collisions
+
+
+def _fitting(
+    template: Template, paths: pl.Series, ids: IdPattern, names: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """The paths that the catalog takes for one of a record, with the text of each placeholder."""
+    used = [name for name in names if name in template.fields]
+    bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
+    found = match_columns(paths, [template.bind(one) for one in bound], ids)
+    columns = [
+        pl.Series(name, [one[name] for one in bound], dtype=pl.String).gather(found["template"]) for name in used
+    ]
+    values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
+    return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])
+
+
+def _field_regexes(ids: IdPattern) -> dict[str, str]:
+    """What a value of each field looks like, where Rust has such an expression; any text elsewhere."""
+    return {name: text if (text := field_regex(ids, name)) is not None else _ANY for name in ids.groups}
 
 
 def _id_regex(ids: IdPattern) -> str:
@@ -137,7 +165,9 @@ def _id_regex(ids: IdPattern) -> str:
     return text
 
 
-def _captured(template: Template, paths: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
+def _captured(
+    template: Template, paths: pl.Series, kinds: Mapping[str, str], fields: Sequence[str]
+) -> pl.DataFrame:
     """The paths that fit, with the text of each placeholder; twice the same name is twice the same text."""
     parts, spots = [], dict[str, list[str]]()
     for number, (kind, value) in enumerate(template.tokens):
@@ -150,22 +180,28 @@ def _captured(template: Template, paths: pl.Series, kinds: Mapping[str, str]) ->
     regex = f"^{''.join(parts)}$"
     frame = frame.filter(pl.col("path").str.contains(regex)).sort("path")
     if not spots:
-        return frame
+        return frame.with_columns(pl.lit("").alias(name) for name in fields)
     groups = frame.select(pl.col("path").str.extract_groups(regex).struct.unnest())
     frame = frame.hstack(groups)
     for name, columns in spots.items():
         for other in columns[1:]:
             frame = frame.filter(pl.col(other) == pl.col(columns[0]))
         frame = frame.with_columns(pl.col(columns[0]).alias(name))
-    return frame.drop(column for columns in spots.values() for column in columns)
+    frame = frame.drop(column for columns in spots.values() for column in columns)
+    return frame.with_columns(pl.lit("").alias(name) for name in fields if name not in spots)
 
 
-def _checked(found: pl.DataFrame, ids: IdPattern) -> pl.DataFrame:
-    """Those whose id is one by Python's own meaning, and whose groups agree with it."""
+def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Those whose id is one by Python's own meaning, and whose fields agree with it."""
+    if not ids.is_told_by(template):
+        return found
+    if "id" not in template.fields:
+        written = [ids.form.write(row) for row in found.select(ids.groups).iter_rows(named=True)]  # type: ignore[union-attr]
+        found = found.with_columns(pl.Series("id", written, dtype=pl.String))
     whole = parse_template("{id}", fields={"id"})
     fits = match_columns(found["id"].unique(), [whole], ids)["record_id"]
     found = found.filter(pl.col("id").is_in(fits.implode()))
-    groups = [name for name in ids.groups if name in found.columns]
+    groups = [name for name in ids.groups if name in template.fields]
     if not groups:
         return found
     values = id_columns(found["id"].unique(), ids).rename({"record_id": "id"}).select("id", *groups)
@@ -174,7 +210,7 @@ def _checked(found: pl.DataFrame, ids: IdPattern) -> pl.DataFrame:
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
     """For each path that does not fit, the first token that fails and what stands there instead."""
-    tokens = template.tokens
+    tokens = next(iter(template.variants.values())).tokens
     so_far, depth, rest = "^", pl.lit(0, pl.Int32), pl.col("path")
     for kind, value in tokens:
         so_far += re.escape(value) if kind == "text" else f"(?:{kinds.get(value, _ANY)})"

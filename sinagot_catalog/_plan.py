@@ -175,7 +175,7 @@ class _Order:
                     if maker != cell.index:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
-                        if any("id" not in layout.places[one].template.fields for one in (place, *made)):
+                        if any(one not in layout.telling for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self._check_outputs()
         self.cells = self._sorted()
@@ -211,7 +211,7 @@ class _Order:
                         f"the steps {self._name(other.index)} and {self._name(cell.index)} share the output "
                         f"{self.layout.places[place].template.text!r} but not all of their outputs"
                     )
-            fields = {"id" in self.layout.places[place].template.fields for place in places}
+            fields = {place in self.layout.telling for place in places}
             if len(fields) > 1:
                 raise SelectionError(
                     f"step {self._name(cell.index)} has outputs with {{id}} and outputs without",
@@ -332,7 +332,7 @@ class _Considered:
         return (
             pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
-            .when(pl.lit(cell.error is not None))
+            .when(pl.col("_broken"))
             .then(pl.lit("blocked"))
             .when((pl.col("status") == "DONE") & ~again)
             .then(pl.lit("skip"))
@@ -349,7 +349,7 @@ class _Considered:
             return rows
         made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
-        if "id" not in template.fields:
+        if outputs[0] not in self.catalog.layout.telling:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
             path = (
                 rows.select("record_id")
@@ -382,10 +382,10 @@ class _Considered:
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """What is written for some records, for all records that share the path."""
         template = self.catalog.layout.places[place].template
-        if "id" in template.fields:
+        if place in self.catalog.layout.telling:
             return written
         paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).unique().implode())
+        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
 
     def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])

@@ -69,7 +69,7 @@ def test_a_pattern_that_finds_nothing_names_what_nearly_fits_and_writes_nothing(
     assert refused.returncode == 2
     assert "did you mean 'raw/R1-raw.CSV'?" in refused.stderr
     assert not (tmp_path / "workspace.toml").exists()
-    for pattern, said in (("raw/all.csv", "has no {id}"), ("raw/{site}/{id}", "unknown placeholder {site}")):
+    for pattern, said in (("raw/all.csv", "has no {id}"), ("raw/{site}/{id}", "has both {id} and {site}")):
         refused = cli("init", "--from-files", pattern)
         assert refused.returncode == 2
         assert said in refused.stderr

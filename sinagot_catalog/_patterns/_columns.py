@@ -3,16 +3,16 @@
 One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
 `re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern
 has no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut
-out; else it is cut out of the part of the path that holds nothing else, filled in again and compared.
+out; else it is cut out of the part of the path that holds nothing else, filled in again and compared. Where a
+pattern has only fields of the id, their values are cut out, the id is written from them, and the pattern is
+filled in again and compared.
 
 Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_rust`), else by
 Python's, each id once.
 """
 
-import importlib
 import re
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from functools import lru_cache
@@ -20,13 +20,28 @@ from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._patterns._fields import IdForm, parse_regex
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog.errors import PatternError
 
-__all__ = ["Tokens", "cut_id", "ends_of", "fitting", "id_columns", "match_columns", "near_misses", "paths_of"]
+__all__ = [
+    "Tokens",
+    "cut_id",
+    "ends_of",
+    "field_regex",
+    "fitting",
+    "id_columns",
+    "match_columns",
+    "near_misses",
+    "paths_of",
+    "refused_ids",
+]
 
 Tokens = tuple[tuple[str, str], ...]
 
+_NO_NAME = r"(?:^|/)\.{0,2}(?:/|$)"
+_CONTROLS = r"\x00-\x1f\x7f-\x{9f}"
+_MOST_SPLITS = 1000
 _FEW = 16
 """Repeats that vary by no more than that are counted, not open."""
 _MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
@@ -37,8 +52,8 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
 
     Args:
         paths: Paths below the root of the templates.
-        templates: Bound templates; those without `{id}` fit nothing here.
-        ids: The id pattern; an id holds a `/` only where its text does.
+        templates: Bound templates; those that do not tell the id fit nothing here.
+        ids: The id pattern.
 
     Returns:
         A row per fit: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
@@ -56,8 +71,10 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
         key = pl.lit(number, dtype=pl.UInt16).alias("template")
         if template.fields == {"id"}:
             plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
-        elif "id" in template.fields:
-            found.append(_match_grouped(frame, template, ids).select("row", key, "record_id"))
+        elif ids.is_told_by(template):
+            for absent, variant in template.variants.items():
+                fits = _match_grouped(frame, variant, absent, ids)
+                found.append(fits.select("row", key, "record_id"))
     if plain:
         # As written: merged into one, the filters would all run over every path.
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
@@ -68,13 +85,27 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
 def paths_of(template: Template) -> pl.Expr:
     """The path of a template for each row of a frame with `record_id` and the named groups as columns.
 
+    It is null where the template names no path: a field that it needs has no value, or a part would be empty.
+
     Example:
         >>> from sinagot_catalog._patterns._template import parse_template
         >>> raw = parse_template("raw/{id}.csv", fields={"id"})
         >>> pl.DataFrame({"record_id": ["A", "B"]}).select(paths_of(raw)).to_series().to_list()
         ['raw/A.csv', 'raw/B.csv']
     """
-    return _filled(template.tokens, "record_id")
+    if template.fields <= {"id"} and not template.has_bare_parts:
+        return _filled(template.tokens, "record_id")
+    return pl.coalesce(_path_of(variant, absent) for absent, variant in template.variants.items())
+
+
+def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
+    """The path of a pattern for the records that have values for its fields, and none for some others."""
+    path = _filled(variant.tokens, "record_id")
+    holds = [pl.col(name) != "" for name in sorted(variant.fields - {"id"})]
+    holds += [pl.col(name) == "" for name in sorted(absent)]
+    if variant.has_bare_parts:
+        holds.append(~path.str.contains(_NO_NAME))
+    return pl.when(pl.all_horizontal(holds)).then(path) if holds else path
 
 
 def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
@@ -116,6 +147,12 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
     return out.sort("_row").select("record_id", *pattern.groups)
 
 
+def field_regex(ids: IdPattern, name: str) -> str | None:
+    """A field's values as an expression of Rust, or None where it has none that means the same."""
+    rust = _rust(ids)
+    return None if rust is None else rust.named.get(name)
+
+
 def near_misses(
     paths: pl.Series, templates: Sequence[Template], ids: IdPattern, most: int = 3
 ) -> list[tuple[str, str]]:
@@ -146,6 +183,32 @@ def near_misses(
         .sort()
     )
     return [(path, max(templates, key=lambda one: _likeness(path, one)).text) for path in missed]
+
+
+def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> list[tuple[str, str]]:
+    """The paths that fit a template for an id of the id pattern that cannot be a record, each with the id.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> refused_ids(pl.Series(["raw/.._1.csv"]), [raw], IdPattern("(?P<site>[^_]+)_[0-9]"))
+        [('raw/.._1.csv', '.._1')]
+    """
+    form = ids.form
+    found = {}
+    for one in (variant for template in templates for variant in template.variants.values()):
+        if not one.fields:
+            continue
+        for path in paths.str.split("/").filter(paths.str.count_matches("/", literal=True) == len(one.parts) - 1):
+            values: dict[str, str] | None = {}
+            for text, part in zip(path, one.parts, strict=True):
+                values = next((values | split for split in _splits(text, part)), None) if values is not None else None
+            if values is None:
+                continue
+            record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
+            if record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
+                found.setdefault("/".join(path), record_id)
+    return list(found.items())
 
 
 def _likeness(path: str, template: Template) -> tuple[bool, float]:
@@ -210,40 +273,174 @@ def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     )
 
 
-def _match_grouped(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """The rows of a template that has named groups of the id beside the id."""
-    framed = _framed(frame, template.tokens, "path").collect()
-    tokens, column = template.tokens, "path"
-    if not ids.spans:
-        # Groups are parts of an id without a `/`, so the parts of the path and of the pattern pair up.
-        part, tokens = _best_part(template)
-        text = pl.col("path").str.split("/")
-        framed = framed.filter(text.list.len() == template.depth).with_columns(
-            text.list.get(part).alias("_part")
-        )
-        column = "_part"
-    if {value for kind, value in tokens if kind == "field"} == {"id"}:
-        cut = cut_id(framed.lazy(), tokens, column).collect()
-        cut = cut.filter(fitting(cut["record_id"], ids))
+def _match_grouped(
+    frame: pl.LazyFrame, variant: Template, absent: frozenset[str], ids: IdPattern
+) -> pl.DataFrame:
+    """The rows of a template that has fields of the id, with or without the id beside them.
+
+    Args:
+        frame: Columns `row` and `path`.
+        variant: A pattern without optional fields.
+        absent: The fields that have no value where it counts.
+        ids: The id pattern.
+    """
+    # A field stays within a part of the path, so the parts of the path and of the pattern pair up.
+    slashes = pl.col("path").str.count_matches("/", literal=True)
+    framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
+    if "id" in variant.fields:
+        cut = _cut_from_part(framed, variant, ids)
     else:
-        texts = framed[column].unique()
-        options = [_options(one, tokens, ids) for one in texts]
-        table = pl.DataFrame({column: texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
-        cut = framed.join(table.explode("record_id"), on=column).filter(pl.col("record_id").is_not_null())
-    values = id_columns(cut["record_id"].unique(), ids)
-    return cut.join(values, on="record_id").filter(paths_of(template) == pl.col("path"))
+        cut = _written(framed, variant, absent, ids).unique(["row", "record_id"])
+    cut = cut.select("row", "path", "record_id")
+    unique = cut["record_id"].unique()
+    values = id_columns(unique.filter(fitting(unique, ids)), ids)
+    return cut.join(values, on="record_id").filter(_path_of(variant, absent) == pl.col("path"))
+
+
+def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Cut `record_id` out of the part of the path that tells the id best."""
+    part, tokens = _best_part(template)
+    framed = framed.with_columns(_part(part, template).alias("_part"))
+    if {value for kind, value in tokens if kind == "field"} == {"id"}:
+        return cut_id(framed.lazy(), tokens, "_part").collect()
+    texts = framed["_part"].unique()
+    options = [_options(one, tokens, ids) for one in texts]
+    table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
+    return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
+
+
+def _part(number: int, template: Template) -> pl.Expr:
+    """A part of the path, counted from the nearer end."""
+    behind = number - len(template.parts)
+    return pl.col("path").str.split("/").list.get(number if number < -behind else behind)
 
 
 def _best_part(template: Template) -> tuple[int, Tokens]:
     """The part of the pattern, between slashes, that tells the id best: the one with the id alone."""
-    parts: list[list[tuple[str, str]]] = [[]]
-    for kind, value in template.tokens:
-        first, *others = value.split("/") if kind == "text" else [value]
-        parts[-1].append((kind, first))
-        parts.extend([(kind, other)] for other in others)
-    held = [(n, tuple(token for token in part if token[1])) for n, part in enumerate(parts)]
-    with_id = [(n, tokens) for n, tokens in held if ("field", "id") in tokens]
+    with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
     return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
+
+
+# -- writing ids from fields ---------------------------------------------------------------------------
+
+
+def _written(
+    framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern
+) -> pl.DataFrame:
+    """Write `record_id` from the fields of a pattern without `{id}`; what does not fit is still there."""
+    form = ids.form
+    assert isinstance(form, IdForm)
+    pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
+    pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
+    framed = _with_fields(framed, template, ids)
+    texts = [pl.lit(one.value) if one.kind == "text" else pl.col(_column(one.value)) for one in pieces]
+    return framed.with_columns(pl.concat_str(texts).alias("record_id")).filter(pl.col("record_id").is_not_null())
+
+
+def _column(name: str) -> str:
+    """The column for the value of a field: no name of ours is like it."""
+    return f"_field_{name}"
+
+
+def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Add a column per field, cut out of the parts of the path; parts with few unknown fields come first."""
+    known: set[str] = set()
+    todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, known)}
+    while todo:
+        number = min(todo, key=lambda n: len(_unknown(todo[n], known)))
+        part = todo.pop(number)
+        unknown = _unknown(part, known)
+        if unknown:
+            frame = _cut_fields(frame.with_columns(_part(number, template).alias("_rest")), part, known, ids)
+            known |= unknown
+    return frame
+
+
+def _unknown(part: Tokens, known: Collection[str]) -> set[str]:
+    return {value for kind, value in part if kind == "field" and value not in known}
+
+
+def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: IdPattern) -> pl.DataFrame:
+    """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as far as there is one way."""
+    tokens, known = list(part), set(known)
+    rest = pl.col("_rest")
+    while _unknown(tuple(tokens), known):
+        if len(tokens) == 1:
+            return frame.with_columns(rest.alias(_column(tokens[0][1]))).filter(rest != "")
+        for at_end in (False, True):
+            cut = _one_end(tokens, known, ids, at_end=at_end)
+            if cut is not None:
+                break
+        else:
+            return _cut_in_every_way(frame, tuple(tokens))
+        kind, name = tokens.pop(-1 if at_end else 0)
+        if kind == "field" and name not in known:
+            frame = frame.with_columns(cut.alias(_column(name)))
+            known.add(name)
+            cut = pl.col(_column(name))
+        fits = rest.str.ends_with(cut) if at_end else rest.str.starts_with(cut)
+        left = rest.str.strip_suffix(cut) if at_end else rest.str.strip_prefix(cut)
+        frame = frame.filter(fits).with_columns(left.alias("_rest"))
+    return frame
+
+
+def _one_end(
+    tokens: Sequence[tuple[str, str]], known: Collection[str], ids: IdPattern, *, at_end: bool
+) -> pl.Expr | None:
+    """What the first or the last token stands for in `_rest`; None where that can be told in several ways."""
+    (kind, value), (next_kind, next_value) = tokens[::-1][:2] if at_end else tokens[:2]
+    rest = pl.col("_rest").str
+    if kind == "text":
+        return pl.lit(value)
+    if value in known:
+        return pl.col(_column(value))
+    field = ids.fields[value]
+    if field.width:
+        return rest.tail(field.width) if at_end else rest.head(field.width)
+    if next_kind == "text" and not field.may_hold(edge := next_value[-1 if at_end else 0]):
+        other = rf"[^{_character(ord(edge))}]+"
+        return rest.extract(f"({other})$" if at_end else f"^({other})", 1)
+    return None
+
+
+def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
+    """The rows of a frame for each way in which `_rest` can be split, with a column per field."""
+    names = sorted({value for kind, value in tokens if kind == "field"})
+    found = [
+        {"_rest": text, **{_column(name): split[name] for name in names}}
+        for text in frame["_rest"].unique()
+        for split in _splits(text, tokens)
+    ]
+    schema = dict.fromkeys(["_rest", *map(_column, names)], pl.String)
+    told = [_column(name) for name in names if _column(name) in frame.columns]
+    return frame.join(pl.DataFrame(found, schema=schema), on=["_rest", *told])
+
+
+def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
+    """Every way in which tokens can stand for a text, up to a number of steps."""
+    todo: list[tuple[int, int, dict[str, str]]] = [(0, 0, {})]
+    for _ in range(_MOST_SPLITS):
+        if not todo:
+            return
+        at, number, values = todo.pop()
+        if number == len(tokens):
+            if at == len(text):
+                yield values
+            continue
+        kind, value = tokens[number]
+        known = value if kind == "text" else values.get(value)
+        if known is not None:
+            if text.startswith(known, at):
+                todo.append((at + len(known), number + 1, values))
+            continue
+        ends = range(at + 1, len(text) + 1) if number + 1 < len(tokens) else [len(text)] * (at < len(text))
+        behind = tokens[number + 1][1] if tokens[number + 1 : number + 2] and tokens[number + 1][0] == "text" else ""
+        todo += [
+            (end, number + 1, {**values, value: text[at:end]}) for end in ends if text.startswith(behind, end)
+        ]
+
+
+# -- trying ids ----------------------------------------------------------------------------------------
 
 
 def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
@@ -284,6 +481,10 @@ def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
     fits = texts.str.contains(rust.text)
     if rust.odd:
         fits &= ~texts.is_in(rust.odd)
+    if rust.dotted:
+        groups = texts.str.extract_groups(rust.text).struct
+        for name in rust.dotted:
+            fits &= ~groups.field(name).is_in([".", ".."]).fill_null(value=False)
     wide = _is_wide(texts, rust)
     if wide.any():
         fits = fits.zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
@@ -296,11 +497,7 @@ def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
     Raises:
         PatternError: With what to write instead.
     """
-    parser = importlib.import_module("re._parser")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        is_endless = _repeats_within(parser.parse(ids.text), with_branches=with_branches, is_repeated=False)
-    if is_endless:
+    if _repeats_within(parse_regex(ids.text), with_branches=with_branches, is_repeated=False):
         raise PatternError(
             f"id_pattern {ids.text!r} repeats what is itself repeated, and one name can keep it busy for ever",
             "Write 'a+' for '(a+)+'; without look-around, back-references and names beyond ASCII it would do.",
@@ -350,12 +547,16 @@ class _Rust:
         is_exact: It means the same beyond ASCII too.
         has_groups: Its named groups capture what Python's do.
         odd: Texts that it accepts and that are no ids, such as `..`.
+        named: Each named group as an expression of its own.
+        dotted: The named groups that may be `.` or `..`, which no field of an id is.
     """
 
     text: str
     is_exact: bool
     has_groups: bool
     odd: tuple[str, ...]
+    dotted: tuple[str, ...]
+    named: dict[str, str]
 
 
 class _UnlikeError(Exception):
@@ -368,23 +569,26 @@ def _rust(ids: IdPattern) -> _Rust | None:
 
     Python's own parse is written out anew, so what is not known here to mean the same is never passed on:
     only literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same
-    in both. A class takes in neither `/` nor a zero byte: no id here has them.
+    in both. A class takes in neither `/` nor a control character: no id has them.
     """
     allowed = re.UNICODE | re.VERBOSE | re.ASCII
-    if ids.spans or ids.regex.flags & ~int(allowed):
+    if ids.regex.flags & ~int(allowed):
         return None
     writer = _Writer({number: name for name, number in ids.regex.groupindex.items()})
     try:
-        parser = importlib.import_module("re._parser")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            parsed = list(parser.parse(ids.text))
+        parsed = list(parse_regex(ids.text))
         text = rf"\A(?:{writer.sequence(_unanchored(parsed), is_repeated=False)})\z"
         pl.Series([""]).str.contains(text)
     except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
         return None
     odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
-    return _Rust(text, writer.is_exact, writer.has_groups, odd)
+    some = pl.Series([".", ".."])
+    dotted = tuple(
+        name for name, one in writer.named.items() if some.str.contains(rf"\A(?:{one})\z").any()
+    )
+    if dotted and not writer.has_groups:
+        return None
+    return _Rust(text, writer.is_exact, writer.has_groups, odd, dotted, writer.named)
 
 
 Node = tuple[Any, Any]
@@ -424,6 +628,7 @@ class _Writer:
         self.groups = groups
         self.is_exact = True
         self.has_groups = True
+        self.named: dict[str, str] = {}
 
     def sequence(self, nodes: Iterable[Node], *, is_repeated: bool) -> str:
         return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
@@ -448,24 +653,24 @@ class _Writer:
 
     @staticmethod
     def _literal(code: int) -> str:
-        if chr(code) in "\0/" or not chr(code).isprintable():
+        if chr(code) == "/" or not chr(code).isprintable():
             raise _UnlikeError
         return _character(code)
 
     def _not_literal(self, code: int) -> str:
         self.is_exact = False
-        return rf"[^{_character(code)}/\x00]"
+        return rf"[^{_character(code)}/{_CONTROLS}]"
 
     def _any(self, _: None) -> str:
         self.is_exact = False
-        return r"[^\n/\x00]"
+        return rf"[^/{_CONTROLS}]"
 
     def _class(self, items: list[Node]) -> str:
         names = [_named(item) for item in items]
         is_negated = names[0][0] == "NEGATE"
         text = "".join(self._item(kind, value) for kind, value in items[is_negated:])
         self.is_exact &= not is_negated
-        return rf"[[{'^' if is_negated else ''}{text}]&&[^/\x00]]"
+        return rf"[[{'^' if is_negated else ''}{text}]&&[^/{_CONTROLS}]]"
 
     def _item(self, kind: Any, value: Any) -> str:
         if str(kind) == "LITERAL":
@@ -488,6 +693,8 @@ class _Writer:
         name = self.groups.get(number) if number is not None else None
         # The engines may keep different turns of a group that is repeated.
         self.has_groups &= not (name and is_repeated)
+        if name:
+            self.named[name] = text
         return f"(?P<{name}>{text})" if name else f"(?:{text})"
 
     def _repeat(self, least: int, most: Any, inner: Iterable[Node], *, is_lazy: bool) -> str:

@@ -199,13 +199,20 @@ def say_what_is_missing(ws: Workspace) -> None:
         for folder in listing.unreadable[:3]:
             say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
     layout = catalog.layout
+    for fault in layout.faults:
+        say(f"note: {fault}")
+    n_refused, refused = catalog.refused()
+    if refused:
+        files = "file is" if n_refused == 1 else "files are"
+        path, record_id, why = refused[0]
+        say(f"note: {n_refused} {files} left out, such as {path}: {record_id!r} {why}")
     for place in layout.raw if len(catalog.ids) else ():
         if not catalog.presence[place].any():
             readers = [cell.step for cell in layout.cells if place in cell.places("input")]
             reads = f", which {readers[0]} reads" if readers else ""
             say(f"note: no file fits {layout.places[place].template.text}{reads}")
     unmatched, examples = catalog.unmatched()
-    if examples:
+    if examples and unmatched > n_refused:
         files = "file does" if unmatched == 1 else "files do"
         path, pattern = examples[0]
         say(

@@ -83,7 +83,7 @@ class _Look:
         counts: A row per group: the columns of `by`, a column per status, `unknown`, `stale`, `total`.
         totals: The same of all rows.
         ready: How many rows of each step can run now.
-        n_broken: How many rows have a script that cannot be used.
+        n_broken: How many rows have a script or a pattern that cannot be used.
     """
 
     ws: Workspace
@@ -102,7 +102,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
     catalog = source_of(ws).catalog()
     listings = catalog.listings.values()
-    broken = rows["step"].is_in([cell.step for cell in catalog.layout.cells if cell.error])
+    broken = catalog.steps.filter("_broken").select("record_id", "task", "modality", "step")
     return _Look(
         ws,
         by,
@@ -111,7 +111,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         rows.group_by(by, maintain_order=True).agg(_aggregates()),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
-        rows.filter(broken, pl.col("status") == "ERROR").height,
+        rows.join(broken, on=broken.columns, how="semi", nulls_equal=True).height if broken.height else 0,
     )
 
 
@@ -134,7 +134,7 @@ def _rows(ws: Workspace, steps: StepCollection, by: list[str], *, stale: bool) -
     """The rows to count, with the columns that they are counted by."""
     own = [name for name in by if name in steps.collect_schema()]
     beside = [name for name in by if name not in own]
-    rows = steps.select(*dict.fromkeys(["record_id", "step", "status", *own, *(["stale"] if stale else [])]))
+    rows = steps.select(*dict.fromkeys(["record_id", "task", "modality", "step", "status", *own, *(["stale"] if stale else [])]))
     if beside:
         records = ws.records.select("record_id", *beside)
         rows = rows.join(records, on="record_id", how="left", maintain_order="left")
