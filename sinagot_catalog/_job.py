@@ -38,7 +38,7 @@ from sinagot_catalog._raised import describe_error, is_plain, note_line, own_tra
 from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._undo import Undoing
-from sinagot_catalog.errors import PatternError, SinagotError, StorageError
+from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, port_path, port_paths
 from sinagot_catalog.status import StepStatus
 
@@ -309,13 +309,12 @@ class JobRunner:
         number, index, record_id = row
         cell = self._cells[index]
         values = self._ids.values(record_id)
-        if values is None:
-            message = f"{record_id!r} {self._ids.refusal(record_id)}"
-            return Result(number, "error", error_type="SelectionError", message=message)
         try:
+            if values is None:
+                raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
             work = _Work(row, cell, values)
-        except PatternError as error:
-            return Result(number, "error", error_type="PatternError", message=str(error))
+        except UsageError as error:
+            return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
             self._place.expect(work.inputs, work.outputs)
             if work.outputs and not self._is_again(work) and self._is_done(work):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._layout import STAR
 from sinagot_catalog._patterns._columns import field_regex, id_columns, match_columns
 from sinagot_catalog._patterns._template import Template, parse_template
 
@@ -66,6 +67,8 @@ class Trial:
         if self.free:
             names = ", ".join(f"{{{name}}}" for name in self.free)
             yield f"  {names} stands for any text here; in a script it has to be a named group of id_pattern"
+        if "*" in self.pattern:
+            yield f"  {STAR}"
         for row in self.matches.head(_SHOWN).iter_rows(named=True):
             yield f"  {row.pop('path')}: " + ", ".join(f"{name} {value}" for name, value in row.items())
         kinds = self.near.group_by("token", maintain_order=True).agg(pl.len().alias("n"), pl.all().first())
@@ -113,7 +116,7 @@ def try_pattern(
     """
     kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
     kinds["id"] = _id_regex(ids)
-    kinds |= {name: _ANY for name in ids.groups}
+    kinds |= dict.fromkeys(ids.groups, _ANY)
     fields = list(dict.fromkeys(value for kind, value in template.tokens if kind != "text"))
     free = set(fields) - {"id", *ids.groups, *names}
     if ids.is_told_by(template) and not free:
@@ -125,7 +128,7 @@ def try_pattern(
         found = _checked(found, template, ids)
     matches = found.select("path", *fields).sort("path")
     missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
-    unit = [name for name in ("id", "task", "modality") if name in fields]
+    unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
     if "id" not in fields and ids.is_told_by(template):
         unit = [name for name in fields if name not in free]
     several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
@@ -143,7 +146,8 @@ def _fitting(
     bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
     found = match_columns(paths, [template.bind(one) for one in bound], ids)
     columns = [
-        pl.Series(name, [one[name] for one in bound], dtype=pl.String).gather(found["template"]) for name in used
+        pl.Series(name, [one[name] for one in bound], dtype=pl.String).gather(found["template"])
+        for name in used
     ]
     values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
     return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])

@@ -10,7 +10,9 @@ from sinagot_catalog._loader import ScriptSource
 from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
 from sinagot_catalog.errors import ConfigError, PatternError
 
-__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
+__all__ = ["STAR", "Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
+
+STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
 
 
 @dataclass(frozen=True)
@@ -111,16 +113,24 @@ class Layout:
         if not self.ids.groups or not isinstance(self.ids.form, str):
             return []
         fields = set(self.ids.groups)
-        return [n for n in self.raw if "id" not in (have := self.places[n].template.fields) and fields <= have]
+        return [
+            n for n in self.raw if "id" not in (have := self.places[n].template.fields) and fields <= have
+        ]
 
     @property
     def faults(self) -> list[str]:
         """Why raw inputs find no records: for each pattern one sentence that names the place in the config."""
         return [
             f"workspace.toml: records.id_pattern: an id cannot be written from its fields, for {self.ids.form}; "
-            f"so {self.places[place].template.text} finds no records (put what varies into a field, or write {{id}})"
+            f"so {self.places[place].template.text} finds no records (put what varies in a field, or write {{id}})"
             for place in self.not_telling
         ]
+
+    @property
+    def literal_stars(self) -> list[str]:
+        """A sentence for each pattern of raw inputs with a `*`: wildcards are not built yet."""
+        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
+        return [f"{text}: {STAR}" for text in texts if "*" in text]
 
     @cached_property
     def raw(self) -> list[int]:

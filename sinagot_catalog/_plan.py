@@ -282,7 +282,7 @@ class _Considered:
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
-        rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
+        rows = rows.with_columns(self._runs().cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
         self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
         return self._explain(cell, rows)
@@ -322,7 +322,7 @@ class _Considered:
             reduce(or_, made, self.nothing).alias("_after"),
         ]
 
-    def _runs(self, cell: Cell) -> pl.Expr:
+    def _runs(self) -> pl.Expr:
         """The action of each row of a cell."""
         options = self.options
         again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")

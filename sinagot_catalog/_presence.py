@@ -120,9 +120,7 @@ class Presence:
         spots = self.coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
         there = there.scatter(spots, True)
         return [
-            there.slice(index * n_records, n_records)
-            if index in self.layout.telling
-            else self._shared(index)
+            there.slice(index * n_records, n_records) if index in self.layout.telling else self._shared(index)
             for index in range(n_places)
         ]
 
@@ -173,14 +171,14 @@ class Presence:
         A folder that scripts write to is left out: what they leave beside their outputs is theirs.
 
         Returns:
-            How many there are, and examples: a path with the pattern that it resembles most. Files that `refused`
-            tells of are counted, and are no examples.
+            How many there are, and examples: a path with the pattern that it resembles most. Those of `refused`
+            are not among them.
         """
         count, examples = 0, list[tuple[str, str]]()
         told = {path for path, _, _ in self._refused}
         for templates, missed in self._missed:
-            count += len(missed)
             others = missed.filter(~missed.is_in(list(told))) if told else missed
+            count += len(others)
             examples += near_misses(others.bottom_k(most).sort(), templates, self.layout.ids, most)
         return count, examples[:most]
 
@@ -197,7 +195,9 @@ class Presence:
         return [
             (path, record_id, self.layout.ids.refusal(record_id))
             for templates, missed in self._missed
-            for path, record_id in refused_ids(missed.bottom_k(_MOST_MISSED).sort(), templates, self.layout.ids)
+            for path, record_id in refused_ids(
+                missed.bottom_k(_MOST_MISSED).sort(), templates, self.layout.ids
+            )
         ]
 
     @cached_property
@@ -229,10 +229,13 @@ class Presence:
             place.template.prefix
             for cell in self.layout.cells
             for link in cell.links
-            if link.role in ("output", "control") and (place := self.layout.places[link.place]).template.prefix
+            if link.role in ("output", "control")
+            and (place := self.layout.places[link.place]).template.prefix
         }
         near = {
-            one.prefix: path.str.starts_with(one.prefix) for one in templates if one.prefix or self.ids.is_empty()
+            one.prefix: path.str.starts_with(one.prefix)
+            for one in templates
+            if one.prefix or self.ids.is_empty()
         }
         alike = [one.alike for one in templates if not one.prefix and one.fields]
         own = pl.lit(value=True)
@@ -245,7 +248,9 @@ class Presence:
         parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
             if index not in self.layout.telling:
-                paths = self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
+                paths = (
+                    self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
+                )
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
                 listed = self.listings[place.root].paths.with_row_index("row")

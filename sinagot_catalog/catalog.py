@@ -125,7 +125,9 @@ class Catalog(Presence):
     def _broken(self, cell: Cell) -> pl.Expr:
         """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
         lacks = [self.pathless[link.place] for link in cell.links if link.place in self.pathless]
-        return pl.lit(value=True) if cell.error is not None else pl.lit(reduce(or_, lacks) if lacks else False)
+        return (
+            pl.lit(value=True) if cell.error is not None else pl.lit(reduce(or_, lacks) if lacks else False)
+        )
 
     def _event_columns(self, height: int) -> list[pl.Series]:
         """The last event of each row, cell by cell: where it stands, its kind, and whether its run is alive."""
@@ -281,7 +283,9 @@ class Catalog(Presence):
         some = rows.select(pl.col(used).gather(others))
         some = self.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
         errors = {cell.index: cell.error for cell in self.layout.cells if cell.error}
-        some = some.with_columns(self._waits(some), self._unnamed(some)).select(_rules.reason(errors, self._unreadable()))
+        some = some.with_columns(self._waits(some), self._unnamed(some)).select(
+            _rules.reason(errors, self._unreadable())
+        )
         return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
 
     def _unreadable(self) -> list[str]:
@@ -325,7 +329,10 @@ class Catalog(Presence):
         place = self.layout.places[link.place]
         paths = records.select(paths_of(place.template).alias("path"))
         return paths.join(
-            stats(place.root, paths["path"].drop_nulls().unique()), on="path", how="left", maintain_order="left"
+            stats(place.root, paths["path"].drop_nulls().unique()),
+            on="path",
+            how="left",
+            maintain_order="left",
         )
 
     # --- units and records -------------------------------------------------------------------------------

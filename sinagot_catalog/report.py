@@ -165,11 +165,11 @@ class _Page:
             for listing in self.catalog.listings.values()
             for folder in listing.unreadable[:5]
         ]
-        out += self.catalog.layout.faults
-        n_refused, refused = self.catalog.refused()
+        out += [*self.catalog.layout.faults, *self.catalog.layout.literal_stars]
+        _, refused = self.catalog.refused()
         out += [f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused]
         count, examples = self.catalog.unmatched()
-        if count > n_refused:
+        if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
             out.append(f"{count:,} files match no pattern, such as {some}")
         return list(dict.fromkeys(out))

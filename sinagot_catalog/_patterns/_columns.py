@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._fields import IdForm, parse_regex
+from sinagot_catalog._patterns._fields import parse_regex
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog.errors import PatternError
 
@@ -195,14 +195,20 @@ def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern)
         [('raw/.._1.csv', '.._1')]
     """
     form = ids.form
-    found = {}
+    found: dict[str, str] = {}
     for one in (variant for template in templates for variant in template.variants.values()):
         if not one.fields:
             continue
-        for path in paths.str.split("/").filter(paths.str.count_matches("/", literal=True) == len(one.parts) - 1):
+        for path in paths.str.split("/").filter(
+            paths.str.count_matches("/", literal=True) == len(one.parts) - 1
+        ):
             values: dict[str, str] | None = {}
             for text, part in zip(path, one.parts, strict=True):
-                values = next((values | split for split in _splits(text, part)), None) if values is not None else None
+                values = (
+                    next((values | split for split in _splits(text, part)), None)
+                    if values is not None
+                    else None
+                )
             if values is None:
                 continue
             record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
@@ -287,10 +293,8 @@ def _match_grouped(
     # A field stays within a part of the path, so the parts of the path and of the pattern pair up.
     slashes = pl.col("path").str.count_matches("/", literal=True)
     framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
-    if "id" in variant.fields:
-        cut = _cut_from_part(framed, variant, ids)
-    else:
-        cut = _written(framed, variant, absent, ids).unique(["row", "record_id"])
+    has_id = "id" in variant.fields
+    cut = _cut_from_part(framed, variant, ids) if has_id else _written(framed, variant, absent, ids)
     cut = cut.select("row", "path", "record_id")
     unique = cut["record_id"].unique()
     values = id_columns(unique.filter(fitting(unique, ids)), ids)
@@ -300,19 +304,13 @@ def _match_grouped(
 def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
     """Cut `record_id` out of the part of the path that tells the id best."""
     part, tokens = _best_part(template)
-    framed = framed.with_columns(_part(part, template).alias("_part"))
+    framed = framed.with_columns(pl.col("path").str.split("/").list.get(part).alias("_part"))
     if {value for kind, value in tokens if kind == "field"} == {"id"}:
         return cut_id(framed.lazy(), tokens, "_part").collect()
     texts = framed["_part"].unique()
     options = [_options(one, tokens, ids) for one in texts]
     table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
     return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
-
-
-def _part(number: int, template: Template) -> pl.Expr:
-    """A part of the path, counted from the nearer end."""
-    behind = number - len(template.parts)
-    return pl.col("path").str.split("/").list.get(number if number < -behind else behind)
 
 
 def _best_part(template: Template) -> tuple[int, Tokens]:
@@ -329,12 +327,15 @@ def _written(
 ) -> pl.DataFrame:
     """Write `record_id` from the fields of a pattern without `{id}`; what does not fit is still there."""
     form = ids.form
-    assert isinstance(form, IdForm)
+    if isinstance(form, str):
+        raise PatternError(f"an id cannot be written from its fields: {form}")
     pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
     pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
     framed = _with_fields(framed, template, ids)
     texts = [pl.lit(one.value) if one.kind == "text" else pl.col(_column(one.value)) for one in pieces]
-    return framed.with_columns(pl.concat_str(texts).alias("record_id")).filter(pl.col("record_id").is_not_null())
+    written = framed.with_columns(pl.concat_str(texts).alias("record_id"))
+    is_split = written["row"].n_unique() < written.height
+    return written.unique(["row", "record_id"]) if is_split else written
 
 
 def _column(name: str) -> str:
@@ -346,12 +347,14 @@ def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.
     """Add a column per field, cut out of the parts of the path; parts with few unknown fields come first."""
     known: set[str] = set()
     todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, known)}
+    frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
     while todo:
         number = min(todo, key=lambda n: len(_unknown(todo[n], known)))
         part = todo.pop(number)
         unknown = _unknown(part, known)
         if unknown:
-            frame = _cut_fields(frame.with_columns(_part(number, template).alias("_rest")), part, known, ids)
+            rest = frame["_parts"].list.get(number).alias("_rest")
+            frame = _cut_fields(frame.with_columns(rest), part, known, ids)
             known |= unknown
     return frame
 
@@ -434,7 +437,11 @@ def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
                 todo.append((at + len(known), number + 1, values))
             continue
         ends = range(at + 1, len(text) + 1) if number + 1 < len(tokens) else [len(text)] * (at < len(text))
-        behind = tokens[number + 1][1] if tokens[number + 1 : number + 2] and tokens[number + 1][0] == "text" else ""
+        behind = (
+            tokens[number + 1][1]
+            if tokens[number + 1 : number + 2] and tokens[number + 1][0] == "text"
+            else ""
+        )
         todo += [
             (end, number + 1, {**values, value: text[at:end]}) for end in ends if text.startswith(behind, end)
         ]
@@ -583,9 +590,7 @@ def _rust(ids: IdPattern) -> _Rust | None:
         return None
     odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
     some = pl.Series([".", ".."])
-    dotted = tuple(
-        name for name, one in writer.named.items() if some.str.contains(rf"\A(?:{one})\z").any()
-    )
+    dotted = tuple(name for name, one in writer.named.items() if some.str.contains(rf"\A(?:{one})\z").any())
     if dotted and not writer.has_groups:
         return None
     return _Rust(text, writer.is_exact, writer.has_groups, odd, dotted, writer.named)

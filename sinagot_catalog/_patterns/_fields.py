@@ -1,4 +1,4 @@
-"""Fields of an id: how an id is written from its named groups, and which paths a pattern with `{field?}` stands for.
+"""Fields of an id: how an id is written from its named groups, and what a pattern with `{field?}` stands for.
 
 Standard library only: workers use it.
 """
@@ -194,28 +194,35 @@ def _pieces(
 ) -> Iterator[Piece]:
     """The pieces of a parse; `before` collects the fields that are behind."""
     for place, (kind, value) in enumerate(nodes):
-        name = str(kind)
-        if name == "AT":
-            continue
-        if name == "LITERAL":
-            yield Piece("text", chr(value), within)
-        elif name == "IN" and len(value) == 1 and str(value[0][0]) == "LITERAL":
-            yield Piece("text", chr(value[0][1]), within)
-        elif name == "SUBPATTERN" and value[0] in names:
+        char = _only_char(str(kind), value)
+        if char is not None:
+            yield from [Piece("text", char, within)] * bool(char)
+        elif str(kind) == "SUBPATTERN" and value[0] in names:
             before.append(names[value[0]])
             yield Piece("field", names[value[0]], within)
-        elif name == "SUBPATTERN" and not value[1] and not value[2]:
+        elif str(kind) == "SUBPATTERN" and not value[1] and not value[2]:
             yield from _pieces(value[3], names, within, before)
-        elif name in ("MAX_REPEAT", "MIN_REPEAT") and value[0] == value[1]:
+        elif str(kind) in ("MAX_REPEAT", "MIN_REPEAT") and value[0] == value[1]:
             for _ in range(int(value[0])):
                 yield from _pieces(value[2], names, within, before)
-        elif name in ("MAX_REPEAT", "MIN_REPEAT") and (value[0], value[1]) == (0, 1):
+        elif str(kind) in ("MAX_REPEAT", "MIN_REPEAT") and (value[0], value[1]) == (0, 1):
             fields = frozenset(_names_in(value[2], names))
             if not fields:
                 raise _VariesError(_where(nodes, place, names, before))
             yield from _pieces(value[2], names, (*within, fields), before)
         else:
             raise _VariesError(_where(nodes, place, names, before))
+
+
+def _only_char(kind: str, value: Any) -> str | None:
+    """The text that a node stands for where that is always the same: a character, or nothing."""
+    if kind == "AT":
+        return ""
+    if kind == "LITERAL":
+        return chr(value)
+    if kind == "IN" and len(value) == 1 and str(value[0][0]) == "LITERAL":
+        return chr(value[0][1])
+    return None
 
 
 def _names_in(nodes: Any, names: Mapping[int, str]) -> Iterator[str]:
@@ -342,8 +349,10 @@ def can_hold_slash(nodes: Any) -> bool:
         name = str(kind)
         if name == "LITERAL" and value == ord("/"):
             return True
-        if name == "IN" and ("NEGATE" not in str(value[0][0])) and any(
-            str(one) == "LITERAL" and what == ord("/") for one, what in value
+        if (
+            name == "IN"
+            and ("NEGATE" not in str(value[0][0]))
+            and any(str(one) == "LITERAL" and what == ord("/") for one, what in value)
         ):
             return True
         inner: Iterable[Any] = ()

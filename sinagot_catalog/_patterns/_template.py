@@ -136,7 +136,7 @@ class Template:
 
     @cached_property
     def alike(self) -> str:
-        r"""A regular expression of paths that are named alike: any text for its fields, the same folders and suffix.
+        r"""A regular expression of paths that are named alike: the same literal folders and the same suffix.
 
         Example:
             >>> parse_template("{id}/eeg/{id}-raw.csv", fields={"id"}).alike
@@ -148,7 +148,8 @@ class Template:
             end = name[-1][1] if name and name[-1][0] == "text" else ""
             suffix = f"{re.escape(end[end.rfind('.') :])}" if "." in end else ""
             parts = [
-                re.escape(part[0][1]) if len(part) == 1 and part[0][0] == "text" else "[^/]+" for part in folders
+                re.escape(part[0][1]) if len(part) == 1 and part[0][0] == "text" else "[^/]+"
+                for part in folders
             ]
             texts.append("/".join([*parts, f"[^/]*{suffix}" if suffix else "[^/.]+"]))
         return "|".join(f"(?:{text})" for text in texts) if len(texts) > 1 else texts[0]
@@ -187,7 +188,9 @@ class Template:
         tokens = () if variant is None else variant.tokens
         path = "".join(value if kind == "text" else values[value] for kind, value in tokens)
         if self.has_bare_parts and not _NOWHERE.isdisjoint(path.split("/")):
-            raise PatternError(f"the pattern {self.text!r} would be {path!r}, which names no file of a dataset")
+            raise PatternError(
+                f"the pattern {self.text!r} would be {path!r}, which names no file of a dataset"
+            )
         return path
 
     def bind(self, values: Mapping[str, str | None]) -> "Template":
@@ -314,9 +317,7 @@ class IdPattern:
         if reserved:
             raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
         if ("/" in text or "\\" in text) and can_hold_slash(parse_regex(text)):
-            raise PatternError(
-                f"{text!r} can match a '/', and an id does not span folders", _as_fields(text)
-            )
+            raise PatternError(f"'{text}' can match a '/', and an id does not span folders", _as_fields(text))
 
     def values(self, record_id: str) -> dict[str, str] | None:
         """What the placeholders stand for in this id, or None when the id does not fit."""

@@ -20,7 +20,7 @@ from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Layout
@@ -197,7 +197,7 @@ def _ids(config: Config, beginning: str) -> list[str]:
 
 
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
-    """The ids that the names of folders and files tell: by `{id}` in the first part that has it, or by its fields."""
+    """The ids in the names of folders and files: by `{id}` in the first part that has it, or by its fields."""
     for variant in template.variants.values():
         found: list[tuple[str, dict[str, str]]] = [(root, {})]
         for part in variant.parts:

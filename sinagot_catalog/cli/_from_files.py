@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
+from sinagot_catalog._layout import STAR
 from sinagot_catalog._patterns._fields import fault_of
 from sinagot_catalog._patterns._template import IdPattern, parse_template
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
@@ -89,8 +90,10 @@ def find_records(folder: Path, pattern: str) -> Found:
     rows = find_values(paths, template)
     if not rows:
         near = did_you_mean(pattern, paths, most=1)
+        star = f" ({STAR})" if "*" in pattern else ""
         raise NotFoundError(
-            f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}", f"{len(paths)} files lie there."
+            f"--from-files: no file in {folder / dataset} fits {pattern!r}{star}{near}",
+            f"{len(paths)} files lie there.",
         )
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
@@ -103,7 +106,9 @@ def workspace_files(found: Found) -> dict[str, str]:
     units = found.units
     script = _SCRIPT.format(
         path_in=_tuple(found.template.text),
-        path_out=_tuple("lines/" + "_".join(["{id}", *(f"{{{name}}}" for name in _scopes(found.template))]) + ".txt"),
+        path_out=_tuple(
+            "lines/" + "_".join(["{id}", *(f"{{{name}}}" for name in _scopes(found.template))]) + ".txt"
+        ),
     )
     toml = _TOML.format(
         dataset=found.dataset,
@@ -128,7 +133,11 @@ def _scoped(units: Mapping[str, Sequence[str]]) -> str:
         line
         for task, modalities in units.items()
         if task
-        for line in (f"[tasks.{_key(task)}]", f"modalities = {json.dumps(modalities, ensure_ascii=False)}", "")
+        for line in (
+            f"[tasks.{_key(task)}]",
+            f"modalities = {json.dumps(modalities, ensure_ascii=False)}",
+            "",
+        )
     ]
     lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
     for modality in sorted({one for some in units.values() for one in some}):
@@ -216,8 +225,10 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
         form = ids.form
         if isinstance(form, str):
             continue
-        written = {form.write(values): values for one in records if (values := dict(zip(names, one, strict=True)))}
-        if all(ids.values(record_id) == {"id": record_id, **values} for record_id, values in written.items()):
+        fields = [dict(zip(names, record, strict=True)) for record in records]
+        written = {form.write(one): one for one in fields}
+        told = [ids.values(record_id) == {"id": record_id, **one} for record_id, one in written.items()]
+        if all(told) and len(told) == len(records):
             return text, sorted(written)
     raise PatternError(
         f"--from-files: no id can be made of {', '.join(names)} that tells them apart",

@@ -144,13 +144,15 @@ def _own_files(folder: Path) -> list[str]:
     if not folder.is_dir():
         return []
     files = list_files(folder)
-    return [one for one in files if not one.startswith((".", "scripts/")) and one not in ("prefect.yaml",)]
+    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
 
 
 def _beside_files(folder: Path, own: list[str]) -> None:
     """A config beside files that are there: which of them are recordings is for the user to say."""
     _check_free(folder, ["workspace.toml"])
-    _write(folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else "."))
+    _write(
+        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
+    )
     put(f"made {(folder / 'workspace.toml').resolve()}")
     where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
     say(
@@ -187,7 +189,9 @@ def _around_files(folder: Path, pattern: str) -> None:
         if values := found.values(name):
             say(f"{name}: {', '.join(values)}")
     if found.dataset == ".":
-        say("results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml")
+        say(
+            "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
+        )
     kinds = looks(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])

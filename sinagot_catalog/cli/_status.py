@@ -134,7 +134,8 @@ def _rows(ws: Workspace, steps: StepCollection, by: list[str], *, stale: bool) -
     """The rows to count, with the columns that they are counted by."""
     own = [name for name in by if name in steps.collect_schema()]
     beside = [name for name in by if name not in own]
-    rows = steps.select(*dict.fromkeys(["record_id", "task", "modality", "step", "status", *own, *(["stale"] if stale else [])]))
+    keys = ["record_id", "task", "modality", "step", "status"]
+    rows = steps.select(*dict.fromkeys([*keys, *own, *(["stale"] if stale else [])]))
     if beside:
         records = ws.records.select("record_id", *beside)
         rows = rows.join(records, on="record_id", how="left", maintain_order="left")
