@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._layout import STAR
-from sinagot_catalog._patterns._columns import field_regex, id_columns, match_columns
-from sinagot_catalog._patterns._template import Template, parse_template
+from sinagot_catalog._patterns._columns import id_columns, match_columns
+from sinagot_catalog._patterns._id_regex import field_regex
+from sinagot_catalog._patterns._template import STAR, Template, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -214,7 +214,21 @@ def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.Data
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
     """For each path that does not fit, the first token that fails and what stands there instead."""
-    tokens = next(iter(template.variants.values())).tokens
+    parts = [_failing(one, missed, kinds) for one in template.variants.values()]
+    # of several variants the one of which the least is left fits best
+    near = (
+        pl.concat(parts).sort("left", maintain_order=True).unique("path", keep="first", maintain_order=True)
+    )
+    near = near.sort("path").select("path", "token", "rest")
+    first = {_token(*one.tokens[0]) for one in template.variants.values()}
+    # what has not even the beginning in common is near only where nothing is nearer
+    nearer = near.filter(pl.col("token").is_in(first).not_().fill_null(value=True))
+    return near if nearer.is_empty() or template.tokens[0][0] != "text" else nearer
+
+
+def _failing(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
+    """The columns `path`, `token` and `rest` of `near`, and how many tokens are `left`."""
+    tokens = template.tokens
     so_far, depth, rest = "^", pl.lit(0, pl.Int32), pl.col("path")
     for kind, value in tokens:
         so_far += re.escape(value) if kind == "text" else f"(?:{kinds.get(value, _ANY)})"
@@ -222,12 +236,14 @@ def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl
         depth = depth + fits.cast(pl.Int32)
         if kind == "text" or kinds.get(value, _ANY) != _ANY:  # any text ends where the next token begins
             rest = pl.when(fits).then(pl.col("path").str.replace(so_far, "")).otherwise(rest)
-    texts = [value if kind == "text" else f"{{{value}}}" for kind, value in tokens]
-    names = pl.lit(pl.Series([*texts, None], dtype=pl.String))
-    near = missed.to_frame().select("path", names.gather(depth).alias("token"), rest.alias("rest"))
-    # what has not even the beginning in common is near only where nothing is nearer
-    nearer = near.filter(pl.col("token").ne_missing(pl.lit(texts[0])))
-    return near if nearer.is_empty() or tokens[0][0] == "field" else nearer
+    names = pl.lit(pl.Series([*(_token(*one) for one in tokens), None], dtype=pl.String))
+    return missed.to_frame().select(
+        "path", names.gather(depth).alias("token"), rest.alias("rest"), (len(tokens) - depth).alias("left")
+    )
+
+
+def _token(kind: str, value: str) -> str:
+    return value if kind == "text" else f"{{{value}}}"
 
 
 def _shown(token: str) -> str:

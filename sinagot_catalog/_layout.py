@@ -7,12 +7,10 @@ from pathlib import PurePosixPath
 
 from sinagot_catalog._config import CommandConfig, Config
 from sinagot_catalog._loader import ScriptSource
-from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
+from sinagot_catalog._patterns._template import STAR, IdPattern, Template, parse_labelled
 from sinagot_catalog.errors import ConfigError, PatternError
 
-__all__ = ["STAR", "Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
-
-STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
+__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import (
-    id_columns,
-    match_columns,
-    near_misses,
-    paths_of,
-    refused_ids,
-)
+from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._cut_fields import refused_ids
 from sinagot_catalog._patterns._names import match_names, with_directories
 
 if TYPE_CHECKING:

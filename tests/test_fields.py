@@ -6,9 +6,12 @@ import fsspec
 import polars as pl
 import pytest
 
-from sinagot_catalog import Workspace
+from sinagot_catalog import ScriptTemplate, Workspace
 from sinagot_catalog._doctor import examine
-from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError
+from sinagot_catalog._patterns._template import parse_template
+from sinagot_catalog._pool import open_runner
+from sinagot_catalog._spec import CellSpec, Port, RunSpec
+from sinagot_catalog.errors import ConfigError, NotFoundError, PatternError, SelectionError
 
 MICE = r"(?P<mouse>m\d+)_(?P<day>\d{4}-\d\d-\d\d)"
 BIDS = r"sub-(?P<sub>\w+?)(?:_ses-(?P<ses>\d+))?"
@@ -262,6 +265,7 @@ def test_a_field_that_would_lead_out_of_the_dataset_is_no_record_and_that_is_sai
     assert (folder / "dataset" / "x" / "1.out").exists()
     told = "raw/.._1.csv: '.._1' cannot be a record: its field site is '..'"
     assert f"note: 1 file is left out, such as {told}" in cli("status", folder).stderr
+    assert "raw/.._1.csv is left out" in Workspace(folder).report(folder / "report.html").read_text()
     assert any(
         one.text == "raw/.._1.csv is left out: '.._1' cannot be a record: its field site is '..'"
         for one in examine(str(folder))
@@ -284,6 +288,48 @@ def test_such_an_id_cannot_be_asked_for_or_run(make_workspace, record_id, said):
     with pytest.raises(SelectionError, match=said):
         ws.run(pl.DataFrame({"record_id": [record_id]}), mode="main_process", progress=False)
     assert not Path(ws.config.root, "1.out").exists()
+
+
+@pytest.mark.parametrize(("record_id", "values"), [("../x", {}), ("x", {"site": ".."})])
+def test_a_script_made_by_hand_stays_in_its_dataset(record_id, values, tmp_path):
+    class Script(ScriptTemplate):
+        PATH_IN = "raw/{id}.csv"
+        PATH_OUT = "{site}/{id}.csv" if values else "out/{id}.csv"
+
+    with pytest.raises(PatternError, match="names no file of a dataset"):
+        Script(record_id, data_path=tmp_path, values=values)
+
+
+@pytest.mark.parametrize("mode", ["processes", "main_process"])
+def test_a_worker_checks_fields_and_filled_paths_itself(tmp_path, mode):
+    script = tmp_path / "a.py"
+    script.write_text(
+        "from sinagot_catalog import ScriptTemplate\n"
+        "class Script(ScriptTemplate):\n"
+        "    def run(self):\n"
+        "        self.path.output.write_text('x')\n"
+    )
+    ids = r"(?P<site>[^/_]*)_(?P<n>[^_]*)"
+    records = [".._1", "_1", "x_\x1b", "x_1"]
+    for record_id in records:
+        (tmp_path / "data" / "raw").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "data" / "raw" / f"{record_id}.csv").touch()
+
+    def port(pattern):
+        return (Port(None, parse_template(pattern, fields={"id", "site", "n"})),)
+
+    data, log = str(tmp_path / "data"), str(tmp_path / "LOG")
+    cell = CellSpec(None, None, "a", str(script), port("raw/{id}.csv"), port("{site}/{n}.out"))
+    spec = RunSpec("r1", data, data, log, str(tmp_path), ids, (cell,))
+    results = []
+    with open_runner(spec, mode, 1) as runner:
+        runner.execute([[(row, 0, record_id)] for row, record_id in enumerate(records)], results.extend)
+    told = {records[one.row]: (one.outcome, one.message) for one in results}
+    assert [told[one][0] for one in records] == ["error", "error", "error", "done"]
+    assert "its field site is '..'" in told[".._1"][1]
+    assert "needs {site}, and this id has no value for it" in told["_1"][1]
+    assert [one.name for one in tmp_path.rglob("*.out")] == ["1.out"]
+    assert (tmp_path / "data" / "x" / "1.out").exists()
 
 
 def test_a_name_with_a_control_character_is_no_record_and_that_is_said(cli, write_workspace):

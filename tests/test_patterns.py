@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sinagot_catalog._patterns import _columns
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._id_regex import fitting, rust_of
 from sinagot_catalog._patterns._names import match_names, whole_paths
 from sinagot_catalog._patterns._template import (
     IdPattern,
@@ -188,9 +188,9 @@ regexes = st.recursive(
 @given(regexes, st.lists(st.text("ab1. -$\né/", max_size=6), max_size=8))
 def test_a_translated_expression_means_the_same(pattern, texts):
     ids = IdPattern(pattern)
-    assert _columns._rust(ids) is not None
+    assert rust_of(ids) is not None
     try:
-        fits = _columns.fitting(pl.Series(texts, dtype=pl.String), ids)
+        fits = fitting(pl.Series(texts, dtype=pl.String), ids)
     except PatternError as error:  # beyond ASCII Python matches, which takes for ever over `(a*)*`
         assume("repeats what is itself repeated" not in str(error))
         raise

@@ -18,8 +18,9 @@ from sinagot_catalog._patterns._fields import (
 )
 from sinagot_catalog.errors import PatternError, did_you_mean
 
-__all__ = ["IdPattern", "Template", "parse_labelled", "parse_template"]
+__all__ = ["STAR", "IdPattern", "Template", "parse_labelled", "parse_template"]
 
+STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
 """Parts of a path that name no child of a folder."""

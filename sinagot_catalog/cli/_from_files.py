@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
-from sinagot_catalog._layout import STAR
 from sinagot_catalog._patterns._fields import fault_of
-from sinagot_catalog._patterns._template import IdPattern, parse_template
+from sinagot_catalog._patterns._template import STAR, IdPattern, parse_template
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
 
 if TYPE_CHECKING:
