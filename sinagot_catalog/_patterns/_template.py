@@ -341,7 +341,7 @@ class IdPattern:
         """
         fault = fault_of(record_id)
         if fault is not None:
-            return f"cannot be a record: the id {fault}"
+            return f"does not fit id_pattern '{self.text}': the id {fault}"
         found = self.regex.fullmatch(record_id)
         if found is None:
             return f"does not fit id_pattern '{self.text}'"
