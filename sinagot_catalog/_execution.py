@@ -455,7 +455,7 @@ class Execution:
                     paths = values.select(paths_of(place.template).alias("path"))
                     sure = part["outcome"].is_in(["done", "already_done"]) if link.role == "output" else None
                     if sure is None:
-                        written.append(self._there(place.root, paths))
+                        written.append(self._there(place.root, paths.drop_nulls()))
                     else:
                         folders |= set(paths["path"]) if place.template.is_directory else set()
                         written.append(self._there(place.root, paths.filter(sure), folders))

@@ -45,7 +45,7 @@ from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._target_folders import parents
 from sinagot_catalog._undo import Undoing
-from sinagot_catalog.errors import SinagotError, StorageError
+from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
 from sinagot_catalog.status import StepStatus
 
@@ -88,10 +88,18 @@ class _Ports:
         self.are_folders = [port.template.is_directory for port in ports]
         self.labels = [port.label for port in ports]
         self.is_single = self.labels[:1] == [None]
-        self._fillers = [_filler(port.template) for port in ports]
+        # An id alone is always a value that a path may hold; fields are checked for each row.
+        is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
+        self._fillers = [_filler(port.template) for port in ports] if is_plain else None
 
     def fill(self, values: dict[str, str]) -> list[str]:
-        """The paths for a record, relative."""
+        """The paths for a record, relative.
+
+        Raises:
+            PatternError: When a pattern names no path for it.
+        """
+        if self._fillers is None:
+            return [port.template.format(values) for port in self.ports]
         return [filler % values for filler in self._fillers]
 
     def folders(self) -> set[str] | None:
@@ -274,7 +282,8 @@ class JobRunner:
             values = self._ids.known_values(record_id)
             if values is not None:
                 cell = self._cells[index]
-                paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
+                with suppress(PatternError):
+                    paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
         self._place.foresee([path for path, _ in self._makes(row)], paths)
 
     def close(self) -> None:
@@ -288,7 +297,12 @@ class JobRunner:
         """The output paths of a row, each with its step."""
         cell = self._cells[row[1]]
         values = self._ids.known_values(row[2])
-        return [] if values is None else [(path, cell.spec.step) for path in cell.outputs.fill(values)]
+        if values is None:
+            return []
+        try:
+            return [(path, cell.spec.step) for path in cell.outputs.fill(values)]
+        except PatternError:
+            return []  # the row says so itself
 
     # -- one row ------------------------------------------------------------------------------------------
 
@@ -296,10 +310,12 @@ class JobRunner:
         number, index, record_id = row
         cell = self._cells[index]
         values = self._ids.known_values(record_id)
-        if values is None:
-            message = f"{record_id!r} does not fit the id pattern"
-            return Result(number, "error", error_type="SelectionError", message=message)
-        work = _Work(row, cell, values)
+        try:
+            if values is None:
+                raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
+            work = _Work(row, cell, values)
+        except UsageError as error:
+            return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
             self._place.expect(work.inputs, work.outputs)
             if work.outputs and not self._is_again(work) and self._is_done(work):

@@ -123,7 +123,7 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
     """The first record whose output meets the other pattern."""
     paths = records.select(paths_of(doubt.output).alias("path"))["path"]
-    if doubt.is_raw and "id" in doubt.other.fields:
+    if doubt.is_raw and ids.is_told_by(doubt.other):
         rows = match_columns(paths, [doubt.other], ids)["row"]
     else:
         others = records.select(paths_of(doubt.other).alias("path"))["path"].unique()
@@ -180,7 +180,7 @@ class _Judge:
         """A pattern to write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
         needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
-        is_whole = "id" in template.fields or needed <= template.fields
+        is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
@@ -270,7 +270,9 @@ class _Judge:
         if holds(path, raw):
             if self._is_linked(output, place):
                 self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
-        elif not holds(raw, path) and (not raw.fields or "id" in raw.fields or _step(cell) in readers):
+        elif not holds(raw, path) and (
+            not raw.fields or self.layout.ids.is_told_by(raw) or _step(cell) in readers
+        ):
             # a path of several records (`one/{sub}_1`) that another step writes is made by that step
             what = "matches" if meeting.is_whole else "may hold raw data of"
             end = (
@@ -372,8 +374,9 @@ class _Judge:
     def _fields(self, cell: Cell, role: str, number: int) -> frozenset[str]:
         """The fields of a path of a step; `{id}` counts as all, `{task}` where the step is in several tasks."""
         place = cell.places(role)[number]
-        fields = self.layout.places[place].template.fields
-        if "id" in fields or (len(self._every) > 1 and fields >= self._every - {"id"}):
+        template = self.layout.places[place].template
+        fields = template.fields
+        if self.layout.ids.is_told_by(template) or (len(self._every) > 1 and fields >= self._every - {"id"}):
             fields = self._every
         tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
         differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)

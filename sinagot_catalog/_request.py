@@ -165,7 +165,7 @@ def check_rows(source: Source, rows: pl.DataFrame) -> None:
     if wrong:
         known = source.catalog().ids.to_list()
         raise SelectionError(
-            f"record_id {wrong[0]!r} does not fit id_pattern '{ids.text}'{did_you_mean(str(wrong[0]), known)}"
+            f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )
     if source.span is not None:
         for one in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):

@@ -299,13 +299,13 @@ class Resolver:
         from sinagot_catalog._patterns._columns import paths_of
 
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
-        shared = [place for place in used if "id" not in self.layout.places[place].template.fields]
+        shared = [place for place in used if place not in self.layout.telling]
         values = self.catalog.record_values[rows["_rec"].unique()]
         found = [
             values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
             for place in shared
         ]
-        return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).unique()
+        return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).drop_nulls().unique()
 
     def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """The rows of a table that are linked to some files."""

@@ -309,7 +309,7 @@ class Source:
         if wrong is not None:
             *_, path, address, _ = next(self._metadata_tables())
             raise ConfigError(
-                f"{path} ({address}): {wrong!r} does not fit id_pattern '{self.config.ids.text}'",
+                f"{path} ({address}): {wrong!r} {self.config.ids.refusal(wrong)}",
                 "With records.expected = true every row of the table is a record.",
             )
         return ids

@@ -71,7 +71,7 @@ class RecordCollection(Selection):
         """
         if str(record_id) != record_id or id_values(record_id, self._source.config.ids) is None:
             raise NotFoundError(
-                f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
+                f"{record_id!r} {self._source.config.ids.refusal(str(record_id))}"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
             )
         self._source.check_span(record_id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog._patterns._template import Template
@@ -64,12 +63,14 @@ def meetings(
         []
     """
     ours, theirs = (
-        [_Candidate(place, template, _segments(template)) for place, template in some.items()]
+        [
+            _Candidate(place, variant, variant.parts)
+            for place, template in some.items()
+            for variant in template.variants.values()
+        ]
         for some in (outer, inner)
     )
-    # an id with slashes may be any number of parts: the records decide all pairs
-    pairs = product(ours, theirs) if ids.spans else _meet(ours, theirs, 0, ids)
-    for one, other in pairs:
+    for one, other in _meet(ours, theirs, 0, ids):
         is_whole = len(one.segments) >= len(other.segments)
         path = other.template if is_whole else list(other.template.folders())[len(one.segments) - 1]
         yield Meeting(one.place, other.place, path, is_whole)
@@ -94,19 +95,6 @@ def _meet(
         for other_part in {part, *open_ones} if _is_literal(part) else theirs:
             if other_part in theirs and (part == other_part or _can_be_one(part, other_part, ids)):
                 yield from _meet(ours[part], theirs[other_part], depth + 1, ids)
-
-
-def _segments(template: Template) -> list[Segment]:
-    """The parts of a pattern between its slashes."""
-    segments: list[list[tuple[str, str]]] = [[]]
-    for kind, value in template.tokens:
-        if kind == "field":
-            segments[-1].append((kind, value))
-            continue
-        first, *others = value.split("/")
-        segments[-1] += [("text", first)] if first else []
-        segments += [[("text", part)] if part else [] for part in others]
-    return [tuple(segment) for segment in segments]
 
 
 def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:

@@ -46,6 +46,7 @@ def add_init(verbs: Verbs) -> Parser:
   sinagot-catalog init                      a small one, here
   sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
   sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)
+  sinagot-catalog init --from-files 'images/{date}/{shot}.png'    the same with fields of an id
   sinagot-catalog init --prefect            with a prefect.yaml; beside a workspace that is there, only that""",
     )
     parser.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where; by default here")
@@ -53,7 +54,8 @@ def add_init(verbs: Verbs) -> Parser:
     parser.add_argument(
         "--from-files",
         metavar="PATTERN",
-        help="propose an id_pattern from files that are there; {id} stands for the id",
+        help="propose an id_pattern from files that are there; {id} stands for the id, or names such as {day} and "
+        "{ses?} for its fields; {task} and {modality} too",
     )
     parser.add_argument(
         "--prefect", action="store_true", help="also a prefect.yaml, for `prefect deploy --all` to deploy"
