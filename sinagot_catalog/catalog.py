@@ -258,6 +258,8 @@ class Catalog(Presence):
                     hint = f"; write {{{name}?}} where a path may lack it"
                     text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
                 told.append(pl.when(lacks).then(text))
+            if not told:
+                return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
             return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
 
         return self._by_cell("_unnamed", rows, pl.col("_broken"), derive)
