@@ -128,6 +128,8 @@ def _agree(one: str, other: str, begins: Callable[[str, str], bool]) -> bool:
 def located(template: Template, folder: str) -> Template:
     """A pattern with its literal folder replaced, such as by the folder that a link leads to.
 
+    Empty parts of the folder (a leading slash, the `//` of a URL) are left out: no part of a pattern is empty.
+
     Args:
         template: The pattern.
         folder: What takes the place of `template.prefix`.
@@ -135,9 +137,10 @@ def located(template: Template, folder: str) -> Template:
     Example:
         >>> from sinagot_catalog._patterns._template import parse_template
         >>> located(parse_template("view/{id}.csv", fields={"id"}), "/data/raw").text
-        '/data/raw/{id}.csv'
+        'data/raw/{id}.csv'
     """
     tokens = template.tokens
     rest = tokens[0][1][len(template.prefix) :] if tokens[0][0] == "text" else ""
     others = tokens[1:] if tokens[0][0] == "text" else tokens
-    return Template((("text", f"{folder.rstrip('/')}/{rest}"), *others), template.is_directory)
+    whole = "/".join(part for part in folder.split("/") if part)
+    return Template((("text", f"{whole}/{rest}"), *others), template.is_directory)

@@ -147,7 +147,16 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """The rows to count, with the columns that they are counted by."""
-    needed = ["record_id", "modality", "step", "status", "outcome", *by, *(["stale"] if stale else [])]
+    needed = [
+        "record_id",
+        "task",
+        "modality",
+        "step",
+        "status",
+        "outcome",
+        *by,
+        *(["stale"] if stale else []),
+    ]
     rows = steps.select(*dict.fromkeys(needed))
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 
