@@ -273,9 +273,16 @@ def _listing(source: Source) -> Iterator[Check]:
             )
         if listing.links:
             yield Check(
-                "dataset", "warning", f"{_many(listing.links, 'link')} left out",
+                "dataset", "warning", f"{_many(listing.links, 'link')} left out: they lead to folders",
                 "Set [path] follow_links = true to follow them.",
             )  # fmt: skip
+        if listing.dangling:
+            yield Check(
+                "dataset",
+                "warning",
+                f"{_many(len(listing.dangling), 'link')} to nothing, such as {listing.dangling[0]}",
+                "Fetch what they name (datalad get, git annex get), or remove them.",
+            )
         if listing.undecodable:
             yield Check(
                 "dataset",

@@ -463,6 +463,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, redo: frozenset[int]
         threads_per_worker=config.run.threads_per_worker,
         memory_limit=config.run.memory_limit,
         redo=redo,
+        follow_links=config.path.follow_links,
     )
 
 
@@ -470,7 +471,8 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     places = source.layout().places
 
     def ports(role: str) -> tuple[Port, ...]:
-        return tuple(Port(link.label, places[link.place].template) for link in cell.linked(role))
+        bound = [(link.label, places[link.place]) for link in cell.linked(role)]
+        return tuple(Port(label, place.template, place.roots) for label, place in bound)
 
     return CellSpec(
         task=cell.task,

@@ -10,6 +10,7 @@ import polars as pl
 from sinagot_catalog._patterns._names import FOLDERS, repeated, rows_in, whole_paths
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._store import Found, Reach, Store
+from sinagot_catalog._store._types import is_text
 from sinagot_catalog.schema import KIND
 
 __all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
@@ -31,8 +32,9 @@ class Listing:
         names: The names of the files, folder by folder.
         directories: Paths of the directories that a pattern may name.
         unreadable: Folders that could not be listed; what lies below them is unknown, not absent.
-        links: How many links were left out.
+        links: How many links to folders were left out.
         undecodable: How many names are not UTF-8 and were left out.
+        dangling: Links that lead nowhere: nothing is there.
         stats: Size, time and etag of the paths, where the listing itself gave them: nothing else lies there.
         is_local: Whether the root is on this machine, where looking at a file costs little.
     """
@@ -43,6 +45,7 @@ class Listing:
     unreadable: tuple[str, ...] = ()
     links: int = 0
     undecodable: int = 0
+    dangling: tuple[str, ...] = ()
     is_local: bool = True
     stats: pl.DataFrame | None = None
 
@@ -108,7 +111,16 @@ def scan(store: Store, reach: Reach) -> Listing:
     folders, names = _columns(found)
     directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
     unreadable = tuple(sorted(set(found.unreadable)))
-    return Listing(folders, names, directories, unreadable, found.links, found.undecodable, store.is_local)
+    return Listing(
+        folders,
+        names,
+        directories,
+        unreadable,
+        found.links,
+        found.undecodable,
+        tuple(sorted(filter(is_text, found.dangling))),
+        store.is_local,
+    )
 
 
 def _columns(found: Found) -> tuple[pl.DataFrame, pl.Series]:

@@ -217,7 +217,7 @@ class Source:
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
             store.check()
-        templates = [place.template for place in layout.places if place.root == root]
+        templates = [place.template for place in layout.places if root in place.roots]
         reach = reach_of(templates, everything=self.everything, follow_links=self.config.path.follow_links)
         wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:

@@ -48,10 +48,12 @@ class Port:
     Attributes:
         label: Its key where the script gives a dict of paths, None for a single path.
         template: Its pattern, task and modality already filled in.
+        roots: Where it is looked for, in this order.
     """
 
     label: str | None
     template: Template
+    roots: tuple[str, ...] = ("outputs", "dataset")
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,7 @@ class RunSpec:
         threads_per_worker: The cap that numeric libraries are given.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs are there: some are new and some old.
+        follow_links: Whether links to folders count also where their names vary.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -140,6 +143,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    follow_links: bool = False
     remote: Remote | None = None
 
 

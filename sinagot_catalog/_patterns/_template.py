@@ -64,6 +64,17 @@ class Template:
                 return folder, (*((("text", right),) if right else ()), *self.tokens[place + 1 :])
         return (), self.tokens
 
+    @cached_property
+    def varies(self) -> tuple[bool, ...]:
+        """For each part of its paths whether it holds a placeholder.
+
+        Example:
+            >>> parse_template("raw/{id}/a.csv", fields={"id"}).varies
+            (False, True, False)
+        """
+        text = "".join(value if kind == "text" else "\0" for kind, value in self.tokens)
+        return tuple("\0" in part for part in text.split("/"))
+
     def folders(self) -> Iterator["Template"]:
         """The patterns of the folders that its paths lie in, the outermost first.
 

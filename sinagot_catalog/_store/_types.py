@@ -20,7 +20,7 @@ class Reach:
     Attributes:
         patterns: The parts of each pattern, a literal name or None for a part that varies.
         everything: Enter every folder.
-        follow_links: Enter links to folders, and count links to files as files.
+        follow_links: Enter links to folders also where their names vary.
     """
 
     patterns: tuple[tuple[str | None, ...], ...]
@@ -37,7 +37,8 @@ class Found:
         names: The names of the files as a column, folder by folder.
         directories: Directories that are not empty and stand where a pattern ends.
         unreadable: Folders that could not be listed.
-        links: How many links were left out.
+        links: How many links to folders were left out.
+        dangling: Links that lead nowhere.
         undecodable: How many names are not UTF-8 and were left out.
         keys: In place of all that, what a bucket lists of itself: a frame of `path, size, mtime_ns, etag`.
     """
@@ -47,6 +48,7 @@ class Found:
     directories: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
+    dangling: list[str] = field(default_factory=list)
     undecodable: int = 0
     keys: Any = None
 
