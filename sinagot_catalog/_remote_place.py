@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sinagot_catalog._entries import find_entry
 from sinagot_catalog._place import LocalPlace, Look
 from sinagot_catalog._spool import Shipper
-from sinagot_catalog._store import is_url
+from sinagot_catalog._store import is_url, join_url
 from sinagot_catalog._store._remote import Info, RemoteStore
 from sinagot_catalog.errors import StorageError
 
@@ -206,7 +206,7 @@ class RemotePlace(LocalPlace):
         """The URL of a path, for scripts that read or write it themselves."""
         known = self._wanted[path][0] if path in self._wanted else self._found_in.get(path)
         root = known if is_input and known is not None else self.outputs
-        return f"{root}/{path}"
+        return join_url(root, path) if is_url(root) else f"{root}/{path}"
 
     # -- the next rows ------------------------------------------------------------------------------------
 

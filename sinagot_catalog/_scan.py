@@ -94,7 +94,8 @@ def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_
     patterns = {
         tuple(None if "\0" in part else part for part in _varying(one).split("/")) for one in templates
     }
-    return Reach(tuple(sorted(patterns, key=str)), everything, follow_links)
+    may_be_bare = any(not one.is_directory and "." not in one.text_end for one in templates)
+    return Reach(tuple(sorted(patterns, key=str)), everything, follow_links, may_be_bare)
 
 
 def _varying(template: Template) -> str:
@@ -107,7 +108,11 @@ def scan(store: Store, reach: Reach) -> Listing:
         return Listing()
     found = store.find(reach)
     if found.keys is not None:
-        return from_keys(found.keys, reach, is_local=store.is_local)
+        listing = from_keys(found.keys, reach, is_local=store.is_local)
+        says_nothing = found.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
+        # what a listing says nothing of is asked for later
+        stats = None if says_nothing else listing.stats
+        return replace(listing, stats=stats, unreadable=tuple(sorted(set(found.unreadable))))
     folders, names = _columns(found)
     directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
     unreadable = tuple(sorted(set(found.unreadable)))

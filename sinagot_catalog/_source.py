@@ -23,7 +23,7 @@ from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
-from sinagot_catalog._store import Store, is_url, open_store
+from sinagot_catalog._store import Store, is_url, open_store, split_url
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
@@ -113,7 +113,7 @@ class Source:
         """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
         if not is_url(root):
             return {}
-        return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
+        return {**self.config.options_of(root), **self.storage_options}
 
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
@@ -261,7 +261,7 @@ class Source:
     def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str]]:
         """The tables with columns of records: store, path, where the config names it, whose it is."""
         if self.config.metadata is not None:
-            folder, _, name = self.config.metadata.rpartition("/")
+            folder, name = split_url(self.config.metadata)
             yield self._open(folder or "/"), name, "records.metadata", "records"
         for modality, declared in self.config.modalities.items():
             path = declared.models.dataframe_path

@@ -64,6 +64,12 @@ class Template:
                 return folder, (*((("text", right),) if right else ()), *self.tokens[place + 1 :])
         return (), self.tokens
 
+    @property
+    def text_end(self) -> str:
+        """The literal text that its paths end in."""
+        kind, value = self.tokens[-1]
+        return value if kind == "text" else ""
+
     @cached_property
     def varies(self) -> tuple[bool, ...]:
         """For each part of its paths whether it holds a placeholder.

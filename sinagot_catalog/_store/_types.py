@@ -20,12 +20,14 @@ class Reach:
     Attributes:
         patterns: The parts of each pattern, a literal name or None for a part that varies.
         everything: Enter every folder.
+        may_be_bare: Whether a pattern may fit a file whose name has no suffix.
         follow_links: Enter links to folders also where their names vary.
     """
 
     patterns: tuple[tuple[str | None, ...], ...]
     everything: bool = False
     follow_links: bool = False
+    may_be_bare: bool = True
 
 
 @dataclass
