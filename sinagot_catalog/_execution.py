@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._phases import Results, phases_of
+from sinagot_catalog._phases import Blocking, Phase, Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_scripts, make_roots
 from sinagot_catalog._request import RunOptions, plan, rows_query
@@ -35,7 +36,7 @@ from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
@@ -312,6 +313,25 @@ class Execution:
                 "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
             )
 
+    @cached_property
+    def _blocking(self) -> Blocking:
+        rows = self.plan.rows.with_row_index("row").join(self._todo, on="row", how="semi")
+        return Blocking(self.source.catalog(), rows)
+
+    def phases_in_turn(self, note: Callable[[list[Result]], None]) -> Iterator[Phase]:
+        """The phases, each when the one before is over, without the rows that wait for one that failed.
+
+        Args:
+            note: Is given the results of the rows that are left out.
+        """
+        for number, phase in enumerate(self.phases):
+            with self._lock:
+                results = self._results.frame() if number else None
+            blocked = [] if results is None else self._blocking.blocked(phase, results)
+            if blocked:
+                note(blocked)
+            yield phase.without([one.row for one in blocked]) if blocked else phase
+
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
         with self._lock:
@@ -541,7 +561,7 @@ def _run(
                 if watch is not None:
                     watch(results)
 
-            for phase in execution.phases:
+            for phase in execution.phases_in_turn(note):
                 runner.execute(phase, note)
     finally:
         report = execution.finish()

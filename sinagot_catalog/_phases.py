@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import groupby
-from operator import itemgetter
+from operator import itemgetter, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog._spec import FAILED, Result
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog._spec import Group, Result
+    from sinagot_catalog._layout import Cell
+    from sinagot_catalog._spec import Group
+    from sinagot_catalog.catalog import Catalog
 
-__all__ = ["Phase", "Results", "phases_of"]
+__all__ = ["Blocking", "Phase", "Results", "phases_of"]
 
 _LUMP = 10_000
 """So many results are kept as they come, before a frame is made of them."""
@@ -69,14 +73,79 @@ class Phase:
 
     def __init__(self, rows: pl.DataFrame) -> None:
         self._rows = rows.drop("_phase")
+        self.rows = self._rows
         self._groups = rows.select("_rec", "_component").unique().height
 
     def __len__(self) -> int:
         return self._groups
 
+    def without(self, rows: Sequence[int]) -> Phase:
+        """This phase without some rows."""
+        left = self._rows.filter(~pl.col("row").is_in(list(rows)))
+        return Phase(left.with_columns(_phase=pl.lit(0)))
+
     def __iter__(self) -> Iterator[Group]:
         for _, group in groupby(self._rows.iter_rows(), itemgetter(0, 1)):
             yield [(row, cell, record) for *_, row, cell, record in group]
+
+
+class Blocking:
+    """Tells which rows of a later phase wait for a file that a row of an earlier one failed to make.
+
+    Args:
+        catalog: The look that the run was planned with.
+        rows: All rows of the run: `row, record_id, _cell, _position`.
+    """
+
+    def __init__(self, catalog: Catalog, rows: pl.DataFrame) -> None:
+        self._catalog = catalog
+        codes = catalog.ids.to_frame().with_row_index("_rec")
+        columns = rows.select("row", "record_id", "_cell", "_position")
+        self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
+
+    def blocked(self, phase: Phase, results: pl.DataFrame) -> list[Result]:
+        """The rows of a phase that are blocked, as results.
+
+        Args:
+            phase: The phase that comes next.
+            results: What became of the rows so far: `row`, `outcome`.
+        """
+        failed = results.filter(pl.col("outcome").is_in(list(FAILED)))
+        if failed.is_empty():
+            return []
+        lost = self._rows.join(failed.select("row"), on="row", how="semi")
+        here = self._rows.join(phase.rows.select("row"), on="row", how="semi").sort("_position")
+        found: list[Result] = []
+        for (cell,), part in here.partition_by("_cell", as_dict=True, maintain_order=True).items():
+            waits = self._waits(self._catalog.layout.cells[int(str(cell))], lost)
+            if not waits:
+                continue
+            blocked = part.with_columns(
+                pl.coalesce(
+                    pl.when(pl.lit(mask.gather(part["_rec"]))).then(pl.lit(step)) for step, mask in waits
+                ).alias("_for")
+            ).drop_nulls("_for")
+            lost = pl.concat([lost, blocked.select(lost.columns)])
+            message = "waits for {}, which failed"
+            found += [
+                Result(row, "blocked", message=message.format(step))
+                for row, step in blocked.select("row", "_for").iter_rows()
+            ]
+        return found
+
+    def _waits(self, cell: Cell, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
+        """The steps that failed to make an absent input of a step, each with the records that wait for it."""
+        catalog, out = self._catalog, list[tuple[str, pl.Series]]()
+        nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))
+        for place in cell.places("input"):
+            for maker in catalog.makers.get(place, []):
+                codes = lost.filter(pl.col("_cell") == maker)["_rec"]
+                if maker != cell.index and len(codes):
+                    records = nobody.clone().scatter(codes, True)
+                    outputs = catalog.layout.cells[maker].places("output")
+                    met = reduce(or_, [catalog.met(place, made, records) for made in outputs])
+                    out.append((catalog.layout.cells[maker].step, met & ~catalog.presence[place]))
+        return out
 
 
 def phases_of(todo: pl.DataFrame) -> list[Phase]:

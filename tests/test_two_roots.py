@@ -130,3 +130,39 @@ def test_outputs_that_look_like_raw_files_tell_no_records_from_their_own_root(ma
     assert run(ws).counts() == {"done": 2}
     assert ws.refresh().records.ids() == ["R1"]
     assert run(ws).counts() == {}
+
+
+def test_a_row_whose_file_another_record_failed_to_make_is_blocked(make_workspace):
+    scripts = {
+        "one": ("raw/{id}.txt", "one/{id}.txt", "fail"),
+        "diff": ("one/{sub}_pre.txt", "diff/{id}.txt"),
+    }
+    ws = make_workspace(scripts, ["raw/S1_pre.txt", "raw/S1_post.txt"], id_pattern=SESSIONS)
+    report = run(ws)
+    assert report.counts() == {"error": 2, "blocked": 2}
+    assert "waits for one, which failed" in report.frame.filter(outcome="blocked")["message"][0]
+
+
+def test_what_waits_for_a_blocked_row_is_blocked_too_and_others_run(make_workspace):
+    scripts = {
+        "one": (
+            "raw/{id}.txt",
+            "one/{id}.txt",
+            "if self.id == 'S1_pre': raise ValueError\nself.path.output.touch()",
+        ),
+        "diff": ("one/{sub}_pre.txt", "diff/{id}.txt"),
+        "plot": ("diff/{id}.txt", "plot/{id}.txt"),
+    }
+    files = ["raw/S1_pre.txt", "raw/S1_post.txt", "raw/S2_pre.txt"]
+    ws = make_workspace(scripts, files, id_pattern=SESSIONS)
+    report = ws.steps.run(progress=False, workers=2)
+    assert report.counts() == {"error": 1, "done": 4, "blocked": 4}
+    messages = dict(report.frame.filter(outcome="blocked").select("step", "message").rows())
+    assert messages == {"diff": "waits for one, which failed", "plot": "waits for diff, which failed"}
+
+
+def test_a_file_that_records_share_blocks_those_that_read_it(make_workspace):
+    scripts = {"mean": ("raw/{id}.txt", "mean/{sub}.txt", "fail"), "use": ("mean/{sub}.txt", "use/{id}.txt")}
+    ws = make_workspace(scripts, ["raw/S1_pre.txt", "raw/S1_post.txt"], id_pattern=SESSIONS)
+    counts = run(ws).counts()
+    assert counts["blocked"] == 2

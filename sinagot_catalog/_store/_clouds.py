@@ -221,13 +221,14 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
     if kind is not S3Store or config.get("skip_signature"):
         return kind(bucket, config=config, client_options=client)
     # obstore adds to given keys what the environment says, a session token say; not to what it asks for
-    keys = {
+    keys: Any = {
         "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
         "secret_access_key": config.pop("secret_access_key", None) or os.environ["AWS_SECRET_ACCESS_KEY"],
         "token": config.pop("session_token", None) if is_given else os.environ.get("AWS_SESSION_TOKEN"),
         "expires_at": None,
     }
-    return kind(bucket, config=config, client_options=client, credential_provider=lambda: keys)
+    store: Any = S3Store
+    return store(bucket, config=config, client_options=client, credential_provider=lambda: keys)
 
 
 def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = None) -> pl.DataFrame:

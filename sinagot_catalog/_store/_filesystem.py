@@ -76,7 +76,7 @@ def _whole_seconds(told: Mapping[str, Any]) -> int | None:
         when = _parsed(when)
     if isinstance(when, tuple):
         with suppress(ValueError):
-            when = datetime(*when[:6], tzinfo=UTC)
+            when = datetime(*when[:6]).replace(tzinfo=UTC)  # noqa: DTZ001 - archives name no zone
     if isinstance(when, datetime):
         when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
     return int(when) * 1_000_000_000 if isinstance(when, (int, float)) else None

@@ -66,8 +66,8 @@ def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
     named = next((code for code in _CODES if not code.isdigit() and re.search(rf"\b{code}\b", text)), None)
     if named is not None:
         return _CODES[named]
-    for one in sorted(hidden, key=len, reverse=True):
-        text = text.replace(one, "***")
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
     text = shown_url(text)[:_LONGEST]
     if isinstance(error, PermissionError):
         code = next((code for one in chain if (code := _code(one))), "")
