@@ -276,11 +276,11 @@ def _listing(source: Source) -> Iterator[Check]:
                 "dataset", "warning", f"{_many(listing.links, 'link')} left out: they lead to folders",
                 "Set [path] follow_links = true to follow them.",
             )  # fmt: skip
-        if listing.dangling:
+        if note := listing.dangling_note:
             yield Check(
                 "dataset",
                 "warning",
-                f"{_many(len(listing.dangling), 'link')} to nothing, such as {listing.dangling[0]}",
+                note,
                 "Fetch what they name (datalad get, git annex get), or remove them.",
             )
         if listing.undecodable:

@@ -58,6 +58,14 @@ class Listing:
         )
 
     @property
+    def dangling_note(self) -> str | None:
+        """How many links lead nowhere, in words; None where none does."""
+        if not self.dangling:
+            return None
+        links = "1 link leads" if len(self.dangling) == 1 else f"{len(self.dangling):,} links lead"
+        return f"{links} to nothing, such as {self.dangling[0]}"
+
+    @property
     def n_files(self) -> int:
         """How many files there are."""
         return len(self.names)

@@ -165,6 +165,7 @@ class _Page:
             for listing in self.catalog.listings.values()
             for folder in listing.unreadable[:5]
         ]
+        out += [note for one in self.catalog.listings.values() if (note := one.dangling_note)]
         count, examples = self.catalog.unmatched()
         if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)

@@ -69,9 +69,13 @@ def test_a_changed_target_makes_the_row_stale(datalad):
     assert stale["record_id"].to_list() == ["R1"]
 
 
-def test_a_link_to_nothing_is_said_by_doctor_and_explain(datalad, cli):
+def test_a_link_to_nothing_is_said_by_status_doctor_report_and_explain(datalad, cli, tmp_path):
     told = cli("doctor", datalad.config.root).stdout
-    assert "1 link to nothing, such as R3/eeg/R3.csv" in " ".join(told.split())
+    assert "1 link leads to nothing, such as R3/eeg/R3.csv" in " ".join(told.split())
+    told = cli("status", datalad.config.root).stderr
+    assert "1 link leads to nothing, such as R3/eeg/R3.csv" in " ".join(told.split())
+    cli("report", datalad.config.root, "-o", tmp_path / "report.html")
+    assert "1 link leads to nothing" in (tmp_path / "report.html").read_text()
     told = repr(datalad.explain("R3", "clean"))
     assert "R3/eeg/R3.csv: absent, a link to nothing" in told
 

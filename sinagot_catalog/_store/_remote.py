@@ -109,7 +109,7 @@ class RemoteStore:
             self._check_root()
         return Found(keys=keys, unreadable=unreadable)
 
-    def _list(self, prefix: str, unreadable: list[str], *, may_be_bare: bool) -> Any:
+    def _list(self, prefix: str, unreadable: list[str] | None = None, *, may_be_bare: bool = True) -> Any:
         """The keys under a folder: `path` relative to the root, `size`, `mtime_ns`, `etag`."""
         import polars as pl
 
@@ -117,7 +117,7 @@ class RemoteStore:
         if listed is not None:
             return listed
         if self.protocol in _WALKED:
-            found = dict(self._walk(prefix.rstrip("/"), unreadable))
+            found = dict(self._walk(prefix.rstrip("/"), [] if unreadable is None else unreadable))
         else:
             found = self.infos(prefix.rstrip("/"))
         keys = pl.DataFrame(
