@@ -1,6 +1,7 @@
 """Markers of folders, as consoles and tools leave them in a bucket, are never a file, an input or an output."""
 
 import fsspec
+import httpx
 import pytest
 
 from sinagot_catalog import Workspace
@@ -120,9 +121,41 @@ def test_an_empty_folder_of_a_store_in_memory_is_nothing(write_workspace):
         fs.rm("/markers", recursive=True)
 
 
-def test_a_marker_of_azure_is_told_by_its_metadata():
-    from sinagot_catalog._store._filesystem import Info
+def azure_marker(bucket, key, content=b"", **metadata):
+    from azure.storage.blob import BlobServiceClient
 
-    told = {"name": "lab/out/R1", "type": "file", "size": 0, "metadata": {"hdi_isfolder": "true"}}
-    assert Info(told).is_directory
-    assert not Info({**told, "metadata": None}).is_directory
+    client = BlobServiceClient.from_connection_string(bucket.options["connection_string"])
+    name = bucket.url.removeprefix("az://")
+    client.get_container_client(name).upload_blob(f"data/{key}", content, metadata=metadata or None)
+
+
+def test_a_marker_of_azure_is_told_by_its_metadata(write_workspace, azurite):
+    azurite.put({"data/raw/R1.txt": "x", "data/raw/R2.txt": "x"})
+    azure_marker(azurite, "out/R1", hdi_isfolder="true")
+    azure_marker(azurite, "out/R2", Hdi_isfolder="true")
+    ws = open_at(write_workspace, azurite, {"one": ("raw/{id}.txt", "out/{id}/", ONE), "two": CHAIN["two"]})
+    found = ws.steps.collect().select("step", "status").rows()
+    assert set(found) == {("one", "DATA_READY"), ("two", "INIT")}
+    assert not ws.files.filter(role="output").collect().height
+    assert run(ws).counts()["done"] >= 2
+    done = ws.refresh().steps.filter(step="one").collect()
+    assert done["status"].to_list() == ["DONE", "DONE"]
+
+
+@pytest.mark.parametrize("kind", ["azurite", "gcs"])
+def test_markers_of_other_clouds_are_nothing(request, write_workspace, kind):
+    bucket = request.getfixturevalue(kind)
+    bucket.put({"data/raw/R1/a.txt": "x", "data/raw/R1/sub/b.txt": "y"})
+    if kind == "azurite":
+        for key in ("raw/R1/sub/", "raw/R2/", "out/R1.txt/"):
+            azure_marker(bucket, key)
+    else:
+        for key in ("raw/R1/sub/", "raw/R2/", "out/R1.txt/"):
+            where = f"{bucket.endpoint}/upload/storage/v1/b/{bucket.url.removeprefix('gs://')}/o"
+            told = httpx.post(where, params={"uploadType": "media", "name": f"data/{key}"}, content=b"")
+            told.raise_for_status()
+    ws = open_at(write_workspace, bucket, {"read": ("raw/{id}/", "out/{id}.txt", TWO)})
+    assert ws.steps.collect().select("record_id", "status").rows() == [("R1", "DATA_READY")]
+    assert run(ws).counts() == {"done": 1}
+    assert bucket.read("data/out/R1.txt") == b"2"
+    assert ws.refresh().steps.collect()["status"].to_list() == ["DONE"]

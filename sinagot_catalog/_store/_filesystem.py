@@ -60,7 +60,10 @@ class Info:
     def __init__(self, told: Mapping[str, Any]) -> None:
         # some say of the marker of a folder that it is a file, by its own name or the address of a page
         names = (str(told.get(key) or "") for key in ("name", "url"))
-        is_marker = (told.get("metadata") or {}).get("hdi_isfolder") == "true"
+        is_marker = any(
+            (key.lower(), value) == ("hdi_isfolder", "true")
+            for key, value in (told.get("metadata") or {}).items()
+        )
         self.is_directory = (
             told.get("type") == "directory" or is_marker or any(one.endswith("/") for one in names)
         )

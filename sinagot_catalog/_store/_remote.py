@@ -253,11 +253,19 @@ class RemoteStore:
         except Exception as error:
             raise self.fault(folder, "cannot be listed", error) from error
         told = {self._below_root(name): Info(one) for name, one in sorted(found.items())}
-        return {
+        told = {
             path: info
             for path, info in told.items()
             if not info.is_directory and path != folder and not path.endswith("/")
         }
+        if EXTRAS.get(self.protocol) == "azure":  # it drops the slash of a marker
+            folders = {path.rpartition("/")[0] for path in told}
+            asked = [path for path, info in told.items() if not info.size or path in folders]
+            infos = self.each(self._info, asked)
+            for path, info in zip(asked, infos, strict=True):
+                if not _is_file(info):
+                    del told[path]
+        return told
 
     def names(self, folder: str) -> list[str]:
         """Names of the keys right under a prefix."""
