@@ -2,6 +2,8 @@
 
 import contextlib
 import http.server
+import socket
+import socketserver
 import tarfile
 import threading
 import zipfile
@@ -211,6 +213,111 @@ def test_a_folder_that_a_server_refuses_is_unknown_and_not_empty(write_workspace
     found = dict(ws.steps.collect().select("record_id", "status").rows())
     assert found == {"R1": "DATA_READY", "shut": None}
     assert "shut" in ws.explain("shut", "clean").reason
+
+
+# --- an FTP server ---------------------------------------------------------------------------------------------
+
+
+class Ftp(socketserver.StreamRequestHandler):
+    """As much of an FTP server as a client needs to look and to read; it wants a name and a password."""
+
+    def setup(self):
+        super().setup()
+        self.data = socket.socket()
+
+    def say(self, line):
+        self.wfile.write(f"{line}\r\n".encode())
+
+    def send(self, content):
+        connection, _ = self.data.accept()
+        with connection:
+            self.say("150 here it comes")
+            connection.sendall(content)
+        self.data.close()
+        self.say("226 done")
+
+    def listen(self):
+        self.data.close()
+        self.data = socket.create_server(("127.0.0.1", 0))
+        high, low = divmod(self.data.getsockname()[1], 256)
+        self.say(f"227 (127,0,0,1,{high},{low})")
+
+    def finish(self):
+        self.data.close()
+        super().finish()
+
+    def handle(self):  # noqa: C901 - one case for each command
+        self.say("220 hello")
+        start, words = 0, {}
+        for raw in self.rfile:
+            command, _, argument = raw.decode().strip().partition(" ")
+            at = Path(self.server.folder, argument.lstrip("/"))
+            words[command] = argument
+            match command:
+                case "USER":
+                    self.say("331 password")
+                case "PASS":
+                    self.say(
+                        "230 welcome" if (words["USER"], argument) == ("ann", "hidden-word") else "530 no"
+                    )
+                case "PASV":
+                    self.listen()
+                case "REST":
+                    start = int(argument)
+                    self.say("350 from there")
+                case "MLSD" if at.is_dir():
+                    kinds = [(one, "dir" if one.is_dir() else "file") for one in sorted(at.iterdir())]
+                    facts = [
+                        f"type={kind};size={one.stat().st_size};modify=20260101120000; {one.name}"
+                        for one, kind in kinds
+                    ]
+                    self.send("".join(f"{line}\r\n" for line in facts).encode())
+                case "RETR" if at.is_file():
+                    self.send(at.read_bytes()[start:])
+                    start = 0
+                case "SIZE" if at.is_file():
+                    self.say(f"213 {at.stat().st_size}")
+                case "CWD" if at.is_dir():
+                    self.say("250 there")
+                case "TYPE" | "NOOP":
+                    self.say("200 fine")
+                case "QUIT":
+                    self.say("221 bye")
+                    return
+                case _:
+                    self.say("550 no such thing")
+
+
+@pytest.fixture
+def ftp(tmp_path):
+    """A folder and the address, with name and password, that serves it."""
+    (tmp_path / "ftp/lab").mkdir(parents=True)
+    server = socketserver.ThreadingTCPServer(("127.0.0.1", 0), Ftp)
+    server.daemon_threads = True
+    server.folder = tmp_path / "ftp"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield tmp_path / "ftp/lab", f"ftp://ann:hidden-word@127.0.0.1:{server.server_address[1]}/lab"
+    server.shutdown()
+    server.server_close()
+    thread.join(10)
+
+
+def test_an_ftp_server_is_opened_by_name_and_password_of_its_address(write_workspace, ftp):
+    folder, url = ftp
+    for name, content in FILES.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(content)
+    (folder / "raw/R3.csv").mkdir()
+    check_runs(opened(write_workspace, url))
+
+
+def test_a_folder_that_an_ftp_server_lacks_is_named_without_the_password(write_workspace, ftp):
+    with pytest.raises(
+        StorageError, match=r"/lab/nowhere cannot be listed: there is no such folder"
+    ) as caught:
+        opened(write_workspace, f"{ftp[1]}/nowhere").records.ids()
+    assert "hidden-word" not in str(caught.value)
 
 
 # --- errors --------------------------------------------------------------------------------------------------

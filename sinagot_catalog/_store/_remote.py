@@ -101,9 +101,7 @@ class RemoteStore:
         import polars as pl
 
         unreadable: list[str] = []
-        frames = [
-            self._list(prefix, unreadable, may_be_bare=reach.may_be_bare) for prefix in _prefixes(reach)
-        ]
+        frames = [self._list(prefix, unreadable, may_be_bare=reach.may_be_bare) for prefix in reach.prefixes]
         keys = pl.concat(frames)
         if keys.is_empty() and not unreadable:
             self._check_root()
@@ -437,18 +435,3 @@ class RemoteStore:
 
 def _is_file(info: Info | None) -> bool:
     return info is not None and not info.is_directory
-
-
-def _prefixes(reach: Reach) -> list[str]:
-    """The literal folders that hold every pattern, none inside another."""
-    heads = {"" if reach.everything else _literal_head(one) for one in reach.patterns}
-    return sorted(one for one in heads if not any(one != other and one.startswith(other) for other in heads))
-
-
-def _literal_head(pattern: tuple[str | None, ...]) -> str:
-    head = ""
-    for part in pattern[:-1]:
-        if part is None:
-            break
-        head += part + "/"
-    return head

@@ -29,6 +29,23 @@ class Reach:
     follow_links: bool = False
     may_be_bare: bool = True
 
+    @property
+    def prefixes(self) -> list[str]:
+        """The literal folders that hold every pattern, none inside another."""
+        heads = {"" if self.everything else _literal_head(one) for one in self.patterns}
+        return sorted(
+            one for one in heads if not any(one != other and one.startswith(other) for other in heads)
+        )
+
+
+def _literal_head(pattern: tuple[str | None, ...]) -> str:
+    head = ""
+    for part in pattern[:-1]:
+        if part is None:
+            break
+        head += part + "/"
+    return head
+
 
 @dataclass
 class Found:
