@@ -164,5 +164,5 @@ def test_what_waits_for_a_blocked_row_is_blocked_too_and_others_run(make_workspa
 def test_a_file_that_records_share_blocks_those_that_read_it(make_workspace):
     scripts = {"mean": ("raw/{id}.txt", "mean/{sub}.txt", "fail"), "use": ("mean/{sub}.txt", "use/{id}.txt")}
     ws = make_workspace(scripts, ["raw/S1_pre.txt", "raw/S1_post.txt"], id_pattern=SESSIONS)
-    counts = run(ws).counts()
-    assert counts["blocked"] == 2
+    assert run(ws).counts()["blocked"] == 2
+    assert ws.steps.run(progress=False, workers=2).counts()["blocked"] == 2
