@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog.schema import KEYS, STEPS
 
 if TYPE_CHECKING:
@@ -43,7 +42,8 @@ class Rule:
 class File:
     """One path that the step reads or writes.
 
-    `size` is None for a folder; `near` names a file there that looks alike where it is absent.
+    `size` is None for a folder; `near` names a file there that looks alike where it is absent; `is_dangling` says
+    that a link to nothing is there.
     """
 
     role: str
@@ -54,6 +54,7 @@ class File:
     modified: datetime | None
     made_by: tuple[str, ...] = ()
     near: str | None = None
+    is_dangling: bool = False
 
 
 @dataclass(frozen=True)
@@ -233,8 +234,9 @@ class _Row:
         """The row of `steps` with its hidden keys and derived columns, but not `stale`."""
         return self._of(self.cell.index)
 
-    def _of(self, cell: int) -> pl.DataFrame:
-        rows = self.catalog.steps.filter(pl.col("_rec") == self.rec, pl.col("_cell") == cell)
+    def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
+        code = self.rec if rec is None else rec
+        rows = self.catalog.steps.filter(pl.col("_rec") == code, pl.col("_cell") == cell)
         return self.catalog.steps_with(rows, STEPS.keys() - {"stale"})
 
     def explain(self) -> Explanation:
@@ -262,7 +264,7 @@ class _Row:
             stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
             makers = [
                 self.catalog.step_name(self.catalog.layout.cells[made], self.cell)
-                for made in self.catalog.layout.makers.get(link["_place"], [])
+                for made in self.catalog.makers_of(link["_place"], self.rec)
                 if made != self.cell.index and link["role"] == "input"
             ]
             time = stat.get("mtime_ns")
@@ -277,6 +279,7 @@ class _Row:
                     None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
                     tuple(makers),
                     self._near(link["root"], link["path"]) if raw else None,
+                    link["path"] in self.catalog.listings[link["root"]].dangling,
                 )
             )
         return tuple(out)
@@ -362,16 +365,22 @@ class _Row:
             for place in dict.fromkeys(cell.places("input")):
                 if self.catalog.presence[place][self.rec]:
                     continue
-                makers = [made for made in self.catalog.layout.makers.get(place, []) if made not in seen]
+                makers = [made for made in self.catalog.makers_of(place, self.rec) if made not in seen]
                 for made in makers[:1]:
                     seen.add(made)
                     maker = self.catalog.layout.cells[made]
                     todo.append(maker)
-                    row = self._of(made).row(0, named=True)
-                    values = self.catalog.record_values[[self.rec]]
-                    path = values.select(paths_of(self.catalog.layout.places[place].template)).item()
+                    path = self.catalog.paths(place)[self.rec]
+                    row = self._of(made, self._maker_of(place, made, path)).row(0, named=True)
                     name = self.catalog.step_name(maker, self.cell)
                     yield Upstream(name, row["status"], row["reason"], path or "")
+
+    def _maker_of(self, place: int, cell: int, path: str) -> int:
+        """The record whose step makes a path: often this one, or another one that shares it."""
+        for made, maker in self.catalog.layout.near.get(place, []):
+            if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
+                return int(found[0])
+        return self.rec
 
     # --- rules -------------------------------------------------------------------------------------------
 
@@ -551,7 +560,8 @@ def _file_line(file: File) -> str:
     if not file.exists:
         near = f"; near: {file.near}" if file.near else ""
         made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
-        return f"{file.role}{label} {file.path}: absent{made}{near}"
+        dangling = ", a link to nothing" if file.is_dangling else ""
+        return f"{file.role}{label} {file.path}: absent{dangling}{made}{near}"
     size = "a folder" if file.size is None else f"{file.size:,} bytes"
     return f"{file.role}{label} {file.path}: {size}, {_time(file.modified)}"
 

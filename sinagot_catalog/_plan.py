@@ -15,7 +15,7 @@ from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
@@ -124,7 +124,7 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
     Raises:
         SelectionError: When steps wait for each other.
     """
-    order = _Order(catalog.layout, catalog.faults)
+    order = _Order(catalog.layout, catalog.makers, catalog.faults)
     rows = _Considered(catalog, selected, options, stats).decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -162,7 +162,9 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
 class _Order:
     """In which order the steps run, which of them belong together, and which must wait for a whole phase."""
 
-    def __init__(self, layout: Layout, faults: Collection[int] = ()) -> None:
+    def __init__(
+        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
+    ) -> None:
         self.layout = layout
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
@@ -173,11 +175,12 @@ class _Order:
             if cell.index in faults:
                 continue  # it never runs
             for place in cell.places("input"):
-                for maker in layout.makers.get(place, []):
+                for maker in makers.get(place, []):
                     if maker != cell.index and maker not in faults:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
-                        if any(one not in layout.telling for one in (place, *made)):
+                        is_near = maker not in layout.makers.get(place, [])
+                        if is_near or any(one not in layout.telling for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self.cells = self._sorted()
 
@@ -360,6 +363,10 @@ class _Considered:
         for place, makers in layout.makers.items():
             if cell.index in makers:
                 self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+        for place, pairs in layout.near.items():
+            for made in (made for made, maker in pairs if maker == cell.index):
+                met = self.catalog.met(place, made, written)
+                self.made[place] = self.made.get(place, self.nothing) | met
 
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """What is written for some records, for all records that share the path."""
@@ -375,7 +382,7 @@ class _Considered:
         makers = {
             self.catalog.layout.cells[maker].step
             for place in cell.places("input")
-            for maker in self.catalog.layout.makers.get(place, [])
+            for maker in self.catalog.makers.get(place, [])
             if maker != cell.index
         }
         reason = (

@@ -59,10 +59,7 @@ def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         cell
         for cell, places in outputs.items()
         if places
-        and (
-            list(outputs.values()).count(places) > 1
-            or any("id" not in layout.places[place].template.fields for place in places)
-        )
+        and (list(outputs.values()).count(places) > 1 or any(place not in layout.telling for place in places))
     ]
     steps = catalog.steps.filter(pl.col("_cell").is_in(shared))
     if steps.is_empty():

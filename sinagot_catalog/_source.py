@@ -27,7 +27,7 @@ from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._refusals import refused
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
-from sinagot_catalog._store import Store, is_url, open_store
+from sinagot_catalog._store import Store, is_url, open_store, split_url
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
 from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
@@ -119,7 +119,7 @@ class Source:
         """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
         if not is_url(root):
             return {}
-        return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
+        return {**self.config.options_of(root), **self.storage_options}
 
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
@@ -268,7 +268,7 @@ class Source:
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
             store.check()
-        templates = [place.template for place in layout.places if place.root == root]
+        templates = [place.template for place in layout.places if root in place.roots]
         reach = reach_of(
             [*templates, *layout.entries(root)],
             everything=self.everything,
@@ -317,7 +317,7 @@ class Source:
     def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str]]:
         """The tables with columns of records: store, path, where the config names it, whose it is."""
         if self.config.metadata is not None:
-            folder, _, name = self.config.metadata.rpartition("/")
+            folder, name = split_url(self.config.metadata)
             yield self._open(folder or "/"), name, "records.metadata", "records"
         for modality, declared in self.config.modalities.items():
             path = declared.models.dataframe_path

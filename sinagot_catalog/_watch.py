@@ -193,9 +193,9 @@ class _Looks:
         for cell in layout.cells:
             for number in cell.places("input"):
                 place = layout.places[number]
-                store = self.source.stores[place.root]
-                if store.is_local and number not in layout.makers:
-                    found.add(_nearest(store.root, place.template.tokens[0]))
+                for store in (self.source.stores[root] for root in place.telling):
+                    if store.is_local and number not in layout.makers:
+                        found.add(_nearest(store.root, place.template.tokens[0]))
         return sorted(one for one in found if not any(_lies_in(one, other) for other in found))
 
     def _open_again(self) -> None:
@@ -214,7 +214,7 @@ class _Looks:
         With their state, whether a step makes them, and whether they are whole at first sight.
         """
         links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-        made = pl.col("_place").is_in(list(catalog.layout.makers))
+        made = pl.col("_place").is_in(list(catalog.makers))
         links = links.select(*KEYS, "root", "path", made.alias("is_made"))
         parts = [links.clear().join(self._state("dataset", links.clear()), on="path", how="left")]
         for (root,), part in links.partition_by("root", as_dict=True).items():

@@ -235,11 +235,19 @@ class Catalog(Presence):
 
         def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
             makers: dict[str, list[int]] = {}
+            near: list[tuple[list[int], pl.Expr]] = []
             for place in cell.places("input"):
-                others = [made for made in self.layout.makers.get(place, []) if made != cell.index]
-                if others:
-                    makers.setdefault(self.step_name(self.layout.cells[others[0]], cell), []).append(place)
-            return self._absent(part, [(made, pl.lit(name)) for name, made in makers.items()], ", ")
+                others = [made for made in self.makers.get(place, []) if made != cell.index]
+                if not others:
+                    continue
+                name = self.step_name(self.layout.cells[others[0]], cell)
+                rows = self.waits_for(place, others[0])
+                if rows is None:
+                    makers.setdefault(name, []).append(place)
+                else:
+                    near.append(([place], pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))))
+            texts = [(made, pl.lit(name)) for name, made in makers.items()]
+            return self._absent(part, [*texts, *near], ", ")
 
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
@@ -320,7 +328,7 @@ class Catalog(Presence):
     def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
         """Whether what some rows of one cell were made from has changed since they were done."""
         attempt = self.with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
-        records = self.record_values[part["_rec"]].hstack(attempt)
+        records = self.record_values[part["_rec"]].hstack(attempt).with_columns(part["_rec"])
         inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
         outputs = [self._stat(records, link, stats) for link in cell.linked("output")]
         known = pl.col("_inputs").is_not_null()
@@ -343,13 +351,18 @@ class Catalog(Presence):
     def _stat(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
         """Size and time of one link's path for some records."""
         place = self.layout.places[link.place]
-        paths = records.select(paths_of(place.template).alias("path"))
-        return paths.join(
-            stats(place.root, paths["path"].drop_nulls().unique()),
-            on="path",
-            how="left",
-            maintain_order="left",
+        codes = records["_rec"]
+        paths = records.select(paths_of(place.template).alias("path"), self.root_of(link.place, codes))
+        read = [
+            stats(str(root), part["path"].drop_nulls().unique()).with_columns(pl.lit(root).alias("root"))
+            for (root,), part in paths.partition_by("root", as_dict=True).items()
+        ]
+        known = (
+            pl.concat(read)
+            if read
+            else stats(place.root, paths["path"].drop_nulls()).with_columns(paths["root"])
         )
+        return paths.join(known, on=["path", "root"], how="left", maintain_order="left")
 
     # --- units and records -------------------------------------------------------------------------------
 
@@ -539,7 +552,7 @@ class Catalog(Presence):
                         pl.lit(link.role).cast(ROLE).alias("role"),
                         pl.lit(link.label, dtype=pl.String).alias("label"),
                         paths_of(place.template).alias("path"),
-                        pl.lit(place.root).alias("root"),
+                        self.root_of(link.place, part["_rec"]),
                         self.presence[link.place].gather(part["_rec"]).alias("exists"),
                         pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
                         pl.lit(order, dtype=pl.UInt16).alias("_order"),

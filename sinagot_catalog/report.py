@@ -172,6 +172,7 @@ class _Page:
         out += [*self.catalog.layout.id_faults, *self.catalog.layout.literal_stars]
         _, refused = self.catalog.refused()
         out += [f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused]
+        out += [note for one in self.catalog.listings.values() if (note := one.dangling_note)]
         count, examples = self.catalog.unmatched()
         if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
