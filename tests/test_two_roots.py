@@ -101,7 +101,7 @@ def test_an_input_that_is_made_for_another_record_waits_for_its_step(make_worksp
     assert rows(ws)["S1_post", "diff"][0] == "DONE"
 
 
-@pytest.mark.parametrize("toml", ["", APART])
+@pytest.mark.parametrize("toml", [APART])
 def test_what_is_made_per_subject_may_be_read_by_the_id_of_a_record(make_workspace, toml):
     """The maker's pattern has a field of the id, the reader's the id."""
     scripts = {
