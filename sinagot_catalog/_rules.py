@@ -1,9 +1,9 @@
 """How a step's status follows from files and events, and the sentence that says why. Pure Polars expressions.
 
 The columns that they read, a row per record and cell: `_broken` (the script cannot be used, the step's paths are
-refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every input
-is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status, see
-`_journal`), `_alive` (its run is alive).
+refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every
+input is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status,
+see `_journal`), `_alive` (its run is alive).
 """
 
 from __future__ import annotations
