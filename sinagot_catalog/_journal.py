@@ -97,6 +97,7 @@ from sinagot_catalog.status import StepStatus
 __all__ = [
     "LAST",
     "LINE_EVENTS",
+    "ORDER",
     "Journal",
     "from_lines",
     "from_seed",
@@ -169,7 +170,7 @@ LAST: dict[str, Any] = {
 
 _KEPT = ("start", "publishing", "done", "accepted")
 """The last event of each of these kinds is kept of every row: when it began, and what it made."""
-_ORDER = ("claim", "time")
+ORDER = ("claim", "time")
 """What tells which event is last: clocks may be wrong, numbers of claims rise from run to run."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
@@ -345,7 +346,7 @@ def _latest(store: Store, paths: Sequence[str]) -> float:
 
 def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """Events from a moment on, and of the older ones those that say how their row stands."""
-    rows = events.sort(*_ORDER, maintain_order=True).with_row_index("_at")
+    rows = events.sort(*ORDER, maintain_order=True).with_row_index("_at")
     states = rows.filter(pl.col("event") != "log")
     kinds = [states, *(states.filter(pl.col("event") == kind) for kind in _KEPT)]
     last = [one.unique(subset=list(KEYS), keep="last").select("_at") for one in kinds]
@@ -461,7 +462,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
     """The last state of each step, a row per step that has any: the columns of `LAST`."""
     keys = list(KEYS)
-    states = events.filter(pl.col("event") != "log").sort(*_ORDER, maintain_order=True)
+    states = events.filter(pl.col("event") != "log").sort(*ORDER, maintain_order=True)
     started = (
         states.filter(pl.col("event") == "start")
         .unique(subset=keys, keep="last", maintain_order=True)
