@@ -236,5 +236,6 @@ def _conclude(live: Live, workspace: str) -> State[Any]:
     counts = report.counts()
     show_summary(report, workspace, live.execution.source.config.prefect.report_url)
     if any(counts.get(outcome) for outcome in FAILED):
-        show_failures(report, workspace, force=live.execution.options.force)
+        options = live.execution.options
+        show_failures(report, workspace, force=options.force, stale=bool(options.stale))
     return state_of(counts, cancelled=live.stop.is_set())
