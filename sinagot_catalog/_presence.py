@@ -32,17 +32,19 @@ class Presence:
     Attributes:
         layout: What the config and the scripts declare.
         listings: One listing per root, `dataset` first.
-        expected: Ids that count as records even without a file.
+        expected: Ids of a table that count as records even without a file.
+        asked: Ids that are asked for and count as records even without a file.
     """
 
     layout: Layout
     listings: dict[str, Listing]
     expected: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def with_records(self, ids: pl.Series) -> Self:
         """This catalog, holding some records also where no file of them is there yet."""
         new = ids.filter(~ids.is_in(self.ids.implode())).unique()
-        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
+        return self if new.is_empty() else replace(self, asked=(*self.asked, *new))
 
     @cached_property
     def ids(self) -> pl.Series:
@@ -50,8 +52,12 @@ class Presence:
         rows, texts = self._fits
         # a folder may tell an id and hold no file that fits
         used = pl.Series([False]).new_from_index(0, len(texts)).scatter(rows["key"], True)
-        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
-        return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
+        others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
+        found = pl.concat([texts.filter(used), *others]).unique()
+        expected = pl.Series(self.expected, dtype=pl.String)
+        # a name may be written in another form of Unicode than its row
+        known = expected.str.normalize("NFC").is_in(found.str.normalize("NFC").implode())
+        return pl.concat([found, expected.filter(~known)]).unique().sort().alias("record_id")
 
     @cached_property
     def coded(self) -> pl.DataFrame:

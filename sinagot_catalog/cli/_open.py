@@ -211,6 +211,8 @@ def say_what_is_missing(ws: Workspace) -> None:
             f"note: {unmatched} {files} not match, such as {path}: "
             f"the pattern is {pattern}, with id_pattern {ws.config.ids.text}"
         )
+    for notice in source.notices():
+        say(f"note: {notice.text}")
     if len(catalog.ids) == 0 and not unmatched:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
