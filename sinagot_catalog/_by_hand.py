@@ -48,7 +48,9 @@ def script_of(
         )
     layout = source.layout()
     roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = id_values(record_id, source.config.ids) or {"id": record_id}
+    values = id_values(record_id, source.config.ids)
+    if values is None:
+        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
 
     def paths(role: str) -> Any:
         places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]

@@ -100,7 +100,7 @@ def describe(
     name: str,
     *,
     where: str | None = None,
-    step: str | None = None,
+    step: str | Sequence[str] | None = None,
     workers: int | None = None,
     limit: int | None = None,
     downstream: bool = True,
@@ -113,7 +113,7 @@ def describe(
         source: The workspace.
         name: Its name.
         where: The filter over `steps`, in SQL; without it, all rows that can run.
-        step: Only the rows of this step.
+        step: Only the rows of this step, or of these.
         workers: How many processes run scripts.
         limit: How many rows a run has at most.
         downstream: Whether a run has the rows that become ready by it, too.
@@ -143,7 +143,7 @@ def describe(
     query = Query("steps")
     query = query.where(sql_predicate(where)) if where else query
     made = plan(source, query, options)
-    check_start(source, query, made, step)
+    check_start(source, query, made, options.steps)
     asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
     parameters = {key: value for key, value in asked.items() if value is not None}
     return Deployment(

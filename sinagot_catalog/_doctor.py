@@ -187,7 +187,7 @@ def _shadows(source: Source) -> Iterator[Check]:
                 continue
             if str(path) in scripts:
                 text = f"the step {name} is named like the standard library's module {name}"
-                hint = f"`import {name}` gives the standard library's; rename {path.name} to be able to import it."
+                hint = f"`import {name}` gives the standard library's; {path.name} run by itself hides it."
             else:
                 text = f"{path} is named like the standard library's module {name}"
                 hint = f"`import {name}` in a script gives the standard library's: rename {path.name}."
@@ -271,6 +271,15 @@ def _patterns(source: Source) -> Iterator[Check]:
     counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
     for index, count in counts.items():
         yield _pattern(layout.places[index], count, len(catalog.ids))
+    for fault in (*layout.id_faults, *layout.literal_stars):
+        yield Check("patterns", "warning", fault)
+    n_refused, refused = catalog.refused(_MOST)
+    for path, record_id, why in refused:
+        yield Check("patterns", "warning", f"{path} is left out: {record_id!r} {why}", "Rename it.")
+    if n_refused > len(refused):
+        yield Check(
+            "patterns", "warning", f"{n_refused - len(refused)} further files are left out for that reason"
+        )
     count, examples = catalog.unmatched(_MOST)
     for path, pattern in examples:
         yield Check(

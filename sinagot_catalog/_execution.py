@@ -33,7 +33,7 @@ from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
 from sinagot_catalog._sweep import sweep
 from sinagot_catalog._target_folders import links_among, parents
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
@@ -91,7 +91,7 @@ class Execution:
         made = plan(source, query, options) if made is None else made
         if pool is not None:
             pool.warm(made.n_run)
-        check_start(source, query, made, options.step)
+        check_start(source, query, made, options.steps)
         self.source = source
         self.query = query
         self.plan = made
@@ -113,8 +113,9 @@ class Execution:
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
         self.spec = _spec(source, self.run_id, options, todo)
-        self._provenance = provenance_of(todo, source.events()) if todo.height else {}
+        self._provenance = provenance_of(todo, source.events(), source.catalog()) if todo.height else {}
         self._blocked = rows.filter(pl.col("action") == "blocked")
+        self._absent = self._without_files(rows)
         self._held = todo.clear()
         if todo.height:
             todo = self._take(todo)
@@ -145,6 +146,20 @@ class Execution:
             source.claims.release(claim)  # this process may live on, and its claim with it
             raise
         return todo
+
+    def _without_files(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """The rows of records that were asked for by their ids and have no file; logs which."""
+        if self.query.rows is None:
+            return rows.clear()
+        known = self.source.catalog().ids
+        asked = self.query.rows["record_id"].unique(maintain_order=True)
+        absent = asked.filter(~asked.is_in(known.implode()))
+        if len(absent):
+            near = did_you_mean(absent[0], known.to_list())
+            _logger.warning(
+                "%d of %d records have no file, such as %r%s", len(absent), len(asked), absent[0], near
+            )
+        return rows.filter(pl.col("action") == "skip", pl.col("record_id").is_in(absent.implode()))
 
     def _label(self, steps: list[str]) -> str:
         rows = f"{in_words(self.n_rows)} · {_some(steps)}" if steps else "nothing to do"
@@ -404,6 +419,11 @@ class Execution:
                 pl.lit("ScriptError").alias("error_type"),
                 pl.col("reason").alias("message"),
             ),
+            self._absent.select(
+                "row",
+                pl.lit("not_available").cast(OUTCOME).alias("outcome"),
+                pl.lit("no file of this record was found").alias("message"),
+            ),
         ]
         results = pl.concat([results, *others], how="diagonal")
         # Whatever ended the run: a row that it never came to, or that it can say nothing of, is in the report.
@@ -435,7 +455,7 @@ class Execution:
                     paths = values.select(paths_of(place.template).alias("path"))
                     sure = part["outcome"].is_in(["done", "already_done"]) if link.role == "output" else None
                     if sure is None:
-                        written.append(self._there(place.root, paths))
+                        written.append(self._there(place.root, paths.drop_nulls()))
                     else:
                         folders |= set(paths["path"]) if place.template.is_directory else set()
                         written.append(self._there(place.root, paths.filter(sure), folders))

@@ -371,7 +371,7 @@ class _Row:
                     values = self.catalog.record_values[[self.rec]]
                     path = values.select(paths_of(self.catalog.layout.places[place].template)).item()
                     name = self.catalog.step_name(maker, self.cell)
-                    yield Upstream(name, row["status"], row["reason"], path)
+                    yield Upstream(name, row["status"], row["reason"], path or "")
 
     # --- rules -------------------------------------------------------------------------------------------
 
@@ -387,6 +387,13 @@ class _Row:
         """Why the step cannot run."""
         return self.catalog.faults.get(self.cell.index)
 
+    def _unusable(self) -> tuple[str, str, bool, str]:
+        """The first rule: a step that cannot run, or a pattern that names no path for this record."""
+        if self.row["_broken"] and self._fault is None:
+            return "a pattern names no path", "ERROR", True, self.row["reason"]
+        what = "the script cannot be used, or its paths are refused"
+        return what, "ERROR", self._fault is not None, self._fault or ""
+
     def _asked(self) -> list[tuple[str, str | None, bool, str]]:
         row, event = self.row, self.row["_event"]
         running = event in ("start", "publishing")
@@ -395,12 +402,7 @@ class _Row:
         outputs, inputs = row["n_outputs"], row["n_inputs"]
         made = row["n_outputs_found"] == outputs if outputs else event == "done"
         return [
-            (
-                "the script cannot be used, or its paths are refused",
-                "ERROR",
-                self._fault is not None,
-                self._fault or "",
-            ),
+            self._unusable(),
             (
                 "a live run is at it",
                 "PROCESSING",
@@ -483,6 +485,8 @@ class _Row:
             is_refused = self.catalog.is_refused(self.cell.index)
             what = "change its paths as the sentence says" if is_refused else "mend the script"
             yield Change(f"{what}; the next look reads it again")
+        elif self.row["_broken"]:
+            yield Change("mend the pattern; the next look reads it again")
         elif status is None:
             yield Change(f"make {', '.join(self._folders())} readable, then look again")
         elif status == "PROCESSING":

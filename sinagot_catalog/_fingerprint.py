@@ -50,7 +50,7 @@ def fingerprint(entries: Iterable[tuple[str, int, int]]) -> Fingerprint:
 
     Example:
         >>> fingerprint([("b.txt", 3, 20), ("a.txt", 1, 10)])
-        Fingerprint(digest='9f9f3bb7c8dee1a5', n_files=2, size=4)
+        Fingerprint(digest='ec37a72409ae9b59', n_files=2, size=4)
         >>> fingerprint([("a.txt", 1, 10), ("b.txt", 3, 20)]) == fingerprint([("b.txt", 3, 20), ("a.txt", 1, 10)])
         True
         >>> fingerprint([("a.txt", 1, 10)]) == fingerprint([("a.txt", 1, 11)])

@@ -145,7 +145,7 @@ class Wanted:
     def may_be(self, column: pl.Expr, base: str) -> pl.Expr:
         """Whether a key may be that of a wanted record; leaves out most of the others."""
         told = pl.lit(value=False)
-        for one in self.templates:
+        for one in (variant for template in self.templates for variant in template.variants.values()):
             texts = [*one.tokens, ("text", "")]
             head = base + (texts[0][1] if texts[0][0] == "text" else "")
             field = texts[1] if texts[0][0] == "text" else texts[0]

@@ -25,7 +25,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -36,7 +36,7 @@ from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._ownership import Made, Provenance
 from sinagot_catalog._patterns._template import IdPattern, Template
 from sinagot_catalog._place import LocalPlace, clear_folder
-from sinagot_catalog._publication import Publication
+from sinagot_catalog._publication import Publication, check_sizes, staged_folders
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._row_interrupts import MainInterrupts, RowInterrupts
@@ -45,7 +45,7 @@ from sinagot_catalog._script_log import ScriptLog
 from sinagot_catalog._spec import FAILED, CellSpec, Port, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._target_folders import parents
 from sinagot_catalog._undo import Undoing
-from sinagot_catalog.errors import SinagotError, StorageError
+from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
 from sinagot_catalog.status import StepStatus
 
@@ -80,14 +80,6 @@ class _MissingError(SinagotError):
         return "OutputMissing"
 
 
-class _InvalidError(SinagotError):
-    """What a script wrote is not fit to be published."""
-
-    @property
-    def error_type(self) -> str:
-        return "OutputInvalid"
-
-
 class _Ports:
     """What a step reads, or what it writes: paths for a row, and what its script sees of them."""
 
@@ -96,10 +88,18 @@ class _Ports:
         self.are_folders = [port.template.is_directory for port in ports]
         self.labels = [port.label for port in ports]
         self.is_single = self.labels[:1] == [None]
-        self._fillers = [_filler(port.template) for port in ports]
+        # An id alone is always a value that a path may hold; fields are checked for each row.
+        is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
+        self._fillers = [_filler(port.template) for port in ports] if is_plain else None
 
     def fill(self, values: dict[str, str]) -> list[str]:
-        """The paths for a record, relative."""
+        """The paths for a record, relative.
+
+        Raises:
+            PatternError: When a pattern names no path for it.
+        """
+        if self._fillers is None:
+            return [port.template.format(values) for port in self.ports]
         return [filler % values for filler in self._fillers]
 
     def folders(self) -> set[str] | None:
@@ -282,7 +282,8 @@ class JobRunner:
             values = self._ids.known_values(record_id)
             if values is not None:
                 cell = self._cells[index]
-                paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
+                with suppress(PatternError):
+                    paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
         self._place.foresee([path for path, _ in self._makes(row)], paths)
 
     def close(self) -> None:
@@ -296,7 +297,12 @@ class JobRunner:
         """The output paths of a row, each with its step."""
         cell = self._cells[row[1]]
         values = self._ids.known_values(row[2])
-        return [] if values is None else [(path, cell.spec.step) for path in cell.outputs.fill(values)]
+        if values is None:
+            return []
+        try:
+            return [(path, cell.spec.step) for path in cell.outputs.fill(values)]
+        except PatternError:
+            return []  # the row says so itself
 
     # -- one row ------------------------------------------------------------------------------------------
 
@@ -304,10 +310,12 @@ class JobRunner:
         number, index, record_id = row
         cell = self._cells[index]
         values = self._ids.known_values(record_id)
-        if values is None:
-            message = f"{record_id!r} does not fit the id pattern"
-            return Result(number, "error", error_type="SelectionError", message=message)
-        work = _Work(row, cell, values)
+        try:
+            if values is None:
+                raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
+            work = _Work(row, cell, values)
+        except UsageError as error:
+            return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
             self._place.expect(work.inputs, work.outputs)
             if work.outputs and not self._is_again(work) and self._is_done(work):
@@ -422,7 +430,7 @@ class JobRunner:
                     with suppress(OSError):
                         cell.lines.cancelled(work.record_id)
                 raise
-            result = self._failed(work, root, error)
+            result = self._failed_somehow(work, root, error)
             if self._raising:
                 raise
             return result
@@ -524,7 +532,7 @@ class JobRunner:
 
         Raises:
             _MissingError: When a declared output is not there.
-            _InvalidError: When something that it wrote cannot be published.
+            InvalidOutputError: When something that it wrote cannot be published.
         """
         cell = work.cell
         units = {*work.outputs, *work.controls} if work.controls else work.outputs
@@ -533,9 +541,9 @@ class JobRunner:
         if cell.wants_folder or not files.issuperset(work.outputs):
             self._check(work, root)
         if not files.issuperset(written):
-            work.folders = self._folders_among(root, written, units)
+            work.folders = staged_folders(self._place, root, written, units)
         if self.spec.empty_outputs == "error":
-            self._check_sizes(work, root)
+            check_sizes(self._place, root, work.outputs, work.folders)
         if written == work.outputs:
             return written, is_tidy
         declared = set(work.outputs)
@@ -553,40 +561,6 @@ class JobRunner:
                 if not self._is_again(work) and self._place.has_output(path, is_directory=False):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
-
-    def _folders_among(
-        self, root: str, written: Iterable[str], units: Collection[str]
-    ) -> dict[str, dict[str, tuple[int, int]]]:
-        """The files of each declared path that is a folder.
-
-        Raises:
-            _InvalidError: When a path, or something in a folder, is no regular file or folder.
-        """
-        folders = {}
-        for path in written:
-            if path not in units:
-                continue
-            fault = self._place.check(root, path)
-            if fault is not None:
-                raise _InvalidError(f"{path} {fault}")
-            if self._place.is_folder(root, path):
-                try:
-                    folders[path] = self._place.staged_files(root, path)
-                except StorageError as error:
-                    raise _InvalidError(error.message) from None
-        return folders
-
-    def _check_sizes(self, work: _Work, root: str) -> None:
-        """Refuse outputs without a byte, where `[run] empty_outputs` says so."""
-        for path in work.outputs:
-            files = work.folders.get(path)
-            size = (
-                self._place.staged_size(root, path)
-                if files is None
-                else sum(one[0] for one in files.values())
-            )
-            if not size:
-                raise _InvalidError(f'{path} is empty, and [run] empty_outputs is "error"')
 
     def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
         """Move what a row wrote into place; says what of it no output declares."""
@@ -629,7 +603,7 @@ class JobRunner:
         if not written:
             return []
         with suppress(OSError, SinagotError):
-            work.folders = self._folders_among(root, written, written)
+            work.folders = staged_folders(self._place, root, written, written)
             work.files = ()
             publication = self._publication(work, root, written)
             publication.check()
@@ -637,6 +611,17 @@ class JobRunner:
             publication.run(announce)
             return written
         return []
+
+    def _failed_somehow(self, work: _Work, root: str, error: BaseException) -> Result:
+        """As `_failed`, also of an exception that raises another one when it is looked at."""
+        try:
+            return self._failed(work, root, error)
+        except OSError:
+            raise  # the journal cannot be written
+        except BaseException as another:
+            if self._interrupts.is_from_user(another):
+                raise
+            return self._failed(work, root, SinagotError("raised an exception that cannot be described"))
 
     def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
         """Keep the controls, write the event, make the result."""

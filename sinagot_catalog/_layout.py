@@ -7,9 +7,9 @@ from pathlib import PurePosixPath
 
 from sinagot_catalog._config import CommandConfig, Config
 from sinagot_catalog._loader import ScriptSource
-from sinagot_catalog._patterns._template import IdPattern, Template, parse_labelled
+from sinagot_catalog._patterns._template import STAR, IdPattern, Template, parse_labelled
 from sinagot_catalog._refusals import Doubt, list_fault
-from sinagot_catalog.errors import PatternError
+from sinagot_catalog.errors import ConfigError, PatternError
 
 __all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
 
@@ -172,6 +172,36 @@ class Layout:
         return read | {place for unit in self.units for place in unit.data}
 
     @cached_property
+    def telling(self) -> frozenset[int]:
+        """The places whose paths tell which record they are of; other paths are shared by records."""
+        return frozenset(n for n, place in enumerate(self.places) if self.ids.is_told_by(place.template))
+
+    @cached_property
+    def not_telling(self) -> list[int]:
+        """The inputs and data with all fields but `{id}`, where an id cannot be written from its fields."""
+        if not self.ids.groups or not isinstance(self.ids.form, str):
+            return []
+        fields = set(self.ids.groups)
+        return [
+            n for n in self.raw if "id" not in (have := self.places[n].template.fields) and fields <= have
+        ]
+
+    @property
+    def id_faults(self) -> list[str]:
+        """Why raw inputs find no records: for each pattern one sentence that names the place in the config."""
+        return [
+            f"workspace.toml: records.id_pattern: an id cannot be written from its fields, for {self.ids.form}; "
+            f"so {self.places[place].template.text} finds no records (put what varies in a field, or write {{id}})"
+            for place in self.not_telling
+        ]
+
+    @property
+    def literal_stars(self) -> list[str]:
+        """A sentence for each pattern of raw inputs with a `*`: wildcards are not built yet."""
+        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
+        return [f"{text}: {STAR}" for text in texts if "*" in text]
+
+    @cached_property
     def raw(self) -> list[int]:
         """The places of inputs and data that no step makes: what recordings bring along."""
         return sorted(self._read - set(self.makers))
@@ -237,9 +267,12 @@ def build_layout(
             )
         data = places.data(config, task, modality)
         units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
-    return Layout(
+    layout = Layout(
         ids, tuple(units), tuple(cells), places.rooted(cells, split=config.outputs != config.dataset)
     )
+    if layout.not_telling and not layout.telling:
+        raise ConfigError(layout.id_faults[0])
+    return layout
 
 
 def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:

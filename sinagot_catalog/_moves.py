@@ -66,8 +66,9 @@ def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
     wanted = mode
     if stat.S_ISDIR(found.st_mode):
         wanted = mode | stat.S_ISGID if sets_group else mode & ~stat.S_ISGID
-    is_given = group is not None and found.st_gid != group
-    if group is not None and is_given:
+    is_given = False
+    if group is not None and group != found.st_gid:
+        is_given = True
         os.chown(path, -1, group, follow_symlinks=False)  # which takes special bits of files away
     if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(found.st_mode):
         os.chmod(path, wanted)

@@ -108,7 +108,7 @@ def made_of(path: str, files: Mapping[str, tuple[int, int]]) -> Made:
 
     Example:
         >>> made_of("out/A", {"x": (3, 10)})
-        Made(path='out/A', fingerprint='35ec8e46df1b6bd5', n_files=1, size=3, names=('x',))
+        Made(path='out/A', fingerprint='1cdf05bf7f7b12df', n_files=1, size=3, names=('x',))
     """
     found = fingerprint((name, size, time) for name, (size, time) in files.items())
     names = tuple(sorted(map(spelled, files))) if found.n_files <= MOST_NAMES else None

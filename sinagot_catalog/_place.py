@@ -26,6 +26,11 @@ from sinagot_catalog.errors import StorageError
 
 __all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging"]
 
+_NOT_SIMPLE = frozenset(
+    (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
+)
+"""What a rename ends with where a folder is in its way, or has gone, or where it has to be a copy."""
+
 _BESIDE = ".beside"
 """In a staging folder: what its process hid on other file systems, written down before it is made."""
 
@@ -351,7 +356,7 @@ class LocalPlace:
         try:
             os.replace(f"{root}/{path}", f"{self.outputs}/{path}")
         except OSError as error:
-            if error.errno in (errno.EISDIR, errno.ENOENT, errno.EXDEV):
+            if error.errno in _NOT_SIMPLE:
                 return False
             raise
         return True

@@ -177,7 +177,7 @@ class _Order:
                     if maker != cell.index and maker not in faults:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
-                        if any("id" not in layout.places[one].template.fields for one in (place, *made)):
+                        if any(one not in layout.telling for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self.cells = self._sorted()
 
@@ -264,7 +264,7 @@ class _Considered:
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
-        rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
+        rows = rows.with_columns(self._runs().cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
         self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
         return self._explain(cell, rows)
@@ -304,7 +304,7 @@ class _Considered:
             reduce(or_, made, self.nothing).alias("_after"),
         ]
 
-    def _runs(self, cell: Cell) -> pl.Expr:
+    def _runs(self) -> pl.Expr:
         """The action of each row of a cell."""
         options = self.options
         again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")
@@ -314,7 +314,7 @@ class _Considered:
         return (
             pl.when(pl.col("status").is_null() | pl.col("_held"))
             .then(pl.lit("skip"))
-            .when(pl.lit(cell.index in self.catalog.faults))
+            .when(pl.col("_broken"))
             .then(pl.lit("blocked"))
             .when((pl.col("status") == "DONE") & ~again)
             .then(pl.lit("skip"))
@@ -331,7 +331,7 @@ class _Considered:
             return rows
         made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
-        if "id" not in template.fields:
+        if outputs[0] not in self.catalog.layout.telling:
             values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
             path = (
                 rows.select("record_id")
@@ -364,10 +364,10 @@ class _Considered:
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """What is written for some records, for all records that share the path."""
         template = self.catalog.layout.places[place].template
-        if "id" in template.fields:
+        if place in self.catalog.layout.telling:
             return written
         paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).unique().implode())
+        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
 
     def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])

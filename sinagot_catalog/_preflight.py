@@ -9,6 +9,8 @@ from sinagot_catalog._log_names import check_links
 from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._select import Query
     from sinagot_catalog._source import Source
@@ -16,14 +18,14 @@ if TYPE_CHECKING:
 __all__ = ["check_places", "check_start", "make_roots"]
 
 
-def check_start(source: Source, query: Query, plan: Plan, step: str | None) -> None:
+def check_start(source: Source, query: Query, plan: Plan, steps: Sequence[str]) -> None:
     """Say what keeps a run from starting.
 
     Args:
         source: The workspace.
         query: What is selected.
         plan: What the run would do.
-        step: The step that is asked for by name.
+        steps: The steps that are asked for by name.
 
     Raises:
         StorageError: A folder in `LOG` is a link.
@@ -32,20 +34,22 @@ def check_start(source: Source, query: Query, plan: Plan, step: str | None) -> N
     """
     if source.log_store.is_local:
         check_links(source.log_store.root)
-    _check_refused(source, query, step)
+    _check_refused(source, query, steps)
     if not len(plan):
-        _check_scripts(source, step)
+        _check_scripts(source, steps)
 
 
-def _check_scripts(source: Source, step: str | None) -> None:
-    broken = [cell.error for cell in source.layout().cells if cell.error and step in (None, cell.step)]
+def _check_scripts(source: Source, steps: Sequence[str]) -> None:
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and (not steps or cell.step in steps)
+    ]
     if broken and source.catalog().ids.is_empty():
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 
 
-def _check_refused(source: Source, query: Query, step: str | None) -> None:
+def _check_refused(source: Source, query: Query, steps: Sequence[str]) -> None:
     catalog = query.widened(source.catalog())
-    names = query.named_steps(source.layout().steps) | ({step} if step is not None else set())
+    names = query.named_steps(source.layout().steps) | set(steps)
     for index, fault in sorted(catalog.faults.items()):
         cell = catalog.layout.cells[index]
         in_scope = query.task in (None, cell.task) and query.modality in (None, cell.modality)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 import polars as pl
 
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._cut_fields import refused_ids
 from sinagot_catalog._patterns._names import match_names, with_directories
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from sinagot_catalog._scan import Listing
 
 __all__ = ["Presence"]
+
+_MOST_MISSED = 10_000
+"""So many files that fit no pattern are asked why."""
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,12 @@ class Presence:
         # a folder may tell an id and hold no file that fits
         used = pl.Series([False]).new_from_index(0, len(texts)).scatter(rows["key"], True)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
-        found = pl.concat([texts.filter(used), *others]).unique()
-        expected = pl.Series(self.expected, dtype=pl.String)
-        # a name may be written in another form of Unicode than its row
-        known = expected.str.normalize("NFC").is_in(found.str.normalize("NFC").implode())
-        return pl.concat([found, expected.filter(~known)]).unique().sort().alias("record_id")
+        if self.expected:
+            # a row may be written in another form of Unicode than the files of its record
+            found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
+            expected = pl.Series(self.expected, dtype=pl.String)
+            others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
+        return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
 
     @cached_property
     def coded(self) -> pl.DataFrame:
@@ -77,7 +82,7 @@ class Presence:
             places = [
                 index
                 for index, place in enumerate(self.layout.places)
-                if place.root == root and "id" in place.template.fields
+                if place.root == root and index in self.layout.telling
             ]
             templates = [self.layout.places[index].template for index in places]
             files = match_names(listing.folders, listing.names, templates, self.layout.ids)
@@ -99,7 +104,7 @@ class Presence:
         for root, listing in self.listings.items():
             if listing.unreadable:
                 places = [place.template for place in self.layout.places if place.root == root]
-                heads = {head for one in places for head in one.folders() if "id" in head.fields}
+                heads = {head for one in places for head in one.folders() if self.layout.ids.is_told_by(head)}
                 folders = pl.Series(listing.unreadable, dtype=pl.String)
                 found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
         return pl.concat(found)
@@ -120,9 +125,9 @@ class Presence:
             self._holds_own(index)
             if index in self.layout.raw_folders
             else there.slice(index * n_records, n_records)
-            if "id" in place.template.fields
+            if index in self.layout.telling
             else self._shared(index)
-            for index, place in enumerate(self.layout.places)
+            for index in range(n_places)
         ]
 
     def _shared(self, index: int) -> pl.Series:
@@ -132,7 +137,23 @@ class Presence:
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
         paths = self.record_values.select(paths_of(place.template).alias("path"))
-        return paths.select(pl.col("path").is_in(listing["path"].implode()))["path"]
+        return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
+
+    @cached_property
+    def pathless(self) -> dict[int, pl.Series]:
+        """For each place that names no path for some records whether it names none, a row per record.
+
+        A field that its pattern needs has no value there, or a part of the path would be empty.
+        """
+        values = self.record_values
+        lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
+        out = {}
+        for index, place in enumerate(self.layout.places):
+            if place.template.needed & lacked or place.template.has_bare_parts:
+                lacks = values.select(paths_of(place.template).is_null().alias("path"))["path"]
+                if lacks.any():
+                    out[index] = lacks
+        return out
 
     def _holds_own(self, index: int) -> pl.Series:
         """Presence of a folder of raw data that steps also write to: what they declare in it does not count."""
@@ -152,7 +173,7 @@ class Presence:
 
     def _fit(self, paths: pl.Series, template: Template) -> pl.Series:
         """Whether each path fits a pattern, for whichever record."""
-        if "id" in template.fields:
+        if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
             return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
         shared = self.record_values.select(paths_of(template).alias("path"))["path"]
@@ -180,39 +201,90 @@ class Presence:
         A folder that scripts write to is left out: what they leave beside their outputs is theirs.
 
         Returns:
-            How many there are, and examples: a path with the pattern that it resembles most.
+            How many there are, and examples: a path with the pattern that it resembles most. Those of `refused`
+            are not among them.
         """
         count, examples = 0, list[tuple[str, str]]()
+        told = {path for path, _, _ in self._refused}
+        for templates, missed in self._missed:
+            others = missed.filter(~missed.is_in(list(told))) if told else missed
+            count += len(others)
+            examples += near_misses(others.bottom_k(most).sort(), templates, self.layout.ids, most)
+        return count, examples[:most]
+
+    def refused(self, most: int = 3) -> tuple[int, list[tuple[str, str, str]]]:
+        """Count the files whose id fits `id_pattern` and cannot be a record: a field of it is `..`, say.
+
+        Returns:
+            How many there are, and examples: a path, its id, and why that is no record.
+        """
+        return len(self._refused), self._refused[:most]
+
+    @cached_property
+    def _refused(self) -> list[tuple[str, str, str]]:
+        return [
+            (path, record_id, self.layout.ids.refusal(record_id))
+            for templates, missed in self._missed
+            for path, record_id in refused_ids(
+                missed.bottom_k(_MOST_MISSED).sort(), templates, self.layout.ids
+            )
+        ]
+
+    @cached_property
+    def _missed(self) -> list[tuple[list[Template], pl.Series]]:
+        """For each root its patterns of raw inputs, and the files that lie near them and fit none."""
+        found = []
         for root, listing in self.listings.items():
             templates = [
                 self.layout.places[place].template
                 for place in self.layout.raw
                 if self.layout.places[place].root == root
             ]
-            prefixes = {one.prefix for one in templates if one.prefix or len(self.ids) == 0}
-            if not prefixes:
+            near = self._near(templates)
+            if not near:
                 continue
-            below = pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes])
             shared = [one.text for one in templates if not one.fields]
             missed = (
                 listing.paths.with_row_index("row")
-                .filter(below, pl.col("kind") == "file", ~pl.col("path").is_in(shared))
+                .filter(pl.any_horizontal(near), pl.col("kind") == "file", ~pl.col("path").is_in(shared))
                 .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
             )
             for place in self.layout.raw_folders:
                 one = self.layout.places[place]
                 if one.root == root:  # whatever lies in a folder of raw data is part of it
                     missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
-            count += len(missed)
-            examples += near_misses(missed.bottom_k(most).sort(), templates, self.layout.ids, most)
-        return count, examples[:most]
+            found.append((templates, missed))
+        return found
+
+    def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
+        """For each folder of raw inputs whether a path lies in it; in the root itself only what is named alike."""
+        path = pl.col("path")
+        written = {
+            place.template.prefix
+            for cell in self.layout.cells
+            for link in cell.links
+            if link.role in ("output", "control")
+            and (place := self.layout.places[link.place]).template.prefix
+        }
+        near = {
+            one.prefix: path.str.starts_with(one.prefix)
+            for one in templates
+            if one.prefix or self.ids.is_empty()
+        }
+        alike = [one.alike for one in templates if not one.prefix and one.fields]
+        own = pl.lit(value=True)
+        for prefix in written:
+            own &= ~path.str.starts_with(prefix)
+        return [*near.values(), *(path.str.contains(f"^(?i:{one})$") & own for one in alike)]
 
     def shared_matches(self) -> pl.DataFrame:
         """The columns of `coded` for files of patterns without an id: they are no record's."""
         parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
-            if "id" not in place.template.fields:
-                paths = self.record_values.select(paths_of(place.template).alias("path")).unique()
+            if index not in self.layout.telling:
+                paths = (
+                    self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
+                )
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
                 listed = self.listings[place.root].paths.with_row_index("row")

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import polars as pl
 
 from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Catalog
 
 __all__ = ["provenance_of"]
 
@@ -12,7 +17,7 @@ _US = 1_000
 _SECOND = 1_000_000_000
 
 
-def provenance_of(rows: pl.DataFrame, events: pl.DataFrame) -> dict[int, str]:
+def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
     """What rows made before, as text that a worker reads (`_ownership.Provenance`).
 
     Only rows that need it are in it: those with a folder, with files that no output declares, whose present state
@@ -21,26 +26,51 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame) -> dict[int, str]:
     Args:
         rows: The columns of `KEYS`, and `row`.
         events: Events of the journal in order of time, with `_paths` and `_made`.
+        catalog: Tells which other rows have the same outputs: what one of them made, each of them made.
     """
     told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
     kinds = events.filter(
         pl.col("event").is_in(["publishing", "accepted"]) | ((pl.col("event") == "done") & told)
     )
-    keyed = rows.select("row", *KEYS).join(
-        kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True
-    )
+    if kinds.is_empty():
+        return {}
+    every = rows.select("row", *KEYS)
+    every = every if catalog is None else pl.concat([every, _twins(every, catalog)])
+    keyed = every.join(kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True)
     if keyed.is_empty():
         return {}
     mine = events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left").select(
         "row", "event", (pl.col("time").dt.timestamp("us") * _US).alias("at"), "seconds", "_paths", "_made"
     )
-    last = keyed.select("row")
+    last = keyed.select("row").unique(maintain_order=True)
     for kind in ("done", "publishing", "accepted"):
         columns = pl.exclude("row", "event").name.prefix(f"{kind}:")
         newest = mine.filter(pl.col("event") == kind).unique("row", keep="last").select("row", columns)
         last = last.join(newest, on="row", how="left")
     texts = last.select("row", _record().struct.json_encode().alias("text"))
     return dict(texts.iter_rows())
+
+
+def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
+    """The other rows with the same outputs, under the number of the row that runs for them."""
+    layout = catalog.layout
+    outputs = {cell.index: frozenset(cell.places("output")) for cell in layout.cells}
+    shared = [
+        cell
+        for cell, places in outputs.items()
+        if places
+        and (
+            list(outputs.values()).count(places) > 1
+            or any("id" not in layout.places[place].template.fields for place in places)
+        )
+    ]
+    steps = catalog.steps.filter(pl.col("_cell").is_in(shared))
+    if steps.is_empty():
+        return rows.clear()
+    links = catalog.links(steps).filter(pl.col("role") == "output").select(*KEYS, "root", "path")
+    mine = links.join(rows, on=list(KEYS), how="inner", nulls_equal=True).select("row", "root", "path")
+    twins = mine.join(links, on=["root", "path"], how="inner").select("row", *KEYS).unique()
+    return twins.join(rows, on=["row", *KEYS], how="anti", nulls_equal=True)
 
 
 def _record() -> pl.Expr:

@@ -4,12 +4,66 @@ Nothing is published where a file would be replaced or removed that the row did 
 Standard library only.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from sinagot_catalog._ownership import Made, Provenance, check_file, check_folder, made_file, made_of, spelled
 from sinagot_catalog._place import LocalPlace
+from sinagot_catalog.errors import SinagotError, StorageError
 
-__all__ = ["Publication"]
+__all__ = ["InvalidOutputError", "Publication", "check_sizes", "staged_folders"]
+
+
+class InvalidOutputError(SinagotError):
+    """What a script wrote is not fit to be published."""
+
+    @property
+    def error_type(self) -> str:
+        """What the report calls it."""
+        return "OutputInvalid"
+
+
+def staged_folders(
+    place: LocalPlace, root: str, written: Iterable[str], declared: Collection[str]
+) -> dict[str, dict[str, tuple[int, int]]]:
+    """Size and time of each file in the staged folders among some paths.
+
+    Args:
+        place: Where they go.
+        root: The staging folder.
+        written: What lies there, relative.
+        declared: The paths that outputs and controls declare; only these are looked at.
+
+    Raises:
+        InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
+    """
+    folders = {}
+    for path in written:
+        if path not in declared:
+            continue
+        fault = place.check(root, path)
+        if fault is not None:
+            raise InvalidOutputError(f"{path} {fault}")
+        if place.is_folder(root, path):
+            try:
+                folders[path] = place.staged_files(root, path)
+            except StorageError as error:
+                raise InvalidOutputError(error.message) from None
+    return folders
+
+
+def check_sizes(
+    place: LocalPlace, root: str, outputs: Iterable[str], folders: Mapping[str, Mapping[str, tuple[int, int]]]
+) -> None:
+    """Refuse outputs without a byte, for `[run] empty_outputs = "error"`.
+
+    Raises:
+        InvalidOutputError: When there is one.
+    """
+    for path in outputs:
+        files = folders.get(path)
+        size = place.staged_size(root, path) if files is None else sum(one[0] for one in files.values())
+        if not size:
+            raise InvalidOutputError(f'{path} is empty, and [run] empty_outputs is "error"')
 
 
 class Publication:

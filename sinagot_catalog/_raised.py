@@ -51,13 +51,13 @@ def _type_name(error: BaseException) -> str:
 
 def note_line(error: BaseException, script: str) -> None:
     """Note on an exception of an import which line of the script it came from."""
-    line = None
-    trace = error.__traceback__
-    while trace is not None:
-        line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
-        trace = trace.tb_next
-    if line is not None:
-        with suppress(Exception):
+    with suppress(BaseException):
+        line = None
+        trace = error.__traceback__
+        while trace is not None:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+            trace = trace.tb_next
+        if line is not None:
             setattr(error, _LINE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
 
 
@@ -73,10 +73,10 @@ def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
         error: What was raised.
         ours: The files whose frames come before it.
     """
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename in ours:
-        frames = frames.tb_next
     try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename in ours:
+            frames = frames.tb_next
         return masked("".join(traceback.format_exception(type(error), error, frames)))
     except BaseException:  # noqa: BLE001 as above
         return f"{_type_name(error)} whose traceback cannot be formatted"

@@ -30,8 +30,8 @@ class RawFolder:
     ) -> None:
         self._ids = ids
         self._depth = template.depth
-        known = values if "id" in template.fields else {name: values[name] for name in template.fields}
-        self._declared = [_regex(one.bind(known)) for one in inside]
+        known = values if ids.is_told_by(template) else {name: values[name] for name in template.fields}
+        self._declared = [_regex(way.bind(known)) for one in inside for way in one.variants.values()]
 
     def is_declared(self, path: str) -> bool:
         """Whether a step declares a path."""

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog._patterns._columns import match_columns, paths_of
-from sinagot_catalog._patterns._overlap import holds, meetings, met
+from sinagot_catalog._patterns._overlap import Meeting, holds, meetings
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
     """The first record whose output meets the other pattern."""
     paths = records.select(paths_of(doubt.output).alias("path"))["path"]
-    if doubt.is_raw and "id" in doubt.other.fields:
+    if doubt.is_raw and ids.is_told_by(doubt.other):
         rows = match_columns(paths, [doubt.other], ids)["row"]
     else:
         others = records.select(paths_of(doubt.other).alias("path"))["path"].unique()
@@ -180,7 +180,7 @@ class _Judge:
         """A pattern to write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
         needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
-        is_whole = "id" in template.fields or needed <= template.fields
+        is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
@@ -257,11 +257,12 @@ class _Judge:
         """Refuse outputs that lie where raw inputs lie, or may match their patterns."""
         readers = self._raw()
         raw = {place: self._raw_located[place] for place in readers}
-        for output, place in meetings(self._located_outputs, raw, self.layout.ids):
-            for cell in self._owners[output]:
-                self._check_raw_pair(cell, output, place, *readers[place])
+        for meeting in meetings(self._located_outputs, raw, self.layout.ids):
+            for cell in self._owners[meeting.outer]:
+                self._check_raw_pair(cell, meeting, *readers[meeting.inner])
 
-    def _check_raw_pair(self, cell: Cell, output: int, place: int, reader: str, readers: set[Step]) -> None:
+    def _check_raw_pair(self, cell: Cell, meeting: Meeting, reader: str, readers: set[Step]) -> None:
+        output, place = meeting.outer, meeting.inner
         path, raw = self._located[output], self._raw_located[place]
         begin = f"the output {self._text(output)} of step {_name(cell)}"
         write = f"Write to a folder of its own, such as {self._elsewhere(cell, output)}"
@@ -269,15 +270,16 @@ class _Judge:
         if holds(path, raw):
             if self._is_linked(output, place):
                 self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
-        elif not holds(raw, path) and (not raw.fields or "id" in raw.fields or _step(cell) in readers):
+        elif not holds(raw, path) and (
+            not raw.fields or self.layout.ids.is_told_by(raw) or _step(cell) in readers
+        ):
             # a path of several records (`one/{sub}_1`) that another step writes is made by that step
-            found = met(path, raw)
-            what = "matches" if found == raw else "may hold raw data of"
+            what = "matches" if meeting.is_whole else "may hold raw data of"
             end = (
                 f" {what} {read}: a run would replace raw data, or take its results for recordings. "
                 f"{write}, or narrow id_pattern."
             )
-            self._doubt(output, found, (cell,), (begin, end), is_raw=True)
+            self._doubt(output, meeting.path, (cell,), (begin, end), is_raw=True)
 
     def _doubt(
         self, output: int, other: Template, cells: Iterable[Cell], sentence: tuple[str, str], *, is_raw: bool
@@ -297,9 +299,9 @@ class _Judge:
         """Refuse the same output of two steps, and outputs that lie one in the other."""
         for place, cells in self._owners.items():
             self._check_owners(place, cells)
-        for outer, inner in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
-            if outer != inner:
-                self._check_pair(outer, inner)
+        for meeting in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
+            if meeting.outer != meeting.inner:
+                self._check_pair(meeting)
 
     def _check_owners(self, place: int, cells: list[Cell]) -> None:
         if len({cell.index for cell in cells}) < len(cells):
@@ -319,8 +321,9 @@ class _Judge:
                 *cells,
             )
 
-    def _check_pair(self, outer: int, inner: int) -> None:
+    def _check_pair(self, meeting: Meeting) -> None:
         """Refuse two outputs where the first holds the second; note where the records decide that."""
+        outer, inner = meeting.outer, meeting.inner
         first, second = self._located[outer], self._located[inner]
         cells = (*self._owners[outer], *self._owners[inner])
         maker, other = self._owners[outer][0], self._owners[inner][0]
@@ -335,10 +338,9 @@ class _Judge:
             what = "is, through a link," if first.text == second.text else "holds"
             self._refuse(f"{begin} {what} {end}", *cells)
             return
-        found = met(first, second)
-        if found != second or outer < inner:
-            what = "is also" if found == second else "holds"
-            self._doubt(outer, found, cells, (begin, f" {what} {end}"), is_raw=False)
+        if not meeting.is_whole or outer < inner:
+            what = "is also" if meeting.is_whole else "holds"
+            self._doubt(outer, meeting.path, cells, (begin, f" {what} {end}"), is_raw=False)
 
     # --- fields --------------------------------------------------------------------------------------------------
 
@@ -372,8 +374,9 @@ class _Judge:
     def _fields(self, cell: Cell, role: str, number: int) -> frozenset[str]:
         """The fields of a path of a step; `{id}` counts as all, `{task}` where the step is in several tasks."""
         place = cell.places(role)[number]
-        fields = self.layout.places[place].template.fields
-        if "id" in fields or (len(self._every) > 1 and fields >= self._every - {"id"}):
+        template = self.layout.places[place].template
+        fields = template.fields
+        if self.layout.ids.is_told_by(template) or (len(self._every) > 1 and fields >= self._every - {"id"}):
             fields = self._every
         tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
         differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)

@@ -14,13 +14,13 @@ from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._source import Source
 
-__all__ = ["RunOptions", "check_rows", "plan", "replaced", "rows_query"]
+__all__ = ["RunOptions", "check_rows", "of_steps", "plan", "replaced", "rows_query"]
 
 FRESH = 2.0
 """Seconds for which a listing counts as new enough to plan on."""
@@ -35,7 +35,7 @@ _MODES = ("processes", "main_process", "prefect")
 class RunOptions:
     """What a run is asked to do; the words of `StepCollection.run`."""
 
-    step: str | None = None
+    step: str | Sequence[str] | None = None
     force: bool = False
     ignore_missing: bool = False
     debug: bool = False
@@ -51,6 +51,11 @@ class RunOptions:
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
 
+    @property
+    def steps(self) -> list[str]:
+        """The steps that are named."""
+        return [self.step] if isinstance(self.step, str) else list(self.step or ())
+
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
         if self.mode is not None and self.mode not in _MODES:
@@ -64,15 +69,7 @@ class RunOptions:
 
 def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh look."""
-    query = query.seen_as("steps")
-    if options.step is not None:
-        known = source.layout().steps
-        if options.step not in known:
-            raise SelectionError(
-                f"there is no step {options.step!r}{did_you_mean(options.step, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
-        query = query.where(pl.col("step") == options.step)
+    query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
     stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
@@ -110,20 +107,40 @@ def replaced(source: Source, made: Plan) -> tuple[int, int]:
     return there.height, total
 
 
+def of_steps(source: Source, query: Query, options: RunOptions) -> Query:
+    """A query of steps, narrowed to those that are named.
+
+    Raises:
+        SelectionError: When there is no such step; names the near ones.
+    """
+    known = source.layout().steps
+    for step in options.steps:
+        if step not in known:
+            raise SelectionError(
+                f"there is no step {step!r}{did_you_mean(step, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+    return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
+
+
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
-    """A query for the rows of any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+    """A query for rows: ids, or any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
 
     Raises:
         SelectionError: When it cannot be read as a frame, or has no `record_id`.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
+    if isinstance(frame, pl.Series):
+        frame = frame.to_list()
+    if isinstance(frame, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in frame):
+        frame = pl.DataFrame({"record_id": sorted(frame)}, schema={"record_id": pl.String})
     try:
         table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise SelectionError(
             f"rows of type {type(frame).__name__} cannot be read as a frame",
-            "Give a Polars, pandas or Arrow frame with a column 'record_id'.",
+            "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids.",
         ) from error
     keys = [name for name in layout_keys if name in table.columns]
     if "record_id" not in keys:
@@ -148,7 +165,7 @@ def check_rows(source: Source, rows: pl.DataFrame) -> None:
     if wrong:
         known = source.catalog().ids.to_list()
         raise SelectionError(
-            f"record_id {wrong[0]!r} does not fit id_pattern '{ids.text}'{did_you_mean(str(wrong[0]), known)}"
+            f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )
     if source.span is not None:
         for one in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):

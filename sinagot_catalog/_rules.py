@@ -1,9 +1,9 @@
 """How a step's status follows from files and events, and the sentence that says why. Pure Polars expressions.
 
-The columns that they read, a row per record and cell: `_broken` (the script cannot be used, or the step's paths are
-refused), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every input is there), `_made` (every
-output is there, null without outputs), `_event` (the last event that is a status, see `_journal`), `_alive` (its
-run is alive).
+The columns that they read, a row per record and cell: `_broken` (the script cannot be used, the step's paths are
+refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every input
+is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status, see
+`_journal`), `_alive` (its run is alive).
 """
 
 from __future__ import annotations
@@ -85,7 +85,12 @@ def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:
     unfinished = pl.col("_event") == "start"
     return (
         pl.when(pl.col("_broken"))
-        .then(pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String))
+        .then(
+            pl.coalesce(
+                pl.col("_cell").cast(pl.UInt32).replace_strict(errors, default=None, return_dtype=pl.String),
+                "_unnamed",
+            )
+        )
         .when(pl.col("status").is_null())
         .then(pl.concat_str(pl.lit("unknown: cannot read "), pl.lit(", ".join(unreadable))))
         .when((pl.col("status") == "PROCESSING") & pl.col("run_id").is_null())

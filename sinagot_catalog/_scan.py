@@ -89,7 +89,9 @@ class Listing:
 def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_links: bool = False) -> Reach:
     """Which folders a listing has to enter for some patterns."""
     patterns = {
-        tuple(None if "\0" in part else part for part in _varying(one).split("/")) for one in templates
+        tuple(None if "\0" in part else part for part in _varying(variant).split("/"))
+        for one in templates
+        for variant in one.variants.values()
     }
     return Reach(tuple(sorted(patterns, key=str)), everything, follow_links)
 

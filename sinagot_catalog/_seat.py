@@ -22,7 +22,7 @@ from sinagot_catalog._process import WorkerProcess
 from sinagot_catalog._spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
 from sinagot_catalog._store import is_url, open_store
 from sinagot_catalog._worker import CLOSED
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import PatternError, SinagotError
 
 __all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
 
@@ -103,8 +103,13 @@ class Run:
 
     def outputs(self, row: Row) -> set[str]:
         """The declared outputs of a row, relative."""
-        values = self.ids.known_values(row[2]) or {"id": row[2]}
-        return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+        values = self.ids.known_values(row[2])
+        if values is None:
+            return set()
+        try:
+            return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+        except PatternError:
+            return set()  # it names none
 
     def is_published(self, row: Row) -> bool:
         """Whether a row that began has all its outputs in place; done again, nobody can tell new from old."""

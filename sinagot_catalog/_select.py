@@ -8,11 +8,11 @@ least one of those: a semi-join.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import permutations
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._literals import check_literals
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, TIMED, UNITS
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sinagot_catalog._layout import Layout
     from sinagot_catalog.catalog import Catalog, Stats
 
-__all__ = ["Query", "Resolver", "check_literals", "check_value"]
+__all__ = ["Query", "Resolver"]
 
 _TABLES: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
 
@@ -193,27 +193,32 @@ class Resolver:
         """Whether a query asks for columns of `steps` that are held, and is narrowed by nothing else."""
         if query.table != "steps" or not replace(query, predicates=()).is_whole:
             return False
-        used = {name for one in query.predicates for name in self._check("steps", one)}
+        used = {name for one in query.predicates for name in self.check("steps", one)}
         return {*used, *names} <= set(self.catalog.held_steps.columns)
 
     def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
         """The rows of such a query; columns that nobody asked for are not carried along."""
-        used = [name for one in query.predicates for name in self._check("steps", one)]
+        used = [name for one in query.predicates for name in self.check("steps", one)]
         rows = self.catalog.held_steps.select(list(dict.fromkeys([*names, *used])))
         for predicate in query.predicates:
-            rows = _fitting(rows, predicate, self._check("steps", predicate))
+            rows = _fitting(rows, predicate, self.check("steps", predicate))
         return (rows if limit is None else rows.head(limit)).select(names)
 
-    def rows(self, query: Query) -> pl.DataFrame:
-        """The rows of a query with core columns and hidden keys."""
-        frame = self._scoped(query)
+    def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
+        """The rows of a query with core columns and hidden keys.
+
+        Args:
+            query: The query.
+            shown: Whether they are handed out; else they only lead to another table.
+        """
+        frame = self._scoped(query, shown=shown)
         if query.before is not None:
-            frame = self._linked(query.table, frame, query.before.table, self.rows(query.before))
+            frame = self._linked(query.table, frame, query.before.table, self.rows(query.before, shown=False))
         if query.rows is not None:
             frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
         return self.apply(query.table, frame, query.predicates)
 
-    def _scoped(self, query: Query) -> pl.DataFrame:
+    def _scoped(self, query: Query, *, shown: bool) -> pl.DataFrame:
         """A table's core rows within the scope."""
         frame = self._core(query.table)
         if query.record is not None:
@@ -229,6 +234,8 @@ class Resolver:
             return frame.filter(*fits)
         if query.before is not None and query.before.table != "records":
             return frame  # the records of rows are all that have such a row, with files or without
+        if not shown and not query.predicates:
+            return frame  # the steps and units of a scope are those of records without a file there, too
         return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
 
     def _linked(self, table: str, frame: pl.DataFrame, other: str, rows: pl.DataFrame) -> pl.DataFrame:
@@ -292,13 +299,13 @@ class Resolver:
         from sinagot_catalog._patterns._columns import paths_of
 
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
-        shared = [place for place in used if "id" not in self.layout.places[place].template.fields]
+        shared = [place for place in used if place not in self.layout.telling]
         values = self.catalog.record_values[rows["_rec"].unique()]
         found = [
             values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
             for place in shared
         ]
-        return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).unique()
+        return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).drop_nulls().unique()
 
     def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
         """The rows of a table that are linked to some files."""
@@ -340,7 +347,7 @@ class Resolver:
     def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
         """Apply one predicate after the other to rows of a table; columns of `records` may be named too."""
         for predicate in predicates:
-            names = self._check(table, predicate)
+            names = self.check(table, predicate)
             wide = self._attach(table, frame, names)
             if wide is frame:
                 frame = _fitting(frame, predicate, names)
@@ -348,7 +355,7 @@ class Resolver:
                 frame = _fitting(wide, predicate, names).select(frame.columns)
         return frame
 
-    def _check(self, table: str, predicate: pl.Expr) -> list[str]:
+    def check(self, table: str, predicate: pl.Expr) -> list[str]:
         """The columns that a predicate names; one that names no column, or what none can be, is refused."""
         names = _named_in(table, predicate, self.schema(table))
         known = self.known(table)
@@ -440,60 +447,3 @@ def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> p
 def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
     shown = " & ".join(map(str, predicates))
     return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")
-
-
-def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str, list[str]]) -> None:
-    """Refuse texts that a column can never be: a typo in a deployed filter must not mean "nothing to do".
-
-    Raises:
-        SelectionError: Naming what is near.
-    """
-    operands = expression.meta.pop()
-    for column in (one for one in operands if one.meta.is_column()):
-        name = column.meta.output_name()
-        dtype = schema.get(name)
-        if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
-            _check_values(name, operands, list(dtype.categories))
-        elif name in names and _compares(expression, column, operands, _EQUAL):
-            _check_values(name, operands, names[name])
-    for operand in operands:
-        check_literals(operand, schema, names)
-
-
-_EQUAL = frozenset({"==", "!=", "==v", "!=v"})
-_ORDER = frozenset({"<", "<=", ">", ">="})
-
-
-def _compares(
-    expression: pl.Expr, column: pl.Expr, operands: Sequence[pl.Expr], signs: frozenset[str]
-) -> bool:
-    """Whether the outermost thing that an expression does is to compare a column with its other operand.
-
-    Polars does not tell what an expression does, but how it is written: only a comparison is written like one.
-    """
-    text = str(expression)
-    if text.startswith((f"{column}.is_in(", f"{column}.sql_is_in(")):
-        return True
-    return len(operands) == 2 and any(  # noqa: PLR2004 - left and right
-        text == f"[({one}) {sign} ({other})]" for sign in signs for one, other in permutations(operands)
-    )
-
-
-def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[str]) -> None:
-    for literal in (one for one in operands if one.meta.is_literal()):
-        values = pl.select(literal).to_series()
-        if isinstance(values.dtype, (pl.List, pl.Array)):
-            values = values.explode(keep_nulls=False, empty_as_null=False)
-        if values.dtype != pl.String:
-            continue
-        for value in values.drop_nulls().to_list():
-            check_value(column, value, choices)
-
-
-def check_value(column: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse one value that a column can never have."""
-    if value not in choices:
-        raise SelectionError(
-            f"{column} is never {value!r}{did_you_mean(value, choices)}",
-            "It is one of " + ", ".join(choices) + "." if choices else f"Nothing here has a {column}.",
-        )

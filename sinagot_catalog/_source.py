@@ -18,7 +18,7 @@ from sinagot_catalog._file_owners import foreign, foreign_code
 from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
-from sinagot_catalog._layout import Layout, Place, build_layout
+from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
 from sinagot_catalog._metadata import (
@@ -95,7 +95,7 @@ class Source:
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
         self._declared: Layout | None = None
-        self._folders: dict[Place, str] = {}
+        self._folders: dict[tuple[str, str], str] = {}
         self._layout: Layout | None = None
         self._catalog: Catalog | None = None
         self._events: pl.DataFrame | None = None
@@ -196,17 +196,16 @@ class Source:
 
     def _judged(self, layout: Layout) -> Layout:
         """The layout with the steps marked whose paths are refused; the same one while no link has changed."""
-        places = {one for place in layout.places for one in (place, replace(place, root="dataset"))}
+        prefixes = {place.template.prefix for place in layout.places}
         folders = {
-            place: self.stores.get(place.root, self.stores["dataset"]).resolve(
-                place.template.prefix.rstrip("/")
-            )
-            for place in places
+            (root, prefix): store.resolve(prefix.rstrip("/"))
+            for root, store in self.stores.items()
+            for prefix in prefixes
         }
-        if self._layout is None or self._folders != folders:
-            self._folders = folders
-            return refused(layout, lambda place: located(place.template, folders[place]))
-        return self._layout
+        if self._layout is not None and self._folders == folders:
+            return self._layout
+        self._folders = folders
+        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]))
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)
@@ -323,7 +322,7 @@ class Source:
         wrong = next(iter(ids.filter(~fits)), None)
         if wrong is not None and (self.span is None or wrong in self.span):
             raise ConfigError(
-                f"{table.name} ({table.address}): {wrong!r} does not fit id_pattern '{self.config.ids.text}'",
+                f"{table.name} ({table.address}): {wrong!r} {self.config.ids.refusal(wrong)}",
                 "With records.expected = true every row of the table is a record.",
             )
         return tuple(one for one in ids if self.span is None or one in self.span)

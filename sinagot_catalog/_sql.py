@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog._select import check_value
+from sinagot_catalog._literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
 

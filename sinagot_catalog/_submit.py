@@ -206,7 +206,7 @@ def send(
     """
     say = say or to_stderr
     made = plan(source, query, options)
-    check_start(source, query, made, options.step)
+    check_start(source, query, made, options.steps)
     if not made.n_run:
         execution = Execution(source, query, options, made=made)
         return RunHandle(execution.run_id, execution.finish())

@@ -29,6 +29,7 @@ class TargetFolder(NamedTuple):
 
     Attributes:
         full: Its full path.
+        real: The same with all links resolved.
         device: Of its file system.
         inode: Its number there: another one means that it was replaced.
         is_plain: Whether a file that is renamed into it is as one that is written there.
@@ -38,6 +39,7 @@ class TargetFolder(NamedTuple):
     """
 
     full: str
+    real: str
     device: int
     inode: int
     is_plain: bool
@@ -111,8 +113,7 @@ class TargetFolders:
     def _look_at(self, folder: str) -> TargetFolder:
         full = f"{self.outputs}/{folder}" if folder else self.outputs
         is_new = True
-        if folder:
-            self.get(folder.rpartition("/")[0])
+        parent = self.get(folder.rpartition("/")[0]) if folder else None
         try:
             os.mkdir(full)
         except FileExistsError:
@@ -123,10 +124,14 @@ class TargetFolders:
             sync_one(os.path.dirname(full))
         if len(self._known) >= _REMEMBERED:
             self._known.clear()
-        known = self._known[folder] = self._described(folder, full)
+        if parent is None or (not is_new and os.path.islink(full)):
+            real = os.path.realpath(full)
+        else:
+            real = f"{parent.real}/{os.path.basename(full)}"
+        known = self._known[folder] = self._described(folder, full, real)
         return known
 
-    def _described(self, folder: str, full: str) -> TargetFolder:
+    def _described(self, folder: str, full: str, real: str) -> TargetFolder:
         found, staging = os.stat(full), self._of_staging()
         own = os.getegid()
         sets_group = bool(found.st_mode & stat.S_ISGID)
@@ -134,9 +139,10 @@ class TargetFolders:
         is_of_group = group == own and not staging.st_mode & stat.S_ISGID
         if self._aliases is None:
             self._aliases = _Aliases(self._dataset, self.outputs, self._raw)
-        has_own_name = self._aliases.is_own_name(folder, full)
+        has_own_name = self._aliases.is_own_name(folder, real)
         return TargetFolder(
             full,
+            real,
             found.st_dev,
             found.st_ino,
             is_plain=found.st_dev == staging.st_dev and is_of_group and has_own_name,
@@ -185,7 +191,7 @@ class TargetFolders:
             StorageError: When a link leads to where an input lies.
         """
         if self._aliases is not None:
-            pattern = self._aliases.pattern_of(path, folder.full)
+            pattern = self._aliases.pattern_of(path, folder.real)
             if pattern is not None:
                 raise StorageError(
                     f"cannot publish {path}: through a link it is a file of the input {pattern!r}, "
@@ -234,32 +240,47 @@ class _Aliases:
     def __init__(self, dataset: str, outputs: str, raw: Iterable[Template]) -> None:
         self._outputs = outputs
         self._real_outputs = os.path.realpath(outputs)
-        real = os.path.realpath(dataset)
-        is_apart = outputs == dataset or not (
-            f"{real}/".startswith(f"{self._real_outputs}/") or f"{self._real_outputs}/".startswith(f"{real}/")
-        )
+        self._real_dataset = os.path.realpath(dataset)
+        self._meet = outputs != dataset and _is_nested(self._real_outputs, self._real_dataset)
         self._inputs = []
         for template in raw:
             folder = os.path.realpath(f"{dataset}/{template.prefix}")
-            is_apart &= folder == os.path.normpath(f"{real}/{template.prefix}")
-            nominal = _matcher(dataset, "", template)
-            self._inputs.append((template.text, nominal, _matcher(folder, template.prefix, template)))
-        self._is_apart = is_apart
+            is_linked = folder != os.path.normpath(f"{self._real_dataset}/{template.prefix}")
+            by_name = _matcher(dataset, "", template)
+            by_place = _matcher(folder, template.prefix, template)
+            self._inputs.append((template.text, folder, is_linked, by_name, by_place))
 
-    def is_own_name(self, folder: str, full: str) -> bool:
-        """Whether neither a link nor the place of the roots can make a path in this folder that of an input."""
-        if not self._inputs:
-            return True
-        return self._is_apart and os.path.realpath(full) == os.path.normpath(f"{self._real_outputs}/{folder}")
+    def is_own_name(self, folder: str, real: str) -> bool:
+        """Whether no path in a folder can be that of an input by another name.
+
+        Args:
+            folder: The folder, relative to the outputs folder.
+            real: Its full path with all links resolved.
+        """
+        is_linked = real != os.path.normpath(f"{self._real_outputs}/{folder}") or self._meet
+        return not any(
+            (is_linked or is_linked_input) and _is_nested(real, place)
+            for _, place, is_linked_input, _, _ in self._inputs
+        )
 
     def pattern_of(self, path: str, folder: str) -> str | None:
-        """The pattern of the input that a path is by another name."""
+        """The pattern of the input that a path is by another name.
+
+        Args:
+            path: The path, relative to the outputs folder.
+            folder: The full path of its folder with all links resolved.
+        """
         nominal = f"{self._outputs}/{path}"
-        real = f"{os.path.realpath(folder)}/{os.path.basename(path)}"
-        for text, by_name, by_place in self._inputs:
+        real = f"{folder}/{os.path.basename(path)}"
+        for text, _, _, by_name, by_place in self._inputs:
             if by_place.fullmatch(real) and not by_name.fullmatch(nominal):
                 return text
         return None
+
+
+def _is_nested(one: str, other: str) -> bool:
+    """Whether two folders are one, or one lies in the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:

@@ -1,15 +1,18 @@
 """What a user's code did to the process, undone after each row.
 
-Put back are: folder, environment, umask, signal handlers, mask and timers, `sys.path`, `sys.argv` and the recursion
-limit, the standard streams, logging, warnings, the locale. Figures of matplotlib that the row left open are closed.
+Put back are: folder, environment, umask, signal handlers, mask and timers, `sys.path`, `sys.argv`, hooks and the
+recursion limit, the standard streams, logging, warnings, the locale, limits of the system, and how multiprocessing
+starts processes. Figures of matplotlib that the row left open are closed.
 Nothing is imported for that: what a process has not loaded needs no care.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
 # ruff: noqa: PTH109
 
+import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import threading
@@ -57,23 +60,30 @@ class Undoing:
         self._signals = _Signals()
         self._is_main = False
         self._limit = 0
+        self._hooks: tuple[Any, ...] = ()
         self._locale: str | None = None
         self._figures: list[int] = []
+        self._method: str | None = None
+        self._limits = _limits()
         self._undoing = (
             self._undo_signals,
             self._undo_place,
             self._undo_environment,
             self._undo_sys,
+            self._undo_hooks,
             self._undo_figures,
             self._logging.undo,
             self._undo_warnings,
             self._undo_locale,
+            self._undo_start_method,
+            self._undo_limits,
         )
 
     def __enter__(self) -> None:
         self._before = _environment().copy()
         self._path, self._argv = sys.path.copy(), sys.argv.copy()
         self._limit = sys.getrecursionlimit()
+        self._hooks = _hooks()
         self._streams = (sys.stdin, sys.stdout, sys.stderr)
         self._is_main = threading.get_ident() == threading.main_thread().ident
         if self._is_main:
@@ -83,6 +93,7 @@ class Undoing:
         self._warnings.__enter__()
         self._locale = _locale()
         self._figures = _figures()
+        self._method = _start_method()
 
     def __exit__(self, kind: object, *_: object) -> None:
         if os.getpid() != self._process:
@@ -131,6 +142,13 @@ class Undoing:
         if sys.getrecursionlimit() != self._limit:
             sys.setrecursionlimit(self._limit)
 
+    def _undo_hooks(self) -> None:
+        if _hooks() != self._hooks:
+            sys.excepthook, sys.displayhook, sys.unraisablehook, threading.excepthook, *more = self._hooks
+            sys.settrace(more[0])
+            sys.setprofile(more[1])
+            gc.enable() if more[2] else gc.disable()
+
     def _undo_warnings(self) -> None:
         self._warnings.__exit__(None, None, None)
 
@@ -139,6 +157,17 @@ class Undoing:
             import locale
 
             locale.setlocale(locale.LC_ALL, self._locale)
+
+    def _undo_start_method(self) -> None:
+        """A script may set it but once in a process."""
+        if _start_method() != self._method:
+            sys.modules["multiprocessing"].set_start_method(self._method, force=True)
+
+    def _undo_limits(self) -> None:
+        for limit, before in self._limits.items():
+            soft, hard = resource.getrlimit(limit)
+            if soft != before:
+                resource.setrlimit(limit, (before, hard))
 
     def _undo_figures(self) -> None:
         """Close what the row left open: the next row would draw into it."""
@@ -176,13 +205,13 @@ class _Signals:
 
 
 class _Descriptors:
-    """Standard output and error as the process was given them."""
+    """Standard input, output and error as the process was given them."""
 
     def __init__(self) -> None:
         import fcntl
 
         self._kept: dict[int, tuple[int, tuple[int, int]]] = {}
-        for fd in (1, 2):
+        for fd in (0, 1, 2):
             with suppress(OSError):
                 found = os.fstat(fd)
                 copy = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 3)
@@ -205,7 +234,7 @@ class _Descriptors:
         if stream is not getattr(sys, f"__{name}__") or fd not in self._kept:
             return
         anew = open(  # noqa: SIM115 - it stays
-            fd, "w", encoding=stream.encoding, errors=stream.errors, closefd=False
+            fd, "w" if fd else "r", encoding=stream.encoding, errors=stream.errors, closefd=False
         )
         anew.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
         setattr(sys, name, anew)
@@ -280,6 +309,11 @@ def _captures_warnings() -> bool:
     return getattr(logging, "_warnings_showwarning", None) is not None
 
 
+def _hooks() -> tuple[Any, ...]:
+    hooks = getattr(sys, "excepthook", None), getattr(sys, "displayhook", None), sys.unraisablehook
+    return *hooks, threading.excepthook, sys.gettrace(), sys.getprofile(), gc.isenabled()
+
+
 def _is_folder(folder: str) -> bool:
     try:
         return os.getcwd() == folder
@@ -300,6 +334,18 @@ def _locale() -> str | None:
     with suppress(Exception):
         return str(module.setlocale(module.LC_ALL))
     return None
+
+
+def _limits() -> dict[int, int]:
+    """The limits of the system that a script may lower: open files, the size of a file, memory."""
+    kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
+    return {kind: resource.getrlimit(kind)[0] for kind in kinds}
+
+
+def _start_method() -> str | None:
+    """How multiprocessing starts processes, where a script set that."""
+    module = sys.modules.get("multiprocessing")
+    return None if module is None else module.get_start_method(allow_none=True)
 
 
 def _figures() -> list[int]:

@@ -19,7 +19,7 @@ from sinagot_catalog._changes import Changes
 from sinagot_catalog._scan import STATS
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source, stamp
-from sinagot_catalog.errors import SelectionError, SinagotError, did_you_mean
+from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.schema import KEYS, TIME
 
 if TYPE_CHECKING:
@@ -145,11 +145,7 @@ class _Looks:
         self._report: pl.DataFrame | None = None
         self._marks = pl.DataFrame(schema=_TRIED)
         self._seen = pl.DataFrame(schema={"root": pl.String, **STATS, "since": pl.Float64})
-        if options.step is not None:
-            known = source.layout().steps
-            if options.step not in known:
-                raise SelectionError(f"there is no step {options.step!r}{did_you_mean(options.step, known)}")
-            self._query = self._query.where(pl.col("step") == options.step)
+        self._query = _request.of_steps(source, self._query, options)
 
     def round(self, act: Act) -> RunReport | None:
         """Look, run what is new, and remember it.

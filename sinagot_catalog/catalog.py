@@ -142,7 +142,16 @@ class Catalog(Presence):
             if outputs
             else pl.lit(None, dtype=pl.Boolean).alias("_made"),
             pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
-            pl.lit(cell.index in self.faults).alias("_broken"),
+            self._broken(cell).alias("_broken"),
+        )
+
+    def _broken(self, cell: Cell) -> pl.Expr:
+        """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
+        lacks = [self.pathless[link.place] for link in cell.links if link.place in self.pathless]
+        return (
+            pl.lit(value=True)
+            if cell.index in self.faults
+            else pl.lit(reduce(or_, lacks) if lacks else False)
         )
 
     def _event_columns(self, height: int) -> list[pl.Series]:
@@ -236,6 +245,27 @@ class Catalog(Presence):
 
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
+    def _unnamed(self, rows: pl.DataFrame) -> pl.Series:
+        """Which pattern of some rows of `steps` names no path, and why."""
+
+        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+            records = self.record_values[part["_rec"]]
+            told: list[pl.Expr] = []
+            for place in dict.fromkeys(link.place for link in cell.links if link.place in self.pathless):
+                template = self.layout.places[place].template
+                lacks = pl.lit(self.pathless[place].gather(part["_rec"]))
+                text = pl.lit(f"the pattern {template.text} would have an empty part")
+                for name in sorted(template.needed & set(self.layout.ids.groups)):
+                    needs = f"the pattern {template.text} needs {{{name}}}, and this id has no value for it"
+                    hint = f"; write {{{name}?}} where a path may lack it"
+                    text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
+                told.append(pl.when(lacks).then(text))
+            if not told:
+                return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+            return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
+
+        return self._by_cell("_unnamed", rows, pl.col("_broken"), derive)
+
     def step_name(self, cell: Cell, seen_from: Cell) -> str:
         """How a step is called from another: with its task and modality where these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
@@ -271,7 +301,9 @@ class Catalog(Presence):
         used = [name for name in (*_CORE, "n_inputs", "missing") if name in rows.columns]
         some = rows.select(pl.col(used).gather(others))
         some = self.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
-        some = some.with_columns(self._waits(some)).select(_rules.reason(self.faults, self._unreadable()))
+        some = some.with_columns(self._waits(some), self._unnamed(some)).select(
+            _rules.reason(self.faults, self._unreadable())
+        )
         return plain.zip_with(plain.is_not_null(), some["reason"].gather(_positions(others, rows.height)))
 
     def _unreadable(self) -> list[str]:
@@ -315,7 +347,10 @@ class Catalog(Presence):
         place = self.layout.places[link.place]
         paths = records.select(paths_of(place.template).alias("path"))
         return paths.join(
-            stats(place.root, paths["path"].unique()), on="path", how="left", maintain_order="left"
+            stats(place.root, paths["path"].drop_nulls().unique()),
+            on="path",
+            how="left",
+            maintain_order="left",
         )
 
     # --- units and records -------------------------------------------------------------------------------
@@ -514,7 +549,7 @@ class Catalog(Presence):
         hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
         if not parts:
             return pl.DataFrame(schema={**hidden, **LINKS})
-        return pl.concat(parts).select(*hidden, *LINKS).sort("_rec", "_cell", "_order")
+        return pl.concat(parts).drop_nulls("path").select(*hidden, *LINKS).sort("_rec", "_cell", "_order")
 
 
 _CORE: dict[str, pl.DataType] = {

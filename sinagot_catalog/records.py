@@ -58,7 +58,7 @@ class RecordCollection(Selection):
         return next(self.all(), None)
 
     def head(self, count: int = 5) -> Iterator[Record]:
-        """Iterate over the first `count` records."""
+        """Iterate over the first `count` records, as sinagot does."""
         for record_id in self.ids()[: max(count, 0)]:
             yield self._record(record_id)
 
@@ -71,7 +71,7 @@ class RecordCollection(Selection):
         """
         if str(record_id) != record_id or id_values(record_id, self._source.config.ids) is None:
             raise NotFoundError(
-                f"{record_id!r} does not fit id_pattern '{self._source.config.ids.text}'"
+                f"{record_id!r} {self._source.config.ids.refusal(str(record_id))}"
                 f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
             )
         self._source.check_span(record_id)
@@ -94,10 +94,6 @@ class RecordCollection(Selection):
     def __contains__(self, record_id: object) -> bool:
         rows = self._resolver().rows(self._query)
         return isinstance(record_id, str) and not rows.filter(pl.col("record_id") == record_id).is_empty()
-
-    def count(self) -> int:
-        """How many records there are."""
-        return len(self)
 
     def _record(self, record_id: str) -> Record:
         query = Query("records", self.task, self.modality, record_id)
@@ -352,6 +348,9 @@ class Record(RecordCollection):
     @data.setter
     def data(self, data: Mapping[str, Any]) -> None:
         _record_data.write_data(self._source, self._query, data)
+
+    def __bool__(self) -> bool:
+        return True
 
     def logs_json(self) -> list[dict[str, Any]]:
         """`logs` as plain dicts, times as ISO text; empty where there is none."""

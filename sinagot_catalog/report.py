@@ -169,6 +169,9 @@ class _Page:
             for listing in self.catalog.listings.values()
             for folder in listing.unreadable[:5]
         ]
+        out += [*self.catalog.layout.id_faults, *self.catalog.layout.literal_stars]
+        _, refused = self.catalog.refused()
+        out += [f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused]
         count, examples = self.catalog.unmatched()
         if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
@@ -308,7 +311,7 @@ class _Page:
     def lacks(self) -> list[dict[str, Any]]:
         """Which raw inputs records lack together: how many records lack just these."""
         layout = self.catalog.layout
-        places = [place for place in layout.raw if "id" in layout.places[place].template.fields]
+        places = [place for place in layout.raw if place in layout.telling]
         if not places or not self.n_records:
             return []
         frame = pl.DataFrame({str(place): self.catalog.presence[place] for place in places})

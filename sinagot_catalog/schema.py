@@ -166,8 +166,8 @@ EVENTS: dict[str, pl.DataType] = {
 }
 """One row per line of the journal.
 
-`claim` is the number of the run's claim, 0 where a line has none. `output` is what a script printed, done or failed:
-its beginning and its end.
+`claim` is the number of the run's claim, 0 where a line has none. `output` is what a script printed, done or
+failed: its beginning and its end.
 """
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}

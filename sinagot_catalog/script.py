@@ -7,7 +7,9 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from sinagot_catalog._patterns._fields import fault_of
 from sinagot_catalog._patterns._template import Template, parse_labelled
+from sinagot_catalog.errors import PatternError
 from sinagot_catalog.status import StepStatus
 
 __all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"]
@@ -45,7 +47,7 @@ class ScriptTemplate:
     """One step: say what it reads and writes, and do the work for one record in `run`.
 
     Paths are relative to the dataset; `{id}`, `{task}`, `{modality}` and the named groups of the workspace's
-    `id_pattern` are filled in.
+    `id_pattern` are filled in. `{ses?}` is a group that some ids lack: it goes with the text before it.
 
     Attributes:
         PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of such by label.
@@ -56,7 +58,9 @@ class ScriptTemplate:
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
         BY: Reserved for steps that run once per group of records: a step with it is refused.
 
-    A script can be tried by hand:
+    A script may also define `check`, which sees the outputs before they are published.
+
+    It can be tried by hand:
 
     Example:
         >>> class Script(ScriptTemplate):
@@ -147,6 +151,9 @@ class ScriptTemplate:
         return ScriptPath(paths(self.PATH_IN), paths(self.PATH_OUT), paths(self.PATH_CONTROL))
 
     def _full(self, template: Template, values: dict[str, str]) -> str:
+        for name in template.fields:
+            if values[name] and (fault := fault_of(values[name])) is not None:
+                raise PatternError(f"{name} {fault}: {template.text!r} names no file of a dataset")
         return str(self.data_path / template.format(values))
 
     def __repr__(self) -> str:

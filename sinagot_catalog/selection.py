@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from random import randrange
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._lazy import RowsFrame
+from sinagot_catalog._literals import check_literals, check_value
 from sinagot_catalog._rules import failed, first_line
-from sinagot_catalog._select import Query, Resolver, check_value
+from sinagot_catalog._select import Query, Resolver
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
@@ -174,19 +176,67 @@ class Selection:
         """
         return self._resolver().fetch(self._query)
 
-    def select(self, *columns: str) -> pl.DataFrame:
-        """Some columns of the rows, or of their records, as a Polars frame.
+    def select(
+        self, *columns: str | pl.Expr | Iterable[str | pl.Expr], **named: pl.Expr | str
+    ) -> pl.DataFrame:
+        """Some columns of the rows as a Polars frame, with Polars' own signature.
+
+        Args:
+            columns: Names and expressions; they may name columns of `records`, too.
+            named: Further expressions by the names of their columns.
 
         Raises:
             SelectionError: When there is no such column; names the near ones.
 
         Example:
             >>> ws = getfixture("harbor")
-            >>> ws.steps.filter(step="mean").select("record_id", "n_files").row(0)
-            ('REC-20200601', 1)
+            >>> ws.steps.filter(step="mean").select("record_id", "n_files", late=pl.col("step") > "m").row(0)
+            ('REC-20200601', 1, True)
         """
+        flat = [one for given in columns for one in ([given] if isinstance(given, (str, pl.Expr)) else given)]
         resolver = self._resolver()
-        return resolver.fetch(self._query, list(resolver.described(self._query, columns)))
+        if all(isinstance(one, str) and not one.startswith("^") for one in flat) and not named:
+            return resolver.fetch(self._query, list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
+        given = [pl.col(one) if isinstance(one, str) else one for one in (*flat, *named.values())]
+        for one in given:
+            check_literals(one, _STATIC[self._query.table], {})
+        used = dict.fromkeys(name for one in given for name in resolver.check(self._query.table, one))
+        frame = resolver.fetch(self._query, list(used) or self._query.shown(_STATIC[self._query.table])[:1])
+        try:
+            return frame.select(*flat, **named)
+        except pl.exceptions.PolarsError as error:
+            raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
+
+    def sort(self, *by: str | pl.Expr, descending: bool = False, nulls_last: bool = False) -> pl.DataFrame:
+        """The rows as a Polars frame in another order.
+
+        Args:
+            by: Columns and expressions; they may name columns of `records`, too.
+            descending: Largest first.
+            nulls_last: Nulls behind all else.
+        """
+        ordered = self.lazy().sort(*by, descending=descending, nulls_last=nulls_last, maintain_order=True)
+        return ordered.select(*self.collect_schema()).collect()
+
+    def head(self, n: int = 5) -> Any:
+        """The first rows, as a selection: they can be run.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.steps.filter(status="DATA_READY").head(2).select("record_id", "step").rows()
+            [('REC-20200601', 'count'), ('REC-20200601', 'mean')]
+        """
+        return self._same(self._query.where(pl.int_range(pl.len()) < n))
+
+    def sample(self, n: int = 1, *, seed: int | None = None) -> Self:
+        """Some rows at random, as a selection: the same ones whenever it is looked at.
+
+        Args:
+            n: How many.
+            seed: Chooses them; by default each call chooses others.
+        """
+        chosen = randrange(2**31) if seed is None else seed  # noqa: S311 - no secret
+        return self._same(self._query.where(pl.int_range(pl.len()).shuffle(chosen) < n))
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy frame; what it does not use is not read.
@@ -234,8 +284,18 @@ class Selection:
     def __len__(self) -> int:
         return self._resolver().rows(self._query).height
 
+    def count(self) -> int:
+        """The number of rows."""
+        return len(self)
+
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        return len(self) == 0
+
     def __bool__(self) -> bool:
-        return True
+        raise TypeError(
+            f"the truth value of {self!r} is ambiguous: write .is_empty(), or len(…) > 0, for whether it has rows"
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By what it shows, not by its class: a modality's own class has no name to be found by.

@@ -13,7 +13,7 @@ from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog._plan import Plan
     from sinagot_catalog._select import Query
@@ -80,13 +80,6 @@ class StepCollection(Selection):
         if isinstance(names, list):
             return self._step(names[0], self._query.modality) if names else None
         return {modality: self._step(some[0], modality) if some else None for modality, some in names.items()}
-
-    def count(self) -> int | dict[str, int]:
-        """How many steps the scope has; a dict by modality where the scope has no modality."""
-        names = self.scripts_names()
-        if isinstance(names, list):
-            return len(names)
-        return {modality: len(some) for modality, some in names.items()}
 
     def _step(self, label: str, modality: str | None) -> Step:
         query = (
@@ -157,7 +150,7 @@ class StepCollection(Selection):
 
     def plan(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
@@ -168,7 +161,7 @@ class StepCollection(Selection):
         """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
 
         Args:
-            step_label: Only this step.
+            step_label: Only this step, or these.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             downstream: Add the rows that become ready by this run.
@@ -190,7 +183,7 @@ class StepCollection(Selection):
 
     def run(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         debug: bool = False,  # noqa: FBT001, FBT002
@@ -205,7 +198,7 @@ class StepCollection(Selection):
         """Run these rows here and now, and wait for them.
 
         Args:
-            step_label: Only this step; its rows are tried even where an input is missing.
+            step_label: Only this step, or these; their rows are tried even where an input is missing.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             debug: Run in this process, log at DEBUG, and raise what a script raises.
@@ -240,7 +233,7 @@ class StepCollection(Selection):
 
     def submit(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
@@ -257,7 +250,7 @@ class StepCollection(Selection):
         or, where a deployment is named, on its workers.
 
         Args:
-            step_label: Only this step.
+            step_label: Only this step, or these.
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             workers: How many processes; by default as many as there are cores.
@@ -290,7 +283,7 @@ class StepCollection(Selection):
 
     def watch(
         self,
-        step_label: str | None = None,
+        step_label: str | Sequence[str] | None = None,
         *,
         every: float = 60.0,
         settle: float = 2.0,
@@ -309,7 +302,7 @@ class StepCollection(Selection):
         Ctrl-C while it waits ends it.
 
         Args:
-            step_label: Only this step, and nothing downstream of it.
+            step_label: Only this step, or these, and nothing downstream.
             every: Seconds after which to look again, whatever was noticed.
             settle: Seconds for which size and time of a new file must stand still before it is read.
             submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.

@@ -411,11 +411,11 @@ class Workspace:
     # --- running -----------------------------------------------------------------------------------------
 
     def run(self, rows: Any, **options: Any) -> RunReport:
-        """Run the rows of any frame with a column `record_id` (and `task`, `modality`, `step`).
+        """Run the rows of some ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
 
         Args:
-            rows: A Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that it lacks narrows
-                nothing, null equals null, rows that come twice count once.
+            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that is not
+                there narrows nothing, null equals null, rows that come twice count once.
             options: Those of `StepCollection.run`.
 
         Raises:
@@ -453,7 +453,7 @@ class Workspace:
         work_queue: str | None = None,
         image: str | None = None,
         env: Mapping[str, str] | None = None,
-        step: str | None = None,
+        step: str | Sequence[str] | None = None,
         workers: int | None = None,
         limit: int | None = None,
         tags: Sequence[str] = (),
@@ -478,7 +478,7 @@ class Workspace:
             work_queue: The queue of that pool.
             image: The image of a container, where the pool starts one.
             env: Variables of the environment of its runs; whoever sees the deployment sees them.
-            step: Only the rows of this step.
+            step: Only the rows of this step, or of these.
             workers: How many processes run scripts.
             limit: How many rows a run has at most.
             tags: Tags of its runs.

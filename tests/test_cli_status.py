@@ -151,3 +151,14 @@ def test_it_looks_again_until_it_is_interrupted(harbor, harbor_folder, wait_unti
             assert process.wait(20) == 0
         finally:
             process.kill()
+
+
+def test_steps_are_counted_apart_from_the_groups(cli, lab_folder):
+    folder = lab_folder()
+    by_step = cli("status", folder).stdout.splitlines()[0]
+    assert "· 3 steps ·" in by_step
+    assert "groups" not in by_step
+    by_both = cli("status", folder, "--by", "task,step").stdout.splitlines()[0]
+    assert "· 3 steps · 4 groups ·" in by_both
+    assert "· 1 step · 2 groups ·" in cli("status", folder, "--by", "task,step", "--step", "clean").stdout
+    assert "· 3 groups ·" in cli("status", folder, "--by", "task,modality").stdout

@@ -60,14 +60,24 @@ def test_a_row_whose_input_was_to_be_renewed_and_was_not_is_blocked(done, mode):
     assert not report.ok
 
 
+SHARED = {
+    "norm": ("all.csv", "norm.csv", "check"),
+    "peak": ({"norm": "norm.csv", "raw": "raw/{id}.csv"}, "peak/{id}.txt", "join"),
+    "plot": ("peak/{id}.txt", "plot/{id}.txt", "check"),
+    "other": ("raw/{id}.csv", "other/{id}.txt", "check"),
+}
+
+
+def test_a_row_of_a_flow_whose_shared_input_was_not_renewed_is_blocked(make_workspace, prefect_server):  # noqa: ARG001
+    ws = make_workspace(scripts(SHARED), {"all.csv": "1", "raw/R1.csv": "r", "raw/R2.csv": "r"})
+    assert ws.steps.run(**here()).ok
+    spoil(ws, "all.csv")
+    report = ws.steps.submit(force=True).wait()
+    assert report.counts() == {"done": 2, "error": 1, "blocked": 4}
+
+
 def test_a_row_whose_shared_input_was_not_renewed_is_blocked_too(make_workspace):
-    steps = {
-        "norm": ("all.csv", "norm.csv", "check"),
-        "peak": ({"norm": "norm.csv", "raw": "raw/{id}.csv"}, "peak/{id}.txt", "join"),
-        "plot": ("peak/{id}.txt", "plot/{id}.txt", "check"),
-        "other": ("raw/{id}.csv", "other/{id}.txt", "check"),
-    }
-    ws = make_workspace(scripts(steps), {"all.csv": "1", "raw/R1.csv": "r", "raw/R2.csv": "r"})
+    ws = make_workspace(scripts(SHARED), {"all.csv": "1", "raw/R1.csv": "r", "raw/R2.csv": "r"})
     assert ws.steps.run(**here()).ok
     spoil(ws, "all.csv")
     outcomes = ws.steps.run(force=True, **here()).frame.group_by("step", "outcome").len().sort("step")
@@ -255,3 +265,13 @@ def test_a_journal_merged_by_an_earlier_version_is_read(make_workspace):
     earlier.write_parquet(path, metadata={"merged": noted["merged"], "schema": noted["schema"]})
     assert status_of(Workspace(ws.config.root)) == ("ERROR", "error")
     assert Workspace(ws.config.root).steps.run("count", **here()).counts() == {"done": 1}
+
+
+def test_numbers_rise_also_where_the_claims_of_a_bucket_were_deleted(moto, write_workspace):
+    folder = write_workspace(scripts(CHAIN), {"raw/R1.csv": "1"})
+    ws = Workspace(moto.upload(folder, "claims"), storage_options=moto.options, trust=True)
+    ws.steps.run("count", **here())
+    for key in moto.keys("claims/dataset/LOG/claims"):
+        moto.fs.rm_file(f"{moto.url}/{key}")
+    ws.refresh().steps.run("count", force=True, **here())
+    assert sorted(ws.refresh().events()["claim"].unique()) == [1, 2]

@@ -1,5 +1,6 @@
 """Every way to ask for rows gives the rows that Polars' own filters give, whatever was asked before."""
 
+import json
 import os
 
 import duckdb
@@ -235,6 +236,33 @@ def test_another_table_has_the_rows_that_are_linked_to_at_least_one_row(folders,
     records = whole(folder, "records")[0].select("record_id", *beside)
     wide = linked.join(records, on="record_id", how="left", maintain_order="left")
     assert by_keys(hop.filter(further).collect(), other) == by_keys(wide.filter(further), other)
+
+
+FIXED = [
+    ("raw/A1-RS.edf", "raw/B1-RS.edf", "clean/A1-RS.fif", "norm.csv"),
+    ("raw/A1.csv", "score/A1.txt", "score/A2.txt", "raw/B2-MMN.edf", "clean/B2-MMN.fif"),
+    ("norm.csv",),
+]
+
+
+@pytest.mark.parametrize("paths", FIXED)
+def test_the_command_line_and_the_report_have_the_same_rows(folders, cli, tmp_path, paths):
+    folder = folders(paths)
+    where = "status LIKE 'D%' AND n_inputs_found > 0"
+    frame = whole(folder, "steps")[0]
+    kept = frame.filter(pl.col("status").is_in(["DONE", "DATA_READY"]), pl.col("n_inputs_found") > 0)
+    listed = json.loads(cli("ls", "steps", "-C", folder, "--where", where, "--json").stdout)
+    assert [tuple(row[key] for key in KEYS["steps"]) for row in listed] == by_keys(kept, "steps")
+    totals = json.loads(cli("status", folder, "--where", where, "--json").stdout)["totals"]
+    assert totals["total"] == kept.height
+    assert totals["done"] == kept.filter(status="DONE").height
+    planned = json.loads(cli("plan", folder, "--where", where, "--json").stdout)
+    assert sorted(row["record_id"] for row in planned) == sorted(kept["record_id"])
+    page = Workspace(folder).report(tmp_path / "report.html").read_text()
+    words = {"READY": "DATA_READY", "DONE": "DONE", "INIT": "INIT"}
+    for word, status in words.items():
+        count = frame.filter(pl.col("status") == status).height
+        assert (f"<b>{count}</b> {word}" in page) == (count > 0)
 
 
 SQL = [

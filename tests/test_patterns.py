@@ -7,8 +7,8 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sinagot_catalog._patterns import _columns
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog._patterns._id_regex import fitting, rust_of
 from sinagot_catalog._patterns._names import match_names, whole_paths
 from sinagot_catalog._patterns._template import (
     IdPattern,
@@ -42,10 +42,10 @@ PATTERNS = [
     r"\d+\b",
     r"a{1,3}?b{2}",
     r"",
-    r"(?P<day>\d{4}/\d\d)",
-    r"\x2f?a",
+    r"(?P<day>\d{4}-\d\d)_(?P<shot>\w*)",
+    r"[^/]?a",
 ]
-"""Safe ones, ones that only Python runs, with groups, with `/`, matching the empty text."""
+"""Safe ones, ones that only Python runs, with groups, matching the empty text."""
 
 NEAR_IDS = st.text("REC-0129_ab cdABdxé²٣\n./\x1c\u00a0", max_size=9)
 
@@ -56,6 +56,14 @@ def fields(ids):
 
 def rows(paths, templates, ids):
     return sorted(match_columns(pl.Series(paths, dtype=pl.String), templates, ids).rows())
+
+
+def filled(template, values):
+    """The path of a pattern, None where it names none."""
+    try:
+        return template.format(values)
+    except PatternError:
+        return None
 
 
 def reference(paths, templates, ids):
@@ -69,7 +77,7 @@ def reference(paths, templates, ids):
                 found |= {
                     (row, n, part)
                     for n, one in enumerate(templates)
-                    if "id" in one.fields and one.format(values) == path
+                    if "id" in one.fields and filled(one, values) == path
                 }
     return sorted(found)
 
@@ -96,7 +104,7 @@ def templates(draw, ids, *, with_id=True):
     for name in chosen:
         text = draw(literal) + draw(st.sampled_from(["", "/", "-"]))
         tokens += [("text", text)] if text else []
-        tokens.append(("field", name))
+        tokens.append(("field" if name == "id" else draw(st.sampled_from(["field", "optional"])), name))
     text = draw(literal)
     tokens += [("text", text)] if text else []
     return Template(tuple(tokens))
@@ -116,7 +124,8 @@ def test_any_id_that_fits_goes_from_pattern_to_path_to_row(case, others):
     ids, template, record = case
     values = ids.values(record)
     assume(values is not None and len(record) < 20)
-    path = template.format(values)
+    path = filled(template, values)
+    assume(path is not None)
     paths = [path, *others, path + "x"]
     found = rows(paths, [template], ids)
     assert (0, 0, record) in found
@@ -128,7 +137,8 @@ def test_any_id_that_fits_goes_from_pattern_to_path_to_row(case, others):
 def test_what_does_not_fit_is_no_row(case):
     ids, template, record = case
     assume("\0" not in record and len(record) < 20)
-    path = template.format(dict.fromkeys(template.fields, record))
+    path = filled(template, dict.fromkeys(template.fields, record))
+    assume(path is not None)
     assert rows([path], [template], ids) == reference([path], [template], ids)
 
 
@@ -178,9 +188,9 @@ regexes = st.recursive(
 @given(regexes, st.lists(st.text("ab1. -$\né/", max_size=6), max_size=8))
 def test_a_translated_expression_means_the_same(pattern, texts):
     ids = IdPattern(pattern)
-    assert _columns._rust(ids) is not None
+    assert rust_of(ids) is not None
     try:
-        fits = _columns.fitting(pl.Series(texts, dtype=pl.String), ids)
+        fits = fitting(pl.Series(texts, dtype=pl.String), ids)
     except PatternError as error:  # beyond ASCII Python matches, which takes for ever over `(a*)*`
         assume("repeats what is itself repeated" not in str(error))
         raise
@@ -196,8 +206,141 @@ def test_the_paths_of_a_frame_are_those_of_each_record(pattern, data):
     texts = [text for text in texts if ids.values(text) is not None]
     frame = id_columns(pl.Series(texts, dtype=pl.String), ids)
     assert frame.select(paths_of(template)).to_series().to_list() == [
-        template.format(ids.values(text)) for text in texts
+        filled(template, ids.values(text)) for text in texts
     ]
+
+
+FORMS = [
+    r"(?P<mouse>m\d+)_(?P<day>\d{4}-\d\d)",
+    r"sub-(?P<sub>\w+?)(?:_ses-(?P<ses>\d+))?",
+    r"(?:(?P<a>[a-c]+)_)?x(?P<b>[a-c_]+)",
+    r"(?P<a>[a-c]{2})(?P<b>[a-c]+)",
+    r"(?P<a>[a-c_]+)-(?P<b>[a-c_]+)",
+    r"(?P<a>[^_]+)_(?P<b>.+)",
+    r"(?P<a>(?i:[a-c]+))_(?P<b>_?[a-c])",
+    r"R(?P<n>\d+)(?P<kind>(?:ab|a)?)",
+]
+"""Id patterns whose ids can be written from their fields."""
+
+
+@st.composite
+def field_templates(draw, ids):
+    """Patterns with all fields in any order, some of them twice or optional, and no `{id}`."""
+    names = draw(st.permutations(sorted(ids.groups)))
+    names = [*names, *draw(st.lists(st.sampled_from(names), max_size=2))]
+    tokens = [("text", draw(st.sampled_from(["raw/", "x-", "raw/x_"])))]
+    for name in names:
+        tokens.append((draw(st.sampled_from(["field", "field", "optional"])), name))
+        text = draw(st.sampled_from(["/", "_", "-", "_a-", "", "/b_"]))
+        tokens += [("text", text)] if text else []
+    return Template((*tokens, ("field", "tail"))).bind({"tail": "z"})
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(FORMS), st.data())
+def test_a_pattern_with_all_fields_finds_the_records_that_it_names(pattern, data):
+    """Each id goes to its path and back; what is found fits, and gives that path."""
+    ids = IdPattern(pattern)
+    template = data.draw(field_templates(ids))
+    assume(template.variants)
+    records = data.draw(st.lists(st.from_regex(ids.regex, fullmatch=True), min_size=1, max_size=4))
+    records = [one for one in records if ids.values(one) is not None and len(one) < 30]
+    paths = {one: filled(template, ids.values(one)) for one in records}
+    some = sorted({path for path in paths.values() if path is not None})
+    found = rows(some, [template], ids)
+    assert {(some.index(path), 0, one) for one, path in paths.items() if path is not None} <= set(found)
+    assert len(found) == len(set(found))
+    for row, _, one in found:
+        assert filled(template, ids.values(one)) == some[row]
+
+
+@pytest.mark.parametrize("pattern", FORMS)
+@given(st.data())
+def test_an_id_is_written_from_its_fields(pattern, data):
+    ids = IdPattern(pattern)
+    record = data.draw(st.from_regex(ids.regex, fullmatch=True))
+    values = ids.values(record)
+    assume(values is not None)
+    assert ids.form.write(values) == record
+
+
+@pytest.mark.parametrize(
+    ("pattern", "reason"),
+    [
+        (r"(?P<a>\d)[-_](?P<b>\d)", "the text between {a} and {b} varies"),
+        (r"(?P<a>\d)_?(?P<b>\d)", "the text between {a} and {b} varies"),
+        (r".*_(?P<a>\d)", "the text before {a} varies"),
+        (r"(?P<a>\d)(?:-x|-y)", "the text behind {a} varies"),
+        (r"(?:(?P<a>\d)-)+x", "the part with {a} is repeated or has alternatives"),
+        (r"REC-\d+", "it has no named groups that make up the id"),
+    ],
+)
+def test_why_an_id_cannot_be_written_is_told(pattern, reason):
+    assert IdPattern(pattern).form == reason
+
+
+@pytest.mark.parametrize(
+    ("pattern", "values", "path"),
+    [
+        ("sub-{sub}/ses-{ses?}/sub-{sub}_ses-{ses?}_bold.nii.gz", "1 ", "sub-1/sub-1_bold.nii.gz"),
+        (
+            "sub-{sub}/ses-{ses?}/sub-{sub}_ses-{ses?}_bold.nii.gz",
+            "1 2",
+            "sub-1/ses-2/sub-1_ses-2_bold.nii.gz",
+        ),
+        ("ses-{ses?}_sub-{sub}.csv", "1 ", "sub-1.csv"),
+        ("raw/ses-{ses?}_sub-{sub}.csv", "1 ", "raw/sub-1.csv"),
+        ("raw/{sub}-{ses?}.csv", "1 ", "raw/1.csv"),
+        ("raw/{sub}_{ses?}/x", "1 ", "raw/1/x"),
+        ("{ses?}/{sub}", "1 ", "1"),
+        ("{sub}/{ses?}/", "1 ", "1"),
+        ("a_b-{ses?}c/{sub}", "1 ", "ac/1"),
+    ],
+)
+def test_an_optional_field_without_a_value_goes_with_the_text_before_it(pattern, values, path):
+    template = parse_template(pattern, fields={"sub", "ses"})
+    sub, ses = values.split(" ")
+    assert template.format({"sub": sub, "ses": ses}) == path
+    ids = IdPattern(r"sub-(?P<sub>\d)(?:_ses-(?P<ses>\d))?")
+    record = f"sub-{sub}" + (f"_ses-{ses}" if ses else "")
+    assert rows([path], [template], ids) == [(0, 0, record)]
+
+
+@pytest.mark.parametrize("text", ["{id?}/x", "{task?}", "{ses?}"])
+def test_an_optional_field_that_cannot_be_is_told(text):
+    def fill():
+        return parse_template(text, fields={"id", "task", "ses"}).format({"id": "x", "task": "t", "ses": ""})
+
+    with pytest.raises(PatternError, match=r"can be optional|names no file"):
+        fill()
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (".._1", "its field site is '..'"),
+        (".\n_1", "holds a control character"),
+        ("a/b_1", "holds a '/'"),
+        ("a", "does not fit id_pattern"),
+    ],
+)
+def test_a_field_is_checked_like_an_id(record, said):
+    ids = IdPattern(r"(?P<site>[^_]+)_(?P<n>[^_]+)")
+    assert ids.values(record) is None
+    assert said in ids.refusal(record)
+    template = parse_template("{site}/{n}.out", fields=fields(ids))
+    whole = parse_template("raw/{id}.csv", fields=fields(ids))
+    assert rows([f"raw/{record}.csv", "../1.out", "x/1.out"], [template, whole], ids) == [(2, 0, "x_1")]
+
+
+@pytest.mark.parametrize("pattern", ["{a}{b}/x", ".{a}/x", "x/{a}{b}"])
+def test_parts_of_a_path_that_come_together_from_fields_name_no_folder_above(pattern):
+    ids = IdPattern(r"(?P<a>[^_]+)_(?P<b>[^_]+)")
+    template = parse_template(pattern, fields=fields(ids))
+    frame = id_columns(pl.Series(["._.", "x_y"]), ids)
+    assert frame["a"].to_list() == [None, "x"] or ids.values("._.") is None
+    with pytest.raises(PatternError, match="names no file"):
+        template.format({"id": "", "a": ".", "b": "."})
 
 
 # -- single behaviours --------------------------------------------------------------------------------
@@ -236,11 +379,26 @@ def test_groups_that_touch_the_id_are_told_apart(text):
     assert rows(paths, [template], ids) == [(0, 0, "A-1"), (1, 0, "AA-11"), (2, 0, "A-12")]
 
 
-def test_an_id_stays_within_a_part_unless_its_pattern_says_so():
+def test_an_id_stays_within_a_part():
     template = parse_template("raw/{id}.csv", fields={"id"})
     assert rows(["raw/a/b.csv"], [template], IdPattern(".+")) == []
-    assert rows(["raw/a/b.csv"], [template], IdPattern("[a-z]/[a-z]")) == [(0, 0, "a/b")]
-    assert rows(["raw/a/../b.csv"], [template], IdPattern("[a-z./]+")) == []
+    assert rows(["raw/a/b.csv", "raw/a.csv"], [template], IdPattern("[^/]+")) == [(1, 0, "a")]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hint"),
+    [
+        (r"[a-z]/[a-z]", r"'(?P<part1>[a-z])_(?P<part2>[a-z])', and {part1}/{part2}"),
+        (r"(?P<day>\d{4})/(?P<n>\d)", r"'(?P<day>\d{4})_(?P<n>\d)', and {day}/{n}"),
+        (r"\x2f?a", "(?P<a>…)"),
+        (r"[a-z./]+", "(?P<a>…)"),
+        (r"a(?:/b)?", "(?P<a>…)"),
+    ],
+)
+def test_an_id_pattern_over_folders_is_refused_with_how_to_write_it_as_fields(pattern, hint):
+    with pytest.raises(PatternError, match="an id does not span folders") as told:
+        IdPattern(pattern)
+    assert hint in told.value.hint
 
 
 def test_prefix_and_suffix_do_not_overlap():
@@ -274,7 +432,9 @@ FOLDER_TEXTS = ["", "raw/", "{id}/", "{id}/deep/", "raw/{id}/", "{g}/", "{id}-{i
 
 @settings(max_examples=150, deadline=None)
 @given(
-    st.sampled_from([r"[a-c]+", r"R-\d", r"(?P<g>[a-c])x?", r"[a-c]+(?:/[a-c])?", r"(?=.*a)[a-c]+"]),
+    st.sampled_from(
+        [r"[a-c]+", r"R-\d", r"(?P<g>[a-c])x?", r"(?P<g>[a-c])(?:_(?P<h>[a-c]))?", r"(?=.*a)[a-c]+"]
+    ),
     st.lists(st.tuples(st.sampled_from(FOLDER_TEXTS), st.sampled_from(NAME_TEXTS)), min_size=1, max_size=5),
     st.lists(st.sampled_from(["a", "ab", "c", "R-1", "axx", "a/b", "", "é"]), max_size=4),
     st.randoms(use_true_random=False),

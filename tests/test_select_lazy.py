@@ -116,10 +116,81 @@ def test_select_of_an_unknown_column_names_the_near_one(harbor):
         harbor.steps.select("statsu")
 
 
-def test_len_is_the_number_of_rows_and_a_selection_is_always_true(harbor):
+def test_len_and_count_are_the_number_of_rows_and_truth_is_asked_for_in_words(harbor):
     assert len(harbor.steps) == 9
     assert len(harbor.steps.filter(step="count")) == 3
-    assert bool(harbor.steps.filter(False)) is True
+    assert (harbor.steps.count(), harbor.files.count(), harbor.units.count()) == (9, 3, 3)
+    assert harbor.steps.filter(False).is_empty()
+    assert not harbor.steps.is_empty()
+    for selection in (harbor.steps, harbor.records, harbor.units, harbor.files, harbor.steps.filter(False)):
+        with pytest.raises(TypeError, match=r"is ambiguous: write \.is_empty\(\)"):
+            bool(selection)
+    assert bool(harbor.records.get("REC-20200699")) is True
+    assert bool(harbor.steps.get("count")) is True
+
+
+def test_select_takes_names_and_expressions_as_polars_does(harbor):
+    picked = harbor.steps.filter(step="mean").select(
+        "record_id",
+        pl.col("step").str.to_uppercase(),
+        [pl.col("n_files") + 1],
+        ready=pl.col("status") == "DATA_READY",
+    )
+    assert picked.columns == ["record_id", "step", "n_files", "ready"]
+    assert picked.row(0) == ("REC-20200601", "MEAN", 2, True)
+    assert harbor.steps.select(pl.len()).item() == 9
+    assert harbor.files.select(pl.col("size").sum() > 0, "n_done").height == 3
+    assert harbor.steps.select("^n_inputs.*$").columns == ["n_inputs", "n_inputs_found"]
+    assert harbor.steps.select(pl.col("stale").is_null().all()).item() is True
+    with pytest.raises(SelectionError, match="did you mean 'status'"):
+        harbor.steps.select(pl.col("statsu").is_null())
+    with pytest.raises(SelectionError, match="status is never 'DOEN'"):
+        harbor.steps.select(pl.col("status") == "DOEN")
+
+
+def test_head_sample_and_sort_choose_and_order_rows(harbor):
+    ready = harbor.steps.filter(status="DATA_READY")
+    first = ready.head(3)
+    assert first.collect().equals(ready.collect().head(3))
+    assert len(first.plan()) == 3
+    some = ready.sample(4, seed=7)
+    assert len(some) == 4
+    assert some.collect().equals(some.collect())
+    assert some.plan().frame.height == 4
+    assert ready.sample(99).collect().equals(ready.collect())
+    by_size = harbor.files.sort("size", descending=True)
+    assert by_size["size"].is_sorted(descending=True)
+    assert harbor.records.sort("size").columns == harbor.records.collect().columns
+    assert harbor.steps.sort("step", "record_id")["step"].is_sorted()
+
+
+def test_a_list_of_ids_is_something_to_run(harbor):
+    report = harbor.run(
+        ["REC-20200602", "REC-20200601"], step_label="count", mode="main_process", progress=False
+    )
+    assert report.frame.select("record_id", "outcome").rows() == [
+        ("REC-20200601", "done"),
+        ("REC-20200602", "done"),
+    ]
+    assert len(harbor.run(pl.Series(["REC-20200603"]), mode="main_process", progress=False)) == 3
+    assert len(harbor.run([], mode="main_process", progress=False)) == 0
+    with pytest.raises(SelectionError, match="does not fit id_pattern"):
+        harbor.run(["nonsense"])
+
+
+def test_an_id_without_a_file_is_in_the_report_of_a_run(harbor, caplog):
+    rows = pl.DataFrame({"record_id": ["REC-20200601", "REC-20200699"], "step": ["count", "count"]})
+    report = harbor.run(rows, mode="main_process", progress=False)
+    assert report.frame.select("record_id", "outcome", "message").rows() == [
+        ("REC-20200601", "done", None),
+        ("REC-20200699", "not_available", "no file of this record was found"),
+    ]
+    assert "1 of 2 records have no file, such as 'REC-20200699'; did you mean 'REC-2020060" in caplog.text
+    nothing = harbor.run(["REC-20200699"], mode="main_process", progress=False)
+    assert nothing.counts() == {"not_available": 3}
+    assert harbor.run(
+        ["REC-20200699"], ignore_missing=True, mode="main_process", progress=False
+    ).counts() == {"error": 3}
 
 
 def test_looks_reuse_one_listing_until_refresh(harbor, harbor_folder):

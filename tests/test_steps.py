@@ -8,7 +8,7 @@ from sinagot_catalog.errors import NotFoundError, SelectionError
 
 def test_names_count_and_first(harbor):
     assert harbor.steps.scripts_names() == ["count", "mean", "summary"]
-    assert harbor.steps.count() == 3
+    assert harbor.steps.count() == 9
     assert harbor.steps.first().label == "count"
     assert harbor.records.steps.scripts_names() == ["count", "mean", "summary"]
 
@@ -91,7 +91,7 @@ def test_without_a_modality_names_counts_and_steps_come_by_modality(scoped):
     assert scoped.steps.scripts_names() == {"EEG": ["clean", "peak"], "notes": []}
     assert scoped.RS.steps.scripts_names() == {"EEG": ["clean"], "notes": []}
     assert scoped.MMN.steps.scripts_names() == {"EEG": ["clean", "peak"]}
-    assert scoped.steps.count() == {"EEG": 2, "notes": 0}
+    assert scoped.steps.count() == 3
     assert scoped.RS.steps.first()["EEG"].label == "clean"
     assert scoped.RS.steps.first()["notes"] is None
     assert scoped.steps.get("peak")["EEG"].label == "peak"

@@ -204,7 +204,7 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
     try:
         IdPattern(records.id_pattern)
     except PatternError as error:
-        yield address, error.message
+        yield address, f"{error.message}. {error.hint}" if error.hint else error.message
 
 
 def _name_faults(address: Address, name: str, what: str) -> Iterator[Fault]:

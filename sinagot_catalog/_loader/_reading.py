@@ -6,7 +6,8 @@ over those have a value here; anything else is *computed*. A hostile source cost
 
 import ast
 import posixpath
-from collections.abc import Callable, MutableMapping, Sequence
+import re
+from collections.abc import Callable, Collection, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import Any
@@ -17,6 +18,8 @@ from sinagot_catalog.errors import did_you_mean
 __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
 
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
+_MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
+"""What comes near a name of `PATHS`, in capitals and without underscores."""
 SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY")
 
 
@@ -53,6 +56,17 @@ class _Class:
             if value is not _ABSENT:
                 return value, line
         return (_ABSENT if self.is_whole else _UNKNOWN), 0
+
+
+def _check_names(script: _Class, known: Collection[str]) -> None:
+    """Refuse a name such as `PATH_OUTPUT` where `PATH_OUT` is not set: it would have no effect."""
+    for name, line in script.lines.items():
+        meant = _MEANT.fullmatch(name.replace("_", ""))
+        path = f"PATH_{meant[1]}" if meant else name
+        if name != path and path not in known:
+            raise FaultError(
+                f"the class {script.name} has {name}, which is not read; did you mean {path!r}?", line
+            )
 
 
 class _Mark:
@@ -134,6 +148,7 @@ class Reading:
             else:
                 values[name] = value
                 self.lines[name] = line
+        _check_names(found, {*values, *computed, *unknown})
         # A base of another file may set these; it is asked where the script itself has no input or output.
         needed = {"PATH_IN", "PATH_OUT"} & set(unknown)
         computed |= {name: found.line if name in needed else None for name in unknown}

@@ -3,25 +3,23 @@
 One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
 `re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern
 has no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut
-out; else it is cut out of the part of the path that holds nothing else, filled in again and compared.
+out; else it is cut out of the part of the path that holds nothing else, filled in again and compared. Where a
+pattern has only fields of the id, their values are cut out, the id is written from them, and the pattern is
+filled in again and compared.
 
-Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_rust`), else by
+Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_id_regex`), else by
 Python's, each id once.
 """
 
-import importlib
-import re
-import warnings
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
 from difflib import SequenceMatcher
-from functools import lru_cache
-from typing import Any
 
 import polars as pl
 
+from sinagot_catalog._patterns._cut_fields import write_ids
+from sinagot_catalog._patterns._fields import Tokens
+from sinagot_catalog._patterns._id_regex import fitting, is_wide, rust_of
 from sinagot_catalog._patterns._template import IdPattern, Template, is_safe_id
-from sinagot_catalog.errors import PatternError
 
 __all__ = [
     "Tokens",
@@ -35,10 +33,7 @@ __all__ = [
     "paths_of",
 ]
 
-Tokens = tuple[tuple[str, str], ...]
-
-_FEW = 16
-"""Repeats that vary by no more than that are counted, not open."""
+_NO_NAME = r"(?:^|/)\.{0,2}(?:/|$)"
 _MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
 
 
@@ -47,8 +42,8 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
 
     Args:
         paths: Paths below the root of the templates.
-        templates: Bound templates; those without `{id}` fit nothing here.
-        ids: The id pattern; an id holds a `/` only where its text does.
+        templates: Bound templates; those that do not tell the id fit nothing here.
+        ids: The id pattern.
 
     Returns:
         A row per fit: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
@@ -66,8 +61,10 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
         key = pl.lit(number, dtype=pl.UInt16).alias("template")
         if template.fields == {"id"}:
             plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
-        elif "id" in template.fields:
-            found.append(_match_grouped(frame, template, ids).select("row", key, "record_id"))
+        elif ids.is_told_by(template):
+            for absent, variant in template.variants.items():
+                fits = _match_grouped(frame, variant, absent, ids)
+                found.append(fits.select("row", key, "record_id"))
     if plain:
         # As written: merged into one, the filters would all run over every path.
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
@@ -78,13 +75,27 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
 def paths_of(template: Template) -> pl.Expr:
     """The path of a template for each row of a frame with `record_id` and the named groups as columns.
 
+    It is null where the template names no path: a field that it needs has no value, or a part would be empty.
+
     Example:
         >>> from sinagot_catalog._patterns._template import parse_template
         >>> raw = parse_template("raw/{id}.csv", fields={"id"})
         >>> pl.DataFrame({"record_id": ["A", "B"]}).select(paths_of(raw)).to_series().to_list()
         ['raw/A.csv', 'raw/B.csv']
     """
-    return _filled(template.tokens, "record_id")
+    if template.fields <= {"id"} and not template.has_bare_parts:
+        return _filled(template.tokens, "record_id")
+    return pl.coalesce(_path_of(variant, absent) for absent, variant in template.variants.items())
+
+
+def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
+    """The path of a pattern for the records that have values for its fields, and none for some others."""
+    path = _filled(variant.tokens, "record_id")
+    holds = [pl.col(name) != "" for name in sorted(variant.fields - {"id"})]
+    holds += [pl.col(name) == "" for name in sorted(absent)]
+    if variant.has_bare_parts:
+        holds.append(~path.str.contains(_NO_NAME))
+    return pl.when(pl.all_horizontal(holds)).then(path) if holds else path
 
 
 def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
@@ -101,11 +112,9 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
     frame = ids.rename("record_id").cast(pl.String).to_frame()
     if not pattern.groups:
         return frame
-    rust = _rust(pattern)
+    rust = rust_of(pattern)
     is_easy = rust is not None and rust.has_groups
-    wide = (
-        _is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
-    )
+    wide = is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
     parts = []
     numbered = frame.with_row_index("_row")
     easy = numbered.filter(~wide)
@@ -237,40 +246,47 @@ def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
     )
 
 
-def _match_grouped(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """The rows of a template that has named groups of the id beside the id."""
-    framed = _framed(frame, template.tokens, "path").collect()
-    tokens, column = template.tokens, "path"
-    if not ids.spans:
-        # Groups are parts of an id without a `/`, so the parts of the path and of the pattern pair up.
-        part, tokens = _best_part(template)
-        text = pl.col("path").str.split("/")
-        framed = framed.filter(text.list.len() == template.depth).with_columns(
-            text.list.get(part).alias("_part")
-        )
-        column = "_part"
+def _match_grouped(
+    frame: pl.LazyFrame, variant: Template, absent: frozenset[str], ids: IdPattern
+) -> pl.DataFrame:
+    """The rows of a template that has fields of the id, with or without the id beside them.
+
+    Args:
+        frame: Columns `row` and `path`.
+        variant: A pattern without optional fields.
+        absent: The fields that have no value where it counts.
+        ids: The id pattern.
+    """
+    # A field stays within a part of the path, so the parts of the path and of the pattern pair up.
+    slashes = pl.col("path").str.count_matches("/", literal=True)
+    framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
+    has_id = "id" in variant.fields
+    cut = _cut_from_part(framed, variant, ids) if has_id else write_ids(framed, variant, absent, ids)
+    cut = cut.select("row", "path", "record_id")
+    unique = cut["record_id"].unique()
+    values = id_columns(unique.filter(fitting(unique, ids)), ids)
+    return cut.join(values, on="record_id").filter(_path_of(variant, absent) == pl.col("path"))
+
+
+def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Cut `record_id` out of the part of the path that tells the id best."""
+    part, tokens = _best_part(template)
+    framed = framed.with_columns(pl.col("path").str.split("/").list.get(part).alias("_part"))
     if {value for kind, value in tokens if kind == "field"} == {"id"}:
-        cut = cut_id(framed.lazy(), tokens, column).collect()
-        cut = cut.filter(fitting(cut["record_id"], ids))
-    else:
-        texts = framed[column].unique()
-        options = [_options(one, tokens, ids) for one in texts]
-        table = pl.DataFrame({column: texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
-        cut = framed.join(table.explode("record_id"), on=column).filter(pl.col("record_id").is_not_null())
-    values = id_columns(cut["record_id"].unique(), ids)
-    return cut.join(values, on="record_id").filter(paths_of(template) == pl.col("path"))
+        return cut_id(framed.lazy(), tokens, "_part").collect()
+    texts = framed["_part"].unique()
+    options = [_options(one, tokens, ids) for one in texts]
+    table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
+    return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
 
 
 def _best_part(template: Template) -> tuple[int, Tokens]:
     """The part of the pattern, between slashes, that tells the id best: the one with the id alone."""
-    parts: list[list[tuple[str, str]]] = [[]]
-    for kind, value in template.tokens:
-        first, *others = value.split("/") if kind == "text" else [value]
-        parts[-1].append((kind, first))
-        parts.extend([(kind, other)] for other in others)
-    held = [(n, tuple(token for token in part if token[1])) for n, part in enumerate(parts)]
-    with_id = [(n, tokens) for n, tokens in held if ("field", "id") in tokens]
+    with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
     return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
+
+
+# -- trying ids ----------------------------------------------------------------------------------------
 
 
 def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
@@ -298,226 +314,3 @@ def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:
 
 def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
     return text == "".join(value if kind == "text" else values[value] for kind, value in tokens)
-
-
-# -- checking ids --------------------------------------------------------------------------------------
-
-
-def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
-    """For each text whether it is a record id."""
-    rust = _rust(ids)
-    if rust is None:
-        return _fitting_slowly(texts, ids)
-    fits = texts.str.contains(rust.text)
-    if rust.odd:
-        fits &= ~texts.is_in(rust.odd)
-    wide = _is_wide(texts, rust)
-    if wide.any():
-        fits = fits.zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
-    return fits
-
-
-def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
-    """Refuse what Python's engine may take for ever over: repeats within repeats.
-
-    Raises:
-        PatternError: With what to write instead.
-    """
-    parser = importlib.import_module("re._parser")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        is_endless = _repeats_within(parser.parse(ids.text), with_branches=with_branches, is_repeated=False)
-    if is_endless:
-        raise PatternError(
-            f"id_pattern {ids.text!r} repeats what is itself repeated, and one name can keep it busy for ever",
-            "Write 'a+' for '(a+)+'; without look-around, back-references and names beyond ASCII it would do.",
-        )
-
-
-def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> bool:
-    """Whether a parse has an open repeat, or alternatives, inside an open repeat."""
-    if isinstance(node, tuple) and len(node) == 2:  # noqa: PLR2004 - kind and value
-        kind, value = str(node[0]), node[1]
-        if kind in ("MAX_REPEAT", "MIN_REPEAT"):
-            is_open = int(value[1]) - int(value[0]) > _FEW
-            if is_open and is_repeated:
-                return True
-            return _repeats_within(value[2], with_branches=with_branches, is_repeated=is_repeated or is_open)
-        if kind == "BRANCH" and is_repeated and with_branches:
-            return True
-    if isinstance(node, (tuple, list)) or hasattr(node, "data"):
-        parts = getattr(node, "data", node)
-        return any(
-            _repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts
-        )
-    return False
-
-
-def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = None) -> pl.Series:
-    """The same by Python's regular expressions, each text once."""
-    _refuse_endless(ids, with_branches=only is None)
-    unique = (texts if only is None else texts.filter(only)).unique()
-    kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
-    return texts.is_in(kept.implode())
-
-
-def _is_wide(texts: pl.Series, rust: "_Rust | None") -> pl.Series:
-    """Which texts go beyond ASCII, where the two engines' classes differ; none where no class is used."""
-    if rust is not None and rust.is_exact:
-        return pl.Series([False]).new_from_index(0, len(texts))
-    return texts.str.len_bytes() != texts.str.len_chars()
-
-
-@dataclass(frozen=True)
-class _Rust:
-    """An id pattern as a regular expression of Rust.
-
-    Attributes:
-        text: Anchored; unnamed groups do not capture.
-        is_exact: It means the same beyond ASCII too.
-        has_groups: Its named groups capture what Python's do.
-        odd: Texts that it accepts and that are no ids, such as `..`.
-    """
-
-    text: str
-    is_exact: bool
-    has_groups: bool
-    odd: tuple[str, ...]
-
-
-class _UnlikeError(Exception):
-    """The two engines may differ over this construct."""
-
-
-@lru_cache(maxsize=64)
-def _rust(ids: IdPattern) -> _Rust | None:
-    """Translate an id pattern, or None where the two engines may differ.
-
-    Python's own parse is written out anew, so what is not known here to mean the same is never passed on:
-    only literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same
-    in both. A class takes in neither `/` nor a zero byte: no id here has them.
-    """
-    allowed = re.UNICODE | re.VERBOSE | re.ASCII
-    if ids.spans or ids.regex.flags & ~int(allowed):
-        return None
-    writer = _Writer({number: name for name, number in ids.regex.groupindex.items()})
-    try:
-        parser = importlib.import_module("re._parser")
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)
-            parsed = list(parser.parse(ids.text))
-        text = rf"\A(?:{writer.sequence(_unanchored(parsed), is_repeated=False)})\z"
-        pl.Series([""]).str.contains(text)
-    except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
-        return None
-    odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
-    return _Rust(text, writer.is_exact, writer.has_groups, odd)
-
-
-Node = tuple[Any, Any]
-
-
-def _unanchored(parsed: list[Node]) -> list[Node]:
-    """Leave out `^` at the very start and `$` at the very end: the whole id is matched anyway."""
-    if parsed and _named(parsed[0]) in (("AT", "AT_BEGINNING"), ("AT", "AT_BEGINNING_STRING")):
-        parsed = parsed[1:]
-    if parsed and _named(parsed[-1]) in (("AT", "AT_END"), ("AT", "AT_END_STRING")):
-        parsed = parsed[:-1]
-    return parsed
-
-
-def _named(node: Node) -> tuple[str, str]:
-    return str(node[0]), str(node[1])
-
-
-_CLASSES = {
-    "CATEGORY_DIGIT": "0-9",
-    "CATEGORY_WORD": "0-9A-Za-z_",
-    "CATEGORY_SPACE": r"\x09-\x0d\x1c-\x20",
-    "CATEGORY_NOT_DIGIT": "[^0-9]",
-    "CATEGORY_NOT_WORD": "[^0-9A-Za-z_]",
-    "CATEGORY_NOT_SPACE": r"[^\x09-\x0d\x1c-\x20]",
-}
-
-
-def _character(code: int) -> str:
-    return rf"\x{{{code:x}}}"
-
-
-class _Writer:
-    """Writes Python's parse of a regular expression as one of Rust."""
-
-    def __init__(self, groups: dict[int, str]) -> None:
-        self.groups = groups
-        self.is_exact = True
-        self.has_groups = True
-
-    def sequence(self, nodes: Iterable[Node], *, is_repeated: bool) -> str:
-        return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
-
-    def node(self, kind: Any, value: Any, *, is_repeated: bool) -> str:
-        simple: dict[str, Callable[[Any], str]] = {
-            "LITERAL": self._literal,
-            "NOT_LITERAL": self._not_literal,
-            "ANY": self._any,
-            "IN": self._class,
-        }
-        if str(kind) in simple:
-            return simple[str(kind)](value)
-        if str(kind) == "BRANCH":
-            options = [self.sequence(one, is_repeated=is_repeated) for one in value[1]]
-            return f"(?:{'|'.join(options)})"
-        if str(kind) == "SUBPATTERN":
-            return self._group(*value, is_repeated=is_repeated)
-        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
-            return self._repeat(*value, is_lazy=str(kind) == "MIN_REPEAT")
-        raise _UnlikeError
-
-    @staticmethod
-    def _literal(code: int) -> str:
-        if chr(code) in "\0/" or not chr(code).isprintable():
-            raise _UnlikeError
-        return _character(code)
-
-    def _not_literal(self, code: int) -> str:
-        self.is_exact = False
-        return rf"[^{_character(code)}/\x00]"
-
-    def _any(self, _: None) -> str:
-        self.is_exact = False
-        return r"[^\n/\x00]"
-
-    def _class(self, items: list[Node]) -> str:
-        names = [_named(item) for item in items]
-        is_negated = names[0][0] == "NEGATE"
-        text = "".join(self._item(kind, value) for kind, value in items[is_negated:])
-        self.is_exact &= not is_negated
-        return rf"[[{'^' if is_negated else ''}{text}]&&[^/\x00]]"
-
-    def _item(self, kind: Any, value: Any) -> str:
-        if str(kind) == "LITERAL":
-            return _character(value)
-        if str(kind) == "RANGE":
-            if not chr(value[1]).isascii():
-                raise _UnlikeError
-            return f"{_character(value[0])}-{_character(value[1])}"
-        if str(kind) == "CATEGORY" and str(value) in _CLASSES:
-            self.is_exact = False
-            return _CLASSES[str(value)]
-        raise _UnlikeError
-
-    def _group(
-        self, number: int | None, add: int, drop: int, inner: Iterable[Node], *, is_repeated: bool
-    ) -> str:
-        if add or drop:
-            raise _UnlikeError
-        text = self.sequence(inner, is_repeated=is_repeated)
-        name = self.groups.get(number) if number is not None else None
-        # The engines may keep different turns of a group that is repeated.
-        self.has_groups &= not (name and is_repeated)
-        return f"(?P<{name}>{text})" if name else f"(?:{text})"
-
-    def _repeat(self, least: int, most: Any, inner: Iterable[Node], *, is_lazy: bool) -> str:
-        text = self.sequence(inner, is_repeated=str(most) != "1")
-        end = "" if str(most) == "MAXREPEAT" else str(int(most))
-        return f"(?:{text}){{{least},{end}}}{'?' if is_lazy else ''}"

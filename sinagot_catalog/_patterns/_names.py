@@ -3,7 +3,7 @@
 A dataset has few kinds of folder, and the folder says much of what a path says: where a pattern's folder holds the
 id, the id is looked for once in a folder and not in each of its files; where it holds none, only the files of that
 one folder are looked at. What the names then differ in is looked up, in one pass for all the patterns that share a
-folder. Patterns for which that is not enough (named groups, ids that span folders, an id twice in a name) are
+folder. Patterns for which that is not enough (fields of an id, an id twice in a name) are
 matched on whole paths.
 """
 
@@ -63,7 +63,7 @@ def match_names(
     Args:
         folders: The columns of `FOLDERS`.
         names: The names of the files, folder by folder.
-        templates: Bound templates; those without `{id}` fit nothing here.
+        templates: Bound templates; those that do not tell the id fit nothing here.
         ids: The id pattern.
 
     Example:
@@ -77,11 +77,11 @@ def match_names(
     groups: dict[Tokens, dict[Tokens, int]] = {}
     others: list[int] = []
     for number, template in enumerate(templates):
-        if template.is_directory or "id" not in template.fields:
+        if template.is_directory or not ids.is_told_by(template):
             continue
         folder, name = template.parted
         known = groups.setdefault(folder, {})
-        if ids.spans or template.fields != {"id"} or _n_fields(name) > 1 or name in known:
+        if template.fields != {"id"} or _n_fields(name) > 1 or name in known:
             others.append(number)
         else:
             known[name] = number

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from itertools import product
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog._patterns._template import Template
 
@@ -13,13 +12,34 @@ if TYPE_CHECKING:
 
     from sinagot_catalog._patterns._template import IdPattern
 
-__all__ = ["holds", "located", "meetings", "met"]
+__all__ = ["Meeting", "holds", "located", "meetings"]
 
 Segment: TypeAlias = tuple[tuple[str, str], ...]
 """The tokens of one part of a path."""
 
-Parts: TypeAlias = tuple[int, list[Segment]]
-"""A place and the parts of its pattern."""
+
+class Meeting(NamedTuple):
+    """Two patterns that may meet in a path.
+
+    Attributes:
+        outer: The key of the first, whose path may be, or hold, one of the second.
+        inner: The key of the second.
+        path: What of the second a path of the first may be: the pattern itself, or one of its folders.
+        is_whole: Whether that is the pattern itself.
+    """
+
+    outer: int
+    inner: int
+    path: Template
+    is_whole: bool
+
+
+class _Candidate(NamedTuple):
+    """A pattern with its parts."""
+
+    place: int
+    template: Template
+    segments: list[Segment]
 
 
 def holds(outer: Template, inner: Template) -> bool:
@@ -27,59 +47,54 @@ def holds(outer: Template, inner: Template) -> bool:
     return inner.text == outer.text or inner.text.startswith(outer.text + "/")
 
 
-def met(outer: Template, inner: Template) -> Template:
-    """What of a pattern lies as deep as another one: the pattern itself, or one of its folders."""
-    return inner if outer.depth >= inner.depth else list(inner.folders())[outer.depth - 1]
-
-
 def meetings(
     outer: Mapping[int, Template], inner: Mapping[int, Template], ids: IdPattern
-) -> Iterator[tuple[int, int]]:
-    """Each pair of patterns where a path of the first may be, or hold, one of the second.
+) -> Iterator[Meeting]:
+    r"""Each pair of patterns where a path of the first may be, or hold, one of the second.
 
     Patterns are compared part by part, all of them at once, so that many that have nothing in common cost little.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import IdPattern, parse_template
+        >>> made, raw = ({0: parse_template(one, fields={"id"})} for one in ("raw/{id}_x.csv", "raw/{id}.csv"))
+        >>> [(one.path.text, one.is_whole) for one in meetings(made, raw, IdPattern(r"\w+"))]
+        [('raw/{id}.csv', True)]
+        >>> list(meetings(made, {1: parse_template("out/{id}.csv", fields={"id"})}, IdPattern(r"\w+")))
+        []
     """
-    if ids.spans:  # an id may be any number of parts
-        yield from product(outer, inner)
-        return
-    yield from _meet(
-        [(place, _segments(template)) for place, template in outer.items()],
-        [(place, _segments(template)) for place, template in inner.items()],
-        0,
-        ids,
+    ours, theirs = (
+        [
+            _Candidate(place, variant, variant.parts)
+            for place, template in some.items()
+            for variant in template.variants.values()
+        ]
+        for some in (outer, inner)
     )
+    for one, other in _meet(ours, theirs, 0, ids):
+        is_whole = len(one.segments) >= len(other.segments)
+        path = other.template if is_whole else list(other.template.folders())[len(one.segments) - 1]
+        yield Meeting(one.place, other.place, path, is_whole)
 
 
-def _meet(outer: list[Parts], inner: list[Parts], depth: int, ids: IdPattern) -> Iterator[tuple[int, int]]:
+def _meet(
+    outer: list[_Candidate], inner: list[_Candidate], depth: int, ids: IdPattern
+) -> Iterator[tuple[_Candidate, _Candidate]]:
     """The pairs among patterns that agree in their first parts."""
-    ours, theirs = (defaultdict[Segment, list[Parts]](list) for _ in range(2))
-    for place, parts in outer:
-        if len(parts) > depth:
-            ours[parts[depth]].append((place, parts))
+    ours, theirs = (defaultdict[Segment, list[_Candidate]](list) for _ in range(2))
+    for one in outer:
+        if len(one.segments) > depth:
+            ours[one.segments[depth]].append(one)
         else:
-            yield from ((place, other) for other, _ in inner)
-    for place, parts in inner:
-        if len(parts) > depth:
-            theirs[parts[depth]].append((place, parts))
+            yield from ((one, other) for other in inner)
+    for one in inner:
+        if len(one.segments) > depth:
+            theirs[one.segments[depth]].append(one)
     open_ones = [part for part in theirs if not _is_literal(part)]
-    for one in ours:
+    for part in ours:
         # most parts are literal, and fit only themselves
-        for other in {one, *open_ones} if _is_literal(one) else theirs:
-            if other in theirs and (one == other or _can_be_one(one, other, ids)):
-                yield from _meet(ours[one], theirs[other], depth + 1, ids)
-
-
-def _segments(template: Template) -> list[Segment]:
-    """The parts of a pattern between its slashes."""
-    segments: list[list[tuple[str, str]]] = [[]]
-    for kind, value in template.tokens:
-        if kind == "field":
-            segments[-1].append((kind, value))
-            continue
-        first, *others = value.split("/")
-        segments[-1] += [("text", first)] if first else []
-        segments += [[("text", part)] if part else [] for part in others]
-    return [tuple(segment) for segment in segments]
+        for other_part in {part, *open_ones} if _is_literal(part) else theirs:
+            if other_part in theirs and (part == other_part or _can_be_one(part, other_part, ids)):
+                yield from _meet(ours[part], theirs[other_part], depth + 1, ids)
 
 
 def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
@@ -113,6 +128,8 @@ def _agree(one: str, other: str, begins: Callable[[str, str], bool]) -> bool:
 def located(template: Template, folder: str) -> Template:
     """A pattern with its literal folder replaced, such as by the folder that a link leads to.
 
+    Empty parts of the folder (a leading slash, the `//` of a URL) are left out: no part of a pattern is empty.
+
     Args:
         template: The pattern.
         folder: What takes the place of `template.prefix`.
@@ -120,9 +137,10 @@ def located(template: Template, folder: str) -> Template:
     Example:
         >>> from sinagot_catalog._patterns._template import parse_template
         >>> located(parse_template("view/{id}.csv", fields={"id"}), "/data/raw").text
-        '/data/raw/{id}.csv'
+        'data/raw/{id}.csv'
     """
     tokens = template.tokens
     rest = tokens[0][1][len(template.prefix) :] if tokens[0][0] == "text" else ""
     others = tokens[1:] if tokens[0][0] == "text" else tokens
-    return Template((("text", f"{folder.rstrip('/')}/{rest}"), *others), template.is_directory)
+    whole = "/".join(part for part in folder.split("/") if part)
+    return Template((("text", f"{whole}/{rest}"), *others), template.is_directory)

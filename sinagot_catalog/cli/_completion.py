@@ -21,11 +21,12 @@ from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog._config import Config
     from sinagot_catalog._layout import Layout
-    from sinagot_catalog._patterns._template import Template
+    from sinagot_catalog._patterns._fields import Tokens
+    from sinagot_catalog._patterns._template import IdPattern, Template
 
 __all__ = ["completion", "offered"]
 
@@ -185,8 +186,9 @@ def _ids(config: Config, beginning: str) -> list[str]:
     found: set[str] = set()
     for place in layout.raw:
         template = layout.places[place].template
-        if "id" in template.fields and not layout.ids.spans:
-            found.update(one for one in _in_names(config.dataset, template) if one.startswith(beginning))
+        if place in layout.telling:
+            names = _in_names(config.dataset, template, layout.ids)
+            found.update(one for one in names if one.startswith(beginning))
     if len(found) <= _CHECKED:
         found = {one for one in found if layout.ids.values(one) is not None}
     if len(found) <= _MOST:
@@ -196,27 +198,40 @@ def _ids(config: Config, beginning: str) -> list[str]:
     return sorted({one[:size] for one in found})
 
 
-def _in_names(root: str, template: Template) -> Iterator[str]:
-    """What stands for `{id}` in the first part of the paths that has it."""
-    folders = [root]
-    for part in template.text.split("/"):
-        if "{" not in part:
-            folders = [f"{folder}/{part}" for folder in folders]
-            continue
-        fits = _expression(template, part)
-        names = [(folder, name) for folder in folders[:_MOST] for name in _listed(folder)]
-        if "{id}" in part:
-            yield from (found["id"] for _, name in names if (found := fits.fullmatch(name)))
-            return
-        folders = [f"{folder}/{name}" for folder, name in names if fits.fullmatch(name)]
+def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
+    """The ids in the names of folders and files: by `{id}` in the first part that has it, or by its fields."""
+    for variant in template.variants.values():
+        found: list[tuple[str, dict[str, str]]] = [(root, {})]
+        for part in variant.parts:
+            if all(kind == "text" for kind, _ in part):
+                found = [(f"{folder}/{part[0][1]}", values) for folder, values in found]
+                continue
+            found = [
+                (f"{folder}/{name}", values | fits.groupdict())
+                for folder, values in found[:_MOST]
+                for name in _listed(folder)
+                if (fits := _expression(part, values).fullmatch(name))
+            ]
+            if ("field", "id") in part:
+                break
+        form = ids.form
+        for _, values in found:
+            if "id" in values:
+                yield values["id"]
+            elif not isinstance(form, str):
+                yield form.write(values)
 
 
-def _expression(template: Template, part: str) -> re.Pattern[str]:
-    """A part of a pattern as a regular expression; fields other than the id are whatever stands there."""
-    text = re.escape(part)
-    for name in template.fields:
-        text = text.replace(re.escape(f"{{{name}}}"), "(?P<id>.+)" if name == "id" else ".+", 1)
-    return re.compile(text.replace(re.escape("{id}"), "(?P=id)"))
+def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
+    """A part of a pattern as a regular expression; what a field stands for is known, or taken from the name."""
+    text, known = "", set[str]()
+    for kind, value in part:
+        if kind == "text" or value in values:
+            text += re.escape(value if kind == "text" else values[value])
+        else:
+            text += f"(?P={value})" if value in known else f"(?P<{value}>.+)"
+            known.add(value)
+    return re.compile(text)
 
 
 def _listed(folder: str) -> list[str]:
@@ -232,6 +247,7 @@ def _snapshots(config: Config, _beginning: str) -> list[str]:
 
 _FINDERS = {
     "record": _ids,
+    "records": _ids,
     "label": lambda config, _: _layout(config).steps,
     "step": lambda config, _: _layout(config).steps,
     "task": lambda config, _: list(config.tasks),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._api import of_prefect
 from sinagot_catalog._deployment import Deployment, describe
-from sinagot_catalog.cli._open import open_workspace, source_of
+from sinagot_catalog.cli._open import open_workspace, source_of, steps_of
 from sinagot_catalog.cli._out import put, put_json
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import SelectionError
@@ -68,7 +68,7 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
         source_of(ws),
         args.deployment,
         where=args.where,
-        step=args.step,
+        step=steps_of(args),
         workers=args.workers or None,
         limit=args.limit or None,
         downstream=not args.no_downstream,

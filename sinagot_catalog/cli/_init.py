@@ -6,11 +6,12 @@ import json
 import runpy
 import shlex
 import shutil
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 from sinagot_catalog._api import of_prefect
-from sinagot_catalog.cli._from_files import looks, workspace_files
+from sinagot_catalog.cli._from_files import find_records, list_files, looks, workspace_files
 from sinagot_catalog.cli._out import put
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
@@ -58,6 +59,23 @@ class Script(ScriptTemplate):
     "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
 }
 
+_EMPTY = """\
+# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# Paths are relative to this file.
+[path]
+dataset = "{dataset}"
+scripts = "scripts"
+
+[records]
+# What a record id looks like, as a regular expression. Named groups are fields of the id, such as (?P<site>[A-Z]+).
+# `sinagot-catalog init --from-files 'raw/{{id}}.csv'` proposes it, and replaces this file as long as it is as here.
+id_pattern = '.+'
+
+[steps]
+# The scripts of the folder above, without `.py`, in the order in which they run.
+scripts = []
+"""
+
 _PREFECT = """\
 # What `prefect deploy --all` deploys; `sinagot-catalog deploy` does the same without this file.
 # A worker needs sinagot-catalog, and the workspace at the address below. Nothing secret belongs here.
@@ -97,6 +115,9 @@ def init(args: Any) -> int:
             _around_files(folder, args.from_files)
         elif args.example:
             _copy_example(folder)
+        elif not (folder / "workspace.toml").exists() and (own := _own_files(folder)):
+            _beside_files(folder, own)
+            return 0
         else:
             _check_free(folder, _FILES)
             for name, text in _FILES.items():
@@ -118,15 +139,60 @@ def _prefect_yaml(folder: Path) -> str:
     return _PREFECT.format(name=json.dumps(folder.name), workspace=json.dumps(str(folder)))
 
 
+def _own_files(folder: Path) -> list[str]:
+    """The files of a folder that are no part of a workspace."""
+    if not folder.is_dir():
+        return []
+    files = list_files(folder)
+    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
+
+
+def _beside_files(folder: Path, own: list[str]) -> None:
+    """A config beside files that are there: which of them are recordings is for the user to say."""
+    _check_free(folder, ["workspace.toml"])
+    _write(
+        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
+    )
+    put(f"made {(folder / 'workspace.toml').resolve()}")
+    where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
+    say(
+        f"{folder.resolve()} holds {len(own)} files already, such as {own[0]}: no recordings were made",
+        "next: say which of them are recordings, with {id} or fields such as {day} where their names vary:",
+        f"  sinagot-catalog init{where} --from-files {shlex.quote(_likely(own))}",
+    )
+
+
+def _likely(files: list[str]) -> str:
+    """A pattern for the most frequent kind of file: those of one folder with one suffix."""
+    kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
+    (folder, suffix), _ = kinds.most_common(1)[0]
+    folder = folder.removeprefix("dataset").removeprefix("/")
+    return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"
+
+
 def _around_files(folder: Path, pattern: str) -> None:
     """A workspace around files that are there: they are looked at and left as they are."""
-    files, ids, text = workspace_files(folder, pattern)
-    _check_free(folder, files)
+    found = find_records(folder, pattern)
+    files, ids = workspace_files(found), found.ids
+    toml = folder / "workspace.toml"
+    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in [
+        _EMPTY.format(dataset=one) for one in (".", "dataset")
+    ]
+    _check_free(folder, [name for name in files if not (is_empty and name == "workspace.toml")])
+    if is_empty:
+        toml.unlink()
     for name, content in files.items():
         _write(folder / name, content)
     some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
-    say(f"{len(ids)} records: {some}", f"id_pattern = {text}   (a proposal: see workspace.toml)")
-    kinds = looks(ids)
+    say(f"{len(ids)} records: {some}", f"id_pattern = {found.id_pattern}   (a proposal: see workspace.toml)")
+    for name in ("task", "modality"):
+        if values := found.values(name):
+            say(f"{name}: {', '.join(values)}")
+    if found.dataset == ".":
+        say(
+            "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
+        )
+    kinds = looks(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
         say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")

@@ -16,6 +16,7 @@ from sinagot_catalog.errors import NotFoundError, did_you_mean
 from sinagot_catalog.schema import EVENTS, FAILED_ATTEMPTS, KEYS
 
 if TYPE_CHECKING:
+    from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["logs"]
@@ -28,10 +29,14 @@ def logs(args: Any) -> int:
     """Print events, oldest first."""
     ws = open_workspace(args)
     known = source_of(ws).layout().steps
-    if args.step and args.step not in known:
-        raise NotFoundError(
-            f"there is no step {args.step!r}{did_you_mean(args.step, known)}", f"Steps: {', '.join(known)}."
-        )
+    args.records = [*([args.record] if args.record else []), *(args.records or [])]
+    for record_id in args.records:
+        ws.records.get(record_id)  # names the ids that are near where it cannot be one
+    for step in args.step or ():
+        if step not in known:
+            raise NotFoundError(
+                f"there is no step {step!r}{did_you_mean(step, known)}", f"Steps: {', '.join(known)}."
+            )
     if args.group:
         return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)
@@ -51,16 +56,23 @@ def logs(args: Any) -> int:
 
 
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
-    records = ws.records.get(args.record) if args.record else ws.records
-    events = records.logs().reverse().select(*EVENTS)
+    events = ws.events()
+    events = events.filter(pl.col("record_id").is_in(args.records)) if args.records else events
     events = events.filter(pl.col("run_id") == args.run) if args.run else events
-    return events.filter(pl.col("step") == args.step) if args.step else events
+    return events.filter(pl.col("step").is_in(args.step)) if args.step else events
+
+
+def _steps(ws: Workspace, args: Any) -> StepCollection:
+    """The steps of the records and the names that are given."""
+    steps = ws.steps
+    if args.records:
+        steps = steps.filter(pl.col("record_id").is_in(args.records))
+    return steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
 
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
     """The failure of each row whose last attempt failed; where no event tells of it, the status does."""
-    rows = (ws.records.get(args.record).steps if args.record else ws.steps).filter(failed())
-    rows = rows.filter(pl.col("step") == args.step) if args.step else rows
+    rows = _steps(ws, args).filter(failed())
     errors = rows.select(*KEYS, "reason", "run_id", "ended")
     events = _events(ws, args).filter(pl.col("event") == "error")
     told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
@@ -78,8 +90,7 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
 
 def _groups(ws: Workspace, args: Any) -> int:
     """The kinds of failure, each with its number, examples, and the command that runs its rows again."""
-    steps = ws.records.get(args.record).steps if args.record else ws.steps
-    steps = steps.filter(pl.col("step") == args.step) if args.step else steps
+    steps = _steps(ws, args)
     found = steps.failures()
     by = ("task", "modality", "step", "error_type")
     kept = set(steps.filter(failed(), status="DONE").select(*by).iter_rows())
@@ -119,8 +130,9 @@ def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
     if one["error_type"]:
         like = one["message"].replace("…", "%").rstrip("%") + "%"
         narrow += [f"error_type = {_text(one['error_type'])}", f"message LIKE {_text(like)}"]
-    if args.record:
-        narrow.append(f"record_id = {_text(args.record)}")
+    if args.records:
+        ids = ", ".join(map(_text, args.records))
+        narrow.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
     unnarrowed = Namespace(**{**vars(args), "step": None})
     return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
 

@@ -9,6 +9,8 @@ from sinagot_catalog.cli._words import (
     add_output,
     add_place,
     add_snapshot_option,
+    add_steps,
+    add_where,
     count,
     seconds,
     verb,
@@ -44,6 +46,7 @@ def add_init(verbs: Verbs) -> Parser:
   sinagot-catalog init                      a small one, here
   sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
   sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)
+  sinagot-catalog init --from-files 'images/{date}/{shot}.png'    the same with fields of an id
   sinagot-catalog init --prefect            with a prefect.yaml; beside a workspace that is there, only that""",
     )
     parser.add_argument("folder", nargs="?", default=".", metavar="DIR", help="where; by default here")
@@ -51,7 +54,8 @@ def add_init(verbs: Verbs) -> Parser:
     parser.add_argument(
         "--from-files",
         metavar="PATTERN",
-        help="propose an id_pattern from files that are there; {id} stands for the id",
+        help="propose an id_pattern from files that are there; {id} stands for the id, or names such as {day} and "
+        "{ses?} for its fields; {task} and {modality} too",
     )
     parser.add_argument(
         "--prefect", action="store_true", help="also a prefect.yaml, for `prefect deploy --all` to deploy"
@@ -72,7 +76,8 @@ def add_status(verbs: Verbs) -> Parser:
   sinagot-catalog status --watch 5
 
 keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
-group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, stale, total),
+group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, failed (the
+last attempt, also where older outputs make a row done), stale, total),
 totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     )
     add_place(parser, positional=True)
@@ -80,8 +85,8 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     parser.add_argument(
         "--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"
     )
-    parser.add_argument("--where", metavar="SQL", help="only steps that fit, such as \"record_id > 'REC-2'\"")
-    parser.add_argument("--step", metavar="L", help="only this step")
+    add_where(parser, "only steps that fit, such as \"record_id > 'REC-2'\"")
+    add_steps(parser, "only this step")
     parser.add_argument(
         "--stale", action="store_true", help="count what is stale, too; reads sizes and times"
     )
@@ -109,14 +114,12 @@ def add_ls(verbs: Verbs) -> Parser:
   sinagot-catalog ls files --where "size = 0" --csv
 
 --json, --csv and --parquet have the table's columns, as the README lists them. Columns that need sizes or times of
-files (stale; size and times of records) are read where --columns or --where names them, else they are null.""",
+files (stale; size and times of records) are there where --columns or --where names them.""",
     )
     parser.add_argument("table", nargs="?", default="records", choices=TABLES, metavar="TABLE")
     add_place(parser)
     add_snapshot_option(parser)
-    parser.add_argument(
-        "--where", metavar="SQL", help="only rows that fit; columns of records may be named, too"
-    )
+    add_where(parser, "only rows that fit; columns of records may be named, too")
     parser.add_argument("--columns", metavar="A,B", help="these columns, in this order")
     parser.add_argument(
         "--limit", metavar="N", type=count, help="at most so many rows (on a terminal 100; 0 for all)"
@@ -141,9 +144,12 @@ message, n, first, last, examples, command.""",
     )
     parser.add_argument("record", nargs="?", metavar="ID", help="only this record")
     add_place(parser)
-    parser.add_argument("--step", metavar="L", help="only this step")
+    add_steps(parser, "only this step")
     parser.add_argument(
-        "--failed", action="store_true", help="only the last failure of each row that is ERROR now"
+        "--record", dest="records", metavar="ID", action="append", help="this record, too; may be repeated"
+    )
+    parser.add_argument(
+        "--failed", action="store_true", help="only the failure of each row whose last attempt failed"
     )
     parser.add_argument(
         "--limit", metavar="N", type=count, help="the last so many (on a terminal 200; 0 for all)"

@@ -6,7 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog._select import check_literals
+from sinagot_catalog._literals import check_literals
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog.cli._open import open_workspace, say_what_is_missing
 from sinagot_catalog.cli._out import is_machine, put_rows, put_table, width

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sinagot_catalog._source import Source
+    from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.steps import StepCollection
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "say_what_is_missing",
     "selected",
     "source_of",
+    "steps_of",
 ]
 
 _COUNT_EVERY = 2.0
@@ -119,11 +121,18 @@ def name_of(ws: Workspace) -> str:
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
     place = place_of(args)
-    named = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
+    where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
-    step = ["--step", args.step] if getattr(args, "step", None) and not whole else []
-    return pasted(["sinagot-catalog", verb, *named, *config, *where, *step, *more])
+    named = [] if whole else getattr(args, "step", None) or []
+    step = [word for one in named for word in ("--step", one)]
+    return pasted(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
+
+
+def steps_of(args: Any) -> str | list[str] | None:
+    """The steps that `--step` names."""
+    named: list[str] | None = args.step
+    return named[0] if named and len(named) == 1 else named
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -137,10 +146,12 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
     if args.record:
         for record_id in args.record:
             ws.records.get(record_id)  # says which ids are near where it cannot be one
-        if len(args.record) == 1 and not args.rows:
+        if args.rows:
+            steps = steps.filter(pl.col("record_id").is_in(args.record))
+        elif len(args.record) == 1:
             steps = ws.records.get(args.record[0]).steps
         else:
-            steps = steps.filter(pl.col("record_id").is_in(args.record))
+            steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file
     if args.status:
         steps = steps.filter(pl.col("status").is_in([_status(text) for text in args.status]))
     if args.where:
@@ -198,22 +209,34 @@ def say_what_is_missing(ws: Workspace) -> None:
         for folder in listing.unreadable[:3]:
             say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
     layout = catalog.layout
+    for fault in (*layout.id_faults, *layout.literal_stars):
+        say(f"note: {fault}")
     for place in layout.raw if len(catalog.ids) else ():
         if not catalog.presence[place].any():
             readers = [cell.step for cell in layout.cells if place in cell.places("input")]
             reads = f", which {readers[0]} reads" if readers else ""
             say(f"note: no file fits {layout.places[place].template.text}{reads}")
+    _say_unmatched(catalog, ws.config.ids.text)
+    for notice in source.notices():
+        say(f"note: {notice.text}")
+    if len(catalog.ids) == 0 and not catalog.unmatched()[0]:
+        places = sorted({place.template.text for place in catalog.layout.places})
+        looked = f"; looked for {', '.join(places[:3])}" if places else ""
+        say(f"note: {ws.data_path} holds no file of a record{looked}")
+
+
+def _say_unmatched(catalog: Catalog, id_pattern: str) -> None:
+    """Say which files are left out because of their ids, and which fit no pattern."""
+    n_refused, refused = catalog.refused()
+    if refused:
+        files = "file is" if n_refused == 1 else "files are"
+        path, record_id, why = refused[0]
+        say(f"note: {n_refused} {files} left out, such as {path}: {record_id!r} {why}")
     unmatched, examples = catalog.unmatched()
     if examples:
         files = "file does" if unmatched == 1 else "files do"
         path, pattern = examples[0]
         say(
             f"note: {unmatched} {files} not match, such as {path}: "
-            f"the pattern is {pattern}, with id_pattern {ws.config.ids.text}"
+            f"the pattern is {pattern}, with id_pattern {id_pattern}"
         )
-    for notice in source.notices():
-        say(f"note: {notice.text}")
-    if len(catalog.ids) == 0 and not unmatched:
-        places = sorted({place.template.text for place in catalog.layout.places})
-        looked = f"; looked for {', '.join(places[:3])}" if places else ""
-        say(f"note: {ws.data_path} holds no file of a record{looked}")

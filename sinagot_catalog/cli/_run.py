@@ -16,7 +16,14 @@ import polars as pl
 from sinagot_catalog._request import replaced
 from sinagot_catalog._rules import failed
 from sinagot_catalog.cli._ls import LIMIT
-from sinagot_catalog.cli._open import command, open_workspace, say_what_is_missing, selected, source_of
+from sinagot_catalog.cli._open import (
+    command,
+    open_workspace,
+    say_what_is_missing,
+    selected,
+    source_of,
+    steps_of,
+)
 from sinagot_catalog.cli._out import is_machine, paint, put, put_json, put_rows, put_table, width
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import ServerError, SinagotError
@@ -100,7 +107,7 @@ def run(args: Any) -> int:
     progress = False if args.quiet else None
     options = _options(args) | {"workers": args.workers or None}
     try:
-        report = steps.run(args.step, mode=args.mode, progress=progress, debug=args.debug, **options)
+        report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
         raise
     except Exception as error:
@@ -125,7 +132,7 @@ def submit(args: Any) -> int:
     if is_beside:
         return _submit_beside(args)
     options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
-    handle = steps.submit(args.step, **options)
+    handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
         return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})
     if args.handle_fd is not None:
@@ -185,7 +192,7 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
 
 
 def _plan(steps: StepCollection, args: Any) -> Plan:
-    return steps.plan(args.step, **_options(args))
+    return steps.plan(steps_of(args), **_options(args))
 
 
 def _sum(made: Plan) -> str:

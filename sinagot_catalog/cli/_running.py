@@ -10,6 +10,8 @@ from sinagot_catalog.cli._words import (
     add_place,
     add_running,
     add_selection,
+    add_steps,
+    add_where,
     count,
     duration,
     seconds,
@@ -112,8 +114,8 @@ every --every where it does not (buckets, network disks). --json prints an objec
 exit codes: 0 when it is ended while it waits, 130 when a run was under way; with --once as of run""",
     )
     add_place(parser, positional=True)
-    parser.add_argument("--where", metavar="SQL", help="steps that fit; columns of records may be named, too")
-    parser.add_argument("--step", metavar="L", help="only this step, and nothing downstream of it")
+    add_where(parser, "steps that fit; columns of records may be named, too")
+    add_steps(parser, "only this step, and nothing downstream of it")
     parser.add_argument("--record", metavar="ID", action="append", help="this record; may be repeated")
     parser.add_argument(
         "--every", metavar="TIME", type=duration, default=60.0,
@@ -215,8 +217,8 @@ With --json the first line of stdout is an object with name, id, url, pool, para
 
 def add_deployed(parser: Parser) -> None:
     which = parser.add_argument_group("which rows, each time")
-    which.add_argument("--where", metavar="SQL", help="steps that fit, such as \"status = 'DATA_READY'\"")
-    which.add_argument("--step", metavar="L", help="only this step")
+    add_where(which, "steps that fit, such as \"status = 'DATA_READY'\"")
+    add_steps(which, "only this step")
     which.add_argument("--limit", metavar="N", type=count, help="at most so many rows a run")
     which.add_argument(
         "--no-downstream", action="store_true", help="leave what becomes ready by a run to the next run"

@@ -66,7 +66,7 @@ def status(args: Any) -> int:
 def _once(ws: Workspace, args: Any) -> int:
     steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
     if args.step:
-        steps = steps.filter(pl.col("step") == args.step)
+        steps = steps.filter(pl.col("step").is_in(args.step))
     look = _look(ws, steps, args)
     if args.json:
         put_json(_summary(look, args))
@@ -96,7 +96,7 @@ class _Look:
             `stale`, `total`.
         totals: The same of all rows.
         ready: How many rows of each step can run now.
-        n_broken: How many rows have a script that cannot be used.
+        n_broken: How many rows have a script or a pattern that cannot be used.
     """
 
     ws: Workspace
@@ -116,7 +116,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
     catalog = source_of(ws).catalog()
     listings = catalog.listings.values()
-    broken = rows["step"].is_in([catalog.layout.cells[index].step for index in catalog.faults])
+    broken = catalog.steps.filter("_broken").select("record_id", "task", "modality", "step")
     return _Look(
         ws,
         by,
@@ -126,7 +126,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         rows.group_by(by, maintain_order=True).agg(_aggregates()),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
-        rows.filter(broken, pl.col("status") == "ERROR").height,
+        rows.join(broken, on=broken.columns, how="semi", nulls_equal=True).height if broken.height else 0,
     )
 
 
@@ -147,7 +147,16 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """The rows to count, with the columns that they are counted by."""
-    needed = ["record_id", "modality", "step", "status", "outcome", *by, *(["stale"] if stale else [])]
+    needed = [
+        "record_id",
+        "task",
+        "modality",
+        "step",
+        "status",
+        "outcome",
+        *by,
+        *(["stale"] if stale else []),
+    ]
     rows = steps.select(*dict.fromkeys(needed))
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.cli._open import name_of, open_workspace, say_what_is_missing, selected
+from sinagot_catalog.cli._open import name_of, open_workspace, say_what_is_missing, selected, steps_of
 from sinagot_catalog.cli._out import paint, put, put_whole
 from sinagot_catalog.cli._run import SOME_FAILED, in_one_line, say_failures
 from sinagot_catalog.cli._talk import say
@@ -22,7 +22,7 @@ def watch(args: Any) -> int:
     """Run rows as they become ready; a line for each round that did something."""
     ws = open_workspace(args)
     reports = selected(ws, args).watch(
-        args.step,
+        steps_of(args),
         every=args.every,
         settle=args.settle,
         submit=not args.run,

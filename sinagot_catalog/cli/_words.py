@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from importlib import import_module
-from typing import TYPE_CHECKING, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from sinagot_catalog._secrets import masked
 from sinagot_catalog.cli._talk import clean
@@ -22,6 +22,8 @@ __all__ = [
     "add_running",
     "add_selection",
     "add_snapshot_option",
+    "add_steps",
+    "add_where",
     "count",
     "duration",
     "seconds",
@@ -81,6 +83,25 @@ def late(does: str) -> Callable[[argparse.Namespace], int]:
     return call
 
 
+class Narrow(argparse.Action):
+    """Given again, a filter narrows further."""
+
+    def __call__(self, _parser: Any, args: argparse.Namespace, value: Any, _option: Any = None) -> None:
+        """Take one more filter."""
+        before = getattr(args, self.dest, None)
+        setattr(args, self.dest, value if before is None else f"({before}) AND ({value})")
+
+
+def add_where(parser: Any, about: str) -> None:
+    parser.add_argument(
+        "--where", metavar="SQL", action=Narrow, help=f"{about}; repeated, it narrows further"
+    )
+
+
+def add_steps(parser: Any, about: str) -> None:
+    parser.add_argument("--step", metavar="L", action="append", help=f"{about}; may be repeated")
+
+
 def add_place(parser: Parser, *, positional: bool = False) -> None:
     if positional:
         parser.add_argument("place", nargs="?", metavar="WORKSPACE", help="folder, URL or toml; as -C")
@@ -108,9 +129,9 @@ def add_snapshot_option(parser: Parser) -> None:
 def add_selection(parser: Parser) -> None:
     add_place(parser, positional=True)
     which = parser.add_argument_group("which rows")
-    which.add_argument("--where", metavar="SQL", help="steps that fit, such as \"status = 'ERROR'\"")
+    add_where(which, "steps that fit, such as \"status = 'ERROR'\"")
     which.add_argument("--status", metavar="S", action="append", help="steps of this status; may be repeated")
-    which.add_argument("--step", metavar="L", help="this step; it is tried even where an input is missing")
+    add_steps(which, "this step, tried even where an input is missing")
     which.add_argument("--record", metavar="ID", action="append", help="this record; may be repeated")
     which.add_argument(
         "--rows",

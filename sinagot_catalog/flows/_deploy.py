@@ -198,7 +198,9 @@ def _built(wanted: Deployment) -> RunnerDeployment:
 
 def _description(parameters: Mapping[str, Any]) -> str:
     what = parameters.get("where") or "all rows that can run"
-    step = f", of the step `{parameters['step']}`" if parameters.get("step") else ""
+    asked = parameters.get("step") or []
+    steps = [asked] if isinstance(asked, str) else asked
+    step = f", of {' and '.join(f'`{one}`' for one in steps)}" if steps else ""
     return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{step}:\n\n`{what}`"
 
 

@@ -60,7 +60,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     workspace: str,
     where: str | None = None,
     rows: str | None = None,
-    step: str | None = None,
+    step: str | list[str] | None = None,
     force: bool = False,  # noqa: FBT001, FBT002
     ignore_missing: bool = False,  # noqa: FBT001, FBT002
     downstream: bool = False,  # noqa: FBT001, FBT002
@@ -78,7 +78,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         where: A filter over the steps, in SQL; it is evaluated when the run begins.
         rows: A selection that was kept beside the journal, or by hand the path of any Parquet file with rows;
             without it and `where`, all rows that can run.
-        step: Only the rows of this step.
+        step: Only the rows of this step, or of these.
         force: Also the rows that are done.
         ignore_missing: Also the rows that miss an input.
         downstream: Also the rows that become ready by this run.

@@ -176,7 +176,7 @@ class Ground:
             (folder / "main.ndjson").write_text(json.dumps(line) + "\n")
             (folder / "ended").touch()
             self.planted += 1
-        dead = self.log / ".staging" / "20200101T000000-dead" / "w01" / "c0"
+        dead = self.log / ".staging" / "20200101T000000-00dead" / "w01" / "c0"
         for number in range(8):
             (dead / f"clean{number}").mkdir(parents=True, exist_ok=True)
             (dead / f"clean{number}" / "R000.txt").write_text("HALF")

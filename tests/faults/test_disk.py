@@ -269,16 +269,20 @@ def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_
 
 def test_note_of_hidden_files_can_name_nothing_else(write_workspace, tmp_path):
     folder = write_workspace({"work": BIG}, ["raw/R01"])
-    precious = [tmp_path / "precious.tmp", tmp_path / ".precious.dead.1.tmp", folder / "dataset/raw/R01"]
+    precious = [
+        tmp_path / "precious.tmp",
+        tmp_path / ".precious.20200101T000000-00dead.1.tmp",
+        folder / "dataset/raw/R01",
+    ]
     for path in precious:
         path.touch()
-    staging = folder / "dataset/LOG/.staging/dead/w01"
+    staging = folder / "dataset/LOG/.staging/20200101T000000-00dead/w01"
     staging.mkdir(parents=True)
     names = [
         *map(str, precious),
-        "../../.precious.dead.1.tmp",
+        "../../.precious.20200101T000000-00dead.1.tmp",
         "raw/R01",
-        "out/../../../.precious.dead.1.tmp",
+        "out/../../../.precious.20200101T000000-00dead.1.tmp",
         "",
     ]
     (staging / ".beside").write_bytes("\0".join(names).encode() + b"\0\xff\0")

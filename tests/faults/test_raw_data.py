@@ -589,7 +589,7 @@ def generate(request, tmp_path):
 
 
 def test_no_raw_file_is_lost(generate):
-    generate(LAYOUT, 150, 5)
+    generate(LAYOUT, 100, 5)
 
 
 KNOWN = {
@@ -701,7 +701,7 @@ def killed(layout):
 
 
 def test_no_raw_file_is_lost_when_a_run_is_killed(generate, kill):
-    generate(LAYOUT.flatmap(killed), 60, 2, do=kill)
+    generate(LAYOUT.flatmap(killed), 40, 2, do=kill)
 
 
 POINTS = [
@@ -752,4 +752,4 @@ def in_processes(point):
 
 
 def test_no_raw_file_is_lost_by_the_command_and_its_workers(generate):
-    generate(st.sampled_from(POINTS).map(in_processes), 4, 0.1, do=command)
+    generate(st.sampled_from(POINTS).map(in_processes), 3, 0.1, do=command)

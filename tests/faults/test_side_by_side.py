@@ -228,7 +228,7 @@ def test_staging_of_a_run_that_begins_while_another_sweeps_is_left_alone(make_wo
         (Path(source.log_store.root) / ".staging/new/w01").mkdir(parents=True)
         return alive(asker) - {"new"}  # as it was before the other came
 
-    (Path(source.log_store.root) / ".staging/dead/w01").mkdir(parents=True)
+    (Path(source.log_store.root) / ".staging/20200101T000000-00dead/w01").mkdir(parents=True)
     source.claims.alive = comes_between
     assert _sweep.sweep(source, mine) == 1
     assert [path.name for path in (Path(source.log_store.root) / ".staging").iterdir()] == ["new"]

@@ -224,20 +224,22 @@ def test_gc_forgets_what_is_old_and_no_status_changes(old):
 def test_gc_clears_old_selections_and_what_dead_runs_left(old):
     selections = Path(old.config.log, "selections")
     selections.mkdir()
-    for name, age in (("a", 100), ("b", 10)):
+    run = "20200101T000000-00000"
+    for name, age in ((f"{run}a", 100), (f"{run}b", 10)):
         (selections / f"{name}.parquet").write_bytes(b"x")
         os.utime(selections / f"{name}.parquet", (time.time() - 86_400 * age,) * 2)
-    (Path(old.config.log) / ".staging/dead/w01").mkdir(parents=True)
+    (Path(old.config.log) / f".staging/{run}d/w01").mkdir(parents=True)
     claims = Path(old.config.log, "claims")
     claims.mkdir()
-    for name in ("dead.beat", "dead.parquet", ".x.tmp", "young.beat"):
+    young = f"{run}e.beat"
+    for name in (f"{run}d.beat", f"{run}d.parquet", ".00000001.json.0123abcd.tmp", young):
         (claims / name).touch()
-        if name != "young.beat":
+        if name != young:
             os.utime(claims / name, (time.time() - 7_200,) * 2)
     swept = old.gc(keep=timedelta(days=90))
     assert (swept.selections, swept.runs) == (1, 1)
-    assert [path.name for path in selections.iterdir()] == ["b.parquet"]
-    assert [path.name for path in claims.iterdir()] == ["young.beat"]
+    assert [path.name for path in selections.iterdir()] == [f"{run}b.parquet"]
+    assert [path.name for path in claims.iterdir()] == [young]
     assert not list((Path(old.config.log) / ".staging").iterdir())
 
 

@@ -1,0 +1,72 @@
+"""Texts that expressions compare columns with: those that a column can never be are refused."""
+
+from __future__ import annotations
+
+from itertools import permutations
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.errors import SelectionError, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["check_literals", "check_value"]
+
+
+def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str, list[str]]) -> None:
+    """Refuse texts that a column can never be: a typo in a deployed filter must not mean "nothing to do".
+
+    Raises:
+        SelectionError: Naming what is near.
+    """
+    operands = expression.meta.pop()
+    for column in (one for one in operands if one.meta.is_column()):
+        name = column.meta.output_name()
+        dtype = schema.get(name)
+        if isinstance(dtype, pl.Enum) and _compares(expression, column, operands, _ORDER | _EQUAL):
+            _check_values(name, operands, list(dtype.categories))
+        elif name in names and _compares(expression, column, operands, _EQUAL):
+            _check_values(name, operands, names[name])
+    for operand in operands:
+        check_literals(operand, schema, names)
+
+
+_EQUAL = frozenset({"==", "!=", "==v", "!=v"})
+_ORDER = frozenset({"<", "<=", ">", ">="})
+
+
+def _compares(
+    expression: pl.Expr, column: pl.Expr, operands: Sequence[pl.Expr], signs: frozenset[str]
+) -> bool:
+    """Whether the outermost thing that an expression does is to compare a column with its other operand.
+
+    Polars does not tell what an expression does, but how it is written: only a comparison is written like one.
+    """
+    text = str(expression)
+    if text.startswith((f"{column}.is_in(", f"{column}.sql_is_in(")):
+        return True
+    return len(operands) == 2 and any(  # noqa: PLR2004 - left and right
+        text == f"[({one}) {sign} ({other})]" for sign in signs for one, other in permutations(operands)
+    )
+
+
+def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[str]) -> None:
+    for literal in (one for one in operands if one.meta.is_literal()):
+        values = pl.select(literal).to_series()
+        if isinstance(values.dtype, (pl.List, pl.Array)):
+            values = values.explode(keep_nulls=False, empty_as_null=False)
+        if values.dtype != pl.String:
+            continue
+        for value in values.drop_nulls().to_list():
+            check_value(column, value, choices)
+
+
+def check_value(column: str, value: str, choices: Sequence[str]) -> None:
+    """Refuse one value that a column can never have."""
+    if value not in choices:
+        raise SelectionError(
+            f"{column} is never {value!r}{did_you_mean(value, choices)}",
+            "It is one of " + ", ".join(choices) + "." if choices else f"Nothing here has a {column}.",
+        )
