@@ -173,7 +173,7 @@ class Kept:
         if count is None:
             return None
         read = [self.read(f"metadata-{number}") for number in range(int(count))]
-        return tuple(Table.of_told(noted["told"], frame) for frame, noted in read)
+        return tuple(Table.from_text(noted["about"], frame) for frame, noted in read)
 
 
 def names(log: Store) -> list[str]:
@@ -231,7 +231,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
         "last": {"alive": json.dumps(sorted(catalog.alive)), "tables": str(len(catalog.tables))},
     }
     metadata = {f"metadata-{number}": one for number, one in enumerate(catalog.tables)}
-    notes |= {table: {"told": one.told()} for table, one in metadata.items()}
+    notes |= {table: {"about": one.to_text()} for table, one in metadata.items()}
     frames = {table: one.frame for table, one in metadata.items()}
     for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
         content = io.BytesIO()

@@ -58,13 +58,13 @@ class Table:
     frame: pl.DataFrame = field(default_factory=pl.DataFrame)
     faults: tuple[Notice, ...] = ()
 
-    def told(self) -> str:
-        """All but its rows as one text, for `of_told`."""
+    def to_text(self) -> str:
+        """All but its rows as one text, for `from_text`."""
         return json.dumps(asdict(replace(self, frame=None)))  # type: ignore[arg-type]
 
     @classmethod
-    def of_told(cls, text: str, frame: pl.DataFrame) -> Table:
-        """The table that `told` this, with its rows."""
+    def from_text(cls, text: str, frame: pl.DataFrame) -> Table:
+        """The table that `to_text` described, with its rows."""
         fields = json.loads(text)
         matches = tuple(Match(**one) for one in fields["matches"])
         faults = tuple(Notice(**one) for one in fields["faults"])
@@ -92,7 +92,7 @@ def read_rows(
     Raises:
         ConfigError: It has no column that tells which record a row is of.
     """
-    frame = raw.frame
+    frame = raw.frame.rename(_plain_names(raw.frame.columns))
     matches = find_matches(frame.columns, fields, key)
     if not matches:
         raise _no_key(frame.columns, fields, key, f"workspace.toml: {address}: {name}")
@@ -115,11 +115,24 @@ def read_rows(
     return Table(name, address, owner, matches, rows, read.faults)
 
 
+def _plain_names(columns: Sequence[str]) -> dict[str, str]:
+    """New names for columns without one, and for those that Polars takes for patterns: `*` and `^…$`."""
+    odd = {name for name in columns if name in ("", "*") or (name[0] == "^" and name[-1] == "$")}
+    names: dict[str, str] = {}
+    for position, name in enumerate(columns, 1):
+        if name in odd:
+            plain = name[1:-1].strip("^$*") or f"column_{position}"
+            while plain in columns or plain in names.values():
+                plain += "_"
+            names[name] = plain
+    return names
+
+
 def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
     """What is wrong with a table that has no key column."""
     absent = next((one for one in key if one not in columns), "record_id")
     shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
-    others = " or ".join(["participant_id", *(f"{one}" for one in fields)])
+    others = " or ".join(["participant_id", *fields])
     hint = f"key names it: {', '.join(key)}." if key else f"Instead of record_id it may have {others}."
     near = did_you_mean(absent, columns)
     return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
@@ -172,18 +185,15 @@ def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, 
     """What the columns of a table are called in `records`."""
     compared = {one.column for one in table.matches}
     hidden = {one.column for one in table.matches if one.column == one.field or one.column in taken}
-    used = {*taken, *RECORDS, *own}
+    used = {*taken, *RECORDS}
     plain = set(table.frame.columns)
-    names = {}
-    for position, column in enumerate(table.frame.columns, 1):
+    names: dict[str, str] = {}
+    for column in table.frame.columns:
         if column in hidden:
             continue
-        # Polars takes `*` and `^…$` for patterns, and `_…` is a column of ours
-        base = column.strip("*^$") if column == "*" or column[:1] == "^" else column
-        base = base or f"column_{position}"
-        tries = [base, f"{base}_{table.owner}"]
-        if base.startswith("_") or base in RECORDS or base in own:
-            tries = [f"{base}_metadata", f"{base}_metadata_{table.owner}"]
+        tries = [column, f"{column}_{table.owner}"]
+        if column.startswith("_") or column in RECORDS or column in own:  # `_…` is a column of ours
+            tries = [f"{column}_metadata", f"{column}_metadata_{table.owner}"]
         while (name := tries.pop(0)) in used or (name != column and name in plain - compared):
             tries = tries or [f"{name}_"]
         used.add(name)

@@ -135,4 +135,6 @@ def text_of(name: str, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, (pl.List, pl.Array, pl.Struct)):
         value = pl.struct(column.alias("_")).struct.json_encode()
         return pl.when(column.is_not_null()).then(value.str.slice(5, value.str.len_chars() - 6)).alias(name)
+    if isinstance(dtype, pl.Duration):
+        return column.dt.to_string("iso")
     return column.bin.encode("base64") if dtype == pl.Binary else column.cast(pl.String)

@@ -132,7 +132,11 @@ def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.Dat
         return empty
     parts = [empty]
     for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
-        columns = [_value(one, name, to) for one, to in ((old, "before"), (new, "after"))]
+        # a whole number is the same one where another record's value has made the column one of fractions
+        types = [one.schema.get(name, pl.String()) for one in (old, new)]
+        is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
+        looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
+        columns = [_value(one, name, to) for one, to in zip(looks, ("before", "after"), strict=True)]
         pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
         changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
             pl.lit("metadata").alias("what"),

@@ -123,8 +123,13 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
         pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
     )
     if args.csv:
-        nested = {name: dtype for name, dtype in frame.schema.items() if dtype.is_nested()}
-        frame = frame.with_columns(text_of(name, dtype) for name, dtype in nested.items())
+        # of these CSV knows nothing
+        odd = {
+            name: dtype
+            for name, dtype in frame.schema.items()
+            if dtype.is_nested() or isinstance(dtype, (pl.Duration, pl.Binary))
+        }
+        frame = frame.with_columns(text_of(name, dtype) for name, dtype in odd.items())
         put_whole(frame.write_csv().removesuffix("\n"))
     else:
         rows = frame.write_ndjson().splitlines()
