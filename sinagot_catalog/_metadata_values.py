@@ -52,7 +52,11 @@ def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) ->
     """Texts with the type that fits the whole column: numbers, Booleans, else text."""
     texts = [_with_nulls(column) for column in frame]
     read = [_typed(column, has_decimal_commas=has_decimal_commas) for column in texts]
-    mixed = [_mixed(column, name) for column, new in zip(texts, read, strict=True) if new.dtype == pl.String]
+    mixed = [
+        _mixed(column, name, has_decimal_commas=has_decimal_commas)
+        for column, new in zip(texts, read, strict=True)
+        if new.dtype == pl.String
+    ]
     return Values(read, tuple(one for one in mixed if one is not None))
 
 
@@ -75,10 +79,10 @@ def _typed(column: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
     return column
 
 
-def _mixed(column: pl.Series, name: str) -> Notice | None:
+def _mixed(column: pl.Series, name: str, *, has_decimal_commas: bool) -> Notice | None:
     """A column that is text for a few of its values alone."""
     plain = column.str.strip_chars()
-    number = plain.str.contains(_NUMBER)
+    number = plain.str.contains(f"{_NUMBER}|{_COMMA}" if has_decimal_commas else _NUMBER)
     code = plain.str.contains(_CODE).fill_null(value=False)
     texts = (~number).fill_null(value=False)
     count = int(texts.sum())

@@ -4,6 +4,7 @@ import datetime as dt
 import json
 import unicodedata
 
+import fsspec
 import polars as pl
 import pytest
 
@@ -180,6 +181,12 @@ def test_a_late_text_makes_the_column_text_and_is_named(study, cli):
     assert f"note: {text}" in told.stderr
 
 
+def test_a_text_among_numbers_with_commas_is_named(study):
+    rows = "".join(f"{n:03};{n},5\n" for n in range(1, 30))
+    folder = study({"people.csv": f"record_id;dose\n{rows}030;#NV\n"}, ["001"])
+    assert notices(folder)["text among numbers"]["example"] == "#NV"
+
+
 def test_codes_among_numbers_are_nothing_to_speak_of(study):
     rows = "".join(f"{n:03},0{n}\n" for n in range(1, 30))
     folder = study({"people.csv": f"record_id,code\n{rows}030,x\n"}, ["001"])
@@ -241,7 +248,8 @@ def test_a_table_that_cannot_be_read_is_one_sentence_and_the_rest_goes_on(study,
         ["explain", "001", "clean", "-C", folder],
     ):
         assert cli(*words).returncode == 0, words
-    assert f"note: {text}" in cli("status", folder).stderr
+    for verb in ("status", "ls"):
+        assert f"note: {text}" in cli(verb, "-C", folder).stderr
     assert text in " ".join(cli("doctor", folder).stdout.split())
     assert cli("run", folder, "--workers", "1").returncode == 0
     assert cli("ls", "-C", folder, "--columns", "record_id,age").returncode == 2
@@ -465,6 +473,16 @@ def test_a_table_of_a_modality_is_read_alike(lab_folder):
         ("R4", None),
     ]
     assert "clinical/people.csv: 1 of 3 rows meets no record, such as R7" in ws.notices["text"].to_list()
+
+
+def test_a_table_in_a_bucket_is_read_alike(study):
+    fsspec.filesystem("memory").pipe(
+        "/tables-of-records/people.tsv", b"participant_id\tage\n001\tn/a\n002\t7\n"
+    )
+    folder = study({"x": ""}, metadata="'memory://tables-of-records/people.tsv'")
+    assert values(folder, "age") == [("001", None), ("002", 7)]
+    fsspec.filesystem("memory").pipe("/tables-of-records/people.tsv", b"participant_id\tage\n001\t1\t2\n")
+    assert "line 2 has 3 values" in notices(folder)["table not read"]["text"]
 
 
 # --- odd columns ---------------------------------------------------------------------------------------------
