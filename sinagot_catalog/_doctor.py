@@ -92,7 +92,7 @@ def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterato
     except SinagotError as error:
         yield _fault("dataset", error)
     else:
-        for part in (_records, _patterns, _listing, _order, _journal):
+        for part in (_records, _patterns, _listing, _metadata, _order, _journal):
             yield from part(source)
     yield from _writing(source)
     yield from _space(source)
@@ -333,6 +333,17 @@ def _listing(source: Source) -> Iterator[Check]:
                 f"{_many(listing.undecodable, 'name')} not UTF-8, left out",
                 "Rename them.",
             )
+
+
+def _metadata(source: Source) -> Iterator[Check]:
+    """Whether the tables of records and the records meet."""
+    for table in source.catalog().tables:
+        if table.matches:
+            by = ", ".join(one.column for one in table.matches)
+            text = f"{table.name}: {_many(table.frame.height, 'row')}, found by {by}"
+            yield Check("metadata", "ok", text)
+    for notice in source.notices():
+        yield Check("metadata", "warning", notice.text)
 
 
 def _order(source: Source) -> Iterator[Check]:

@@ -37,17 +37,19 @@ class Presence:
     Attributes:
         layout: What the config and the scripts declare.
         listings: One listing per root, `dataset` first.
-        expected: Ids that count as records even without a file.
+        expected: Ids of a table that count as records even without a file.
+        asked: Ids that are asked for and count as records even without a file.
     """
 
     layout: Layout
     listings: dict[str, Listing]
     expected: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def with_records(self, ids: pl.Series) -> Self:
         """This catalog, holding some records also where no file of them is there yet."""
         new = ids.filter(~ids.is_in(self.ids.implode())).unique()
-        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
+        return self if new.is_empty() else replace(self, asked=(*self.asked, *new))
 
     @cached_property
     def ids(self) -> pl.Series:
@@ -59,7 +61,12 @@ class Presence:
         if guesses:
             telling = rows.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
         used = pl.Series([False]).new_from_index(0, len(texts)).scatter(telling["key"], True)
-        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
+        others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
+        if self.expected:
+            # a row may be written in another form of Unicode than the files of its record
+            found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
+            expected = pl.Series(self.expected, dtype=pl.String)
+            others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
         return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
 
     @cached_property

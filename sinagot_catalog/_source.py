@@ -21,17 +21,25 @@ from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
 from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
+from sinagot_catalog._metadata import (
+    Table,
+    expected_ids,
+    notices_of,
+    read_rows,
+    unread_table,
+)
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._notices import Notice
 from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
+from sinagot_catalog._record_keys import find_matches
 from sinagot_catalog._refusals import refused
 from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
 from sinagot_catalog._store import Store, is_url, open_store, split_url
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
-from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
-from sinagot_catalog.schema import RECORDS
+from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError, UsageError
 
 __all__ = ["Source", "stamp"]
 
@@ -252,16 +260,15 @@ class Source:
                 self._stats[root] = listing.stats
                 self._told[root] = pl.Series("path", [], dtype=pl.String)
         self.seconds = time.monotonic() - begin
-        tables = [
-            (read_table(store, path, address), name) for store, path, address, name in self._metadata_tables()
-        ]
+        tables = None if self.kept is None else self.kept.tables()
+        tables = self._read_tables() if tables is None else tables
         return Catalog(
             layout,
             listings,
             last=last,
             alive=alive,
-            expected=self._expected(tables[0][0]) if self.config.records.expected else (),
-            metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
+            expected=self._expected(tables[0]) if self.config.records.expected and tables else (),
+            tables=tables,
             workspace_version=self.config.info.version,
         )
 
@@ -301,29 +308,56 @@ class Source:
             return frozenset()
         return self.claims.alive()
 
-    def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
+    def _expected(self, table: Table) -> tuple[str, ...]:
         """The ids of the first table, which count without a file."""
-        ids = tuple(one for one in table["record_id"].drop_nulls() if self.span is None or one in self.span)
-        given = pl.Series(ids, dtype=pl.String)
-        wrong = next(iter(given.filter(~fitting(given, self.config.ids))), None)
-        if wrong is not None:
-            *_, path, address, _ = next(self._metadata_tables())
+        if table.unread is not None:
+            raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
+        ids = expected_ids(table)
+        fits = fitting(ids, self.config.ids)
+        if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
+            prefix = table.matches[0].prefix
+            other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
+            fits_other = fitting(other, self.config.ids)
+            ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other
+        wrong = next(iter(ids.filter(~fits)), None)
+        if wrong is not None and (self.span is None or wrong in self.span):
             raise ConfigError(
-                f"{path} ({address}): {wrong!r} {self.config.ids.refusal(wrong)}",
+                f"{table.name} ({table.address}): {wrong!r} {self.config.ids.refusal(wrong)}",
                 "With records.expected = true every row of the table is a record.",
             )
-        return ids
+        return tuple(one for one in ids if self.span is None or one in self.span)
 
-    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str]]:
-        """The tables with columns of records: store, path, where the config names it, whose it is."""
-        if self.config.metadata is not None:
-            folder, name = split_url(self.config.metadata)
-            yield self._open(folder or "/"), name, "records.metadata", "records"
+    def _read_tables(self) -> tuple[Table, ...]:
+        """The config's tables of records; one whose contents cannot be read says so."""
+        return tuple(self._read_one(*one) for one in self._metadata_tables())
+
+    def _read_one(self, store: Store, path: str, address: str, owner: str, key: Sequence[str] = ()) -> Table:
+        fields = self.config.ids.groups
+        try:
+            raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
+        except StorageError as error:
+            return unread_table(path, address, owner, error.message)
+        return read_rows(raw, path, address, owner, fields=fields, key=key)
+
+    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
+        """The tables with columns of records: store, path, where the config names it, whose it is, its key."""
+        for n, table in enumerate(self.config.metadata):
+            folder, name = split_url(table.path)
+            several = len(self.config.metadata) > 1
+            address = f"records.metadata[{n}]" if several else "records.metadata"
+            owner = name.partition(".")[0] if n else "records"
+            yield self._open(folder or "/"), name, address, owner, table.key
         for modality, declared in self.config.modalities.items():
             path = declared.models.dataframe_path
             text = "/".join(path) if isinstance(path, tuple) else path
             if text is not None and "{" not in text:
-                yield self.stores["dataset"], text, f"modalities.{modality}.models.dataframe_path", modality
+                address = f"modalities.{modality}.models.dataframe_path"
+                yield self.stores["dataset"], text, address, modality, ()
+
+    def notices(self) -> list[Notice]:
+        """What the last look left out or could not use."""
+        catalog = self.catalog()
+        return notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
 
     @property
     def is_cheap(self) -> bool:
@@ -411,32 +445,6 @@ class Source:
             for root, listing in catalog.listings.items()
         }
         return replace(catalog, listings=listings, last=last, alive=self._alive(last))
-
-
-def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.DataFrame | None:
-    """Tables of records as one, a row per id.
-
-    A column that two tables have is called by its modality in the later one, and one that the records have
-    anyway ends in `_metadata`.
-    """
-    joined: pl.DataFrame | None = None
-    for table, name in tables:
-        joined = (
-            table
-            if joined is None
-            else joined.join(
-                table,
-                on="record_id",
-                how="full",
-                coalesce=True,
-                suffix=f"_{name}",
-                maintain_order="left_right",
-            )
-        )
-    if joined is None:
-        return None
-    taken = taken & set(joined.columns) - {"record_id"}
-    return joined.rename({name: f"{name}_metadata" for name in taken})
 
 
 def stamp(path: str) -> tuple[int, int] | None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
+import csv
 import glob
 import io
 import json
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -13,11 +16,11 @@ import polars as pl
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sinagot_catalog._store import Store
 
-__all__ = ["FORMATS", "format_of", "parse_json", "read_table", "scan_files"]
+__all__ = ["FORMATS", "RawTable", "format_of", "parse_json", "read_table", "scan_files"]
 
 FORMATS = {
     ".csv": "csv",
@@ -41,9 +44,11 @@ _SCANS: dict[str, Callable[..., pl.LazyFrame]] = {
     "ipc": pl.scan_ipc,
     "ndjson": pl.scan_ndjson,
 }
-_READS: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
-    "csv": pl.read_csv,
-    "tsv": lambda content: pl.read_csv(content, separator="\t"),
+_LONGEST = 100_000
+"""So many characters of a line are looked at for its separator."""
+_SEPARATORS = {"csv": ",", "tsv": "\t"}
+_READS: dict[str, Callable[..., pl.DataFrame]] = {
+    **dict.fromkeys(_SEPARATORS, pl.read_csv),
     "parquet": pl.read_parquet,
     "ipc": pl.read_ipc,
     "json": pl.read_json,
@@ -168,16 +173,34 @@ def _typed(texts: pl.Series) -> pl.Series:
     return texts
 
 
-def read_table(store: Store, path: str, address: str) -> pl.DataFrame:
-    """Read a table that the config names, with its column `record_id` as text and each id once.
+@dataclass(frozen=True)
+class RawTable:
+    """The rows of a table file as they are written.
+
+    Attributes:
+        frame: Every column of a CSV file is text; the columns of other files have the types of the file.
+        is_text: Whether it comes from a CSV file.
+        has_decimal_commas: Whether its numbers may be written as `1,5`: the values are parted by semicolons.
+    """
+
+    frame: pl.DataFrame
+    is_text: bool = False
+    has_decimal_commas: bool = False
+
+
+def read_table(store: Store, path: str, address: str, is_header: Callable[[Sequence[str]], bool]) -> RawTable:
+    """Read a table that the config names.
 
     Args:
         store: Where it lies.
         path: Its path there.
         address: Where the config names it, for messages.
+        is_header: Whether names of columns can be those of such a table; tells by what the values of a CSV file are
+            parted.
 
     Raises:
-        ConfigError: When it is not there, of no known kind, or has no column `record_id`.
+        ConfigError: It is not there, empty, or of no known kind.
+        StorageError: Its contents cannot be read; names the line and the column where it can.
     """
     kind = FORMATS.get(PurePosixPath(path).suffix.lower())
     if kind not in _READS:
@@ -186,14 +209,67 @@ def read_table(store: Store, path: str, address: str) -> pl.DataFrame:
         )
     if not store.exists(path):
         raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")
+    content = store.read(path)
+    if not content.strip():
+        raise ConfigError(f"workspace.toml: {address}: {path} is empty, so it cannot be read as a table")
+    where = f"{path} ({address}) cannot be read"
+    if kind in _SEPARATORS:
+        return _read_text(content, _SEPARATORS[kind], where, is_header)
+    options = {} if kind in ("parquet", "ipc") else {"infer_schema_length": None}
     try:
-        frame = _READS[kind](io.BytesIO(store.read(path)))
+        return RawTable(_READS[kind](io.BytesIO(content), **options))
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StorageError(f"{where}: {str(error).splitlines()[0]}") from error
+
+
+def _read_text(
+    content: bytes, separator: str, where: str, is_header: Callable[[Sequence[str]], bool]
+) -> RawTable:
+    """Read CSV as text, whatever parts its values and ends its lines."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
+        content = content.decode("utf-16", errors="replace").encode()
+    content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
+    if b"\n" not in content:
+        content = content.replace(b"\r", b"\n")
+    first = content.partition(b"\n")[0].decode(errors="replace").rstrip("\r")
+    used = next((one for one in (separator, ";", "\t", ",") if is_header(_cells(first, one))), separator)
+    try:
+        frame = pl.read_csv(io.BytesIO(content), separator=used, infer_schema=False)
     except pl.exceptions.PolarsError as error:
-        raise StorageError(f"{path} ({address}) cannot be read: {str(error).splitlines()[0]}") from error
-    if "record_id" not in frame.columns:
-        raise ConfigError(
-            f"workspace.toml: {address}: {path} has no column 'record_id', only {', '.join(frame.columns)}"
-            f"{did_you_mean('record_id', frame.columns)}"
-        )
-    ids = pl.col("record_id").cast(pl.String)
-    return frame.with_columns(ids).unique(subset="record_id", keep="first", maintain_order=True)
+        fault = _text_fault(content, used) or str(error).splitlines()[0]
+        raise StorageError(f"{where}: {fault}") from error
+    return RawTable(frame, is_text=True, has_decimal_commas=used == ";")
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    """The values of one line; none where it is not CSV."""
+    try:
+        return next(csv.reader([line[:_LONGEST]], delimiter=separator), [])
+    except csv.Error:
+        return []
+
+
+def _text_fault(content: bytes, separator: str) -> str | None:
+    """What is wrong with a CSV file that Polars refuses: the first line at fault, and its column."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        begin = content.rfind(b"\n", 0, error.start) + 1
+        before = _cells(content[begin : error.start].decode() + "x", separator)
+        names = _cells(content.partition(b"\n")[0].decode(errors="replace"), separator)
+        column = f", column {names[len(before) - 1].strip()}" if 0 < len(before) <= len(names) else ""
+        return f"line {line}{column}: it is not UTF-8; save the file as UTF-8"
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    begin = 0
+    try:
+        names = next(rows)
+        begin = rows.line_num
+        for row in rows:
+            if len(row) > len(names):
+                return f"line {begin + 1} has {len(row)} values, and the header {len(names)} columns"
+            begin = rows.line_num
+    except csv.Error as error:
+        fault = "a quoted value has no end" if "unexpected end" in str(error) else str(error)
+        return f"line {begin + 1}: {fault}"
+    return None

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from sinagot_catalog import _rules
+from sinagot_catalog._metadata import joined
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._presence import Presence
 from sinagot_catalog._refusals import settled
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog._layout import Cell, Link
+    from sinagot_catalog._metadata import Table
 
 __all__ = ["Catalog", "Stats"]
 
@@ -42,13 +44,13 @@ class Catalog(Presence):
     Attributes:
         last: The last state of each step that the journal knows, see `_journal.LAST`.
         alive: The runs that are alive now.
-        metadata: What the config's tables say of the records, by `record_id`.
+        tables: The config's tables of records.
         workspace_version: `[info] version`.
     """
 
     last: pl.DataFrame = field(kw_only=True)
     alive: frozenset[str] = frozenset()
-    metadata: pl.DataFrame | None = None
+    tables: tuple[Table, ...] = ()
     workspace_version: str | None = None
 
     # --- steps -------------------------------------------------------------------------------------------
@@ -368,10 +370,8 @@ class Catalog(Presence):
 
     @cached_property
     def described(self) -> pl.DataFrame:
-        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
-        if self.metadata is None:
-            return self.record_values
-        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
+        """What is known of each record beside its files: the groups of its id and its rows of the tables."""
+        return joined(self.record_values, self.tables)
 
     @cached_property
     def units(self) -> pl.DataFrame:

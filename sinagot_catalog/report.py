@@ -178,6 +178,7 @@ class _Page:
         if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
             out.append(f"{count:,} files match no pattern, such as {some}")
+        out += [one.text for one in self.source.notices()]
         return list(dict.fromkeys(out))
 
     def name(self, cell: Cell) -> str:

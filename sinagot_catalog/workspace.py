@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
+from sinagot_catalog._notices import notices_frame
 from sinagot_catalog._secrets import masked
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
@@ -244,14 +245,23 @@ class Workspace:
         catalog = self._source.catalog()
         return catalog.links(catalog.steps).select(*LINKS)
 
+    @property
+    def notices(self) -> pl.DataFrame:
+        """What the last look left out or could not use: a row per kind, with `count`, an `example` and a `text`.
+
+        Example:
+            >>> getfixture("harbor").notices.columns
+            ['kind', 'count', 'example', 'text']
+        """
+        return notices_frame(self._source.notices())
+
     # --- kept looks --------------------------------------------------------------------------------------
 
     def snapshot(self) -> str:
         """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
 
-        Kept are the files, the status and last state of each step, and which runs were alive. The config with its
-        version, the scripts, and the tables of records (`metadata`, `expected`) are not: who opens a snapshot looks
-        at it with those of now.
+        Kept are the files, the status and last state of each step, which runs were alive, and the tables of
+        records. The config with its version and the scripts are not: a snapshot is shown with those of now.
 
         Returns:
             The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.

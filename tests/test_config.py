@@ -133,7 +133,7 @@ def test_absolute_paths_homes_and_urls_are_kept(write, monkeypatch):
     assert config.scripts == "/s"
     assert config.outputs == "s3://lab/out"
     assert config.log == "s3://lab/out/LOG"
-    assert config.metadata == "s3://lab/ages.csv"
+    assert [one.path for one in config.metadata] == ["s3://lab/ages.csv"]
     assert config.locate("x") == f"{config.root}/x"
 
 

@@ -5,7 +5,7 @@ Pydantic's core checks the sections; what it refuses is said in our own words, a
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from sinagot_catalog._config._sections import (
     Document,
     InfoSection,
     LogSection,
+    MetadataTable,
     ModalityConfig,
     ModelsSection,
     PathSection,
@@ -46,6 +47,7 @@ from sinagot_catalog.errors import ConfigError, did_you_mean
 __all__ = [
     "CommandConfig",
     "Config",
+    "MetadataTable",
     "ModalityConfig",
     "ModelsSection",
     "ProcessedConfig",
@@ -71,7 +73,7 @@ class Config:
         scripts: Where the scripts lie.
         outputs: Where outputs are written; the dataset where the config names no other place.
         log: The folder of the journal, `<outputs>/LOG` where the config names no other.
-        metadata: The table of `records.metadata`.
+        metadata: The tables of `records.metadata`, with their resolved paths.
         ids: `records.id_pattern`, compiled.
         logging: The section `[log]`.
         notices: One sentence for each thing that is accepted but not as it is written.
@@ -83,7 +85,7 @@ class Config:
     scripts: str
     outputs: str
     log: str
-    metadata: str | None
+    metadata: tuple[MetadataTable, ...]
     ids: IdPattern
     path: PathSection
     records: RecordsSection
@@ -216,7 +218,7 @@ def read_config(
         scripts=places["scripts"],
         outputs=outputs,
         log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
-        metadata=places.get("metadata"),
+        metadata=_metadata(model, origins, files),
         ids=IdPattern(model.records.id_pattern),
         path=model.path,
         records=model.records,
@@ -259,13 +261,20 @@ def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str
         ("path", "scripts"): model.path.scripts,
         ("path", "outputs"): model.path.outputs,
         ("path", "log"): model.path.log,
-        ("records", "metadata"): model.records.metadata,
     }
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
         for address, path in written.items()
         if path is not None
     }
+
+
+def _metadata(
+    model: Document, origins: Mapping[Address, str], files: Sequence[str]
+) -> tuple[MetadataTable, ...]:
+    """The tables of records, their paths resolved against the folder of the file that names them."""
+    base = folder_of(origins.get(("records", "metadata"), files[0]))
+    return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
 
 
 def _replace_dask(document: Table) -> list[str]:

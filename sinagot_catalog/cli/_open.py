@@ -219,6 +219,8 @@ def say_what_is_missing(ws: Workspace) -> None:
             reads = f", which {readers[0]} reads" if readers else ""
             say(f"note: no file fits {layout.places[place].template.text}{reads}")
     _say_unmatched(catalog, ws.config.ids.text)
+    for notice in source.notices():
+        say(f"note: {notice.text}")
     if len(catalog.ids) == 0 and not catalog.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
