@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
-from sinagot_catalog._fingerprint import walk
+from sinagot_catalog._fingerprint import input_files, walk
 from sinagot_catalog._log_names import check_links
 from sinagot_catalog._moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog._ownership import ForeignFileError, Standing, StandingFile
@@ -205,6 +205,15 @@ class LocalPlace:
                 if not entry.is_dir() or self.has_own(inner, f"{full}/{entry.name}", raw):
                     return True
         return False
+
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - a bucket's path
+        """Size and time of each file of a folder that is an input, by its name.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+        """
+        return input_files(full)
 
     @staticmethod
     def _find_local(root: str, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
