@@ -516,7 +516,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) 
         id_pattern=config.ids.text,
         cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
-        force=options.force or bool(options.stale if options.stale is not None else config.run.rerun_on),
+        force=options.force or bool(options.causes(config)),
         ignore_missing=options.ignore_missing,
         debug=options.debug,
         durable=config.run.durable,
@@ -570,6 +570,7 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
         retries=cell.retries,
         timeout=cell.timeout,
         command=cell.command,
+        code=source.code_of(cell),
     )
 
 

@@ -31,7 +31,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
+from sinagot_catalog._events import CellLines, JournalWriter, Stamp, bounded, journal_path
+from sinagot_catalog._fingerprint import as_number, fingerprint
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._ownership import Made, Provenance
 from sinagot_catalog._patterns._template import IdPattern, Template
@@ -163,7 +164,7 @@ class _Work:
         self.outputs = cell.outputs.fill(values)
         self.controls = cell.controls.fill(values) if cell.controls.ports else []
         self.full_inputs: list[str] = []
-        self.stamps: list[tuple[int, int] | None] = []
+        self.stamps: list[Stamp | None] = []
         self.missing: list[str] = []
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.made: list[Made] = []
@@ -383,16 +384,31 @@ class JobRunner:
             if found is None:
                 work.missing.append(path)
                 work.stamps.append(None)
+            elif stat.S_ISREG(found.st_mode):
+                work.stamps.append((found.st_size, found.st_mtime_ns))
             else:
-                is_file = stat.S_ISREG(found.st_mode)
-                work.stamps.append((found.st_size, found.st_mtime_ns) if is_file else None)
+                work.stamps.append(self._folder_stamp(work, port, path, full))
 
     def _has_own(self, work: _Work, port: Port, path: str, full: str, found: os.stat_result) -> bool:
         """Whether a folder holds more than what steps declare in it."""
-        values = self._ids.values(work.record_id)
-        if values is None or not stat.S_ISDIR(found.st_mode):
-            return True
-        return self._place.has_own(path, full, RawFolder(port.template, port.inside, self._ids, values))
+        raw = self._raw_folder(work, port)
+        return raw is None or not stat.S_ISDIR(found.st_mode) or self._place.has_own(path, full, raw)
+
+    def _raw_folder(self, work: _Work, port: Port) -> RawFolder | None:
+        """What tells which files of a folder steps declare; None where all of them count."""
+        values = self._ids.values(work.record_id) if port.inside else None
+        return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
+
+    def _folder_stamp(self, work: _Work, port: Port, path: str, full: str) -> Stamp | None:
+        """Bytes, number and fingerprint of the files of a folder; None where they cannot be listed."""
+        try:
+            files = self._place.input_files(path, full)
+        except OSError:
+            return None  # the script says what it cannot read
+        raw = self._raw_folder(work, port)
+        counted = ((name, *one) for name, one in files.items() if raw is None or raw.is_own(f"{path}/{name}"))
+        found = fingerprint(counted)
+        return found.size, found.n_files, as_number(found.digest)
 
     # -- attempts -----------------------------------------------------------------------------------------
 

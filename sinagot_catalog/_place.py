@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from sinagot_catalog._entries import find_entry, holds_file
-from sinagot_catalog._fingerprint import walk
+from sinagot_catalog._fingerprint import input_files, walk
 from sinagot_catalog._log_names import check_links
 from sinagot_catalog._moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog._ownership import ForeignFileError, Standing, StandingFile
@@ -240,6 +240,15 @@ class LocalPlace:
         if not self._apart:
             return [self.dataset]
         return [self.outputs if name == "outputs" else self.dataset for name in look.roots]
+
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - a bucket's path
+        """Size and time of each file of a folder that is an input, by its name.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+        """
+        return input_files(full)
 
     def has_output(self, path: str, look: Look = _ANY) -> bool:
         """Whether an output is in place."""

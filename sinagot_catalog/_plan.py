@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._stale import in_words, is_stale
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
@@ -35,7 +36,7 @@ class PlanOptions:
         ignore_missing: Try rows that lack an input, too.
         asked: The rows were asked for by step name: rows that lack an input are tried, and say so.
         downstream: Add the rows that become ready by this run.
-        stale: Run rows that are stale, and what reads their outputs.
+        stale: Run rows that are stale by one of these causes, and what reads their outputs.
         limit: Run at most so many rows, the first ones of the order.
     """
 
@@ -43,7 +44,7 @@ class PlanOptions:
     ignore_missing: bool = False
     asked: bool = False
     downstream: bool = False
-    stale: bool = False
+    stale: frozenset[str] = frozenset()
     limit: int | None = None
 
 
@@ -149,7 +150,7 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     for (root,), part in links.partition_by("root", as_dict=True).items():
         every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
         some = part.gather_every(every)
-        sized = some.join(stats(str(root), some["path"]), on="path", how="left")
+        sized = some.with_columns(catalog.stat_paths(str(root), some, stats)["size"])
         counts = part.group_by("step", maintain_order=True).len("n")
         means = sized.group_by("step").agg(pl.col("size").mean())
         sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
@@ -263,7 +264,7 @@ class _Considered:
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(
-            self._stale(rows).alias("_stale"),
+            *self._stale(rows),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
@@ -284,10 +285,14 @@ class _Considered:
         picked = chosen.gather(every["_rec"]).alias("_selected")
         return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
 
-    def _stale(self, rows: pl.DataFrame) -> pl.Series:
+    def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """Whether each row is stale by a cause that counts, and the causes in words."""
         if not self.options.stale:
-            return pl.Series([False]).new_from_index(0, rows.height)
-        return self.catalog.steps_with(rows, ["stale"], self.stats)["stale"].fill_null(value=False)
+            nothing = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
+            return [nothing.is_not_null().alias("_stale"), nothing.alias("_causes")]
+        causes = self.catalog.stale_causes(rows, self.stats)
+        stale = is_stale(causes, self.options.stale).fill_null(value=False)
+        return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
@@ -389,7 +394,7 @@ class _Considered:
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
             .when(run & pl.col("_stale"))
-            .then(pl.lit("stale: an input or a version changed since"))
+            .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))
             .then(pl.lit("after " + ", ".join(sorted(makers))))
             .when(run & (pl.col("status") == "DONE"))

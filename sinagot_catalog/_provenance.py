@@ -87,13 +87,18 @@ def _record() -> pl.Expr:
     )
     until = pl.max_horizontal(pl.when(is_old_done).then(done), pl.when(is_old_publishing).then(publishing))
     since = pl.when(is_old_done).then(done - (pl.col("done:seconds") * _SECOND).cast(pl.Int64))
+    is_accepted = _follows("accepted", "done") & _follows("accepted", "publishing")
+    accepted_made = pl.col("accepted:_made")
+    # a link in the place of a folder has no fingerprint; an event that lists nothing accepts whatever is there
+    has_link = accepted_made.list.eval(pl.element().struct.field("fingerprint").is_null()).list.any()
     return pl.struct(
         pl.col("done:_made").alias("done"),
+        pl.when(is_accepted).then(accepted_made).alias("taken"),
         pl.col("publishing:_made").alias("publishing"),
         pl.col("publishing:_paths").alias("paths"),
         since.alias("since_ns"),
         until.alias("until_ns"),
-        (_follows("accepted", "done") & _follows("accepted", "publishing")).alias("accepted"),
+        (is_accepted & (accepted_made.is_null() | has_link).fill_null(value=False)).alias("accepted"),
     )
 
 

@@ -197,6 +197,13 @@ class RemotePlace(LocalPlace):
             return super().has_own(path, full, raw)
         return raw.has_own(self._below(self._wanted[path][0], path))
 
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:
+        """Size and time of each file of a folder that is an input, by its name."""
+        if path not in self._wanted:
+            return super().input_files(path, full)
+        store = self._stores[self._wanted[path][0]]
+        return self._patiently(lambda: store.files_below(path))
+
     def has_output(self, path: str, look: Look = _ANY) -> bool:
         """Whether an output is in place."""
         if self._outputs_store is None:

@@ -24,7 +24,7 @@ def status() -> pl.Expr:
     """The status rules: the first that holds counts."""
     event, alive = pl.col("_event"), pl.col("_alive")
     running = event.is_in(["start", "publishing"])
-    made = pl.coalesce("_made", event == "done").fill_null(value=False)
+    made = pl.coalesce("_made", event.is_in(["done", "accepted"])).fill_null(value=False)
     return (
         pl.when(pl.col("_broken")).then(_is("ERROR"))
         .when(running & alive).then(_is("PROCESSING"))
@@ -55,6 +55,7 @@ def outcome(alive: Iterable[str]) -> pl.Expr:
         pl.when(event.is_in(["start", "publishing"]) & is_dead).then(pl.lit("lost"))
         .when(event.is_in(["error", "half"]) & (pl.col("error_type") == "Timeout")).then(pl.lit("timeout"))
         .when(event.is_in(["error", "half"])).then(pl.lit("error"))
+        .when(event == "accepted").then(pl.lit("done"))
         .when(event.is_in(["done", "cancelled", "not_available"])).then(event)
         .cast(ATTEMPT).alias("outcome")
     )  # fmt: skip

@@ -74,6 +74,7 @@ class CellSpec:
         retries: How many times more a failed row is tried.
         timeout: Seconds that one attempt may take.
         command: The text of a step that is a program; it has no script.
+        code: The hash of its code; see `_code_hash`.
     """
 
     task: str | None
@@ -87,6 +88,7 @@ class CellSpec:
     retries: int = 0
     timeout: float | None = None
     command: str | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True)

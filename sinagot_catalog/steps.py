@@ -155,7 +155,7 @@ class StepCollection(Selection):
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
     ) -> Plan:
         """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
@@ -165,7 +165,8 @@ class StepCollection(Selection):
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
 
         Raises:
@@ -192,7 +193,7 @@ class StepCollection(Selection):
         workers: int | None = None,
         progress: bool | None = None,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
     ) -> RunReport:
         """Run these rows here and now, and wait for them.
@@ -207,7 +208,8 @@ class StepCollection(Selection):
             progress: True for a bar, False for nothing; by default a bar on a terminal or in a notebook, log lines
                 elsewhere.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
 
         Returns:
@@ -239,7 +241,7 @@ class StepCollection(Selection):
         *,
         workers: int | None = None,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
         deployment: str | None = None,
         say: Callable[[str], None] | None = None,
@@ -255,7 +257,8 @@ class StepCollection(Selection):
             ignore_missing: Try rows that lack an input, too.
             workers: How many processes; by default as many as there are cores.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
             deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Takes the lines that say which server is used; by default they go to stderr.
@@ -291,7 +294,7 @@ class StepCollection(Selection):
         deployment: str | None = None,
         once: bool = False,
         workers: int | None = None,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[RunReport]:
         """Run these rows as they become ready, and what becomes ready by them; each row once.
@@ -310,7 +313,8 @@ class StepCollection(Selection):
                 watch ends.
             once: End when nothing is left that is ready.
             workers: How many processes; by default as many as there are cores.
-            stale: Rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             say: Takes a line for what went wrong in a round; by default it goes to stderr.
 
         Yields:

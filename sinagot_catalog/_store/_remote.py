@@ -265,6 +265,16 @@ class RemoteStore:
                     del told[path]
         return told
 
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every object below it, by its name."""
+        return [*self.each(self.files_below, folders)]
+
+    def files_below(self, folder: str) -> dict[str, tuple[int, int]]:
+        """Size and time of every object below a folder, by its name."""
+        start = len(folder) + 1
+        found = self.infos(folder).items()
+        return {path[start:]: (info.size or 0, info.mtime_ns or 0) for path, info in found}
+
     def names(self, folder: str) -> list[str]:
         """Names of the keys right under a prefix."""
         return self._entries(folder, "file")

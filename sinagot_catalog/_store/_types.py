@@ -104,6 +104,9 @@ class Store(Protocol):
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
 
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
+
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None where nothing is there."""
 
