@@ -137,13 +137,28 @@ def outputs(
         cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
         for cell in cells
     }
-    found = resolver.catalog.links(rows).filter((pl.col("role") == "output") & pl.col("exists"))
-    chosen = [
-        (pl.col("_cell") == cell) & (pl.col("_place") == link.place)
-        for cell, link in links.items()
-        if link is not None
-    ]
-    found = found.filter(pl.any_horizontal(chosen)) if chosen else found.clear()
+    parts = []
+    for cell, link in links.items():
+        if link is not None:
+            part = rows.filter(pl.col("_cell") == cell)
+            part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
+            place = resolver.layout.places[link.place]
+            values = resolver.catalog.record_values[part["_rec"]]
+            paths = values.select(
+                paths_of(place.template).cast(pl.String).alias("path"),
+                pl.lit(place.root).alias("root"),
+                pl.lit(link.place, pl.UInt16).alias("_place"),
+            )
+            parts.append(part.select("_rec", "_cell", "record_id", "task", "modality", "step").hstack(paths))
+    hidden = ["_rec", "_cell"]
+    if not parts:
+        columns = {"root": pl.String, "path": pl.String, "_place": pl.UInt16}
+        return (
+            rows.select("record_id", "task", "modality", "step")
+            .clear()
+            .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
+        )
+    found = parts[0] if len(parts) == 1 else pl.concat(parts).sort(*hidden)
     return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
 
 

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from sinagot_catalog._store import Store
 
-__all__ = ["FILE", "TableFile", "check_options", "parse_json"]
+__all__ = ["FILE", "TableFile", "check_options", "parse_json", "rows_of_alike"]
 
 T = TypeVar("T")
 
 FILE = "__file__"
-"""The column of `TableFile.scan` that tells files apart."""
+"""The column of `TableFile.rows` that tells files apart."""
 _LARGE = 8 << 20
 """Bytes from which a text file of a local disk is read in pieces instead of whole."""
 _CSV = ("csv", "tsv")
@@ -88,6 +88,14 @@ class TableFile:
     owner: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     content: bytes | None = None
+    _schema: pl.Schema | None = None
+
+    @property
+    def kind(self) -> tuple[Any, ...] | None:
+        """Files of the same kind are read together by Polars; None where it cannot read them itself."""
+        if not self.store.is_local or self.options or self.format in _SINGLE or not self._schema:
+            return None
+        return self.store.root, self.format, *self._schema.items()
 
     @property
     def is_read_whole(self) -> bool:
@@ -97,12 +105,13 @@ class TableFile:
         if self.format not in _TEXTS or "encoding" in self.options:
             return self.format in _TEXTS
         try:
-            return os.stat(self._full).st_size < _LARGE  # noqa: PTH116 - asked for every file
+            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - asked for every file
         except OSError:
             return True
 
     @property
-    def _full(self) -> str:
+    def full_path(self) -> str:
+        """Its path on a local disk, its address elsewhere."""
         return f"{self.store.root}/{self.path}"
 
     def schema(self) -> pl.Schema:
@@ -111,7 +120,8 @@ class TableFile:
         Raises:
             StorageError: When it cannot be read: one sentence with path, record and place in the file.
         """
-        return self._explained(lambda: self._frame().collect_schema())
+        self._schema = self._explained(lambda: self._frame().collect_schema())
+        return self._schema
 
     def has_values(self, column: str) -> bool:
         """Whether a column holds any value.
@@ -122,16 +132,8 @@ class TableFile:
         any_value = pl.col(column).is_not_null().any()
         return bool(self._explained(lambda: self._frame().select(any_value).collect().item()))
 
-    def scan(self, types: Mapping[str, pl.DataType], number: int = 0) -> pl.LazyFrame:
-        """Its rows: `FILE`, which is `number`, and those of the given columns that it has, in the given types.
-
-        Raises:
-            StorageError: As `schema`.
-        """
-        return self._explained(lambda: self._in_types(types, number))
-
     def rows(self, types: Mapping[str, pl.DataType], number: int = 0) -> pl.DataFrame:
-        """What `scan` gives, read.
+        """Its rows: `FILE`, which is `number`, and those of the given columns that it has, in the given types.
 
         Raises:
             StorageError: As `schema`.
@@ -140,7 +142,7 @@ class TableFile:
 
     def _in_types(self, types: Mapping[str, pl.DataType], number: int) -> pl.LazyFrame:
         frame = self._frame()
-        schema = frame.collect_schema()
+        schema = self._schema if self._schema is not None else frame.collect_schema()
         kept = {name: types[name] for name in schema if name in types}
         if any(schema[name] != dtype for name, dtype in kept.items()):
             frame = self._frame(kept)  # the text of a number in a column of texts is not that of its value
@@ -159,9 +161,11 @@ class TableFile:
         options = {name: value for name, value in self.options.items() if name != "encoding"}
         added = options.pop("include_file_paths", None)
         if self.format == "parquet":
-            frame = pl.scan_parquet(self._source(), **self._literal(), **options)
+            frame = pl.scan_parquet(
+                self._source(), **{"hive_partitioning": False, **self._literal(), **options}
+            )
         elif self.format == "ipc":
-            frame = pl.scan_ipc(self._source(), **self._literal(), **options)
+            frame = pl.scan_ipc(self._source(), **{"hive_partitioning": False, **self._literal(), **options})
         elif self.format == "ndjson":
             source = self._source()
             if isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
@@ -172,7 +176,7 @@ class TableFile:
             frame = pl.scan_ndjson(source, **{"infer_schema_length": None, **options})
         else:
             frame = self._csv(options, types)
-        return frame if added is None else frame.with_columns(pl.lit(self._full).alias(added))
+        return frame if added is None else frame.with_columns(pl.lit(self.full_path).alias(added))
 
     def _csv(self, options: dict[str, Any], types: Mapping[str, pl.DataType] | None) -> pl.LazyFrame:
         if types is not None:
@@ -220,8 +224,8 @@ class TableFile:
     def _source(self) -> str | io.BytesIO:
         """What Polars' reader is given: a file of a local disk that it may read in part, or the content."""
         if not self.is_read_whole and self.content is None:
-            os.close(open_regular(self._full))
-            return self._full
+            os.close(open_regular(self.full_path))
+            return self.full_path
         content = self._bytes()
         if self.format in _TEXTS and self.options.get("encoding") != "utf8-lossy":
             if self.options.get("encoding", "utf8") not in _PLAIN:
@@ -273,6 +277,38 @@ class TableFile:
         except Exception:  # noqa: BLE001 - the fault itself is what counts
             return ""
         return ""
+
+
+def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """What `TableFile.rows` gives of several files of one `kind`, in one scan of Polars.
+
+    Raises:
+        StorageError: When one of them cannot be read, or they are of no kind.
+    """
+    first = next(iter(files.values()))
+    if first.kind is None:
+        raise StorageError(f"{first.path} is not read together with others")
+    _, format_, *columns = first.kind
+    schema = dict(columns)
+    kept = {name: types[name] for name in schema if name in types}
+    paths = [file.full_path for file in files.values()]
+    options: dict[str, Any] = {"include_file_paths": FILE, "glob": False}
+    if format_ in _CSV:
+        separator = "\t" if format_ == "tsv" else ","
+        schema |= kept
+        frame = pl.scan_csv(paths, schema=schema, separator=separator, **options)
+    elif format_ == "ndjson":
+        literal = [glob.escape(path) for path in paths]  # it has no switch for patterns
+        frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
+    else:
+        scan = pl.scan_parquet if format_ == "parquet" else pl.scan_ipc
+        frame = scan(paths, hive_partitioning=False, **options)
+    values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
+    try:
+        number = pl.col(FILE).replace_strict(paths, list(files), return_dtype=pl.UInt32)
+        return frame.select(number, *values).collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise StorageError(f"files such as {first.path} cannot be read together: {error}") from error
 
 
 def _ndjson_place(text: str) -> str:

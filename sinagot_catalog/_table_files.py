@@ -16,11 +16,13 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog._column_types import common_type
-from sinagot_catalog._table_file import FILE, TableFile
+from sinagot_catalog._table_file import FILE, TableFile, rows_of_alike
 from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sinagot_catalog._store import Store
 
 __all__ = ["TableFiles", "TableFrame"]
 
@@ -39,31 +41,44 @@ class TableFiles:
     """Files with the key columns that each file's rows get.
 
     Args:
-        keys: A row per file.
-        files: The files, in the same order.
+        stores: Where they lie, by the names in the column `root`.
+        located: A row per file: the key columns, `root`, `path` and `format`.
         schema: The columns to give, where they are not to be found out.
+        options: Passed on to Polars' own readers.
         strict: Whether a file that cannot be read is an error; else it is left out with a warning.
     """
 
     def __init__(
         self,
-        keys: pl.DataFrame,
-        files: Sequence[TableFile],
+        stores: Mapping[str, Store],
+        located: pl.DataFrame,
         schema: Mapping[str, pl.DataType] | None = None,
+        options: Mapping[str, Any] | None = None,
         *,
         strict: bool = True,
     ) -> None:
-        self.keys = keys
-        self._files = files
+        self.keys = located.drop("root", "path", "format")
+        self._stores = stores
+        self._located = located
         self._given = schema
+        self._options = options or {}
         self._strict = strict
+        self._files: dict[int, TableFile] = {}
         self._left_out: dict[int, StorageError] = {}
         self._types: dict[str, pl.DataType] | None = None
+
+    def _file(self, number: int) -> TableFile:
+        if number not in self._files:
+            row = self._located.row(number, named=True)
+            self._files[number] = TableFile(
+                self._stores[row["root"]], row["path"], row["format"], row.get("record_id"), self._options
+            )
+        return self._files[number]
 
     def frame(self) -> TableFrame:
         """The rows of all files as one lazy frame."""
         source = register_io_source(
-            self._read, schema=self._schema, explain_name="files", explain_detail=f"{len(self._files)} files"
+            self._read, schema=self._schema, explain_name="files", explain_detail=f"{self.keys.height} files"
         )
         frame = cast("TableFrame", TableFrame._from_pyldf(source._ldf))  # noqa: SLF001 - how Polars makes a subclass
         frame._files = self  # noqa: SLF001 - the same module
@@ -97,17 +112,17 @@ class TableFiles:
     def _found(self) -> dict[str, pl.DataType]:
         schemas: dict[tuple[tuple[str, pl.DataType], ...], list[int]] = {}
         start, many, held = 0, _FEWEST, 0
-        while start < len(self._files):
+        while start < self.keys.height:
             before = held
-            for number in self._with_content(range(start, min(start + many, len(self._files)))):
-                file = self._files[number]
+            for number in self._with_content(range(start, min(start + many, self.keys.height))):
+                file = self._file(number)
                 try:
                     schemas.setdefault(tuple(file.schema().items()), []).append(number)
                 except StorageError as error:
                     self._leave_out(number, error)
                 if file.content is not None:
                     held += len(file.content)
-                    file.content = file.content if held <= _HELD else None
+                    file.content = file.content if held <= _HELD and file.kind is None else None
             start, many = start + many, _next_many(many, held - before)
         types = self._united(schemas)
         self._warn(self._left_out)
@@ -131,10 +146,10 @@ class TableFiles:
                 types |= cast("dict[str, pl.DataType]", found)
                 first = {**dict.fromkeys(found, numbers[0]), **first}
                 continue
-            other = self._files[first[odd]].path
+            other = self._file(first[odd]).path
             for number in numbers:
                 fault = StorageError(
-                    f"{self._files[number].path} cannot be read with {other}: column {odd!r} is "
+                    f"{self._file(number).path} cannot be read with {other}: column {odd!r} is "
                     f"{known[odd]} and there {types[odd]}, and no type holds both",
                     "Leave out what cannot be read: strict=False.",
                 )
@@ -149,7 +164,7 @@ class TableFiles:
             for name, dtype in schema:
                 if dtype != pl.String:
                     others.add(name)
-                elif self._files[numbers[0]].format in ("csv", "tsv"):
+                elif self._file(numbers[0]).format in ("csv", "tsv"):
                     texts.setdefault(name, []).extend(numbers)
         return {
             name
@@ -159,7 +174,7 @@ class TableFiles:
 
     def _has_values(self, number: int, name: str) -> bool:
         try:
-            return self._files[number].has_values(name)
+            return self._file(number).has_values(name)
         except StorageError as error:
             self._leave_out(number, error)
             return False
@@ -208,42 +223,56 @@ class TableFiles:
     def _rows(self, numbers: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
         """The rows of some files, in the files' order; every column is there."""
         empty = pl.DataFrame(schema={FILE: pl.UInt32(), **types})
-        there = self._with_content(numbers)
-        try:
-            frames = [self._files[number].scan(types, number) for number in there]
-            found = pl.concat([empty.lazy(), *frames], how="diagonal").collect()
-        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, StorageError):
-            parts = [empty]  # which file it is, is found one by one
-            for number in there:
-                try:
-                    parts.append(self._files[number].rows(types, number))
-                except StorageError as error:
-                    self._leave_out(number, error)
-            found = pl.concat(parts, how="diagonal")
-        for number in there:
-            self._files[number].content = None
-        return found
+        parts = [empty]
+        for group in self._alike(numbers):
+            files = {number: self._file(number) for number in group}
+            try:
+                parts.append(rows_of_alike(files, types))
+            except StorageError:
+                parts += self._one_by_one(group, types)  # which file it is
+        return pl.concat(parts, how="diagonal").sort(FILE, maintain_order=True)
+
+    def _alike(self, numbers: Sequence[int]) -> Iterable[list[int]]:
+        """Files that one scan of Polars can read together, others alone."""
+        groups: dict[object, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(self._file(number).kind or number, []).append(number)
+        return groups.values()
+
+    def _one_by_one(self, numbers: Sequence[int], types: Mapping[str, pl.DataType]) -> Iterator[pl.DataFrame]:
+        for number in self._with_content(numbers):
+            try:
+                yield self._file(number).rows(types, number)
+            except StorageError as error:
+                self._leave_out(number, error)
+            self._file(number).content = None
 
     def _with_content(self, numbers: Sequence[int]) -> list[int]:
         """Files whose content is held, or that Polars reads itself; those of a store are fetched side by side."""
         fetched = [
             number
             for number in numbers
-            if self._files[number].content is None and self._files[number].is_read_whole
+            if self._file(number).content is None and self._file(number).is_read_whole
         ]
-        for _, some in _by_store(self._files, fetched):
-            store = self._files[some[0]].store
+        for some in self._by_store(fetched):
+            store = self._file(some[0]).store
             try:
-                contents = store.read_all([self._files[number].path for number in some])
+                contents = store.read_all([self._file(number).path for number in some])
                 for number, content in zip(some, contents, strict=True):
-                    self._files[number].content = content
+                    self._file(number).content = content
             except StorageError:
                 for number in some:
                     try:
-                        self._files[number].content = store.read(self._files[number].path)
+                        self._file(number).content = store.read(self._file(number).path)
                     except StorageError as error:
                         self._leave_out(number, error)
         return [number for number in numbers if number not in self._left_out]
+
+    def _by_store(self, numbers: Sequence[int]) -> Iterable[list[int]]:
+        groups: dict[int, list[int]] = {}
+        for number in numbers:
+            groups.setdefault(id(self._file(number).store), []).append(number)
+        return groups.values()
 
     def _leave_out(self, number: int, error: StorageError) -> None:
         if self._strict:
@@ -255,7 +284,7 @@ class TableFiles:
             verb = "is" if len(left_out) == 1 else "are"
             example = next(iter(left_out.values())).message
             warnings.warn(
-                f"{len(left_out)} of {len(self._files)} files {verb} left out, such as: {example}",
+                f"{len(left_out)} of {self.keys.height} files {verb} left out, such as: {example}",
                 stacklevel=2,
             )
 
@@ -274,13 +303,8 @@ class TableFiles:
         ]
         if not on_files or not all(_goes_by_row(part, self.keys.schema) for part in parts):
             return None
-        kept = self.keys.with_row_index(FILE).filter(on_files)
-        files = TableFiles(
-            kept.drop(FILE),
-            [self._files[number] for number in kept[FILE]],
-            self._given,
-            strict=self._strict,
-        )
+        kept = self._located.filter(on_files)
+        files = TableFiles(self._stores, kept, self._given, self._options, strict=self._strict)
         return files, [part for part in parts if not any(part is one for one in on_files)]
 
 
@@ -289,13 +313,6 @@ def _next_many(many: int, size: int) -> int:
     if size < _SMALL:
         return min(2 * many, _MOST)
     return max(many // 2, 1) if size > _BIG else many
-
-
-def _by_store(files: Sequence[TableFile], numbers: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    groups: dict[int, list[int]] = {}
-    for number in numbers:
-        groups.setdefault(id(files[number].store), []).append(number)
-    yield from groups.items()
 
 
 def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:

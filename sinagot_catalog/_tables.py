@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._table_file import TableFile, check_options
+from sinagot_catalog._table_file import check_options
 from sinagot_catalog._table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
@@ -87,21 +87,19 @@ def scan_files(
     Raises:
         SelectionError: When the format of a file is not known, or takes no such option.
     """
-    keys = files.drop("root", "path")
     if files.is_empty():
-        return keys.lazy()
+        return files.drop("root", "path").lazy()
     options = dict(options)
     schema = pl.Schema(options.pop("schema")) if options.get("schema") is not None else None
-    owners = files["record_id"] if "record_id" in files.columns else [None] * files.height
-    formats: dict[str, str] = {}
-    found = []
-    for root, path, owner in zip(files["root"], files["path"], owners, strict=True):
-        suffix = PurePosixPath(path).suffix
-        if suffix not in formats:
-            formats[suffix] = format_of(path, format)
-            check_options(formats[suffix], options)
-        found.append(TableFile(stores[root], path, formats[suffix], owner, options))
-    return TableFiles(keys, found, schema, strict=strict).frame()
+    suffixes = files.select(pl.col("path").str.extract(r"(\.[^./]*)$").fill_null("").alias("suffix"), "path")
+    formats = {
+        suffix: format_of(path, format)
+        for suffix, path in suffixes.unique("suffix", keep="first", maintain_order=True).rows()
+    }
+    for each in formats.values():
+        check_options(each, options)
+    named = suffixes["suffix"].replace_strict(formats, return_dtype=pl.String).alias("format")
+    return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
 
 
 def read_table(store: Store, path: str, address: str) -> pl.DataFrame:
