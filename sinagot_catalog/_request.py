@@ -29,6 +29,7 @@ FRESH = 2.0
 _MEASURED, _MEASURED_REMOTE = 2_000, 200
 """So many outputs are measured, of a folder and of a bucket."""
 
+_ROWS = "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids."
 _MODES = ("processes", "main_process", "prefect")
 
 
@@ -148,14 +149,14 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise SelectionError(
             f"rows of type {type(frame).__name__} cannot be read as a frame",
-            "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids.",
+            _ROWS,
         ) from error
     keys = [name for name in layout_keys if name in table.columns]
     if "record_id" not in keys:
         raise SelectionError(
             f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
             f"{did_you_mean('record_id', table.columns)}",
-            "Ids alone are selected with ws.records.filter(pl.col('record_id').is_in([...])).steps.",
+            _ROWS,
         )
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
 
