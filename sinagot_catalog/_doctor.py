@@ -316,9 +316,16 @@ def _listing(source: Source) -> Iterator[Check]:
             )
         if listing.links:
             yield Check(
-                "dataset", "warning", f"{_many(listing.links, 'link')} left out",
+                "dataset", "warning", f"{_many(listing.links, 'link')} left out: they lead to folders",
                 "Set [path] follow_links = true to follow them.",
             )  # fmt: skip
+        if note := listing.dangling_note:
+            yield Check(
+                "dataset",
+                "warning",
+                note,
+                "Fetch what they name (datalad get, git annex get), or remove them.",
+            )
         if listing.undecodable:
             yield Check(
                 "dataset",

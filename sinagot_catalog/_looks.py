@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._journal import LAST
 from sinagot_catalog._metadata import Table
 from sinagot_catalog._scan import STATS, Listing, in_folders
 from sinagot_catalog._secrets import masked
@@ -157,15 +158,21 @@ class Kept:
             )
         return out
 
+    def folders(self, root: str) -> pl.DataFrame:
+        """The columns of `STATS` of the folders of a root; null in a snapshot of an earlier version."""
+        files, _ = self.files()
+        return files.filter(pl.col("root") == root, pl.col("kind") == "directory").select(*STATS)
+
     def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
         """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
         last, noted = self.read("last")
         new = {
             "_claim": pl.lit(0, pl.Int64),
             "_time": pl.coalesce("ended", "started"),
+            "_code": pl.lit(None, pl.String),
         }  # of an earlier version
         last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
-        return last, frozenset(json.loads(noted.get("alive", "[]")))
+        return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))
 
     def tables(self) -> tuple[Table, ...] | None:
         """The config's tables of records then; None where they were not kept, by an earlier version."""

@@ -10,6 +10,7 @@ import polars as pl
 from sinagot_catalog import _plan
 from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog._stale import acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import KEYS
 
@@ -42,10 +43,14 @@ class RunOptions:
     mode: str | None = None
     workers: int | None = None
     downstream: bool = False
-    stale: bool | None = None
+    stale: bool | str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if not (self.stale is None or isinstance(self.stale, bool) or self.stale == "code"):
+            raise SelectionError(
+                f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
+            )
         for name, least in (("workers", 1), ("limit", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
@@ -55,6 +60,10 @@ class RunOptions:
     def steps(self) -> list[str]:
         """The steps that are named."""
         return [self.step] if isinstance(self.step, str) else list(self.step or ())
+
+    def causes(self, config: Config) -> frozenset[str]:
+        """What makes a row that is done run again."""
+        return acted_on(self.stale, config.run.rerun_on)
 
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
@@ -72,7 +81,6 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
-    stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
     return _plan.make_plan(
         catalog,
         rows,
@@ -81,7 +89,7 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
             ignore_missing=options.ignore_missing,
             asked=options.step is not None,
             downstream=options.downstream,
-            stale=stale,
+            stale=options.causes(source.config),
             limit=options.limit,
         ),
         source.stats,

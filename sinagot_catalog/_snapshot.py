@@ -56,7 +56,7 @@ class Diff:
 
     @property
     def files(self) -> pl.DataFrame:
-        """Files that are new, gone, or changed, with their sizes."""
+        """Files, and folders that a pattern names, that are new, gone, or changed, with their sizes."""
         return self._of("file", "path", "record_id", "before", "after")
 
     @property
@@ -160,17 +160,19 @@ def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
 
 
 def _files_and_steps(source: Source, kept: _looks.Kept | None) -> _looks.Tables:
-    files, steps = (
-        _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
-    )
-    return files.filter(pl.col("kind") == "file"), steps
+    return _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
 
 
 def _changes(old: _looks.Tables, new: _looks.Tables, values: pl.DataFrame) -> pl.DataFrame:
-    files = _joined(old[0], new[0], ["root", "path"])
+    # the folders of an earlier version's snapshot have no fingerprint, or are not in it
+    has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
+    known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
+    files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
+    is_folder = (pl.col("kind") == "directory") & (pl.col("kind_after") == "directory")
     other_etag = pl.col("etag") != pl.col("etag_after")
     other_time = pl.col("modified").ne_missing(pl.col("modified_after"))
     other = pl.col("size").ne_missing(pl.col("size_after")) | pl.coalesce(other_etag, other_time)
+    other = pl.when(is_folder).then(other_etag).otherwise(other)
     files = files.with_columns(_change(other)).filter(pl.col("change").is_not_null())
     steps = _joined(old[1], new[1], list(KEYS))
     both = pl.col("there") & pl.col("there_after")

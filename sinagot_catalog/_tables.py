@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import codecs
 import csv
-import glob
 import io
-import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._table_file import check_options
+from sinagot_catalog._table_files import TableFiles
 from sinagot_catalog.errors import ConfigError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog._store import Store
 
-__all__ = ["FORMATS", "RawTable", "format_of", "parse_json", "read_table", "scan_files"]
+__all__ = ["FORMATS", "RawTable", "format_of", "read_table", "scan_files"]
 
 FORMATS = {
     ".csv": "csv",
@@ -37,13 +37,6 @@ FORMATS = {
 }
 """How a file is read, by the end of its name; `value` is a file that holds one value."""
 
-_SCANS: dict[str, Callable[..., pl.LazyFrame]] = {
-    "csv": pl.scan_csv,
-    "tsv": lambda *args, **options: pl.scan_csv(*args, separator="\t", **options),
-    "parquet": pl.scan_parquet,
-    "ipc": pl.scan_ipc,
-    "ndjson": pl.scan_ndjson,
-}
 _LONGEST = 100_000
 """So many characters of a line are looked at for its separator."""
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
@@ -54,9 +47,6 @@ _READS: dict[str, Callable[..., pl.DataFrame]] = {
     "json": pl.read_json,
     "ndjson": pl.read_ndjson,
 }
-_PATH = "_path"
-_PLAIN = r"^[A-Za-z0-9/_.=-]+$"
-"""Keys that mean the same in a URL, whoever quotes it."""
 
 
 def format_of(path: str, given: str | None = None) -> str:
@@ -81,96 +71,40 @@ def format_of(path: str, given: str | None = None) -> str:
     return FORMATS[suffix]
 
 
-def scan_files(store: Store, files: pl.DataFrame, kind: str, options: Mapping[str, Any]) -> pl.LazyFrame:
-    """Read files of one format as one lazy frame.
+def scan_files(
+    stores: Mapping[str, Store],
+    files: pl.DataFrame,
+    format: str | None,  # noqa: A002 - the word that readers use
+    options: Mapping[str, Any],
+    *,
+    strict: bool = True,
+) -> pl.LazyFrame:
+    """Read files as one lazy frame; no file is opened before it is collected or its schema is asked for.
 
     Args:
-        store: Where they lie.
-        files: A column `path` and the key columns that each file's rows get.
-        kind: One of the values of `FORMATS`, or `text`: one value, never read as a number.
-        options: Passed on to Polars' own reader.
-    """
-    if files.is_empty():
-        return files.drop("path").lazy()
-    if kind in ("json", "text", "value"):
-        if options:
-            raise SelectionError(
-                f"files of format {kind} take no reader options, such as {next(iter(options))}"
-            )
-        if kind == "json":
-            return _objects(store, files).lazy()
-        contents = store.read_all(files["path"].to_list())
-        texts = [content.decode(errors="replace").strip() for content in contents]
-        values = pl.Series("value", texts, dtype=pl.String)
-        return files.drop("path").with_columns(_typed(values) if kind == "value" else values).lazy()
-    cloud = store.cloud_options()
-    if not store.is_local and (cloud is None or not files["path"].str.contains(_PLAIN).all()):
-        return _each(store, files, lambda content: _SCANS[kind](io.BytesIO(content), **options).collect())
-    if cloud:
-        options = {"storage_options": cloud, **options}
-    if kind in ("csv", "tsv"):
-        # A column of whole numbers in the first files may be one of fractions in the last.
-        options = {"infer_schema_files": files.height, **options}
-    # Names are names, whatever `*` and `[` would mean in a pattern; only this reader has no switch for it.
-    full = [f"{store.root}/{path}" for path in files["path"]]
-    paths = [glob.escape(path) for path in full] if kind == "ndjson" else full
-    literally = {} if kind == "ndjson" else {"glob": False}
-    scanned = _SCANS[kind](paths, include_file_paths=_PATH, **literally, **options)
-    located = files.lazy().with_columns(pl.Series(_PATH, full)).drop("path")
-    return located.join(scanned, on=_PATH, how="inner", maintain_order="left_right").drop(_PATH)
-
-
-def _each(store: Store, files: pl.DataFrame, read: Callable[[bytes], pl.DataFrame]) -> pl.LazyFrame:
-    """Files read whole, their rows behind the keys; a column named like a key is told apart as in a join."""
-    keys = [name for name in files.columns if name != "path"]
-    frames = []
-    contents = store.read_all(files["path"].to_list())
-    for one, content in zip(files.iter_rows(named=True), contents, strict=True):
-        found = read(content)
-        found = found.rename({name: f"{name}_right" for name in keys if name in found.columns})
-        frames.append(
-            found.select(*(pl.lit(one[key], files.schema[key]).alias(key) for key in keys), pl.all())
-        )
-    return pl.concat(frames, how="diagonal_relaxed").lazy()
-
-
-def _objects(store: Store, files: pl.DataFrame) -> pl.DataFrame:
-    """JSON files: an object is a row, a list of objects several, anything else a value."""
-    rows: list[dict[str, Any]] = []
-    owners: list[int] = []
-    paths = files["path"].to_list()
-    for number, (path, content) in enumerate(zip(paths, store.read_all(paths), strict=True)):
-        found = parse_json(content, path)
-        several = (
-            found if isinstance(found, list) and all(isinstance(one, dict) for one in found) else [found]
-        )
-        rows += [one if isinstance(one, dict) else {"value": one} for one in several]
-        owners += [number] * len(several)
-    keys = files.drop("path")[owners]
-    values = pl.DataFrame(rows, infer_schema_length=None)
-    taken = {name: f"{name}_right" for name in keys.columns if name in values.columns}
-    return keys.hstack(values.rename(taken)) if values.width else keys
-
-
-def parse_json(content: bytes, path: str) -> Any:
-    """Read a JSON file's content.
+        stores: Where they lie, by the names in the column `root`.
+        files: Columns `root` and `path`, and the key columns that each file's rows get.
+        format: One of the values of `FORMATS`, or `text`: one value, never read as a number; by default as the
+            names end.
+        options: Passed on to Polars' own reader; a `schema` says which columns to give.
+        strict: Whether a file that cannot be read is an error; else it is left out with a warning.
 
     Raises:
-        StorageError: When it is no JSON; names the file.
+        SelectionError: When the format of a file is not known, or takes no such option.
     """
-    try:
-        return json.loads(content)
-    except ValueError as error:
-        raise StorageError(f"{path} is no JSON file: {error}") from error
-
-
-def _typed(texts: pl.Series) -> pl.Series:
-    """Numbers where every text reads as one, else the texts."""
-    for dtype in (pl.Int64, pl.Float64):
-        numbers = texts.cast(dtype, strict=False)
-        if not numbers.has_nulls():
-            return numbers
-    return texts
+    if files.is_empty():
+        return files.drop("root", "path").lazy()
+    options = dict(options)
+    schema = pl.Schema(options.pop("schema")) if options.get("schema") is not None else None
+    suffixes = files.select(pl.col("path").str.extract(r"(\.[^./]*)$").fill_null("").alias("suffix"), "path")
+    formats = {
+        suffix: format_of(path, format)
+        for suffix, path in suffixes.unique("suffix", keep="first", maintain_order=True).rows()
+    }
+    for each in formats.values():
+        check_options(each, options)
+    named = suffixes["suffix"].replace_strict(formats, return_dtype=pl.String).alias("format")
+    return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog._graph import graph_of
+from sinagot_catalog._journal import ORDER
 from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import KEYS, STATUS
@@ -172,6 +173,7 @@ class _Page:
         out += [*self.catalog.layout.id_faults, *self.catalog.layout.literal_stars]
         _, refused = self.catalog.refused()
         out += [f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused]
+        out += [note for one in self.catalog.listings.values() if (note := one.dangling_note)]
         count, examples = self.catalog.unmatched()
         if count:
             some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
@@ -282,6 +284,7 @@ class _Page:
         told = (
             self.source.events()
             .filter(pl.col("event") == "error")
+            .sort(*ORDER, maintain_order=True)
             .unique(list(KEYS), keep="last", maintain_order=True)
         )
         out = []

@@ -41,6 +41,7 @@ from sinagot_catalog._config._sections import (
 from sinagot_catalog._config._storage import Storage
 from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog._secrets import is_secret, masked
+from sinagot_catalog._store._urls import join_url, protocols_of
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = [
@@ -108,6 +109,13 @@ class Config:
     def storage_options(self, protocol: str) -> dict[str, Any]:
         """The fsspec options for one protocol, `${NAME}` replaced from the environment now."""
         return self.storage.options(protocol)
+
+    def options_of(self, url: str) -> dict[str, Any]:
+        """The fsspec options that open a URL; those of a chain by the protocol of each of its URLs."""
+        protocols = protocols_of(url)
+        if len(protocols) == 1:
+            return self.storage_options(protocols[0])
+        return {one: options for one in protocols if (options := self.storage.own(one))}
 
     def locate(self, path: str) -> str:
         """A path that the config names, resolved against the config's folder."""
@@ -209,7 +217,7 @@ def read_config(
         dataset=places["dataset"],
         scripts=places["scripts"],
         outputs=outputs,
-        log=places.get("log", f"{outputs.rstrip('/')}/LOG"),
+        log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
         metadata=_metadata(model, origins, files),
         ids=IdPattern(model.records.id_pattern),
         path=model.path,

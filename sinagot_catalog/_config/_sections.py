@@ -181,7 +181,7 @@ class RunSection:
     lease: Seconds = 60.0
     durable: bool = False
     threads_per_worker: Positive = 1
-    rerun_on: tuple[Literal["input", "version"], ...] = ()
+    rerun_on: tuple[Literal["input", "version", "params", "code"], ...] = ()
     empty_outputs: Literal["keep", "error"] = "keep"
     fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
     memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None

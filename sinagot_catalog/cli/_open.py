@@ -208,6 +208,8 @@ def say_what_is_missing(ws: Workspace) -> None:
     for listing in catalog.listings.values():
         for folder in listing.unreadable[:3]:
             say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
+        if note := listing.dangling_note:
+            say(f"note: {note}; what it names is absent")
     layout = catalog.layout
     for fault in (*layout.id_faults, *layout.literal_stars):
         say(f"note: {fault}")
