@@ -90,7 +90,11 @@ UNLIKE = {
         {"R1": "a\n" + "1\n" * 3 + "0.5\n", "R2": "a\n2\n"},
         {"a": [1.0, 1.0, 1.0, 0.5, 2.0]},
     ),
-    "a TSV column has no value in one file": ("tsv", {"R1": "a\tb\n\t1\n", "R2": "a\tb\n2\t\n"}, {"a": [None, 2], "b": [1, None]}),
+    "a TSV column has no value in one file": (
+        "tsv",
+        {"R1": "a\tb\n\t1\n", "R2": "a\tb\n2\t\n"},
+        {"a": [None, 2], "b": [1, None]},
+    ),
     "an NDJSON key is seen late": (
         "ndjson",
         {"R1": '{"a": 1}\n' * 300 + '{"a": 1, "b": "x"}\n', "R2": '{"c": true}\n'},
