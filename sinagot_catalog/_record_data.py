@@ -140,7 +140,7 @@ def outputs(
     parts = []
     for cell, link in links.items():
         if link is not None:
-            part = rows.filter(pl.col("_cell") == cell)
+            part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
             part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
             place = resolver.layout.places[link.place]
             values = resolver.catalog.record_values[part["_rec"]]
@@ -204,7 +204,8 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
             for place in named
             if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
         ]
-    found = found.unique(["root", "path"], keep="first", maintain_order=True)
+    if any(foreign.values()):
+        found = found.unique(["root", "path"], keep="first", maintain_order=True)
     nulled = [
         pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
         for key, places in foreign.items()
