@@ -84,7 +84,8 @@ def converted(column: pl.Expr, have: pl.DataType, want: pl.DataType) -> pl.Expr:
 
     Example:
         >>> have, want = pl.Struct({"a": pl.Int64}), pl.Struct({"a": pl.Float64, "b": pl.String})
-        >>> pl.DataFrame({"s": [{"a": 1}, None]}).select(converted(pl.col("s"), have, want))["s"].to_list()
+        >>> frame = pl.DataFrame({"s": [{"a": 1}, None]})
+        >>> frame.select(converted(pl.col("s"), have, want)).to_series().to_list()
         [{'a': 1.0, 'b': None}, None]
     """
     if have == want:

@@ -116,7 +116,7 @@ def outputs(
         SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
             the scope has no such step.
     """
-    known = list(dict.fromkeys(rows["step"].unique(maintain_order=True).to_list()))
+    rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
     if step is not None:
         declared = resolver.layout.steps
         if step not in declared:
@@ -127,11 +127,15 @@ def outputs(
                 f"step {step!r} is none of this scope{did_you_mean(step, inside)}",
                 f"Its steps: {', '.join(inside) or 'none'}.",
             )
-        rows = rows.filter(pl.col("step") == step)
-    elif len(known) > 1:
-        raise SelectionError(
-            f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+        rows = rows.filter(
+            pl.col("_cell").is_in([cell.index for cell in resolver.layout.cells if cell.step == step])
         )
+    else:
+        known = rows["step"].unique(maintain_order=True).to_list()
+        if len(known) > 1:
+            raise SelectionError(
+                f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+            )
     cells = sorted(rows["_cell"].unique().to_list())
     links = {
         cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
@@ -140,7 +144,7 @@ def outputs(
     parts = []
     for cell, link in links.items():
         if link is not None:
-            part = rows.filter(pl.col("_cell") == cell)
+            part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
             part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
             place = resolver.layout.places[link.place]
             values = resolver.catalog.record_values[part["_rec"]]
@@ -149,7 +153,7 @@ def outputs(
                 pl.lit(place.root).alias("root"),
                 pl.lit(link.place, pl.UInt16).alias("_place"),
             )
-            parts.append(part.select("_rec", "_cell", "record_id", "task", "modality", "step").hstack(paths))
+            parts.append(part.hstack(paths))
     hidden = ["_rec", "_cell"]
     if not parts:
         columns = {"root": pl.String, "path": pl.String, "_place": pl.UInt16}
@@ -204,7 +208,8 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
             for place in named
             if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
         ]
-    found = found.unique(["root", "path"], keep="first", maintain_order=True)
+    if any(foreign.values()):
+        found = found.unique(["root", "path"], keep="first", maintain_order=True)
     nulled = [
         pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
         for key, places in foreign.items()

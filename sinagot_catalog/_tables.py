@@ -96,14 +96,21 @@ def scan_files(
         return files.drop("root", "path").lazy()
     options = dict(options)
     schema = pl.Schema(options.pop("schema")) if options.get("schema") is not None else None
-    suffixes = files.select(pl.col("path").str.extract(r"(\.[^./]*)$").fill_null("").alias("suffix"), "path")
-    formats = {
-        suffix: format_of(path, format)
-        for suffix, path in suffixes.unique("suffix", keep="first", maintain_order=True).rows()
-    }
+    suffix = PurePosixPath(files["path"][0]).suffix
+    if suffix and files["path"].str.ends_with(suffix).all():
+        suffixes = pl.Series([suffix])
+        firsts = files["path"][:1]
+    else:
+        suffixes = files["path"].str.extract(r"(\.[^./]*)$").fill_null("")
+        firsts = files["path"].gather(suffixes.arg_unique())
+    formats = {PurePosixPath(path).suffix: format_of(path, format) for path in firsts}
     for each in formats.values():
         check_options(each, options)
-    named = suffixes["suffix"].replace_strict(formats, return_dtype=pl.String).alias("format")
+    named = (
+        pl.lit(formats[suffix])
+        if len(formats) == 1
+        else suffixes.replace_strict(formats, return_dtype=pl.String)
+    ).alias("format")
     return TableFiles(stores, files.with_columns(named), schema, options, strict=strict).frame()
 
 
