@@ -119,10 +119,10 @@ def _write_cell(source: Source, catalog: Catalog, cell: Cell, rows: pl.DataFrame
     code = source.code_of(cell)
     spec = CellSpec(cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code)
     lines = journal.cell(spec)
-    records = catalog.record_values[rows["_rec"]]
-    inputs = [list(_stamps(catalog.link_stats(records, link, source.stats))) for link in cell.linked("input")]
+    codes = rows["_rec"]
+    inputs = [list(_stamps(catalog.link_stats(codes, link, source.stats))) for link in cell.linked("input")]
     outputs = [
-        list(_made(source, root, catalog.link_stats(records, link, source.stats)))
+        list(_made(source, root, catalog.link_stats(codes, link, source.stats)))
         for link in cell.linked("output")
         for root in [catalog.layout.places[link.place].root]
     ]

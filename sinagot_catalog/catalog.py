@@ -332,9 +332,8 @@ class Catalog(Presence):
         def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
             names = ("_inputs", "_script", "_workspace", "_code")
             done = self.with_attempt(part.select("_last"), names)
-            records = self.record_values[part["_rec"]].with_columns(part["_rec"])
             inputs, outputs = (
-                [self.link_stats(records, link, stats) for link in cell.linked(role)]
+                [self.link_stats(part["_rec"], link, stats) for link in cell.linked(role)]
                 for role in ("input", "output")
             )
             return causes_of(
@@ -348,11 +347,11 @@ class Catalog(Presence):
 
         return self._by_cell("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
 
-    def link_stats(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
+    def link_stats(self, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
         """Size, time and fingerprint of one link's path for some records, and whether it is a folder."""
         place = self.layout.places[link.place]
         path = paths_of(place.template).alias("path")
-        paths = records.select(path, self.root_of(link.place, records["_rec"])).with_row_index("_row")
+        paths = self.record_values[codes].select(path, self.root_of(link.place, codes)).with_row_index("_row")
         parts = [
             self.stat_paths(str(root), part, stats).with_columns(part["_row"])
             for (root,), part in paths.partition_by("root", as_dict=True).items()
