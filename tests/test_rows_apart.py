@@ -192,7 +192,7 @@ LEFT = {
     "hook of threads": ("state = callable(threading.excepthook)", "threading.excepthook = None"),
     "tracing": (
         "state = sys.gettrace(), sys.getprofile()",
-        "sys.settrace(lambda *a: None); sys.setprofile(print)",
+        "sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None)",
     ),
     "start method of processes": (
         "import multiprocessing; state = multiprocessing.get_start_method(allow_none=True)",
