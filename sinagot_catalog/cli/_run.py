@@ -274,7 +274,8 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
     elif waiting.is_empty():
         count = len(steps.filter(failed()))
         if count:
-            line(f"nothing to do: all outputs are there, but the last attempt at {count:,} rows failed")
+            rows = f"{count:,} row{'' if count == 1 else 's'}"
+            line(f"nothing to do: all outputs are there, but the last attempt at {rows} failed")
             say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
         elif _is_narrowed(args):
             line("nothing to do: these are done; --force runs them again")
