@@ -22,6 +22,7 @@ from sinagot_catalog._layout import Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
 from sinagot_catalog._mirror import Mirror
+from sinagot_catalog._notices import Notice
 from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
@@ -324,6 +325,10 @@ class Source:
             text = "/".join(path) if isinstance(path, tuple) else path
             if text is not None and "{" not in text:
                 yield self.stores["dataset"], text, f"modalities.{modality}.models.dataframe_path", modality
+
+    def notices(self) -> list[Notice]:
+        """What the last look left out or could not use."""
+        return [*self.catalog().notices]
 
     @property
     def is_cheap(self) -> bool:

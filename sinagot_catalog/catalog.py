@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import polars as pl
 
 from sinagot_catalog import _rules
+from sinagot_catalog._notices import Notice, listing_notices
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._presence import Presence
 from sinagot_catalog._refusals import settled
@@ -50,6 +51,11 @@ class Catalog(Presence):
     alive: frozenset[str] = frozenset()
     metadata: pl.DataFrame | None = None
     workspace_version: str | None = None
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """What was left out or could not be used."""
+        return listing_notices(self)
 
     # --- steps -------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog import _request, _snapshot
 from sinagot_catalog._config import read_config
 from sinagot_catalog._customs import kinds_of
+from sinagot_catalog._notices import notices_frame
 from sinagot_catalog._secrets import masked
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
@@ -243,6 +244,16 @@ class Workspace:
         """Every path that a step reads or writes, existing or not: the table `links`."""
         catalog = self._source.catalog()
         return catalog.links(catalog.steps).select(*LINKS)
+
+    @property
+    def notices(self) -> pl.DataFrame:
+        """What the last look left out or could not use: a row per kind, with `count`, an `example` and a `text`.
+
+        Example:
+            >>> getfixture("harbor").notices.columns
+            ['kind', 'count', 'example', 'text']
+        """
+        return notices_frame(self._source.notices())
 
     # --- kept looks --------------------------------------------------------------------------------------
 

@@ -36,6 +36,7 @@ class Found:
         folders: A frame with a row per folder, `folder` (`""` or ending in `/`) and how many files it holds, `n`.
         names: The names of the files as a column, folder by folder.
         directories: Directories that are not empty and stand where a pattern ends.
+        empty: Directories that hold no file and stand where a pattern ends.
         unreadable: Folders that could not be listed.
         links: How many links were left out.
         undecodable: How many names are not UTF-8 and were left out.
@@ -45,6 +46,7 @@ class Found:
     folders: Any = None
     names: Any = None
     directories: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
     undecodable: int = 0

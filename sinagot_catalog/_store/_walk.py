@@ -157,6 +157,7 @@ class Walk:
             )
             self.parts.append(part)
             self.found.directories += found.directories
+            self.found.empty += found.empty
             self.found.unreadable += found.unreadable
             self.found.links += found.links
 
@@ -288,8 +289,8 @@ class Walk:
             ends, deeper = level.below(name)
             if ends:
                 self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
-                if self._holds_file(folder + name):
-                    self.found.directories.append(folder + name)
+                holds = self._holds_file(folder + name)
+                (self.found.directories if holds else self.found.empty).append(folder + name)
             if deeper is not None:
                 if deeper not in out:
                     out[deeper] = _Rest(deeper, [], [])
