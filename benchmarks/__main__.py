@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "files": (looking.files,),
     "catalog": (looking.catalog,),
     "filter": (looking.filtering,),
+    "results": (looking.results,),
     "refresh": (looking.refresh,),
     "relist": (looking.relist,),
     "run": (running.run,),
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "bucket-run": (buckets.run,),
 }
 ON_REQUEST = (
+    "results",
     "million",
     "cold",
     "submit",

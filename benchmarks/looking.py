@@ -28,6 +28,7 @@ __all__ = [
     "million",
     "refresh",
     "relist",
+    "results",
     "snapshot",
     "status",
 ]
@@ -158,6 +159,45 @@ def filtering(scale: Scale) -> Iterator[Measurement]:
                     4 * scale.times,
                 ),
             )
+
+
+def results(scale: Scale) -> Iterator[Measurement]:
+    """One record of the frame of all results, and all of them."""
+    for records in scale.records:
+        folder = harbor(scale, records)
+        for file in (folder / "dataset" / "count").iterdir():
+            if not file.stat().st_size:
+                file.write_text("kind,boats\nsail,3\ntug,1\n")
+        steps = Workspace(folder).steps
+        one = pl.col("record_id") == f"REC-{records // 2:06d}"
+        paths = sorted(map(str, (folder / "dataset" / "count").iterdir()))
+        yield Measurement(
+            f"results/{records}/one",
+            "ws.steps.scan_outputs(...).filter(record_id == x)",
+            "ws.steps.filter(record_id == x).scan_outputs(...)",
+            AtMost(1.5) if records >= 10_000 else None,
+            *alternate(
+                lambda: _nothing(steps.scan_outputs("count").filter(one).collect()),  # noqa: B023
+                lambda: _nothing(steps.filter(one).scan_outputs("count").collect()),  # noqa: B023
+                4 * scale.times,
+            ),
+        )
+        yield Measurement(
+            f"results/{records}/all",
+            "ws.steps.scan_outputs(...).collect()",
+            "pl.scan_csv of the same paths, types of all files",
+            None,
+            *alternate(
+                lambda: _nothing(steps.scan_outputs("count").collect()),  # noqa: B023
+                lambda: _nothing(_all_results(paths)),  # noqa: B023
+                1,
+            ),
+        )
+
+
+def _all_results(paths: list[str]) -> pl.DataFrame:
+    options = {"infer_schema_files": len(paths), "infer_schema_length": None}
+    return pl.scan_csv(paths, glob=False, include_file_paths="path", **options).collect()  # type: ignore[arg-type]
 
 
 def refresh(scale: Scale) -> Iterator[Measurement]:

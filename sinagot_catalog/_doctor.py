@@ -92,7 +92,7 @@ def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterato
     except SinagotError as error:
         yield _fault("dataset", error)
     else:
-        for part in (_records, _patterns, _notices, _order, _journal):
+        for part in (_records, _patterns, _notices, _metadata, _order, _journal):
             yield from part(source)
     yield from _writing(source)
     yield from _space(source)
@@ -295,6 +295,15 @@ def _notices(source: Source) -> Iterator[Check]:
         further = notice.count - len(notice.details)
         if notice.details and further:
             yield Check(notice.area, "warning", f"and {further:,} more: {notice.kind}")
+
+
+def _metadata(source: Source) -> Iterator[Check]:
+    """Whether the tables of records and the records meet."""
+    for table in source.catalog().tables:
+        if table.matches:
+            by = ", ".join(one.column for one in table.matches)
+            text = f"{table.name}: {_many(table.frame.height, 'row')}, found by {by}"
+            yield Check("metadata", "ok", text)
 
 
 def _order(source: Source) -> Iterator[Check]:

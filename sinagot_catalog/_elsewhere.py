@@ -254,7 +254,7 @@ def _options(order: Order) -> dict[str, dict[str, Any]]:
         "log": order.log,
         "scripts": order.scripts,
     }
-    remote = {part: root.partition("://")[0] for part, root in parts.items() if is_url(root)}
+    remote = {part: root for part, root in parts.items() if is_url(root)}
     if not remote:
         return {}
     from sinagot_catalog._config import read_config
@@ -263,7 +263,7 @@ def _options(order: Order) -> dict[str, dict[str, Any]]:
         config = read_config(order.config, read_text=TextReader())
     except (SinagotError, OSError):
         return {part: {} for part in remote}
-    return {part: config.storage_options(protocol) for part, protocol in remote.items()}
+    return {part: config.options_of(root) for part, root in remote.items()}
 
 
 def events_of(log: Store, run_id: str) -> Iterator[dict[str, Any]]:

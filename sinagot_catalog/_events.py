@@ -24,6 +24,7 @@ __all__ = [
     "CellLines",
     "Event",
     "JournalWriter",
+    "Stamp",
     "bounded",
     "journal_path",
     "read_lines",
@@ -31,13 +32,18 @@ __all__ = [
 ]
 
 SCHEMA = 1
-Event: TypeAlias = Literal["start", "log", "publishing", "done", "error", "not_available", "cancelled"]
+Event: TypeAlias = Literal[
+    "start", "log", "publishing", "done", "accepted", "error", "not_available", "cancelled"
+]
+Stamp: TypeAlias = tuple[int, int] | tuple[int, int, int]
+"""Of an input that is a file its size and time; of a folder its bytes, its number of files and its fingerprint."""
 
 _STATUS: dict[Event, StepStatus] = {
     "start": StepStatus.PROCESSING,
     "log": StepStatus.PROCESSING,
     "publishing": StepStatus.PROCESSING,
     "done": StepStatus.DONE,
+    "accepted": StepStatus.DONE,
     "error": StepStatus.ERROR,
     "not_available": StepStatus.DATA_NOT_AVAILABLE,
     "cancelled": StepStatus.INIT,
@@ -240,6 +246,7 @@ class CellLines:
         self._tail = f'{common}, "script_version": {dumps(cell.version)}'
         self._begun = f'{self._mids["start"]}"Processing run", "time": "'
         self._ended = f'{self._mids["done"]}"Run finished", "time": "'
+        self._code = "" if cell.code is None else f', "code": {dumps(cell.code)}'
 
     def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
         journal = self._journal
@@ -271,7 +278,7 @@ class CellLines:
         *,
         seconds: float,
         attempts: int,
-        inputs: Sequence[tuple[int, int] | None],
+        inputs: Sequence[Stamp | None],
         made: Sequence[Made] = (),
         output: str | None = None,
     ) -> None:
@@ -281,18 +288,30 @@ class CellLines:
             record_id: The record of the row.
             seconds: How long its attempts took together.
             attempts: How many there were.
-            inputs: Sizes and times of what it was made from.
+            inputs: The state of what it was made from.
             made: The folders that it made, and the files that no output declares.
             output: What the row printed.
         """
-        made_from = ", ".join(["null" if one is None else f"[{one[0]}, {one[1]}]" for one in inputs])
+        made_from = _stamps_text(inputs)
         listed = _made_text(made) if made else ""
         journal = self._journal
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
-            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}], "made": [{listed}]'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
+            f', "made": [{listed}]{self._code}'
             f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
         )
+
+    def accepted(self, record_id: str, *, inputs: Sequence[Stamp | None], made: Sequence[Made] = ()) -> None:
+        """The present state of the outputs is taken as it is.
+
+        Args:
+            record_id: The record of the row.
+            inputs: The present state of its inputs.
+            made: The folders among its outputs.
+        """
+        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(made)}]{self._code}'
+        self._write("accepted", record_id, "Present outputs accepted", more)
 
     def error(
         self,
@@ -322,6 +341,11 @@ class CellLines:
     def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
         """The row had begun and was ended from outside."""
         self._write("cancelled", record_id, message)
+
+
+def _stamps_text(stamps: Iterable[Stamp | None]) -> str:
+    """The state of the inputs, as members of a JSON list."""
+    return ", ".join(["null" if one is None else f"[{', '.join(map(str, one))}]" for one in stamps])
 
 
 def _made_text(made: Iterable[Made]) -> str:

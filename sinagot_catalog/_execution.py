@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,7 +20,7 @@ from sinagot_catalog._config import read_config
 from sinagot_catalog._journal import new_run_id
 from sinagot_catalog._kept import keep_report, keep_selection, read_selection
 from sinagot_catalog._patterns._columns import id_columns, paths_of
-from sinagot_catalog._phases import Results, phases_of, waiting_for
+from sinagot_catalog._phases import Blocking, Phase, Results, phases_of
 from sinagot_catalog._pool import Pool, Runner, open_runner
 from sinagot_catalog._preflight import check_places, check_start, make_roots
 from sinagot_catalog._provenance import provenance_of
@@ -27,7 +28,7 @@ from sinagot_catalog._request import RunOptions, plan, rows_query
 from sinagot_catalog._said import Heard
 from sinagot_catalog._select import Query
 from sinagot_catalog._source import Source
-from sinagot_catalog._spec import FAILED, CellSpec, Port, Remote, Result, RunSpec
+from sinagot_catalog._spec import CellSpec, Port, Remote, Result, RunSpec
 from sinagot_catalog._spool import Shipper, close_spool, dead_spools, open_spool
 from sinagot_catalog._sql import sql_predicate
 from sinagot_catalog._store import TextReader, is_url
@@ -38,7 +39,7 @@ from sinagot_catalog.run_report import RunReport
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
     from sinagot_catalog._claims import Claim
@@ -345,23 +346,25 @@ class Execution:
                 "Did this machine sleep? What is done is kept, and the same command goes on with the rest.",
             )
 
-    def begin(self, phase: Phase) -> list[Result]:
-        """Get a phase ready, when those before it have ended.
+    @cached_property
+    def _blocking(self) -> Blocking:
+        rows = self.plan.rows.with_row_index("row").join(self._todo, on="row", how="semi")
+        return Blocking(self.source.catalog(), rows)
 
-        Returns:
-            The rows that are blocked: a row of an earlier phase was to renew what they read, and failed.
+    def phases_in_turn(self, note: Callable[[list[Result]], None]) -> Iterator[Phase]:
+        """The phases, each when the one before is over, without the rows that wait for one that failed.
+
+        Args:
+            note: Is given the results of the rows that are left out.
         """
-        if self.options.ignore_missing or phase is self.phases[0]:
-            return []
-        with self._lock:
-            failed = self._results.frame().filter(pl.col("outcome").is_in(FAILED))
-        failed = failed.select("row").join(self.plan.rows.with_row_index("row"), on="row")
-        blocked = waiting_for(self.source.layout(), failed, phase)
-        phase.leave_out(blocked["row"])
-        return [
-            Result(row, "blocked", message=f"waits for {step}, which failed")
-            for row, step in blocked.iter_rows()
-        ]
+        blocks = not self.options.ignore_missing
+        for number, phase in enumerate(self.phases):
+            with self._lock:
+                results = self._results.frame() if number and blocks else None
+            blocked = [] if results is None else self._blocking.blocked(phase, results)
+            if blocked:
+                note(blocked)
+            yield phase.without([one.row for one in blocked]) if blocked else phase
 
     def note(self, results: list[Result]) -> None:
         """Collect results; any thread may call it."""
@@ -513,7 +516,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) 
         id_pattern=config.ids.text,
         cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
-        force=options.force or bool(options.stale if options.stale is not None else config.run.rerun_on),
+        force=options.force or bool(options.causes(config)),
         ignore_missing=options.ignore_missing,
         debug=options.debug,
         durable=config.run.durable,
@@ -523,6 +526,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) 
         redo=frozenset(half),
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
+        follow_links=config.path.follow_links,
     )
 
 
@@ -545,9 +549,10 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     places = source.layout().places
 
     def ports(role: str) -> tuple[Port, ...]:
+        bound = [(link.label, link.place, places[link.place]) for link in cell.linked(role)]
         return tuple(
-            Port(link.label, places[link.place].template, inside(link.place) if role == "input" else ())
-            for link in cell.linked(role)
+            Port(label, place.template, inside(index) if role == "input" else (), place.roots)
+            for label, index, place in bound
         )
 
     def inside(place: int) -> tuple[Template, ...]:
@@ -565,6 +570,7 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
         retries=cell.retries,
         timeout=cell.timeout,
         command=cell.command,
+        code=source.code_of(cell),
     )
 
 
@@ -620,8 +626,7 @@ def _run(
                 if watch is not None:
                     watch(results)
 
-            for phase in execution.phases:
-                note(execution.begin(phase))
+            for phase in execution.phases_in_turn(note):
                 runner.execute(phase, note)
     finally:
         report = execution.finish()

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._fingerprint import as_number
+from sinagot_catalog._stale import FOLDER
 from sinagot_catalog.schema import KEYS, STEPS
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Rule:
 class File:
     """One path that the step reads or writes.
 
-    `size` is None for a folder; `near` names a file there that looks alike where it is absent.
+    `size` of a folder is that of its files, and `count` their number (of a file None); `near` names a file there
+    that looks alike where it is absent; `is_dangling` says that a link to nothing is there.
     """
 
     role: str
@@ -54,6 +56,8 @@ class File:
     modified: datetime | None
     made_by: tuple[str, ...] = ()
     near: str | None = None
+    is_dangling: bool = False
+    count: int | None = None
 
 
 @dataclass(frozen=True)
@@ -94,7 +98,7 @@ class Change:
     """
 
     text: str
-    run: dict[str, bool] | None = None
+    run: dict[str, bool | str] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,9 @@ class Explanation:
         plain: dict[str, Any] = _plain(asdict(self))
         return {**plain, "decided_by": self.decided.number}
 
-    def lines(self, follow: Callable[[dict[str, bool]], str] | None = None) -> Iterator[tuple[str, str]]:
+    def lines(
+        self, follow: Callable[[dict[str, bool | str]], str] | None = None
+    ) -> Iterator[tuple[str, str]]:
         """The explanation as lines of text, each with its kind: head, rule, decided, file, absent, text, failure.
 
         Args:
@@ -233,8 +239,9 @@ class _Row:
         """The row of `steps` with its hidden keys and derived columns, but not `stale`."""
         return self._of(self.cell.index)
 
-    def _of(self, cell: int) -> pl.DataFrame:
-        rows = self.catalog.steps.filter(pl.col("_rec") == self.rec, pl.col("_cell") == cell)
+    def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
+        code = self.rec if rec is None else rec
+        rows = self.catalog.steps.filter(pl.col("_rec") == code, pl.col("_cell") == cell)
         return self.catalog.steps_with(rows, STEPS.keys() - {"stale"})
 
     def explain(self) -> Explanation:
@@ -262,7 +269,7 @@ class _Row:
             stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
             makers = [
                 self.catalog.step_name(self.catalog.layout.cells[made], self.cell)
-                for made in self.catalog.layout.makers.get(link["_place"], [])
+                for made in self.catalog.makers_of(link["_place"], self.rec)
                 if made != self.cell.index and link["role"] == "input"
             ]
             time = stat.get("mtime_ns")
@@ -273,20 +280,19 @@ class _Row:
                     link["label"],
                     link["path"],
                     link["exists"],
-                    None if self._is_folder(link["root"], link["path"]) else stat.get("size"),
+                    stat.get("size"),
                     None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
                     tuple(makers),
                     self._near(link["root"], link["path"]) if raw else None,
+                    link["path"] in self.catalog.listings[link["root"]].dangling,
+                    stat.get("count"),
                 )
             )
         return tuple(out)
 
     def _stat(self, root: str, path: str) -> dict[str, Any]:
-        return self.stats(root, pl.Series("path", [path])).filter(pl.col("path") == path).row(0, named=True)
-
-    def _is_folder(self, root: str, path: str) -> bool:
-        listed = self.catalog.listings[root].paths
-        return "directory" in listed.filter(pl.col("path") == path)["kind"].to_list()
+        paths = pl.DataFrame({"path": [path]})
+        return self.catalog.stat_paths(root, paths, self.stats).row(0, named=True)
 
     def _near(self, root: str, path: str) -> str | None:
         """A file in the same folder whose name looks like an absent one."""
@@ -324,32 +330,50 @@ class _Row:
             output=failure.get("output"),
         )
 
+    @cached_property
+    def causes(self) -> dict[str, bool | None]:
+        """For each cause whether it makes the row stale; see `_stale`."""
+        found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
+        return found or {}
+
     def stale(self) -> tuple[str, ...] | None:
         """What a DONE row was made from and has changed since."""
         if self.row["status"] != "DONE":
             return None
-        last = self.catalog.with_attempt(self.frame, ("_inputs", "_script", "_workspace")).row(0, named=True)
+        names = ("_inputs", "_script", "_workspace")
+        done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
         inputs = [file for file in self.files if file.role == "input"]
-        if last["_inputs"] is None:
-            times = [file.modified for file in self.files if file.role == "output" and file.modified]
-            newer = [file for file in inputs if file.modified and times and file.modified > min(times)]
-            return tuple(f"{file.path} is newer than the oldest output" for file in newer)
-        return tuple(self._changed(last, inputs))
+        if done["_inputs"] is None:
+            return tuple(self._newer(inputs))
+        code = ("script changed",) if self.causes.get("code") else ()
+        return (*self._changed(done, inputs), *code)
 
-    def _changed(self, last: dict[str, Any], inputs: Sequence[File]) -> Iterator[str]:
+    def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
+        """The inputs that are newer than the oldest output."""
+        times = [file.modified for file in self.files if file.role == "output" and file.modified]
+        for file in inputs:
+            if file.modified and times and file.modified > min(times):
+                yield f"{file.path} is newer than the oldest output"
+
+    def _changed(self, done: dict[str, Any], inputs: Sequence[File]) -> Iterator[str]:
         versions = (
-            ("VERSION of the script", last["_script"], self.cell.version),
-            ("[info] version", last["_workspace"], self.catalog.workspace_version),
+            ("VERSION of the script", done["_script"], self.cell.version),
+            ("[info] version", done["_workspace"], self.catalog.workspace_version),
         )
         for what, then, now in versions:
             if then != now:
                 yield f"{what} was {then!r} and is {now!r}"
-        noted = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
-        for link, file, before in zip(noted, inputs, last["_inputs"], strict=False):
+        links = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
+        recorded = [*done["_inputs"], *[None] * len(inputs)]
+        for link, file, before in zip(links, inputs, recorded, strict=False):
+            if file.size is None:
+                continue  # it is gone, or cannot be read
             found = self._stat(link["root"], link["path"])
-            if None in (found["size"], found["mtime_ns"], *(before or (None,))):  # a folder has none
-                continue
-            if found["size"] != before[0]:
+            if before is None:
+                yield from self._newer([file]) if found["is_folder"] else [f"{file.path} was not there"]
+            elif found["is_folder"] or len(before) == FOLDER:
+                yield from _folder_change(file, before, found)
+            elif found["size"] != before[0]:
                 yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"
             elif found["mtime_ns"] != before[1]:
                 yield f"{file.path} was changed {_time(file.modified)}"
@@ -362,16 +386,22 @@ class _Row:
             for place in dict.fromkeys(cell.places("input")):
                 if self.catalog.presence[place][self.rec]:
                     continue
-                makers = [made for made in self.catalog.layout.makers.get(place, []) if made not in seen]
+                makers = [made for made in self.catalog.makers_of(place, self.rec) if made not in seen]
                 for made in makers[:1]:
                     seen.add(made)
                     maker = self.catalog.layout.cells[made]
                     todo.append(maker)
-                    row = self._of(made).row(0, named=True)
-                    values = self.catalog.record_values[[self.rec]]
-                    path = values.select(paths_of(self.catalog.layout.places[place].template)).item()
+                    path = self.catalog.paths(place)[self.rec]
+                    row = self._of(made, self._maker_of(place, made, path)).row(0, named=True)
                     name = self.catalog.step_name(maker, self.cell)
                     yield Upstream(name, row["status"], row["reason"], path or "")
+
+    def _maker_of(self, place: int, cell: int, path: str) -> int:
+        """The record whose step makes a path: often this one, or another one that shares it."""
+        for made, maker in self.catalog.layout.near.get(place, []):
+            if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
+                return int(found[0])
+        return self.rec
 
     # --- rules -------------------------------------------------------------------------------------------
 
@@ -507,7 +537,9 @@ class _Row:
     def _while_done(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         outputs = [file.path for file in self.files if file.role == "output"]
         if stale:
-            yield Change("it is stale: a run that acts on that makes it anew", {"stale": True})
+            is_code = not (self.causes.get("input") or self.causes.get("version"))
+            run: dict[str, bool | str] = {"stale": "code" if is_code else True}
+            yield Change("it is stale: a run that acts on that makes it anew", run)
         if outputs:
             yield Change(f"removing {outputs[0]}")
         yield Change("a forced run makes it anew, and keeps what is there if it fails", {"force": True})
@@ -532,6 +564,24 @@ class _Row:
             yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
 
 
+def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
+    """What is other in a folder than it was recorded."""
+    if not now["is_folder"]:
+        yield f"{file.path} was a folder and is a file"
+    elif len(before) != FOLDER:
+        yield f"{file.path} was a file and is a folder"
+    elif as_number(now["etag"]) != before[2]:
+        then = f"{_files(before[1])} ({before[0]:,} bytes)"
+        if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
+            yield f"{file.path} had {then} and has {_files(now['count'])} ({now['size']:,} bytes)"
+        else:
+            yield f"files in {file.path} were changed: it had and has {then}"
+
+
+def _files(count: int) -> str:
+    return "1 file" if count == 1 else f"{count:,} files"
+
+
 def _rule_line(rule: Rule) -> tuple[str, str]:
     mark = {True: "yes", False: "no ", None: "·  "}[rule.holds]
     gives = f" -> {rule.status or 'unknown'}" if rule.holds else ""
@@ -551,8 +601,10 @@ def _file_line(file: File) -> str:
     if not file.exists:
         near = f"; near: {file.near}" if file.near else ""
         made = f", made by {' or '.join(file.made_by)}" if file.made_by else ""
-        return f"{file.role}{label} {file.path}: absent{made}{near}"
-    size = "a folder" if file.size is None else f"{file.size:,} bytes"
+        dangling = ", a link to nothing" if file.is_dangling else ""
+        return f"{file.role}{label} {file.path}: absent{dangling}{made}{near}"
+    size = "cannot be read" if file.size is None else f"{file.size:,} bytes"
+    size = size if file.count is None else f"a folder, {_files(file.count)}, {size}"
     return f"{file.role}{label} {file.path}: {size}, {_time(file.modified)}"
 
 

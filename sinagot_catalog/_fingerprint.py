@@ -5,11 +5,13 @@ compute it alike, so what one recorded the other can compare.
 """
 
 import os
+import stat
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-__all__ = ["Entry", "Fingerprint", "fingerprint", "folder_entries", "walk"]
+__all__ = ["Entry", "Fingerprint", "as_number", "fingerprint", "folder_entries", "input_files", "walk"]
 
 _BYTES = 8
 
@@ -74,6 +76,37 @@ def folder_entries(folder: str) -> Iterator[Entry]:
     for prefix, entry in walk(folder):
         found = entry.stat(follow_symlinks=False)
         yield Entry(prefix + entry.name, found.st_size, found.st_mtime_ns)
+
+
+def input_files(folder: str) -> dict[str, tuple[int, int]]:
+    """Size and time of each file below a local folder, by its name; a link to a file counts as that file.
+
+    Hidden siblings that a killed run left are no data.
+
+    Raises:
+        OSError: When a folder cannot be read.
+    """
+    files = {}
+    for prefix, entry in walk(folder):
+        if any(part.startswith(".") and part.endswith(".tmp") for part in (*prefix.split("/"), entry.name)):
+            continue
+        found = entry.stat(follow_symlinks=False)
+        if stat.S_ISLNK(found.st_mode):
+            with suppress(OSError):
+                target = entry.stat()
+                found = target if stat.S_ISREG(target.st_mode) else found
+        files[prefix + entry.name] = found.st_size, found.st_mtime_ns
+    return files
+
+
+def as_number(digest: str) -> int:
+    """A digest as the whole number that the journal records of an input.
+
+    Example:
+        >>> as_number("0000000000000010"), as_number("ffffffffffffffff")
+        (16, -1)
+    """
+    return int.from_bytes(bytes.fromhex(digest), "big", signed=True)
 
 
 def walk(folder: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:

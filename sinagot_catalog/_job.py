@@ -31,11 +31,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog._events import CellLines, JournalWriter, bounded, journal_path
+from sinagot_catalog._events import CellLines, JournalWriter, Stamp, bounded, journal_path
+from sinagot_catalog._fingerprint import as_number, fingerprint
 from sinagot_catalog._loader import ScriptHost
 from sinagot_catalog._ownership import Made, Provenance
 from sinagot_catalog._patterns._template import IdPattern, Template
-from sinagot_catalog._place import LocalPlace, clear_folder
+from sinagot_catalog._place import LocalPlace, Look, clear_folder
 from sinagot_catalog._publication import Publication, check_sizes, staged_folders
 from sinagot_catalog._raised import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog._raw_folder import RawFolder
@@ -83,8 +84,12 @@ class _MissingError(SinagotError):
 class _Ports:
     """What a step reads, or what it writes: paths for a row, and what its script sees of them."""
 
-    def __init__(self, ports: tuple[Port, ...]) -> None:
+    def __init__(self, ports: tuple[Port, ...], *, follow_links: bool = False) -> None:
         self.ports = ports
+        self.looks = [
+            Look(port.template.is_directory, port.roots, () if follow_links else port.template.varies)
+            for port in ports
+        ]
         self.are_folders = [port.template.is_directory for port in ports]
         self.labels = [port.label for port in ports]
         self.is_single = self.labels[:1] == [None]
@@ -120,7 +125,9 @@ class _Ports:
 class _Cell:
     """One step, with all prepared that its rows share."""
 
-    def __init__(self, index: int, spec: CellSpec, lines: CellLines, given: dict[str, Any]) -> None:
+    def __init__(
+        self, index: int, spec: CellSpec, lines: CellLines, given: dict[str, Any], *, follow_links: bool
+    ) -> None:
         self.spec = spec
         self.lines = lines
         self.name = f"c{index}"
@@ -131,7 +138,8 @@ class _Cell:
         self.keep = {""}
         for port in (*spec.outputs, *spec.controls):
             self.keep.update(parents(port.template.prefix))
-        self.inputs, self.outputs = _Ports(spec.inputs), _Ports(spec.outputs)
+        self.inputs = _Ports(spec.inputs, follow_links=follow_links)
+        self.outputs = _Ports(spec.outputs, follow_links=follow_links)
         self.controls = _Ports(spec.controls)
         self.wants_folder = any(self.outputs.are_folders)
         self.folders = _Ports(spec.outputs + spec.controls).folders()
@@ -156,7 +164,7 @@ class _Work:
         self.outputs = cell.outputs.fill(values)
         self.controls = cell.controls.fill(values) if cell.controls.ports else []
         self.full_inputs: list[str] = []
-        self.stamps: list[tuple[int, int] | None] = []
+        self.stamps: list[Stamp | None] = []
         self.missing: list[str] = []
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.made: list[Made] = []
@@ -227,7 +235,10 @@ class JobRunner:
             "logger": self._log.logger,
             "debug": spec.debug,
         }
-        self._cells = [_Cell(n, cell, self.journal.cell(cell), given) for n, cell in enumerate(spec.cells)]
+        self._cells = [
+            _Cell(n, cell, self.journal.cell(cell), given, follow_links=spec.follow_links)
+            for n, cell in enumerate(spec.cells)
+        ]
 
     def _open_place(self, options: StorageOptions) -> None:
         spec = self.spec
@@ -283,7 +294,7 @@ class JobRunner:
             if values is not None:
                 cell = self._cells[index]
                 with suppress(PatternError):
-                    paths.append((cell.inputs.fill(values), cell.outputs.fill(values)))
+                    paths.append((cell.inputs.fill(values), cell.outputs.fill(values), cell.inputs.looks))
         self._place.foresee([path for path, _ in self._makes(row)], paths)
 
     def close(self) -> None:
@@ -317,7 +328,7 @@ class JobRunner:
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
-            self._place.expect(work.inputs, work.outputs)
+            self._place.expect(work.inputs, work.outputs, cell.inputs.looks)
             if work.outputs and not self._is_again(work) and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
@@ -357,33 +368,47 @@ class JobRunner:
             raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
     def _is_done(self, work: _Work) -> bool:
-        are_folders = work.cell.outputs.are_folders
-        for path, is_directory in zip(work.outputs, are_folders, strict=True):
-            if not self._place.has_output(path, is_directory=is_directory):
+        for path, look in zip(work.outputs, work.cell.outputs.looks, strict=True):
+            if not self._place.has_output(path, look):
                 return False
         return True
 
     def _look(self, work: _Work) -> None:
         """Find the inputs, and note their sizes and times before the script reads them."""
-        ports = work.cell.inputs.ports
-        for path, port in zip(work.inputs, ports, strict=True):
-            full, found = self._place.find_input(path, is_directory=port.template.is_directory)
+        inputs = work.cell.inputs
+        for path, port, look in zip(work.inputs, inputs.ports, inputs.looks, strict=True):
+            full, found = self._place.find_input(path, look)
             if port.inside and found is not None and not self._has_own(work, port, path, full, found):
                 found = None
             work.full_inputs.append(full)
             if found is None:
                 work.missing.append(path)
                 work.stamps.append(None)
+            elif stat.S_ISREG(found.st_mode):
+                work.stamps.append((found.st_size, found.st_mtime_ns))
             else:
-                is_file = stat.S_ISREG(found.st_mode)
-                work.stamps.append((found.st_size, found.st_mtime_ns) if is_file else None)
+                work.stamps.append(self._folder_stamp(work, port, path, full))
 
     def _has_own(self, work: _Work, port: Port, path: str, full: str, found: os.stat_result) -> bool:
         """Whether a folder holds more than what steps declare in it."""
-        values = self._ids.values(work.record_id)
-        if values is None or not stat.S_ISDIR(found.st_mode):
-            return True
-        return self._place.has_own(path, full, RawFolder(port.template, port.inside, self._ids, values))
+        raw = self._raw_folder(work, port)
+        return raw is None or not stat.S_ISDIR(found.st_mode) or self._place.has_own(path, full, raw)
+
+    def _raw_folder(self, work: _Work, port: Port) -> RawFolder | None:
+        """What tells which files of a folder steps declare; None where all of them count."""
+        values = self._ids.values(work.record_id) if port.inside else None
+        return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
+
+    def _folder_stamp(self, work: _Work, port: Port, path: str, full: str) -> Stamp | None:
+        """Bytes, number and fingerprint of the files of a folder; None where they cannot be listed."""
+        try:
+            files = self._place.input_files(path, full)
+        except OSError:
+            return None  # the script says what it cannot read
+        raw = self._raw_folder(work, port)
+        counted = ((name, *one) for name, one in files.items() if raw is None or raw.is_own(f"{path}/{name}"))
+        found = fingerprint(counted)
+        return found.size, found.n_files, as_number(found.digest)
 
     # -- attempts -----------------------------------------------------------------------------------------
 
@@ -491,8 +516,8 @@ class JobRunner:
         previous = None
         if self.spec.force:
             old = [
-                self._place.find_output(path, is_directory=is_directory)
-                for path, is_directory in zip(work.outputs, cell.outputs.are_folders, strict=True)
+                self._place.find_output(path, look)
+                for path, look in zip(work.outputs, cell.outputs.looks, strict=True)
             ]
             previous = cell.outputs.shown(old)
         return ScriptPath(
@@ -558,7 +583,7 @@ class JobRunner:
         for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
             if fault is not None:
-                if not self._is_again(work) and self._place.has_output(path, is_directory=False):
+                if not self._is_again(work) and self._place.has_output(path):
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
 

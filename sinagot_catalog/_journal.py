@@ -56,7 +56,10 @@ The protocol of a row, in the file of the process that runs it:
     Each of `made` is an object: `path`, and of a folder `fingerprint` (see `_fingerprint`), `count`, `bytes` and
     `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its row may be
     killed before it is there. A `done` of an older version lacks `made`; one that has it, empty too, says
-    all. What a row may replace is told in `_ownership`; compaction and `gc` keep the last line of either kind.
+    all. `inputs` of `done` and `accepted` has, for each input, the size and time of a file, or the bytes, number of
+    files and fingerprint (as a signed number) of a folder; null where nothing is known of it. `code` is the hash of
+    the step's code (see `_code_hash`). What a row may replace is told in `_ownership`; compaction and `gc` keep
+    the last line of either kind.
     The last event of a row is that of the highest claim, whose number each line carries; at equal numbers time
     decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
 
@@ -66,7 +69,7 @@ The protocol of a row, in the file of the process that runs it:
     start          dead   some missing  ERROR, lost; it runs again
     publishing     alive  any           PROCESSING
     publishing     dead   any           ERROR, half published; it runs again whatever is there
-    done           any    all there     DONE
+    done, accepted any    all there     DONE
     error          any    all there     DONE, kept; where it names paths: ERROR, half published
     any other      any    some missing  what the other rules say
 
@@ -97,6 +100,7 @@ from sinagot_catalog.status import StepStatus
 __all__ = [
     "LAST",
     "LINE_EVENTS",
+    "ORDER",
     "Journal",
     "from_lines",
     "from_seed",
@@ -132,6 +136,7 @@ _LINE: dict[str, Any] = {
     "pid": pl.Int64(),
     "workspace_version": pl.String(),
     "script_version": pl.String(),
+    "code": pl.String(),
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
     "made": pl.List(
@@ -161,6 +166,7 @@ LAST: dict[str, Any] = {
     "host": pl.String(),
     "_inputs": _LINE["inputs"],
     "_script": pl.String(),
+    "_code": pl.String(),
     "_workspace": pl.String(),
     "_claim": pl.Int64(),
     "_time": TIME,
@@ -169,7 +175,7 @@ LAST: dict[str, Any] = {
 
 _KEPT = ("start", "publishing", "done", "accepted")
 """The last event of each of these kinds is kept of every row: when it began, and what it made."""
-_ORDER = ("claim", "time")
+ORDER = ("claim", "time")
 """What tells which event is last: clocks may be wrong, numbers of claims rise from run to run."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
@@ -345,7 +351,7 @@ def _latest(store: Store, paths: Sequence[str]) -> float:
 
 def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
     """Events from a moment on, and of the older ones those that say how their row stands."""
-    rows = events.sort(*_ORDER, maintain_order=True).with_row_index("_at")
+    rows = events.sort(*ORDER, maintain_order=True).with_row_index("_at")
     states = rows.filter(pl.col("event") != "log")
     kinds = [states, *(states.filter(pl.col("event") == kind) for kind in _KEPT)]
     last = [one.unique(subset=list(KEYS), keep="last").select("_at") for one in kinds]
@@ -453,7 +459,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
         .alias("status"),
         *("message", "error_type", "traceback", "output", "seconds"),
         pl.col("attempts").cast(pl.UInt16, strict=False),
-        *("host", "pid", "workspace_version", "script_version"),
+        *("host", "pid", "workspace_version", "script_version", "code"),
         *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
     ).select(*LINE_EVENTS)
 
@@ -461,13 +467,13 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
     """The last state of each step, a row per step that has any: the columns of `LAST`."""
     keys = list(KEYS)
-    states = events.filter(pl.col("event") != "log").sort(*_ORDER, maintain_order=True)
+    states = events.filter(pl.col("event") != "log").sort(*ORDER, maintain_order=True)
     started = (
         states.filter(pl.col("event") == "start")
         .unique(subset=keys, keep="last", maintain_order=True)
         .select(*keys, pl.col("time").alias("started"))
     )
-    ended = pl.col("event").is_in(["done", "error", "not_available", "cancelled"])
+    ended = pl.col("event").is_in(["done", "accepted", "error", "not_available", "cancelled"])
     return (
         states.unique(subset=keys, keep="last", maintain_order=True)
         .join(started, on=keys, how="left", nulls_equal=True)
@@ -479,6 +485,7 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
             .alias("event"),
             pl.when(ended).then(pl.col("time")).alias("ended"),
             pl.col("script_version").alias("_script"),
+            pl.col("code").alias("_code"),
             pl.col("workspace_version").alias("_workspace"),
             pl.col("claim").alias("_claim"),
             pl.col("time").alias("_time"),

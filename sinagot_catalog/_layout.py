@@ -1,25 +1,45 @@
 """What a config and its scripts declare: units, their steps in order, and the paths that link them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
 from sinagot_catalog._config import CommandConfig, Config
 from sinagot_catalog._loader import ScriptSource
+from sinagot_catalog._patterns._overlap import may_meet
 from sinagot_catalog._patterns._template import STAR, IdPattern, Template, parse_labelled
 from sinagot_catalog._refusals import Doubt, list_fault
 from sinagot_catalog.errors import ConfigError, PatternError
 
-__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout"]
+__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout", "holds", "in_two_roots"]
 
 
 @dataclass(frozen=True)
 class Place:
-    """A bound pattern and the root that its paths lie under: `dataset` or `outputs`."""
+    """A bound pattern and the roots that its paths may lie under: `dataset`, `outputs`.
+
+    Attributes:
+        root: Where a path is looked for first.
+        other: Where else, if it is not there.
+        is_guess: Only paths of some records may be made by a step, and only the ids tell: what lies under
+            `outputs` tells no record.
+    """
 
     template: Template
     root: str
+    other: str | None = None
+    is_guess: bool = False
+
+    @property
+    def roots(self) -> tuple[str, ...]:
+        """The roots in the order in which they are looked through."""
+        return (self.root,) if self.other is None else (self.root, self.other)
+
+    @property
+    def telling(self) -> tuple[str, ...]:
+        """The roots whose files tell records."""
+        return tuple(root for root in self.roots if not self.is_guess or root != "outputs")
 
 
 @dataclass(frozen=True)
@@ -202,6 +222,26 @@ class Layout:
         return [f"{text}: {STAR}" for text in texts if "*" in text]
 
     @cached_property
+    def near(self) -> dict[int, list[tuple[int, int]]]:
+        """For each place that steps read, the outputs that may name the same path for another record.
+
+        Their patterns differ in text, and only the ids tell whether the paths meet: pairs of place and cell.
+        """
+        read = {place for cell in self.cells for place in cell.places("input")}
+        outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
+        found = {
+            place: [
+                (made, cell)
+                for made, cell in outputs
+                if self.places[made].root in self.places[place].roots
+                and not holds(self.places[made].template, self.places[place].template)
+                and may_meet(self.places[made].template, self.places[place].template)
+            ]
+            for place in sorted(read)
+        }
+        return {place: pairs for place, pairs in found.items() if pairs}
+
+    @cached_property
     def raw(self) -> list[int]:
         """The places of inputs and data that no step makes: what recordings bring along."""
         return sorted(self._read - set(self.makers))
@@ -214,9 +254,12 @@ class Layout:
 
 def _holds(made: Place, wanted: Place) -> bool:
     """Whether making one place makes another: it is the same, or a folder around it or inside it."""
-    if made.root != wanted.root:
-        return False
-    one, other = made.template.text, wanted.template.text
+    return made.root in wanted.roots and holds(made.template, wanted.template)
+
+
+def holds(made: Template, wanted: Template) -> bool:
+    """Whether the paths of one pattern are those of another, or folders around them or entries inside them."""
+    one, other = made.text, wanted.text
     return one == other or other.startswith(one + "/") or one.startswith(other + "/")
 
 
@@ -267,9 +310,11 @@ def build_layout(
             )
         data = places.data(config, task, modality)
         units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
+    whole = config.outputs == config.dataset
     layout = Layout(
-        ids, tuple(units), tuple(cells), places.rooted(cells, split=config.outputs != config.dataset)
+        ids, tuple(units), tuple(cells), tuple(Place(one, "dataset" if whole else "") for one in places.index)
     )
+    layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
         raise ConfigError(layout.id_faults[0])
     return layout
@@ -365,18 +410,75 @@ class _Places:
             ) from error
         return tuple(self.add(one, task, modality) for _, one in patterns)
 
-    def rooted(self, cells: Sequence[Cell], *, split: bool) -> tuple[Place, ...]:
-        """Say where each place lies: what a step writes, and what is read of that, under the outputs' root."""
-        templates = list(self.index)
-        written = [
-            Place(templates[link.place], "outputs")
-            for cell in cells
+
+def in_two_roots(layout: Layout) -> Layout:
+    """Say where each path lies when outputs have a root of their own; one pattern may become several places.
+
+    What a step writes lies under `outputs`. An input that no other step makes lies in the dataset. One that
+    another step makes lies under `outputs`, and in the dataset too where no pattern reads it there as raw data.
+    """
+    index: dict[Place, int] = {}
+    readings = _Readings(layout)
+
+    def placed(cell: Cell, link: Link) -> Link:
+        template = layout.places[link.place].template
+        place = readings.place(cell, template) if link.role == "input" else Place(template, "outputs")
+        return replace(link, place=index.setdefault(place, len(index)))
+
+    cells = tuple(
+        replace(cell, links=tuple(placed(cell, link) for link in cell.links)) for cell in layout.cells
+    )
+    units = tuple(
+        replace(unit, data=tuple(_data_place(layout, readings, place, index) for place in unit.data))
+        for unit in layout.units
+    )
+    return replace(layout, cells=cells, units=units, places=tuple(index))
+
+
+def _data_place(layout: Layout, readings: "_Readings", place: int, index: dict[Place, int]) -> int:
+    """The place of a modality's data: under `outputs` where a step makes them, else in the dataset."""
+    template = layout.places[place].template
+    return index.setdefault(readings.place(None, template), len(index))
+
+
+class _Readings:
+    """Which inputs other steps make, and which patterns read raw data."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._written = [
+            (cell, layout.places[link.place].template)
+            for cell in layout.cells
             for link in cell.links
             if link.role in ("output", "control")
         ]
-        return tuple(
-            Place(one, "outputs")
-            if split and any(_holds(made, Place(one, "outputs")) for made in written)
-            else Place(one, "dataset")
-            for one in templates
-        )
+        self._outputs = {
+            cell.index: frozenset(layout.places[place].template for place in cell.places("output"))
+            for cell in layout.cells
+        }
+        self._raw = {
+            layout.places[place].template
+            for cell in layout.cells
+            for place in cell.places("input")
+            if not self._is_made(cell, layout.places[place].template)
+        }
+
+    def place(self, cell: Cell | None, template: Template) -> Place:
+        """The place of an input of a step, or of a file that no step reads."""
+        if self._is_made(cell, template):
+            is_raw = any(self._meets(raw, template) for raw in self._raw)
+            return Place(template, "outputs", None if is_raw else "dataset")
+        others = [one for maker, one in self._written if self._is_other(maker, cell)]
+        if any(may_meet(one, template) for one in others):
+            return Place(template, "outputs", "dataset", is_guess=True)
+        return Place(template, "dataset")
+
+    def _is_made(self, cell: Cell | None, template: Template) -> bool:
+        """Whether another step's pattern says that it makes an input."""
+        return any(holds(made, template) for maker, made in self._written if self._is_other(maker, cell))
+
+    def _is_other(self, maker: Cell, cell: Cell | None) -> bool:
+        """Whether a step is another one; one that makes the same outputs for another task is the same."""
+        return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
+
+    def _meets(self, one: Template, other: Template) -> bool:
+        return holds(one, other) or may_meet(one, other)

@@ -3,6 +3,7 @@
 LOG/snapshots/<name>/files.parquet   every file, and directory that a pattern names, with size, time and etag
 LOG/snapshots/<name>/steps.parquet   every step with its status
 LOG/snapshots/<name>/last.parquet    the last state of each step in the journal, and which runs were alive
+LOG/snapshots/<name>/metadata-0.parquet   the first of the config's tables of records, and so on
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._journal import LAST
+from sinagot_catalog._metadata import Table
 from sinagot_catalog._scan import STATS, Listing, in_folders
 from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
@@ -155,15 +158,29 @@ class Kept:
             )
         return out
 
+    def folders(self, root: str) -> pl.DataFrame:
+        """The columns of `STATS` of the folders of a root; null in a snapshot of an earlier version."""
+        files, _ = self.files()
+        return files.filter(pl.col("root") == root, pl.col("kind") == "directory").select(*STATS)
+
     def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
         """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
         last, noted = self.read("last")
         new = {
             "_claim": pl.lit(0, pl.Int64),
             "_time": pl.coalesce("ended", "started"),
+            "_code": pl.lit(None, pl.String),
         }  # of an earlier version
         last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
-        return last, frozenset(json.loads(noted.get("alive", "[]")))
+        return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))
+
+    def tables(self) -> tuple[Table, ...] | None:
+        """The config's tables of records then; None where they were not kept, by an earlier version."""
+        count = self.read("last")[1].get("tables")
+        if count is None:
+            return None
+        read = [self.read(f"metadata-{number}") for number in range(int(count))]
+        return tuple(Table.from_text(noted["about"], frame) for frame, noted in read)
 
 
 def names(log: Store) -> list[str]:
@@ -218,12 +235,15 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     notes: dict[str, Any] = {
         "steps": {},
         "files": {"unreadable": json.dumps(unreadable)},
-        "last": {"alive": json.dumps(sorted(catalog.alive))},
+        "last": {"alive": json.dumps(sorted(catalog.alive)), "tables": str(len(catalog.tables))},
     }
-    for table, frame in (("steps", steps), ("last", catalog.last), ("files", files)):
+    metadata = {f"metadata-{number}": one for number, one in enumerate(catalog.tables)}
+    notes |= {table: {"about": one.to_text()} for table, one in metadata.items()}
+    frames = {table: one.frame for table, one in metadata.items()}
+    for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
         content = io.BytesIO()
-        metadata = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
-        frame.write_parquet(content, metadata=metadata)
+        told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
+        frame.write_parquet(content, metadata=told)
         log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
     return name
 

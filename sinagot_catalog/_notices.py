@@ -111,8 +111,18 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             "link not followed",
             links,
             None,
-            f"{_many(links, 'link')} left out",
+            f"{_many(links, 'link')} left out: they lead to folders",
             "Set [path] follow_links = true to follow them.",
+        )
+    dangling = _listed(one.dangling for one in listings)
+    if dangling:
+        lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"
+        yield Notice(
+            "link to nothing",
+            len(dangling),
+            dangling[0],
+            f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
+            "Fetch what they name (datalad get, git annex get), or remove them.",
         )
     if undecodable := sum(one.undecodable for one in listings):
         yield Notice(

@@ -9,7 +9,7 @@ with the rows that have some.
     a file that no output declares                 `done` records its path, or `publishing` its size and time: a row
                                                    that was killed in between may not have published it
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
-                                                   written anew, or an event `accepted` came after the record
+                                                   written anew; an event `accepted` records them, too
     a folder, recorded by an older version or      nothing in it is younger than that event
     by sinagot, which kept no names
     a link in the place of a folder                an event `accepted` came after the record
@@ -182,7 +182,7 @@ class Provenance:
             frozenset({'a.txt'})
         """
         told: dict[str, Any] = json.loads(text) if text else {}
-        made = [_made(one) for name in ("done", "publishing") for one in told.get(name) or ()]
+        made = [_made(one) for name in ("done", "publishing", "taken") for one in told.get(name) or ()]
         known = {one.path for one in made if one.fingerprint}  # its path alone does not say who made it
         return cls(
             made=made,

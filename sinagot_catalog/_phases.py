@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import groupby
-from operator import itemgetter
+from operator import itemgetter, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog._patterns._columns import id_columns, paths_of
+from sinagot_catalog._spec import FAILED, Result
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog._layout import Layout
-    from sinagot_catalog._spec import Group, Result
+    from sinagot_catalog._layout import Cell
+    from sinagot_catalog._spec import Group
+    from sinagot_catalog.catalog import Catalog
 
-__all__ = ["Phase", "Results", "phases_of", "waiting_for"]
+__all__ = ["Blocking", "Phase", "Results", "phases_of"]
 
 _LUMP = 10_000
 """So many results are kept as they come, before a frame is made of them."""
@@ -84,53 +86,80 @@ class Phase:
     """
 
     def __init__(self, rows: pl.DataFrame) -> None:
-        self.rows = rows.drop("_phase")
-
-    def leave_out(self, rows: pl.Series) -> None:
-        """Leave out rows by their numbers."""
-        self.rows = self.rows.filter(~pl.col("row").is_in(rows.implode()))
+        self._rows = rows.drop("_phase")
+        self.rows = self._rows
+        self._groups = rows.select("_rec", "_component").unique().height
 
     def __len__(self) -> int:
         return self.rows.select("_rec", "_component").unique().height
+
+    def without(self, rows: Sequence[int]) -> Phase:
+        """This phase without some rows."""
+        left = self._rows.filter(~pl.col("row").is_in(list(rows)))
+        return Phase(left.with_columns(_phase=pl.lit(0)))
 
     def __iter__(self) -> Iterator[Group]:
         for _, group in groupby(self.rows.iter_rows(), itemgetter(0, 1)):
             yield [(row, cell, record) for *_, row, cell, record in group]
 
 
-def waiting_for(layout: Layout, failed: pl.DataFrame, phase: Phase) -> pl.DataFrame:
-    """The rows of a phase that read what a row that failed before the phase was to write.
+class Blocking:
+    """Tells which rows of a later phase wait for a file that a row of an earlier one failed to make.
 
     Args:
-        layout: The steps and their paths.
-        failed: Columns `_cell, record_id` of the rows that failed.
-        phase: The phase.
-
-    Returns:
-        Columns `row` and `step`: the number of the row, and the step that failed.
+        catalog: The look that the run was planned with.
+        rows: All rows of the run: `row, record_id, _cell, _position`.
     """
-    lost = pl.concat([_NO_PATHS, *_paths(layout, failed, "output")])
-    found = [_NO_ROWS]
-    for cell in phase.rows.sort("_position")["_cell"].unique(maintain_order=True):
-        part = phase.rows.filter(pl.col("_cell") == cell)
-        reads = pl.concat([_NO_PATHS, *_paths(layout, part, "input")])
-        waits = reads.join(lost.rename({"step": "maker"}), on=["place", "path"])
-        rows = part.join(waits, on=["_cell", "record_id"]).unique("row", maintain_order=True)
-        found.append(rows.select("row", pl.col("maker").alias("step")))
-        lost = pl.concat([lost, *_paths(layout, rows, "output")])
-    return pl.concat(found)
 
+    def __init__(self, catalog: Catalog, rows: pl.DataFrame) -> None:
+        self._catalog = catalog
+        codes = catalog.ids.to_frame().with_row_index("_rec")
+        columns = rows.select("row", "record_id", "_cell", "_position")
+        self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
 
-def _paths(layout: Layout, rows: pl.DataFrame, role: str) -> Iterator[pl.DataFrame]:
-    """The paths of some rows that have a role, those of one place after the other."""
-    for (cell,), part in rows.partition_by("_cell", as_dict=True).items():
-        one = layout.cells[int(str(cell))]
-        values = id_columns(part["record_id"], layout.ids)
-        for place in one.places(role):
-            yield part.select("_cell", "record_id", pl.lit(one.step).alias("step")).with_columns(
-                pl.lit(place, dtype=pl.UInt16).alias("place"),
-                values.select(paths_of(layout.places[place].template).alias("path"))["path"],
-            )
+    def blocked(self, phase: Phase, results: pl.DataFrame) -> list[Result]:
+        """The rows of a phase that are blocked, as results.
+
+        Args:
+            phase: The phase that comes next.
+            results: What became of the rows so far: `row`, `outcome`.
+        """
+        failed = results.filter(pl.col("outcome").is_in(list(FAILED)))
+        if failed.is_empty():
+            return []
+        lost = self._rows.join(failed.select("row"), on="row", how="semi")
+        here = self._rows.join(phase.rows.select("row"), on="row", how="semi").sort("_position")
+        found: list[Result] = []
+        for (cell,), part in here.partition_by("_cell", as_dict=True, maintain_order=True).items():
+            waits = self._waits(self._catalog.layout.cells[int(str(cell))], lost)
+            if not waits:
+                continue
+            blocked = part.with_columns(
+                pl.coalesce(
+                    pl.when(pl.lit(mask.gather(part["_rec"]))).then(pl.lit(step)) for step, mask in waits
+                ).alias("_for")
+            ).drop_nulls("_for")
+            lost = pl.concat([lost, blocked.select(lost.columns)])
+            message = "waits for {}, which failed"
+            found += [
+                Result(row, "blocked", message=message.format(step))
+                for row, step in blocked.select("row", "_for").iter_rows()
+            ]
+        return found
+
+    def _waits(self, cell: Cell, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
+        """The steps that failed to make an input of a step, each with the records that wait for it."""
+        catalog, out = self._catalog, list[tuple[str, pl.Series]]()
+        nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))
+        for place in cell.places("input"):
+            for maker in catalog.makers.get(place, []):
+                codes = lost.filter(pl.col("_cell") == maker)["_rec"]
+                if maker != cell.index and len(codes):
+                    records = nobody.clone().scatter(codes, True)
+                    outputs = catalog.layout.cells[maker].places("output")
+                    met = reduce(or_, [catalog.met(place, made, records) for made in outputs])
+                    out.append((catalog.layout.cells[maker].step, met))
+        return out
 
 
 def phases_of(todo: pl.DataFrame) -> list[Phase]:

@@ -13,9 +13,10 @@ import shutil
 import stat
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
-from sinagot_catalog._fingerprint import walk
+from sinagot_catalog._entries import find_entry, holds_file
+from sinagot_catalog._fingerprint import input_files, walk
 from sinagot_catalog._log_names import check_links
 from sinagot_catalog._moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog._ownership import ForeignFileError, Standing, StandingFile
@@ -24,7 +25,7 @@ from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._target_folders import TargetFolders, parents
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["LocalPlace", "Staged", "clear_folder", "clear_staging"]
+__all__ = ["Coming", "LocalPlace", "Look", "Staged", "clear_folder", "clear_staging"]
 
 _NOT_SIMPLE = frozenset(
     (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
@@ -92,6 +93,26 @@ def _noted(path: str) -> list[str]:
         return []
 
 
+class Look(NamedTuple):
+    """How a path is looked for.
+
+    Attributes:
+        is_directory: Whether only a folder counts.
+        roots: The roots that it may lie under, in order: `outputs`, `dataset`.
+        varies: As of `find_entry`.
+    """
+
+    is_directory: bool = False
+    roots: tuple[str, ...] = ("outputs", "dataset")
+    varies: tuple[bool, ...] = ()
+
+
+_ANY = Look()
+
+Coming: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[Look]]
+"""Of a row that comes: its inputs, its outputs, and how each input is looked for."""
+
+
 class Staged(NamedTuple):
     """What lies in a staging folder.
 
@@ -111,7 +132,7 @@ class LocalPlace:
 
     Args:
         dataset: Where inputs lie.
-        outputs: Where outputs go; what was published there is an input before the dataset's own.
+        outputs: Where outputs go; a root of inputs, too.
         log: The `LOG` folder, that no output may reach.
         staging: A folder of this process alone; made when needed.
         run_id: Names what lies hidden beside a target on another file system.
@@ -158,13 +179,20 @@ class LocalPlace:
             raw=raw,
             durable=durable,
         )
+        self._found_in: dict[str, str] = {}
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-        """Hear which paths a row is about to look at: nothing to prepare on a disk."""
+    def expect(
+        self,
+        inputs: Sequence[str],  # noqa: ARG002 - a bucket is asked for them
+        outputs: Sequence[str],  # noqa: ARG002
+        looks: Sequence[Look] = (),  # noqa: ARG002
+    ) -> None:
+        """Hear which paths a row is about to look at: forget those of the last one."""
+        self._found_in.clear()
 
-    def foresee(self, made: Iterable[str], rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+    def foresee(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
         """Hear of the rows that come: nothing to prepare on a disk."""
 
     def close(self) -> None:
@@ -175,18 +203,19 @@ class LocalPlace:
 
     def url_of(self, path: str, *, is_input: bool) -> str:
         """The URL of a path."""
-        is_made = self._apart and os.path.lexists(f"{self.outputs}/{path}")
-        root = self.dataset if is_input and not is_made else self.outputs
+        root = self._found_in.get(path, self.dataset) if is_input else self.outputs
         return f"file://{root}/{path}"
 
-    def find_input(self, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
+    def find_input(self, path: str, look: Look = _ANY) -> tuple[str, os.stat_result | None]:
         """The full path of an input and what it is; None when it is absent. An empty folder is absent."""
-        if self._apart:
-            full, found = self._find_local(self.outputs, path, is_directory=is_directory)
+        root = self.dataset
+        for root in self.roots_of(look):
+            found = find_entry(root, path, is_directory=look.is_directory, varies=look.varies)
             if found is not None:
-                return full, found
-        full = f"{self.dataset}/{path}"
-        return full, _present(full, is_directory=is_directory)
+                if self._apart:
+                    self._found_in[path] = root
+                return f"{root}/{path}", found
+        return f"{root}/{path}", None
 
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares.
@@ -206,18 +235,28 @@ class LocalPlace:
                     return True
         return False
 
-    @staticmethod
-    def _find_local(root: str, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
-        full = f"{root}/{path}"
-        return full, _present(full, is_directory=is_directory)
+    def roots_of(self, look: Look) -> list[str]:
+        """The roots that an input is looked for under, in order."""
+        if not self._apart:
+            return [self.dataset]
+        return [self.outputs if name == "outputs" else self.dataset for name in look.roots]
 
-    def has_output(self, path: str, *, is_directory: bool) -> bool:
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - a bucket's path
+        """Size and time of each file of a folder that is an input, by its name.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+        """
+        return input_files(full)
+
+    def has_output(self, path: str, look: Look = _ANY) -> bool:
         """Whether an output is in place."""
-        return _present(f"{self.outputs}/{path}", is_directory=is_directory) is not None
+        return find_entry(self.outputs, path, is_directory=look.is_directory, varies=look.varies) is not None
 
-    def find_output(self, path: str, *, is_directory: bool) -> str | None:
+    def find_output(self, path: str, look: Look = _ANY) -> str | None:
         """The full path of an output that is in place."""
-        return f"{self.outputs}/{path}" if self.has_output(path, is_directory=is_directory) else None
+        return f"{self.outputs}/{path}" if self.has_output(path, look) else None
 
     # -- staging ------------------------------------------------------------------------------------------
 
@@ -263,7 +302,7 @@ class LocalPlace:
             if stat.S_ISDIR(found.st_mode):
                 return "is a link to a folder: write a folder"
         if stat.S_ISDIR(found.st_mode):
-            return None if _has_entries(full) else "is an empty folder after run()"
+            return None if holds_file(full) else "is an empty folder after run()"
         if not stat.S_ISREG(found.st_mode):
             return "is not a regular file or folder"
         return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
@@ -512,21 +551,6 @@ class LocalPlace:
 
 def _standing_file(found: os.stat_result) -> StandingFile:
     return StandingFile(found.st_size, found.st_mtime_ns, max(found.st_mtime_ns, found.st_ctime_ns))
-
-
-def _present(full: str, *, is_directory: bool) -> os.stat_result | None:
-    try:
-        found = os.stat(full)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    if stat.S_ISDIR(found.st_mode):
-        return found if _has_entries(full) else None
-    return None if is_directory else found
-
-
-def _has_entries(folder: str) -> bool:
-    with os.scandir(folder) as entries:
-        return next(entries, None) is not None
 
 
 def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: Staged) -> bool:

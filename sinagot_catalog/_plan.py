@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog._patterns._columns import paths_of
+from sinagot_catalog._stale import in_words, is_stale
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sinagot_catalog._layout import Cell, Layout
     from sinagot_catalog.catalog import Catalog, Stats
@@ -35,7 +36,7 @@ class PlanOptions:
         ignore_missing: Try rows that lack an input, too.
         asked: The rows were asked for by step name: rows that lack an input are tried, and say so.
         downstream: Add the rows that become ready by this run.
-        stale: Run rows that are stale, and what reads their outputs.
+        stale: Run rows that are stale by one of these causes, and what reads their outputs.
         limit: Run at most so many rows, the first ones of the order.
     """
 
@@ -43,7 +44,7 @@ class PlanOptions:
     ignore_missing: bool = False
     asked: bool = False
     downstream: bool = False
-    stale: bool = False
+    stale: frozenset[str] = frozenset()
     limit: int | None = None
 
 
@@ -124,7 +125,7 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
     Raises:
         SelectionError: When steps wait for each other.
     """
-    order = _Order(catalog.layout, catalog.faults)
+    order = _Order(catalog.layout, catalog.makers, catalog.faults)
     rows = _Considered(catalog, selected, options, stats).decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -149,7 +150,7 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     for (root,), part in links.partition_by("root", as_dict=True).items():
         every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
         some = part.gather_every(every)
-        sized = some.join(stats(str(root), some["path"]), on="path", how="left")
+        sized = some.with_columns(catalog.stat_paths(str(root), some, stats)["size"])
         counts = part.group_by("step", maintain_order=True).len("n")
         means = sized.group_by("step").agg(pl.col("size").mean())
         sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
@@ -162,7 +163,9 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
 class _Order:
     """In which order the steps run, which of them belong together, and which must wait for a whole phase."""
 
-    def __init__(self, layout: Layout, faults: Collection[int] = ()) -> None:
+    def __init__(
+        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
+    ) -> None:
         self.layout = layout
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
@@ -173,11 +176,12 @@ class _Order:
             if cell.index in faults:
                 continue  # it never runs
             for place in cell.places("input"):
-                for maker in layout.makers.get(place, []):
+                for maker in makers.get(place, []):
                     if maker != cell.index and maker not in faults:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
-                        if any(one not in layout.telling for one in (place, *made)):
+                        is_near = maker not in layout.makers.get(place, [])
+                        if is_near or any(one not in layout.telling for one in (place, *made)):
                             self.shared.add((maker, cell.index))
         self.cells = self._sorted()
 
@@ -260,7 +264,7 @@ class _Considered:
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(
-            self._stale(rows).alias("_stale"),
+            *self._stale(rows),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
@@ -281,10 +285,14 @@ class _Considered:
         picked = chosen.gather(every["_rec"]).alias("_selected")
         return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
 
-    def _stale(self, rows: pl.DataFrame) -> pl.Series:
+    def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """Whether each row is stale by a cause that counts, and the causes in words."""
         if not self.options.stale:
-            return pl.Series([False]).new_from_index(0, rows.height)
-        return self.catalog.steps_with(rows, ["stale"], self.stats)["stale"].fill_null(value=False)
+            nothing = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
+            return [nothing.is_not_null().alias("_stale"), nothing.alias("_causes")]
+        causes = self.catalog.stale_causes(rows, self.stats)
+        stale = is_stale(causes, self.options.stale).fill_null(value=False)
+        return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
@@ -360,6 +368,10 @@ class _Considered:
         for place, makers in layout.makers.items():
             if cell.index in makers:
                 self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+        for place, pairs in layout.near.items():
+            for made in (made for made, maker in pairs if maker == cell.index):
+                met = self.catalog.met(place, made, written)
+                self.made[place] = self.made.get(place, self.nothing) | met
 
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """What is written for some records, for all records that share the path."""
@@ -375,14 +387,14 @@ class _Considered:
         makers = {
             self.catalog.layout.cells[maker].step
             for place in cell.places("input")
-            for maker in self.catalog.layout.makers.get(place, [])
+            for maker in self.catalog.makers.get(place, [])
             if maker != cell.index
         }
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
             .when(run & pl.col("_stale"))
-            .then(pl.lit("stale: an input or a version changed since"))
+            .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))
             .then(pl.lit("after " + ", ".join(sorted(makers))))
             .when(run & (pl.col("status") == "DONE"))

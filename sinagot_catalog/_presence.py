@@ -38,25 +38,36 @@ class Presence:
     Attributes:
         layout: What the config and the scripts declare.
         listings: One listing per root, `dataset` first.
-        expected: Ids that count as records even without a file.
+        expected: Ids of a table that count as records even without a file.
+        asked: Ids that are asked for and count as records even without a file.
     """
 
     layout: Layout
     listings: dict[str, Listing]
     expected: tuple[str, ...] = ()
+    asked: tuple[str, ...] = ()
 
     def with_records(self, ids: pl.Series) -> Self:
         """This catalog, holding some records also where no file of them is there yet."""
         new = ids.filter(~ids.is_in(self.ids.implode())).unique()
-        return self if new.is_empty() else replace(self, expected=(*self.expected, *new))
+        return self if new.is_empty() else replace(self, asked=(*self.asked, *new))
 
     @cached_property
     def ids(self) -> pl.Series:
         """The record ids, sorted; a record's code is its position here."""
         rows, texts = self._fits
         # a folder may tell an id and hold no file that fits
-        used = pl.Series([False]).new_from_index(0, len(texts)).scatter(rows["key"], True)
-        others = [self._hidden_ids(), pl.Series(self.expected, dtype=pl.String)]
+        guesses = [index for index, place in enumerate(self.layout.places) if place.is_guess]
+        telling = rows
+        if guesses:
+            telling = rows.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
+        used = pl.Series([False]).new_from_index(0, len(texts)).scatter(telling["key"], True)
+        others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
+        if self.expected:
+            # a row may be written in another form of Unicode than the files of its record
+            found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
+            expected = pl.Series(self.expected, dtype=pl.String)
+            others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
         return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
 
     @cached_property
@@ -66,7 +77,8 @@ class Presence:
         # an id is looked up once for each key, of which a folder that tells the id has one
         codes = self.ids.to_frame().with_row_index("_rec")
         code = texts.to_frame().join(codes, on="record_id", how="left", maintain_order="left")["_rec"]
-        return rows.drop("key").with_columns(code.gather(rows["key"]))
+        coded = rows.drop("key").with_columns(code.gather(rows["key"]))
+        return coded.drop_nulls("_rec") if coded["_rec"].has_nulls() else coded
 
     @cached_property
     def _fits(self) -> tuple[pl.DataFrame, pl.Series]:
@@ -77,7 +89,7 @@ class Presence:
             places = [
                 index
                 for index, place in enumerate(self.layout.places)
-                if place.root == root and index in self.layout.telling
+                if root in place.roots and index in self.layout.telling
             ]
             templates = [self.layout.places[index].template for index in places]
             files = match_names(listing.folders, listing.names, templates, self.layout.ids)
@@ -98,7 +110,7 @@ class Presence:
         found = [pl.Series([], dtype=pl.String)]
         for root, listing in self.listings.items():
             if listing.unreadable:
-                places = [place.template for place in self.layout.places if place.root == root]
+                places = [place.template for place in self.layout.places if root in place.roots]
                 heads = {head for one in places for head in one.folders() if self.layout.ids.is_told_by(head)}
                 folders = pl.Series(listing.unreadable, dtype=pl.String)
                 found.append(match_columns(folders, list(heads), self.layout.ids)["record_id"])
@@ -112,23 +124,28 @@ class Presence:
     @cached_property
     def presence(self) -> list[pl.Series]:
         """For each place whether its path is there, a row per record."""
-        n_places, n_records = len(self.layout.places), len(self.ids)
-        there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
-        spots = self.coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
-        there = there.scatter(spots, True)
+        there = self._present(self.coded)
         return [
             self._holds_own(index)
             if index in self.layout.raw_folders
-            else there.slice(index * n_records, n_records)
+            else there[index]
             if index in self.layout.telling
-            else self._shared(index)
-            for index in range(n_places)
+            else reduce(or_, [self._shared(index, root) for root in place.roots])
+            for index, place in enumerate(self.layout.places)
         ]
 
-    def _shared(self, index: int) -> pl.Series:
-        """Presence of a path that several records share."""
+    def _present(self, coded: pl.DataFrame) -> list[pl.Series]:
+        """For each place whether some rows of `coded` hold its path, a row per record."""
+        n_places, n_records = len(self.layout.places), len(self.ids)
+        there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
+        spots = coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
+        there = there.scatter(spots, True)
+        return [there.slice(index * n_records, n_records) for index in range(n_places)]
+
+    def _shared(self, index: int, root: str) -> pl.Series:
+        """Presence under a root of a path that several records share."""
         place = self.layout.places[index]
-        listing = self.listings[place.root].paths
+        listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
         paths = self.record_values.select(paths_of(place.template).alias("path"))
@@ -175,11 +192,77 @@ class Presence:
         return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
+    def _only_in_other(self) -> dict[int, pl.Series]:
+        """For each place with a second root whether its path is there alone, a row per record."""
+        two = {index: place for index, place in enumerate(self.layout.places) if place.other is not None}
+        if not two:
+            return {}
+        firsts = self.coded.filter(pl.col("root") == "outputs")
+        there = self._present(firsts)
+        return {
+            index: self.presence[index]
+            & ~(there[index] if index in self.layout.telling else self._shared(index, place.root))
+            for index, place in two.items()
+        }
+
+    def root_of(self, index: int, records: pl.Series) -> pl.Series:
+        """The root that the paths of a place lie under for some records: where they are, else the first."""
+        place = self.layout.places[index]
+        first = pl.Series("root", [place.root]).new_from_index(0, len(records))
+        if place.other is None:
+            return first
+        elsewhere = self._only_in_other[index].gather(records)
+        return first.zip_with(~elsewhere, pl.Series([place.other]).new_from_index(0, len(records)))
+
+    @cached_property
+    def makers(self) -> dict[int, list[int]]:
+        """For each place the cells that write it, for the same record or for another one.
+
+        Patterns that differ in text are joined on the paths of the records that there are.
+        """
+        makers = {place: list(cells) for place, cells in self.layout.makers.items()}
+        for place, pairs in self.layout.near.items():
+            for made, cell in pairs:
+                if cell not in makers.get(place, []) and self.met(place, made).any():
+                    makers.setdefault(place, []).append(cell)
+        return dict(sorted(makers.items()))
+
+    def met(self, place: int, made: int, records: pl.Series | None = None) -> pl.Series:
+        """Whether the path of a place is one that another place names for any record, a row per record.
+
+        Args:
+            place: The place.
+            made: The other one.
+            records: Which records count for the other one, a row per record; by default all.
+        """
+        others = self.paths(made)
+        others = others if records is None else others.filter(records)
+        return _within(self.paths(place), others)
+
+    def makers_of(self, place: int, rec: int) -> list[int]:
+        """The cells that write a place's path of one record."""
+        found = {cell: self.waits_for(place, cell) for cell in self.makers.get(place, [])}
+        return [cell for cell, rows in found.items() if rows is None or rows[rec]]
+
+    def waits_for(self, place: int, cell: int) -> pl.Series | None:
+        """For which records a step makes the path of a place; None: for all."""
+        if cell in self.layout.makers.get(place, []):
+            return None
+        met = [self.met(place, made) for made, maker in self.layout.near.get(place, []) if maker == cell]
+        return reduce(or_, met)
+
+    def paths(self, place: int) -> pl.Series:
+        """The paths of a place, a row per record."""
+        template = self.layout.places[place].template
+        return self.record_values.select(paths_of(template).alias("path"))["path"]
+
+    @cached_property
     def unknown(self) -> list[pl.Series | None]:
         """For each place whether its path lies in a folder that could not be read; None where none does."""
         out: list[pl.Series | None] = []
         for place in self.layout.places:
-            folders = [one and one + "/" for one in self.listings[place.root].unreadable]
+            unreadable = [one for root in place.roots for one in self.listings[root].unreadable]
+            folders = [one and one + "/" for one in unreadable]
             near = [one for one in folders if one.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(one) for one in folders):
                 out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
@@ -233,7 +316,7 @@ class Presence:
             templates = [
                 self.layout.places[place].template
                 for place in self.layout.raw
-                if self.layout.places[place].root == root
+                if root in self.layout.places[place].telling
             ]
             near = self._near(templates)
             if not near:
@@ -274,7 +357,7 @@ class Presence:
         named = [pl.Series([], dtype=pl.String)]
         for root, listing in self.listings.items():
             empty = pl.Series(listing.empty, dtype=pl.String)
-            templates = [place.template for place in self.layout.places if place.root == root]
+            templates = [place.template for place in self.layout.places if root in place.roots]
             named.append(
                 empty.gather(match_columns(empty, templates, self.layout.ids)["row"].unique().sort())
             )
@@ -336,20 +419,51 @@ class Presence:
                 )
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
-                listed = self.listings[place.root].paths.with_row_index("row")
-                rows = listed.join(paths, on="path", how="semi").select(
-                    pl.lit(place.root).alias("root"),
-                    "row",
-                    pl.lit(index, dtype=pl.UInt16).alias("place"),
-                    pl.lit(None, dtype=pl.UInt32).alias("_rec"),
-                )
-                parts.append(rows)
+                for root in place.roots:
+                    listed = self.listings[root].paths.with_row_index("row")
+                    rows = listed.join(paths, on="path", how="semi").select(
+                        pl.lit(root).alias("root"),
+                        "row",
+                        pl.lit(index, dtype=pl.UInt16).alias("place"),
+                        pl.lit(None, dtype=pl.UInt32).alias("_rec"),
+                    )
+                    parts.append(rows)
         return pl.concat(parts)
 
 
 def _cut(paths: pl.Series, depth: int) -> pl.Series:
     """The first parts of each path, null where it has fewer."""
     return paths.str.extract(f"(?s)^((?:[^/]+/){{{depth - 1}}}[^/]+)", 1)
+
+
+def _within(paths: pl.Series, others: pl.Series) -> pl.Series:
+    """Whether each path is one of some others, lies in one of them, or holds one of them."""
+    known = others.drop_nulls().unique()
+    found = paths.is_in(known.implode())
+    if _depths(paths) != _depths(known):
+        inside, around = _folders(known), _folders(paths.alias("path"))
+        found = found | paths.is_in(inside["folder"].unique().implode())
+        rows = around.filter(pl.col("folder").is_in(known.implode()))["row"]
+        found = found.scatter(rows, [True] * len(rows)) if len(rows) else found
+    return found.fill_null(value=False)
+
+
+def _depths(paths: pl.Series) -> tuple[object, object]:
+    depth = paths.str.count_matches("/", literal=True)
+    return depth.min(), depth.max()
+
+
+def _folders(paths: pl.Series) -> pl.DataFrame:
+    """Every folder around each path: columns `row` and `folder`."""
+    parts = pl.DataFrame({"path": paths}).with_row_index("row").with_columns(pl.col("path").str.split("/"))
+    most = int(parts["path"].list.len().max() or 0)  # type: ignore[arg-type]
+    cuts = [
+        parts.filter(pl.col("path").list.len() > depth).select(
+            "row", pl.col("path").list.head(depth).list.join("/").alias("folder")
+        )
+        for depth in range(1, most)
+    ]
+    return pl.concat([pl.DataFrame(schema={"row": pl.UInt32, "folder": pl.String}), *cuts])
 
 
 def _below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:

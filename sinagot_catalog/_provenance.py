@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog._journal import ORDER
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -25,7 +26,8 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
 
     Args:
         rows: The columns of `KEYS`, and `row`.
-        events: Events of the journal in order of time, with `_paths` and `_made`.
+        events: Events of the journal, with `_paths` and `_made`. Which one is the last is told by the number of the
+            claim, then by time, as the status of a row is.
         catalog: Tells which other rows have the same outputs: what one of them made, each of them made.
     """
     told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
@@ -39,8 +41,14 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
     keyed = every.join(kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True)
     if keyed.is_empty():
         return {}
-    mine = events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left").select(
-        "row", "event", (pl.col("time").dt.timestamp("us") * _US).alias("at"), "seconds", "_paths", "_made"
+    mine = (
+        events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left")
+        .sort(*ORDER, maintain_order=True)
+        .with_row_index("order")
+        .select(
+            *("row", "event", "order", "seconds", "_paths", "_made"),
+            (pl.col("time").dt.timestamp("us") * _US).alias("at"),
+        )
     )
     last = keyed.select("row").unique(maintain_order=True)
     for kind in ("done", "publishing", "accepted"):
@@ -59,10 +67,7 @@ def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
         cell
         for cell, places in outputs.items()
         if places
-        and (
-            list(outputs.values()).count(places) > 1
-            or any("id" not in layout.places[place].template.fields for place in places)
-        )
+        and (list(outputs.values()).count(places) > 1 or any(place not in layout.telling for place in places))
     ]
     steps = catalog.steps.filter(pl.col("_cell").is_in(shared))
     if steps.is_empty():
@@ -78,17 +83,26 @@ def _record() -> pl.Expr:
     done, publishing = pl.col("done:at"), pl.col("publishing:at")
     is_old_done = done.is_not_null() & pl.col("done:_made").is_null()
     is_old_publishing = (
-        publishing.is_not_null() & pl.col("publishing:_made").is_null() & (publishing > done.fill_null(0))
+        publishing.is_not_null() & pl.col("publishing:_made").is_null() & _follows("publishing", "done")
     )
     until = pl.max_horizontal(pl.when(is_old_done).then(done), pl.when(is_old_publishing).then(publishing))
     since = pl.when(is_old_done).then(done - (pl.col("done:seconds") * _SECOND).cast(pl.Int64))
+    is_accepted = _follows("accepted", "done") & _follows("accepted", "publishing")
+    accepted_made = pl.col("accepted:_made")
+    # a link in the place of a folder has no fingerprint; an event that lists nothing accepts whatever is there
+    has_link = accepted_made.list.eval(pl.element().struct.field("fingerprint").is_null()).list.any()
     return pl.struct(
         pl.col("done:_made").alias("done"),
+        pl.when(is_accepted).then(accepted_made).alias("taken"),
         pl.col("publishing:_made").alias("publishing"),
         pl.col("publishing:_paths").alias("paths"),
         since.alias("since_ns"),
         until.alias("until_ns"),
-        (pl.col("accepted:at") > pl.max_horizontal(done, publishing).fill_null(0))
-        .fill_null(value=False)
-        .alias("accepted"),
+        (is_accepted & (accepted_made.is_null() | has_link).fill_null(value=False)).alias("accepted"),
     )
+
+
+def _follows(kind: str, other: str) -> pl.Expr:
+    """Whether the last event of a kind comes after the last one of another kind, or there is no other one."""
+    later = pl.col(f"{kind}:order") > pl.col(f"{other}:order")
+    return pl.col(f"{kind}:order").is_not_null() & later.fill_null(value=True)

@@ -39,9 +39,10 @@ class RawFolder:
 
     def has_own(self, files: Iterable[str]) -> bool:
         """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
-        return any(self._is_own(file) for file in files)
+        return any(self.is_own(file) for file in files)
 
-    def _is_own(self, file: str) -> bool:
+    def is_own(self, file: str) -> bool:
+        """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
         parts = file.split("/")
         heads = ("/".join(parts[:count]) for count in range(self._depth + 1, len(parts) + 1))
         return not any(map(self.is_declared, heads))

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog._patterns._columns import id_values, paths_of
-from sinagot_catalog._tables import parse_json, scan_files
+from sinagot_catalog._table_file import parse_json
+from sinagot_catalog._tables import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
 
 if TYPE_CHECKING:
@@ -98,8 +99,9 @@ def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame
     records = resolver.rows(query)
     there = records.filter(resolver.catalog.presence[place].gather(records["_rec"]))
     values = resolver.catalog.record_values[there["_rec"]]
-    files = values.select("record_id", paths_of(resolver.layout.places[place].template).alias("path"))
-    return scan_files(source.stores["dataset"], files, "json", {}).collect()
+    path = paths_of(resolver.layout.places[place].template).alias("path")
+    files = values.select("record_id", pl.lit("dataset").alias("root"), path)
+    return scan_files(source.stores, files, "json", {}).collect()
 
 
 # --- results -------------------------------------------------------------------------------------------------
@@ -114,7 +116,7 @@ def outputs(
         SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
             the scope has no such step.
     """
-    known = list(dict.fromkeys(rows["step"].unique(maintain_order=True).to_list()))
+    rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
     if step is not None:
         declared = resolver.layout.steps
         if step not in declared:
@@ -125,24 +127,95 @@ def outputs(
                 f"step {step!r} is none of this scope{did_you_mean(step, inside)}",
                 f"Its steps: {', '.join(inside) or 'none'}.",
             )
-        rows = rows.filter(pl.col("step") == step)
-    elif len(known) > 1:
-        raise SelectionError(
-            f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+        rows = rows.filter(
+            pl.col("_cell").is_in([cell.index for cell in resolver.layout.cells if cell.step == step])
         )
+    else:
+        known = rows["step"].unique(maintain_order=True).to_list()
+        if len(known) > 1:
+            raise SelectionError(
+                f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+            )
     cells = sorted(rows["_cell"].unique().to_list())
     links = {
         cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
         for cell in cells
     }
-    found = resolver.catalog.links(rows).filter((pl.col("role") == "output") & pl.col("exists"))
-    chosen = [
-        (pl.col("_cell") == cell) & (pl.col("_place") == link.place)
-        for cell, link in links.items()
-        if link is not None
+    parts = []
+    for cell, link in links.items():
+        if link is not None:
+            part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
+            part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
+            place = resolver.layout.places[link.place]
+            values = resolver.catalog.record_values[part["_rec"]]
+            paths = values.select(
+                paths_of(place.template).cast(pl.String).alias("path"),
+                pl.lit(place.root).alias("root"),
+                pl.lit(link.place, pl.UInt16).alias("_place"),
+            )
+            parts.append(part.hstack(paths))
+    hidden = ["_rec", "_cell"]
+    if not parts:
+        columns = {"root": pl.String, "path": pl.String, "_place": pl.UInt16}
+        return (
+            rows.select("record_id", "task", "modality", "step")
+            .clear()
+            .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
+        )
+    found = parts[0] if len(parts) == 1 else pl.concat(parts).sort(*hidden)
+    return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
+
+
+def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
+    """The files of `outputs`, each once: keys that its pattern does not name are null.
+
+    Where a file's pattern does not name its record, the fields that it names are columns of their own.
+
+    Raises:
+        SelectionError: When they are folders.
+    """
+    layout = resolver.layout
+    groups = layout.ids.groups
+    for place in found["_place"].unique().to_list():
+        if layout.places[place].template.is_directory:
+            raise SelectionError(
+                f"step {found['step'][0]!r} makes a folder, {layout.places[place].template.text}/, "
+                "and scan_outputs reads files",
+                "Declare a file in it as an output of its own, with a label.",
+            )
+    named = {place: layout.places[place].template.fields for place in found["_place"].unique().to_list()}
+    shared = {
+        place: fields
+        for place, fields in named.items()
+        if "id" not in fields and not (groups and fields.issuperset(groups))
+    }
+    fields = [name for name in groups if any(name in fields for fields in shared.values())]
+    if fields:
+        values = resolver.catalog.record_values.select("record_id", *fields)
+        found = found.join(values, on="record_id", how="left", maintain_order="left")
+        own = [
+            pl.when(~pl.col("_place").is_in(list(shared)) | pl.col("_place").is_in(having))
+            .then(name)
+            .alias(name)
+            for name in fields
+            for having in [[place for place, names in shared.items() if name in names]]
+        ]
+        found = found.with_columns(own)
+    foreign = {"record_id": list(shared)}
+    for key in ("task", "modality"):
+        foreign[key] = [
+            place
+            for place in named
+            if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
+        ]
+    if any(foreign.values()):
+        found = found.unique(["root", "path"], keep="first", maintain_order=True)
+    nulled = [
+        pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
+        for key, places in foreign.items()
+        if places
     ]
-    found = found.filter(pl.any_horizontal(chosen)) if chosen else found.clear()
-    return found.select("record_id", "task", "modality", "step", "root", "path")
+    return found.with_columns(nulled).select("record_id", *fields, "task", "modality", "step", "root", "path")
 
 
 def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
@@ -194,14 +267,13 @@ def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) 
     """
     one = source.config.processed[key]
     files = outputs(resolver, rows, one.step_label, one.path_label)
-    store = source.stores[str(files["root"][0]) if files.height else "dataset"]
-    files = files.select("record_id", "path")
+    files = files.select("record_id", "root", "path")
     if one.data_getter == "single_data":
         name = one.columns[0] if one.columns else key
         empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[one.data_type]})
         if files.is_empty():
             return empty
-        texts = scan_files(store, files, "text", {}).collect()
+        texts = scan_files(source.stores, files, "text", {}).collect()
         values = texts.select(
             "record_id", pl.col("value").cast(_TYPES[one.data_type], strict=False).alias(name)
         )
@@ -213,9 +285,9 @@ def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) 
     if files.is_empty():
         return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(one.columns, pl.String)})
     if one.data_getter == "dataframe_from_csv":
-        return _chosen(scan_files(store, files, "csv", {}).collect(), one.columns, key)
+        return _chosen(scan_files(source.stores, files, "csv", {}).collect(), one.columns, key)
     pairs = scan_files(
-        store, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
+        source.stores, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
     ).collect()
     wide = pairs.filter(pl.col("_key").is_not_null()).pivot(
         "_key", index="record_id", values="_value", maintain_order=True

@@ -23,10 +23,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sinagot_catalog._entries import find_entry
 from sinagot_catalog._ownership import Standing, StandingFile
-from sinagot_catalog._place import LocalPlace
+from sinagot_catalog._place import LocalPlace, Look
 from sinagot_catalog._spool import Shipper
-from sinagot_catalog._store import is_url
+from sinagot_catalog._store import is_url, join_url
 from sinagot_catalog._store._remote import Info, RemoteStore
 from sinagot_catalog.errors import StorageError
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
     from sinagot_catalog._patterns._template import Template
+    from sinagot_catalog._place import Coming
     from sinagot_catalog._raw_folder import RawFolder
     from sinagot_catalog._spec import RunSpec
 
@@ -43,6 +45,8 @@ T = TypeVar("T")
 
 PATIENCE = 30.0
 """Seconds that a store may be away before a row fails for it."""
+
+_ANY = Look()
 
 _AHEAD = 4
 """Rows that are looked at while another one runs."""
@@ -119,7 +123,6 @@ class RemotePlace(LocalPlace):
                 self._stores[root] = RemoteStore(root, _impatient(root, options.get(part) or {}))
         self._outputs_store = self._stores.get(spec.outputs)
         self.uploads = self._outputs_store is not None
-        self._roots = list(dict.fromkeys([spec.outputs, spec.dataset]))
         self._asked: dict[tuple[str, str], Info | None] = {}
         self._wanted: dict[str, tuple[str, Info]] = {}
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
@@ -136,8 +139,9 @@ class RemotePlace(LocalPlace):
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(self, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    def expect(self, inputs: Sequence[str], outputs: Sequence[str], looks: Sequence[Look] = ()) -> None:
         """Ask for all that a row is about to look at, several paths at once, as far as it is not known yet."""
+        super().expect(inputs, outputs, looks)
         self._asked.clear()
         self._wanted.clear()
         coming = self._coming.pop((tuple(inputs), tuple(outputs)), None)
@@ -150,7 +154,8 @@ class RemotePlace(LocalPlace):
                 if is_fresh or (at[1] not in outputs and self._is_held(*at, info))
             )
         for root, store in self._stores.items():
-            paths = {path for path in self._paths(root, inputs, outputs) if (root, path) not in self._asked}
+            wanted = self._paths(root, inputs, outputs, looks)
+            paths = {path for path in wanted if (root, path) not in self._asked}
             answers = self._patiently(lambda store=store, paths=paths: store.each(store.info, paths))  # type: ignore[misc]
             self._asked.update(zip(((root, path) for path in paths), answers, strict=True))
 
@@ -158,25 +163,31 @@ class RemotePlace(LocalPlace):
         """Whether this version of a file was fetched and is still there."""
         return info is not None and self._held.get(path) == _version(root, info)
 
-    def _paths(self, root: str, inputs: Iterable[str], outputs: Iterable[str]) -> set[str]:
+    def _paths(
+        self, root: str, inputs: Sequence[str], outputs: Iterable[str], looks: Sequence[Look]
+    ) -> set[str]:
         """What is asked of one root for a row."""
-        return set(inputs) | (set(outputs) if root == self.outputs else set())
+        read = zip(inputs, looks or [Look()] * len(inputs), strict=True)
+        found = {path for path, look in read if root in self.roots_of(look)}
+        return found | (set(outputs) if root == self.outputs else set())
 
     def _ask(self, root: str, path: str) -> Info | None:
         if (root, path) not in self._asked:
             self._asked[root, path] = self._patiently(lambda: self._stores[root].info(path))
         return self._asked[root, path]
 
-    def find_input(self, path: str, *, is_directory: bool) -> tuple[str, os.stat_result | None]:
+    def find_input(self, path: str, look: Look = _ANY) -> tuple[str, os.stat_result | None]:
         """Where an input is going to be, and what it is; None when it is absent."""
         full, found = f"{self._fetched}/{path}", None
-        for root in self._roots:
+        for root in self.roots_of(look):
             if root not in self._stores:
-                full, found = self._find_local(root, path, is_directory=is_directory)
-            elif (info := self._ask(root, path)) is not None and (info.is_directory or not is_directory):
+                full = f"{root}/{path}"
+                found = find_entry(root, path, is_directory=look.is_directory, varies=look.varies)
+            elif (info := self._ask(root, path)) is not None and (info.is_directory or not look.is_directory):
                 self._wanted[path] = root, info
                 full, found = f"{self._fetched}/{path}", _as_stat(info)
             if found is not None:
+                self._found_in[path] = root
                 break
         return full, found
 
@@ -186,19 +197,26 @@ class RemotePlace(LocalPlace):
             return super().has_own(path, full, raw)
         return raw.has_own(self._below(self._wanted[path][0], path))
 
-    def has_output(self, path: str, *, is_directory: bool) -> bool:
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:
+        """Size and time of each file of a folder that is an input, by its name."""
+        if path not in self._wanted:
+            return super().input_files(path, full)
+        store = self._stores[self._wanted[path][0]]
+        return self._patiently(lambda: store.files_below(path))
+
+    def has_output(self, path: str, look: Look = _ANY) -> bool:
         """Whether an output is in place."""
         if self._outputs_store is None:
-            return super().has_output(path, is_directory=is_directory)
+            return super().has_output(path, look)
         info = self._ask(self.outputs, path)
-        return info is not None and (info.is_directory or not is_directory)
+        return info is not None and (info.is_directory or not look.is_directory)
 
-    def find_output(self, path: str, *, is_directory: bool) -> str | None:
+    def find_output(self, path: str, look: Look = _ANY) -> str | None:
         """A copy of an output that is in place."""
         if self._outputs_store is None:
-            return super().find_output(path, is_directory=is_directory)
+            return super().find_output(path, look)
         info = self._ask(self.outputs, path)
-        if info is None or (is_directory and not info.is_directory):
+        if info is None or (look.is_directory and not info.is_directory):
             return None
         self._wanted[path] = self.outputs, info
         self.fetch()
@@ -206,54 +224,59 @@ class RemotePlace(LocalPlace):
 
     def url_of(self, path: str, *, is_input: bool) -> str:
         """The URL of a path, for scripts that read or write it themselves."""
-        root = self._wanted[path][0] if is_input and path in self._wanted else self.outputs
-        return f"{root}/{path}"
+        known = self._wanted[path][0] if path in self._wanted else self._found_in.get(path)
+        root = known if is_input and known is not None else self.outputs
+        return join_url(root, path) if is_url(root) else f"{root}/{path}"
 
     # -- the next rows ------------------------------------------------------------------------------------
 
-    def foresee(self, made: Iterable[str], rows: Iterable[tuple[Sequence[str], Sequence[str]]]) -> None:
+    def foresee(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
         """Look at coming rows, and fetch their inputs, while another one runs.
 
         Args:
             made: The outputs of the row that runs now.
-            rows: Inputs and outputs of those that come, in their order. One that reads or writes what an earlier
+            rows: Those that come, in their order. One that reads or writes what an earlier
                 one makes is left alone: what lies there now is not what it will find.
         """
         made = set(made)
         wanted: dict[_Paths, Future[_Answers | None]] = {}
-        for inputs, outputs in rows:
+        for inputs, outputs, looks in rows:
             is_free = not any(_is_about(path, one) for path in (*inputs, *outputs) for one in made)
             made.update(outputs)
             if is_free and len(wanted) < _AHEAD:
                 key = (tuple(inputs), tuple(outputs))
                 known = self._coming.pop(key, None)
                 with suppress(RuntimeError):  # no thread to be had: the row looks itself
-                    wanted[key] = self._ahead.submit(self._look_ahead, *key) if known is None else known
+                    wanted[key] = known or self._ahead.submit(self._look_ahead, *key, looks)
         for gone in self._coming.values():  # given back to the parent, or another attempt
             gone.cancel()
         self._coming = wanted
 
-    def _look_ahead(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> _Answers | None:
+    def _look_ahead(
+        self, inputs: tuple[str, ...], outputs: tuple[str, ...], looks: Sequence[Look]
+    ) -> _Answers | None:
         """Ask for the paths of a row and fetch its inputs; None where anything fails: the row itself says what."""
         asked: dict[tuple[str, str], Info | None] = {}
         try:
             for root, store in self._stores.items():
-                paths = self._paths(root, inputs, outputs)
+                paths = self._paths(root, inputs, outputs, looks)
                 asked.update(
                     zip(((root, path) for path in paths), store.each(store.info, paths), strict=True)
                 )
             now = time.monotonic()
             is_done = outputs and all(asked.get((self.outputs, path)) is not None for path in outputs)
             if self._force or not is_done:
-                for path in inputs:
-                    self._fetch_ahead(path, asked)
+                for path, look in zip(inputs, looks, strict=True):
+                    self._fetch_ahead(path, self.roots_of(look), asked)
         except (StorageError, OSError, RuntimeError):  # a store that is being closed, too
             return None
         return now, asked
 
-    def _fetch_ahead(self, path: str, asked: Mapping[tuple[str, str], Info | None]) -> None:
+    def _fetch_ahead(
+        self, path: str, roots: Sequence[str], asked: Mapping[tuple[str, str], Info | None]
+    ) -> None:
         """Fetch one file where there is room for it, and nobody reads it now."""
-        root = next((one for one in self._roots if asked.get((one, path)) is not None), None)
+        root = next((one for one in roots if asked.get((one, path)) is not None), None)
         info = None if root is None else asked[root, path]
         if root is None or info is None or info.is_directory:
             return

@@ -10,6 +10,7 @@ import polars as pl
 from sinagot_catalog import _plan
 from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._select import Query, Resolver
+from sinagot_catalog._stale import acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import KEYS
 
@@ -28,6 +29,7 @@ FRESH = 2.0
 _MEASURED, _MEASURED_REMOTE = 2_000, 200
 """So many outputs are measured, of a folder and of a bucket."""
 
+_ROWS = "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids."
 _MODES = ("processes", "main_process", "prefect")
 
 
@@ -42,10 +44,14 @@ class RunOptions:
     mode: str | None = None
     workers: int | None = None
     downstream: bool = False
-    stale: bool | None = None
+    stale: bool | str | None = None
     limit: int | None = None
 
     def __post_init__(self) -> None:
+        if not (self.stale is None or isinstance(self.stale, bool) or self.stale == "code"):
+            raise SelectionError(
+                f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
+            )
         for name, least in (("workers", 1), ("limit", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
@@ -55,6 +61,10 @@ class RunOptions:
     def steps(self) -> list[str]:
         """The steps that are named."""
         return [self.step] if isinstance(self.step, str) else list(self.step or ())
+
+    def causes(self, config: Config) -> frozenset[str]:
+        """What makes a row that is done run again."""
+        return acted_on(self.stale, config.run.rerun_on)
 
     def resolved_mode(self, config: Config) -> str:
         """The mode of the run; `debug` keeps it in this process."""
@@ -72,7 +82,6 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
-    stale = bool(source.config.run.rerun_on) if options.stale is None else options.stale
     return _plan.make_plan(
         catalog,
         rows,
@@ -81,7 +90,7 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
             ignore_missing=options.ignore_missing,
             asked=options.step is not None,
             downstream=options.downstream,
-            stale=stale,
+            stale=options.causes(source.config),
             limit=options.limit,
         ),
         source.stats,
@@ -140,14 +149,14 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise SelectionError(
             f"rows of type {type(frame).__name__} cannot be read as a frame",
-            "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids.",
+            _ROWS,
         ) from error
     keys = [name for name in layout_keys if name in table.columns]
     if "record_id" not in keys:
         raise SelectionError(
             f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
             f"{did_you_mean('record_id', table.columns)}",
-            "Ids alone are selected with ws.records.filter(pl.col('record_id').is_in([...])).steps.",
+            _ROWS,
         )
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
 

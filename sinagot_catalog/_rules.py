@@ -1,9 +1,9 @@
 """How a step's status follows from files and events, and the sentence that says why. Pure Polars expressions.
 
 The columns that they read, a row per record and cell: `_broken` (the script cannot be used, the step's paths are
-refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every input
-is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status, see
-`_journal`), `_alive` (its run is alive).
+refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every
+input is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status,
+see `_journal`), `_alive` (its run is alive).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def status() -> pl.Expr:
     """The status rules: the first that holds counts."""
     event, alive = pl.col("_event"), pl.col("_alive")
     running = event.is_in(["start", "publishing"])
-    made = pl.coalesce("_made", event == "done").fill_null(value=False)
+    made = pl.coalesce("_made", event.is_in(["done", "accepted"])).fill_null(value=False)
     return (
         pl.when(pl.col("_broken")).then(_is("ERROR"))
         .when(running & alive).then(_is("PROCESSING"))
@@ -55,6 +55,7 @@ def outcome(alive: Iterable[str]) -> pl.Expr:
         pl.when(event.is_in(["start", "publishing"]) & is_dead).then(pl.lit("lost"))
         .when(event.is_in(["error", "half"]) & (pl.col("error_type") == "Timeout")).then(pl.lit("timeout"))
         .when(event.is_in(["error", "half"])).then(pl.lit("error"))
+        .when(event == "accepted").then(pl.lit("done"))
         .when(event.is_in(["done", "cancelled", "not_available"])).then(event)
         .cast(ATTEMPT).alias("outcome")
     )  # fmt: skip

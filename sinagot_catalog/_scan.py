@@ -10,6 +10,7 @@ import polars as pl
 from sinagot_catalog._patterns._names import FOLDERS, repeated, rows_in, whole_paths
 from sinagot_catalog._patterns._template import Template
 from sinagot_catalog._store import Found, Reach, Store
+from sinagot_catalog._store._types import is_text
 from sinagot_catalog.schema import KIND
 
 __all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
@@ -31,8 +32,9 @@ class Listing:
         names: The names of the files, folder by folder.
         directories: Paths of the directories that a pattern may name.
         unreadable: Folders that could not be listed; what lies below them is unknown, not absent.
-        links: How many links were left out.
+        links: How many links to folders were left out.
         undecodable: How many names are not UTF-8 and were left out.
+        dangling: Links that lead nowhere: nothing is there.
         stats: Size, time and etag of the paths, where the listing itself gave them: nothing else lies there.
         empty: Paths of directories that a pattern may name and that hold no file: they count as absent.
         is_local: Whether the root is on this machine, where looking at a file costs little.
@@ -44,6 +46,7 @@ class Listing:
     unreadable: tuple[str, ...] = ()
     links: int = 0
     undecodable: int = 0
+    dangling: tuple[str, ...] = ()
     is_local: bool = True
     stats: pl.DataFrame | None = None
     empty: tuple[str, ...] = ()
@@ -95,7 +98,8 @@ def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_
         for one in templates
         for variant in one.variants.values()
     }
-    return Reach(tuple(sorted(patterns, key=str)), everything, follow_links)
+    may_be_bare = any(not one.is_directory and "." not in one.text_end for one in templates)
+    return Reach(tuple(sorted(patterns, key=str)), everything, follow_links, may_be_bare)
 
 
 def _varying(template: Template) -> str:
@@ -108,7 +112,11 @@ def scan(store: Store, reach: Reach) -> Listing:
         return Listing()
     found = store.find(reach)
     if found.keys is not None:
-        return from_keys(found.keys, reach, is_local=store.is_local)
+        listing = from_keys(found.keys, reach, is_local=store.is_local)
+        says_nothing = found.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
+        # what a listing says nothing of is asked for later
+        stats = None if says_nothing else listing.stats
+        return replace(listing, stats=stats, unreadable=tuple(sorted(set(found.unreadable))))
     folders, names = _columns(found)
     directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
     unreadable = tuple(sorted(set(found.unreadable)))
@@ -120,6 +128,7 @@ def scan(store: Store, reach: Reach) -> Listing:
         unreadable,
         found.links,
         found.undecodable,
+        tuple(sorted(filter(is_text, found.dangling))),
         store.is_local,
         empty=empty,
     )

@@ -168,7 +168,7 @@ class Resolver:
         for name in names:
             if name not in known:
                 raise SelectionError(
-                    f"{query.table} has no column {name!r}{did_you_mean(name, known)}",
+                    f"{query.table} has no column {name!r}{self._absent(name, known)}",
                     "Its columns: " + ", ".join(self.schema(query.table)) + ".",
                 )
         return {name: known[name] for name in names}
@@ -363,15 +363,21 @@ class Resolver:
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
             raise SelectionError(
-                f"{table} has no column {unknown[0]!r}{did_you_mean(unknown[0], known)}",
+                f"{table} has no column {unknown[0]!r}{self._absent(unknown[0], known)}",
                 f"{sql}Its columns: {', '.join(known)}.",
             )
         # columns of the table itself were looked at when the predicate was given
-        choices = self._names() if not {"task", "modality", "step", "next_step"}.isdisjoint(names) else {}
+        keys = {"task", "modality", "step", "next_step"} & _TABLES[table].keys()
+        choices = self._names() if not keys.isdisjoint(names) else {}
         others = {name: known[name] for name in names if name not in _TABLES[table]}
         if choices or any(isinstance(dtype, pl.Enum) for dtype in others.values()):
             check_literals(predicate, others, choices)
         return names
+
+    def _absent(self, name: str, known: Iterable[str]) -> str:
+        """Why a column may be absent, as the end of a sentence: a table cannot be read, or it is a typo."""
+        unread = "; ".join(one.unread for one in self.catalog.tables if one.unread)
+        return f"; {unread}" if unread else did_you_mean(name, known)
 
     def _names(self) -> dict[str, list[str]]:
         """What the key columns can be, by column."""

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog import _looks
+from sinagot_catalog._metadata import joined
+from sinagot_catalog._metadata_values import text_of
+from sinagot_catalog._patterns._columns import id_columns
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -17,10 +20,11 @@ __all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
 
 NOW = "now"
 _CHANGES = {
-    "what": pl.Enum(["record", "file", "step"]),
+    "what": pl.Enum(["record", "file", "step", "metadata"]),
     "change": pl.Enum(["new", "gone", "changed"]),
     **KEYS,
     "path": pl.String(),
+    "column": pl.String(),
     "before": pl.String(),
     "after": pl.String(),
 }
@@ -33,9 +37,9 @@ class Diff:
     Attributes:
         before: The name of the earlier snapshot.
         after: The name of the later one, or `now`.
-        frame: A row per change: `what` (`record`, `file`, `step`), `change` (`new`, `gone`, `changed`), the keys
-            `record_id, task, modality, step`, `path` of a file, `before` and `after` (a file's size, a step's
-            status).
+        frame: A row per change: `what` (`record`, `file`, `step`, `metadata`), `change` (`new`, `gone`,
+            `changed`), the keys `record_id, task, modality, step`, `path` of a file, `column` of the metadata,
+            `before` and `after` (a file's size, a step's status, a record's value).
     """
 
     before: str
@@ -47,18 +51,23 @@ class Diff:
 
     @property
     def records(self) -> pl.DataFrame:
-        """Records that are new, gone, or changed: a file of theirs is not what it was, or a status moved."""
+        """Records that are new, gone, or changed: a file or a value of theirs is another, or a status moved."""
         return self._of("record", "record_id")
 
     @property
     def files(self) -> pl.DataFrame:
-        """Files that are new, gone, or changed, with their sizes."""
+        """Files, and folders that a pattern names, that are new, gone, or changed, with their sizes."""
         return self._of("file", "path", "record_id", "before", "after")
 
     @property
     def steps(self) -> pl.DataFrame:
         """Steps whose status moved."""
         return self._of("step", *KEYS, "before", "after")
+
+    @property
+    def metadata(self) -> pl.DataFrame:
+        """Values of the tables of records that are new, gone, or changed; a row per record and column."""
+        return self._of("metadata", "record_id", "column", "before", "after")
 
     def __len__(self) -> int:
         return self.frame.height
@@ -69,6 +78,7 @@ class Diff:
     def __repr__(self) -> str:
         counts = {what: self._of(what).height for what in ("record", "file", "step")}
         told = ", ".join(f"{count} {what}s" for what, count in counts.items())
+        told += f", {values} values" if (values := self.metadata.height) else ""
         return f"<Diff instance | {self.before} .. {self.after}: {told}>"
 
 
@@ -100,28 +110,76 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
         source.refresh()
     old, new = (_files_and_steps(source, one) for one in looks)
     told = [NOW if one is None else one.name for one in looks]
-    return Diff(told[0], told[1], _changes(old, new))
+    values = [_values(source, one, tables) for one, tables in zip(looks, (old, new), strict=True)]
+    return Diff(told[0], told[1], _changes(old, new, _value_changes(*values)))
+
+
+def _values(source: Source, kept: _looks.Kept | None, look: _looks.Tables) -> pl.DataFrame | None:
+    """What the tables of records say of each record of a look; None where they were not kept."""
+    if kept is None:
+        return source.catalog().described.drop(source.config.ids.groups)
+    tables = kept.tables()
+    if tables is None:
+        return None
+    ids = pl.concat([one["record_id"] for one in look]).drop_nulls().unique().sort()
+    return joined(id_columns(ids, source.config.ids), tables).drop(source.config.ids.groups)
+
+
+def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of `_CHANGES` for values of records that both looks have."""
+    empty = pl.DataFrame(schema={**_CHANGES, "change": pl.String()})
+    if old is None or new is None:
+        return empty
+    parts = [empty]
+    for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
+        # a whole number is the same one where another record's value has made the column one of fractions
+        types = [one.schema.get(name, pl.String()) for one in (old, new)]
+        is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
+        looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
+        columns = [_value(one, name, to) for one, to in zip(looks, ("before", "after"), strict=True)]
+        pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
+        changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
+            pl.lit("metadata").alias("what"),
+            pl.lit(name).alias("column"),
+            pl.when(pl.col("before").is_null())
+            .then(pl.lit("new"))
+            .when(pl.col("after").is_null())
+            .then(pl.lit("gone"))
+            .otherwise(pl.lit("changed"))
+            .alias("change"),
+        )
+        parts.append(changed.cast({"what": _CHANGES["what"]}))
+    return pl.concat(parts, how="diagonal").sort("record_id", maintain_order=True)
+
+
+def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
+    """The values of a column as text, null where there is no such column."""
+    if name not in frame.columns:
+        return frame.select("record_id", pl.lit(None, pl.String).alias(to))
+    return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
 
 
 def _files_and_steps(source: Source, kept: _looks.Kept | None) -> _looks.Tables:
-    files, steps = (
-        _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
-    )
-    return files.filter(pl.col("kind") == "file"), steps
+    return _looks.tables_now(source.catalog(), source.stats) if kept is None else _looks.tables_of(kept)
 
 
-def _changes(old: _looks.Tables, new: _looks.Tables) -> pl.DataFrame:
-    files = _joined(old[0], new[0], ["root", "path"])
+def _changes(old: _looks.Tables, new: _looks.Tables, values: pl.DataFrame) -> pl.DataFrame:
+    # the folders of an earlier version's snapshot have no fingerprint, or are not in it
+    has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
+    known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
+    files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
+    is_folder = (pl.col("kind") == "directory") & (pl.col("kind_after") == "directory")
     other_etag = pl.col("etag") != pl.col("etag_after")
     other_time = pl.col("modified").ne_missing(pl.col("modified_after"))
     other = pl.col("size").ne_missing(pl.col("size_after")) | pl.coalesce(other_etag, other_time)
+    other = pl.when(is_folder).then(other_etag).otherwise(other)
     files = files.with_columns(_change(other)).filter(pl.col("change").is_not_null())
     steps = _joined(old[1], new[1], list(KEYS))
     both = pl.col("there") & pl.col("there_after")
     steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
     before, after = (one[1].select("record_id").unique() for one in (old, new))
     records = _joined(before, after, ["record_id"])
-    touched = pl.concat([files["record_id"], steps["record_id"]]).drop_nulls().unique()
+    touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
     records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
     parts = [
         records.filter(pl.col("change").is_not_null()).with_columns(what=pl.lit("record")).sort("record_id"),
@@ -136,6 +194,7 @@ def _changes(old: _looks.Tables, new: _looks.Tables) -> pl.DataFrame:
             before=pl.col("status").cast(pl.String),
             after=pl.col("status_after").cast(pl.String),
         ),
+        values,
     ]
     empty = pl.DataFrame(schema=_CHANGES)
     wanted = [

@@ -13,26 +13,35 @@ import polars as pl
 
 from sinagot_catalog import _looks
 from sinagot_catalog._claims import Claims
+from sinagot_catalog._code_hash import CodeHashes
 from sinagot_catalog._config import Config
 from sinagot_catalog._file_owners import foreign, foreign_code
 from sinagot_catalog._inventory import Span, Wanted, read_listing
 from sinagot_catalog._journal import Journal, last_states, with_states
 from sinagot_catalog._journal_objects import ObjectClaims, ObjectJournal
-from sinagot_catalog._layout import Layout, build_layout
+from sinagot_catalog._layout import Cell, Layout, build_layout
 from sinagot_catalog._loader import ScriptSource, read_script
 from sinagot_catalog._looks import Kept
+from sinagot_catalog._metadata import (
+    Table,
+    expected_ids,
+    notices_of,
+    read_rows,
+    unread_table,
+)
 from sinagot_catalog._mirror import Mirror
 from sinagot_catalog._notices import Notice
 from sinagot_catalog._patterns._columns import fitting
 from sinagot_catalog._patterns._overlap import located
 from sinagot_catalog._patterns._template import Template
+from sinagot_catalog._record_keys import find_matches
 from sinagot_catalog._refusals import refused
-from sinagot_catalog._scan import STATS, Listing, from_keys, reach_of, scan, stat_columns
-from sinagot_catalog._store import Store, is_url, open_store
+from sinagot_catalog._scan import Listing, from_keys, reach_of, scan
+from sinagot_catalog._stats import Stats
+from sinagot_catalog._store import Store, is_url, open_store, split_url
 from sinagot_catalog._tables import read_table
 from sinagot_catalog.catalog import Catalog
-from sinagot_catalog.errors import ConfigError, NotFoundError, UsageError
-from sinagot_catalog.schema import RECORDS
+from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError, UsageError
 
 __all__ = ["Source", "stamp"]
 
@@ -94,8 +103,8 @@ class Source:
         self._events: pl.DataFrame | None = None
         self._written: list[pl.DataFrame] = []
         self._wrote: set[str | None] = set()
-        self._stats: dict[str, pl.DataFrame] = {}
-        self._told: dict[str, pl.Series] = {}
+        self.stats = Stats(self.stores)
+        self._code = CodeHashes()
         self._listed_at = 0.0
         self.kept = None if snapshot is None else self.find_snapshot(snapshot)
         """The snapshot that is looked at; None where files are listed."""
@@ -120,7 +129,7 @@ class Source:
         """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
         if not is_url(root):
             return {}
-        return {**self.config.storage_options(root.split("://", 1)[0]), **self.storage_options}
+        return {**self.config.options_of(root), **self.storage_options}
 
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
@@ -250,26 +259,27 @@ class Source:
             self._listed_at = -math.inf  # too old for every plan and run
         for root, listing in listings.items():
             if listing.stats is not None:
-                self._stats[root] = listing.stats
-                self._told[root] = pl.Series("path", [], dtype=pl.String)
+                self.stats.take(root, listing.stats)
+            if self.kept is not None:
+                self.stats.take_folders(root, self.kept.folders(root))
         self.seconds = time.monotonic() - begin
-        tables = [
-            (read_table(store, path, address), name) for store, path, address, name in self._metadata_tables()
-        ]
+        tables = None if self.kept is None else self.kept.tables()
+        tables = self._read_tables() if tables is None else tables
         return Catalog(
             layout,
             listings,
             last=last,
             alive=alive,
-            expected=self._expected(tables[0][0]) if self.config.records.expected else (),
-            metadata=_joined(tables, taken={*RECORDS, *self.config.ids.groups}),
+            expected=self._expected(tables[0]) if self.config.records.expected and tables else (),
+            tables=tables,
             workspace_version=self.config.info.version,
+            code_of=self.code_of,
         )
 
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
             store.check()
-        templates = [place.template for place in layout.places if place.root == root]
+        templates = [place.template for place in layout.places if root in place.roots]
         reach = reach_of(
             [*templates, *layout.entries(root)],
             everything=self.everything,
@@ -302,33 +312,57 @@ class Source:
             return frozenset()
         return self.claims.alive()
 
-    def _expected(self, table: pl.DataFrame) -> tuple[str, ...]:
+    def _expected(self, table: Table) -> tuple[str, ...]:
         """The ids of the first table, which count without a file."""
-        ids = tuple(one for one in table["record_id"].drop_nulls() if self.span is None or one in self.span)
-        given = pl.Series(ids, dtype=pl.String)
-        wrong = next(iter(given.filter(~fitting(given, self.config.ids))), None)
-        if wrong is not None:
-            *_, path, address, _ = next(self._metadata_tables())
+        if table.unread is not None:
+            raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
+        ids = expected_ids(table)
+        fits = fitting(ids, self.config.ids)
+        if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
+            prefix = table.matches[0].prefix
+            other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
+            fits_other = fitting(other, self.config.ids)
+            ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other
+        wrong = next(iter(ids.filter(~fits)), None)
+        if wrong is not None and (self.span is None or wrong in self.span):
             raise ConfigError(
-                f"{path} ({address}): {wrong!r} {self.config.ids.refusal(wrong)}",
+                f"{table.name} ({table.address}): {wrong!r} {self.config.ids.refusal(wrong)}",
                 "With records.expected = true every row of the table is a record.",
             )
-        return ids
+        return tuple(one for one in ids if self.span is None or one in self.span)
 
-    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str]]:
-        """The tables with columns of records: store, path, where the config names it, whose it is."""
-        if self.config.metadata is not None:
-            folder, _, name = self.config.metadata.rpartition("/")
-            yield self._open(folder or "/"), name, "records.metadata", "records"
+    def _read_tables(self) -> tuple[Table, ...]:
+        """The config's tables of records; one whose contents cannot be read says so."""
+        return tuple(self._read_one(*one) for one in self._metadata_tables())
+
+    def _read_one(self, store: Store, path: str, address: str, owner: str, key: Sequence[str] = ()) -> Table:
+        fields = self.config.ids.groups
+        try:
+            raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
+        except StorageError as error:
+            return unread_table(path, address, owner, error.message)
+        return read_rows(raw, path, address, owner, fields=fields, key=key)
+
+    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
+        """The tables with columns of records: store, path, where the config names it, whose it is, its key."""
+        for n, table in enumerate(self.config.metadata):
+            folder, name = split_url(table.path)
+            several = len(self.config.metadata) > 1
+            address = f"records.metadata[{n}]" if several else "records.metadata"
+            owner = name.partition(".")[0] if n else "records"
+            yield self._open(folder or "/"), name, address, owner, table.key
         for modality, declared in self.config.modalities.items():
             path = declared.models.dataframe_path
             text = "/".join(path) if isinstance(path, tuple) else path
             if text is not None and "{" not in text:
-                yield self.stores["dataset"], text, f"modalities.{modality}.models.dataframe_path", modality
+                address = f"modalities.{modality}.models.dataframe_path"
+                yield self.stores["dataset"], text, address, modality, ()
 
     def notices(self) -> list[Notice]:
         """What the last look left out or could not use."""
-        return [*self.catalog().notices]
+        catalog = self.catalog()
+        of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
+        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables)]
 
     @property
     def is_cheap(self) -> bool:
@@ -349,23 +383,12 @@ class Source:
                 )
             return self._events
 
-    def stats(self, root: str, paths: pl.Series) -> pl.DataFrame:
-        """Size, time and etag of some paths, in their order; each path is read once per look."""
+    def code_of(self, cell: Cell) -> str | None:
+        """The hash of a step's code as it is now; None where its script cannot be read."""
         with self._lock:
-            held = self._stats.get(root, pl.DataFrame(schema=STATS))
-            asked = paths
-            if root in self._told:
-                # a bucket's listing said it all: only what was written since is asked for
-                asked = paths.filter(paths.is_in(self._told[root].implode()))
-            new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
-            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
-                new = new.unique(maintain_order=True)
-            new = new.alias("path")
-            if not new.is_empty():
-                held = self._stats[root] = pl.concat([held, stat_columns(self.stores[root], new)])
-            if len(paths) == held.height and (paths == held["path"]).all():
-                return held
-            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
+            if cell.command is not None:
+                return self._code.of_command(cell.command, self.scripts)
+            return self._code.of_script(cell.script, self.scripts)
 
     def refresh(self) -> None:
         """Forget the look: the next one lists again."""
@@ -376,8 +399,7 @@ class Source:
                 self._mirror.forget()
                 self._layout = None
             self.kept = None
-            self._stats.clear()
-            self._told.clear()
+            self.stats.forget()
             self._written.clear()
             self._wrote.clear()
             self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
@@ -395,13 +417,7 @@ class Source:
             self._written.append(paths)
             self._wrote.add(run_id)
             self._events = None
-            for root in self.stores:
-                new = paths.filter(pl.col("root") == root)["path"]
-                if root in self._told:
-                    self._told[root] = pl.concat([self._told[root], new])
-                    self._stats[root] = self._stats[root].filter(~pl.col("path").is_in(new.implode()))
-                else:
-                    self._stats.pop(root, None)
+            self.stats.written(paths)
 
     def _with_written(self, catalog: Catalog) -> Catalog:
         """A look with what runs of this process wrote since, and what they say of it in the journal."""
@@ -416,32 +432,6 @@ class Source:
             for root, listing in catalog.listings.items()
         }
         return replace(catalog, listings=listings, last=last, alive=self._alive(last))
-
-
-def _joined(tables: Sequence[tuple[pl.DataFrame, str]], taken: set[str]) -> pl.DataFrame | None:
-    """Tables of records as one, a row per id.
-
-    A column that two tables have is called by its modality in the later one, and one that the records have
-    anyway ends in `_metadata`.
-    """
-    joined: pl.DataFrame | None = None
-    for table, name in tables:
-        joined = (
-            table
-            if joined is None
-            else joined.join(
-                table,
-                on="record_id",
-                how="full",
-                coalesce=True,
-                suffix=f"_{name}",
-                maintain_order="left_right",
-            )
-        )
-    if joined is None:
-        return None
-    taken = taken & set(joined.columns) - {"record_id"}
-    return joined.rename({name: f"{name}_metadata" for name in taken})
 
 
 def stamp(path: str) -> tuple[int, int] | None:

@@ -49,11 +49,13 @@ class Port:
         label: Its key where the script gives a dict of paths, None for a single path.
         template: Its pattern, task and modality already filled in.
         inside: Of an input that is a folder of raw data: what steps declare in it, which does not count.
+        roots: Where it is looked for, in this order.
     """
 
     label: str | None
     template: Template
     inside: tuple[Template, ...] = ()
+    roots: tuple[str, ...] = ("outputs", "dataset")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ class CellSpec:
         retries: How many times more a failed row is tried.
         timeout: Seconds that one attempt may take.
         command: The text of a step that is a program; it has no script.
+        code: The hash of its code; see `_code_hash`.
     """
 
     task: str | None
@@ -85,6 +88,7 @@ class CellSpec:
     retries: int = 0
     timeout: float | None = None
     command: str | None = None
+    code: str | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,7 @@ class RunSpec:
         links: The literal folders of outputs that were links when the run began, and where each leads; None: they
             are looked up when the place is opened.
         claim: The number of the run's claim.
+        follow_links: Whether links to folders count also where their names vary.
         remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
     """
 
@@ -149,6 +154,7 @@ class RunSpec:
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
     claim: int = 0
+    follow_links: bool = False
     remote: Remote | None = None
 
 

@@ -193,9 +193,9 @@ class _Looks:
         for cell in layout.cells:
             for number in cell.places("input"):
                 place = layout.places[number]
-                store = self.source.stores[place.root]
-                if store.is_local and number not in layout.makers:
-                    found.add(_nearest(store.root, place.template.tokens[0]))
+                for store in (self.source.stores[root] for root in place.telling):
+                    if store.is_local and number not in layout.makers:
+                        found.add(_nearest(store.root, place.template.tokens[0]))
         return sorted(one for one in found if not any(_lies_in(one, other) for other in found))
 
     def _open_again(self) -> None:
@@ -214,11 +214,11 @@ class _Looks:
         With their state, whether a step makes them, and whether they are whole at first sight.
         """
         links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-        made = pl.col("_place").is_in(list(catalog.layout.makers))
+        made = pl.col("_place").is_in(list(catalog.makers))
         links = links.select(*KEYS, "root", "path", made.alias("is_made"))
-        parts = [links.clear().join(self._state("dataset", links.clear()), on="path", how="left")]
+        parts = [links.clear().join(self._state(catalog, "dataset", links.clear()), on="path", how="left")]
         for (root,), part in links.partition_by("root", as_dict=True).items():
-            parts.append(part.join(self._state(str(root), part), on="path", how="left"))
+            parts.append(part.join(self._state(catalog, str(root), part), on="path", how="left"))
         now = time.time_ns()
         is_old = pl.col("mtime_ns") < now - int(_OLD * 1e9)
         is_object = pl.lit(value=False)
@@ -227,35 +227,13 @@ class _Looks:
         whole = pl.col("is_made") | ((is_old | is_object) & ~pl.col("is_folder")).fill_null(value=False)
         return pl.concat(parts).with_columns(whole.alias("is_whole"))
 
-    def _state(self, root: str, inputs: pl.DataFrame) -> pl.DataFrame:
-        """Size, time and etag of paths; of a folder the size of all that lies in it."""
-        listed = self.source.catalog().listings[root].paths
-        paths = inputs["path"].unique()
-        kinds = paths.to_frame().join(listed, on="path", how="left")
-        state = kinds.join(self.source.stats(root, paths), on="path", how="left").select(
-            "path",
-            "size",
-            "mtime_ns",
-            "etag",
-            (pl.col("kind") == "directory").fill_null(value=False).alias("is_folder"),
-        )
-        folders = state.filter("is_folder")["path"]
-        trees = [self.source.stores[root].tree(path) for path in folders]
-        sizes = pl.DataFrame(
-            {
-                "path": folders,
-                "sum": [sum(size or 0 for size in tree.values()) for tree in trees],
-                "count": [str(len(tree)) for tree in trees],
-            },
-            schema={"path": pl.String, "sum": pl.Int64, "count": pl.String},
-        )
-        return state.join(sizes, on="path", how="left").select(
-            "path",
-            pl.coalesce("sum", "size").alias("size"),
-            "mtime_ns",
-            pl.coalesce("count", "etag").alias("etag"),
-            "is_folder",
-        )
+    def _state(self, catalog: Catalog, root: str, inputs: pl.DataFrame) -> pl.DataFrame:
+        """Size, time and etag of paths; of a folder the bytes, the newest time and the fingerprint of its files."""
+        paths = inputs.select(pl.col("path").unique())
+        state = catalog.stat_paths(root, paths, self.source.stats)
+        # when a file was added or removed, only the folder itself tells; what steps write there counts for it, too
+        touched = self.source.stats(root, state["path"])["mtime_ns"]
+        return state.select(*STATS, "is_folder", pl.max_horizontal("mtime_ns", touched).alias("touched_ns"))
 
     def _untried(self, catalog: Catalog, rows: pl.DataFrame, inputs: pl.DataFrame) -> pl.DataFrame:
         """The rows that were not tried in the state that their inputs have."""
@@ -264,7 +242,7 @@ class _Looks:
         marks = inputs.group_by(keys).agg(
             state.filter(~pl.col("is_made")).sum().alias("mark"),
             state.filter("is_made").sum().alias("made"),
-            pl.col("mtime_ns").max().cast(pl.Datetime("ns", "UTC")).cast(TIME).alias("newest"),
+            pl.col("touched_ns").max().cast(pl.Datetime("ns", "UTC")).cast(TIME).alias("newest"),
         )
         attempts = catalog.last.select(*keys, "started")
         rows = rows.join(attempts, on=keys, how="left", nulls_equal=True)

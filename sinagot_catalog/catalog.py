@@ -7,33 +7,35 @@ there is one Boolean column per pattern, a row per record. Strings are attached 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import and_, or_
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog import _rules
+from sinagot_catalog._metadata import joined
 from sinagot_catalog._notices import Notice, listing_notices
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._presence import Presence
+from sinagot_catalog._raw_folder import RawFolder
 from sinagot_catalog._refusals import settled
+from sinagot_catalog._stale import CAUSES, causes_of, is_stale
+from sinagot_catalog._stats import FOLDERS, Stats
 from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from sinagot_catalog._layout import Cell, Link
+    from sinagot_catalog._metadata import Table
 
 __all__ = ["Catalog", "Stats"]
 
-Stats: TypeAlias = Callable[[str, pl.Series], pl.DataFrame]
-"""Reads size, time and etag of some paths of a root (`dataset` or `outputs`)."""
-
 _ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
 _ROLES = ("output", "input", "control", "data")
+_TEXT = pl.String()
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,16 @@ class Catalog(Presence):
     Attributes:
         last: The last state of each step that the journal knows, see `_journal.LAST`.
         alive: The runs that are alive now.
-        metadata: What the config's tables say of the records, by `record_id`.
+        tables: The config's tables of records.
         workspace_version: `[info] version`.
+        code_of: Gives the hash of a step's code as it is now, None where it is not known.
     """
 
     last: pl.DataFrame = field(kw_only=True)
     alive: frozenset[str] = frozenset()
-    metadata: pl.DataFrame | None = None
+    tables: tuple[Table, ...] = ()
     workspace_version: str | None = None
+    code_of: Callable[[Cell], str | None] = field(default=lambda _: None, compare=False)
 
     @cached_property
     def notices(self) -> list[Notice]:
@@ -199,7 +203,7 @@ class Catalog(Presence):
         if "reason" in wanted:
             rows = rows.with_columns(self._reason(rows))
         if "stale" in wanted and stats is not None:
-            rows = rows.with_columns(self._all_stale(rows, stats))
+            rows = rows.with_columns(is_stale(self.stale_causes(rows, stats)).alias("stale"))
         return rows
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
@@ -210,7 +214,12 @@ class Catalog(Presence):
         return rows.with_columns(last[name].gather(rows["_last"]) for name in names)
 
     def _by_cell(
-        self, name: str, rows: pl.DataFrame, where: pl.Expr, derive: Callable[[Cell, pl.DataFrame], pl.Series]
+        self,
+        name: str,
+        rows: pl.DataFrame,
+        where: pl.Expr,
+        derive: Callable[[Cell, pl.DataFrame], pl.Series],
+        dtype: pl.DataType = _TEXT,
     ) -> pl.Series:
         """Derive one column cell by cell, for which patterns are the same, where a row needs it; else null."""
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
@@ -218,12 +227,12 @@ class Catalog(Presence):
         derived = [
             (
                 part["_row"],
-                derive(self.layout.cells[int(str(key[0]))], part).cast(STEPS.get(name, pl.String())),
+                derive(self.layout.cells[int(str(key[0]))], part).cast(dtype),
             )
             for key, part in parts.items()
         ]
         if not derived:
-            return pl.Series(name, [None], dtype=STEPS.get(name, pl.String())).new_from_index(0, rows.height)
+            return pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
         at = _positions(pl.concat([row for row, _ in derived]), rows.height)
         return pl.concat([value.alias(name) for _, value in derived]).gather(at)
 
@@ -241,11 +250,19 @@ class Catalog(Presence):
 
         def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
             makers: dict[str, list[int]] = {}
+            near: list[tuple[list[int], pl.Expr]] = []
             for place in cell.places("input"):
-                others = [made for made in self.layout.makers.get(place, []) if made != cell.index]
-                if others:
-                    makers.setdefault(self.step_name(self.layout.cells[others[0]], cell), []).append(place)
-            return self._absent(part, [(made, pl.lit(name)) for name, made in makers.items()], ", ")
+                others = [made for made in self.makers.get(place, []) if made != cell.index]
+                if not others:
+                    continue
+                name = self.step_name(self.layout.cells[others[0]], cell)
+                rows = self.waits_for(place, others[0])
+                if rows is None:
+                    makers.setdefault(name, []).append(place)
+                else:
+                    near.append(([place], pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))))
+            texts = [(made, pl.lit(name)) for name, made in makers.items()]
+            return self._absent(part, [*texts, *near], ", ")
 
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
@@ -315,56 +332,76 @@ class Catalog(Presence):
             :3
         ]
 
-    def _all_stale(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
-        """Whether what a DONE row was made from has changed since; null for rows that are not DONE."""
+    def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
+        """For each cause whether it makes a DONE row stale, null where nobody can know; a struct of `CAUSES`."""
 
         def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
-            return self._stale(cell, part, stats)
+            names = ("_inputs", "_script", "_workspace", "_code")
+            done = self.with_attempt(part.select("_last"), names)
+            records = self.record_values[part["_rec"]].with_columns(part["_rec"])
+            inputs, outputs = (
+                [self.link_stats(records, link, stats) for link in cell.linked(role)]
+                for role in ("input", "output")
+            )
+            return causes_of(
+                done,
+                inputs,
+                outputs,
+                version=cell.version,
+                workspace_version=self.workspace_version,
+                code=None if cell.version else self.code_of(cell),
+            )
 
-        return self._by_cell("stale", rows, pl.col("status") == "DONE", derive)
+        return self._by_cell("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
 
-    def _stale(self, cell: Cell, part: pl.DataFrame, stats: Stats) -> pl.Series:
-        """Whether what some rows of one cell were made from has changed since they were done."""
-        attempt = self.with_attempt(part.select("_last"), ("_inputs", "_script", "_workspace"))
-        records = self.record_values[part["_rec"]].hstack(attempt)
-        inputs = [self._stat(records, link, stats) for link in cell.linked("input")]
-        outputs = [self._stat(records, link, stats) for link in cell.linked("output")]
-        known = pl.col("_inputs").is_not_null()
-        changed: list[pl.Expr] = [
-            known & (pl.col("_script").ne_missing(pl.lit(cell.version, dtype=pl.String))),
-            known & (pl.col("_workspace").ne_missing(pl.lit(self.workspace_version, dtype=pl.String))),
-        ]
-        for position, stat in enumerate(inputs):
-            noted = pl.col("_inputs").list.get(position, null_on_oob=True)
-            for item, name in enumerate(("size", "mtime_ns")):
-                now = pl.lit(stat[name])
-                then = noted.list.get(item, null_on_oob=True)
-                changed.append(known & now.is_not_null() & then.is_not_null() & (now != then))
-        if inputs and outputs:
-            newest = pl.max_horizontal([pl.lit(stat["mtime_ns"]) for stat in inputs])
-            oldest = pl.min_horizontal([pl.lit(stat["mtime_ns"]) for stat in outputs])
-            changed.append(~known & (newest > oldest).fill_null(value=False))
-        return records.select(reduce(or_, changed).fill_null(value=False).alias("stale"))["stale"]
-
-    def _stat(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
-        """Size and time of one link's path for some records."""
+    def link_stats(self, records: pl.DataFrame, link: Link, stats: Stats) -> pl.DataFrame:
+        """Size, time and fingerprint of one link's path for some records, and whether it is a folder."""
         place = self.layout.places[link.place]
-        paths = records.select(paths_of(place.template).alias("path"))
-        return paths.join(
-            stats(place.root, paths["path"].drop_nulls().unique()),
-            on="path",
-            how="left",
-            maintain_order="left",
-        )
+        path = paths_of(place.template).alias("path")
+        paths = records.select(path, self.root_of(link.place, records["_rec"])).with_row_index("_row")
+        parts = [
+            self.stat_paths(str(root), part, stats).with_columns(part["_row"])
+            for (root,), part in paths.partition_by("root", as_dict=True).items()
+        ]
+        if not parts:
+            return self.stat_paths(place.root, paths, stats)
+        return pl.concat(parts).sort("_row").drop("_row")
+
+    def stat_paths(self, root: str, paths: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+        """The columns of `FOLDERS` and `is_folder` of some paths, in their order; of a folder what it holds."""
+        folders = self.listings[root].directories
+        distinct = paths["path"].drop_nulls().unique()
+        is_folder = distinct.is_in(folders.implode())
+        files = stats(root, distinct.filter(~is_folder)).with_columns(count=pl.lit(None, pl.Int64))
+        held = stats.folders(root, self._folders(root, distinct.filter(is_folder)))
+        parts = [
+            part.select(*FOLDERS, pl.lit(value).alias("is_folder"))
+            for part, value in ((files, False), (held, True))
+        ]
+        return paths.select("path").join(pl.concat(parts), on="path", how="left", maintain_order="left")
+
+    def _folders(self, root: str, paths: pl.Series) -> dict[str, RawFolder | None]:
+        """Some folders, each with what tells which of its files steps declare."""
+        folders: dict[str, RawFolder | None] = dict.fromkeys(paths)
+        for place, inside in self.layout.raw_folders.items() if folders else ():
+            template = self.layout.places[place].template
+            if self.layout.places[place].root != root:
+                continue
+            declared = [self.layout.places[one].template for one in inside]
+            rows = self.record_values.with_columns(paths_of(template).alias("path"))
+            for row in (
+                rows.filter(pl.col("path").is_in(paths.implode())).unique("path").iter_rows(named=True)
+            ):
+                values = self.layout.ids.values(row["record_id"]) or {}
+                folders[row["path"]] = RawFolder(template, declared, self.layout.ids, values)
+        return folders
 
     # --- units and records -------------------------------------------------------------------------------
 
     @cached_property
     def described(self) -> pl.DataFrame:
-        """What is known of each record beside its files: the groups of its id and its row of the metadata."""
-        if self.metadata is None:
-            return self.record_values
-        return self.record_values.join(self.metadata, on="record_id", how="left", maintain_order="left")
+        """What is known of each record beside its files: the groups of its id and its rows of the tables."""
+        return joined(self.record_values, self.tables)
 
     @cached_property
     def units(self) -> pl.DataFrame:
@@ -432,7 +469,7 @@ class Catalog(Presence):
         """Attach size and times of the records' files."""
         files = self.coded.select("_rec", "root", "row").unique()
         files = files.join(rows.select("_rec"), on="_rec", how="semi")
-        read = self.files_with(self.files.join(files, on=["root", "row"], how="semi"), stats)
+        read = self.files_with(self._apart(self.files.join(files, on=["root", "row"], how="semi")), stats)
         sums = (
             files.join(read, on=["root", "row"], how="left")
             .group_by("_rec")
@@ -443,6 +480,21 @@ class Catalog(Presence):
             )
         )
         return rows.join(sums, on="_rec", how="left", maintain_order="left")
+
+    def _apart(self, files: pl.DataFrame) -> pl.DataFrame:
+        """Some rows of `files` without those that a folder among them counts as its own."""
+        inside = pl.lit(value=False)
+        for root in self.listings:
+            is_folder = (pl.col("root") == root) & (pl.col("kind") == "directory")
+            folders = self._folders(root, files.filter(is_folder)["path"].unique())
+            raw = [path for path, one in folders.items() if one is not None]
+            whole = [path for path, one in folders.items() if one is None]
+            declared = pl.col("role").is_in(["output", "control"]).fill_null(value=False)
+            for paths, counted in ((raw, ~declared), (whole, pl.lit(value=True))):
+                for depth in {path.count("/") for path in paths}:
+                    head = pl.col("path").str.extract(f"(?s)^((?:[^/]+/){{{depth}}}[^/]+)/", 1)
+                    inside = inside | ((pl.col("root") == root) & head.is_in(paths) & counted)
+        return files.filter(~inside.fill_null(value=False))
 
     def seen_in(self, units: Sequence[int]) -> pl.Series:
         """Codes of the records of which at least one file matches a pattern of these units."""
@@ -516,11 +568,11 @@ class Catalog(Presence):
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
         """Attach size, time and etag to some rows of `files`."""
-        numbered = rows.select("root", "path", "kind").with_row_index("_row")
+        numbered = rows.select("root", "path").with_row_index("_row")
         parts = []
         for root in self.listings:
-            some = numbered.filter(pl.col("root") == root, pl.col("kind") == "file")
-            parts.append(stats(root, some["path"]).with_columns(some["_row"]))
+            some = numbered.filter(pl.col("root") == root)
+            parts.append(self.stat_paths(root, some, stats).with_columns(some["_row"]))
         read = pl.concat(parts)
         at = _positions(read["_row"], rows.height)
         modified = (pl.col("mtime_ns") // 1000).cast(pl.Datetime("us", "UTC")).alias("modified")
@@ -545,7 +597,7 @@ class Catalog(Presence):
                         pl.lit(link.role).cast(ROLE).alias("role"),
                         pl.lit(link.label, dtype=pl.String).alias("label"),
                         paths_of(place.template).alias("path"),
-                        pl.lit(place.root).alias("root"),
+                        self.root_of(link.place, part["_rec"]),
                         self.presence[link.place].gather(part["_rec"]).alias("exists"),
                         pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
                         pl.lit(order, dtype=pl.UInt16).alias("_order"),

@@ -13,6 +13,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog._graph import graph_of
+from sinagot_catalog._journal import ORDER
 from sinagot_catalog._secrets import masked
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import KEYS, STATUS
@@ -275,6 +276,7 @@ class _Page:
         told = (
             self.source.events()
             .filter(pl.col("event") == "error")
+            .sort(*ORDER, maintain_order=True)
             .unique(list(KEYS), keep="last", maintain_order=True)
         )
         out = []

@@ -163,11 +163,12 @@ EVENTS: dict[str, pl.DataType] = {
     "pid": pl.Int64(),
     "workspace_version": pl.String(),
     "script_version": pl.String(),
+    "code": pl.String(),
 }
 """One row per line of the journal.
 
 `claim` is the number of the run's claim, 0 where a line has none. `output` is what a script printed, done or
-failed: its beginning and its end.
+failed: its beginning and its end. `code` is the hash of the step's code, of events `done` and `accepted`.
 """
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}

@@ -21,7 +21,7 @@ from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import pyarrow as pa
 
@@ -365,6 +365,28 @@ class Selection:
     def submit(self, *args: Any, **options: Any) -> RunHandle:
         """Send the steps of these rows as a Prefect flow; see `StepCollection.submit`."""
         return self.steps.submit(*args, **options)
+
+    def accept(
+        self, step_label: str | Sequence[str] | None = None, *, all_rows: bool = False
+    ) -> pl.DataFrame:
+        """Take the present outputs of these rows as they are, after a copy, say: the rows count as done.
+
+        What is recorded are the present inputs, outputs and code: from here on a change of them makes a row stale.
+
+        Args:
+            step_label: Only this step, or these.
+            all_rows: Accept all rows of the workspace; else something has to narrow the selection.
+
+        Returns:
+            A row per selected row: `record_id, task, modality, step, accepted`, and `reason` where it was left out
+            (an output is missing, or a run that is alive has it in hand).
+
+        Raises:
+            UsageError: Nothing narrows the selection.
+        """
+        from sinagot_catalog._accept import accept
+
+        return accept(self._source, self._query, step_label, all_rows=all_rows)
 
     # --- shown -------------------------------------------------------------------------------------------
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import _by_hand, _execution, _record_data, _request
-from sinagot_catalog._tables import format_of, scan_files
+from sinagot_catalog._tables import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
@@ -112,20 +112,33 @@ class StepCollection(Selection):
         step: str | None = None,
         label: str | None = None,
         format: str | None = None,  # noqa: A002 - the word that readers use
+        *,
+        strict: bool = True,
         **reader_options: Any,
     ) -> pl.LazyFrame:
         """Every result file of these rows as one lazy frame.
+
+        The frame has the columns of all its files, each of a type that holds all values; what a file lacks is null.
+        No file is opened before the frame is collected or its schema is asked for. A filter of key columns right
+        behind it chooses files, as a filter of the rows before it does: others are never opened, and their
+        columns are not there.
+
+        Each file comes once. Where a file's pattern does not name the record, `record_id` is null and the fields
+        that it names are columns; `task` and `modality` are null where the file belongs to several.
 
         Args:
             step: The step whose results are read; not needed where the rows have one step.
             label: The output, where the step has several.
             format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson`, or for files of one value (column `value`)
                 `value`, a number where all of them read as one, and `text`; by default as the names end.
-            reader_options: Passed on to Polars' own reader.
+            strict: False leaves out files that cannot be read, with a warning that says how many.
+            reader_options: Passed on to Polars' own reader of each file, and `encoding`, which may be any that
+                Python knows. A `schema` gives these columns alone, and spares the look at the others.
 
         Returns:
-            `record_id, task, modality, step`, then the columns of the files; rows whose file is absent are left
-            out.
+            `record_id, task, modality, step`, then the columns of the files; one that is named like a key ends in
+            `_right`. Rows whose file is absent are left out. What cannot be read is a `StorageError`, when the
+            frame is collected, that names the file, the record and the place.
 
         Raises:
             SelectionError: When step or label are needed, or not known.
@@ -138,13 +151,8 @@ class StepCollection(Selection):
         """
         resolver = self._resolver()
         found = _record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
-        if found.is_empty():
-            return found.drop("root", "path").lazy()
-        parts = []
-        for (root,), files in found.partition_by("root", as_dict=True, include_key=False).items():
-            kind = format_of(files["path"][0], format)
-            parts.append(scan_files(self._source.stores[str(root)], files, kind, reader_options))
-        return pl.concat(parts, how="diagonal_relaxed") if len(parts) > 1 else parts[0]
+        files = _record_data.each_once(resolver, found)
+        return scan_files(self._source.stores, files, format, reader_options, strict=strict)
 
     # --- running -----------------------------------------------------------------------------------------
 
@@ -155,7 +163,7 @@ class StepCollection(Selection):
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
     ) -> Plan:
         """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
@@ -165,7 +173,8 @@ class StepCollection(Selection):
             force: Run rows that are done, too.
             ignore_missing: Try rows that lack an input, too.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
 
         Raises:
@@ -192,7 +201,7 @@ class StepCollection(Selection):
         workers: int | None = None,
         progress: bool | None = None,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
     ) -> RunReport:
         """Run these rows here and now, and wait for them.
@@ -207,7 +216,8 @@ class StepCollection(Selection):
             progress: True for a bar, False for nothing; by default a bar on a terminal or in a notebook, log lines
                 elsewhere.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
 
         Returns:
@@ -239,7 +249,7 @@ class StepCollection(Selection):
         *,
         workers: int | None = None,
         downstream: bool = False,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         limit: int | None = None,
         deployment: str | None = None,
         say: Callable[[str], None] | None = None,
@@ -255,7 +265,8 @@ class StepCollection(Selection):
             ignore_missing: Try rows that lack an input, too.
             workers: How many processes; by default as many as there are cores.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale, too.
+            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             limit: Run at most this many rows, the first ones of the order.
             deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Takes the lines that say which server is used; by default they go to stderr.
@@ -291,7 +302,7 @@ class StepCollection(Selection):
         deployment: str | None = None,
         once: bool = False,
         workers: int | None = None,
-        stale: bool | None = None,
+        stale: bool | str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[RunReport]:
         """Run these rows as they become ready, and what becomes ready by them; each row once.
@@ -310,7 +321,8 @@ class StepCollection(Selection):
                 watch ends.
             once: End when nothing is left that is ready.
             workers: How many processes; by default as many as there are cores.
-            stale: Rows that are stale, too; by default as `[run] rerun_on` says.
+            stale: Rows that are stale by an input or a version, with `"code"` also by a changed script; by
+                default as `[run] rerun_on` says.
             say: Takes a line for what went wrong in a round; by default it goes to stderr.
 
         Yields:

@@ -260,9 +260,8 @@ class Workspace:
     def snapshot(self) -> str:
         """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
 
-        Kept are the files, the status and last state of each step, and which runs were alive. The config with its
-        version, the scripts, and the tables of records (`metadata`, `expected`) are not: who opens a snapshot looks
-        at it with those of now.
+        Kept are the files, the status and last state of each step, which runs were alive, and the tables of
+        records. The config with its version and the scripts are not: a snapshot is shown with those of now.
 
         Returns:
             The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.

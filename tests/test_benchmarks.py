@@ -24,7 +24,7 @@ def run_benchmarks(cache, *arguments):
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory):
     folder = tmp_path_factory.mktemp("benchmarks")
-    names = ("import", "status", "files", "catalog", "filter", "refresh", "relist")
+    names = ("import", "status", "files", "catalog", "filter", "results", "refresh", "relist")
     done = run_benchmarks(folder, "--quick", *TINY, "--json", str(folder / "first.json"), *names)
     assert done.returncode == 0, done.stderr
     return folder, done, json.loads((folder / "first.json").read_text())
@@ -38,6 +38,7 @@ def test_each_thing_is_measured_beside_its_floor(looked):
         "status/eeg/12",
         "files/eeg/12",
         "catalog/harbor/12",
+        "results/12/one",
     } <= set(measurements)
     for one in measurements.values():
         assert len(one["ours"]) == len(one["floors"]) > 0

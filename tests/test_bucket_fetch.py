@@ -7,6 +7,7 @@ import pytest
 
 from sinagot_catalog import _remote_place
 from sinagot_catalog._events import JournalWriter, journal_path
+from sinagot_catalog._place import Look
 from sinagot_catalog._remote_place import RemotePlace
 from sinagot_catalog._spec import Remote, RunSpec
 from sinagot_catalog._spool import Shipper
@@ -26,14 +27,14 @@ def place(moto, tmp_path):
 
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.foresee([], [((one,), (f"out/{one}",)) for one in rows])
+    place.foresee([], [((one,), (f"out/{one}",), (Look(),)) for one in rows])
     assert not wait(place._coming.values(), 30).not_done
 
 
 def read(place, *paths):
     """Fetch the inputs of a row as it would; their contents, None where one is absent."""
     place.expect(paths, [f"out/{path}" for path in paths])
-    found = [place.find_input(path, is_directory=False) for path in paths]
+    found = [place.find_input(path) for path in paths]
     place.fetch()
     return [None if stat is None else Path(full).read_bytes() for full, stat in found]
 
@@ -94,7 +95,7 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
     place._ahead.shutdown()  # it refuses as it does where the system gives no thread
-    place.foresee([], [(("raw/A",), ("out/raw/A",))])
+    place.foresee([], [(("raw/A",), ("out/raw/A",), (Look(),))])
     assert read(place, "raw/A") == [b"text"]
 
 

@@ -406,7 +406,7 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace)
     config = execution.source.config
     order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
     groups = [group for phase in execution.phases for group in phase]
-    results = from_text(run_batch(order, json.dumps(["batch-0", groups]))).results
+    results = from_text(run_batch(order, json.dumps(["batch-0", groups, {}]))).results
     assert sorted(one.outcome for one in results) == ["done", "done", "error"]
     execution.note(results)
     assert execution.finish().counts() == {"done": 2, "error": 1}
@@ -417,7 +417,7 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace,
     config = execution.source.config
     order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
     before = children()
-    assert from_text(run_batch(order, json.dumps(["ready-0", []]))) == Answer([], [], 0)
+    assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == Answer([], [], 0)
     assert len(children() - before) == 1
     execution.finish()
     wait(lambda: children() <= before, 10)

@@ -133,7 +133,7 @@ def test_absolute_paths_homes_and_urls_are_kept(write, monkeypatch):
     assert config.scripts == "/s"
     assert config.outputs == "s3://lab/out"
     assert config.log == "s3://lab/out/LOG"
-    assert config.metadata == "s3://lab/ages.csv"
+    assert [one.path for one in config.metadata] == ["s3://lab/ages.csv"]
     assert config.locate("x") == f"{config.root}/x"
 
 
@@ -294,7 +294,7 @@ FAULTS = [
     ("[run]\ntimeout = 0", "run.timeout: 0 is not greater than 0"),
     ("[run]\ntimeout = nan", "run.timeout: nan is not greater than 0"),
     ("[run]\ndurable = 1", "run.durable: 1 is neither true nor false"),
-    ("[run]\nrerun_on = ['inputs']", "run.rerun_on[0]: 'inputs' is not one of 'input', 'version'; did you mean 'input'?"),
+    ("[run]\nrerun_on = ['inputs']", "run.rerun_on[0]: 'inputs' is not one of 'input', 'version', 'params', 'code'; did you mean 'input'?"),
     ("[run]\nmemory_limit = '2 apples'", "run.memory_limit: '2 apples' is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'"),
     ("[steps]\nscripts = 'count'", "steps.scripts: 'count' is not a list; write ['count']"),
     ("[steps]\nscripts = ['a', 1]", "steps.scripts[1]: 1 is not a text"),

@@ -70,22 +70,24 @@ def test_names_of_several_looks_are_pointed_out(cli, tmp_path):
     assert r"id_pattern = ALP \d{2}" in told.stderr
 
 
-@pytest.mark.parametrize("name", ["head", "group_by", "with_columns"])
+@pytest.mark.parametrize("name", ["tail", "group_by", "with_columns"])
 def test_a_word_of_polars_that_a_selection_lacks_says_how_to_come_to_a_frame(harbor, name):
     for selection in (harbor.files, harbor.steps, harbor.units):
         with pytest.raises(AttributeError, match=rf"\.lazy\(\)\.{name}\("):
             getattr(selection, name)
     with pytest.raises(AttributeError, match=r"did you mean 'collect'"):
         harbor.files.colect  # noqa: B018
-    with pytest.raises(AttributeError, match=r"\.lazy\(\)\.sort\("):
-        harbor.records.sort  # noqa: B018
+    with pytest.raises(AttributeError, match=r"\.lazy\(\)\.unique\("):
+        harbor.records.unique  # noqa: B018
     assert not hasattr(harbor.files, "_repr_png_")
 
 
-def test_a_list_of_ids_is_told_how_ids_are_selected(harbor):
-    with pytest.raises(SelectionError) as said:
-        harbor.run(["REC-20200601"])
-    assert "is_in" in said.value.hint
+def test_a_list_of_ids_is_run_and_other_values_are_told_what_to_write(harbor):
+    assert harbor.run(["REC-20200601"], progress=False).counts() == {"done": 3}
+    for rows in (7, ["REC-20200601", 7]):
+        with pytest.raises(SelectionError) as said:
+            harbor.run(rows)
+        assert "a list of ids" in said.value.hint
 
 
 def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(lab):

@@ -227,15 +227,15 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_flow(workspace, 
     assert set(report.failures()["error_type"]) == {"KeyboardInterrupt"}
 
 
-@pytest.mark.parametrize("force", [False, True])
-def test_the_command_of_the_failures_runs_just_those_rows_again(workspace, api, cli, force):
+@pytest.mark.parametrize("again", [{}, {"force": True}, {"stale": True}], ids=["", "force", "stale"])
+def test_the_command_of_the_failures_runs_just_those_rows_again(workspace, api, cli, again):
     root = workspace("good", "bad", "good")
     others = {"where": "record_id <> 'R0001'"}
     submit(prepare(str(root), where="record_id = 'R0001'"), say=lambda _: None).wait(60)
-    if force:
+    if again:
         assert submit(prepare(str(root), **others), say=lambda _: None).wait(60).ok
     (root / "dataset" / "raw" / "R0002.txt").write_text("bad")
-    handle = submit(prepare(str(root), **others, force=force), say=lambda _: None)
+    handle = submit(prepare(str(root), **others, **again), say=lambda _: None)
     report = handle.wait(60)
     assert not report.ok
     table = api.artifacts(handle.flow_run_id)["table"]

@@ -146,6 +146,29 @@ def test_links_that_are_left_out_are_counted(write_workspace, tmp_path):
     assert notices(Workspace(folder))["link not followed"][0] == 1
 
 
+def test_links_to_nothing_are_counted_with_one_of_them(cli, write_workspace):
+    folder = write_workspace(TWO, ["raw/R1.csv"])
+    for name in ("R2", "R3"):
+        (folder / "dataset" / "raw" / f"{name}.csv").symlink_to("nowhere")
+    assert notices(Workspace(folder)) == {"link to nothing": (2, "raw/R2.csv")}
+    assert "note: 2 links lead to nothing, such as raw/R2.csv" in cli("status", folder).stderr
+
+
+def test_rows_of_a_table_are_among_the_notices(write_workspace):
+    folder = write_workspace(
+        TWO,
+        {"raw/R1.csv": "x", "a/R9.txt": "x", "people.csv": "record_id,age\nR1,1\nR7,2\n"},
+        toml="[records]\nid_pattern = 'R\\d+'\nmetadata = 'dataset/people.csv'\n[steps]\nscripts = ['a', 'b']\n",
+    )
+    ws = Workspace(folder)
+    assert ws.notices.height == 3
+    assert ws.notices["kind"][0] == "output without input"
+    assert any("R7" in one for one in ws.notices["text"])
+    warned = warnings(folder)
+    assert sum(one.startswith("metadata: ") for one in warned) == 2
+    assert len(warned) == len(set(warned))
+
+
 # --- twins ---------------------------------------------------------------------------------------------------
 
 

@@ -335,6 +335,42 @@ def test_an_accepted_state_lets_a_folder_be_replaced(make_workspace, run):
     assert set(files_of(ws.data_path)) == {"deriv/R1/x", "raw/R1"}
 
 
+def a_day_ahead(ws):
+    """Make the journal that of a machine whose clock was a day ahead."""
+    for path in Path(ws.config.log, "journal").rglob("*.ndjson"):
+        events = [json.loads(line) for line in path.read_text().splitlines()]
+        for event in events:
+            event["time"] = event["time"].replace(event["time"][:4], "2099")
+        path.write_text("".join(json.dumps(event) + "\n" for event in events))
+
+
+def test_what_a_row_made_last_follows_the_numbers_of_claims(make_workspace, run):
+    ws = make_workspace({"a": ("raw/{id}", "deriv/{id}/", folder_body("x"))}, ["raw/R1"])
+    run(ws)
+    a_day_ahead(ws)
+    script = Path(ws.scripts_path, "a.py")
+    for old, new in (("'x'", "'y'"), ("'y'", "'z'")):
+        script.write_text(script.read_text().replace(old, new))
+        assert run(Workspace(ws.config.root), force=True)["R1", "a"][0] == "done"
+    assert set(files_of(ws.data_path)) == {"deriv/R1/z", "raw/R1"}
+
+
+def test_an_accepted_state_counts_until_the_next_run_whatever_the_clocks_say(make_workspace, run):
+    ws = make_workspace({"a": ("raw/{id}", "deriv/{id}/", folder_body("x"))}, ["raw/R1"])
+    run(ws)
+    event = {**json.loads(lines_of(ws, "done")[0]), "event": "accepted", "run_id": "20990101T000000-aaaaaa"}
+    del event["made"]
+    accepted = Path(ws.config.log, "journal", "20990101T000000-aaaaaa", "main.ndjson")
+    accepted.parent.mkdir()
+    accepted.write_text(json.dumps({**event, "time": "2099-01-01T00:00:00.000000Z", "claim": 1}) + "\n")
+    assert run(Workspace(ws.config.root), force=True)["R1", "a"][0] == "done"
+    Path(ws.data_path, "deriv", "R1", "notes.txt").write_text("mine")
+    assert run(Workspace(ws.config.root), force=True)["R1", "a"][1] == "ForeignFile"
+    accepted.write_text(json.dumps({**event, "time": "2020-01-01T00:00:00.000000Z", "claim": 9}) + "\n")
+    assert run(Workspace(ws.config.root), force=True)["R1", "a"][0] == "done"
+    assert set(files_of(ws.data_path)) == {"deriv/R1/x", "raw/R1"}
+
+
 # -- killed in the midst
 
 

@@ -40,7 +40,7 @@ def told(store, reach):
     """All that a listing says, in its order."""
     one = scan(store, reach)
     columns = [one.folders.rows(), one.names.to_list(), one.directories.to_list()]
-    return [*columns, one.unreadable, one.links, one.undecodable]
+    return [*columns, one.unreadable, one.links, one.dangling, one.undecodable]
 
 
 def check(store, reach):

@@ -237,7 +237,7 @@ def test_step_without_outputs_has_an_empty_frame(several):
 
 def test_file_that_is_no_json_is_named(results):
     with pytest.raises(StorageError, match=r"count/R1.json is no JSON file"):
-        results("json", {"R1": "{"}).steps.scan_outputs("count")
+        results("json", {"R1": "{"}).steps.scan_outputs("count").collect()
 
 
 def test_outputs_under_a_root_of_their_own_are_found(make_workspace, tmp_path):

@@ -71,13 +71,13 @@ def test_lazy_follows_what_lies_there_when_it_is_collected(harbor, harbor_folder
 
 
 def test_sizes_are_read_only_where_a_column_needs_them(harbor):
-    assert harbor._source._stats == {}
+    assert harbor._source.stats._held == {}
     assert "size" not in harbor.records.collect().columns
     assert "stale" not in harbor.steps.collect().columns
     assert harbor.files.lazy().select("path", "record_id").collect().height == 3
-    assert harbor._source._stats == {}
+    assert harbor._source.stats._held == {}
     assert harbor.records.select("record_id", "size")["size"].null_count() == 0
-    assert harbor._source._stats != {}
+    assert harbor._source.stats._held != {}
 
 
 def test_size_of_a_record_is_that_of_its_files(harbor, harbor_folder):

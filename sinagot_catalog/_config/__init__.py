@@ -6,7 +6,7 @@ Pydantic's core checks the sections; what it refuses is said in our own words, a
 import copy
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from sinagot_catalog._config._sections import (
     Document,
     InfoSection,
     LogSection,
+    MetadataTable,
     ModalityConfig,
     ModelsSection,
     PathSection,
@@ -41,11 +42,13 @@ from sinagot_catalog._config._sections import (
 from sinagot_catalog._config._storage import Storage
 from sinagot_catalog._patterns._template import IdPattern
 from sinagot_catalog._secrets import is_secret, masked
+from sinagot_catalog._store._urls import join_url, protocols_of
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = [
     "CommandConfig",
     "Config",
+    "MetadataTable",
     "ModalityConfig",
     "ModelsSection",
     "ProcessedConfig",
@@ -75,7 +78,7 @@ class Config:
         scripts: Where the scripts lie.
         outputs: Where outputs are written; the dataset where the config names no other place.
         log: The folder of the journal, `<outputs>/LOG` where the config names no other.
-        metadata: The table of `records.metadata`.
+        metadata: The tables of `records.metadata`, with their resolved paths.
         ids: `records.id_pattern`, compiled.
         logging: The section `[log]`.
         notices: One sentence for each thing that is accepted but not as it is written.
@@ -87,7 +90,7 @@ class Config:
     scripts: str
     outputs: str
     log: str
-    metadata: str | None
+    metadata: tuple[MetadataTable, ...]
     ids: IdPattern
     path: PathSection
     records: RecordsSection
@@ -135,6 +138,13 @@ class Config:
     def storage_options(self, protocol: str) -> dict[str, Any]:
         """The fsspec options for one protocol, `${NAME}` replaced from the environment now."""
         return self.storage.options(protocol)
+
+    def options_of(self, url: str) -> dict[str, Any]:
+        """The fsspec options that open a URL; those of a chain by the protocol of each of its URLs."""
+        protocols = protocols_of(url)
+        if len(protocols) == 1:
+            return self.storage_options(protocols[0])
+        return {one: options for one in protocols if (options := self.storage.own(one))}
 
     def locate(self, path: str) -> str:
         """A path that the config names, resolved against the config's folder."""
@@ -239,8 +249,8 @@ def read_config(
         dataset=places["dataset"],
         scripts=places["scripts"],
         outputs=outputs,
-        log=places.get("log", f"{outputs.rstrip('/')}/LOG"),
-        metadata=places.get("metadata"),
+        log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
+        metadata=_metadata(model, origins, files),
         ids=IdPattern(model.records.id_pattern),
         path=model.path,
         records=model.records,
@@ -293,13 +303,20 @@ def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str
         ("path", "scripts"): model.path.scripts,
         ("path", "outputs"): model.path.outputs,
         ("path", "log"): model.path.log,
-        ("records", "metadata"): model.records.metadata,
     }
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
         for address, path in written.items()
         if path is not None
     }
+
+
+def _metadata(
+    model: Document, origins: Mapping[Address, str], files: Sequence[str]
+) -> tuple[MetadataTable, ...]:
+    """The tables of records, their paths resolved against the folder of the file that names them."""
+    base = folder_of(origins.get(("records", "metadata"), files[0]))
+    return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
 
 
 def _replace_dask(document: Table) -> list[str]:

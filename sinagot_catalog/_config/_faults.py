@@ -16,6 +16,7 @@ from sinagot_catalog._config._sections import (
     RecordsSection,
 )
 from sinagot_catalog._patterns._template import IdPattern, parse_labelled
+from sinagot_catalog._record_keys import match_of
 from sinagot_catalog.errors import PatternError, did_you_mean
 
 __all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
@@ -157,6 +158,7 @@ def _listed(names: Sequence[str]) -> str:
 
 def cross_checks(model: Document) -> Iterator[Fault]:
     yield from _id_faults(model.records)
+    yield from _metadata_faults(model.records)
     paths = [one.models.dataframe_path for one in model.modalities.values()]
     has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
     if model.records.expected and not has_table:
@@ -181,6 +183,24 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield from _processed_faults(key, processed, model)
     for name, command in model.steps.commands.items():
         yield from _command_faults(name, command, model)
+
+
+def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
+    """Tables without a path, and keys that are nothing of an id."""
+    try:
+        fields = IdPattern(records.id_pattern).groups
+    except PatternError:
+        return
+    for n, table in enumerate(records.metadata):
+        if not table.path:
+            yield ("records", "metadata", n, "path"), "missing; write the path of the table"
+        for k, name in enumerate(table.key):
+            if match_of(name, fields) is None:
+                known = ["record_id", *fields]
+                yield (
+                    ("records", "metadata", n, "key", k),
+                    f"{name!r} is no field of id_pattern{_nearest(name, known)}",
+                )
 
 
 def _nearest(name: str, names: Collection[str]) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from sinagot_catalog._config._faults import Address
 from sinagot_catalog._file_owners import foreign
 from sinagot_catalog._regular_file import read_regular
+from sinagot_catalog._store._urls import join_url, normal_url, split_url
 from sinagot_catalog.errors import ConfigError, did_you_mean
 
 __all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
@@ -27,18 +28,23 @@ def _is_url(path: str) -> bool:
 
 def folder_of(file: str) -> str:
     """The folder or URL that a config file lies in."""
-    return file.rsplit("/", 1)[0] if _is_url(file) else str(Path(file).parent)
+    return split_url(file)[0] if _is_url(file) else str(Path(file).parent)
 
 
 def resolved(path: str, base: str) -> str:
     """An absolute local path or a URL; `base` is a folder or a URL."""
     if _is_url(path):
-        return path.rstrip("/")
+        head, chained, last = path.rpartition("::")
+        if chained and "://" not in last:  # an archive beside the config
+            path = f"{head}::{resolved(last, base)}"
+        return normal_url(path)
     try:
         own = Path(path).expanduser()
     except RuntimeError:
         raise ConfigError(f"{path!r} names a home folder that is not known") from None
     if _is_url(base) and not own.is_absolute():
+        if "::" in base:
+            return join_url(base, str(own))
         scheme, _, rest = base.partition("://")
         return f"{scheme}://{posixpath.normpath(f'{rest}/{own}')}"
     joined = Path(base).absolute() / own
@@ -50,7 +56,8 @@ def find(path: str | Path) -> str:
     """The toml file that a config path names."""
     text = os.fspath(path)
     if _is_url(text):
-        return text if text.endswith(".toml") else f"{text.rstrip('/')}/{FILE_NAME}"
+        url = normal_url(text)
+        return url if split_url(url)[1].endswith(".toml") else join_url(url, FILE_NAME)
     full = Path(resolved(text, os.curdir))
     if full.is_file():
         return str(full)

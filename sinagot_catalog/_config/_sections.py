@@ -13,6 +13,7 @@ __all__ = [
     "Document",
     "InfoSection",
     "LogSection",
+    "MetadataTable",
     "ModalityConfig",
     "ModelsSection",
     "PathSection",
@@ -54,6 +55,16 @@ def _patterns(value: object) -> object:
     if isinstance(value, dict):
         return {label: _pattern(one) for label, one in value.items()}
     return _pattern(value)
+
+
+def _tables(value: object) -> object:
+    """One table or several: paths, or tables with `path` and `key`."""
+    several = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, (str, dict)) for one in several):
+        raise fault(
+            "is not a table file: write a path, a list of paths, or {path = 'ages.csv', key = ['sub']}"
+        )
+    return [{"path": one} if isinstance(one, str) else one for one in several]
 
 
 def _text(value: object) -> object:
@@ -115,11 +126,19 @@ class PathSection:
 
 
 @dataclass(frozen=True)
+class MetadataTable:
+    """A table of records, and the columns that tell which record a row is of; by default their names tell it."""
+
+    path: str = ""
+    key: Names = ()
+
+
+@dataclass(frozen=True)
 class RecordsSection:
     """`[records]`."""
 
     id_pattern: str = ""
-    metadata: str | None = None
+    metadata: Annotated[tuple[MetadataTable, ...], Check(before=_tables)] = ()
     expected: bool = False
     file_match: object = field(default=None, repr=False)
 
@@ -162,7 +181,7 @@ class RunSection:
     lease: Seconds = 60.0
     durable: bool = False
     threads_per_worker: Positive = 1
-    rerun_on: tuple[Literal["input", "version"], ...] = ()
+    rerun_on: tuple[Literal["input", "version", "params", "code"], ...] = ()
     empty_outputs: Literal["keep", "error"] = "keep"
     fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
     memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None

@@ -61,6 +61,11 @@ class Storage:
                 merged |= {key: _expanded(value, f"storage.{name}.{key}") for key, value in table.items()}
         return merged
 
+    def own(self, protocol: str) -> dict[str, Any]:
+        """The options of one protocol alone, without those that are for all."""
+        common = {key for key, value in self._values.items() if not isinstance(value, dict)}
+        return {key: value for key, value in self.options(protocol).items() if key not in common}
+
     def __bool__(self) -> bool:
         return bool(self._values)
 

@@ -16,7 +16,7 @@ from sinagot_catalog._loader._names import NO_MAIN, escape, package_of
 from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 
-__all__ = ["Folder", "ScriptHost"]
+__all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
 
 Stamp = tuple[int, int]
 
@@ -25,6 +25,11 @@ SOURCE_BOUND = 16_000_000
 
 _STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
 """What makes a file the script of a step, and no helper."""
+
+
+def is_step(source: bytes) -> bool:
+    """Whether a file is the script of a step, and no helper."""
+    return _STEP.search(source) is not None
 
 
 def _stamp(path: str) -> Stamp | None:
@@ -199,7 +204,7 @@ def _is_helper(entry: Path) -> bool:
     if entry.suffix != ".py":
         return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
     try:
-        return _STEP.search(read_regular(entry, SOURCE_BOUND)) is None
+        return not is_step(read_regular(entry, SOURCE_BOUND))
     except OSError:
         return False
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog._patterns._template import Template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from sinagot_catalog._patterns._template import IdPattern
 
-__all__ = ["Meeting", "holds", "located", "meetings"]
+__all__ = ["Meeting", "holds", "located", "may_meet", "meetings"]
 
 Segment: TypeAlias = tuple[tuple[str, str], ...]
 """The tokens of one part of a path."""
@@ -103,26 +104,60 @@ def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
         return first == second
     if _is_literal(first):
         first, second = second, first
-    begin, end = _edge(first, 0), _edge(first, -1)
-    if _is_literal(second):
-        text = "".join(value for _, value in second)
-        if first == (("field", "id"),):
-            return ids.values(text) is not None
-        return text.startswith(begin) and text.endswith(end) and len(text) > len(begin) + len(end)
-    return _agree(begin, _edge(second, 0), str.startswith) and _agree(end, _edge(second, -1), str.endswith)
+    if _is_literal(second) and first == (("field", "id"),):
+        return ids.values("".join(value for _, value in second)) is not None
+    return _share_a_text(_pieces(first), _pieces(second))
 
 
 def _is_literal(segment: Segment) -> bool:
     return all(kind == "text" for kind, _ in segment)
 
 
-def _edge(segment: Segment, position: int) -> str:
-    kind, value = segment[position]
-    return value if kind == "text" else ""
+def _pieces(segment: Segment) -> tuple[str | None, ...]:
+    """The characters of a part, None for a field: any text of at least one character."""
+    return tuple(char for kind, value in segment for char in (value if kind == "text" else (None,)))
 
 
-def _agree(one: str, other: str, begins: Callable[[str, str], bool]) -> bool:
-    return begins(one, other) or begins(other, one)
+def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -> bool:
+    """Whether two rows of characters and gaps, which stand for at least one character, have a text in common."""
+
+    @cache
+    def meet(here: int, there: int) -> bool:
+        """Whether the rests have a text in common, where neither gap at hand has to take a character."""
+        if here == len(left) or there == len(right):
+            return here == len(left) and there == len(right)
+        one, other = left[here], right[there]
+        if one is None and other is None:
+            return meet(here + 1, there + 1) or meet(here + 1, there) or meet(here, there + 1)
+        if one is None:
+            return meet(here, there + 1) or meet(here + 1, there + 1)
+        if other is None:
+            return meet(here + 1, there) or meet(here + 1, there + 1)
+        return one == other and meet(here + 1, there + 1)
+
+    return meet(0, 0)
+
+
+def may_meet(one: Template, other: Template) -> bool:
+    """Whether some values make the paths of two patterns the same, or one a folder around the other.
+
+    Fields are taken for any text; only the ids of a look tell whether the paths do meet.
+
+    Example:
+        >>> from sinagot_catalog._patterns._template import parse_template
+        >>> def meet(*texts):
+        ...     return may_meet(*(parse_template(text, fields={"id", "sub"}) for text in texts))
+        >>> meet("one/{sub}_pre.csv", "one/{id}.csv"), meet("raw/{id}.csv", "raw/{id}.txt")
+        (True, False)
+    """
+    return any(
+        all(
+            _share_a_text(_pieces(left), _pieces(right))
+            for left, right in zip(ours.parts, theirs.parts, strict=False)
+        )
+        for ours in one.variants.values()
+        for theirs in other.variants.values()
+    )
 
 
 def located(template: Template, folder: str) -> Template:

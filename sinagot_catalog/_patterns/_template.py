@@ -155,6 +155,23 @@ class Template:
             texts.append("/".join([*parts, f"[^/]*{suffix}" if suffix else "[^/.]+"]))
         return "|".join(f"(?:{text})" for text in texts) if len(texts) > 1 else texts[0]
 
+    @property
+    def text_end(self) -> str:
+        """The literal text that its paths end in."""
+        kind, value = self.tokens[-1]
+        return value if kind == "text" else ""
+
+    @cached_property
+    def varies(self) -> tuple[bool, ...]:
+        """For each part of its paths whether it holds a placeholder.
+
+        Example:
+            >>> parse_template("raw/{id}/a.csv", fields={"id"}).varies
+            (False, True, False)
+        """
+        text = "".join(value if kind == "text" else "\0" for kind, value in self.tokens)
+        return tuple("\0" in part for part in text.split("/"))
+
     def folders(self) -> Iterator["Template"]:
         """The patterns of the folders that its paths lie in, the outermost first.
 

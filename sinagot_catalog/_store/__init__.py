@@ -9,11 +9,25 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog._store._local import LocalStore
 from sinagot_catalog._store._types import Found, Reach, Stat, Store
+from sinagot_catalog._store._urls import join_url, normal_url, protocols_of, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Found", "LocalStore", "Reach", "Stat", "Store", "TextReader", "is_url", "open_store"]
+__all__ = [
+    "Found",
+    "LocalStore",
+    "Reach",
+    "Stat",
+    "Store",
+    "TextReader",
+    "is_url",
+    "join_url",
+    "normal_url",
+    "open_store",
+    "protocols_of",
+    "split_url",
+]
 
 
 def is_url(path: str) -> bool:
@@ -23,7 +37,11 @@ def is_url(path: str) -> bool:
         >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
         (True, False, False)
     """
-    return "://" in path and not path.startswith(("file://", "local://"))
+    return "://" in path and not _is_local(path)
+
+
+def _is_local(path: str) -> bool:
+    return path.lower().startswith(("file://", "local://"))
 
 
 def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
@@ -32,7 +50,7 @@ def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
         from sinagot_catalog._store._remote import RemoteStore
 
         return RemoteStore(root, options)
-    return LocalStore(root.removeprefix("file://").removeprefix("local://"))
+    return LocalStore(root.partition("://")[2] if _is_local(root) else root)
 
 
 class TextReader:
@@ -52,7 +70,7 @@ class TextReader:
             FileNotFoundError: When there is none.
             StorageError: When it cannot be read.
         """
-        folder, _, name = url.rpartition("/")
+        folder, name = split_url(url)
         store = open_store(folder, self._options)
         if not store.exists(name):
             raise FileNotFoundError(url)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["azure_config", "gcs_config", "list_keys", "open_cloud", "s3_config"]
+__all__ = ["azure_config", "gcs_config", "list_keys", "open_cloud", "polars_config", "s3_config"]
 
 _PAGE = 1_000
 _PATIENCE = 30.0
@@ -31,6 +32,16 @@ _S3_NAMES = {
     "endpoint_url": "endpoint",
     "region_name": "region",
 }
+_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+_AZURE_KEYS = (
+    "AZURE_STORAGE_ACCOUNT_KEY",
+    "AZURE_STORAGE_ACCESS_KEY",
+    "AZURE_STORAGE_SAS_TOKEN",
+    "AZURE_STORAGE_SAS_KEY",
+    "AZURE_STORAGE_TOKEN",
+    "AZURE_STORAGE_CLIENT_ID",
+    "AZURE_CLIENT_ID",
+)
 _AZURE_NAMES = {
     "account_name": "account_name",
     "account_key": "account_key",
@@ -65,6 +76,8 @@ def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     has_keys = bool(known.get("AWS_ACCESS_KEY_ID") and known.get("AWS_SECRET_ACCESS_KEY"))
     if not has_keys or (os.environ.get("AWS_PROFILE") and "key" not in flat):
         return None  # a profile, a role: s3fs itself knows these
+    if "endpoint" not in config and _has_endpoint_elsewhere():
+        return None
     if endpoint := known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL"):
         config.setdefault("endpoint", endpoint)
     if region := known.get("AWS_REGION") or known.get("AWS_DEFAULT_REGION"):
@@ -72,13 +85,49 @@ def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     return config
 
 
+def polars_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The options of s3fs as those of obstore, where nothing in the environment would be added to them."""
+    config = s3_config(options)
+    if config is None or config.get("skip_signature"):
+        return config
+    is_given = "access_key_id" in config
+    if is_given and os.environ.get("AWS_SESSION_TOKEN", config.get("session_token")) != config.get(
+        "session_token"
+    ):
+        return None  # a token of other keys would be sent along
+    endpoints = {os.environ.get(name, config.get("endpoint")) for name in _ENDPOINTS}
+    return config if endpoints <= {config.get("endpoint")} else None
+
+
+def _has_endpoint_elsewhere() -> bool:
+    """Whether the files of AWS name an endpoint, or say that those of the environment do not count."""
+    if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
+        return True
+    if any(os.environ.get(name) for name in _ENDPOINTS):
+        return False
+    files = {"AWS_CONFIG_FILE": "~/.aws/config", "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials"}
+    for name, usual in files.items():
+        with suppress(OSError, RuntimeError):
+            file = Path(os.environ.get(name) or usual).expanduser()
+            if "endpoint_url" in file.read_text(errors="replace"):
+                return True
+    return False
+
+
 def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     """What s3fs found by itself, in a profile or a role; good for one listing, for such keys run out."""
-    if set(options) - {"profile", "client_kwargs"} or set(options.get("client_kwargs") or {}) - set(
-        _S3_NAMES
-    ):
+    given = {"profile", "client_kwargs", "key", "secret", "token"}
+    if set(options) - given or set(options.get("client_kwargs") or {}) - set(_S3_NAMES):
         return None
     fs.connect()
+    endpoint = fs.s3.meta.endpoint_url
+    is_own = "amazonaws.com" in endpoint
+    if is_own and any(os.environ.get(name) for name in _ENDPOINTS):
+        return None  # obstore would take the one of the environment
+    where = {"region": fs.s3.meta.region_name} | ({} if is_own else {"endpoint": endpoint})
+    if options.get("key") and options.get("secret"):
+        keys = {name: options.get(ours) for ours, name in _S3_NAMES.items() if options.get(ours)}
+        return {**keys, **where}
 
     async def frozen() -> Any:
         found = await fs.session.get_credentials()
@@ -91,8 +140,7 @@ def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
         "access_key_id": keys.access_key,
         "secret_access_key": keys.secret_key,
         "session_token": keys.token,
-        "region": fs.s3.meta.region_name,
-        "endpoint": None if "amazonaws.com" in fs.s3.meta.endpoint_url else fs.s3.meta.endpoint_url,
+        **where,
     }
     return {key: value for key, value in told.items() if value}
 
@@ -110,8 +158,10 @@ def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if fs.connection_string:
         told = dict(part.split("=", 1) for part in fs.connection_string.split(";") if "=" in part)
     config = {_AZURE_NAMES[key]: value for key, value in told.items() if key in _AZURE_NAMES and value}
-    if "account_name" not in config or not {"account_key", "sas_key"} & set(config):
+    if "account_name" not in config or len({"account_key", "sas_key"} & set(config)) != 1:
         return None
+    if any(os.environ.get(name) not in (None, "", *config.values()) for name in _AZURE_KEYS):
+        return None  # obstore would take those of the environment, too
     if told.get("EndpointSuffix", "core.windows.net") != "core.windows.net" and "endpoint" not in config:
         return None
     return config
@@ -165,10 +215,20 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
             return None
     if config is None:
         return None
+    is_given = "access_key_id" in config
     endpoint = str(config.get("endpoint") or config.get("base_url") or "")
     client: Any = {"timeout": "60s", "allow_http": endpoint.startswith("http://")}
-    # obstore takes what the environment says of credentials; what is given here wins
-    return kind(bucket, config=config, client_options=client)
+    if kind is not S3Store or config.get("skip_signature"):
+        return kind(bucket, config=config, client_options=client)
+    # obstore adds to given keys what the environment says, a session token say; not to what it asks for
+    keys: Any = {
+        "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
+        "secret_access_key": config.pop("secret_access_key", None) or os.environ["AWS_SECRET_ACCESS_KEY"],
+        "token": config.pop("session_token", None) if is_given else os.environ.get("AWS_SESSION_TOKEN"),
+        "expires_at": None,
+    }
+    store: Any = S3Store
+    return store(bucket, config=config, client_options=client, credential_provider=lambda: keys)
 
 
 def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = None) -> pl.DataFrame:

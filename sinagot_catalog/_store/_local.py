@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog._fingerprint import input_files
 from sinagot_catalog._regular_file import read_regular
 from sinagot_catalog._store._types import PATIENCE, SETTLED, Found, Reach, Stat, is_text
 from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
@@ -161,6 +162,16 @@ class LocalStore:
             for one in sorted(files)
             if one.is_file()
         }
+
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
+        return [self._contents(folder) for folder in folders]
+
+    def _contents(self, folder: str) -> dict[str, tuple[int, int]] | None:
+        try:
+            return input_files(self._at(folder))
+        except OSError:
+            return None
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None where nothing is there."""

@@ -2,111 +2,33 @@
 
 from __future__ import annotations
 
-import errno
 import re
 import secrets
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote
 
-from sinagot_catalog._secrets import masked
+from sinagot_catalog._store._filesystem import EXTRAS, WEB, Info, file_system
+from sinagot_catalog._store._reasons import is_refusal, reason_of, secrets_in, status_of
 from sinagot_catalog._store._types import Found, Reach, Stat
-from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog._store._urls import join_url, normal_url, protocols_of, shown_url
+from sinagot_catalog.errors import StorageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["Info", "RemoteStore", "file_system"]
+__all__ = ["Info", "RemoteStore"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
-_EXTRAS = {
-    "s3": "s3",
-    "s3a": "s3",
-    "gs": "gcs",
-    "gcs": "gcs",
-    "az": "azure",
-    "abfs": "azure",
-    "abfss": "azure",
-    "adl": "azure",
-}
 _AT_ONCE = 16
-_TIMES = ("LastModified", "last_modified", "mtime", "updated", "created")
-_SECRET = re.compile(
-    r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth"
-)
-_SHORTEST_SECRET = 4
-_MOST_EMPTY = 1_000
-_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "BlobAlreadyExists")
-
-
-class Info:
-    """What a store says of one path.
-
-    Attributes:
-        is_directory: Whether it is no object but a prefix of some.
-        size: Bytes.
-        mtime_ns: When it was written, in whole seconds: not every answer of a store is more exact.
-        etag: What the store calls its content.
-    """
-
-    __slots__ = ("etag", "is_directory", "mtime_ns", "size")
-
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        # some say of the marker of a folder that it is a file, by its own name
-        self.is_directory = told.get("type") == "directory" or str(told.get("name", "")).endswith("/")
-        self.size: int | None = told.get("size")
-        self.mtime_ns = _whole_seconds(told)
-        etag = told.get("ETag") or told.get("etag") or told.get("e_tag")
-        self.etag: str | None = etag.strip('"') if isinstance(etag, str) else None
-
-
-def _whole_seconds(told: Mapping[str, Any]) -> int | None:
-    when: Any = next((told[key] for key in _TIMES if told.get(key) is not None), None)
-    if isinstance(when, str):
-        when = _parsed(when)
-    if isinstance(when, datetime):
-        when = (when if when.tzinfo else when.replace(tzinfo=UTC)).timestamp()
-    return int(when) * 1_000_000_000 if isinstance(when, (int, float)) else None
-
-
-def _parsed(when: str) -> datetime | None:
-    for parse in (datetime.fromisoformat, parsedate_to_datetime):
-        with suppress(ValueError):
-            return parse(when)
-    return None
-
-
-def file_system(root: str, options: Mapping[str, Any]) -> Any:
-    """A file system of our own, without a listing cache: a shared one goes on showing what has since changed.
-
-    Raises:
-        StorageError: When its package is not installed, or the protocol is unknown.
-    """
-    import fsspec
-
-    protocol = root.split("://", 1)[0]
-    try:
-        kind = fsspec.get_filesystem_class(protocol)
-    except ImportError as error:
-        extra = _EXTRAS.get(protocol)
-        raise StorageError(
-            f"{root} needs a package that is not installed: {str(error).splitlines()[0]}",
-            f"pip install 'sinagot-catalog[{extra}]'" if extra else "Install the package that it names.",
-        ) from error
-    except ValueError as error:
-        raise StorageError(
-            f"{root}: no storage is known for {protocol!r}"
-            f"{did_you_mean(protocol, fsspec.available_protocols())}"
-        ) from error
-    try:
-        return kind(skip_instance_cache=True, use_listings_cache=False, **options)
-    except Exception as error:
-        raise StorageError(f"{root} cannot be opened: {_told(error, _secrets(options))}") from error
+_WALKED = (*WEB, "ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs")
+"""Listed folder by folder, so that a folder that cannot be read is known."""
+_MOST_ASKED, _FEW = 1_000, 100
+_PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
+"""An address that means the same whoever reads it."""
 
 
 class RemoteStore:
@@ -120,15 +42,22 @@ class RemoteStore:
     is_local = False
 
     def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
-        self.root = root.rstrip("/")
+        self.root = normal_url(root)
+        self.protocol = protocols_of(self.root)[0]
         self._options = dict(options or {})
         self._creates: bool | None = None
         self.on_page: Callable[[int], None] | None = None
-        self.fs: Any = file_system(self.root, self._options)
-        self.base: str = self.fs._strip_protocol(self.root).rstrip("/")  # noqa: SLF001 - fsspec's own way to say it
+        self.fs: Any
+        self.base: str
+        self.fs, self.base = file_system(self.root, self._options)
 
     def __repr__(self) -> str:
-        return f"RemoteStore({masked(self.root)!r})"
+        return f"RemoteStore({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The URL for people."""
+        return shown_url(self.root)
 
     def __reduce__(self) -> str:
         raise TypeError("a remote store is never pickled; open it again")
@@ -136,11 +65,17 @@ class RemoteStore:
     @property
     def bucket(self) -> str:
         """The URL of the bucket."""
-        protocol, _, rest = self.root.partition("://")
+        protocol, _, rest = self.shown.partition("://")
         return f"{protocol}://{rest.partition('/')[0]}"
 
     def _at(self, path: str) -> str:
-        return f"{self.base}/{path}" if path else self.base
+        own = quote(path) if self.protocol in WEB else path
+        return f"{self.base}/{own}" if path else self.base
+
+    def _below_root(self, name: str) -> str:
+        """The path relative to the root of what the file system calls by a name."""
+        own = name[len(self.base) + 1 :] if self.base else name.lstrip("/")
+        return unquote(own) if self.protocol in WEB else own
 
     @cached_property
     def _pool(self) -> ThreadPoolExecutor:
@@ -153,8 +88,8 @@ class RemoteStore:
 
     def fault(self, path: str, what: str, error: BaseException) -> StorageError:
         """An error in a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
-        where = f"{self.root}/{path}" if path else self.root
-        return StorageError(f"{where} {what}: {_told(error, _secrets(self._options))}")
+        where = shown_url(join_url(self.root, path))
+        return StorageError(f"{where} {what}: {reason_of(error, secrets_in(self._options))}")
 
     # --- listing -----------------------------------------------------------------------------------------
 
@@ -165,42 +100,66 @@ class RemoteStore:
         """List keys under the patterns' literal folders, with what the listing says of each."""
         import polars as pl
 
-        frames = [self._list(prefix) for prefix in _prefixes(reach)]
+        unreadable: list[str] = []
+        frames = [self._list(prefix, unreadable, may_be_bare=reach.may_be_bare) for prefix in reach.prefixes]
         keys = pl.concat(frames)
-        if keys.is_empty():
-            self._check_bucket()
-        return Found(keys=keys)
+        if keys.is_empty() and not unreadable:
+            self._check_root()
+        return Found(keys=keys, unreadable=unreadable)
 
-    def _list(self, prefix: str) -> Any:
+    def _list(self, prefix: str, unreadable: list[str] | None = None, *, may_be_bare: bool = True) -> Any:
         """The keys under a folder: `path` relative to the root, `size`, `mtime_ns`, `etag`."""
         import polars as pl
 
-        listed = self._list_quickly(prefix)
+        listed = self._list_quickly(prefix, may_be_bare=may_be_bare)
         if listed is not None:
             return listed
-        try:
-            found = self.fs.find(self._at(prefix).rstrip("/"), detail=True)
-        except FileNotFoundError:
-            found = {}
-        except Exception as error:
-            raise self.fault(prefix, "cannot be listed", error) from error
-        start = len(self.base) + 1
-        infos = [Info(one) for one in found.values()]
+        if self.protocol in _WALKED:
+            found = dict(self._walk(prefix.rstrip("/"), [] if unreadable is None else unreadable))
+        else:
+            found = self.infos(prefix.rstrip("/"))
         keys = pl.DataFrame(
             {
-                "path": [name[start:] for name in found],
-                "size": [one.size for one in infos],
-                "mtime_ns": [one.mtime_ns for one in infos],
-                "etag": [one.etag for one in infos],
+                "path": list(found),
+                "size": [one.size for one in found.values()],
+                "mtime_ns": [one.mtime_ns for one in found.values()],
+                "etag": [one.etag for one in found.values()],
             },
             schema={"path": pl.String, "size": pl.Int64, "mtime_ns": pl.Int64, "etag": pl.String},
-        ).filter(pl.Series([not one.is_directory for one in infos], dtype=pl.Boolean))
-        if _EXTRAS.get(self.root.partition("://")[0]) != "azure":
-            return keys  # markers end in a slash here
-        told = self._without_markers(keys)
+        )
+        if EXTRAS.get(self.protocol) != "azure":
+            return keys
+        told = self._without_markers(keys, may_be_bare=False)  # it drops the slash of a marker
         return keys if told is None else told
 
-    def _list_quickly(self, prefix: str) -> Any:
+    def _walk(self, folder: str, unreadable: list[str]) -> Iterator[tuple[str, Info]]:
+        """The files below a folder, folder by folder, and what each listing says of them."""
+        todo, seen = [folder], {folder}
+        while todo:
+            here = todo.pop()
+            try:
+                entries = self.fs.ls(
+                    f"{self._at(here)}/" if self.protocol in WEB else self._at(here), detail=True
+                )
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+            except Exception as error:
+                if here == "":
+                    raise self.fault(here, "cannot be listed", error) from error
+                unreadable.append(here)
+                continue
+            for entry in entries:
+                if self.protocol in WEB and re.search(r"[?#]", entry["name"]):
+                    continue  # a link that sorts the page, or a place on it
+                path = self._below_root(entry["name"]).rstrip("/")
+                info = Info(entry)
+                if not info.is_directory:
+                    yield path, info
+                elif path not in seen and path.startswith(f"{here}/" if here else ""):
+                    seen.add(path)
+                    todo.append(path)
+
+    def _list_quickly(self, prefix: str, *, may_be_bare: bool = True) -> Any:
         """The same in ranges side by side; None where that cannot be done, or gave a reason to doubt it."""
         import polars as pl
 
@@ -221,25 +180,35 @@ class RemoteStore:
             mtime_ns=pl.col("last_modified").dt.epoch("s") * 1_000_000_000,
             etag=pl.col("e_tag").str.strip_chars('"'),
         )
-        return self._without_markers(keys)
+        return self._without_markers(keys, may_be_bare=may_be_bare)
 
-    def _without_markers(self, keys: Any) -> Any:
-        """Keys without markers of folders whose slash a library has dropped: an empty object may be one.
+    def _without_markers(self, keys: Any, *, may_be_bare: bool = True) -> Any:
+        """Keys without markers of folders, whose slash a library has dropped.
 
-        None where too many are empty to ask for each.
+        An empty object may be one, and one whose name has no suffix. None where there are too many to ask for each.
         """
         import polars as pl
 
-        empty = keys.filter(size=0)["path"].to_list()
-        if len(empty) > _MOST_EMPTY:
+        path = pl.col("path")
+        keys = keys.filter(path.ne_missing(path.shift()))  # an object comes before a marker of the same name
+        is_empty, is_bare = pl.col("size") == 0, ~path.str.contains(r"\.[^/]*$")
+        bare = keys.filter(is_bare & ~is_empty)["path"].to_list()
+        if len(bare) > _FEW and not may_be_bare:
+            bare = []  # no pattern fits them
+        asked = keys.filter(is_empty)["path"].to_list() + bare
+        if len(asked) > _MOST_ASKED:
             return None
-        markers = [path for path, kind in zip(empty, self.kinds(empty), strict=True) if kind != "file"]
-        return keys.filter(~pl.col("path").is_in(markers))
+        infos = self.each(self._info, asked)
+        markers = [path for path, info in zip(asked, infos, strict=True) if not _is_file(info)]
+        return keys.filter(~pl.col("path").is_in(markers)) if markers else keys
 
-    def _check_bucket(self) -> None:
-        """A prefix without a key is an empty dataset; a bucket that is not there is a mistake."""
+    def _check_root(self) -> None:
+        """A prefix without a key is an empty dataset; a bucket or a folder that is not there is a mistake."""
+        if self.protocol in _WALKED:
+            self._check_folder()
+            return
         top = self.base.lstrip("/").partition("/")[0]
-        if self.fs.protocol == "memory" or not top:
+        if self.protocol not in EXTRAS or not top:
             return
         try:
             there = self.fs.exists(top)
@@ -247,25 +216,64 @@ class RemoteStore:
             raise self.fault("", "cannot be listed", error) from error
         if not there:
             raise StorageError(
-                f"{self.root} cannot be listed: there is no bucket {self.bucket}",
+                f"{self.shown} cannot be listed: there is no bucket {self.bucket}",
                 "Look at its name, and at the account and endpoint that [storage] names.",
             )
+
+    def _check_folder(self) -> None:
+        """Say why a folder of a server cannot be listed."""
+        try:
+            self.fs.ls(f"{self.base}/" if self.protocol in WEB else self.base, detail=False)
+        except FileNotFoundError as error:
+            why = "404 Not Found" if self.protocol in WEB else "there is no such folder"
+            raise StorageError(
+                f"{self.shown} cannot be listed: {why}", "Look at the address of the dataset."
+            ) from error
+        except Exception as error:
+            raise self.fault("", "cannot be listed", error) from error
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every object below a folder with its size, in the order of their keys; an absent folder has none."""
         return {path: info.size for path, info in self.infos(folder).items()}
 
     def infos(self, folder: str) -> dict[str, Info]:
-        """What the listing says of every object below a folder."""
+        """What the listing says of every object below a folder, without markers of folders."""
+        if self.protocol in _WALKED:
+            unreadable: list[str] = []
+            below = dict(sorted(self._walk(folder.rstrip("/"), unreadable)))
+            if unreadable:
+                raise self.fault(unreadable[0], "cannot be listed", PermissionError())
+            return below
         try:
             found = self.fs.find(self._at(folder), detail=True)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return {}
         except Exception as error:
             raise self.fault(folder, "cannot be listed", error) from error
-        start = len(self.base) + 1
-        told = {name[start:]: Info(one) for name, one in sorted(found.items()) if not name.endswith("/")}
-        return {path: info for path, info in told.items() if not info.is_directory}
+        told = {self._below_root(name): Info(one) for name, one in sorted(found.items())}
+        told = {
+            path: info
+            for path, info in told.items()
+            if not info.is_directory and path != folder and not path.endswith("/")
+        }
+        if EXTRAS.get(self.protocol) == "azure":  # it drops the slash of a marker
+            folders = {path.rpartition("/")[0] for path in told}
+            asked = [path for path, info in told.items() if not info.size or path in folders]
+            infos = self.each(self._info, asked)
+            for path, info in zip(asked, infos, strict=True):
+                if not _is_file(info):
+                    del told[path]
+        return told
+
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every object below it, by its name."""
+        return [*self.each(self.files_below, folders)]
+
+    def files_below(self, folder: str) -> dict[str, tuple[int, int]]:
+        """Size and time of every object below a folder, by its name."""
+        start = len(folder) + 1
+        found = self.infos(folder).items()
+        return {path[start:]: (info.size or 0, info.mtime_ns or 0) for path, info in found}
 
     def names(self, folder: str) -> list[str]:
         """Names of the keys right under a prefix."""
@@ -288,11 +296,20 @@ class RemoteStore:
     # --- one path ----------------------------------------------------------------------------------------
 
     def info(self, path: str) -> Info | None:
-        """What lies at a path: an object, or a prefix of some; None where nothing does."""
+        """What lies at a path: an object, or a prefix of some; None where nothing does but a marker of a folder."""
+        found = self._info(path)
+        if found is not None and found.is_directory and not self.infos(path):
+            return None
+        return found
+
+    def _info(self, path: str) -> Info | None:
+        """What the store says of a path; a marker of a folder is a directory."""
         try:
             return Info(self.fs.info(self._at(path)))
-        except (FileNotFoundError, NotADirectoryError):
-            return None
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if status_of(error.__cause__) in (None, 404, 410):
+                return None
+            raise self.fault(path, "cannot be looked at", error) from error
         except Exception as error:
             raise self.fault(path, "cannot be looked at", error) from error
 
@@ -323,7 +340,9 @@ class RemoteStore:
         try:
             return bytes(self.fs.cat_file(self._at(path)))
         except FileNotFoundError as error:
-            raise StorageError(f"{self.root}/{path} cannot be read: it does not exist") from error
+            raise StorageError(
+                f"{shown_url(join_url(self.root, path))} cannot be read: it does not exist"
+            ) from error
         except Exception as error:
             raise self.fault(path, "cannot be read", error) from error
 
@@ -349,7 +368,8 @@ class RemoteStore:
         """The options as Polars' own readers take them; None where they do not map cleanly."""
         from sinagot_catalog._store import _clouds
 
-        config = _clouds.s3_config(self._options) if self.root.startswith(("s3://", "s3a://")) else None
+        is_plain = _PLAIN.fullmatch(self.root) is not None and "//" not in self.root.partition("://")[2]
+        config = _clouds.polars_config(self._options) if self.protocol in ("s3", "s3a") and is_plain else None
         if config is None:
             return None
         told = {f"aws_{key}": "true" if value is True else str(value) for key, value in config.items()}
@@ -390,7 +410,7 @@ class RemoteStore:
         try:
             self.fs.pipe_file(self._at(path), content, mode="create")
         except Exception as error:
-            if not _is_refusal(error):
+            if not is_refusal(error):
                 raise self.fault(path, "cannot be written", error) from error
             try:
                 return self.read(path) == content
@@ -421,54 +441,11 @@ class RemoteStore:
             self.fs.pipe_file(self._at(path), b"")
         except Exception as error:
             raise StorageError(
-                f"the run cannot write to {self.bucket}: {_told(error, _secrets(self._options))}",
+                f"the run cannot write to {self.bucket}: {reason_of(error, secrets_in(self._options))}",
                 "Set [path] outputs and log in workspace.toml to a place that you may write to.",
             ) from error
         self.delete([path])
 
 
-def _is_refusal(error: BaseException) -> bool:
-    """Whether an error says that an object was there already: stores and libraries have several ways to."""
-    if isinstance(error, FileExistsError):
-        return True
-    code = getattr(error, "code", None) or getattr(error, "status", None)
-    told = f"{code} {error} {error.__cause__ or ''}"
-    return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(
-        one in told for one in _REFUSED
-    )
-
-
-def _secrets(options: Any, name: str = "") -> set[str]:
-    """Every text in some options that no message may show."""
-    if isinstance(options, dict):
-        return {one for key, value in options.items() for one in _secrets(value, str(key))}
-    if isinstance(options, (list, tuple)):
-        return {one for value in options for one in _secrets(value, name)}
-    is_secret = isinstance(options, str) and len(options) >= _SHORTEST_SECRET and _SECRET.search(name)
-    return {options} if is_secret else set()
-
-
-def _told(error: BaseException, hidden: Iterable[str]) -> str:
-    """An exception of a storage library in a few words, without a secret."""
-    if isinstance(error, PermissionError):
-        return "access denied"
-    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    for one in sorted(hidden, key=len, reverse=True):
-        text = text.replace(one, "***")
-    text = masked(text)
-    return f"{type(error).__name__}: {text[:300]}" if text else type(error).__name__
-
-
-def _prefixes(reach: Reach) -> list[str]:
-    """The literal folders that hold every pattern, none inside another."""
-    heads = {"" if reach.everything else _literal_head(one) for one in reach.patterns}
-    return sorted(one for one in heads if not any(one != other and one.startswith(other) for other in heads))
-
-
-def _literal_head(pattern: tuple[str | None, ...]) -> str:
-    head = ""
-    for part in pattern[:-1]:
-        if part is None:
-            break
-        head += part + "/"
-    return head
+def _is_file(info: Info | None) -> bool:
+    return info is not None and not info.is_directory

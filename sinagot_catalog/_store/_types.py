@@ -20,12 +20,31 @@ class Reach:
     Attributes:
         patterns: The parts of each pattern, a literal name or None for a part that varies.
         everything: Enter every folder.
-        follow_links: Enter links to folders, and count links to files as files.
+        may_be_bare: Whether a pattern may fit a file whose name has no suffix.
+        follow_links: Enter links to folders also where their names vary.
     """
 
     patterns: tuple[tuple[str | None, ...], ...]
     everything: bool = False
     follow_links: bool = False
+    may_be_bare: bool = True
+
+    @property
+    def prefixes(self) -> list[str]:
+        """The literal folders that hold every pattern, none inside another."""
+        heads = {"" if self.everything else _literal_head(one) for one in self.patterns}
+        return sorted(
+            one for one in heads if not any(one != other and one.startswith(other) for other in heads)
+        )
+
+
+def _literal_head(pattern: tuple[str | None, ...]) -> str:
+    head = ""
+    for part in pattern[:-1]:
+        if part is None:
+            break
+        head += part + "/"
+    return head
 
 
 @dataclass
@@ -38,7 +57,8 @@ class Found:
         directories: Directories that are not empty and stand where a pattern ends.
         empty: Directories that hold no file and stand where a pattern ends.
         unreadable: Folders that could not be listed.
-        links: How many links were left out.
+        links: How many links to folders were left out.
+        dangling: Links that lead nowhere.
         undecodable: How many names are not UTF-8 and were left out.
         keys: In place of all that, what a bucket lists of itself: a frame of `path, size, mtime_ns, etag`.
     """
@@ -49,6 +69,7 @@ class Found:
     empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
+    dangling: list[str] = field(default_factory=list)
     undecodable: int = 0
     keys: Any = None
 
@@ -84,6 +105,9 @@ class Store(Protocol):
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
+
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
         """For each path `file`, `directory`, or None where nothing is there."""

@@ -8,6 +8,7 @@ from array import array
 from bisect import bisect_left
 from typing import TYPE_CHECKING, NamedTuple
 
+from sinagot_catalog._entries import holds_file, is_absent
 from sinagot_catalog._store._notes import Notes, packed
 from sinagot_catalog._store._types import LOG_FOLDER, Found, Reach, is_text
 
@@ -160,6 +161,7 @@ class Walk:
             self.found.empty += found.empty
             self.found.unreadable += found.unreadable
             self.found.links += found.links
+            self.found.dangling += found.dangling
 
     # --- what was seen before ------------------------------------------------------------------------------------
 
@@ -243,20 +245,26 @@ class Walk:
         folders: list[str] = []
         above = path if fd is None else ""
         for name in level.names:
+            mode = 0
             try:
                 mode = os.stat(above + name, dir_fd=fd, follow_symlinks=False).st_mode
                 if stat.S_ISLNK(mode):
                     self._is_odd = True
                     mode = os.stat(above + name, dir_fd=fd).st_mode
-            except (FileNotFoundError, NotADirectoryError):
+            except OSError as error:
+                if not is_absent(error):  # no right to look, or a mount that is lost
+                    self._unreadable(folder)
+                    break
+                if stat.S_ISLNK(mode):
+                    self.found.dangling.append(folder + name)
                 continue
-            except OSError:  # no right to look, or a mount that is lost: what is there is not known
-                self._unreadable(folder)
-                break
-            (folders if stat.S_ISDIR(mode) else self._notes.names).append(name)
+            if stat.S_ISDIR(mode):
+                folders.append(name)
+            elif stat.S_ISREG(mode):
+                self._notes.names.append(name)
         return folders
 
-    def _scan(self, folder: str, path: str, fd: int | None, _: _Level) -> list[str]:
+    def _scan(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
         """List one folder; the loop runs once for every file of a dataset."""
         names = self._notes.names
         folders: list[str] = []
@@ -268,7 +276,7 @@ class Walk:
                     elif one.is_dir(follow_symlinks=False):
                         folders.append(one.name)
                     elif one.is_symlink():
-                        self._link(one, names, folders)
+                        self._link(folder, one, level, folders)
         except (FileNotFoundError, NotADirectoryError):  # it went away, or is no folder: nothing is there
             self._is_odd = True
         except OSError:
@@ -289,7 +297,7 @@ class Walk:
             ends, deeper = level.below(name)
             if ends:
                 self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
-                holds = self._holds_file(folder + name)
+                holds = holds_file(f"{self.root}/{folder}{name}", self._note_unreadable)
                 (self.found.directories if holds else self.found.empty).append(folder + name)
             if deeper is not None:
                 if deeper not in out:
@@ -297,39 +305,32 @@ class Walk:
                 out[deeper].folders.append(f"{folder}{name}/")
         return out.values()
 
-    def _link(self, entry: os.DirEntry[str], names: list[str], folders: list[str]) -> None:
-        """Leave a link out unless links are followed; a loop is entered once."""
+    def _link(self, folder: str, entry: os.DirEntry[str], level: _Level, folders: list[str]) -> None:
+        """Take a link to a file as a file; enter one to a folder where a pattern or the config says so."""
         self._is_odd = True  # what it leads to comes and goes, and the folder stays as it is
-        if not self.reach.follow_links:
-            self.found.links += 1
-            return
         try:
-            if not entry.is_dir():
-                names.append(entry.name) if entry.is_file() else None
-                return
             found = entry.stat()
-        except OSError:
+        except OSError as error:
+            if is_absent(error):
+                self.found.dangling.append(folder + entry.name)
+            else:
+                self._unreadable(folder)
             return
-        if (found.st_dev, found.st_ino) not in self._entered:
+        if stat.S_ISREG(found.st_mode):
+            self._notes.names.append(entry.name)
+        elif not stat.S_ISDIR(found.st_mode):
+            return
+        elif not self.reach.follow_links:
+            if entry.name in level.names:
+                folders.append(entry.name)
+            else:
+                self.found.links += 1
+        elif (found.st_dev, found.st_ino) not in self._entered:  # a loop is entered once
             self._entered.add((found.st_dev, found.st_ino))
             folders.append(entry.name)
 
-    def _holds_file(self, path: str) -> bool:
-        """Whether any file lies below a directory: an empty one is absent, as in a bucket."""
-        todo = [f"{self.root}/{path}"]
-        while todo:
-            folder = todo.pop()
-            try:
-                with os.scandir(folder) as entries:
-                    for one in entries:
-                        if not one.is_dir(follow_symlinks=False):
-                            return True
-                        todo.append(one.path)
-            except (FileNotFoundError, NotADirectoryError):
-                continue
-            except OSError:
-                self.found.unreadable.append(os.path.relpath(folder, self.root))
-        return False
+    def _note_unreadable(self, folder: str) -> None:
+        self.found.unreadable.append(os.path.relpath(folder, self.root))
 
 
 def walk_below(

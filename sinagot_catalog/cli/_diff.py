@@ -22,7 +22,8 @@ def diff(args: Any) -> int:
     found = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
         put_rows(args, found.frame)
-    for name, frame in (("records", found.records), ("files", found.files), ("steps", found.steps)):
+    for name in ("records", "files", "steps", "metadata"):
+        frame = getattr(found, name)
         if frame.is_empty() or is_machine(args):
             continue
         put(f"{name}: {frame.height}")

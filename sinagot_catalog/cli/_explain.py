@@ -21,7 +21,7 @@ def explain(args: Any) -> int:
         put_json(told.to_dict())
         return 0
 
-    def follow(options: dict[str, bool]) -> str:
+    def follow(options: dict[str, bool | str]) -> str:
         if options.get("whole_record"):
             return command(args, "run", "--record", told.record_id)
         where = [
@@ -29,7 +29,11 @@ def explain(args: Any) -> int:
             for name, value in (("task", told.task), ("modality", told.modality))
             if value
         ]
-        flags = [f"--{name.replace('_', '-')}" for name, value in options.items() if value]
+        flags = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in options.items()
+            if value
+        ]
         narrow = ["--where", " AND ".join(where)] if where else []
         return command(args, "run", "--record", told.record_id, "--step", told.step, *narrow, *flags)
 

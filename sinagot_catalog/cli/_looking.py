@@ -190,8 +190,9 @@ def add_diff(verbs: Verbs) -> Parser:
   sinagot-catalog diff 20260101T120000-123456
   sinagot-catalog diff 20260101T120000-123456 20260201T120000-654321 --json
 
---json, --csv and --parquet have a row per change: what (record, file, step), change (new, gone, changed),
-record_id, task, modality, step, path, before and after (a file's size, a step's status).""",
+--json, --csv and --parquet have a row per change: what (record, file, step, metadata), change (new, gone, changed),
+record_id, task, modality, step, path, column (of the metadata), before and after (a file's size, a step's status,
+a record's value).""",
     )
     parser.add_argument("before", nargs="?", metavar="A", help="the earlier snapshot; by default the newest")
     parser.add_argument("after", nargs="?", metavar="B", help="the later one; by default a fresh look")

@@ -8,7 +8,7 @@ import polars as pl
 
 from sinagot_catalog._literals import check_literals
 from sinagot_catalog._sql import sql_predicate
-from sinagot_catalog.cli._open import open_workspace, say_what_is_missing
+from sinagot_catalog.cli._open import open_workspace, say_what_is_missing, source_of
 from sinagot_catalog.cli._out import is_machine, put_rows, put_table, width
 from sinagot_catalog.cli._talk import say
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -41,6 +41,9 @@ def ls(args: Any) -> int:
         rows = rows.sql_filter(args.where) if args.where else rows
         frame = rows.select(*shown) if shown else rows.collect()
     total = frame.height
+    for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
+        if table.unread:
+            say(f"note: {table.unread}")
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
     if limit:
         frame = frame.tail(limit) if args.table == "events" else frame.head(limit)

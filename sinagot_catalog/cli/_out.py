@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog._metadata_values import text_of
 from sinagot_catalog._secrets import masked
 from sinagot_catalog.cli._talk import clean, say
 from sinagot_catalog.errors import StorageError
@@ -122,6 +123,13 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
         pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
     )
     if args.csv:
+        # of these CSV knows nothing
+        odd = {
+            name: dtype
+            for name, dtype in frame.schema.items()
+            if dtype.is_nested() or isinstance(dtype, (pl.Duration, pl.Binary))
+        }
+        frame = frame.with_columns(text_of(name, dtype) for name, dtype in odd.items())
         put_whole(frame.write_csv().removesuffix("\n"))
     else:
         rows = frame.write_ndjson().splitlines()
@@ -180,12 +188,12 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """A column as short text on one line; what could steer the terminal is taken out."""
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
-        column = column.dt.to_string("%Y-%m-%d %H:%M:%S")
+        text = column.dt.to_string("%Y-%m-%d %H:%M:%S")
     elif dtype.is_float():
-        column = column.round(3)
-    return (
-        column.cast(pl.String).fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
-    )
+        text = column.round(3).cast(pl.String)
+    else:
+        text = text_of(name, dtype)
+    return text.fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
 
 
 def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:

@@ -19,6 +19,7 @@ from sinagot_catalog.cli._looking import (
     add_status,
 )
 from sinagot_catalog.cli._running import (
+    add_accept,
     add_deploy,
     add_plan,
     add_run,
@@ -80,6 +81,7 @@ _VERBS = (
     add_run,
     add_submit,
     add_watch,
+    add_accept,
     add_logs,
     add_snapshot,
     add_diff,

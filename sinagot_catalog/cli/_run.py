@@ -168,7 +168,7 @@ def _options(args: Any) -> dict[str, Any]:
         "force": args.force,
         "ignore_missing": args.ignore_missing,
         "downstream": args.downstream,
-        "stale": True if args.stale else None,
+        "stale": args.stale,
         "limit": args.limit or None,
     }
 

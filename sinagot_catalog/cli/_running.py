@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.cli._words import (
     add_output,
     add_place,
+    add_rows,
     add_running,
     add_selection,
+    add_stale,
     add_steps,
     add_where,
     count,
@@ -21,7 +23,16 @@ from sinagot_catalog.cli._words import (
 if TYPE_CHECKING:
     from sinagot_catalog.cli._words import Parser, Verbs
 
-__all__ = ["add_deploy", "add_plan", "add_run", "add_serve", "add_server", "add_submit", "add_watch"]
+__all__ = [
+    "add_accept",
+    "add_deploy",
+    "add_plan",
+    "add_run",
+    "add_serve",
+    "add_server",
+    "add_submit",
+    "add_watch",
+]
 
 MODES = ("processes", "main_process", "prefect")
 
@@ -130,12 +141,33 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     how.add_argument("--run", action="store_true", help="here, without Prefect")
     how.add_argument("--deployment", metavar="NAME", help="on the workers of this deployment")
     parser.add_argument("--once", action="store_true", help="end when nothing is left that is ready")
-    parser.add_argument("--stale", action="store_true", help="what is stale, too")
+    add_stale(parser)
     parser.add_argument(
         "--workers", metavar="N", type=count, help="how many processes; by default one per core"
     )
     parser.add_argument("--json", action="store_true", help="a line of JSON for each row that ran")
     parser.set_defaults(rows=None, status=None)
+    return parser
+
+
+def add_accept(verbs: Verbs) -> Parser:
+    parser = verb(
+        verbs,
+        "accept",
+        "_accept:accept",
+        "take the present outputs of rows as they are, after a copy, say: the rows count as done",
+        """examples:
+  sinagot-catalog accept --step clean
+  sinagot-catalog accept --where "record_id < 'REC-20200610'"
+  sinagot-catalog accept --all
+
+Rows that lack an output are left out. Recorded are the present inputs, outputs and code: from here on, a change of
+them makes a row stale. --json, --csv and --parquet have a row per selected row: record_id, task, modality, step,
+accepted, reason.""",
+    )
+    which = add_rows(parser)
+    which.add_argument("--all", action="store_true", help="all rows of the workspace")
+    add_output(parser)
     return parser
 
 

@@ -259,7 +259,7 @@ def _next(look: _Look, args: Any) -> str:
     if not totals["total"]:
         return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
     if totals["done"] == totals["total"]:
-        stale = f"; {totals['stale']} stale: {command(args, 'run', '--stale')}" if totals["stale"] else ""
+        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
             rows = f"{_many(totals['failed'], 'row')} failed{stale}"
             return f"all outputs are there, but the last attempt at {rows}"
@@ -269,6 +269,13 @@ def _next(look: _Look, args: Any) -> str:
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _stale_command(look: _Look, args: Any) -> str:
+    """The command that runs what is stale; where only scripts have changed, it says so."""
+    rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
+    is_code = rows.plan(args.step or None, stale=True).n_run == 0
+    return command(args, "run", "--stale=code" if is_code else "--stale")
 
 
 def _stuck(look: _Look, args: Any) -> str:

@@ -29,7 +29,7 @@ def watch(args: Any) -> int:
         deployment=args.deployment,
         once=args.once,
         workers=args.workers or None,
-        stale=True if args.stale else None,
+        stale=args.stale,
         say=say,
     )
     if not args.once:

@@ -19,9 +19,11 @@ __all__ = [
     "Verbs",
     "add_output",
     "add_place",
+    "add_rows",
     "add_running",
     "add_selection",
     "add_snapshot_option",
+    "add_stale",
     "add_steps",
     "add_where",
     "count",
@@ -102,6 +104,16 @@ def add_steps(parser: Any, about: str) -> None:
     parser.add_argument("--step", metavar="L", action="append", help=f"{about}; may be repeated")
 
 
+def add_stale(parser: Any) -> None:
+    parser.add_argument(
+        "--stale", action="store_const", const=True, help="what is stale by an input or a version, too"
+    )
+    # a value that stands apart would take the place of a workspace
+    parser.add_argument(
+        "--stale=code", dest="stale", action="store_const", const="code", help="by a changed script, too"
+    )
+
+
 def add_place(parser: Parser, *, positional: bool = False) -> None:
     if positional:
         parser.add_argument("place", nargs="?", metavar="WORKSPACE", help="folder, URL or toml; as -C")
@@ -126,7 +138,8 @@ def add_snapshot_option(parser: Parser) -> None:
     )  # fmt: skip
 
 
-def add_selection(parser: Parser) -> None:
+def add_rows(parser: Parser) -> Any:
+    """The options that say which rows; gives their group."""
     add_place(parser, positional=True)
     which = parser.add_argument_group("which rows")
     add_where(which, "steps that fit, such as \"status = 'ERROR'\"")
@@ -138,9 +151,14 @@ def add_selection(parser: Parser) -> None:
         metavar="FILE",
         help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",
     )
+    return which
+
+
+def add_selection(parser: Parser) -> None:
+    which = add_rows(parser)
     which.add_argument("--limit", metavar="N", type=count, help="run at most so many rows")
     which.add_argument("--force", action="store_true", help="what is done, too")
-    which.add_argument("--stale", action="store_true", help="what is stale, too")
+    add_stale(which)
     which.add_argument("--downstream", action="store_true", help="what becomes ready by this run, too")
     which.add_argument("--ignore-missing", action="store_true", help="try rows that lack an input, too")
 

@@ -64,7 +64,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     force: bool = False,  # noqa: FBT001, FBT002
     ignore_missing: bool = False,  # noqa: FBT001, FBT002
     downstream: bool = False,  # noqa: FBT001, FBT002
-    stale: bool | None = None,  # noqa: FBT001
+    stale: bool | str | None = None,  # noqa: FBT001
     workers: int | None = None,
     limit: int | None = None,
     config: list[str] | None = None,
@@ -82,7 +82,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         force: Also the rows that are done.
         ignore_missing: Also the rows that miss an input.
         downstream: Also the rows that become ready by this run.
-        stale: Also the rows that are stale; by default as `[run] rerun_on` says.
+        stale: Also the rows that are stale, with `code` by a changed script, too; by default as `[run] rerun_on`
+            says.
         workers: How many processes run scripts.
         limit: How many rows to run at most.
         config: Further configuration files, over the one of the workspace.
@@ -125,8 +126,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             size = batch or execution.source.config.prefect.batch
             phases = execution.phases
             live.cutter = Cutter(execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds)
-            for phase in phases:
-                live.note(execution.begin(phase))
+            for phase in execution.phases_in_turn(live.note):
                 _feed(live, live.cutter, phase)
     except Exception as error:
         live.error = error
@@ -237,5 +237,6 @@ def _conclude(live: Live, workspace: str) -> State[Any]:
     counts = report.counts()
     show_summary(report, workspace, live.execution.source.config.prefect.report_url)
     if any(counts.get(outcome) for outcome in FAILED):
-        show_failures(report, workspace, force=live.execution.options.force)
+        options = live.execution.options
+        show_failures(report, workspace, force=options.force, stale=bool(options.stale))
     return state_of(counts, cancelled=live.stop.is_set())

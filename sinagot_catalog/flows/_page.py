@@ -51,7 +51,7 @@ def _without_traceback(record: logging.LogRecord) -> bool:
 logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
 
 
-def show_failures(report: RunReport, workspace: str, *, force: bool) -> None:
+def show_failures(report: RunReport, workspace: str, *, force: bool, stale: bool) -> None:
     """Make a table artifact of the rows that failed: why, and how to run them again."""
     frame = report.failures()
     columns = [name for name in _SHOWN if frame[name].null_count() < frame.height]
@@ -64,18 +64,20 @@ def show_failures(report: RunReport, workspace: str, *, force: bool) -> None:
         if frame.height > _MOST_FAILURES
         else "Failures"
     )
-    again = _again(report, workspace, force=force)
+    again = _again(report, workspace, force=force, stale=stale)
     with suppress(Exception):  # a page without its table is no reason to fail
         create_table_artifact(
             table, key=_key(workspace, "failures"), description=f"{shown}. To run these rows again: `{again}`"
         )
 
 
-def _again(report: RunReport, workspace: str, *, force: bool) -> str:
+def _again(report: RunReport, workspace: str, *, force: bool, stale: bool) -> str:
     """The command that runs just the failed rows of a run again, and those that waited for them."""
+    blocked = report.counts().get("blocked")
     words = ["--where", f"run_id = '{report.run_id}' AND error_type IS NOT NULL"]
-    words += ["--downstream"] if report.counts().get("blocked") else []
+    words += ["--downstream"] if blocked else []
     words += ["--force"] if force else []
+    words += ["--stale"] if stale or (force and blocked) else []  # a blocked row may have its old outputs
     words += ["--deployment", runtime.deployment.name] if runtime.deployment.name else []
     return _command("submit", workspace, *words)
 

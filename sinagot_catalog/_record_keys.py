@@ -1,0 +1,59 @@
+"""Which columns of a table tell the record that a row belongs to, by their names. Standard library only."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+__all__ = ["Match", "find_matches", "match_of"]
+
+_PERSON = ("sub", "subject", "participant")
+_SESSION = ("ses", "session")
+
+
+@dataclass(frozen=True)
+class Match:
+    """A column of a table that is compared with a column of the records.
+
+    Attributes:
+        column: The table's column.
+        field: A field of the id, or `record_id`.
+        prefix: Left out on both sides: `sub-` of a participant.
+    """
+
+    column: str
+    field: str
+    prefix: str = ""
+
+
+def find_matches(columns: Sequence[str], fields: Sequence[str], key: Sequence[str] = ()) -> tuple[Match, ...]:
+    """What the rows of a table are found by; nothing where no column tells it.
+
+    Args:
+        columns: The columns of the table.
+        fields: The fields of the id.
+        key: Columns that the config names.
+
+    Example:
+        >>> find_matches(["participant_id", "age"], ["sub", "ses"])
+        (Match(column='participant_id', field='sub', prefix='sub-'),)
+        >>> find_matches(["ses", "age", "sub"], ["sub", "ses"])
+        (Match(column='sub', field='sub', prefix=''), Match(column='ses', field='ses', prefix=''))
+    """
+    if key:
+        found = [match_of(name, fields) for name in key]
+        return tuple(one for one in found if one is not None) if set(key) <= set(columns) else ()
+    for name in ("record_id", "participant_id"):
+        if name in columns:
+            names = [name, "session_id"] if name == "participant_id" and "session_id" in columns else [name]
+            found = [match_of(one, fields) for one in names]
+            return tuple(one for one in found if one is not None)
+    return tuple(Match(name, name) for name in fields if name in columns)
+
+
+def match_of(column: str, fields: Sequence[str]) -> Match | None:
+    """What a column of this name is compared with: its own field, or what BIDS means by it; None for others."""
+    if column in (*fields, "record_id"):
+        return Match(column, column)
+    if column == "participant_id":
+        return Match(column, next((one for one in _PERSON if one in fields), "record_id"), "sub-")
+    session = next((one for one in _SESSION if one in fields), None)
+    return Match(column, session, "ses-") if column == "session_id" and session else None

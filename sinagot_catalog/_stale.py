@@ -1,0 +1,139 @@
+"""Which causes make a DONE row stale: its inputs, a version, its code. Pure Polars expressions.
+
+A cause is true where what was recorded differs from what is there now, false where it does not, null where nobody
+can know. The events `done` and `accepted` record; a row without one is compared by times alone.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+__all__ = ["ASKED", "CAUSES", "FOLDER", "acted_on", "causes_of", "in_words", "is_stale"]
+
+CAUSES = pl.Struct({"input": pl.Boolean(), "version": pl.Boolean(), "code": pl.Boolean()})
+"""What can make a row stale."""
+
+ASKED = ("input", "version", "params")
+"""What `--stale` acts on; `--stale=code` acts on `code`, too."""
+
+FOLDER = 3
+"""How many numbers the journal records of a folder; of a file there are two."""
+
+
+def acted_on(stale: bool | str | None, rerun_on: Sequence[str]) -> frozenset[str]:  # noqa: FBT001
+    """The causes that a run acts on.
+
+    Args:
+        stale: What was asked for: True, False, `"code"`; None for what the config says.
+        rerun_on: `[run] rerun_on`.
+
+    Example:
+        >>> sorted(acted_on("code", ())), sorted(acted_on(None, ("input",)))
+        (['code', 'input', 'params', 'version'], ['input'])
+    """
+    if stale is None:
+        return frozenset(rerun_on)
+    return frozenset(ASKED if stale else ()) | ({"code"} if stale == "code" else set())
+
+
+def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "code")) -> pl.Series:
+    """Whether one of some causes holds; null where none holds and one of them is not known.
+
+    Args:
+        causes: A struct of `CAUSES`.
+        among: The causes that count.
+    """
+    known = [name for name in among if name in CAUSES.to_schema()]
+    if not known:
+        return pl.Series([False]).new_from_index(0, len(causes))
+    return reduce(or_, [causes.struct.field(name) for name in known])
+
+
+def in_words(causes: pl.Series, among: Iterable[str]) -> pl.Series:
+    """The causes that hold, as a clause; empty where none does."""
+    words = {
+        "input": "an input changed since",
+        "version": "a version changed since",
+        "code": "script changed",
+    }
+    holding = [pl.when(pl.col(name)).then(pl.lit(text)) for name, text in words.items() if name in set(among)]
+    if not holding:
+        return pl.Series([""]).new_from_index(0, len(causes))
+    return causes.struct.unnest().select(
+        pl.concat_str(holding, separator=", ", ignore_nulls=True).alias("causes")
+    )["causes"]
+
+
+def causes_of(
+    done: pl.DataFrame,
+    inputs: Sequence[pl.DataFrame],
+    outputs: Sequence[pl.DataFrame],
+    *,
+    version: str | None,
+    workspace_version: str | None,
+    code: str | None,
+) -> pl.Series:
+    """The causes for some rows of one step; a struct of `CAUSES`.
+
+    Args:
+        done: What was recorded: `_inputs`, `_script`, `_workspace`, `_code`.
+        inputs: For each input what is there now: `size, mtime_ns, etag, is_folder`.
+        outputs: The same of each output.
+        version: `VERSION` of the script.
+        workspace_version: `[info] version`.
+        code: The hash of the code; None where it does not count.
+    """
+    known = pl.col("_inputs").is_not_null()
+    others = pl.col("_script").ne_missing(_text(version)) | pl.col("_workspace").ne_missing(
+        _text(workspace_version)
+    )
+    newer = _newer(inputs, outputs)
+    changed = [_changed(position, now, newer) for position, now in enumerate(inputs)]
+    recorded = reduce(or_, changed) if changed else pl.lit(value=False)
+    return done.select(
+        pl.struct(
+            pl.when(known).then(recorded).otherwise(newer).alias("input"),
+            (known & others).alias("version"),
+            (known & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
+        ).alias("causes")
+    )["causes"]
+
+
+def _text(value: str | None) -> pl.Expr:
+    return pl.lit(value, dtype=pl.String)
+
+
+def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
+    """Whether an input differs from what was recorded of it."""
+    then = pl.col("_inputs").list.get(position, null_on_oob=True)
+    is_folder, length = pl.lit(now["is_folder"]), then.list.len()
+    size, time = (then.list.get(item, null_on_oob=True) for item in (0, 1))
+    digest = pl.lit(
+        now["etag"].str.to_integer(base=16, dtype=pl.UInt64, strict=False).reinterpret(signed=True)
+    )
+    return (
+        # what is gone cannot be compared, nor made anew from
+        pl.when(pl.lit(now["size"]).is_null()).then(None)
+        .when(then.is_null() & is_folder).then(pl.when(newer).then(newer))
+        .when(then.is_null()).then(pl.lit(value=True))
+        .when(is_folder != (length == FOLDER)).then(pl.lit(value=True))
+        .when(is_folder).then(digest != then.list.get(2, null_on_oob=True))
+        .otherwise((size != pl.lit(now["size"])) | (time != pl.lit(now["mtime_ns"])))
+    )  # fmt: skip
+
+
+def _newer(inputs: Sequence[pl.DataFrame], outputs: Sequence[pl.DataFrame]) -> pl.Expr:
+    """Whether an input is newer than the oldest output; null where a time is not known."""
+    if not (inputs and outputs):
+        return pl.lit(value=False)
+    times = [[pl.lit(one["mtime_ns"]) for one in some] for some in (inputs, outputs)]
+    is_known = pl.all_horizontal(time.is_not_null() for some in times for time in some)
+    newer = pl.max_horizontal(times[0]) > pl.min_horizontal(times[1])
+    return pl.when(newer).then(newer).when(is_known).then(newer)

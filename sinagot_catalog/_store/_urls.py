@@ -1,0 +1,86 @@
+"""The text of a storage URL: its protocols, its parts, and how it is shown. Standard library only."""
+
+import re
+
+__all__ = ["join_url", "normal_url", "protocols_of", "shown_url", "split_url"]
+
+_PASSWORD = re.compile(r"(://[^/@\s:]*):[^/@\s]*@")
+_QUERY = re.compile(r"(?i)([?&](?:sig|signature|x-amz-[a-z-]+|token|access_key|sas)=)[^&\s\"']+")
+
+
+def _links(url: str) -> list[str]:
+    """The URLs that a chain consists of, the outermost first."""
+    return url.split("::")
+
+
+def _pathed(links: list[str]) -> int:
+    """Which URL of a chain holds the path: the first one that has a protocol and a path."""
+    return next((number for number, link in enumerate(links) if "://" in link), len(links) - 1)
+
+
+def protocols_of(url: str) -> list[str]:
+    """The protocols of a URL, the outermost first.
+
+    Example:
+        >>> protocols_of("s3://lab/x"), protocols_of("zip://raw::simplecache::s3://lab/a.zip")
+        (['s3'], ['zip', 'simplecache', 's3'])
+    """
+    links = _links(url)
+    return [link.partition("://")[0] for link in links if "://" in link or link is not links[-1]]
+
+
+def normal_url(url: str) -> str:
+    """A URL with its protocols in small letters and without slashes at the end of its path.
+
+    Example:
+        >>> normal_url("S3://Lab/x/"), normal_url("memory://"), normal_url("zip://raw/::a.zip")
+        ('s3://Lab/x', 'memory://', 'zip://raw::a.zip')
+    """
+    links = [
+        f"{protocol.lower()}{sep}{rest}" if sep else protocol
+        for protocol, sep, rest in (link.partition("://") for link in _links(url))
+    ]
+    at = _pathed(links)
+    protocol, sep, rest = links[at].partition("://")
+    links[at] = f"{protocol}{sep}{rest.rstrip('/')}"
+    return "::".join(links)
+
+
+def join_url(url: str, path: str) -> str:
+    """The URL of a path below another one.
+
+    Example:
+        >>> join_url("s3://lab", "a/b"), join_url("memory://", "a"), join_url("zip://raw::s3://lab/a.zip", "b")
+        ('s3://lab/a/b', 'memory://a', 'zip://raw/b::s3://lab/a.zip')
+    """
+    if not path:
+        return url
+    links = _links(url)
+    at = _pathed(links)
+    links[at] += path if links[at].endswith("/") else f"/{path}"
+    return "::".join(links)
+
+
+def split_url(url: str) -> tuple[str, str]:
+    """The folder of a URL or path, and the name in it.
+
+    Example:
+        >>> split_url("s3://lab/a/b.csv"), split_url("zip://raw/b::a.zip"), split_url("memory://a")
+        (('s3://lab/a', 'b.csv'), ('zip://raw::a.zip', 'b'), ('memory://', 'a'))
+    """
+    links = _links(url) if "://" in url else [url]
+    at = _pathed(links)
+    protocol, sep, rest = links[at].rpartition("://")
+    folder, _, name = rest.rpartition("/")
+    links[at] = f"{protocol}{sep}{folder}"
+    return "::".join(links), name
+
+
+def shown_url(url: str) -> str:
+    """A URL for people: without its password and without keys in its query.
+
+    Example:
+        >>> shown_url("ftp://ann:secret@host/a"), shown_url("https://host/a?sig=abc&b=1")
+        ('ftp://ann:***@host/a', 'https://host/a?sig=***&b=1')
+    """
+    return _QUERY.sub(r"\1***", _PASSWORD.sub(r"\1:***@", url))
