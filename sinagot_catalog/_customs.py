@@ -14,13 +14,14 @@ from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
     from sinagot_catalog._source import Source
+    from sinagot_catalog.workspace import Workspace
 
 __all__ = ["kinds_of"]
 
 
-def kinds_of(source: Source) -> Kinds:
+def kinds_of(source: Source, workspace: Workspace | None = None) -> Kinds:
     """The classes of a workspace's handles."""
-    return Kinds(RecordCollection, Record, StepCollection, _Customs(source))
+    return Kinds(RecordCollection, Record, StepCollection, _Customs(source), workspace)
 
 
 class _Customs:
@@ -51,7 +52,8 @@ class _Customs:
             raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
         if own not in self._made:
             bases = (own,) if issubclass(own, base) else (own, base)
-            self._made[own] = type(f"{modality}{base.__name__}", bases, self._body(file, own, modality))
+            name = f"{modality[:1].upper()}{modality[1:]}{base.__name__}"
+            self._made[own] = type(name, bases, self._body(file, own, modality))
         return self._made[own]
 
     @cached_property

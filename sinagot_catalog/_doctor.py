@@ -92,7 +92,7 @@ def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterato
     except SinagotError as error:
         yield _fault("dataset", error)
     else:
-        for part in (_records, _patterns, _listing, _metadata, _order, _journal):
+        for part in (_records, _patterns, _notices, _metadata, _order, _journal):
             yield from part(source)
     yield from _writing(source)
     yield from _space(source)
@@ -265,31 +265,12 @@ def _records(source: Source) -> Iterator[Check]:
 
 
 def _patterns(source: Source) -> Iterator[Check]:
-    """How many files each pattern of raw inputs finds, and what nearly fits."""
+    """How many files each pattern of raw inputs finds."""
     catalog = source.catalog()
     layout = catalog.layout
     counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
     for index, count in counts.items():
         yield _pattern(layout.places[index], count, len(catalog.ids))
-    for fault in (*layout.id_faults, *layout.literal_stars):
-        yield Check("patterns", "warning", fault)
-    n_refused, refused = catalog.refused(_MOST)
-    for path, record_id, why in refused:
-        yield Check("patterns", "warning", f"{path} is left out: {record_id!r} {why}", "Rename it.")
-    if n_refused > len(refused):
-        yield Check(
-            "patterns", "warning", f"{n_refused - len(refused)} further files are left out for that reason"
-        )
-    count, examples = catalog.unmatched(_MOST)
-    for path, pattern in examples:
-        yield Check(
-            "patterns", "warning", f"{path} does not match {pattern}, which it resembles most",
-            f"Rename it, or mend the pattern or id_pattern {source.config.ids.text}",
-        )  # fmt: skip
-    if count > len(examples):
-        yield Check(
-            "patterns", "warning", f"{count - len(examples)} further files lie there and match nothing"
-        )
 
 
 def _pattern(place: Place, count: int, records: int) -> Check:
@@ -304,35 +285,16 @@ def _pattern(place: Place, count: int, records: int) -> Check:
     )
 
 
-def _listing(source: Source) -> Iterator[Check]:
-    """What a listing left out."""
-    for listing in source.catalog().listings.values():
-        for folder in listing.unreadable[:_MOST]:
-            yield Check(
-                "dataset",
-                "warning",
-                f"the folder {folder or '.'} cannot be read: its rows are unknown",
-                "chmod it.",
-            )
-        if listing.links:
-            yield Check(
-                "dataset", "warning", f"{_many(listing.links, 'link')} left out: they lead to folders",
-                "Set [path] follow_links = true to follow them.",
-            )  # fmt: skip
-        if note := listing.dangling_note:
-            yield Check(
-                "dataset",
-                "warning",
-                note,
-                "Fetch what they name (datalad get, git annex get), or remove them.",
-            )
-        if listing.undecodable:
-            yield Check(
-                "dataset",
-                "warning",
-                f"{_many(listing.undecodable, 'name')} not UTF-8, left out",
-                "Rename them.",
-            )
+def _notices(source: Source) -> Iterator[Check]:
+    """What a look left out, a line for each of the first few; patterns without a file have theirs already."""
+    for notice in source.notices():
+        if notice.kind == "pattern without file":
+            continue
+        for text in notice.details or (notice.text,):
+            yield Check(notice.area, "warning", text, notice.hint)
+        further = notice.count - len(notice.details)
+        if notice.details and further:
+            yield Check(notice.area, "warning", f"and {further:,} more: {notice.kind}")
 
 
 def _metadata(source: Source) -> Iterator[Check]:
@@ -342,8 +304,6 @@ def _metadata(source: Source) -> Iterator[Check]:
             by = ", ".join(one.column for one in table.matches)
             text = f"{table.name}: {_many(table.frame.height, 'row')}, found by {by}"
             yield Check("metadata", "ok", text)
-    for notice in source.notices():
-        yield Check("metadata", "warning", notice.text)
 
 
 def _order(source: Source) -> Iterator[Check]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
+from sinagot_catalog._notices import folded
 from sinagot_catalog._patterns._columns import id_columns, match_columns, near_misses, paths_of
 from sinagot_catalog._patterns._cut_fields import refused_ids
 from sinagot_catalog._patterns._names import match_names, with_directories
@@ -332,6 +333,60 @@ class Presence:
                     missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
             found.append((templates, missed))
         return found
+
+    @cached_property
+    def twin_files(self) -> pl.DataFrame:
+        """Files that fit no pattern and differ from one that does in case or Unicode form only.
+
+        Columns `first, second`: the file that fits, and the other one.
+        """
+        parts = [pl.DataFrame(schema={"first": pl.String, "second": pl.String})]
+        missed = pl.concat([pl.Series("path", [], dtype=pl.String), *(paths for _, paths in self._missed)])
+        for root, listing in self.listings.items() if len(missed) else ():
+            rows = self.coded.filter(pl.col("root") == root)["row"].unique().sort()
+            fit = listing.paths["path"].gather(rows)
+            pairs = pl.DataFrame({"first": fit, "form": folded(fit)}).join(
+                pl.DataFrame({"second": missed, "form": folded(missed)}), on="form"
+            )
+            parts.append(pairs.select("first", "second"))
+        return pl.concat(parts).unique().sort("first", "second")
+
+    @cached_property
+    def empty_folders(self) -> pl.Series:
+        """Empty folders that a pattern names for some record: they count as absent."""
+        named = [pl.Series([], dtype=pl.String)]
+        for root, listing in self.listings.items():
+            empty = pl.Series(listing.empty, dtype=pl.String)
+            templates = [place.template for place in self.layout.places if root in place.roots]
+            named.append(
+                empty.gather(match_columns(empty, templates, self.layout.ids)["row"].unique().sort())
+            )
+        return pl.concat(named).unique().sort().alias("path")
+
+    @cached_property
+    def outputs_without_input(self) -> pl.DataFrame:
+        """Files that steps write, of records without any raw input: columns `path` and `_rec`."""
+        raw = [place for place in self.layout.raw if self.layout.places[place].template.fields]
+        written = {
+            place
+            for cell in self.layout.cells
+            for role in ("output", "control")
+            for place in cell.places(role)
+        }
+        there = [self.presence[place] for place in raw]
+        hidden = [unknown for place in raw if (unknown := self.unknown[place]) is not None]
+        out = [pl.DataFrame(schema={"path": pl.String, "_rec": pl.UInt32})]
+        gone = reduce(or_, [*there, *hidden]).not_().arg_true() if there else pl.Series([], dtype=pl.UInt32)
+        for root, listing in self.listings.items() if len(gone) else ():
+            rows = self.coded.filter(
+                pl.col("root") == root,
+                pl.col("place").is_in(sorted(written - set(self.layout.raw))),
+                pl.col("_rec").is_in(gone.implode()),
+            ).unique(["row"], maintain_order=True)
+            out.append(
+                pl.DataFrame({"path": listing.paths["path"].gather(rows["row"]), "_rec": rows["_rec"]})
+            )
+        return pl.concat(out).sort("path")
 
     def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
         """For each folder of raw inputs whether a path lies in it; in the root itself only what is named alike."""

@@ -36,6 +36,7 @@ class Listing:
         undecodable: How many names are not UTF-8 and were left out.
         dangling: Links that lead nowhere: nothing is there.
         stats: Size, time and etag of the paths, where the listing itself gave them: nothing else lies there.
+        empty: Paths of directories that a pattern may name and that hold no file: they count as absent.
         is_local: Whether the root is on this machine, where looking at a file costs little.
     """
 
@@ -48,6 +49,7 @@ class Listing:
     dangling: tuple[str, ...] = ()
     is_local: bool = True
     stats: pl.DataFrame | None = None
+    empty: tuple[str, ...] = ()
 
     @cached_property
     def paths(self) -> pl.DataFrame:
@@ -58,14 +60,6 @@ class Listing:
         )
 
     @property
-    def dangling_note(self) -> str | None:
-        """How many links lead nowhere, in words; None where none does."""
-        if not self.dangling:
-            return None
-        links = "1 link leads" if len(self.dangling) == 1 else f"{len(self.dangling):,} links lead"
-        return f"{links} to nothing, such as {self.dangling[0]}"
-
-    @property
     def n_files(self) -> int:
         """How many files there are."""
         return len(self.names)
@@ -74,7 +68,7 @@ class Listing:
         """This listing with some rows of its `paths` alone."""
         folders, names = in_folders(kept.filter(pl.col("kind") == "file")["path"])
         directories = kept.filter(pl.col("kind") == "directory")["path"]
-        return replace(self, folders=folders, names=names, directories=directories)
+        return replace(self, folders=folders, names=names, directories=directories, empty=())
 
     def with_paths(self, new: pl.DataFrame) -> "Listing":
         """This listing with further paths: columns `path` and `kind`; those that are there already are left out."""
@@ -126,6 +120,7 @@ def scan(store: Store, reach: Reach) -> Listing:
     folders, names = _columns(found)
     directories = pl.Series("path", sorted(set(found.directories)), dtype=pl.String)
     unreadable = tuple(sorted(set(found.unreadable)))
+    empty = tuple(sorted(set(found.empty)))
     return Listing(
         folders,
         names,
@@ -135,6 +130,7 @@ def scan(store: Store, reach: Reach) -> Listing:
         found.undecodable,
         tuple(sorted(filter(is_text, found.dangling))),
         store.is_local,
+        empty=empty,
     )
 
 
@@ -178,6 +174,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
+    markers = keys.filter(path.str.ends_with("/")).select(path.alias("folder"))
     keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/")))
     folders = keys.select(path.str.extract(r"(?s)^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
     distinct = folders.unique(maintain_order=True).to_frame()
@@ -204,6 +201,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
         directories["path"],
         is_local=is_local,
         stats=pl.concat([files, alone], how="diagonal").select(*STATS),
+        empty=_markers(markers, nodes, directories),
     )
 
 
@@ -223,6 +221,13 @@ def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:
             prefix = pl.col("folder").str.extract(f"^({pattern})", 1).str.strip_suffix("/")
             found.append(folders.select(prefix.alias("path")).drop_nulls())
     return pl.concat(found).filter(pl.col("path") != "").unique().sort("path")
+
+
+def _markers(markers: pl.DataFrame, nodes: Sequence[_Node], directories: pl.DataFrame) -> tuple[str, ...]:
+    """The folders at which a pattern ends of which there is a marker, and nothing in them."""
+    if markers.is_empty():
+        return ()
+    return tuple(_directories(markers, nodes).join(directories, on="path", how="anti")["path"].sort())
 
 
 def _nodes(

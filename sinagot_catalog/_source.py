@@ -361,7 +361,8 @@ class Source:
     def notices(self) -> list[Notice]:
         """What the last look left out or could not use."""
         catalog = self.catalog()
-        return notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
+        of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
+        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables)]
 
     @property
     def is_cheap(self) -> bool:

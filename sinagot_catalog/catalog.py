@@ -16,6 +16,7 @@ import polars as pl
 
 from sinagot_catalog import _rules
 from sinagot_catalog._metadata import joined
+from sinagot_catalog._notices import Notice, listing_notices
 from sinagot_catalog._patterns._columns import paths_of
 from sinagot_catalog._presence import Presence
 from sinagot_catalog._raw_folder import RawFolder
@@ -54,6 +55,11 @@ class Catalog(Presence):
     tables: tuple[Table, ...] = ()
     workspace_version: str | None = None
     code_of: Callable[[Cell], str | None] = field(default=lambda _: None, compare=False)
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """What was left out or could not be used."""
+        return listing_notices(self)
 
     # --- steps -------------------------------------------------------------------------------------------
 

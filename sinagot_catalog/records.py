@@ -15,6 +15,10 @@ from sinagot_catalog.selection import Selection, no_attribute
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from logging import Logger
+
+    from sinagot_catalog._config import Config
+    from sinagot_catalog.workspace import Workspace
 
 __all__ = ["Record", "RecordCollection", "ScopeError"]
 
@@ -33,6 +37,31 @@ class RecordCollection(Selection):
         >>> list(ws.records.head(2))
         [<Record instance | id: REC-20200601>, <Record instance | id: REC-20200602>]
     """
+
+    # --- the workspace -----------------------------------------------------------------------------------
+
+    @property
+    def workspace(self) -> Workspace:
+        """The workspace of the records.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.records.first().workspace is ws
+            True
+        """
+        workspace = self._kinds.workspace
+        assert workspace is not None  # noqa: S101 - a workspace makes its handles
+        return workspace
+
+    @property
+    def config(self) -> Config:
+        """The config of the workspace."""
+        return self._source.config
+
+    @property
+    def logger(self) -> Logger:
+        """The logger of the workspace."""
+        return self.workspace.logger
 
     # --- ids ---------------------------------------------------------------------------------------------
 
@@ -176,14 +205,18 @@ class RecordCollection(Selection):
         return [*super().__dir__(), *self._subscopes()]
 
     def iter_tasks(self) -> Iterator[Self]:
-        """Iterate over the scope's tasks, each as a scope."""
+        """Iterate over the tasks that the scope can be narrowed to, each as a scope."""
+        if self.task is not None:
+            return
         for task in dict.fromkeys(unit.task for unit in self._units() if unit.task is not None):
-            yield self.get_subscope(task=task) if self.task is None else self
+            yield self.get_subscope(task=task)
 
     def iter_modalities(self) -> Iterator[Self]:
-        """Iterate over the scope's modalities, each as a scope."""
+        """Iterate over the modalities that the scope can be narrowed to, each as a scope."""
+        if self.modality is not None:
+            return
         for modality in dict.fromkeys(unit.modality for unit in self._units() if unit.modality is not None):
-            yield self.get_subscope(modality=modality) if self.modality is None else self
+            yield self.get_subscope(modality=modality)
 
     def iter_units(self) -> Iterator[Self]:
         """Iterate over the scope's units, each as a scope."""
@@ -298,7 +331,7 @@ class RecordCollection(Selection):
         """What runs wrote down of these records, newest first.
 
         Returns:
-            The columns of `events`, with sinagot's `step_label` and `step_status` beside ours.
+            The columns of `events`, with sinagot's `step_label`, `step_status`, `log_from` and `scope` beside ours.
         """
         query = self._query
         events = self._source.events()
@@ -317,6 +350,8 @@ class RecordCollection(Selection):
             .cast(pl.String)
             .replace_strict(codes, default=None, return_dtype=pl.Int64)
             .alias("step_status"),
+            pl.lit("script").alias("log_from"),
+            pl.lit("record").alias("scope"),
         ).reverse()
 
     def _name(self) -> str:
@@ -351,6 +386,18 @@ class Record(RecordCollection):
 
     def __bool__(self) -> bool:
         return True
+
+    def count_detail(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
+        """Whether the record has data, by unit.
+
+        Args:
+            with_record_id: Leave out the units without data.
+
+        Returns:
+            Columns `record_id, task, modality, count`.
+        """
+        counts = super().count_detail(with_record_id)
+        return counts if with_record_id else counts.insert_column(0, pl.lit(self.id).alias("record_id"))
 
     def logs_json(self) -> list[dict[str, Any]]:
         """`logs` as plain dicts, times as ISO text; empty where there is none."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sinagot_catalog._layout import Cell
+    from sinagot_catalog._notices import Notice
     from sinagot_catalog._source import Source
     from sinagot_catalog.catalog import Catalog
 
@@ -159,27 +160,18 @@ class _Page:
 
     @property
     def notes(self) -> list[str]:
-        """What is off: scripts and folders that cannot be read, files that match nothing."""
+        """What the page shows, and which steps cannot run."""
         out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
         faults = self.catalog.faults
         out += [
             f"step {self.cells[index].step} cannot run: {fault}" for index, fault in sorted(faults.items())
         ]
-        out += [
-            f"the folder {folder or '.'} cannot be read; its rows are unknown"
-            for listing in self.catalog.listings.values()
-            for folder in listing.unreadable[:5]
-        ]
-        out += [*self.catalog.layout.id_faults, *self.catalog.layout.literal_stars]
-        _, refused = self.catalog.refused()
-        out += [f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused]
-        out += [note for one in self.catalog.listings.values() if (note := one.dangling_note)]
-        count, examples = self.catalog.unmatched()
-        if count:
-            some = "; ".join(f"{path} (the pattern is {pattern})" for path, pattern in examples)
-            out.append(f"{count:,} files match no pattern, such as {some}")
-        out += [one.text for one in self.source.notices()]
         return list(dict.fromkeys(out))
+
+    @cached_property
+    def notices(self) -> list[Notice]:
+        """What the look left out or could not use."""
+        return self.source.notices()
 
     def name(self, cell: Cell) -> str:
         """A step in words, with its task and modality."""

@@ -71,6 +71,8 @@ class ScriptTemplate:
         '/data/raw/REC-1.csv'
         >>> script.path.output["plot"].as_posix()
         '/data/plot/REC-1.png'
+        >>> Script("/data", "REC-1").path == script.path  # as sinagot has it
+        True
     """
 
     PATH_IN: ClassVar[Any] = ()
@@ -83,10 +85,12 @@ class ScriptTemplate:
 
     def __init__(
         self,
-        id: str,  # noqa: A002 the name that scripts use: self.id
+        id: str | Path | None = None,  # noqa: A002 the name that scripts use: self.id
+        record_id: str | None = None,
+        task: str | None = None,
+        opts: Mapping[str, str] | None = None,
         *,
         data_path: str | Path = ".",
-        task: str | None = None,
         modality: str | None = None,
         label: str | None = None,
         path: ScriptPath | None = None,
@@ -95,16 +99,21 @@ class ScriptTemplate:
         debug: bool = False,
         values: Mapping[str, str] | None = None,
     ) -> None:
+        if record_id is not None:  # sinagot's order: data_path, record_id
+            data_path = data_path if id is None else id
+            id = record_id  # noqa: A001 - see above
+        if not isinstance(id, str):
+            raise TypeError(f"{type(self).__name__} needs the id of a record: Script(id, data_path=…)")
         self.id = id
         self.task = task
         self.modality = modality
         self.label = label if label is not None else type(self).__module__.rpartition(".")[2]
         self.data_path = data_path if isinstance(data_path, Path) else Path(data_path)
-        self.path = path if path is not None else self._own_paths(dict(values or {}))
+        self.path = path if path is not None else self._own_paths({**(opts or {}), **(values or {})})
         self.status = status
         self.logger = logger if logger is not None else logging.getLogger("sinagot_catalog.script")
         self.debug = debug
-        self.opts: dict[str, Any] = {}
+        self.opts: dict[str, Any] = dict(opts or {})
         self._urls: Callable[[], ScriptPath] | None = None
 
     @property

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import randrange
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.records import RecordCollection
     from sinagot_catalog.run_report import RunReport
     from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
 
 __all__ = ["Kinds", "Selection", "no_attribute"]
 
@@ -47,12 +48,14 @@ class Kinds:
         record: The class of its records.
         steps: The class of its step collections.
         custom: Gives a modality's own class for collections (False) or records (True), or None.
+        workspace: The workspace that the handles are of.
     """
 
     records: type[RecordCollection]
     record: type[Any]
     steps: type[StepCollection]
     custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
+    workspace: Workspace | None = field(default=None, repr=False, compare=False)
 
     def make(self, source: Source, query: Query) -> Selection:
         """The handle of what a query shows."""

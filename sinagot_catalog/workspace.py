@@ -103,7 +103,7 @@ class Workspace:
             records=records,
             snapshot=snapshot,
         )
-        self._kinds = kinds_of(self._source)
+        self._kinds = kinds_of(self._source, self)
         self.logger = _logger(config)
         for notice in config.notices:
             self.logger.warning(notice)
@@ -587,7 +587,7 @@ class Workspace:
 def _reopen(source: Source) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source
-    workspace._kinds = kinds_of(source)
+    workspace._kinds = kinds_of(source, workspace)
     workspace.logger = _logger(source.config)
     return workspace
 

@@ -53,7 +53,17 @@ def test_when_everything_is_done_it_says_no_more(cli, harbor, harbor_folder):
 def test_json_has_the_documented_keys(cli, harbor_folder):
     done = cli("status", harbor_folder, "--json", "--where", "record_id = 'REC-20200602'")
     told = json.loads(done.stdout)
-    assert list(told) == ["workspace", "records", "files", "seconds", "snapshot", "counts", "totals", "next"]
+    assert list(told) == [
+        "workspace",
+        "records",
+        "files",
+        "seconds",
+        "snapshot",
+        "counts",
+        "totals",
+        "next",
+        "notices",
+    ]
     assert told["records"] == 1
     assert told["counts"][0] == {
         "step": "count", "init": 0, "data_ready": 1, "processing": 0, "done": 0, "error": 0,

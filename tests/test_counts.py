@@ -84,10 +84,10 @@ def test_count_detail_by_record_names_those_whose_data_are_there(lab):
 
 def test_count_detail_of_a_record_is_nought_where_its_file_is_absent(lab):
     assert lab.records.get("R2").count_detail().rows() == [
-        ("RS", "EEG", 1),
-        ("HDC", "EEG", 0),
-        ("HDC", "behavior", 0),
-        (None, "clinical", 0),
+        ("R2", "RS", "EEG", 1),
+        ("R2", "HDC", "EEG", 0),
+        ("R2", "HDC", "behavior", 0),
+        ("R2", None, "clinical", 0),
     ]
 
 

@@ -3,15 +3,16 @@
 Pydantic's core checks the sections; what it refuses is said in our own words, all faults at once.
 """
 
+import copy
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import tomli
 
-from sinagot_catalog._config._faults import Address, cross_checks, dotted, validated
+from sinagot_catalog._config._faults import Address, cross_checks, dotted, own_sections, validated
 from sinagot_catalog._config._places import (
     find,
     folder_of,
@@ -60,6 +61,10 @@ __all__ = [
 Table = dict[str, Any]
 
 _MOST_FAULTS = 30
+_DEFAULTS: dict[str, Table] = {
+    "path": {"dataset": PathSection.dataset, "scripts": PathSection.scripts},
+    "run": {"mode": RunSection.mode},
+}
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,31 @@ class Config:
     info: InfoSection
     storage: Storage = field(compare=False)
     notices: list[str]
+    _written: Table = field(repr=False, compare=False)
     _again: tuple[Any, ...] = field(repr=False, compare=False)
+
+    def __getitem__(self, section: str) -> Any:
+        """A section as it is written, with the defaults of `path` and `run`; the user's own sections too.
+
+        Raises:
+            KeyError: When the config has no such section; `storage` is never handed out.
+        """
+        if section not in self:
+            raise KeyError(f"the config has no section {section!r}{did_you_mean(section, self)}")
+        return copy.deepcopy(self._written[section])
+
+    def __contains__(self, section: object) -> bool:
+        return section != "storage" and section in self._written
+
+    def __iter__(self) -> Iterator[str]:
+        return (section for section in self._written if section in self)
+
+    def get(self, section: str, default: Any = None) -> Any:
+        """A section as it is written, or another value where there is none."""
+        try:
+            return self[section]
+        except KeyError:
+            return default
 
     @property
     def is_unit_mode(self) -> bool:
@@ -188,6 +217,9 @@ def read_config(
     if faults:
         raise ConfigError("\n".join(faults))
 
+    written = _with_defaults(document)
+    for section in own_sections(document):
+        del document[section]
     notices = _replace_dask(document)
     model, found = validated(document)
     known = {address for address, _ in found}
@@ -232,6 +264,7 @@ def read_config(
         info=model.info,
         storage=Storage(model.storage),
         notices=notices,
+        _written=written,
         _again=(
             tuple(files),
             read_text,
@@ -240,6 +273,15 @@ def read_config(
             tuple(reserved),
         ),
     )
+
+
+def _with_defaults(document: Table) -> Table:
+    """A copy of a document, with what `path` and `run` are without a word on them."""
+    written = copy.deepcopy(document)
+    for section, defaults in _DEFAULTS.items():
+        if isinstance(written.setdefault(section, {}), dict):
+            written[section] = {**defaults, **written[section]}
+    return written
 
 
 def _read_again(

@@ -19,12 +19,13 @@ from sinagot_catalog._patterns._template import IdPattern, parse_labelled
 from sinagot_catalog._record_keys import match_of
 from sinagot_catalog.errors import PatternError, did_you_mean
 
-__all__ = ["Address", "Fault", "cross_checks", "dotted", "validated"]
+__all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
 
 Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
+_NOT_NAMED = ("dask", "commands")
 _WIDTH = 60  # how much of a wrong value is shown
 
 
@@ -40,6 +41,16 @@ def validated(document: Table) -> tuple[Document, list[Fault]]:
         faults.append((address, _sentence(one, tuple(one["loc"]))))
         _cut(document, address, is_table=one["type"] in ("dataclass_type", "dict_type"))
     return validate(Document, document), faults
+
+
+def own_sections(document: Table) -> list[str]:
+    """The sections that are the user's own: their names are not near one of this library's."""
+    names = [one.name for one in fields(Document)]
+    return [
+        name
+        for name, value in document.items()
+        if isinstance(value, dict) and name not in names and not did_you_mean(name, names)
+    ]
 
 
 def _written(address: Address) -> Address:
@@ -106,7 +117,7 @@ def _unknown(address: Address, value: object) -> str:
 
 
 def _known(section: type) -> list[str]:
-    return [one.name for one in fields(section) if one.name not in ("file_match", "dask", "commands")]
+    return [one.name for one in fields(section) if one.name not in _NOT_NAMED and one.type is not object]
 
 
 def _section_in(hint: Any) -> type | None:

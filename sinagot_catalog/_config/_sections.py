@@ -235,6 +235,7 @@ class ModalityConfig:
     scripts: Names = ()
     task_scripts: dict[str, Names] = field(default_factory=dict)
     models: ModelsSection = field(default_factory=ModelsSection)
+    record_collection: object = field(default=None, repr=False)
     file_match: object = field(default=None, repr=False)
 
     def steps(self, task: str | None) -> tuple[str, ...]:

@@ -55,6 +55,7 @@ class Found:
         folders: A frame with a row per folder, `folder` (`""` or ending in `/`) and how many files it holds, `n`.
         names: The names of the files as a column, folder by folder.
         directories: Directories that are not empty and stand where a pattern ends.
+        empty: Directories that hold no file and stand where a pattern ends.
         unreadable: Folders that could not be listed.
         links: How many links to folders were left out.
         dangling: Links that lead nowhere.
@@ -65,6 +66,7 @@ class Found:
     folders: Any = None
     names: Any = None
     directories: list[str] = field(default_factory=list)
+    empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
     links: int = 0
     dangling: list[str] = field(default_factory=list)

@@ -158,6 +158,7 @@ class Walk:
             )
             self.parts.append(part)
             self.found.directories += found.directories
+            self.found.empty += found.empty
             self.found.unreadable += found.unreadable
             self.found.links += found.links
             self.found.dangling += found.dangling
@@ -296,8 +297,8 @@ class Walk:
             ends, deeper = level.below(name)
             if ends:
                 self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
-                if holds_file(f"{self.root}/{folder}{name}", self._note_unreadable):
-                    self.found.directories.append(folder + name)
+                holds = holds_file(f"{self.root}/{folder}{name}", self._note_unreadable)
+                (self.found.directories if holds else self.found.empty).append(folder + name)
             if deeper is not None:
                 if deeper not in out:
                     out[deeper] = _Rest(deeper, [], [])

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from sinagot_catalog._source import Source
-    from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.steps import StepCollection
 
 __all__ = [
@@ -200,45 +199,14 @@ def _read_rows(file: str) -> pl.DataFrame:
 
 
 def say_what_is_missing(ws: Workspace) -> None:
-    """Say why there is no record, which files fit no pattern, which folders and scripts cannot be read."""
+    """Say which steps cannot run, what the look left out, and why there is no record."""
     source = source_of(ws)
     catalog = source.catalog()
     for index, fault in sorted(catalog.faults.items()):
         say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
-    for listing in catalog.listings.values():
-        for folder in listing.unreadable[:3]:
-            say(f"note: the folder {folder or '.'} cannot be read; its rows are unknown")
-        if note := listing.dangling_note:
-            say(f"note: {note}; what it names is absent")
-    layout = catalog.layout
-    for fault in (*layout.id_faults, *layout.literal_stars):
-        say(f"note: {fault}")
-    for place in layout.raw if len(catalog.ids) else ():
-        if not catalog.presence[place].any():
-            readers = [cell.step for cell in layout.cells if place in cell.places("input")]
-            reads = f", which {readers[0]} reads" if readers else ""
-            say(f"note: no file fits {layout.places[place].template.text}{reads}")
-    _say_unmatched(catalog, ws.config.ids.text)
     for notice in source.notices():
         say(f"note: {notice.text}")
     if len(catalog.ids) == 0 and not catalog.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
         say(f"note: {ws.data_path} holds no file of a record{looked}")
-
-
-def _say_unmatched(catalog: Catalog, id_pattern: str) -> None:
-    """Say which files are left out because of their ids, and which fit no pattern."""
-    n_refused, refused = catalog.refused()
-    if refused:
-        files = "file is" if n_refused == 1 else "files are"
-        path, record_id, why = refused[0]
-        say(f"note: {n_refused} {files} left out, such as {path}: {record_id!r} {why}")
-    unmatched, examples = catalog.unmatched()
-    if examples:
-        files = "file does" if unmatched == 1 else "files do"
-        path, pattern = examples[0]
-        say(
-            f"note: {unmatched} {files} not match, such as {path}: "
-            f"the pattern is {pattern}, with id_pattern {id_pattern}"
-        )

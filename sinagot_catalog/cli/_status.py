@@ -187,6 +187,7 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
         "counts": look.counts.to_dicts(),
         "totals": look.totals,
         "next": follow if look.ready else None,
+        "notices": [one.to_dict() for one in source_of(look.ws).notices()],
     }
 
 
