@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog._claims import Claim
-from sinagot_catalog._events import CellLines, JournalWriter, journal_path
-from sinagot_catalog._identity import boot_id
-from sinagot_catalog._spec import CellSpec
+from sinagot_catalog.journal.claims import Claim
+from sinagot_catalog.journal.process_identity import boot_id
+from sinagot_catalog.journal.run_spec import CellSpec
+from sinagot_catalog.journal.writer import CellLines, JournalWriter, journal_path
 
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.
 collect_ignore_glob = ["sinagot_catalog/flows/*.py"]

@@ -116,9 +116,9 @@ def listing(scale: Scale) -> Iterator[Measurement]:
     counts = sorted({min(max(scale.records), count) for count in (10_000, 100_000)})
     with _weed() as options:
         fs = _file_system(options)
-        from sinagot_catalog._store import _clouds, open_store
+        from sinagot_catalog.storage import cloud_listing, open_store
 
-        cloud = _clouds.open_cloud(fs, "s3://bench", options)
+        cloud = cloud_listing.open_cloud(fs, "s3://bench", options)
         before = 0
         for count in counts:
             asyncio.run(_fill(cloud, before, count))
@@ -240,7 +240,7 @@ def pages(scale: Scale) -> Iterator[Measurement]:
         _wait(
             lambda: urllib.request.urlopen(f"{endpoint}/bench?start-after=raw/REC-9999999", timeout=5).close()  # noqa: S310 - our own server
         )
-        from sinagot_catalog._store import open_store
+        from sinagot_catalog.storage import open_store
 
         store: Any = open_store("s3://bench", options)
 

@@ -13,11 +13,11 @@ import polars as pl
 from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate, child
 from benchmarks._workspaces import SHAPES, harbor
 from sinagot_catalog import Workspace
-from sinagot_catalog._layout import Layout
-from sinagot_catalog._scan import reach_of, scan
-from sinagot_catalog._store import open_store
-from sinagot_catalog.catalog import Catalog
+from sinagot_catalog.catalog.layout import Layout
+from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.schema import KIND
+from sinagot_catalog.storage import open_store
+from sinagot_catalog.storage.listing import reach_of, scan
 
 __all__ = [
     "catalog",

@@ -28,8 +28,8 @@ from benchmarks._measure import (
 )
 from benchmarks._workspaces import burning
 from benchmarks.running import held_later
-from sinagot_catalog import _server
-from sinagot_catalog._api import ask
+from sinagot_catalog.flows import local_server
+from sinagot_catalog.flows.api import ask
 
 __all__ = ["clusters", "growth", "slow", "submit"]
 
@@ -66,7 +66,12 @@ def clusters(scale: Scale) -> Iterator[Measurement]:
     with _running_server() as server:
         for kind in found:
             # Their byte code lies beside them where they are installed; to compile Dask takes two seconds.
-            process(["-c", f"import {packages[kind]}, sinagot_catalog._elsewhere, sinagot_catalog._worker"])
+            process(
+                [
+                    "-c",
+                    f"import {packages[kind]}, sinagot_catalog.cluster.remote_batch, sinagot_catalog.worker.__main__",
+                ]
+            )
             with {"dask": _dask, "ray": _ray}[kind]() as address, tempfile.TemporaryDirectory() as folder:
                 toml = Path(folder, "cluster.toml")
                 toml.write_text(f"[prefect]\ntask_runner = {kind!r}\naddress = {address!r}\n")
@@ -111,7 +116,7 @@ def growth(scale: Scale) -> Iterator[Measurement]:
 
 
 def _beside_pool(
-    name: str, folder: Path, goal: AtLeast | None, times: int, server: _server.LocalServer, *more: str
+    name: str, folder: Path, goal: AtLeast | None, times: int, server: local_server.LocalServer, *more: str
 ) -> Iterator[Measurement]:
     """The time, and the processor time, of a submitted run beside a bare pool."""
     processor: dict[str, list[float]] = {"submit": [], "pool": []}
@@ -132,7 +137,9 @@ def _beside_pool(
         yield Measurement(f"{name}/cpu", what, _POOL, None, *cpu)
 
 
-def _submitted(folder: Path, server: _server.LocalServer, *more: str, verb: str = "submit") -> dict[str, Any]:
+def _submitted(
+    folder: Path, server: local_server.LocalServer, *more: str, verb: str = "submit"
+) -> dict[str, Any]:
     rows = _undo(folder)
     said = child(verb, str(folder), _WORKERS, *more)
     _check(folder, rows, said)
@@ -159,7 +166,7 @@ def _check(folder: Path, rows: int, said: dict[str, Any]) -> None:
         raise RuntimeError(f"{said['rows']} of {rows} rows were done")
 
 
-def _recorded(server: _server.LocalServer, flow_run_id: str, rows: int) -> int:
+def _recorded(server: local_server.LocalServer, flow_run_id: str, rows: int) -> int:
     """How many task runs the server has of a flow run, when they hold all of its rows and are over."""
     body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
     end = time.monotonic() + 60
@@ -192,7 +199,7 @@ def _resident(pid: int) -> float:
 
 
 @contextmanager
-def _running_server() -> Iterator[_server.LocalServer]:
+def _running_server() -> Iterator[local_server.LocalServer]:
     """A local server of its own, warm: it has recorded a run."""
     with ExitStack() as undo:
         folder = undo.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))
@@ -203,8 +210,8 @@ def _running_server() -> Iterator[_server.LocalServer]:
         for name in [name for name in os.environ if name.startswith("PREFECT_")]:
             del os.environ[name]
         os.environ.update(own)
-        server = _server.start()
-        undo.callback(_server.stop, 5)
+        server = local_server.start()
+        undo.callback(local_server.stop, 5)
         server.wait_healthy(120)
         child("submit", str(burning(Scale(Path(folder), (), (), 0, 0), 10, 0.2)), _WORKERS)
         yield server

@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sinagot_catalog._function import step
     from sinagot_catalog.errors import SinagotError
-    from sinagot_catalog.run_report import RunReport
-    from sinagot_catalog.script import ScriptTemplate
+    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.scripts.script import ScriptTemplate
+    from sinagot_catalog.scripts.step_function import step
     from sinagot_catalog.status import StepStatus
     from sinagot_catalog.workspace import Workspace
 
@@ -22,12 +22,12 @@ __version__ = "0.1.0"
 __all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__", "step"]
 
 _HOMES = {
-    "RunReport": "sinagot_catalog.run_report",
-    "ScriptTemplate": "sinagot_catalog.script",
+    "RunReport": "sinagot_catalog.journal.run_report",
+    "ScriptTemplate": "sinagot_catalog.scripts.script",
     "SinagotError": "sinagot_catalog.errors",
     "StepStatus": "sinagot_catalog.status",
     "Workspace": "sinagot_catalog.workspace",
-    "step": "sinagot_catalog._function",
+    "step": "sinagot_catalog.scripts.step_function",
 }
 
 

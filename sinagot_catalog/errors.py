@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-from sinagot_catalog._secrets import mask_error, masked
+from sinagot_catalog.secrets import mask_error, masked
 
 __all__ = [
     "ConfigError",

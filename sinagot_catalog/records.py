@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _record_data
-from sinagot_catalog._patterns._columns import id_values
-from sinagot_catalog._select import Query
+from sinagot_catalog import record_data
+from sinagot_catalog.catalog.query import Query
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.patterns.match_paths import id_values
 from sinagot_catalog.schema import EVENTS
 from sinagot_catalog.selection import Selection, no_attribute
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from logging import Logger
 
-    from sinagot_catalog._config import Config
+    from sinagot_catalog.config import Config
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["Record", "RecordCollection", "ScopeError"]
@@ -308,7 +308,7 @@ class RecordCollection(Selection):
         Raises:
             SelectionError: When the scope's modality keeps none.
         """
-        return _record_data.data_frame(self._source, self._resolver(), self._query)
+        return record_data.data_frame(self._source, self._resolver(), self._query)
 
     def get_processed_data(self, data_key: str) -> pl.DataFrame:
         """Results read back as `[processed.KEY]` says.
@@ -319,11 +319,11 @@ class RecordCollection(Selection):
         Raises:
             NotFoundError: When the config has no such key.
         """
-        task, modality = _record_data.scope_of_processed(self._source.config, data_key)
+        task, modality = record_data.scope_of_processed(self._source.config, data_key)
         query = self._query.within(task or self._query.task, modality or self._query.modality)
         query = query.seen_as("steps")
         resolver = self._resolver()
-        return _record_data.processed(self._source, resolver, resolver.rows(query), data_key)
+        return record_data.processed(self._source, resolver, resolver.rows(query), data_key)
 
     # --- logs --------------------------------------------------------------------------------------------
 
@@ -378,11 +378,11 @@ class Record(RecordCollection):
     @property
     def data(self) -> dict[str, Any] | None:
         """What the modality of this scope keeps of the record; setting it replaces the file."""
-        return _record_data.read_data(self._source, self._query)
+        return record_data.read_data(self._source, self._query)
 
     @data.setter
     def data(self, data: Mapping[str, Any]) -> None:
-        _record_data.write_data(self._source, self._query, data)
+        record_data.write_data(self._source, self._query, data)
 
     def __bool__(self) -> bool:
         return True

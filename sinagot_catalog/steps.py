@@ -6,21 +6,23 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog import _by_hand, _execution, _record_data, _request
-from sinagot_catalog._tables import scan_files
+from sinagot_catalog import record_data
+from sinagot_catalog.catalog.read_files import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.run import execution as _execution
+from sinagot_catalog.run import interactive, request
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinagot_catalog._plan import Plan
-    from sinagot_catalog._select import Query
-    from sinagot_catalog._source import Source
-    from sinagot_catalog._submit import RunHandle
-    from sinagot_catalog.run_report import RunReport
-    from sinagot_catalog.script import ScriptTemplate
+    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.flows.submission import RunHandle
+    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.run.planner import Plan
+    from sinagot_catalog.scripts.script import ScriptTemplate
 
 __all__ = ["Step", "StepCollection"]
 
@@ -150,8 +152,8 @@ class StepCollection(Selection):
             ('REC-20200601', 31)
         """
         resolver = self._resolver()
-        found = _record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
-        files = _record_data.each_once(resolver, found)
+        found = record_data.outputs(resolver, resolver.rows(self._query), step, label, self._query)
+        files = record_data.each_once(resolver, found)
         return scan_files(self._source.stores, files, format, reader_options, strict=strict)
 
     # --- running -----------------------------------------------------------------------------------------
@@ -180,7 +182,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
         """
-        options = _request.RunOptions(
+        options = request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -188,7 +190,7 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
-        return _request.plan(self._source, self._query, options)
+        return request.plan(self._source, self._query, options)
 
     def run(
         self,
@@ -226,7 +228,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
-        options = _request.RunOptions(
+        options = request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -277,7 +279,7 @@ class StepCollection(Selection):
         Raises:
             NotFoundError: There is no such deployment; names those that are near.
         """
-        options = _request.RunOptions(
+        options = request.RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -287,7 +289,7 @@ class StepCollection(Selection):
             limit=limit,
         )
         if deployment is not None:
-            from sinagot_catalog._submit import send
+            from sinagot_catalog.flows.submission import send
 
             return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
@@ -337,16 +339,16 @@ class StepCollection(Selection):
             ...     print(report.summary())
             3 done
         """
-        from sinagot_catalog._submit import send, to_stderr
-        from sinagot_catalog._watch import said_once, watch
+        from sinagot_catalog.flows.submission import send, to_stderr
+        from sinagot_catalog.run.watcher import said_once, watch
 
-        options = _request.RunOptions(
+        options = request.RunOptions(
             step=step_label, workers=workers, downstream=step_label is None, stale=stale
         )
         say = say or to_stderr
         talk = said_once(say)
 
-        def act(source: Source, query: Query, options: _request.RunOptions) -> RunReport:
+        def act(source: Source, query: Query, options: request.RunOptions) -> RunReport:
             if deployment is not None:
                 return send(source, query, options, deployment, say=talk).wait()
             if submit:
@@ -357,9 +359,9 @@ class StepCollection(Selection):
         return watch(self._source, self._query, options, act, say, every=every, settle=settle, once=once)
 
     def _submit(
-        self, options: _request.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
+        self, options: request.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
     ) -> RunHandle:
-        from sinagot_catalog._submit import submit
+        from sinagot_catalog.flows.submission import submit
 
         execution = _execution.prepare_query(self._source, self._query, options)
         return submit(execution, wait=wait, say=say)
@@ -407,7 +409,7 @@ class Step:
     @property
     def script_class(self) -> type[ScriptTemplate]:
         """The class `Script` of its file; the file is imported."""
-        return _by_hand.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
+        return interactive.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
 
     @property
     def script(self) -> ScriptTemplate:
@@ -420,7 +422,7 @@ class Step:
             raise SelectionError(
                 f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
             )
-        return _by_hand.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
+        return interactive.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:
         """Where the step of its record stands; None where that cannot be known.

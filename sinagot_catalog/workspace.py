@@ -9,35 +9,36 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog import _request, _snapshot
-from sinagot_catalog._config import read_config
-from sinagot_catalog._customs import kinds_of
-from sinagot_catalog._notices import notices_frame
-from sinagot_catalog._secrets import masked
-from sinagot_catalog._select import Query
-from sinagot_catalog._source import Source
-from sinagot_catalog._sql import as_text, check_query, names_in
-from sinagot_catalog._store import TextReader, is_url
+from sinagot_catalog.catalog import snapshot_diff
+from sinagot_catalog.catalog.notices import notices_frame
+from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in
+from sinagot_catalog.config import read_config
+from sinagot_catalog.custom_classes import kinds_of
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.records import RecordCollection, ScopeError
+from sinagot_catalog.run import request
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
+from sinagot_catalog.secrets import masked
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
+from sinagot_catalog.storage import TextReader, is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
     from datetime import timedelta
 
-    from sinagot_catalog._config import Config
-    from sinagot_catalog._deployment import Deployed
-    from sinagot_catalog._explain import Explanation
-    from sinagot_catalog._lab import Trial
-    from sinagot_catalog._layout import Cell
-    from sinagot_catalog._snapshot import Diff
-    from sinagot_catalog._submit import RunHandle
-    from sinagot_catalog._sweep import Swept
-    from sinagot_catalog.plot import Plot
-    from sinagot_catalog.run_report import RunReport
+    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.snapshot_diff import Diff
+    from sinagot_catalog.config import Config
+    from sinagot_catalog.diagnostics.explanation import Explanation
+    from sinagot_catalog.diagnostics.pattern_report import Trial
+    from sinagot_catalog.flows.deployment import Deployed
+    from sinagot_catalog.flows.submission import RunHandle
+    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.reporting.charts import Plot
+    from sinagot_catalog.run.cleanup import Swept
 
 __all__ = ["Workspace"]
 
@@ -273,11 +274,11 @@ class Workspace:
             >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
             (3, True)
         """
-        return _snapshot.snapshot(self._source)
+        return snapshot_diff.snapshot(self._source)
 
     def snapshots(self) -> list[str]:
         """The names of the snapshots that are kept, oldest first."""
-        return _snapshot.names(self._source)
+        return snapshot_diff.names(self._source)
 
     def diff(self, a: str | None = None, b: str | None = None) -> Diff:
         """What changed: which records and files are new, gone or not what they were, and which statuses moved.
@@ -296,7 +297,7 @@ class Workspace:
             >>> ws.diff(name).steps.select("step", "before", "after").rows()
             [('count', 'DATA_READY', 'DONE')]
         """
-        return _snapshot.diff(self._source, a, b)
+        return snapshot_diff.diff(self._source, a, b)
 
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
@@ -322,7 +323,7 @@ class Workspace:
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
-        from sinagot_catalog import _explain
+        from sinagot_catalog.diagnostics import explanation
 
         self.records.get(record_id)
         source = self._source
@@ -331,13 +332,13 @@ class Workspace:
         rec = int(catalog.ids.index_of(record_id) or 0)
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": step}
         held_by = tuple(source.claims.holders(key))
-        evidence = _explain.Evidence(source.stats, source.events(), held_by)
-        return _explain.explain(catalog, rec, cell, evidence)
+        evidence = explanation.Evidence(source.stats, source.events(), held_by)
+        return explanation.explain(catalog, rec, cell, evidence)
 
     @property
     def plot(self) -> Plot:
         """Charts: `matrix()`, `timeline()`, `durations()`, `graph()` (extra `plot`), and `mermaid()`, a text."""
-        from sinagot_catalog.plot import Plot
+        from sinagot_catalog.reporting.charts import Plot
 
         return Plot(self._source)
 
@@ -356,7 +357,7 @@ class Workspace:
             >>> "count" in page, "https://" in page
             (True, False)
         """
-        from sinagot_catalog.report import write_report
+        from sinagot_catalog.reporting.html_report import write_report
 
         return write_report(self._source, self.steps.failures(), path)
 
@@ -377,7 +378,7 @@ class Workspace:
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """
-        from sinagot_catalog import _lab
+        from sinagot_catalog.diagnostics import pattern_report
 
         source = self._source
         units = source.layout().units
@@ -386,9 +387,11 @@ class Workspace:
             "modality": sorted({unit.modality for unit in units if unit.modality}),
         }
         known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
-        template, free = _lab.template_of(pattern, known)
+        template, free = pattern_report.template_of(pattern, known)
         paths = source.paths_near(template)
-        return _lab.Trial(template.text, *_lab.try_pattern(template, paths, self.config.ids, names), free)
+        return pattern_report.Trial(
+            template.text, *pattern_report.try_pattern(template, paths, self.config.ids, names), free
+        )
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
         """The only step of that name in that task and modality."""
@@ -437,7 +440,7 @@ class Workspace:
         Raises:
             NotFoundError: There is no such flow run.
         """
-        from sinagot_catalog._submit import follow
+        from sinagot_catalog.flows.submission import follow
 
         return follow(self._source, flow_run_id, say=say)
 
@@ -494,8 +497,8 @@ class Workspace:
             SelectionError: The filter, the schedule or a number cannot be meant; nothing is deployed.
             NotFoundError: There is no such pool.
         """
-        from sinagot_catalog._deployment import describe
-        from sinagot_catalog._submit import deploy
+        from sinagot_catalog.flows.deployment import describe
+        from sinagot_catalog.flows.submission import deploy
 
         wanted = describe(
             self._source,
@@ -521,9 +524,9 @@ class Workspace:
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
-        query = _request.rows_query(rows)
+        query = request.rows_query(rows)
         if query.rows is not None:
-            _request.check_rows(self._source, query.rows)
+            request.check_rows(self._source, query.rows)
         return StepCollection(self._source, self._kinds, query)
 
     def gc(self, keep: str | timedelta = "90d") -> Swept:
@@ -542,7 +545,7 @@ class Workspace:
             >>> ws.gc(keep="90d")
             Swept(events=0, selections=0, reports=0, runs=0)
         """
-        from sinagot_catalog._sweep import gc
+        from sinagot_catalog.run.cleanup import gc
 
         return gc(self._source, keep)
 

@@ -20,7 +20,8 @@ from typing import Any
 import fsspec
 import pytest
 
-from sinagot_catalog import Workspace, _server
+from sinagot_catalog import Workspace
+from sinagot_catalog.flows import local_server
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -36,21 +37,21 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     os.environ.update(own)
     yield
     os.environ.update(own)
-    _server.stop(timeout=5)
+    local_server.stop(timeout=5)
     os.environ.clear()
     os.environ.update(before)
 
 
 @pytest.fixture(scope="session")
-def prefect_server(own_home: None) -> Iterator[_server.LocalServer]:  # noqa: ARG001
+def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noqa: ARG001
     """The local server of the session: `api_url`, `auth`, `url`.
 
     A program that is started by a test finds it by itself, through the environment.
     """
-    server = _server.start()
+    server = local_server.start()
     server.wait_healthy(90)
     yield server
-    _server.stop(timeout=5)
+    local_server.stop(timeout=5)
 
 
 LAB = """

@@ -28,12 +28,12 @@ def test_importing_the_package_brings_nothing_heavy():
 
 
 def test_worker_has_neither_frames_nor_storage_nor_models():
-    loaded = modules("import sinagot_catalog._worker")
+    loaded = modules("import sinagot_catalog.worker.__main__")
     assert not {"polars", "pyarrow", "prefect", "fsspec", "pydantic", "rich", "asyncio"} & loaded
 
 
 def test_a_process_of_a_cluster_has_neither_frames_nor_models_nor_prefect():
-    loaded = modules("from sinagot_catalog._elsewhere import run_batch")
+    loaded = modules("from sinagot_catalog.cluster.remote_batch import run_batch")
     assert not {"polars", "pyarrow", "prefect", "fsspec", "pydantic", "rich"} & loaded
 
 

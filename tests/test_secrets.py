@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog._config import read_config
-from sinagot_catalog._secrets import is_secret, mask_error, masked
-from sinagot_catalog._spool import dead_spools, open_spool
-from sinagot_catalog._store import open_store
+from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, StorageError
+from sinagot_catalog.journal.upload import dead_spools, open_spool
+from sinagot_catalog.secrets import is_secret, mask_error, masked
+from sinagot_catalog.storage import open_store
 
 ADDRESSES = [
     "ftp://ann:hush@127.0.0.1:9/lab",

@@ -9,9 +9,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from sinagot_catalog.cli._interrupt import Interrupts
-from sinagot_catalog.cli._parser import parse
-from sinagot_catalog.cli._talk import say
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.parser import parse
+from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import SinagotError
 
 __all__ = ["call", "main"]

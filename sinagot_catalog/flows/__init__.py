@@ -1,16 +1,23 @@
-"""The Prefect flow over the rows of a workspace. The only package that imports Prefect, which takes seconds.
+"""All of Prefect: the flow over the rows of a workspace, its deployments, and the local server.
 
-Files and journal are the truth; Prefect schedules, shows and carries. The flow takes JSON parameters only,
-opens the workspace itself and feeds batches of rows, as task runs, to the pool of workers that `run` uses.
-Caching, persisted results and retries of rows are left out on purpose: whether a row is done is read from its
-files.
+In: selected rows and the options of a run. Out: a flow run, its pages in Prefect, a report. Files and the journal
+are the truth; Prefect schedules, shows and carries the work to other machines. The flow takes JSON parameters only,
+opens the workspace itself and feeds batches of rows, as task runs, to the same worker pool that `run` uses.
+
+Begin with `submit` (what the command line and Python call; it plans before Prefect is imported) and `flow`. Prefect
+takes seconds to import, so the names below are imported when they are first used.
 """
 
-from sinagot_catalog.flows._batches import MOST_TASK_RUNS, Cutter
-from sinagot_catalog.flows._deploy import check_schedule, deploy, serve
-from sinagot_catalog.flows._flow import run_workspace
-from sinagot_catalog.flows._remote import Remote, send
-from sinagot_catalog.flows._submitted import Submitted, page_of, pointed_at
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.flows.batches import MOST_TASK_RUNS, Cutter
+    from sinagot_catalog.flows.deployer import check_schedule, deploy, serve
+    from sinagot_catalog.flows.flow import run_workspace
+    from sinagot_catalog.flows.local_run import Submitted, page_of, pointed_at
+    from sinagot_catalog.flows.remote_run import Remote, send
 
 __all__ = [
     "MOST_TASK_RUNS",
@@ -25,3 +32,14 @@ __all__ = [
     "send",
     "serve",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "batches": ("MOST_TASK_RUNS", "Cutter"),
+        "deployer": ("check_schedule", "deploy", "serve"),
+        "flow": ("run_workspace",),
+        "local_run": ("Submitted", "page_of", "pointed_at"),
+        "remote_run": ("Remote", "send"),
+    },
+)

@@ -14,8 +14,10 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and desc
 PROGRAM = """
 import json, os, sys, tempfile
 from pathlib import Path
-from sinagot_catalog import Workspace, _execution, _request
-from sinagot_catalog._select import Query
+from sinagot_catalog import Workspace
+from sinagot_catalog.run import execution
+from sinagot_catalog.run import request
+from sinagot_catalog.catalog.query import Query
 
 def memory(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
@@ -41,8 +43,8 @@ def watch(results):
             if workers:
                 said[share] = {"run": memory("self"), "workers": max(workers), "descriptors": descriptors()}
 
-report = _execution.run(
-    ws._source, Query("steps"), _request.RunOptions(workers=2), progress=False, watch=watch
+report = execution.run(
+    ws._source, Query("steps"), request.RunOptions(workers=2), progress=False, watch=watch
 )
 after = sorted(os.listdir(tempfile.gettempdir()))
 print(json.dumps({

@@ -8,10 +8,10 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sinagot_catalog._claims import Claims
-from sinagot_catalog._store import Stat
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.storage import Stat
 
 LEASE = 60.0
 IDS = ("R1", "R2", "R3")
@@ -166,7 +166,7 @@ class Host:
 @pytest.fixture(autouse=True)
 def nobody_is_here(monkeypatch):
     """Every run is one of another host: only beats and the store's clock tell who is alive."""
-    monkeypatch.setattr("sinagot_catalog._claims.Claim.is_ours", property(lambda _: False))
+    monkeypatch.setattr("sinagot_catalog.journal.claims.Claim.is_ours", property(lambda _: False))
 
 
 class Protocol(RuleBasedStateMachine):

@@ -103,7 +103,7 @@ class Script(ScriptTemplate):
 FORK = """
 import json, os, signal, sys
 from sinagot_catalog import Workspace
-import sinagot_catalog.steps, sinagot_catalog._execution, sinagot_catalog._job
+import sinagot_catalog.steps, sinagot_catalog.run.execution, sinagot_catalog.worker.job
 
 def strike(left):
     changes = {"os." + name for name in ("rename", "remove", "rmdir", "mkdir", "link", "symlink", "chmod")}

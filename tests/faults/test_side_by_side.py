@@ -14,9 +14,9 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog import _claims as claims_module
-from sinagot_catalog._claims import Claims
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal import claims as claims_module
+from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.schema import KEYS
 
 SHIM = str(Path(__file__).parent / "shim")
@@ -216,7 +216,7 @@ def test_claim_of_a_newer_version_keeps_older_ones_from_running(make_workspace, 
 
 
 def test_staging_of_a_run_that_begins_while_another_sweeps_is_left_alone(make_workspace):
-    from sinagot_catalog import _sweep
+    from sinagot_catalog.run import cleanup
 
     ws = make_workspace({"work": ("raw/{id}", "out/{id}")}, ["raw/R1"])
     source = ws._source
@@ -230,5 +230,5 @@ def test_staging_of_a_run_that_begins_while_another_sweeps_is_left_alone(make_wo
 
     (Path(source.log_store.root) / ".staging/20200101T000000-00dead/w01").mkdir(parents=True)
     source.claims.alive = comes_between
-    assert _sweep.sweep(source, mine) == 1
+    assert cleanup.sweep(source, mine) == 1
     assert [path.name for path in (Path(source.log_store.root) / ".staging").iterdir()] == ["new"]

@@ -13,9 +13,9 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog._journal import Journal
-from sinagot_catalog._store import open_store
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal.reader import Journal
+from sinagot_catalog.storage import open_store
 
 GOOD = {
     "schema": 1,

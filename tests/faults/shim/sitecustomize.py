@@ -39,7 +39,7 @@ def _install() -> None:
         elif _WHOM == "parent":
             os.kill(parent, signal.SIGKILL)
         else:
-            run = parent if "sinagot_catalog._worker" in sys.orig_argv else me
+            run = parent if "sinagot_catalog.worker" in sys.orig_argv else me
             children = [int(one) for one in open(f"/proc/{run}/task/{run}/children").read().split()]  # noqa: PTH123, SIM115
             for task in os.listdir(f"/proc/{run}/task"):  # noqa: PTH208
                 with open(f"/proc/{run}/task/{task}/children") as file:  # noqa: PTH123
@@ -137,5 +137,5 @@ if os.environ.get("FAULT_HOST"):
 
     socket.gethostname = lambda: os.environ["FAULT_HOST"]
 
-if _POINT and os.environ["FAULT_ROLE"] == ("worker" if "sinagot_catalog._worker" in sys.orig_argv else "run"):
+if _POINT and os.environ["FAULT_ROLE"] == ("worker" if "sinagot_catalog.worker" in sys.orig_argv else "run"):
     _install()

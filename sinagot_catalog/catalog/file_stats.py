@@ -1,0 +1,124 @@
+"""Sizes, times and etags of files, and fingerprints of folders: each is read once per look, where it is needed."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.storage.fingerprints import fingerprint
+from sinagot_catalog.storage.listing import STATS, stat_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sinagot_catalog.patterns.raw_folder import RawFolder
+    from sinagot_catalog.storage import Store
+
+__all__ = ["FOLDERS", "Stats"]
+
+FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
+"""Of a folder: the bytes of its files, the time of the newest, the fingerprint as `etag`, the number of files."""
+
+
+class Stats:
+    """Reads sizes and times for one workspace.
+
+    Args:
+        stores: The store of each root.
+    """
+
+    def __init__(self, stores: Mapping[str, Store]) -> None:
+        self._stores = stores
+        self._lock = threading.RLock()
+        self._held: dict[str, pl.DataFrame] = {}
+        self._listed: dict[str, pl.Series] = {}
+        self._folders: dict[str, pl.DataFrame] = {}
+        self._is_closed = False
+
+    def __call__(self, root: str, paths: pl.Series) -> pl.DataFrame:
+        """Size, time and etag of some paths, in their order."""
+        with self._lock:
+            held = self._held.get(root, pl.DataFrame(schema=STATS))
+            asked = paths
+            if root in self._listed:
+                # a bucket's listing gave them all: only what was written since is asked for
+                asked = paths.filter(paths.is_in(self._listed[root].implode()))
+            new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
+            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
+                new = new.unique(maintain_order=True)
+            new = new.alias("path")
+            if not new.is_empty():
+                held = self._held[root] = pl.concat([held, stat_columns(self._stores[root], new)])
+            if len(paths) == held.height and (paths == held["path"]).all():
+                return held
+            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
+
+    def folders(self, root: str, folders: Mapping[str, RawFolder | None]) -> pl.DataFrame:
+        """The columns of `FOLDERS` of some folders; null where the content of one cannot be read.
+
+        Args:
+            root: The root.
+            folders: Each path with what tells which of its files are left out, None where all of them count.
+        """
+        with self._lock:
+            held = self._folders.get(root, pl.DataFrame(schema=FOLDERS))
+            known = set(held["path"])
+            new = [] if self._is_closed else [path for path in folders if path not in known]
+            if new:
+                listed = self._stores[root].contents(new)
+                rows = [
+                    (path, *_measured(path, files, folders[path]))
+                    for path, files in zip(new, listed, strict=True)
+                ]
+                read = pl.DataFrame(rows, schema=FOLDERS, orient="row")
+                held = self._folders[root] = pl.concat([held, read])
+            paths = pl.Series("path", list(folders), dtype=pl.String).to_frame()
+            return paths.join(held, on="path", how="left", maintain_order="left")
+
+    # --- what is known already ---------------------------------------------------------------------------
+
+    def take(self, root: str, given: pl.DataFrame) -> None:
+        """Take what a listing gave: nothing else is there."""
+        self._held[root] = given
+        self._listed[root] = pl.Series("path", [], dtype=pl.String)
+
+    def take_folders(self, root: str, given: pl.DataFrame) -> None:
+        """Take what a snapshot kept of folders: no other is read."""
+        self._folders[root] = given.with_columns(pl.lit(None, pl.Int64).alias("count")).select(*FOLDERS)
+        self._is_closed = True
+
+    def written(self, paths: pl.DataFrame) -> None:
+        """Forget what is known of paths that were written: columns `root, path`."""
+        with self._lock:
+            self._folders.clear()
+            for root in self._stores:
+                new = paths.filter(pl.col("root") == root)["path"]
+                if root in self._listed:
+                    self._listed[root] = pl.concat([self._listed[root], new])
+                    self._held[root] = self._held[root].filter(~pl.col("path").is_in(new.implode()))
+                else:
+                    self._held.pop(root, None)
+
+    def forget(self) -> None:
+        """Forget everything: the next question reads again."""
+        with self._lock:
+            self._held.clear()
+            self._listed.clear()
+            self._folders.clear()
+            self._is_closed = False
+
+
+def _measured(
+    path: str, files: Mapping[str, tuple[int, int]] | None, raw: RawFolder | None
+) -> tuple[int | None, int | None, str | None, int | None]:
+    """Bytes, newest time, fingerprint and number of the files of a folder that count."""
+    if files is None:
+        return None, None, None, None
+    counted = (
+        files if raw is None else {name: one for name, one in files.items() if raw.is_own(f"{path}/{name}")}
+    )
+    found = fingerprint((name, size, time) for name, (size, time) in counted.items())
+    newest = max((time for _, time in counted.values()), default=None)
+    return found.size, newest, found.digest, found.n_files

@@ -1,0 +1,303 @@
+"""Tables of records: which row of a table belongs to which record, and what its columns are called. Pure.
+
+A row belongs to the records whose keys are those of the row. Keys are text, exactly as the table has them,
+compared in Unicode's form NFC. What meets nothing is counted.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.metadata_values import key_text, plain_values, typed_values
+from sinagot_catalog.catalog.notices import Notice
+from sinagot_catalog.config.record_keys import Match, find_matches
+from sinagot_catalog.errors import ConfigError, did_you_mean
+from sinagot_catalog.schema import RECORDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sinagot_catalog.catalog.read_files import RawTable
+
+__all__ = [
+    "Table",
+    "expected_ids",
+    "joined",
+    "notices_of",
+    "read_rows",
+    "unread_table",
+]
+
+_MANY = 20
+"""So many columns are named."""
+_FEW = 3
+"""So many examples of a kind are named."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table of records.
+
+    Attributes:
+        name: How messages call it.
+        address: Where the config names it.
+        owner: What a column is called after whose name an earlier table has taken.
+        matches: What its rows are found by.
+        frame: Its rows: the compared columns as text, the others with their types.
+        faults: What could not be used of it.
+    """
+
+    name: str
+    address: str
+    owner: str
+    matches: tuple[Match, ...] = ()
+    frame: pl.DataFrame = field(default_factory=pl.DataFrame)
+    faults: tuple[Notice, ...] = ()
+
+    def to_text(self) -> str:
+        """All but its rows as one text, for `from_text`."""
+        return json.dumps(asdict(replace(self, frame=None)))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_text(cls, text: str, frame: pl.DataFrame) -> Table:
+        """The table that `to_text` described, with its rows."""
+        fields = json.loads(text)
+        matches = tuple(Match(**one) for one in fields["matches"])
+        faults = tuple(Notice(**one) for one in fields["faults"])
+        return cls(fields["name"], fields["address"], fields["owner"], matches, frame, faults)
+
+    @property
+    def unread(self) -> str | None:
+        """Why its contents cannot be read; None where they are."""
+        return next((one.text for one in self.faults if not self.matches), None)
+
+
+def unread_table(name: str, address: str, owner: str, text: str) -> Table:
+    """A table whose contents cannot be read."""
+    return Table(name, address, owner, faults=(Notice("table not read", 1, name, text),))
+
+
+# --- one table -----------------------------------------------------------------------------------------------
+
+
+def read_rows(
+    raw: RawTable, name: str, address: str, owner: str, *, fields: Sequence[str], key: Sequence[str]
+) -> Table:
+    """A table with its keys as text and its values with their types.
+
+    Raises:
+        ConfigError: It has no column that tells which record a row is of.
+    """
+    frame = raw.frame.rename(_plain_names(raw.frame.columns))
+    matches = find_matches(frame.columns, fields, key)
+    if not matches:
+        raise _no_key(frame.columns, fields, key, f"workspace.toml: {address}: {name}")
+    keys = dict.fromkeys(one.column for one in matches)
+    texts = [key_text(frame[column]) for column in keys]
+    if (odd := next((one.name for one in texts if one.dtype != pl.String), None)) is not None:
+        raise ConfigError(
+            f"workspace.toml: {address}: {name}: the column {odd!r} is no key: its type is {frame.schema[odd]}",
+            "Write the ids as text.",
+        )
+    values = frame.drop(list(keys))
+    read = (
+        typed_values(values, name, has_decimal_commas=raw.has_decimal_commas)
+        if raw.is_text
+        else plain_values(values, name)
+    )
+    rows = pl.DataFrame([*texts, *read.columns])
+    # a line without any value is no row
+    rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
+    return Table(name, address, owner, matches, rows, read.faults)
+
+
+def _plain_names(columns: Sequence[str]) -> dict[str, str]:
+    """New names for columns without one, and for those that Polars takes for patterns: `*` and `^…$`."""
+    odd = {name for name in columns if name in ("", "*") or (name[0] == "^" and name[-1] == "$")}
+    names: dict[str, str] = {}
+    for position, name in enumerate(columns, 1):
+        if name in odd:
+            plain = name[1:-1].strip("^$*") or f"column_{position}"
+            while plain in columns or plain in names.values():
+                plain += "_"
+            names[name] = plain
+    return names
+
+
+def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
+    """What is wrong with a table that has no key column."""
+    absent = next((one for one in key if one not in columns), "record_id")
+    shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
+    others = " or ".join(["participant_id", *fields])
+    hint = f"key names it: {', '.join(key)}." if key else f"Instead of record_id it may have {others}."
+    near = did_you_mean(absent, columns)
+    return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
+
+
+def expected_ids(table: Table) -> pl.Series:
+    """The ids that a table names.
+
+    Raises:
+        ConfigError: Its rows are found by fields, which name no record.
+    """
+    match = table.matches[0]
+    if match.field != "record_id" or len(table.matches) > 1:
+        raise ConfigError(
+            f"workspace.toml: records.expected: {table.name} ({table.address}) names no records: "
+            f"its rows are found by {', '.join(one.column for one in table.matches)}",
+            "Give it a column record_id.",
+        )
+    return table.frame[match.column].drop_nulls().unique(maintain_order=True)
+
+
+# --- tables and records --------------------------------------------------------------------------------------
+
+
+def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
+    """The records with the columns of their rows.
+
+    A column that an earlier table has is called by its own table too, and one that the records have anyway ends in
+    `_metadata`.
+
+    Args:
+        records: `record_id` and the fields of the id.
+        tables: The tables, in the order of the config.
+    """
+    frame = records
+    for table in tables:
+        if table.unread:
+            continue
+        names = _names(table, frame.columns, records.columns)
+        rows = table.frame.select(*_row_keys(table), *(pl.col(old).alias(new) for old, new in names.items()))
+        keys = _key_names(table)
+        first = rows.unique(subset=keys, keep="first", maintain_order=True)
+        known = records.select(_record_keys(table))
+        found = known.join(first, on=keys, how="left", maintain_order="left").drop(keys)
+        frame = frame.hstack(found)
+    return frame
+
+
+def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:
+    """What the columns of a table are called in `records`."""
+    compared = {one.column for one in table.matches}
+    hidden = {one.column for one in table.matches if one.column == one.field or one.column in taken}
+    used = {*taken, *RECORDS}
+    plain = set(table.frame.columns)
+    names: dict[str, str] = {}
+    for column in table.frame.columns:
+        if column in hidden:
+            continue
+        tries = [column, f"{column}_{table.owner}"]
+        if column.startswith("_") or column in RECORDS or column in own:  # `_…` is a column of ours
+            tries = [f"{column}_metadata", f"{column}_metadata_{table.owner}"]
+        while (name := tries.pop(0)) in used or (name != column and name in plain - compared):
+            tries = tries or [f"{name}_"]
+        used.add(name)
+        names[column] = name
+    return names
+
+
+def _key_names(table: Table) -> list[str]:
+    return [f"_key{number}" for number in range(len(table.matches))]
+
+
+def _row_keys(table: Table) -> list[pl.Expr]:
+    pairs = zip(table.matches, _key_names(table), strict=True)
+    return [_compared(pl.col(match.column), match).alias(name) for match, name in pairs]
+
+
+def _record_keys(table: Table) -> list[pl.Expr]:
+    pairs = zip(table.matches, _key_names(table), strict=True)
+    return [_compared(pl.col(match.field), match).alias(name) for match, name in pairs]
+
+
+def _compared(column: pl.Expr, match: Match) -> pl.Expr:
+    """What is compared; a field without a value, and a cell without one, are the same."""
+    return column.fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix)
+
+
+# --- what meets nothing --------------------------------------------------------------------------------------
+
+
+def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool = True) -> list[Notice]:
+    """What is off between records and tables: rows and records that meet nothing, keys that come twice.
+
+    Args:
+        records: `record_id` and the fields of the id.
+        tables: The tables.
+        is_whole: Whether these are all records: else a row without one means nothing.
+    """
+    out: list[Notice] = []
+    for table in tables:
+        out += table.faults
+        if table.matches:
+            out += _meetings(records, table, is_whole=is_whole)
+    return out
+
+
+def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[Notice]:
+    keys = _key_names(table)
+    columns = list(dict.fromkeys(one.column for one in table.matches))
+    rows = table.frame.select(*_row_keys(table), _shown(columns), pl.col(columns[0]).alias("key"))
+    known = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
+    strangers = rows.join(known, on=keys, how="anti", maintain_order="left")
+    alone = strangers["shown"]
+    lacking = known.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
+    twice = rows.filter(
+        pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(one) == "" for one in keys)
+    )["shown"].unique(maintain_order=True)
+    found: list[Notice] = []
+    if len(alone) and is_whole:
+        text = f"{table.name}: {_of(alone, rows.height, 'row')} no record, such as {_some(alone)}"
+        found.append(_notice("row without record", alone, text + _near(strangers["key"][0], table, records)))
+    if len(lacking):
+        text = f"{table.name}: {_of(lacking, known.height, 'record')} no row, such as {_some(lacking)}"
+        found.append(_notice("record without row", lacking, text))
+    if len(twice):
+        come = "1 key comes" if len(twice) == 1 else f"{len(twice):,} keys come"
+        text = f"{table.name}: {come} more than once, such as {_some(twice)}; the first row counts"
+        found.append(_notice("key more than once", twice, text))
+    return found
+
+
+def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
+    return Notice(kind, len(shown), shown[0], text)
+
+
+def _of(some: pl.Series, total: int, noun: str) -> str:
+    """`1 of 30 rows meets`, `2 of 30 records have`."""
+    verb = {"row": ("meets", "meet"), "record": ("has", "have")}[noun][len(some) != 1]
+    return f"{len(some):,} of {total:,} {noun}{'' if total == 1 else 's'} {verb}"
+
+
+def _some(shown: pl.Series) -> str:
+    return ", ".join(shown.head(_FEW))
+
+
+def _shown(columns: Sequence[str]) -> pl.Expr:
+    """The key of a row as a reader sees it: blanks at its ends show."""
+    plain = [pl.col(one).fill_null("") for one in columns]
+    text = pl.concat_str(plain, separator=" ")
+    blank = text.str.strip_chars() == ""
+    odd = text.str.contains(r"^\s|\s$")
+    quoted = pl.when(odd).then(pl.concat_str(pl.lit("'"), text, pl.lit("'"))).otherwise(text)
+    nothing = f"a row without {' and '.join(columns)}"
+    return pl.when(blank).then(pl.lit(nothing)).otherwise(quoted).alias("shown")
+
+
+def _near(key: str | None, table: Table, records: pl.DataFrame) -> str:
+    """The record that a key may mean: it differs in blanks, in zeros before a number, or in case."""
+    if len(table.matches) > 1 or key is None:
+        return ""
+    field = table.matches[0].field
+
+    def alike(column: pl.Expr) -> pl.Expr:
+        plain = column.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s_-]+", "")
+        return plain.str.replace_all(r"(^|[^0-9])0+([0-9])", "${1}${2}")
+
+    near = records.filter(alike(pl.col(field)) == alike(pl.lit(key)))[field]
+    return f"; did you mean {near[0]!r}?" if len(near) else ""

@@ -1,0 +1,278 @@
+"""Notices: what a look left out or could not use, each kind with a count and an example."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from sinagot_catalog.catalog.tables import Catalog
+
+__all__ = ["NOTICES", "Notice", "listing_notices", "notices_frame"]
+
+NOTICES: dict[str, pl.DataType] = {
+    "kind": pl.String(),
+    "count": pl.UInt32(),
+    "example": pl.String(),
+    "text": pl.String(),
+}
+"""One row per notice of `Workspace.notices`."""
+
+_MOST = 5
+"""So many examples of a kind have a sentence of their own."""
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One kind of thing that a look left out or could not use.
+
+    Attributes:
+        kind: What it is, in a few words that stay the same: `row without record`.
+        count: How many there are.
+        example: One of them.
+        text: A sentence with the count and the example.
+        hint: What to do, or an empty string.
+        details: A sentence for each of the first few.
+        area: What it is about.
+    """
+
+    kind: str
+    count: int
+    example: str | None
+    text: str
+    hint: str = ""
+    details: tuple[str, ...] = ()
+    area: str = "dataset"
+
+    def to_dict(self) -> dict[str, str | int | None]:
+        """The columns of `NOTICES`."""
+        return {name: getattr(self, name) for name in NOTICES}
+
+
+def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
+    """Notices as a table.
+
+    Example:
+        >>> notices_frame([Notice("key twice", 2, "R1", "2 keys come twice, such as R1")]).rows()
+        [('key twice', 2, 'R1', '2 keys come twice, such as R1')]
+    """
+    return pl.DataFrame([one.to_dict() for one in notices], schema=NOTICES)
+
+
+def listing_notices(catalog: Catalog) -> list[Notice]:
+    """The notices on files and patterns; nothing is listed for them."""
+    return [
+        *_folders(catalog),
+        *_links(catalog),
+        *_patterns(catalog),
+        *_refused(catalog),
+        *_unmatched(catalog),
+        *_twins(catalog),
+        *_outputs(catalog),
+    ]
+
+
+# --- folders and links ---------------------------------------------------------------------------------------
+
+
+def _folders(catalog: Catalog) -> Iterator[Notice]:
+    """Folders that could not be listed, and those that are empty where a pattern names a folder."""
+    unreadable = _listed(one.unreadable for one in catalog.listings.values())
+    if unreadable:
+        first = unreadable[0] or "."
+        folders = (
+            f"the folder {first} cannot be read; its rows are unknown"
+            if len(unreadable) == 1
+            else f"{len(unreadable):,} folders cannot be read, such as {first}; their rows are unknown"
+        )
+        details = (f"the folder {one or '.'} cannot be read: its rows are unknown" for one in unreadable)
+        yield _notice("folder unreadable", unreadable, folders, "chmod it.", details)
+    empty = catalog.empty_folders
+    if len(empty):
+        what = "folder is" if len(empty) == 1 else "folders are"
+        yield Notice(
+            "folder empty",
+            len(empty),
+            empty[0],
+            f"{len(empty):,} {what} empty, such as {empty[0]}: an empty folder counts as absent",
+            "Put files into it, or remove it.",
+        )
+
+
+def _links(catalog: Catalog) -> Iterator[Notice]:
+    """Links that are not followed or lead nowhere, and names that no column can hold."""
+    listings = catalog.listings.values()
+    if links := sum(one.links for one in listings):
+        yield Notice(
+            "link not followed",
+            links,
+            None,
+            f"{_many(links, 'link')} left out: they lead to folders",
+            "Set [path] follow_links = true to follow them.",
+        )
+    dangling = _listed(one.dangling for one in listings)
+    if dangling:
+        lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"
+        yield Notice(
+            "link to nothing",
+            len(dangling),
+            dangling[0],
+            f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
+            "Fetch what they name (datalad get, git annex get), or remove them.",
+        )
+    if undecodable := sum(one.undecodable for one in listings):
+        yield Notice(
+            "name not UTF-8",
+            undecodable,
+            None,
+            f"{_many(undecodable, 'name')} not UTF-8, left out",
+            "Rename them.",
+        )
+
+
+# --- patterns and ids ----------------------------------------------------------------------------------------
+
+
+def _patterns(catalog: Catalog) -> Iterator[Notice]:
+    """Patterns that can find no record, hold a `*`, or find no file."""
+    layout = catalog.layout
+    for kind, faults in (
+        ("pattern without id", layout.id_faults),
+        ("star in pattern", layout.literal_stars),
+    ):
+        for fault in faults:
+            yield Notice(kind, 1, None, fault, area="patterns")
+    for place in layout.raw if len(catalog.ids) else ():
+        if not catalog.presence[place].any() and catalog.unknown[place] is None:
+            text = layout.places[place].template.text
+            readers = [cell.step for cell in layout.cells if place in cell.places("input")]
+            reads = f", which {readers[0]} reads" if readers else ""
+            yield Notice(
+                "pattern without file",
+                1,
+                text,
+                f"no file fits {text}{reads}",
+                "Steps that read it never run.",
+                (f"{text}: no file matches, and no step makes it",),
+                "patterns",
+            )
+
+
+def _refused(catalog: Catalog) -> Iterator[Notice]:
+    """Files whose ids cannot be records."""
+    count, refused = catalog.refused(_MOST)
+    if refused:
+        path, record_id, why = refused[0]
+        files = "file is" if count == 1 else "files are"
+        yield Notice(
+            "id refused",
+            count,
+            path,
+            f"{count:,} {files} left out, such as {path}: {record_id!r} {why}",
+            "Rename it.",
+            tuple(f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused),
+            "patterns",
+        )
+
+
+def _unmatched(catalog: Catalog) -> Iterator[Notice]:
+    """Files that lie where raw inputs are looked for and fit no pattern."""
+    count, examples = catalog.unmatched(_MOST)
+    if examples:
+        path, pattern = examples[0]
+        files = "file does" if count == 1 else "files do"
+        ids = catalog.layout.ids.text
+        yield Notice(
+            "file without pattern",
+            count,
+            path,
+            f"{count:,} {files} not match, such as {path}: the pattern is {pattern}, with id_pattern {ids}",
+            f"Rename it, or mend the pattern or id_pattern {ids}",
+            tuple(f"{path} does not match {pattern}, which it resembles most" for path, pattern in examples),
+            "patterns",
+        )
+
+
+# --- records -------------------------------------------------------------------------------------------------
+
+
+def _twins(catalog: Catalog) -> Iterator[Notice]:
+    """Ids, and files beside those of records, that differ in case or in their form of Unicode only."""
+    pairs = [pair for twins in (_twin_ids(catalog.ids), catalog.twin_files) for pair in twins.iter_rows()]
+    if pairs:
+        first = _pair(*pairs[0])
+        what = "name differs from another" if len(pairs) == 1 else "names differ from others"
+        yield Notice(
+            "twin",
+            len(pairs),
+            first,
+            f"{len(pairs):,} {what} in case or Unicode form only, such as {first}",
+            "Where they are the same, keep one of them.",
+            tuple(f"{_pair(*pair)} differ in case or Unicode form only" for pair in pairs[:_MOST]),
+            "records",
+        )
+
+
+def _twin_ids(ids: pl.Series) -> pl.DataFrame:
+    """Pairs of ids that are the same without case and form: columns `first, second`, each id once as second."""
+    frame = pl.DataFrame({"second": ids, "form": folded(ids)})
+    return (
+        frame.filter(pl.col("form").is_duplicated())
+        .with_columns(pl.col("second").first().over("form").alias("first"))
+        .filter(pl.col("first") != pl.col("second"))
+        .select("first", "second")
+    )
+
+
+def folded(names: pl.Series) -> pl.Series:
+    """Names without case, in one form of Unicode.
+
+    Example:
+        >>> folded(pl.Series(["R\u00c9", "re\u0301"])).n_unique()
+        1
+    """
+    is_ascii = names.str.len_bytes().sum() == names.str.len_chars().sum()
+    return names.str.to_lowercase() if is_ascii else names.str.normalize("NFC").str.to_lowercase()
+
+
+def _pair(first: str, second: str) -> str:
+    """Two names; as escapes where they look the same."""
+    look_alike = first.casefold() != second.casefold()
+    return f"{first!a} and {second!a}" if look_alike else f"{first} and {second}"
+
+
+def _outputs(catalog: Catalog) -> Iterator[Notice]:
+    """Outputs whose record has no input left."""
+    outputs = catalog.outputs_without_input
+    if outputs.height:
+        path = str(outputs["path"][0])
+        files = _many(outputs.height, "output")
+        records = _many(outputs["_rec"].n_unique(), "record")
+        yield Notice(
+            "output without input",
+            outputs.height,
+            path,
+            f"{files} of {records} without any raw input, such as {path}",
+            "Remove them, or bring the raw inputs back.",
+            tuple(f"{path}: its record has no raw input" for path in outputs["path"].head(_MOST)),
+            "records",
+        )
+
+
+# --- sentences -----------------------------------------------------------------------------------------------
+
+
+def _listed(several: Iterable[Sequence[str]]) -> list[str]:
+    return [one for some in several for one in some]
+
+
+def _notice(kind: str, names: Sequence[str], text: str, hint: str, details: Iterable[str]) -> Notice:
+    return Notice(kind, len(names), names[0] or ".", text, hint, tuple(details)[:_MOST])
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

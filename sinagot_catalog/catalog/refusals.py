@@ -1,0 +1,398 @@
+"""Refusals: steps whose paths put data at risk are not run, and one sentence says what to write instead. Pure.
+
+Patterns are compared with the links of their literal folders resolved. A pair of patterns that cannot meet in a
+path is settled from its text. Where they may meet, the pair is kept as a `Doubt`, and the record ids of a look
+decide, by one column operation.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
+
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.patterns.match_paths import match_columns, paths_of
+from sinagot_catalog.patterns.overlap import Meeting, holds, meetings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    import polars as pl
+
+    from sinagot_catalog.catalog.layout import Cell, Layout, Link, Place
+    from sinagot_catalog.patterns.template import IdPattern, Template
+
+__all__ = ["Doubt", "list_fault", "refused", "settled"]
+
+Step: TypeAlias = tuple[str | None, str]
+"""Modality and name of a step."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An output whose filled path may be, or hold, a path of another pattern.
+
+    Attributes:
+        output: The pattern of the output, links resolved.
+        other: The other pattern, or of that the folder at the depth of the output, links resolved.
+        shown: The pattern of the output as the user wrote it.
+        is_raw: Whether any file of the other pattern counts, not only those of the records of the look.
+        cells: The steps that are refused.
+        sentence: Why; `{}` is where an example stands.
+    """
+
+    output: Template
+    other: Template
+    shown: Template
+    is_raw: bool
+    cells: tuple[int, ...]
+    sentence: tuple[str, str]
+
+
+def list_fault(value: object, *, is_output: bool) -> str | None:
+    """Say why a list is not the parts of one path, but likely several paths.
+
+    Args:
+        value: A pattern as the user wrote it.
+        is_output: Whether it is an output or a control file.
+
+    Example:
+        >>> list_fault(["a/{id}.csv", "a/{id}.txt"], is_output=False)[:40]
+        "['a/{id}.csv', 'a/{id}.txt'] is read as "
+        >>> list_fault(["raw", "{id}.csv"], is_output=True)
+    """
+    if not isinstance(value, (list, tuple)):
+        return None
+    parts = [str(part).strip("/") for part in value]
+    are_paths = "/" in parts[0] and any("/" in part for part in parts[1:]) if parts else False
+    names = [PurePosixPath(part) for part in parts]
+    are_variants = (
+        is_output
+        and len(names) == 2  # noqa: PLR2004 - two names of one stem
+        and all(name.suffix for name in names)
+        and names[0].with_suffix("") == names[1].with_suffix("")
+    )
+    if not (are_paths or are_variants):
+        return None
+    labelled = ", ".join(f'"{label}": "{part}"' for label, part in zip("abcdefgh", parts, strict=False))
+    joined = "/".join(parts)
+    return (
+        f"{list(value)} is read as the parts of one path, '{joined}': "
+        f"for several paths write a dict of them by label ({{{labelled}}}), for one path write it as one text"
+    )
+
+
+def refused(layout: Layout, locate: Callable[[Place], Template]) -> Layout:
+    """Mark the cells that are refused whatever the records are, and note the pairs that records decide.
+
+    Args:
+        layout: The layout, as config and scripts declare it.
+        locate: Gives the pattern of the full paths of a place, with the links of its literal folders resolved.
+    """
+    judge = _Judge(layout, locate)
+    found = judge.settle()
+    cells = tuple(
+        replace(cell, error=found[cell.index], is_refused=True) if cell.index in found else cell
+        for cell in layout.cells
+    )
+    doubts = tuple(doubt for doubt in judge.doubts if not found.keys() >= set(doubt.cells))
+    return replace(layout, cells=cells, doubts=doubts)
+
+
+def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:
+    """Decide the pairs of patterns that may meet: the refused cells, each with its sentence.
+
+    Args:
+        doubts: The pairs.
+        ids: The id pattern.
+        records: `record_id` and the named groups of the id pattern, a row per record.
+    """
+    found: dict[int, str] = {}
+    for doubt in doubts:
+        row = _meeting(doubt, ids, records)
+        if row is not None:
+            values = records.row(row, named=True)
+            path = doubt.shown.format({**values, "id": values["record_id"]})
+            text = f"{doubt.sentence[0]} ({path!r} for record {values['record_id']}){doubt.sentence[1]}"
+            found |= {cell: text for cell in doubt.cells if cell not in found}
+    return found
+
+
+def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
+    """The first record whose output meets the other pattern."""
+    paths = records.select(paths_of(doubt.output).alias("path"))["path"]
+    if doubt.is_raw and ids.is_told_by(doubt.other):
+        rows = match_columns(paths, [doubt.other], ids)["row"]
+    else:
+        others = records.select(paths_of(doubt.other).alias("path"))["path"].unique()
+        rows = paths.is_in(others.implode()).fill_null(value=False).arg_true()
+    return None if rows.is_empty() else int(rows.min())  # type: ignore[arg-type]
+
+
+class _Judge:
+    """Compares the paths of all steps of a layout."""
+
+    def __init__(self, layout: Layout, locate: Callable[[Place], Template]) -> None:
+        self.layout = layout
+        self.doubts: list[Doubt] = []
+        self._found: dict[int, str] = {}
+        self._usable = [cell for cell in layout.cells if cell.error is None]
+        self._located = [locate(place) for place in layout.places]
+        self._raw_located = [locate(replace(place, root="dataset")) for place in layout.places]
+        self._owners: dict[int, list[Cell]] = defaultdict(list)
+        """For each place that is written the cells that do so, a cell for each of its labels."""
+        self._steps_of: dict[Template, set[Step]] = defaultdict(set)
+        self._made_by: dict[int, set[Step]] = {}
+        for cell in self._usable:
+            for place in (*cell.places("output"), *cell.places("control")):
+                self._owners[place].append(cell)
+            for place in cell.places("output"):
+                self._steps_of[layout.places[place].template].add(_step(cell))
+        self._every = frozenset({"id", *layout.ids.groups})
+        self._siblings: dict[Step, list[Cell]] = defaultdict(list)
+        for cell in self._usable:
+            self._siblings[_step(cell)].append(cell)
+
+    def settle(self) -> dict[int, str]:
+        """The cells that are refused, each with its sentence; the first reason counts."""
+        for cell in self._usable:
+            self._check_by(cell)
+        for cell in self._usable:
+            self._check_own_inputs(cell)
+        self._check_outputs()
+        self._check_raw()
+        for cell in self._usable:
+            if cell.by is None:
+                self._check_fields(cell)
+        return self._found
+
+    def _refuse(self, sentence: str, *cells: Cell) -> None:
+        for cell in cells:
+            self._found.setdefault(cell.index, sentence)
+
+    def _text(self, place: int) -> str:
+        template = self.layout.places[place].template
+        return repr(template.text + "/" * template.is_directory)
+
+    def _elsewhere(self, cell: Cell, place: int) -> str:
+        """A pattern to write instead of an output, with all fields of the inputs."""
+        template = self.layout.places[place].template
+        needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
+        is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
+        text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
+        return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
+
+    # --- groups --------------------------------------------------------------------------------------------------
+
+    def _check_by(self, cell: Cell) -> None:
+        """Refuse a step that runs per group: the word is reserved, and it does nothing yet."""
+        if cell.by is None:
+            return
+        groups = self.layout.ids.groups
+        wrong = next((name for name in cell.by if name not in groups), None)
+        if wrong is None:
+            text = f"step {_name(cell)} says by = {list(cell.by)}: steps per group are not supported yet"
+        else:
+            near = did_you_mean(wrong, groups, most=1) or f"; its fields are: {', '.join(groups) or 'none'}"
+            text = f"step {_name(cell)} says by = {wrong!r}, which is no field of id_pattern{near}"
+        self._refuse(f"{text}. Remove by.", cell)
+
+    # --- raw inputs ----------------------------------------------------------------------------------------------
+
+    def _own_inputs(self, cell: Cell) -> list[int]:
+        """The inputs that no other step makes; the same step in another task is no other step."""
+        return [place for place in cell.places("input") if self._makers(place) <= {_step(cell)}]
+
+    def _makers(self, place: int) -> set[Step]:
+        """The steps whose output a place is by its text; records play no part."""
+        if place not in self._made_by:
+            path = self.layout.places[place].template
+            inside = {self.layout.places[one].template for one in self.layout.raw_folders.get(place, ())}
+            self._made_by[place] = {
+                step
+                for made, steps in self._steps_of.items()
+                if holds(made, path) or (holds(path, made) and made not in inside)
+                for step in steps
+            }
+        return self._made_by[place]
+
+    def _check_own_inputs(self, cell: Cell) -> None:
+        """Refuse an output that is, or holds, an input of the step that no other step makes."""
+        for place in self._own_inputs(cell):
+            raw = self._raw_located[place]
+            for output in (*cell.places("output"), *cell.places("control")):
+                path = self._located[output]
+                if not holds(path, raw):
+                    continue
+                is_same = path.text == raw.text
+                linked = " (a link leads there)" if self._is_linked(output, place) else ""
+                hint = "; a script that updates its own result reads it as self.path.previous" * is_same
+                self._refuse(
+                    f"the output {self._text(output)} of step {_name(cell)} {'is' if is_same else 'holds'} its "
+                    f"input {self._text(place)}{linked}, which no other step makes: a run would replace raw data. "
+                    f"Write to a path of its own, such as {self._elsewhere(cell, output)}{hint}.",
+                    cell,
+                )
+
+    def _is_linked(self, output: int, other: int) -> bool:
+        """Whether two patterns that meet differ in their text, so that a link leads from one to the other."""
+        ours, theirs = self.layout.places[output], self.layout.places[other]
+        return not (holds(ours.template, theirs.template) and ours.root == theirs.root)
+
+    def _raw(self) -> dict[int, tuple[str, set[Step]]]:
+        """The raw inputs: who reads each, in words, and the steps that do."""
+        readers: dict[int, tuple[str, set[Step]]] = {}
+        for cell in self._usable:
+            for place in self._own_inputs(cell):
+                readers.setdefault(place, (f"step {_name(cell)}", set()))[1].add(_step(cell))
+        for unit in self.layout.units:
+            for place in unit.data:
+                if not self._makers(place):
+                    readers.setdefault(place, (f"modality {unit.modality}", set()))
+        return readers
+
+    def _check_raw(self) -> None:
+        """Refuse outputs that lie where raw inputs lie, or may match their patterns."""
+        readers = self._raw()
+        raw = {place: self._raw_located[place] for place in readers}
+        for meeting in meetings(self._located_outputs, raw, self.layout.ids):
+            for cell in self._owners[meeting.outer]:
+                self._check_raw_pair(cell, meeting, *readers[meeting.inner])
+
+    def _check_raw_pair(self, cell: Cell, meeting: Meeting, reader: str, readers: set[Step]) -> None:
+        output, place = meeting.outer, meeting.inner
+        path, raw = self._located[output], self._raw_located[place]
+        begin = f"the output {self._text(output)} of step {_name(cell)}"
+        write = f"Write to a folder of its own, such as {self._elsewhere(cell, output)}"
+        read = f"{self._text(place)}, which {reader} reads"
+        if holds(path, raw):
+            if self._is_linked(output, place):
+                self._refuse(f"{begin} lies, through a link, where raw data lie: {read}. {write}.", cell)
+        elif not holds(raw, path) and (
+            not raw.fields or self.layout.ids.is_told_by(raw) or _step(cell) in readers
+        ):
+            # a path of several records (`one/{sub}_1`) that another step writes is made by that step
+            what = "matches" if meeting.is_whole else "may hold raw data of"
+            end = (
+                f" {what} {read}: a run would replace raw data, or take its results for recordings. "
+                f"{write}, or narrow id_pattern."
+            )
+            self._doubt(output, meeting.path, (cell,), (begin, end), is_raw=True)
+
+    def _doubt(
+        self, output: int, other: Template, cells: Iterable[Cell], sentence: tuple[str, str], *, is_raw: bool
+    ) -> None:
+        """Leave it to the records whether an output meets another pattern."""
+        shown = self.layout.places[output].template
+        indices = tuple(dict.fromkeys(cell.index for cell in cells))
+        self.doubts.append(Doubt(self._located[output], other, shown, is_raw, indices, sentence))
+
+    # --- outputs among each other --------------------------------------------------------------------------------
+
+    @property
+    def _located_outputs(self) -> dict[int, Template]:
+        return {place: self._located[place] for place in self._owners}
+
+    def _check_outputs(self) -> None:
+        """Refuse the same output of two steps, and outputs that lie one in the other."""
+        for place, cells in self._owners.items():
+            self._check_owners(place, cells)
+        for meeting in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
+            if meeting.outer != meeting.inner:
+                self._check_pair(meeting)
+
+    def _check_owners(self, place: int, cells: list[Cell]) -> None:
+        if len({cell.index for cell in cells}) < len(cells):
+            twice = next(cell for cell in cells if cells.count(cell) > 1)
+            self._refuse(
+                f"step {_name(twice)} writes {self._text(place)} twice, under two labels or as output and as "
+                "control file. Write a path of its own for each.",
+                twice,
+            )
+        steps = {_step(cell): cell for cell in cells}
+        if len(steps) > 1:
+            first, second = list(steps.values())[:2]
+            self._refuse(
+                f"the steps {_name(first)} and {_name(second)} both write {self._text(place)}: the last to run "
+                f"would replace what the other made. Write a path of its own for each, such as "
+                f"{self._elsewhere(second, place)}; a step that reads whichever is there names both (any_of).",
+                *cells,
+            )
+
+    def _check_pair(self, meeting: Meeting) -> None:
+        """Refuse two outputs where the first holds the second; note where the records decide that."""
+        outer, inner = meeting.outer, meeting.inner
+        first, second = self._located[outer], self._located[inner]
+        cells = (*self._owners[outer], *self._owners[inner])
+        maker, other = self._owners[outer][0], self._owners[inner][0]
+        role = "output" if inner in other.places("output") else "control file"
+        begin = f"the output {self._text(outer)} of step {_name(maker)}"
+        end = (
+            f"the {role} {self._text(inner)} of {'the same step' if maker is other else f'step {_name(other)}'}: "
+            f"one would replace the other. Write to paths that do not overlap, such as "
+            f"{self._elsewhere(other, inner)}."
+        )
+        if holds(first, second):
+            what = "is, through a link," if first.text == second.text else "holds"
+            self._refuse(f"{begin} {what} {end}", *cells)
+            return
+        if not meeting.is_whole or outer < inner:
+            what = "is also" if meeting.is_whole else "holds"
+            self._doubt(outer, meeting.path, cells, (begin, f" {what} {end}"), is_raw=False)
+
+    # --- fields --------------------------------------------------------------------------------------------------
+
+    def _check_fields(self, cell: Cell) -> None:
+        """Refuse outputs that several rows with different inputs would share, and outputs that differ in fields."""
+        outputs = [
+            (link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "output", "control")
+        ]
+        inputs = [(link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "input")]
+        for place, fields in outputs:
+            for read, needed in inputs:
+                if lacks := needed - fields:
+                    named = self.layout.places[read].template.fields & lacks or lacks
+                    name = "id" if "id" in named else min(named)
+                    self._refuse(
+                        f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
+                        f"{self._text(read)} has: rows with different inputs would share one output. Write "
+                        f"{{{name}}} into the output. (One row per group, with by, is not supported yet.)",
+                        cell,
+                    )
+                    return
+        kinds = {fields: place for place, fields in outputs}
+        if len(kinds) > 1:
+            first, second = list(kinds.values())[:2]
+            self._refuse(
+                f"the outputs {self._text(first)} and {self._text(second)} of step {_name(cell)} differ in their "
+                "fields: some are made once per record, some once for several. Write two steps.",
+                cell,
+            )
+
+    def _fields(self, cell: Cell, role: str, number: int) -> frozenset[str]:
+        """The fields of a path of a step; `{id}` counts as all, `{task}` where the step is in several tasks."""
+        place = cell.places(role)[number]
+        template = self.layout.places[place].template
+        fields = template.fields
+        if self.layout.ids.is_told_by(template) or (len(self._every) > 1 and fields >= self._every - {"id"}):
+            fields = self._every
+        tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
+        differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)
+        return fields | {"task"} if differs else fields
+
+
+def _numbered(cell: Cell, *roles: str) -> Iterator[tuple[int, Link]]:
+    """The links of some roles, each with its position in its role."""
+    for role in roles:
+        yield from enumerate(cell.linked(role))
+
+
+def _step(cell: Cell) -> Step:
+    """What makes a step one step in all its tasks."""
+    return cell.modality, cell.step
+
+
+def _name(cell: Cell) -> str:
+    return "-".join(part for part in (cell.task, cell.modality, cell.step) if part)

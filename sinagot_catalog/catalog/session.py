@@ -1,0 +1,448 @@
+"""One open workspace behind every handle: it holds a look at the files and the journal until it is refreshed."""
+
+import math
+import os
+import shlex
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog.catalog import snapshot_files
+from sinagot_catalog.catalog.file_stats import Stats
+from sinagot_catalog.catalog.layout import Cell, Layout, build_layout
+from sinagot_catalog.catalog.metadata import (
+    Table,
+    expected_ids,
+    notices_of,
+    read_rows,
+    unread_table,
+)
+from sinagot_catalog.catalog.notices import Notice
+from sinagot_catalog.catalog.read_files import read_table
+from sinagot_catalog.catalog.refusals import refused
+from sinagot_catalog.catalog.snapshot_files import Kept
+from sinagot_catalog.catalog.tables import Catalog
+from sinagot_catalog.config import Config
+from sinagot_catalog.config.file_owners import foreign, foreign_code
+from sinagot_catalog.config.record_keys import find_matches
+from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError, UsageError
+from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
+from sinagot_catalog.journal.claims import Claims
+from sinagot_catalog.journal.reader import Journal, last_states, with_states
+from sinagot_catalog.patterns.match_paths import fitting
+from sinagot_catalog.patterns.overlap import located
+from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.scripts import ScriptSource, read_script
+from sinagot_catalog.scripts.code_hash import CodeHashes
+from sinagot_catalog.scripts.remote_cache import Mirror
+from sinagot_catalog.storage import Store, is_url, open_store, split_url
+from sinagot_catalog.storage.inventory import Span, Wanted, read_listing
+from sinagot_catalog.storage.listing import Listing, from_keys, reach_of, scan
+
+__all__ = ["Source", "stamp"]
+
+
+class Source:
+    """A workspace's config, its stores, and the last look at them.
+
+    Args:
+        config: The config.
+        storage_options: fsspec options for every remote part; they win over those of the config.
+        trust: Whether the scripts may be run; by default where config and scripts are local and the user's own.
+        everything: List the whole dataset, not only what the patterns lead to.
+        listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
+        records: The only records that there are here; see `_inventory.Span.of`.
+        snapshot: A snapshot that is looked at until the first refresh, in place of a listing.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        storage_options: Mapping[str, Any] | None = None,
+        trust: bool | None = None,
+        everything: bool = False,
+        listing: Any = None,
+        records: Any = None,
+        snapshot: str | None = None,
+    ) -> None:
+        if listing is not None and snapshot is not None:
+            raise UsageError("listing and snapshot are given: a look comes from one of them")
+        if records is not None and snapshot is not None:
+            raise UsageError(
+                "records and snapshot are given: a snapshot is looked at whole",
+                "Narrow it by ws.records.filter(...).",
+            )
+        self.config = config
+        self._given = listing
+        self._records = records
+        self.span = Span.of(records)
+        """The ids that this workspace was narrowed to."""
+        self.everything = everything
+        self.storage_options = dict(storage_options or {})
+        self.trust = trust
+        self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
+        if config.outputs != config.dataset:
+            self.stores["outputs"] = self._open(config.outputs)
+        self.log_store = self._open(config.log)
+        self._mirror = Mirror(self._open(config.scripts)) if is_url(config.scripts) else None
+        is_local = self.log_store.is_local
+        self.journal = Journal(self.log_store) if is_local else ObjectJournal(self.log_store)
+        self.claims = (Claims if is_local else ObjectClaims)(self.log_store, lease=config.run.lease)
+        self._lock = threading.RLock()
+        self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
+        self._computed: dict[str, Any] = {}
+        self._declared: Layout | None = None
+        self._folders: dict[tuple[str, str], str] = {}
+        self._layout: Layout | None = None
+        self._catalog: Catalog | None = None
+        self._events: pl.DataFrame | None = None
+        self._written: list[pl.DataFrame] = []
+        self._wrote: set[str | None] = set()
+        self.stats = Stats(self.stores)
+        self._code = CodeHashes()
+        self._listed_at = 0.0
+        self.kept = None if snapshot is None else self.find_snapshot(snapshot)
+        """The snapshot that is looked at; None where files are listed."""
+        self.seconds = 0.0
+        """How long the last listing took."""
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel as the order to open the workspace again: no option's value, no listing."""
+        how = {
+            "trust": self.trust,
+            "everything": self.everything,
+            "listing": self._given,
+            "records": self._records,
+        }
+        kept = None if self.kept is None else f"{self.kept.store.root}/{self.kept.folder}{self.kept.name}"
+        return {"config": self.config, **how, "snapshot": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state)  # type: ignore[misc]
+
+    def options(self, root: str) -> dict[str, Any]:
+        """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
+        if not is_url(root):
+            return {}
+        return {**self.config.options_of(root), **self.storage_options}
+
+    def _open(self, root: str) -> Store:
+        return open_store(root, self.options(root))
+
+    def find_snapshot(self, asked: str) -> Kept:
+        """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
+        return snapshot_files.find(self.log_store, asked, self._open)
+
+    def check_span(self, record_id: str) -> None:
+        """Refuse a record that the workspace was not opened for.
+
+        Raises:
+            NotFoundError: It was opened for others.
+        """
+        if self.span is not None and record_id not in self.span:
+            raise NotFoundError(
+                f"{record_id!r} lies outside of the records that this workspace was opened for",
+                "Open it without records=, or with a range that holds it.",
+            )
+
+    @property
+    def scripts(self) -> str:
+        """The local folder of the scripts; those of a bucket are fetched by content."""
+        return self.config.scripts if self._mirror is None else self._mirror.folder()
+
+    # --- trust -------------------------------------------------------------------------------------------
+
+    def distrust(self) -> str | None:
+        """Why the scripts are not run: others can have written them, or the config; None where they may be run."""
+        config = self.config
+        if self.trust is not None:
+            return None if self.trust else "the workspace was opened with trust=False"
+        if is_url(config.scripts) or is_url(config.root):
+            return "they come from a bucket, and nobody said that they may"
+        data = (config.dataset, config.outputs, config.log)
+        fault = foreign_code(config.scripts, leave_out=data)
+        words = (word for one in config.steps.commands.values() for word in shlex.split(one.command))
+        programs = (os.path.join(config.scripts, word) for word in words)  # noqa: PTH118 - a word may be absolute
+        files = [*config.files, *(program for program in programs if os.path.exists(program))]  # noqa: PTH110
+        return fault or next((fault for file in files if (fault := foreign(file))), None)
+
+    def check_trusted(self) -> None:
+        """Refuse to run scripts that others can have written.
+
+        Raises:
+            UsageError: Naming the file, and who can write it.
+        """
+        if fault := self.distrust():
+            raise UsageError(
+                f"the scripts of {self.config.scripts} are not run: {fault}",
+                "If you trust who can write there: Workspace(…, trust=True), or --trust.",
+            )
+
+    # --- looking -----------------------------------------------------------------------------------------
+
+    def layout(self) -> Layout:
+        """What config and scripts declare now; a script is read again when its file has changed."""
+        with self._lock:
+            changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
+            if self._layout is None or changed:
+                self._layout = None
+                self._declared = build_layout(self.config, self._read_script, scripts=self.scripts)
+                self._layout = self._judged(self._declared)
+                self._catalog = None if changed else self._catalog
+            return self._layout
+
+    def _judged(self, layout: Layout) -> Layout:
+        """The layout with the steps marked whose paths are refused; the same one while no link has changed."""
+        prefixes = {place.template.prefix for place in layout.places}
+        folders = {
+            (root, prefix): store.resolve(prefix.rstrip("/"))
+            for root, store in self.stores.items()
+            for prefix in prefixes
+        }
+        if self._layout is not None and self._folders == folders:
+            return self._layout
+        self._folders = folders
+        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]))
+
+    def _read_script(self, script: str) -> ScriptSource:
+        now = stamp(script)
+        known = self._scripts.get(script)
+        if known is None or known[0] != now:
+            source = read_script(
+                script,
+                scripts=self.scripts,
+                name=self._called(script),
+                distrust=self.distrust,
+                cache=self._computed,
+            )
+            known = self._scripts[script] = (now, source)
+        return known[1]
+
+    def _called(self, script: str) -> str:
+        """How messages call a script."""
+        if self._mirror is not None:
+            return f"{self.config.scripts}/{os.path.relpath(script, self._mirror.folder())}"
+        return _beside(script, self.config.root)
+
+    def catalog(self, *, max_age: float | None = None) -> Catalog:
+        """The last look; a new one where there is none, or where it is older than `max_age` seconds."""
+        with self._lock:
+            layout = self.layout()
+            if max_age is not None and time.monotonic() - self._listed_at > max_age:
+                self.refresh()
+            if self._catalog is None:
+                self._catalog = self._look(layout)
+            elif self._written:
+                self._catalog = self._with_written(self._catalog)
+            self._written.clear()
+            self._wrote.clear()
+            return self._catalog
+
+    def _look(self, layout: Layout) -> Catalog:
+        begin = time.monotonic()
+        if self._declared is not None:  # links may lead elsewhere by now
+            self._layout = layout = self._judged(self._declared)
+        if self.kept is None:
+            self._events = self.journal.events()
+            last = last_states(self._events)
+            listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
+            alive = self._alive(last)
+            self._listed_at = time.monotonic()
+        else:
+            last, alive = self.kept.journal()
+            listings = self.kept.listings({root: store.is_local for root, store in self.stores.items()})
+            self._listed_at = -math.inf  # too old for every plan and run
+        for root, listing in listings.items():
+            if listing.stats is not None:
+                self.stats.take(root, listing.stats)
+            if self.kept is not None:
+                self.stats.take_folders(root, self.kept.folders(root))
+        self.seconds = time.monotonic() - begin
+        tables = None if self.kept is None else self.kept.tables()
+        tables = self._read_tables() if tables is None else tables
+        return Catalog(
+            layout,
+            listings,
+            last=last,
+            alive=alive,
+            expected=self._expected(tables[0]) if self.config.records.expected and tables else (),
+            tables=tables,
+            workspace_version=self.config.info.version,
+            code_of=self.code_of,
+        )
+
+    def _list(self, root: str, store: Store, layout: Layout) -> Listing:
+        if root == "dataset" and self._given is None:
+            store.check()
+        templates = [place.template for place in layout.places if root in place.roots]
+        reach = reach_of(
+            [*templates, *layout.entries(root)],
+            everything=self.everything,
+            follow_links=self.config.path.follow_links,
+        )
+        wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
+        if root == "dataset" and self._given is not None:
+            keys = read_listing(self._given, self.config.dataset, self.options, wanted)
+            listing = from_keys(keys, reach)
+        else:
+            listing = scan(store, reach)
+        return listing if wanted is None else wanted.narrowed(listing)
+
+    def paths_near(self, template: Template) -> pl.Series:
+        """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
+        for everything in (False, True):
+            reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
+            listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
+            kind = "directory" if template.is_directory else "file"
+            wanted = (
+                listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
+            )
+            if not wanted.is_empty():
+                break
+        return wanted["path"].unique().sort()
+
+    def _alive(self, last: pl.DataFrame) -> frozenset[str]:
+        """The live runs; claims are read only where the journal leaves a row unfinished."""
+        if last.filter(pl.col("event").is_in(["start", "publishing"])).is_empty():
+            return frozenset()
+        return self.claims.alive()
+
+    def _expected(self, table: Table) -> tuple[str, ...]:
+        """The ids of the first table, which count without a file."""
+        if table.unread is not None:
+            raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
+        ids = expected_ids(table)
+        fits = fitting(ids, self.config.ids)
+        if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
+            prefix = table.matches[0].prefix
+            other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
+            fits_other = fitting(other, self.config.ids)
+            ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other
+        wrong = next(iter(ids.filter(~fits)), None)
+        if wrong is not None and (self.span is None or wrong in self.span):
+            raise ConfigError(
+                f"{table.name} ({table.address}): {wrong!r} {self.config.ids.refusal(wrong)}",
+                "With records.expected = true every row of the table is a record.",
+            )
+        return tuple(one for one in ids if self.span is None or one in self.span)
+
+    def _read_tables(self) -> tuple[Table, ...]:
+        """The config's tables of records; one whose contents cannot be read says so."""
+        return tuple(self._read_one(*one) for one in self._metadata_tables())
+
+    def _read_one(self, store: Store, path: str, address: str, owner: str, key: Sequence[str] = ()) -> Table:
+        fields = self.config.ids.groups
+        try:
+            raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
+        except StorageError as error:
+            return unread_table(path, address, owner, error.message)
+        return read_rows(raw, path, address, owner, fields=fields, key=key)
+
+    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
+        """The tables with columns of records: store, path, where the config names it, whose it is, its key."""
+        for n, table in enumerate(self.config.metadata):
+            folder, name = split_url(table.path)
+            several = len(self.config.metadata) > 1
+            address = f"records.metadata[{n}]" if several else "records.metadata"
+            owner = name.partition(".")[0] if n else "records"
+            yield self._open(folder or "/"), name, address, owner, table.key
+        for modality, declared in self.config.modalities.items():
+            path = declared.models.dataframe_path
+            text = "/".join(path) if isinstance(path, tuple) else path
+            if text is not None and "{" not in text:
+                address = f"modalities.{modality}.models.dataframe_path"
+                yield self.stores["dataset"], text, address, modality, ()
+
+    def notices(self) -> list[Notice]:
+        """What the last look left out or could not use."""
+        catalog = self.catalog()
+        of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
+        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables)]
+
+    @property
+    def is_cheap(self) -> bool:
+        """Whether a look costs little: it was made already, is kept, or everything is on this machine."""
+        return (
+            self._catalog is not None
+            or self.kept is not None
+            or all(store.is_local for store in self.stores.values())
+        )
+
+    def events(self) -> pl.DataFrame:
+        """Every event of the journal as of the last look."""
+        with self._lock:
+            if self._events is None:
+                events = self.journal.events()
+                self._events = (
+                    events if self.kept is None else events.filter(pl.col("time") <= self.kept.taken)
+                )
+            return self._events
+
+    def code_of(self, cell: Cell) -> str | None:
+        """The hash of a step's code as it is now; None where its script cannot be read."""
+        with self._lock:
+            if cell.command is not None:
+                return self._code.of_command(cell.command, self.scripts)
+            return self._code.of_script(cell.script, self.scripts)
+
+    def refresh(self) -> None:
+        """Forget the look: the next one lists again."""
+        with self._lock:
+            self._catalog = None
+            self._events = None
+            if self._mirror is not None:
+                self._mirror.forget()
+                self._layout = None
+            self.kept = None
+            self.stats.forget()
+            self._written.clear()
+            self._wrote.clear()
+            self._computed = {key: value for key, value in self._computed.items() if "error" not in value}
+
+    # --- after a run -------------------------------------------------------------------------------------
+
+    def published(self, paths: pl.DataFrame, run_id: str | None = None) -> None:
+        """Note what a run wrote: the next look takes it up without a listing.
+
+        Args:
+            paths: Columns `root, path, kind` of what was published.
+            run_id: The run that did it.
+        """
+        with self._lock:
+            self._written.append(paths)
+            self._wrote.add(run_id)
+            self._events = None
+            self.stats.written(paths)
+
+    def _with_written(self, catalog: Catalog) -> Catalog:
+        """A look with what runs of this process wrote since, and what they say of it in the journal."""
+        wrote = [run_id for run_id in self._wrote if run_id is not None]
+        events = self.journal.of_runs(wrote) if len(wrote) == len(self._wrote) else None
+        last = (
+            last_states(self.events()) if events is None else with_states(catalog.last, last_states(events))
+        )
+        paths = pl.concat(self._written)
+        listings = {
+            root: listing.with_paths(paths.filter(pl.col("root") == root))
+            for root, listing in catalog.listings.items()
+        }
+        return replace(catalog, listings=listings, last=last, alive=self._alive(last))
+
+
+def stamp(path: str) -> tuple[int, int] | None:
+    """Time and size of a file of this machine, None where there is none: it changes when the file is edited."""
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a script's path is text
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+def _beside(path: str, folder: str) -> str:
+    """A path as seen from the config's folder, where it lies below it."""
+    return os.path.relpath(path, folder) if path.startswith(f"{folder}/") else path

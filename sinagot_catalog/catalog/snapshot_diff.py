@@ -1,0 +1,238 @@
+"""What has changed between two looks that are kept, or since one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog import snapshot_files
+from sinagot_catalog.catalog.metadata import joined
+from sinagot_catalog.catalog.metadata_values import text_of
+from sinagot_catalog.patterns.match_paths import id_columns
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.session import Source
+
+__all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
+
+NOW = "now"
+_CHANGES = {
+    "what": pl.Enum(["record", "file", "step", "metadata"]),
+    "change": pl.Enum(["new", "gone", "changed"]),
+    **KEYS,
+    "path": pl.String(),
+    "column": pl.String(),
+    "before": pl.String(),
+    "after": pl.String(),
+}
+
+
+@dataclass(frozen=True)
+class Diff:
+    """What changed between two looks at a workspace.
+
+    Attributes:
+        before: The name of the earlier snapshot.
+        after: The name of the later one, or `now`.
+        frame: A row per change: `what` (`record`, `file`, `step`, `metadata`), `change` (`new`, `gone`,
+            `changed`), the keys `record_id, task, modality, step`, `path` of a file, `column` of the metadata,
+            `before` and `after` (a file's size, a step's status, a record's value).
+    """
+
+    before: str
+    after: str
+    frame: pl.DataFrame
+
+    def _of(self, what: str, *columns: str) -> pl.DataFrame:
+        return self.frame.filter(pl.col("what") == what).select("change", *columns)
+
+    @property
+    def records(self) -> pl.DataFrame:
+        """Records that are new, gone, or changed: a file or a value of theirs is another, or a status moved."""
+        return self._of("record", "record_id")
+
+    @property
+    def files(self) -> pl.DataFrame:
+        """Files, and folders that a pattern names, that are new, gone, or changed, with their sizes."""
+        return self._of("file", "path", "record_id", "before", "after")
+
+    @property
+    def steps(self) -> pl.DataFrame:
+        """Steps whose status moved."""
+        return self._of("step", *KEYS, "before", "after")
+
+    @property
+    def metadata(self) -> pl.DataFrame:
+        """Values of the tables of records that are new, gone, or changed; a row per record and column."""
+        return self._of("metadata", "record_id", "column", "before", "after")
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __repr__(self) -> str:
+        counts = {what: self._of(what).height for what in ("record", "file", "step")}
+        told = ", ".join(f"{count} {what}s" for what, count in counts.items())
+        told += f", {values} values" if (values := self.metadata.height) else ""
+        return f"<Diff instance | {self.before} .. {self.after}: {told}>"
+
+
+def snapshot(source: Source) -> str:
+    """Keep the catalog as a fresh look finds it; says its name."""
+    source.refresh()
+    return snapshot_files.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
+
+
+def names(source: Source) -> list[str]:
+    """The snapshots that are kept, oldest first."""
+    return snapshot_files.names(source.log_store)
+
+
+def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
+    """What changed between two snapshots, or since one.
+
+    Args:
+        source: The workspace.
+        a: The earlier one; by default the newest that is kept.
+        b: The later one; by default a fresh look.
+
+    Raises:
+        NotFoundError: When there is no such snapshot.
+    """
+    before, after = (None if one == NOW else one for one in (a or snapshot_files.LATEST, b or NOW))
+    looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
+    if None in looks:
+        source.refresh()
+    old, new = (_files_and_steps(source, one) for one in looks)
+    told = [NOW if one is None else one.name for one in looks]
+    values = [_values(source, one, tables) for one, tables in zip(looks, (old, new), strict=True)]
+    return Diff(told[0], told[1], _changes(old, new, _value_changes(*values)))
+
+
+def _values(
+    source: Source, kept: snapshot_files.Kept | None, look: snapshot_files.Tables
+) -> pl.DataFrame | None:
+    """What the tables of records say of each record of a look; None where they were not kept."""
+    if kept is None:
+        return source.catalog().described.drop(source.config.ids.groups)
+    tables = kept.tables()
+    if tables is None:
+        return None
+    ids = pl.concat([one["record_id"] for one in look]).drop_nulls().unique().sort()
+    return joined(id_columns(ids, source.config.ids), tables).drop(source.config.ids.groups)
+
+
+def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame:
+    """Rows of `_CHANGES` for values of records that both looks have."""
+    empty = pl.DataFrame(schema={**_CHANGES, "change": pl.String()})
+    if old is None or new is None:
+        return empty
+    parts = [empty]
+    for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
+        # a whole number is the same one where another record's value has made the column one of fractions
+        types = [one.schema.get(name, pl.String()) for one in (old, new)]
+        is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
+        looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
+        columns = [_value(one, name, to) for one, to in zip(looks, ("before", "after"), strict=True)]
+        pair = columns[0].join(columns[1], on="record_id", how="inner", maintain_order="left")
+        changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
+            pl.lit("metadata").alias("what"),
+            pl.lit(name).alias("column"),
+            pl.when(pl.col("before").is_null())
+            .then(pl.lit("new"))
+            .when(pl.col("after").is_null())
+            .then(pl.lit("gone"))
+            .otherwise(pl.lit("changed"))
+            .alias("change"),
+        )
+        parts.append(changed.cast({"what": _CHANGES["what"]}))
+    return pl.concat(parts, how="diagonal").sort("record_id", maintain_order=True)
+
+
+def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
+    """The values of a column as text, null where there is no such column."""
+    if name not in frame.columns:
+        return frame.select("record_id", pl.lit(None, pl.String).alias(to))
+    return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
+
+
+def _files_and_steps(source: Source, kept: snapshot_files.Kept | None) -> snapshot_files.Tables:
+    return (
+        snapshot_files.tables_now(source.catalog(), source.stats)
+        if kept is None
+        else snapshot_files.tables_of(kept)
+    )
+
+
+def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame) -> pl.DataFrame:
+    # the folders of an earlier version's snapshot have no fingerprint, or are not in it
+    has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
+    known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
+    files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
+    is_folder = (pl.col("kind") == "directory") & (pl.col("kind_after") == "directory")
+    other_etag = pl.col("etag") != pl.col("etag_after")
+    other_time = pl.col("modified").ne_missing(pl.col("modified_after"))
+    other = pl.col("size").ne_missing(pl.col("size_after")) | pl.coalesce(other_etag, other_time)
+    other = pl.when(is_folder).then(other_etag).otherwise(other)
+    files = files.with_columns(_change(other)).filter(pl.col("change").is_not_null())
+    steps = _joined(old[1], new[1], list(KEYS))
+    both = pl.col("there") & pl.col("there_after")
+    steps = steps.filter(both, pl.col("status").ne_missing(pl.col("status_after")))
+    before, after = (one[1].select("record_id").unique() for one in (old, new))
+    records = _joined(before, after, ["record_id"])
+    touched = pl.concat([one["record_id"] for one in (files, steps, values)]).drop_nulls().unique()
+    records = records.with_columns(_change(pl.col("record_id").is_in(touched.implode())))
+    parts = [
+        records.filter(pl.col("change").is_not_null()).with_columns(what=pl.lit("record")).sort("record_id"),
+        files.with_columns(
+            what=pl.lit("file"),
+            before=pl.col("size").cast(pl.String),
+            after=pl.col("size_after").cast(pl.String),
+        ).sort("path"),
+        steps.with_columns(
+            what=pl.lit("step"),
+            change=pl.lit("changed"),
+            before=pl.col("status").cast(pl.String),
+            after=pl.col("status_after").cast(pl.String),
+        ),
+        values,
+    ]
+    empty = pl.DataFrame(schema=_CHANGES)
+    wanted = [
+        one.select(pl.col(name).cast(dtype) for name, dtype in _CHANGES.items() if name in one.columns)
+        for one in parts
+    ]
+    return pl.concat([empty, *wanted], how="diagonal")
+
+
+def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """Both as one: columns of the later one end in `_after`, `there` and `there_after` say who has a row."""
+    there = pl.lit(value=True).alias("there")
+    both = old.with_columns(there).join(
+        new.with_columns(there),
+        on=keys,
+        how="full",
+        suffix="_after",
+        coalesce=True,
+        nulls_equal=True,
+        maintain_order="right_left",
+    )
+    both = both.with_columns(pl.col("there", "there_after").fill_null(value=False))
+    if "record_id" not in keys:
+        both = both.with_columns(pl.coalesce("record_id_after", "record_id").alias("record_id"))
+    return both
+
+
+def _change(is_other: pl.Expr) -> pl.Expr:
+    """In what way a row is not what it was; null where it is."""
+    return (
+        pl.when(~pl.col("there")).then(pl.lit("new"))
+        .when(~pl.col("there_after")).then(pl.lit("gone"))
+        .when(is_other.fill_null(value=False)).then(pl.lit("changed"))
+        .alias("change")
+    )  # fmt: skip

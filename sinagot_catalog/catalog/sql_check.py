@@ -1,0 +1,240 @@
+"""SQL texts of users: read a filter, and check what it or a query compares, names and reads."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.literals import check_value
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.schema import TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Iterator, Sequence
+
+__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate"]
+
+_TOKEN = re.compile(
+    r"""
+      (?P<skip> \s+ | --[^\n]* | /\*.*?\*/ )
+    | (?P<text> '(?:[^']|'')*' )
+    | (?P<name> (?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`) (?:\s*\.\s*(?:[^\W\d]\w*|"(?:[^"]|"")*"|`[^`]*`))* )
+    | (?P<sign> <=> | <> | != | <= | >= | = | < | > )
+    | (?P<other> . )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+
+
+_NO_VALUES = re.compile(
+    r"ALL|AND|ANTI|ANY|ASC|BETWEEN|BY|CASE|CROSS|DESC|DISTINCT|ELSE|ESCAPE|EXCEPT|FROM|FULL|GROUP|HAVING"
+    r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
+    r"|QUALIFY|REGEXP|RIGHT|RLIKE|SELECT|SEMI|SIMILAR|THEN|TO|UNION|USING|WHEN|WHERE|WITH|XOR"
+)
+"""Words behind which a name is a column or a table that is there already, not one that the query gives."""
+
+_CHOICES = {
+    name: list(dtype.categories)
+    for table in TABLES.values()
+    for name, dtype in table.items()
+    if isinstance(dtype, pl.Enum)
+}
+"""What the columns that only take certain values can be, by their names: the same in every table."""
+
+
+_TEXT_WORDS = ("LIKE", "ILIKE", "RLIKE", "REGEXP", "SIMILAR", "||", "~", "^@")
+_TEXT_FUNCTIONS = re.compile(
+    r"CONCAT(_WS)?|CONTAINS|ENDS_WITH|INITCAP|LEFT|LENGTH|LOWER|REGEXP_LIKE|REPLACE|RIGHT|STARTS_WITH|STRPOS"
+    r"|SUBSTR(ING)?|TRIM|LTRIM|RTRIM|UPPER|CHAR_LENGTH|CHARACTER_LENGTH|OCTET_LENGTH|REVERSE"
+)
+
+_PREFIXES = re.compile(r"[A-Za-z]{1,2}")
+"""Letters right before a quote give the text other rules, such as `E'…'`: Polars and this module could differ."""
+
+_FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
+"""Functions that open files when Polars reads the SQL, before anything is collected."""
+
+_QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
+"""Words that begin a query, right behind a bracket."""
+
+
+def sql_predicate(where: str) -> pl.Expr:
+    """Read a filter: an expression over the columns of one table. No file is opened.
+
+    Raises:
+        SelectionError: When it holds a query or a function that reads files, or when Polars cannot read it.
+
+    Example:
+        >>> print(sql_predicate("status LIKE 'DON%'"))
+        col("status").strict_cast(String).str.starts_with(["DON"])
+        >>> sql_predicate("record_id IN (SELECT a FROM read_csv('/etc/hosts'))")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the filter holds a query: SELECT
+        A filter compares columns of one table, such as "status = 'ERROR' AND record_id > 'REC-2'".
+    """
+    example = "such as \"status = 'ERROR' AND record_id > 'REC-2'\"."
+    word = _query_word(where)
+    fault = _ambiguous(where) or (word and f"holds a query: {word}") or _reads_files(where)
+    if fault:
+        raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
+    try:
+        return pl.sql_expr(as_text(where))
+    except Exception as error:
+        raise SelectionError(
+            f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
+            f"Write it as in SQL, {example}",
+        ) from error
+
+
+def as_text(query: str) -> str:
+    """A query in which columns of certain values, such as `status`, are texts where SQL takes only texts.
+
+    Example:
+        >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
+        "CAST(status AS VARCHAR) NOT LIKE 'DON%' AND status = 'DONE'"
+    """
+    found = [one for one in _TOKEN.finditer(query) if one.lastgroup]
+    words = [one for one in found if one.lastgroup != "skip"]
+    text = list(query)
+    for at, one in enumerate(words):
+        if one.lastgroup == "name" and _plain(one[0]) in _CHOICES and _is_used_as_text(words, at):
+            text[one.start()] = f"CAST({one[0]} AS VARCHAR)"
+            text[one.start() + 1 : one.end()] = [""] * (one.end() - one.start() - 1)
+    return "".join(text)
+
+
+def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the name at this place is an operand of what takes only texts."""
+    texts = [one[0].upper() for one in words[max(at - 2, 0) : at + 4]]
+    before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
+    after = after[1:] if after[:1] == ["NOT"] else after
+    if after[:1] and (after[0] in _TEXT_WORDS or after[:2] == ["|", "|"]):
+        return True
+    return before[-2:-1] != [] and before[-1] == "(" and _TEXT_FUNCTIONS.fullmatch(before[-2]) is not None
+
+
+def names_in(query: str) -> set[str]:
+    """The names that a query has, each without its table.
+
+    Example:
+        >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
+        ['FROM', 'SELECT', 'WHERE', 's', 'stale', 'step', 'steps']
+    """
+    return {_plain(text) for kind, text in _tokens(query) if kind == "name"}
+
+
+def _ambiguous(query: str) -> str | None:
+    """What is refused because Polars could end a text or a comment elsewhere than this module does."""
+    pieces = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(query)]
+    for kind, text in pieces:
+        if kind == "skip" and ("/*" in text[2:] or re.search(r"\r(?!\n|$)", text.lstrip())):
+            return "holds a comment within a comment"
+        if kind == "other" and text in "$#@":
+            return f"holds a {text} outside of quotes: texts take single quotes, names double quotes"
+    for (kind, text), (then, quoted) in pairwise(pieces):
+        if then == "text" and ((kind == "name" and _PREFIXES.fullmatch(text)) or text.endswith("&")):
+            return f"holds {text}{quoted[:1]}: put a blank between a name and a quote"
+    return None
+
+
+def _reads_files(text: str) -> str | None:
+    """What is refused because a file would be opened."""
+    for (kind, name), (_, then) in pairwise(_tokens(text)):
+        if kind == "name" and then == "(" and _FILE_READER.fullmatch(_plain(name)):
+            return f"calls {_plain(name)}: no file is read here"
+    return None
+
+
+def _query_word(text: str) -> str | None:
+    """The word that begins a query within a filter."""
+    before = "("
+    for kind, token in _tokens(text):
+        word = token.upper()
+        if kind == "name" and (word == "SELECT" or (before == "(" and word in _QUERY_WORDS)):
+            return word
+        before = token
+    return None
+
+
+def check_query(query: str, own: Container[str] = ()) -> None:
+    """Refuse functions that read files, and texts that a column can never be: a typo must not mean "nothing".
+
+    A name that the query gives to something itself is left alone.
+
+    Args:
+        query: The text.
+        own: Columns of `records`, where a user's table may have one of the same name.
+
+    Raises:
+        SelectionError: Naming the function, or what is near.
+
+    Example:
+        >>> check_query("SELECT * FROM read_csv('/etc/hosts')")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: the query calls read_csv: no file is read here
+        A query reads the tables of the workspace; read a file in Python and join it.
+        >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')")
+        Traceback (most recent call last):
+        sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
+        It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
+    """
+    if fault := _ambiguous(query) or _reads_files(query):
+        raise SelectionError(
+            f"the query {fault}",
+            "A query reads the tables of the workspace; read a file in Python and join it.",
+        )
+    tokens = list(_tokens(query))
+    named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
+    for column, value in comparisons(tokens):
+        if column in _CHOICES and column not in own and column not in named:
+            check_value(column, value, _CHOICES[column])
+
+
+def _ends(kind: str, text: str) -> bool:
+    """Whether a name behind this token is a new one: behind `AS`, or right behind a value, where AS is left out."""
+    word = text.upper()
+    return word in ("AS", ")") or kind == "text" or (kind == "name" and not _NO_VALUES.fullmatch(word))
+
+
+def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+    """Columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
+    kinds = [kind for kind, _ in tokens]
+    for at, (kind, text) in enumerate(tokens):
+        if kinds[at : at + 3] == ["name", "sign", "text"]:
+            yield _plain(text), _value(tokens[at + 2][1])
+        if kinds[at : at + 3] == ["text", "sign", "name"]:
+            yield _plain(tokens[at + 2][1]), _value(text)
+        if kind == "name" and text.upper() not in ("IN", "NOT"):
+            rest = [word.upper() for _, word in tokens[at + 1 : at + 4]]
+            skipped = 3 if rest == ["NOT", "IN", "("] else 2 if rest[:2] == ["IN", "("] else 0
+            if skipped:
+                for value in _listed(tokens[at + 1 + skipped :]):
+                    yield _plain(text), value
+
+
+def _listed(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """The texts of a list up to where it ends, or to what is no list."""
+    for kind, text in tokens:
+        if kind == "text":
+            yield _value(text)
+        elif text != ",":
+            return
+
+
+def _tokens(query: str) -> Iterator[tuple[str, str]]:
+    for found in _TOKEN.finditer(query):
+        if found.lastgroup and found.lastgroup != "skip":
+            yield found.lastgroup, found[0]
+
+
+def _plain(name: str) -> str:
+    """A column's own name: without its table, without quotes."""
+    last = re.split(r"\s*\.\s*", name)[-1]
+    return last[1:-1] if last[:1] in ('"', "`") else last
+
+
+def _value(text: str) -> str:
+    return text[1:-1].replace("''", "'")

@@ -1,0 +1,258 @@
+"""`completion`: what a shell needs to complete words, and the words that it is then offered.
+
+The script of each shell only asks this program, so it stays right through upgrades. What is offered is found
+without frames and without a scan: names come from the config, ids from the names in one folder. Whatever goes wrong
+while a word is completed is silent: nobody asked for an answer.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.catalog.layout import build_layout
+from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.parser import verbs
+from sinagot_catalog.config import nearest, read_config
+from sinagot_catalog.scripts import read_script
+from sinagot_catalog.status import StepStatus
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from sinagot_catalog.catalog.layout import Layout
+    from sinagot_catalog.config import Config
+    from sinagot_catalog.patterns.fields import Tokens
+    from sinagot_catalog.patterns.template import IdPattern, Template
+
+__all__ = ["completion", "offered"]
+
+_MOST = 500
+_CHECKED = 5_000
+_BASH = """\
+# bash completion of sinagot-catalog
+_sinagot_catalog() {
+  local word
+  COMPREPLY=()
+  while IFS= read -r word; do
+    COMPREPLY+=("$(printf %q "$word")")
+  done < <("${COMP_WORDS[0]}" completion bash "${COMP_WORDS[@]:0:COMP_CWORD+1}" 2>/dev/null)
+}
+complete -o default -F _sinagot_catalog sinagot-catalog"""
+_ZSH = """\
+#compdef sinagot-catalog
+_sinagot_catalog() {
+  local -a told
+  told=("${(@f)$("${words[1]}" completion zsh "${(@)words[1,CURRENT]}" 2>/dev/null)}")
+  if [[ -n "${told[1]}" ]]; then _describe word told; else _files; fi
+}
+if [ "$funcstack[1]" = "_sinagot_catalog" ]; then _sinagot_catalog "$@"
+else compdef _sinagot_catalog sinagot-catalog; fi"""
+_FISH = """\
+# fish completion of sinagot-catalog
+function __sinagot_catalog
+    set -l words (commandline -opc)
+    "$words[1]" completion fish $words (commandline -ct) 2>/dev/null
+end
+complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
+
+
+def completion(args: Any) -> int:
+    """Print the script for one shell, or what it can offer for the last of some words."""
+    if not args.words:
+        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - without the frames of `put`
+        return 0
+    try:
+        lines = [_line(args.shell, word, about) for word, about in offered(args.words[1:])]
+    except Exception:  # noqa: BLE001 - a shell that completes a word shows no errors
+        lines = []
+    for line in lines:
+        if clean(line) == line:  # a name that would steer the shell is not offered
+            print(line)  # noqa: T201
+    return 0
+
+
+def _line(shell: str, word: str, about: str) -> str:
+    """A word with its help, as a shell reads it."""
+    about = " ".join(about.replace("%%", "%").split())
+    if shell == "zsh":
+        escaped = word.replace("\\", "\\\\").replace(":", "\\:")
+        return f"{escaped}:{about}" if about else escaped
+    return f"{word}\t{about}" if about and shell == "fish" else word
+
+
+def offered(words: Sequence[str]) -> list[tuple[str, str]]:
+    """What the last of some words can be, each with its help; nothing where it is a file's name.
+
+    Args:
+        words: Those after the program's name, as they were typed.
+
+    Example:
+        >>> offered(["expl"])
+        [('explain', 'why a step of a record has its status, and what would change it')]
+        >>> offered(["ls", "st"])
+        [('steps', '')]
+        >>> [word for word, _ in offered(["run", "--status", "er"])]
+        ['error']
+    """
+    words = [_unquoted(word) for word in words] or [""]
+    typed = _Typed(words[:-1])
+    found = typed.choices(words[-1])
+    return [(word, about) for word, about in found if word.startswith(words[-1]) and word.isprintable()]
+
+
+class _Typed:
+    """The words before the one that is completed.
+
+    Attributes:
+        verb: The verb, None where none is typed yet.
+        values: What options and arguments were given, by their names.
+        wanted: The argument that comes next, None where it is the verb or nothing is.
+    """
+
+    def __init__(self, words: Sequence[str]) -> None:
+        known = verbs()
+        self.verb: str | None = None
+        self.values: dict[str, str] = {}
+        self.wanted: argparse.Action | None = None
+        self.options: dict[str, argparse.Action] = _options(known["status"].arguments)
+        self.known = known
+        places: list[argparse.Action] = []
+        for word in words:
+            if self.wanted is not None and self.wanted.option_strings:
+                self.values[self.wanted.dest] = word
+                self.wanted = None
+            elif word.startswith("-"):
+                action = self.options.get(word)
+                self.wanted = action if action is not None and action.nargs is None else None
+            elif self.verb is None and word in known:
+                self.verb = word
+                actions = known[word].arguments
+                self.options, places = _options(actions), [one for one in actions if not one.option_strings]
+            elif places:
+                self.values[places.pop(0).dest] = word
+        if self.wanted is None and places:
+            self.wanted = places[0]
+
+    def choices(self, beginning: str) -> Iterable[tuple[str, str]]:
+        """What comes next: a value, an option, or a verb."""
+        of_option = self.wanted is not None and bool(self.wanted.option_strings)
+        if beginning.startswith("-") and not of_option:
+            return [(one, action.help or "") for one, action in self.options.items() if one.startswith("--")]
+        if self.wanted is not None:
+            return [(value, "") for value in self._values(self.wanted, beginning)]
+        if self.verb is None:
+            return [(name, parser.description or "") for name, parser in self.known.items()]
+        return []
+
+    def _values(self, action: argparse.Action, beginning: str) -> Iterable[str]:
+        if action.choices:
+            return map(str, action.choices)
+        if action.dest == "status":
+            names = [status.name for status in StepStatus]
+            return [name.lower() for name in names] if beginning.islower() else names
+        find = _FINDERS.get(action.dest)
+        if find is None:
+            return []
+        place = self.values.get("workspace") or self.values.get("place") or nearest()
+        return find(read_config(os.path.expanduser(place)), beginning) if place else []  # noqa: PTH111
+
+
+def _options(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]:
+    return {text: one for one in actions if one.help != "==SUPPRESS==" for text in one.option_strings}
+
+
+def _unquoted(word: str) -> str:
+    """A word without its quotes, where they are complete."""
+    try:
+        return "".join(shlex.split(word))
+    except ValueError:
+        return word.strip("'\"")
+
+
+# --- names of a workspace --------------------------------------------------------------------------------------
+
+
+def _layout(config: Config) -> Layout:
+    return build_layout(config, lambda script: read_script(script, scripts=config.scripts))
+
+
+def _ids(config: Config, beginning: str) -> list[str]:
+    """The ids that begin so; where there are very many, only how they go on."""
+    layout = _layout(config)
+    found: set[str] = set()
+    for place in layout.raw:
+        template = layout.places[place].template
+        if place in layout.telling:
+            names = _in_names(config.dataset, template, layout.ids)
+            found.update(one for one in names if one.startswith(beginning))
+    if len(found) <= _CHECKED:
+        found = {one for one in found if layout.ids.values(one) is not None}
+    if len(found) <= _MOST:
+        return sorted(found)
+    first, last = min(found), max(found)
+    size = next(n for n in range(len(last) + 1) if first[: n + 1] != last[: n + 1]) + 1
+    return sorted({one[:size] for one in found})
+
+
+def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
+    """The ids in the names of folders and files: by `{id}` in the first part that has it, or by its fields."""
+    for variant in template.variants.values():
+        found: list[tuple[str, dict[str, str]]] = [(root, {})]
+        for part in variant.parts:
+            if all(kind == "text" for kind, _ in part):
+                found = [(f"{folder}/{part[0][1]}", values) for folder, values in found]
+                continue
+            found = [
+                (f"{folder}/{name}", values | fits.groupdict())
+                for folder, values in found[:_MOST]
+                for name in _listed(folder)
+                if (fits := _expression(part, values).fullmatch(name))
+            ]
+            if ("field", "id") in part:
+                break
+        form = ids.form
+        for _, values in found:
+            if "id" in values:
+                yield values["id"]
+            elif not isinstance(form, str):
+                yield form.write(values)
+
+
+def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
+    """A part of a pattern as a regular expression; what a field stands for is known, or taken from the name."""
+    text, known = "", set[str]()
+    for kind, value in part:
+        if kind == "text" or value in values:
+            text += re.escape(value if kind == "text" else values[value])
+        else:
+            text += f"(?P={value})" if value in known else f"(?P<{value}>.+)"
+            known.add(value)
+    return re.compile(text)
+
+
+def _listed(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)  # noqa: PTH208 - the quickest there is
+    except OSError:
+        return []
+
+
+def _snapshots(config: Config, _beginning: str) -> list[str]:
+    return _listed(f"{config.log}/snapshots")
+
+
+_FINDERS = {
+    "record": _ids,
+    "records": _ids,
+    "label": lambda config, _: _layout(config).steps,
+    "step": lambda config, _: _layout(config).steps,
+    "task": lambda config, _: list(config.tasks),
+    "modality": lambda config, _: list(config.modalities),
+    "by": lambda config, _: ["step", "status", "task", "modality", *config.ids.groups],
+    "before": _snapshots,
+    "after": _snapshots,
+}  # fmt: skip

@@ -1,0 +1,98 @@
+"""`deploy` and `serve`: a filter that runs by a schedule, or when it is asked to."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import put, put_json
+from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.flows.api import of_prefect
+from sinagot_catalog.flows.deployment import Deployment, describe
+
+if TYPE_CHECKING:
+    from sinagot_catalog.flows.deployment import Deployed
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["deploy", "serve"]
+
+
+def deploy(args: Any) -> int:
+    """Make a deployment, and say how to trigger it and who runs it."""
+    from sinagot_catalog.flows import submission
+
+    ws = open_workspace(args)
+    how = {
+        "pool": args.pool,
+        "create_pool": args.create_pool,
+        "work_queue": args.work_queue,
+        "image": args.image,
+        "env": dict(map(_pair, args.env)),
+    }
+    made = submission.deploy(_described(ws, args, **how), say=say)
+    if args.json:
+        put_json(asdict(made))
+        return 0
+    put(f"deployed {made.name}: {made.url}")
+    _say_how(ws, made)
+    worker = of_prefect(f"prefect worker start --pool {shlex.quote(args.pool)}")
+    say(f"a worker runs it, where it is started:  {worker}")
+    return 0
+
+
+def serve(args: Any) -> int:
+    """Make a deployment and run it here."""
+    from sinagot_catalog.flows import submission
+
+    ws = open_workspace(args)
+
+    def ready(made: Deployed) -> None:
+        if args.json:
+            put(json.dumps(asdict(made)))
+        else:
+            put(f"serving {made.name}: {made.url}")
+        _say_how(ws, made)
+        say("Ctrl-C ends it")
+
+    submission.serve(_described(ws, args), ready=ready, say=say)
+    say("ended; its schedule is paused until it is served again")
+    return 0
+
+
+def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
+    return describe(
+        source_of(ws),
+        args.deployment,
+        where=args.where,
+        step=steps_of(args),
+        workers=args.workers or None,
+        limit=args.limit or None,
+        downstream=not args.no_downstream,
+        tags=args.tag,
+        cron=args.cron,
+        every=args.every,
+        timezone=args.timezone,
+        concurrency=args.concurrency,
+        **how,
+    )
+
+
+def _say_how(ws: Workspace, made: Deployed) -> None:
+    place = shlex.quote(ws.config.root)
+    say(
+        f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",
+        f"{made.n_rows} rows would run now",
+        f"to trigger it:  {of_prefect(f'prefect deployment run {shlex.quote(made.name)}')}",
+        f"or with rows:   sinagot-catalog submit {place} --deployment {shlex.quote(made.name)}",
+    )
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise SelectionError(f"--env: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
+    return name, value

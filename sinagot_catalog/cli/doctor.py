@@ -1,0 +1,46 @@
+"""`doctor`: what is wrong with a set-up, and what to do about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.workspace_args import place_of
+from sinagot_catalog.config import nearest
+from sinagot_catalog.diagnostics.doctor import examine
+from sinagot_catalog.errors import ConfigError
+
+__all__ = ["doctor"]
+
+_MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
+
+
+def doctor(args: Any) -> int:
+    """Print a line for each thing that a run needs; 2 where a run could not work."""
+    place = place_of(args) or nearest()
+    if place is None:
+        raise ConfigError(
+            "there is no workspace.toml here or in a folder above",
+            "Name a workspace with -C, or make one: sinagot-catalog init",
+        )
+    found = []
+    for check in examine([place, *getattr(args, "config", [])], trust=getattr(args, "trust", None)):
+        found.append(check)
+        if not args.json:
+            mark, colour = _MARKS[check.state]
+            put(f"{paint(mark, colour)}  {check.area:8}  {clean(check.text)}")
+            if check.hint:
+                put(f"                {paint(clean(check.hint), '2')}")
+    counts = {state: sum(check.state == state for check in found) for state in _MARKS}
+    if args.json:
+        put_json({"checks": [check.to_dict() for check in found], "counts": counts})
+    elif counts["fault"]:
+        put(f"{counts['fault']} to mend before a run can work, {counts['warning']} to look at")
+    else:
+        put(
+            f"a run can work; {counts['warning']} to look at"
+            if counts["warning"]
+            else "everything is in order"
+        )
+    return 2 if counts["fault"] else 0

@@ -1,0 +1,235 @@
+"""`init`: a working workspace to start from."""
+
+from __future__ import annotations
+
+import json
+import runpy
+import shlex
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.init_from_files import find_records, list_files, looks, workspace_files
+from sinagot_catalog.cli.output import put
+from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
+from sinagot_catalog.flows.api import of_prefect
+
+__all__ = ["init"]
+
+_DAYS = 30
+_KINDS = 4
+_FILES = {
+    "workspace.toml": """\
+# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# Paths are relative to this file.
+[path]
+dataset = "dataset"
+scripts = "scripts"
+
+[records]
+# What a record id looks like, as a regular expression. Named groups become columns, such as (?P<site>[A-Z]+).
+id_pattern = 'REC-\\d{3}'
+
+[steps]
+# The scripts of the folder above, without `.py`, in the order in which they run.
+scripts = ["count"]
+
+# [run]
+# mode = "processes"     # or "main_process", "prefect"
+# workers = 4            # by default one per core
+""",
+    "scripts/count.py": '''\
+from sinagot_catalog import ScriptTemplate
+
+
+class Script(ScriptTemplate):
+    """How many lines a recording has."""
+
+    PATH_IN = ("raw", "{id}.csv")
+    PATH_OUT = ("count", "{id}.txt")
+
+    def run(self):
+        lines = self.path.input.read_text().splitlines()
+        self.logger.info("%d lines", len(lines))
+        self.path.output.write_text(f"{len(lines)}\\n")
+''',
+    "dataset/raw/REC-001.csv": "time,value\n10:00,1.5\n10:01,1.7\n10:02,1.6\n",
+    "dataset/raw/REC-002.csv": "time,value\n09:30,2.1\n09:31,2.0\n",
+}
+
+_EMPTY = """\
+# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# Paths are relative to this file.
+[path]
+dataset = "{dataset}"
+scripts = "scripts"
+
+[records]
+# What a record id looks like, as a regular expression. Named groups are fields of the id, such as (?P<site>[A-Z]+).
+# `sinagot-catalog init --from-files 'raw/{{id}}.csv'` proposes it, and replaces this file as long as it is as here.
+id_pattern = '.+'
+
+[steps]
+# The scripts of the folder above, without `.py`, in the order in which they run.
+scripts = []
+"""
+
+_PREFECT = """\
+# What `prefect deploy --all` deploys; `sinagot-catalog deploy` does the same without this file.
+# A worker needs sinagot-catalog, and the workspace at the address below. Nothing secret belongs here.
+name: {name}
+
+# The flow is part of the installed package: there is no code to pull.
+pull: []
+
+deployments:
+  - name: nightly
+    entrypoint: sinagot_catalog.flows.run_workspace
+    parameters:
+      workspace: {workspace}
+      where: status = 'DATA_READY'
+      # What becomes ready by the run, too: a chain goes through in one night.
+      downstream: true
+    schedules:
+      - cron: "0 2 * * *"
+        timezone: UTC
+    concurrency_limit: 1
+    tags: [sinagot-catalog]
+    work_pool:
+      # Made by: prefect work-pool create local --type process
+      name: local
+"""
+
+
+def init(args: Any) -> int:
+    """Write a workspace where nothing of it is yet."""
+    folder = Path(args.folder)
+    try:
+        if args.prefect:
+            _check_free(folder, ["prefect.yaml"])
+        if args.prefect and (folder / "workspace.toml").is_file() and not (args.from_files or args.example):
+            pass  # it is there
+        elif args.from_files:
+            _around_files(folder, args.from_files)
+        elif args.example:
+            _copy_example(folder)
+        elif not (folder / "workspace.toml").exists() and (own := _own_files(folder)):
+            _beside_files(folder, own)
+            return 0
+        else:
+            _check_free(folder, _FILES)
+            for name, text in _FILES.items():
+                _write(folder / name, text)
+        if args.prefect:
+            _write(folder / "prefect.yaml", _prefect_yaml(folder.resolve()))
+    except (PermissionError, NotADirectoryError, FileExistsError) as error:
+        raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
+    put(f"made {folder.resolve()}")
+    place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
+    say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
+    if args.prefect:
+        say(f"or on Prefect workers: {place}{of_prefect('prefect deploy --all')}   (see prefect.yaml)")
+    return 0
+
+
+def _prefect_yaml(folder: Path) -> str:
+    # Any JSON text is one of YAML, whatever the folder is called.
+    return _PREFECT.format(name=json.dumps(folder.name), workspace=json.dumps(str(folder)))
+
+
+def _own_files(folder: Path) -> list[str]:
+    """The files of a folder that are no part of a workspace."""
+    if not folder.is_dir():
+        return []
+    files = list_files(folder)
+    return [one for one in files if not one.startswith((".", "scripts/")) and one != "prefect.yaml"]
+
+
+def _beside_files(folder: Path, own: list[str]) -> None:
+    """A config beside files that are there: which of them are recordings is for the user to say."""
+    _check_free(folder, ["workspace.toml"])
+    _write(
+        folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
+    )
+    put(f"made {(folder / 'workspace.toml').resolve()}")
+    where = "" if folder.resolve() == Path.cwd() else f" {shlex.quote(str(folder))}"
+    say(
+        f"{folder.resolve()} holds {len(own)} files already, such as {own[0]}: no recordings were made",
+        "next: say which of them are recordings, with {id} or fields such as {day} where their names vary:",
+        f"  sinagot-catalog init{where} --from-files {shlex.quote(_likely(own))}",
+    )
+
+
+def _likely(files: list[str]) -> str:
+    """A pattern for the most frequent kind of file: those of one folder with one suffix."""
+    kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
+    (folder, suffix), _ = kinds.most_common(1)[0]
+    folder = folder.removeprefix("dataset").removeprefix("/")
+    return f"{folder}/{{id}}{suffix}" if folder else f"{{id}}{suffix}"
+
+
+def _around_files(folder: Path, pattern: str) -> None:
+    """A workspace around files that are there: they are looked at and left as they are."""
+    found = find_records(folder, pattern)
+    files, ids = workspace_files(found), found.ids
+    toml = folder / "workspace.toml"
+    is_empty = toml.is_file() and toml.read_text(encoding="utf-8") in [
+        _EMPTY.format(dataset=one) for one in (".", "dataset")
+    ]
+    _check_free(folder, [name for name in files if not (is_empty and name == "workspace.toml")])
+    if is_empty:
+        toml.unlink()
+    for name, content in files.items():
+        _write(folder / name, content)
+    some = ", ".join(ids[:3]) + (" …" if len(ids) > 3 else "")  # noqa: PLR2004 - examples
+    say(f"{len(ids)} records: {some}", f"id_pattern = {found.id_pattern}   (a proposal: see workspace.toml)")
+    for name in ("task", "modality"):
+        if values := found.values(name):
+            say(f"{name}: {', '.join(values)}")
+    if found.dataset == ".":
+        say(
+            "results (lines), the journal (LOG) and scripts go beside the files; see [path] in workspace.toml"
+        )
+    kinds = looks(ids) if "id" in found.template.fields else []
+    if len(kinds) > 1:
+        told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
+        say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
+
+
+def _copy_example(folder: Path) -> None:
+    """The harbour's config and scripts, and a month of its boats made anew."""
+    example = _example()
+    names = [str(path.relative_to(example)) for path in sorted(example.glob("scripts/*.py"))]
+    names += ["workspace.toml", "make_dataset.py"]
+    _check_free(folder, [*names, "dataset/raw"])
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(example / name, folder / name)
+    runpy.run_path(str(folder / "make_dataset.py"))["make"](folder / "dataset" / "raw", _DAYS)
+
+
+def _example() -> Path:
+    """The harbour example: in the wheel, or in the repository beside an editable install."""
+    package = Path(__file__).resolve().parents[1]
+    for folder in (package / "_example" / "harbor", package.parent / "example" / "harbor"):
+        if (folder / "workspace.toml").is_file():
+            return folder
+    raise NotFoundError("the harbour example did not come with this installation")
+
+
+def _check_free(folder: Path, names: Any) -> None:
+    """Refuse to write over anything."""
+    there = [name for name in names if (folder / name).exists()]
+    if there:
+        raise ConfigError(
+            f"{folder / there[0]} is there already, and nothing is overwritten",
+            "Name another folder: sinagot-catalog init DIR",
+        )
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text)

@@ -1,0 +1,353 @@
+"""`init --from-files`: a workspace around files that are there, with an id pattern proposed from their names."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import Counter
+from dataclasses import dataclass
+from itertools import groupby, pairwise
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
+from sinagot_catalog.patterns.fields import fault_of
+from sinagot_catalog.patterns.template import STAR, IdPattern, parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from sinagot_catalog.patterns.template import Template
+
+__all__ = ["Found", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
+
+_MOST = 200_000
+_SHAPES = 3
+_SEPARATORS = ("_", "__", "~", "+", "=")
+
+
+@dataclass(frozen=True)
+class Found:
+    """What the files of a pattern say.
+
+    Attributes:
+        template: The pattern.
+        dataset: Where the files lie, as the config has it.
+        rows: The values of its placeholders, one row for each file.
+        id_pattern: The id pattern that is proposed.
+        ids: The ids, sorted.
+    """
+
+    template: Template
+    dataset: str
+    rows: list[dict[str, str]]
+    id_pattern: str
+    ids: list[str]
+
+    def values(self, name: str) -> list[str]:
+        """The values of a placeholder, sorted."""
+        return sorted({row[name] for row in self.rows if row.get(name)})
+
+    @property
+    def units(self) -> dict[str, list[str]]:
+        """The modalities of each task; of none where the pattern has no `{task}` and no `{modality}`."""
+        if {"task", "modality"}.isdisjoint(self.template.fields):
+            return {}
+        folders = [part[0][1] for part in self.template.parts[:-1] if len(part) == 1 and part[0][0] == "text"]
+        own = re.sub(r"\W", "", folders[-1]) if folders else ""
+        units: dict[str, set[str]] = {}
+        for row in self.rows:
+            units.setdefault(row.get("task", ""), set()).add(row.get("modality", own or "data"))
+        return {task: sorted(units[task]) for task in sorted(units)}
+
+
+def find_records(folder: Path, pattern: str) -> Found:
+    """The records of the files that fit a pattern.
+
+    Raises:
+        NotFoundError: When no file fits; names one that nearly does.
+        PatternError: When the pattern cannot be used.
+    """
+    names = re.findall(r"\{(\w+)\??\}", pattern)
+    template = parse_template(pattern, fields={"id", "task", "modality", *filter(str.isidentifier, names)})
+    fields = [name for name in dict.fromkeys(names) if name not in ("id", "task", "modality")]
+    if "id" in template.fields and fields:
+        raise PatternError(
+            f"--from-files: {pattern!r} has both {{id}} and {{{fields[0]}}}",
+            "Write {id} where the record's id stands, or a name for each of its fields, such as {day}/{shot}.",
+        )
+    if "id" not in template.fields and not set(fields) - template.optional:
+        raise PatternError(
+            f"--from-files: {pattern!r} has no {{id}}",
+            "Write {id} where the record's id stands, or its fields, such as {day}/{shot}.",
+        )
+    dataset = (
+        "dataset" if (folder / "dataset").is_dir() and not template.prefix.startswith("dataset/") else "."
+    )
+    paths = list_files(folder / dataset, template.prefix)
+    rows = find_values(paths, template)
+    if not rows:
+        near = did_you_mean(pattern, paths, most=1)
+        star = f" ({STAR})" if "*" in pattern else ""
+        raise NotFoundError(
+            f"--from-files: no file in {folder / dataset} fits {pattern!r}{star}{near}",
+            f"{len(paths)} files lie there.",
+        )
+    if "id" in template.fields:
+        ids = sorted({row["id"] for row in rows})
+        return Found(template, dataset, rows, propose(ids), ids)
+    return Found(template, dataset, rows, *_of_fields(template, rows))
+
+
+def workspace_files(found: Found) -> dict[str, str]:
+    """What to write for a workspace around files that are there: texts by file name."""
+    units = found.units
+    script = _SCRIPT.format(
+        path_in=_tuple(found.template.text),
+        path_out=_tuple(
+            "lines/" + "_".join(["{id}", *(f"{{{name}}}" for name in _scopes(found.template))]) + ".txt"
+        ),
+    )
+    toml = _TOML.format(
+        dataset=found.dataset,
+        outputs=_OUTPUTS if found.dataset == "." else "",
+        pattern=found.template.text,
+        n=len(found.ids),
+        ids=_quoted(found.id_pattern),
+        steps=_scoped(units) if units else _STEPS,
+    )
+    modalities = sorted({one for some in units.values() for one in some})
+    scripts = [f"scripts/{modality}/lines.py" for modality in modalities] or ["scripts/lines.py"]
+    return {"workspace.toml": toml, **dict.fromkeys(scripts, script)}
+
+
+def _scopes(template: Template) -> list[str]:
+    return [name for name in ("task", "modality") if name in template.fields]
+
+
+def _scoped(units: Mapping[str, Sequence[str]]) -> str:
+    """The sections of tasks and modalities."""
+    lines = [
+        line
+        for task, modalities in units.items()
+        if task
+        for line in (
+            f"[tasks.{_key(task)}]",
+            f"modalities = {json.dumps(modalities, ensure_ascii=False)}",
+            "",
+        )
+    ]
+    lines += ["# The scripts of a modality lie in its folder below scripts, in the order in which they run."]
+    for modality in sorted({one for some in units.values() for one in some}):
+        lines += [f"[modalities.{_key(modality)}]", 'scripts = ["lines"]', ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else json.dumps(name, ensure_ascii=False)
+
+
+def _tuple(text: str) -> str:
+    """A pattern as a script writes it."""
+    parts = ", ".join(json.dumps(part, ensure_ascii=False) for part in text.split("/"))
+    return f"({parts})" if "/" in text else parts
+
+
+def list_files(root: Path, prefix: str = "") -> list[str]:
+    """The files under a folder of a dataset; what is hidden, and a journal, are not data."""
+    found: list[str] = []
+    for folder, folders, names in os.walk(root / prefix.rpartition("/")[0]):
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "LOG")
+        beside = os.path.relpath(folder, root).replace(os.sep, "/")
+        found += [name if beside == "." else f"{beside}/{name}" for name in sorted(names)]
+        if len(found) > _MOST:
+            break
+    return found
+
+
+def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]]:
+    """What the placeholders stand for in each path that fits; the same text wherever a placeholder stands.
+
+    Example:
+        >>> one = parse_template("raw/{id}/{id}.csv", fields={"id"})
+        >>> find_values(["raw/A-1/A-1.csv", "raw/A-2/B.csv"], one)
+        [{'id': 'A-1'}]
+        >>> one = parse_template("{sub}/{ses?}/x_{task}", fields={"sub", "ses", "task"})
+        >>> find_values(["1/a/x_rs", "2/x_rs"], one)
+        [{'sub': '1', 'ses': 'a', 'task': 'rs'}, {'sub': '2', 'ses': '', 'task': 'rs'}]
+    """
+    fits = [re.compile(_expression(one)) for one in template.variants.values()]
+    names = [name for kind, name in template.tokens if kind != "text"]
+    rows = []
+    for path in paths:
+        found = next((match for one in fits if (match := one.fullmatch(path))), None)
+        values = {} if found is None else {name: found.groupdict().get(name) or "" for name in names}
+        if values and all(fault_of(value) is None for value in values.values() if value):
+            rows.append(values)
+    return rows
+
+
+def _expression(template: Template) -> str:
+    """A pattern as a regular expression; the shortest texts are taken where several are possible."""
+    text, known = "", set[str]()
+    for kind, value in template.tokens:
+        if kind == "text":
+            text += re.escape(value)
+        else:
+            text += f"(?P={value})" if value in known else f"(?P<{value}>[^/]+?)"
+            known.add(value)
+    return text
+
+
+def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
+    """An id pattern whose named groups are the fields of a pattern, and the ids of some values.
+
+    Raises:
+        PatternError: When no id can be made of them that tells them apart.
+    """
+    names = [name for _, name in template.tokens if name in template.fields - {"task", "modality"}]
+    names = sorted(dict.fromkeys(names), key=lambda name: name not in template.needed)
+    groups = {}
+    for name in names:
+        values = sorted({row[name] for row in rows if row[name]})
+        text = propose(values)
+        text = text if all(re.fullmatch(text, value) for value in values) else "[^/]+"
+        groups[name] = f"{_label(template, name)}(?P<{name}>{text})"
+    records = {tuple(row[name] for name in names) for row in rows}
+    for separator in _SEPARATORS:
+        text, *others = groups.values()
+        for name, one in zip(names[1:], others, strict=True):
+            piece = separator + one
+            text += piece if name in template.needed else f"(?:{piece})?"
+        ids = IdPattern(text)
+        form = ids.form
+        if isinstance(form, str):
+            continue
+        fields = [dict(zip(names, record, strict=True)) for record in records]
+        written = {form.write(one): one for one in fields}
+        told = [ids.values(record_id) == {"id": record_id, **one} for record_id, one in written.items()]
+        if all(told) and len(told) == len(records):
+            return text, sorted(written)
+    raise PatternError(
+        f"--from-files: no id can be made of {', '.join(names)} that tells them apart",
+        "Write {id} for a part of the path that names the record alone.",
+    )
+
+
+def _label(template: Template, name: str) -> str:
+    """What stands before a field where it says what the field is: `sub-` in `sub-{sub}`."""
+    for before, token in pairwise(template.tokens):
+        if token[0] != "text" and token[1] == name:
+            found = re.search(r"(?:^|[/_])([A-Za-z]+-)$", before[1]) if before[0] == "text" else None
+            return found[1] if found else ""
+    return ""
+
+
+def propose(ids: Sequence[str]) -> str:
+    r"""A regular expression that these ids fit, and others that look like them.
+
+    Example:
+        >>> propose(["REC-001", "REC-002"])
+        'REC-\\d{3}'
+        >>> propose(["LY-001-a", "PA-12-b"])
+        '[A-Z]{2}-\\d{2,3}-[a-z]'
+        >>> propose(["x.1", "y.2", "summary"])
+        '[a-z]\\.\\d|summary'
+    """
+    split = [(one, _split(one)) for one in ids]
+    shapes = Counter(tuple(kind if kind in "dla" else text for kind, text in runs) for _, runs in split)
+    if len(shapes) > _SHAPES:
+        return r"[\w.-]+"
+    texts = []
+    for shape, _ in shapes.most_common():
+        rows = [
+            runs
+            for _, runs in split
+            if tuple(kind if kind in "dla" else text for kind, text in runs) == shape
+        ]
+        several = len(ids) > 1 and len(rows) > 1
+        texts.append("".join(_piece([row[n] for row in rows], several=several) for n in range(len(shape))))
+    return "|".join(dict.fromkeys(texts))
+
+
+def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
+    """The different looks that ids have, each by one of them and how many look like it, most frequent first.
+
+    Example:
+        >>> looks(["REC-001", "REC-002", "copy of REC-001"])
+        [('REC-001', 2), ('copy of REC-001', 1)]
+    """
+    found: dict[str, list[str]] = {}
+    for one in ids:
+        found.setdefault(re.sub(r"[^\W\d_]+", "a", re.sub(r"\d+", "0", one)), []).append(one)
+    return sorted(((some[0], len(some)) for some in found.values()), key=lambda look: -look[1])
+
+
+def _split(text: str) -> list[tuple[str, str]]:
+    """Runs of digits (d), letters (l) and the rest, each by itself."""
+
+    def kind(char: str) -> str:
+        return "d" if char.isdecimal() else "l" if char.isalpha() else "-"
+
+    return [(key, "".join(run)) for key, run in groupby(text, kind)]
+
+
+def _piece(runs: Sequence[tuple[str, str]], *, several: bool) -> str:
+    kind, texts = runs[0][0], {text for _, text in runs}
+    if kind == "-" or (kind == "l" and len(texts) == 1 and (several or len(texts.copy().pop()) > 1)):
+        return re.sub(r"[^\w\- ]", r"\\\g<0>", texts.pop())
+    joined = "".join(texts)
+    if kind == "d":
+        one = r"\d" if joined.isascii() else r"[^\W_]"
+    elif not joined.isascii():
+        one = r"[^\W\d_]"
+    else:
+        one = "[A-Z]" if joined.isupper() else "[a-z]" if joined.islower() else "[A-Za-z]"
+    least, most = min(map(len, texts)), max(map(len, texts))
+    return one + ("" if least == most == 1 else f"{{{least}}}" if least == most else f"{{{least},{most}}}")
+
+
+def _quoted(text: str) -> str:
+    """A text for TOML, literal where that is possible."""
+    return f"'{text}'" if "'" not in text else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+_OUTPUTS = """\
+# Results and the journal (LOG) go beside the files; to keep them apart, name another folder here.
+# outputs = "results"
+"""
+
+_STEPS = """\
+[steps]
+# The scripts of the folder above, without `.py`, in the order in which they run.
+scripts = ["lines"]
+"""
+
+_TOML = """\
+# A workspace around files that were there before it. Paths are relative to this file.
+[path]
+dataset = "{dataset}"
+scripts = "scripts"
+{outputs}
+[records]
+# Proposed from the {n} records of {pattern}. Named groups are fields of the id: columns, and places in patterns.
+id_pattern = {ids}
+
+{steps}"""
+
+_SCRIPT = '''\
+from sinagot_catalog import ScriptTemplate
+
+
+class Script(ScriptTemplate):
+    """How many lines a recording has: a first step, to be replaced by yours."""
+
+    PATH_IN = {path_in}
+    PATH_OUT = {path_out}
+
+    def run(self):
+        lines = self.path.input.read_bytes().count(b"\\n")
+        self.logger.info("%d lines", lines)
+        self.path.output.write_text(f"{{lines}}\\n")
+'''

@@ -1,0 +1,170 @@
+"""`logs`: what scripts said, and the tracebacks of failures."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.status_rules import failed
+from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
+from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
+from sinagot_catalog.errors import NotFoundError, did_you_mean
+from sinagot_catalog.schema import EVENTS, FAILED_ATTEMPTS, KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["logs"]
+
+_LIMIT = 200
+_PAUSE = 0.5
+
+
+def logs(args: Any) -> int:
+    """Print events, oldest first."""
+    ws = open_workspace(args)
+    known = source_of(ws).layout().steps
+    args.records = [*([args.record] if args.record else []), *(args.records or [])]
+    for record_id in args.records:
+        ws.records.get(record_id)  # names the ids that are near where it cannot be one
+    for step in args.step or ():
+        if step not in known:
+            raise NotFoundError(
+                f"there is no step {step!r}{did_you_mean(step, known)}", f"Steps: {', '.join(known)}."
+            )
+    if args.group:
+        return _groups(ws, args)
+    events = _failed(ws, args) if args.failed else _events(ws, args)
+    limit = args.limit if args.limit is not None else _LIMIT if width() and not is_machine(args) else 0
+    if limit and events.height > limit:
+        say(f"(the last {limit} of {events.height:,}; --limit 0 for all)")
+        events = events.tail(limit)
+    if is_machine(args):
+        put_rows(args, events)
+        return 0
+    _show(events)
+    if args.follow:
+        _follow(ws, args)
+    elif events.is_empty():
+        say("nothing failed" if args.failed else "no run has written anything about this yet")
+    return 0
+
+
+def _events(ws: Workspace, args: Any) -> pl.DataFrame:
+    events = ws.events()
+    events = events.filter(pl.col("record_id").is_in(args.records)) if args.records else events
+    events = events.filter(pl.col("run_id") == args.run) if args.run else events
+    return events.filter(pl.col("step").is_in(args.step)) if args.step else events
+
+
+def _steps(ws: Workspace, args: Any) -> StepCollection:
+    """The steps of the records and the names that are given."""
+    steps = ws.steps
+    if args.records:
+        steps = steps.filter(pl.col("record_id").is_in(args.records))
+    return steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
+
+
+def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
+    """The failure of each row whose last attempt failed; where no event tells of it, the status does."""
+    rows = _steps(ws, args).filter(failed())
+    errors = rows.select(*KEYS, "reason", "run_id", "ended")
+    events = _events(ws, args).filter(pl.col("event") == "error")
+    told = events.join(errors, on=[*KEYS, "run_id"], how="semi", nulls_equal=True).unique(
+        subset=list(KEYS), keep="last", maintain_order=True
+    )
+    untold = errors.join(told, on=list(KEYS), how="anti", nulls_equal=True).select(
+        *KEYS,
+        "run_id",
+        pl.col("ended").alias("time"),
+        pl.col("reason").alias("message"),
+        pl.lit("error").alias("event"),
+    )
+    return pl.concat([told, untold], how="diagonal_relaxed").select(*EVENTS).sort("time", nulls_last=False)
+
+
+def _groups(ws: Workspace, args: Any) -> int:
+    """The kinds of failure, each with its number, examples, and the command that runs its rows again."""
+    steps = _steps(ws, args)
+    found = steps.failures()
+    by = ("task", "modality", "step", "error_type")
+    kept = set(steps.filter(failed(), status="DONE").select(*by).iter_rows())
+    again = [
+        _again(args, one, is_kept=tuple(one[name] for name in by) in kept)
+        for one in found.iter_rows(named=True)
+    ]
+    found = found.with_columns(pl.Series("command", again, dtype=pl.String))
+    if is_machine(args):
+        put_rows(args, found)
+        return 0
+    for one in found.head(args.limit or found.height).iter_rows(named=True):
+        where = " ".join(one[name] for name in ("task", "modality", "step") if one[name])
+        kind = f"{one['error_type']}: " if one["error_type"] else ""
+        put(
+            f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}"
+        )
+        when = f" · {one['first']:%Y-%m-%d %H:%M} to {one['last']:%Y-%m-%d %H:%M}Z" if one["first"] else ""
+        put(clean(f"        such as {one['examples']}{when}"))
+        put(f"        {clean(one['command'])}")
+    if found.is_empty():
+        say("nothing failed")
+    return 0
+
+
+def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
+    """The command that runs the rows of one kind of failure again.
+
+    Args:
+        args: The words of the command line.
+        one: The kind of failure.
+        is_kept: Whether older outputs make some of its rows DONE.
+    """
+    outcomes = ", ".join(map(_text, FAILED_ATTEMPTS))
+    narrow = [f"outcome IN ({outcomes})" if is_kept else "status = 'ERROR'"]
+    narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
+    if one["error_type"]:
+        like = one["message"].replace("…", "%").rstrip("%") + "%"
+        narrow += [f"error_type = {_text(one['error_type'])}", f"message LIKE {_text(like)}"]
+    if args.records:
+        ids = ", ".join(map(_text, args.records))
+        narrow.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
+    unnarrowed = Namespace(**{**vars(args), "step": None})
+    return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
+
+
+def _text(value: str) -> str:
+    """A text in SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _show(events: pl.DataFrame) -> None:
+    """A line per event; a failure's traceback and what the script printed stand below it."""
+    for row in events.iter_rows(named=True):
+        when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
+        key = " ".join(row[name] for name in KEYS if row[name])
+        failed = row["event"] == "error"
+        text = clean(row["message"] or row["event"] or "")
+        if failed and row["error_type"]:
+            text = f"{row['error_type']}: {text}"
+        put(f"{paint(when, '2')}  {paint(key, '31' if failed else '1')}  {text}")
+        for part in ("traceback", "output"):
+            if row[part]:
+                put("\n".join(f"    {line}" for line in clean(row[part]).rstrip().splitlines()))
+
+
+def _follow(ws: Workspace, args: Any) -> None:
+    """Print what comes in, until Ctrl-C."""
+    seen = _events(ws, args).height
+    try:
+        while True:
+            time.sleep(_PAUSE)
+            events = _events(ws.refresh(), args)
+            _show(events.slice(seen))
+            seen = events.height
+    except KeyboardInterrupt:
+        return

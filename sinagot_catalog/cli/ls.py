@@ -1,0 +1,89 @@
+"""`ls`: rows of a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.literals import check_literals
+from sinagot_catalog.catalog.sql_check import sql_predicate
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
+from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing, source_of
+from sinagot_catalog.errors import SelectionError, did_you_mean
+
+__all__ = ["LIMIT", "ls"]
+
+LIMIT = 100
+"""How many rows a terminal is shown where nobody says how many."""
+
+_SHOWN = {
+    "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],
+    "files": ["path", "size", "modified", "record_id", "task", "modality", "step", "role"],
+    "steps": ["record_id", "task", "modality", "step", "status", "seconds", "reason"],
+    "events": ["time", "record_id", "task", "modality", "step", "event", "message"],
+    "links": ["record_id", "task", "modality", "step", "role", "label", "path", "exists"],
+}
+
+
+def ls(args: Any) -> int:
+    """Print rows of a table."""
+    ws = open_workspace(args)
+    columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
+    machine = is_machine(args)
+    shown = columns or ([] if machine else _SHOWN.get(args.table, []))
+    if args.table in ("events", "links"):
+        frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, columns)
+        frame = frame.select(shown) if shown else frame
+    else:
+        rows = getattr(ws, args.table)
+        rows = rows.sql_filter(args.where) if args.where else rows
+        frame = rows.select(*shown) if shown else rows.collect()
+    total = frame.height
+    for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
+        if table.unread:
+            say(f"note: {table.unread}")
+    limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
+    if limit:
+        frame = frame.tail(limit) if args.table == "events" else frame.head(limit)
+    if machine:
+        put_rows(args, frame)
+    elif total:
+        put_table(frame if columns else _without_empty(frame))
+    if frame.height < total:
+        say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
+    if not total:
+        say(f"no {args.table}{' that fit' if args.where else ''}")
+        if not args.where:
+            say_what_is_missing(ws)
+    return 0
+
+
+def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:
+    """Narrow a table that is no selection."""
+    predicate = sql_predicate(args.where) if args.where else pl.lit(True)
+    for name in [*predicate.meta.root_names(), *columns]:
+        if name not in frame.columns:
+            raise SelectionError(
+                f"{args.table} has no column {name!r}{did_you_mean(name, frame.columns)}",
+                "Its columns: " + ", ".join(frame.columns) + ".",
+            )
+    check_literals(predicate, dict(frame.schema), {})
+    try:
+        return frame.filter(predicate)
+    except pl.exceptions.PolarsError as error:
+        raise SelectionError(
+            f"the filter {args.where!r} cannot be applied: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
+    """Leave out columns that say nothing here."""
+    kept = [
+        one.name
+        for one in frame
+        if one.null_count() < len(one)
+        and not (one.name.startswith("n_") and one.dtype.is_integer() and one.max() == 0)
+    ]
+    return frame.select(kept or frame.columns)

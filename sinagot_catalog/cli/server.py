@@ -1,0 +1,81 @@
+"""`server`: the local Prefect server."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import suppress
+from typing import Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import put, put_json
+from sinagot_catalog.errors import ServerError
+from sinagot_catalog.flows import api
+from sinagot_catalog.flows import local_server as manager
+from sinagot_catalog.flows.crashed_runs import mark_crashed
+
+__all__ = ["server"]
+
+
+def server(args: Any) -> int:
+    """Start, describe or stop the local server; or say how Prefect's own programs find it."""
+    return {"start": _start, "status": _status, "stop": _stop, "env": _env}[args.action](args)
+
+
+def _start(args: Any) -> int:
+    started = manager.start(port=args.port, fresh=args.fresh)
+    started.wait_healthy()
+    configured = api.configured_api()
+    if configured:
+        say(f"note: `submit` uses the API that is configured, {configured.url}, and not this server")
+    return _status(args)
+
+
+def _status(args: Any) -> int:
+    state = manager.status()
+    if state.get("healthy"):
+        with suppress(ServerError):
+            state["crashed"] = mark_crashed(state["api_url"], auth=f"{state['user']}:{state['password']}")
+    if args.json:
+        put_json(state)
+    elif not state["running"]:
+        put("not running; `sinagot-catalog server start` or the next `submit` starts it")
+    else:
+        put(f"running at {state['url']}{'' if state['healthy'] else ', but does not answer'}")
+        put(f"log in at {state['url']}/login with {state['user']}:{state['password']}")
+        put(f"pid {state['pid']}, Prefect {state['prefect']}, since {state['since']}")
+        put(f"log {state['log']}")
+        if crashed := state.get("crashed"):
+            put(f"{crashed} flow run{'s' if crashed > 1 else ''} marked as Crashed: the process is gone")
+    return 0
+
+
+def _stop(args: Any) -> int:
+    state = manager.stop()
+    if args.json:
+        put_json(state)
+    elif not state["stopped"]:
+        put("it was not running")
+    else:
+        left = f"; {state['running']} flow runs were under way" if state["running"] else ""
+        put(f"stopped {state['url']} (pid {state['pid']}){left}")
+    return 0
+
+
+def _env(args: Any) -> int:
+    """Lines for a shell. They hold the server's password, as its page needs it, too."""
+    from sinagot_catalog.flows.submission import environment
+
+    try:
+        found = environment(say=say)
+    except BaseException:
+        if not args.json:
+            put("false")  # so that `eval "$(...)" && ...` goes no further
+        raise
+    if args.json:
+        put_json(found)
+        return 0
+    for name, value in found.items():
+        put(f"export {name}={shlex.quote(value)}")
+    if not found:
+        say("a Prefect API is configured, which Prefect's own programs find themselves: nothing to set")
+    return 0

@@ -1,0 +1,298 @@
+"""`status`: where the work stands, at a glance."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.status_rules import failed
+from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.output import (
+    can_show,
+    clear_screen,
+    is_machine,
+    paint,
+    put,
+    put_json,
+    put_rows,
+    put_table,
+    width,
+)
+from sinagot_catalog.cli.workspace_args import (
+    WORDS,
+    command,
+    name_of,
+    open_workspace,
+    say_what_is_missing,
+    source_of,
+)
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.schema import STATUS, TIMED
+
+if TYPE_CHECKING:
+    from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["status"]
+
+_COUNTED = {name: name.lower() for name in STATUS.categories}
+_BAR = 20
+_BAR_FROM = 100
+_PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
+_KINDS = 3
+_STEPS = 4
+
+
+def status(args: Any) -> int:
+    """Print counts per step and status, and what can run next; with `--watch` again and again."""
+    ws = open_workspace(args)
+    if args.watch is None:
+        return _once(ws, args)
+    try:
+        while True:
+            if width() and not is_machine(args):
+                clear_screen()
+            _once(ws, args)
+            time.sleep(args.watch)
+            ws.refresh()
+    except KeyboardInterrupt:
+        return 0
+
+
+def _once(ws: Workspace, args: Any) -> int:
+    steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
+    if args.step:
+        steps = steps.filter(pl.col("step").is_in(args.step))
+    look = _look(ws, steps, args)
+    if args.json:
+        put_json(_summary(look, args))
+    elif is_machine(args):
+        put_rows(args, look.counts)
+    else:
+        _show(look, args)
+    say_what_is_missing(ws)
+    if not is_machine(args):
+        if look.totals["failed"]:
+            _show_failures(steps, args)
+        put(_next(look, args))
+    return 0
+
+
+# --- counting ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Look:
+    """What was counted.
+
+    Attributes:
+        by: The columns that it was counted by.
+        n_steps: How many steps there are: a step of two modalities counts twice.
+        counts: A row per group: the columns of `by`, a column per status, `unknown`, `failed` (the last attempt),
+            `stale`, `total`.
+        totals: The same of all rows.
+        ready: How many rows of each step can run now.
+        n_broken: How many rows have a script or a pattern that cannot be used.
+    """
+
+    ws: Workspace
+    by: list[str]
+    n_records: int
+    n_files: int
+    n_steps: int
+    counts: pl.DataFrame
+    totals: dict[str, Any]
+    ready: dict[str, int]
+    n_broken: int
+
+
+def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+    by = _by(ws, args)
+    rows = _rows(steps, by, stale=args.stale)
+    ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
+    catalog = source_of(ws).catalog()
+    listings = catalog.listings.values()
+    broken = catalog.steps.filter("_broken").select("record_id", "task", "modality", "step")
+    return _Look(
+        ws,
+        by,
+        rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
+        sum(listing.n_files for listing in listings),
+        rows.select("modality", "step").n_unique(),
+        rows.group_by(by, maintain_order=True).agg(_aggregates()),
+        rows.select(_aggregates()).row(0, named=True),
+        dict(ready.iter_rows()),
+        rows.join(broken, on=broken.columns, how="semi", nulls_equal=True).height if broken.height else 0,
+    )
+
+
+def _by(ws: Workspace, args: Any) -> list[str]:
+    """The columns to count by."""
+    if not args.by:
+        return ["step"] if ws.is_unit_mode else ["modality", "step"]
+    names = [name.strip() for name in args.by.split(",") if name.strip()]
+    known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
+    for name in names:
+        if name not in known:
+            raise SelectionError(
+                f"--by: there is no column {name!r}{did_you_mean(name, known)}",
+                f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
+            )
+    return list(dict.fromkeys(names))
+
+
+def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
+    """The rows to count, with the columns that they are counted by."""
+    needed = [
+        "record_id",
+        "task",
+        "modality",
+        "step",
+        "status",
+        "outcome",
+        *by,
+        *(["stale"] if stale else []),
+    ]
+    rows = steps.select(*dict.fromkeys(needed))
+    return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
+
+
+def _aggregates() -> list[pl.Expr]:
+    return [
+        *((pl.col("status") == name).sum().alias(key) for name, key in _COUNTED.items()),
+        pl.col("status").is_null().sum().alias("unknown"),
+        failed().sum().alias("failed"),
+        pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum()).alias("stale"),
+        pl.len().alias("total"),
+    ]
+
+
+# --- showing -------------------------------------------------------------------------------------------------
+
+
+def _summary(look: _Look, args: Any) -> dict[str, Any]:
+    """What `--json` prints."""
+    kept = source_of(look.ws).kept
+    follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
+    return {
+        "workspace": look.ws.config.root,
+        "records": look.n_records,
+        "files": look.n_files,
+        "seconds": round(source_of(look.ws).seconds, 3),
+        "snapshot": None if kept is None else kept.name,
+        "counts": look.counts.to_dicts(),
+        "totals": look.totals,
+        "next": follow if look.ready else None,
+        "notices": [one.to_dict() for one in source_of(look.ws).notices()],
+    }
+
+
+def _show(look: _Look, args: Any) -> None:
+    """The counts as a table; groups that are complete are only named."""
+    groups = _many(look.counts.height, "group")
+    if "step" in look.by:
+        is_plain = set(look.by) <= {"modality", "step"}
+        groups = _many(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
+    kept = source_of(look.ws).kept
+    how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
+    files = f"{_many(look.n_files, 'file')} {how}"
+    put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
+    complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) + pl.col("failed") == 0)
+    left = look.counts.filter(~complete)
+    if left.is_empty():
+        return
+    total = left.head(1).with_columns(
+        *(pl.lit("total" if number == 0 else "").alias(name) for number, name in enumerate(look.by)),
+        *(pl.lit(value).cast(left.schema[name]).alias(name) for name, value in look.totals.items()),
+    )
+    table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
+    hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
+    hidden += [] if look.totals["failed"] > look.totals["error"] else ["failed"]
+    words = {key: WORDS[name] for name, key in _COUNTED.items()}
+    words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
+    put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
+    whole = look.counts.filter(complete).select(look.by)
+    if whole.height:
+        some = [" ".join(str(part) for part in row if part is not None) for row in whole.head(5).iter_rows()]
+        put(clean(f"complete: {', '.join(some)}{' …' if whole.height > len(some) else ''}"))
+
+
+def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
+    """For each row a bar in painted pieces: how much has each status, and how many percent are done."""
+    if (width() or 0) < _BAR_FROM or not can_show("█"):
+        return None
+    bars = []
+    for row in table.iter_rows(named=True):
+        total = row["total"] or 1
+        # what is there is seen, however little of it
+        ends = [0, *(upto * _BAR // total for upto in accumulate(row[key] for key in _PARTS))]
+        parts = zip(_PARTS, pairwise(ends), strict=True)
+        sizes = {key: max(end - begin, min(row[key], 1)) for key, (begin, end) in parts}
+        over = sum(sizes.values()) - _BAR
+        if over > 0:
+            sizes[max(sizes, key=sizes.__getitem__)] -= over
+        pieces = [(mark * sizes[key], code) for key, (mark, code) in _PARTS.items() if sizes[key]]
+        blank = _BAR - sum(sizes.values())
+        bars.append([*pieces, ("·" * blank, "2"), (f" {100 * row['done'] // total:3d}%", "0")])
+    return bars
+
+
+def _show_failures(steps: StepCollection, args: Any) -> None:
+    """The kinds of failure, most frequent first."""
+    failures = steps.failures()
+    for one in failures.head(_KINDS).iter_rows(named=True):
+        where = " ".join(part for part in (one["task"], one["modality"], one["step"]) if part)
+        kind = f"{one['error_type']}: " if one["error_type"] else ""
+        example = one["examples"].partition("; ")[0]
+        put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))
+    more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
+    say(f"why: {command(args, 'logs', '--failed')}{more}")
+
+
+def _next(look: _Look, args: Any) -> str:
+    """One line on what can be done now."""
+    totals = look.totals
+    if not totals["total"]:
+        return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
+    if totals["done"] == totals["total"]:
+        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
+        if totals["failed"]:
+            rows = f"{_many(totals['failed'], 'row')} failed{stale}"
+            return f"all outputs are there, but the last attempt at {rows}"
+        return f"everything is done{stale}"
+    if look.ready:
+        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
+        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
+        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
+    return _stuck(look, args)
+
+
+def _stale_command(look: _Look, args: Any) -> str:
+    """The command that runs what is stale; where only scripts have changed, it says so."""
+    rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
+    is_code = rows.plan(args.step or None, stale=True).n_run == 0
+    return command(args, "run", "--stale=code" if is_code else "--stale")
+
+
+def _stuck(look: _Look, args: Any) -> str:
+    """The same where no row has all that it needs."""
+    totals = look.totals
+    if totals["processing"]:
+        verb = "is" if totals["processing"] == 1 else "are"
+        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
+    if totals["error"] > look.n_broken:
+        again = command(args, "run", "--status", "ERROR")
+        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
+    if look.n_broken:
+        return (
+            f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
+        )
+    return f"nothing can run now; why: {command(args, 'plan')}"
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

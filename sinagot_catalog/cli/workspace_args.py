@@ -1,0 +1,212 @@
+"""Which workspace, and which rows of it: what the words of a command mean."""
+
+from __future__ import annotations
+
+import io
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.config import nearest
+from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.run.shell_command import pasted
+from sinagot_catalog.status import StepStatus
+from sinagot_catalog.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.steps import StepCollection
+
+__all__ = [
+    "WORDS",
+    "command",
+    "name_of",
+    "open_workspace",
+    "place_of",
+    "say_what_is_missing",
+    "selected",
+    "source_of",
+    "steps_of",
+]
+
+_COUNT_EVERY = 2.0
+
+WORDS = {
+    "INIT": "INIT",
+    "DATA_READY": "READY",
+    "PROCESSING": "RUNNING",
+    "DONE": "DONE",
+    "ERROR": "ERROR",
+    "DATA_NOT_AVAILABLE": "NO DATA",
+}
+"""What the statuses are called in tables; `--status` takes these words, too."""
+
+_TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor")
+
+
+def open_workspace(args: Any) -> Workspace:
+    """Open the workspace that a command is about: its argument, `-C`, or the nearest folder above."""
+    named = place_of(args)
+    place = named or nearest()
+    if place is None:
+        raise ConfigError(
+            f"there is no workspace.toml in {Path.cwd()} or a folder above it",
+            "Name a workspace with -C, or make one: sinagot-catalog init",
+        )
+    handler = signal.getsignal(signal.SIGINT)
+    if callable(handler):
+        # Polars puts a handler of its own before Python's, after which a wait without a time limit sleeps through
+        # Ctrl-C. This puts Python's back.
+        signal.signal(signal.SIGINT, handler)
+    trust = True if getattr(args, "trust", False) else None
+    snapshot = getattr(args, "snapshot", None)
+    ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
+    if kept := source_of(ws).kept:
+        say(f"as it was: {kept}; without --snapshot the files are listed")
+    if sys.stderr.isatty():
+        for store in source_of(ws).stores.values():
+            store.on_page = None if store.is_local else _Counter(store.root)
+    return ws
+
+
+class _Counter:
+    """Says on the terminal how far a long listing is; a short one goes by without a word."""
+
+    def __init__(self, root: str) -> None:
+        self._root = root
+        self._begun = self._said = time.monotonic()
+        self._keys = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, keys: int) -> None:
+        """Count the keys of a page."""
+        with self._lock:
+            self._keys += keys
+            now = time.monotonic()
+            if now - self._said < _COUNT_EVERY:
+                return
+            self._said = now
+            rate = self._keys / (now - self._begun)
+            say(f"listing {self._root}: {self._keys:,} keys, {rate:,.0f} a second")
+
+
+def place_of(args: Any) -> str | None:
+    """The workspace as the command names it."""
+    argument, option = getattr(args, "place", None), getattr(args, "workspace", None)
+    if argument and option and argument != option:
+        raise ConfigError(f"two workspaces are named: {argument} and {option}")
+    place: str | None = argument or option
+    return place
+
+
+def source_of(ws: Workspace) -> Source:
+    """What lies behind a workspace: the last listing, the layout."""
+    return ws._source  # noqa: SLF001 - the command line says how much was listed, which no table does
+
+
+def name_of(ws: Workspace) -> str:
+    """A workspace in one word: its folder's name."""
+    return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
+
+
+def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
+    """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
+    place = place_of(args)
+    where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
+    config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
+    where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
+    named = [] if whole else getattr(args, "step", None) or []
+    step = [word for one in named for word in ("--step", one)]
+    return pasted(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
+
+
+def steps_of(args: Any) -> str | list[str] | None:
+    """The steps that `--step` names."""
+    named: list[str] | None = args.step
+    return named[0] if named and len(named) == 1 else named
+
+
+# --- rows ----------------------------------------------------------------------------------------------------
+
+
+def selected(ws: Workspace, args: Any) -> StepCollection:
+    """The steps that `--rows`, `--record`, `--status` and `--where` select together."""
+    steps = ws.steps
+    if args.rows:
+        steps = ws._of(_read_rows(args.rows))  # noqa: SLF001 - what Workspace.run does, to be narrowed further
+    if args.record:
+        for record_id in args.record:
+            ws.records.get(record_id)  # says which ids are near where it cannot be one
+        if args.rows:
+            steps = steps.filter(pl.col("record_id").is_in(args.record))
+        elif len(args.record) == 1:
+            steps = ws.records.get(args.record[0]).steps
+        else:
+            steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file
+    if args.status:
+        steps = steps.filter(pl.col("status").is_in([_status(text) for text in args.status]))
+    if args.where:
+        steps = steps.sql_filter(args.where)
+    return steps
+
+
+def _status(text: str) -> str:
+    """A status by its name, its word, in any case."""
+    names = {name: name for name in WORDS} | {word.replace(" ", "_"): name for name, word in WORDS.items()}
+    key = text.strip().upper().replace(" ", "_").replace("-", "_")
+    if key not in names:
+        valid = [status.name for status in StepStatus]
+        raise SelectionError(
+            f"--status: {text!r} is no status{did_you_mean(key, valid)}", f"It is one of {', '.join(valid)}."
+        )
+    return names[key]
+
+
+def _read_rows(file: str) -> pl.DataFrame:
+    """The rows that a file names."""
+    readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
+        ".csv": lambda one: pl.read_csv(one, infer_schema=False),
+        ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
+        ".parquet": pl.read_parquet,
+        ".arrow": pl.read_ipc,
+        ".feather": pl.read_ipc,
+        ".ipc": pl.read_ipc,
+        ".json": pl.read_json,
+        ".ndjson": pl.read_ndjson,
+    }
+    suffix = ".csv" if file == "-" else Path(file).suffix.lower()
+    if suffix not in readers:
+        raise SelectionError(f"--rows: {file} is no table of a known kind ({', '.join(readers)})")
+    try:
+        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        frame = readers[suffix](io.BytesIO(content))
+    except FileNotFoundError:
+        raise NotFoundError(f"--rows: there is no file {file}") from None
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise SelectionError(f"--rows: {file} cannot be read: {str(error).partition(chr(10))[0]}") from error
+    return frame
+
+
+# --- what is off ---------------------------------------------------------------------------------------------
+
+
+def say_what_is_missing(ws: Workspace) -> None:
+    """Say which steps cannot run, what the look left out, and why there is no record."""
+    source = source_of(ws)
+    catalog = source.catalog()
+    for index, fault in sorted(catalog.faults.items()):
+        say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
+    for notice in source.notices():
+        say(f"note: {notice.text}")
+    if len(catalog.ids) == 0 and not catalog.unmatched()[0]:
+        places = sorted({place.template.text for place in catalog.layout.places})
+        looked = f"; looked for {', '.join(places[:3])}" if places else ""
+        say(f"note: {ws.data_path} holds no file of a record{looked}")

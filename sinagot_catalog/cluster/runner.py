@@ -1,0 +1,370 @@
+"""Batches of a run on a cluster: Dask or Ray. The only module that imports them.
+
+Only rows and results travel: the run's own process keeps claim, heartbeat and report, and talks to Prefect. So the
+workers of a cluster need this package and the storage, and neither Prefect nor a way to its API.
+"""
+
+import itertools
+import json
+import logging
+import os
+import pickle
+import re
+import secrets
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, Protocol, Self
+
+from sinagot_catalog.cluster.remote_batch import Order, begun_path, events_of, from_text, run_batch
+from sinagot_catalog.errors import ServerError, SinagotError, UsageError
+from sinagot_catalog.journal.run_spec import Group, Result, Row
+from sinagot_catalog.journal.tail import Heard
+from sinagot_catalog.run.pool import OnResults
+from sinagot_catalog.run.worker_slot import Run, cancelled
+from sinagot_catalog.storage import Store
+
+__all__ = ["ClusterRunner", "Kind", "check_cluster"]
+
+Kind = Literal["dask", "ray"]
+
+_TICK = 0.5
+_GRACE = 20.0
+_TRIES = 2
+_WIDTH_EVERY = 2.0
+_MOST_READY = 64
+"""Workers that get ready before there are batches: those of a large cluster may have none of them."""
+_PACKAGES = {"dask": "distributed", "ray": "ray"}
+
+_logger = logging.getLogger("sinagot_catalog")
+
+
+class _LostError(Exception):
+    """The process of the cluster that had a batch is gone."""
+
+
+class _Cluster(Protocol):
+    """A cluster that takes calls."""
+
+    def width(self) -> int:
+        """How many calls can run at a time."""
+
+    def send(self, name: str, *arguments: Any) -> Any:
+        """Call `run_batch` there; gives what to ask for its answer."""
+
+    def answer(self, sent: Any, seconds: float) -> str:
+        """Wait for an answer.
+
+        Raises:
+            TimeoutError: It is not there yet.
+            _LostError: It will never be.
+        """
+
+    def forget(self, sent: Any) -> None:
+        """Nobody waits for it any more."""
+
+    def close(self) -> None:
+        """Let go of the cluster; one that was made here ends."""
+
+
+def check_cluster(kind: str, address: str | None, timeout: float = 3.0) -> None:
+    """Make sure, without importing it, that a cluster can be used.
+
+    Args:
+        kind: `[prefect] task_runner`; threads need nothing.
+        address: `[prefect] address`.
+        timeout: Seconds to wait for an answer.
+
+    Raises:
+        UsageError: The package is not installed.
+        ServerError: Nobody listens there.
+    """
+    package = _PACKAGES.get(kind)
+    if package is None:
+        return
+    if find_spec(package) is None:
+        raise UsageError(
+            f"[prefect] task_runner = {kind!r} needs the package {package}, which is not installed",
+            f"pip install 'sinagot-catalog[{kind}]'",
+        )
+    found = re.fullmatch(r"(?:\w+://)?\[?([^/\[\]]+?)\]?:(\d+)/?", address or "")
+    if found is None:
+        return  # a name that only the package itself can resolve
+    try:
+        socket.create_connection((found[1], int(found[2])), timeout=timeout).close()
+    except OSError as error:
+        reason = str(error.strerror or error).lower()
+        raise ServerError(
+            f"Nobody answers at [prefect] address = {address!r}: {reason}",
+            "Start the cluster, correct the address, or leave both out: threads of this machine then run the rows.",
+        ) from None
+
+
+class ClusterRunner:
+    """Runs batches on a cluster; may be called from many threads.
+
+    Args:
+        kind: Dask or Ray.
+        address: Where it is; None: one of this machine, for this run.
+        order: The run.
+        log: The `LOG` folder.
+        workers: How many batches at most at a time; None: as many as the cluster has room for.
+        halt: Called once when the run ends early, to tell the processes elsewhere.
+        heard: Takes what scripts say, where their journal cannot be read here.
+        local_width: How many workers a cluster of this machine gets.
+        ready: How many workers get ready at most, before the first batch comes.
+        provenance: What rows made before, by their number; it goes with the rows.
+    """
+
+    def __init__(
+        self,
+        kind: Kind,
+        address: str | None,
+        order: Order,
+        log: Store,
+        *,
+        workers: int | None,
+        halt: Callable[[], None],
+        heard: Heard,
+        local_width: int,
+        ready: int = 0,
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        self._kind = kind
+        self._order = pickle.dumps(order)
+        self._run = Run(order.spec, provenance=provenance)
+        self._log = log
+        self._most = workers
+        self._halt = halt
+        self._heard = heard
+        self._stopped: float | None = None
+        self._names = itertools.count(1)
+        self._lock = threading.Lock()
+        self._width = (float("-inf"), 0)
+        self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
+        self._is_closed = False
+        self._early: list[Any] = []  # held, for who lets go of a call cancels it
+        with suppress(Exception):  # where that fails, the first batch says why
+            self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the cluster, and clear what only the run needed. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        self._cluster.close()
+        self._run.close()
+        if not self._log.is_local:
+            with suppress(SinagotError):
+                folder = begun_path(self._run.spec.run_id, "").rpartition("/")[0]
+                self._log.delete(f"{folder}/{name}" for name in self._log.names(folder))
+
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time; a cluster may grow and shrink."""
+        asked, width = self._width
+        if time.monotonic() - asked > _WIDTH_EVERY:
+            width = self._cluster.width()
+            if not width and asked < 0:
+                _logger.warning("The %s cluster has no workers yet; its batches wait", self._kind.title())
+            self._width = time.monotonic(), width
+        return max(1, min(width, self._most or width))
+
+    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups as one batch."""
+        on_results(self.run_batch(list(groups)))
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups on the cluster and wait for them.
+
+        A batch whose process is lost is sent once more: what ended of it is known from the journal.
+        """
+        rows = [row for group in groups for row in group]
+        with self._lock:
+            name = f"{next(self._names):06d}"
+        for _ in range(_TRIES):
+            if self._stopped is not None:
+                return cancelled(rows)
+            with suppress(_LostError):
+                return self._answer(self._send(name, groups), rows)
+        return self._given_up(rows)
+
+    def _send(self, name: str, groups: Sequence[Group]) -> Any:
+        known = self._run.provenance
+        before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
+        return self._cluster.send(name, self._order, json.dumps([name, groups, before]))
+
+    def _answer(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
+        while True:
+            try:
+                answer = from_text(self._cluster.answer(sent, _TICK))
+            except TimeoutError:
+                if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
+                    self._cluster.forget(sent)
+                    return cancelled(rows)
+            except (ImportError, AttributeError) as error:
+                raise ServerError(
+                    f"a worker of the {self._kind.title()} cluster cannot run the batch: {error}",
+                    "Install the same version of sinagot-catalog there as here.",
+                ) from error
+            else:
+                self._heard.take(answer.lines, answer.more)
+                return answer.results
+
+    def _given_up(self, rows: Sequence[Row]) -> list[Result]:
+        """Settle the rows of a batch that was lost for good: those that ended have, the others failed."""
+        found = self._run.recovered(
+            {row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id)
+        )
+        ended = {one.row: one for one in found[0]}
+        message = f"the {self._kind.title()} workers that ran its batch were lost, again and again"
+        results = []
+        for row in rows:
+            if row[0] not in ended:
+                paths = found[1].get(row[0])
+                with self._run.lines(row) as lines:
+                    lines.error(
+                        row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
+                    )
+            results.append(ended.get(row[0]) or Result(row[0], "error", 0.0, 1, "WorkerLost", message))
+        return results
+
+    def stop(self) -> None:
+        """End running scripts within seconds; rows that are left are cancelled."""
+        if self._stopped is None:
+            self._stopped = time.monotonic()
+            with suppress(SinagotError, OSError):
+                self._halt()
+
+
+class _Dask:
+    """A Dask cluster; without an address, threads of this process, each with a worker process of ours."""
+
+    def __init__(self, address: str | None, workers: int) -> None:
+        import distributed
+
+        self._lost = (distributed.scheduler.KilledWorker,)
+        self._gone = (distributed.client.FutureCancelledError, distributed.comm.CommClosedError)
+        options: dict[str, Any] = {"set_as_default": False, "timeout": 10}
+        if address:
+            options["address"] = address
+        else:
+            options |= {"processes": False, "n_workers": 1, "threads_per_worker": workers}
+            options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+        try:
+            self._client = distributed.Client(**options)
+        except (OSError, TimeoutError) as error:
+            raise ServerError(f"The Dask scheduler at {address} does not answer: {error}") from error
+
+    def width(self) -> int:
+        return sum(self._client.nthreads().values())
+
+    def send(self, name: str, *arguments: Any) -> Any:
+        return self._client.submit(run_batch, *arguments, key=f"rows-{name}-{id(self)}-{time.monotonic_ns()}")
+
+    def answer(self, sent: Any, seconds: float) -> str:
+        try:
+            return str(sent.result(timeout=seconds))
+        except UnboundLocalError as error:
+            # What distributed makes of a wait that ends by a cancel, at the moment at which its time is over.
+            raise TimeoutError from error
+        except self._lost as error:
+            raise _LostError from error
+        except self._gone as error:
+            raise ServerError(f"The Dask scheduler is gone: {error}") from error
+
+    def forget(self, sent: Any) -> None:
+        sent.cancel()
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def _keep_token_private() -> None:
+    """Give the token of a local Ray cluster to its owner alone: Ray itself writes it as the umask has it.
+
+    Whoever reads the token can run code on the cluster. Nothing is made where Ray is told of another token.
+    """
+    makes_one = hasattr(sys.modules.get("ray._private.worker"), "enable_token_auth_by_default")
+    mode = os.environ.get("RAY_AUTH_MODE", "token" if makes_one else "disabled")
+    if mode.lower() != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
+        return
+    token = Path.home() / ".ray" / "auth_token"
+    with suppress(OSError):  # a home that cannot be written to, which Ray tells of itself
+        token.parent.mkdir(mode=0o700, exist_ok=True)
+        if not token.exists():
+            descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(descriptor, "w") as file:  # noqa: PTH123 - no other way to make it with this mode
+                file.write(secrets.token_hex(32))
+        elif token.stat().st_uid == os.getuid():
+            token.chmod(0o600)
+
+
+class _Ray:
+    """A Ray cluster; without an address, one of this machine."""
+
+    def __init__(self, address: str | None, workers: int) -> None:
+        import ray
+
+        self._ray = ray
+        self._is_ours = not ray.is_initialized()
+        if self._is_ours:
+            if address is None:
+                _keep_token_private()
+            own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
+            try:
+                ray.init(
+                    address or "local",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                    configure_logging=False,
+                    **own,
+                )
+            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+                raise ServerError(
+                    f"The Ray cluster at {address or 'this machine'} does not answer: {error}",
+                    "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "
+                    "RAY_AUTH_TOKEN or ~/.ray/auth_token.",
+                ) from error
+        # Ray would repeat a call that was lost without a word; we do, once, and know what ended.
+        self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
+
+    def width(self) -> int:
+        return int(self._ray.cluster_resources().get("CPU", 0))
+
+    def send(self, name: str, *arguments: Any) -> Any:
+        return self._call.options(name=f"rows {name}").remote(*arguments)
+
+    def answer(self, sent: Any, seconds: float) -> str:
+        errors = self._ray.exceptions
+        try:
+            return str(self._ray.get(sent, timeout=seconds))
+        except errors.GetTimeoutError:
+            raise TimeoutError from None
+        except errors.RayTaskError as error:
+            raise (error.cause or error) from None
+        except (
+            errors.WorkerCrashedError,
+            errors.NodeDiedError,
+            errors.OutOfMemoryError,
+            errors.ObjectLostError,
+        ) as error:
+            raise _LostError from error
+
+    def forget(self, sent: Any) -> None:
+        self._ray.cancel(sent, force=True)
+
+    def close(self) -> None:
+        if self._is_ours:
+            self._ray.shutdown()

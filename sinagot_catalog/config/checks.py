@@ -1,0 +1,294 @@
+"""What is wrong with a document, each fault with its address, in our words."""
+
+import re
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any, get_args
+
+from pydantic_core import ErrorDetails, ValidationError
+
+from sinagot_catalog.config.model import (
+    CommandConfig,
+    Document,
+    ModalityConfig,
+    ProcessedConfig,
+    RecordsSection,
+)
+from sinagot_catalog.config.record_keys import match_of
+from sinagot_catalog.config.validator import validate
+from sinagot_catalog.errors import PatternError, did_you_mean
+from sinagot_catalog.patterns.template import IdPattern, parse_labelled
+
+__all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
+
+Address = tuple[str | int, ...]
+Fault = tuple[Address, str]
+Table = dict[str, Any]
+
+_NOT_NAMED = ("dask", "commands")
+_WIDTH = 60  # how much of a wrong value is shown
+
+
+def validated(document: Table) -> tuple[Document, list[Fault]]:
+    """The model of a document, with the faulty parts left out, and the faults."""
+    try:
+        return validate(Document, document), []
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    faults = []
+    for one in details:
+        address = _written(tuple(one["loc"]))
+        faults.append((address, _sentence(one, tuple(one["loc"]))))
+        _cut(document, address, is_table=one["type"] in ("dataclass_type", "dict_type"))
+    return validate(Document, document), faults
+
+
+def own_sections(document: Table) -> list[str]:
+    """The sections that are the user's own: their names are not near one of this library's."""
+    names = [one.name for one in fields(Document)]
+    return [
+        name
+        for name, value in document.items()
+        if isinstance(value, dict) and name not in names and not did_you_mean(name, names)
+    ]
+
+
+def _written(address: Address) -> Address:
+    """An address as the toml has it: `[steps.X]` is kept in `steps.commands`."""
+    return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
+
+
+def _cut(document: Table, address: Address, *, is_table: bool) -> None:
+    """Take a faulty value out, so that what is left can be checked further."""
+    place: Any = document
+    *parents, last = address[: next((n for n, key in enumerate(address) if isinstance(key, int)), None)]
+    for key in parents:
+        place = place.get(key, {})
+    if is_table:
+        place[last] = {}
+    else:
+        place.pop(last, None)
+
+
+_KINDS = {
+    "string_type": "is not a text",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_type": "is not a number",
+    "bool_type": "is neither true nor false",
+    "tuple_type": "is not a list",
+    "dataclass_type": "is not a section",
+    "dict_type": "is not a section",
+    "greater_than_equal": "is less than {ge:g}",
+    "greater_than": "is not greater than {gt:g}",
+    "finite_number": "is not a finite number",
+    "sinagot": "{sentence}",
+}
+
+
+def _sentence(error: ErrorDetails, address: Address) -> str:
+    """Say one of pydantic's findings in our words."""
+    kind, value, context = error["type"], error["input"], error.get("ctx", {})
+    shown = "the value" if address[0] in ("storage", "dask") else _shown(value)
+    if kind == "unexpected_keyword_argument":
+        return _unknown(address, value)
+    if kind == "literal_error":
+        choices = re.findall(r"'([^']*)'", str(context.get("expected", "")))
+        near = did_you_mean(value, choices, most=1) if isinstance(value, str) else ""
+        return f"{shown} is not one of {_listed(choices)}{near}"
+    said = _KINDS.get(kind, "cannot be used here").format(**context)
+    hint = f"; write [{shown}]" if kind == "tuple_type" and isinstance(value, str) else ""
+    return f"{shown} {said}{hint}"
+
+
+def _unknown(address: Address, value: object) -> str:
+    *parents, name = address
+    what = "section" if isinstance(value, dict) else "key"
+    names = _known(_section_at(tuple(parents)))
+    near = did_you_mean(str(name), names, most=1)
+    if not near:
+        elsewhere = [
+            f"{section.name}.{name}"
+            for section in fields(Document)
+            if (inner := _section_in(section.type)) is not None and name in _known(inner)
+        ]
+        near = f"; did you mean {elsewhere[0]!r}?" if elsewhere and what == "key" else ""
+    return f"unknown {what}{near or '; known here: ' + ', '.join(names)}"
+
+
+def _known(section: type) -> list[str]:
+    return [one.name for one in fields(section) if one.name not in _NOT_NAMED and one.type is not object]
+
+
+def _section_in(hint: Any) -> type | None:
+    if isinstance(hint, type) and is_dataclass(hint):
+        return hint
+    return next((one for inner in get_args(hint) if (one := _section_in(inner)) is not None), None)
+
+
+def _section_at(address: Address) -> type:
+    """The section's class at an address."""
+    section: type = Document
+    for key in address:
+        hint = next((one.type for one in fields(section) if one.name == key), None)
+        section = _section_in(hint) or section
+    return section
+
+
+def dotted(address: Address) -> str:
+    """`("modalities", "EEG", "scripts", 0)` as `modalities.EEG.scripts[0]`."""
+    text = ""
+    for key in address:
+        if isinstance(key, int):
+            text += f"[{key}]"
+        else:
+            plain = re.fullmatch(r"[\w-]+", key) is not None
+            text += ("." if text else "") + (key if plain else repr(key))
+    return text
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _WIDTH else f"{text[: _WIDTH - 3]}..."
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(repr(name) for name in names)
+
+
+def cross_checks(model: Document) -> Iterator[Fault]:
+    yield from _id_faults(model.records)
+    yield from _metadata_faults(model.records)
+    paths = [one.models.dataframe_path for one in model.modalities.values()]
+    has_table = model.records.metadata or any(path and "{" not in str(path) for path in paths)
+    if model.records.expected and not has_table:
+        yield ("records", "expected"), "true needs records.metadata, the table that names the records"
+    if model.prefect.address is not None and model.prefect.task_runner == "threads":
+        yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
+    yield from _list_faults(("steps", "scripts"), model.steps.scripts)
+    for task, one in model.tasks.items():
+        yield from _name_faults(("tasks", task), task, "task")
+        yield from _list_faults(("tasks", task, "modalities"), one.modalities, script=False)
+        if not one.modalities:
+            yield ("tasks", task, "modalities"), "missing; write the list of the task's modalities"
+        for n, modality in enumerate(one.modalities):
+            if modality not in model.modalities:
+                yield (
+                    ("tasks", task, "modalities", n),
+                    f"{modality!r} is no modality of this config{_nearest(modality, model.modalities)}",
+                )
+    for modality, each in model.modalities.items():
+        yield from _modality_faults(modality, each, model)
+    for key, processed in model.processed.items():
+        yield from _processed_faults(key, processed, model)
+    for name, command in model.steps.commands.items():
+        yield from _command_faults(name, command, model)
+
+
+def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
+    """Tables without a path, and keys that are nothing of an id."""
+    try:
+        fields = IdPattern(records.id_pattern).groups
+    except PatternError:
+        return
+    for n, table in enumerate(records.metadata):
+        if not table.path:
+            yield ("records", "metadata", n, "path"), "missing; write the path of the table"
+        for k, name in enumerate(table.key):
+            if match_of(name, fields) is None:
+                known = ["record_id", *fields]
+                yield (
+                    ("records", "metadata", n, "key", k),
+                    f"{name!r} is no field of id_pattern{_nearest(name, known)}",
+                )
+
+
+def _nearest(name: str, names: Collection[str]) -> str:
+    return did_you_mean(name, names) or (f"; known here: {_listed(list(names))}" if names else "")
+
+
+def _id_faults(records: RecordsSection) -> Iterator[Fault]:
+    address = ("records", "id_pattern")
+    if not records.id_pattern:
+        yield address, r"missing; write the regular expression of the record ids, such as 'REC-\d+'"
+        return
+    try:
+        IdPattern(records.id_pattern)
+    except PatternError as error:
+        yield address, f"{error.message}. {error.hint}" if error.hint else error.message
+
+
+def _name_faults(address: Address, name: str, what: str) -> Iterator[Fault]:
+    """A name becomes a file or a folder: it must be one plain part of a path."""
+    if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name):
+        yield address, f"{name!r} cannot name a {what}: it must be a plain file name"
+    elif what == "step" and name.endswith(".py"):
+        yield address, f"{name!r} is a file name; write the step's name {name[:-3]!r}"
+
+
+def _list_faults(address: Address, names: Sequence[str], *, script: bool = True) -> Iterator[Fault]:
+    for n, name in enumerate(names):
+        if name in names[:n]:
+            yield (*address, n), f"{name!r} stands twice in the list"
+        elif script:
+            yield from _name_faults((*address, n), name, "step")
+
+
+def _modality_faults(modality: str, config: ModalityConfig, model: Document) -> Iterator[Fault]:
+    address: Address = ("modalities", modality)
+    yield from _name_faults(address, modality, "modality")
+    yield from _list_faults((*address, "scripts"), config.scripts)
+    for task, names in config.task_scripts.items():
+        here = (*address, "task_scripts", task)
+        yield from _list_faults(here, names)
+        if task not in model.tasks:
+            yield here, f"{task!r} is no task of this config{_nearest(task, model.tasks)}"
+        elif modality not in model.tasks[task].modalities:
+            yield here, f"the task {task!r} does not have the modality {modality!r}"
+        for n, name in enumerate(names):
+            if name in config.scripts:
+                yield (*here, n), f"{name!r} stands in {dotted((*address, 'scripts'))} too"
+
+
+def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Iterator[Fault]:
+    address: Address = ("processed", key)
+    if config.task is not None and config.task not in model.tasks:
+        yield (
+            (*address, "task"),
+            f"{config.task!r} is no task of this config{_nearest(config.task, model.tasks)}",
+        )
+    if config.modality is not None and config.modality not in model.modalities:
+        near = _nearest(config.modality, model.modalities)
+        yield (*address, "modality"), f"{config.modality!r} is no modality of this config{near}"
+        return
+    scopes = [model.modalities[config.modality]] if config.modality else list(model.modalities.values())
+    labels = {label for scope in scopes for label in scope.steps(config.task)} | set(model.steps.scripts)
+    if config.step_label is not None and config.step_label not in labels:
+        near = _nearest(config.step_label, sorted(labels))
+        yield (*address, "step_label"), f"{config.step_label!r} is no step of its scope{near}"
+
+
+def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
+    """What is wrong with a step that is a program; its placeholders are known before it runs."""
+    from sinagot_catalog.scripts.command_step import parse_command, path_names
+
+    address: Address = ("steps", name)
+    yield from _name_faults(address, name, "step")
+    if not config.command.strip():
+        example = "Rscript clean.R {input} {output}"
+        yield (*address, "command"), f"missing; write the program and its arguments, such as {example!r}"
+        return
+    try:
+        groups = IdPattern(model.records.id_pattern).groups
+    except PatternError:
+        return  # told already; without it no placeholder can be judged
+    fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
+    for key in ("inputs", "outputs", "control"):
+        try:
+            parse_labelled(getattr(config, key), fields=fields)
+        except PatternError as error:
+            yield (*address, key), error.message
+    try:
+        parse_command(config.command, [*path_names(config.patterns), *fields])
+    except PatternError as error:
+        yield (*address, "command"), error.message

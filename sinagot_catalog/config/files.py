@@ -1,0 +1,144 @@
+"""Where a config lies and what it names: files found and read, documents merged, paths resolved."""
+
+import os
+import posixpath
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.config.checks import Address
+from sinagot_catalog.config.file_owners import foreign
+from sinagot_catalog.errors import ConfigError, did_you_mean
+from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.storage.urls import join_url, normal_url, split_url
+
+__all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
+
+FILE_NAME = "workspace.toml"
+_SIZE_LIMIT = 16_000_000
+
+Table = dict[str, Any]
+
+
+def _is_url(path: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+:{1,2}[^/]*//", path) is not None
+
+
+def folder_of(file: str) -> str:
+    """The folder or URL that a config file lies in."""
+    return split_url(file)[0] if _is_url(file) else str(Path(file).parent)
+
+
+def resolved(path: str, base: str) -> str:
+    """An absolute local path or a URL; `base` is a folder or a URL."""
+    if _is_url(path):
+        head, chained, last = path.rpartition("::")
+        if chained and "://" not in last:  # an archive beside the config
+            path = f"{head}::{resolved(last, base)}"
+        return normal_url(path)
+    try:
+        own = Path(path).expanduser()
+    except RuntimeError:
+        raise ConfigError(f"{path!r} names a home folder that is not known") from None
+    if _is_url(base) and not own.is_absolute():
+        if "::" in base:
+            return join_url(base, str(own))
+        scheme, _, rest = base.partition("://")
+        return f"{scheme}://{posixpath.normpath(f'{rest}/{own}')}"
+    joined = Path(base).absolute() / own
+    # `..` after a link means the folder above the link's target, as the system sees it.
+    return str(joined.resolve()) if ".." in joined.parts else os.path.normpath(joined)
+
+
+def find(path: str | Path) -> str:
+    """The toml file that a config path names."""
+    text = os.fspath(path)
+    if _is_url(text):
+        url = normal_url(text)
+        return url if split_url(url)[1].endswith(".toml") else join_url(url, FILE_NAME)
+    full = Path(resolved(text, os.curdir))
+    if full.is_file():
+        return str(full)
+    if full.is_dir():
+        if (full / FILE_NAME).is_file():
+            return str(full / FILE_NAME)
+        raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
+    beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
+    raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")
+
+
+def _elsewhere(folder: Path) -> str:
+    """Where a toml lies that may be meant: in the folder by another name, above it, or right below it."""
+    others = sorted(one.name for one in folder.glob("*.toml"))
+    if others:
+        return f"It holds {', '.join(others[:5])}: give the file itself."
+    above = next((one for one in folder.parents if (one / FILE_NAME).is_file()), None)
+    if above is not None:
+        return f"One lies above it: {above}."
+    below = next(iter(sorted(folder.glob(f"*/{FILE_NAME}"))), None)
+    return f"One lies below it: {below.parent}." if below else ""
+
+
+def nearest(folder: str | None = None) -> str | None:
+    """The nearest folder from here up that holds a `workspace.toml`.
+
+    Raises:
+        ConfigError: When it lies above, where others can have put it: who stands here did not choose it.
+    """
+    start = at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
+    while True:
+        if os.path.exists(os.path.join(at, FILE_NAME)):  # noqa: PTH110, PTH118
+            fault = None if at == start else foreign(os.path.join(at, FILE_NAME))  # noqa: PTH118
+            if fault is not None:
+                raise ConfigError(
+                    f"the workspace above this folder is not opened unasked: {fault}",
+                    f"If you trust it, name it: -C {shlex.quote(at)}",
+                )
+            return at
+        above = os.path.dirname(at)  # noqa: PTH120
+        if above == at:
+            return None
+        at = above
+
+
+def read(file: str, read_text: Callable[[str], str] | None) -> str:
+    try:
+        if _is_url(file):
+            if read_text is None:
+                raise ConfigError(f"{file} is a URL, and nothing is given that reads it")
+            return read_text(file).removeprefix("\ufeff")
+        return read_regular(file, _SIZE_LIMIT).decode("utf-8-sig")
+    except FileNotFoundError:
+        raise ConfigError(f"there is no file {file}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{file} is not UTF-8 (byte {error.start})") from None
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror or error}") from None
+
+
+def short_names(files: Sequence[str]) -> dict[str, str]:
+    """How messages call the files: by name where that tells them apart."""
+    tails = [file.rsplit("/", 1)[-1].rsplit(os.sep, 1)[-1] for file in files]
+    return {file: tail if tails.count(tail) == 1 else file for file, tail in zip(files, tails, strict=True)}
+
+
+def merge(base: Table, over: Table, file: str, origins: dict[Address, str], address: Address = ()) -> None:
+    """Lay one document over another in place, and note which file has the last word at each address."""
+    for key, value in over.items():
+        here = (*address, key)
+        origins[here] = file
+        if isinstance(value, dict):
+            if not isinstance(base.get(key), dict):
+                base[key] = {}
+            merge(base[key], value, file, origins, here)
+        else:
+            base[key] = value
+
+
+def origin(address: Address, origins: Mapping[Address, str], first: str) -> str:
+    return next(
+        (origins[address[:n]] for n in range(len(address), 0, -1) if address[:n] in origins),
+        first,
+    )

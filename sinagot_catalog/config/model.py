@@ -1,0 +1,284 @@
+"""The sections of a `workspace.toml`: names, types and defaults."""
+
+import re
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from sinagot_catalog.config.validator import Check, fault
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.secrets import masked
+
+__all__ = [
+    "CommandConfig",
+    "Document",
+    "InfoSection",
+    "LogSection",
+    "MetadataTable",
+    "ModalityConfig",
+    "ModelsSection",
+    "PathSection",
+    "PrefectSection",
+    "ProcessedConfig",
+    "RecordsSection",
+    "RunSection",
+    "StepsSection",
+    "TaskConfig",
+]
+
+
+_UNITS = {"": 1, "B": 1}
+_UNITS |= {f"{letter}{end}": 1000 ** (n + 1) for n, letter in enumerate("KMGT") for end in ("", "B")}
+_UNITS |= {f"{letter}IB": 1024 ** (n + 1) for n, letter in enumerate("KMGT")}
+
+
+def _bytes(value: object) -> object:
+    """Read `"2 GB"`, `"512MiB"` or a number of bytes."""
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)
+    if found is None or found[2].upper() not in _UNITS:
+        raise fault("is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'")
+    return int(float(found[1]) * _UNITS[found[2].upper()])
+
+
+def _pattern(value: object) -> object:
+    """A path pattern: a text or a list of texts (kept as a tuple)."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return tuple(value)
+    raise fault("is not a path pattern: write a text or a list of texts")
+
+
+def _patterns(value: object) -> object:
+    """One path pattern, or a table of them by label."""
+    if isinstance(value, dict):
+        return {label: _pattern(one) for label, one in value.items()}
+    return _pattern(value)
+
+
+def _tables(value: object) -> object:
+    """One table or several: paths, or tables with `path` and `key`."""
+    several = value if isinstance(value, list) else [value]
+    if not all(isinstance(one, (str, dict)) for one in several):
+        raise fault(
+            "is not a table file: write a path, a list of paths, or {path = 'ages.csv', key = ['sub']}"
+        )
+    return [{"path": one} if isinstance(one, str) else one for one in several]
+
+
+def _text(value: object) -> object:
+    """A version may be written as a number."""
+    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
+
+
+def _commands(value: object) -> object:
+    """Every table in `[steps]` is a step that is a program."""
+    if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
+        return value
+    tables = {name: one for name, one in value.items() if isinstance(one, dict)}
+    return {**{name: one for name, one in value.items() if name not in tables}, "commands": tables}
+
+
+def _level(value: str) -> str:
+    levels = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
+    if value.upper() not in levels:
+        raise fault(f"is not one of {', '.join(map(repr, levels))}{did_you_mean(value, levels)}")
+    return value.upper()
+
+
+def _web_address(value: str | None) -> str | None:
+    if value is not None and not re.match(r"https?://\S+$", value):
+        raise fault("is no web address: write one that begins with https:// or http://")
+    return value
+
+
+def _format(value: str) -> str:
+    import logging
+
+    try:
+        logging.Formatter(value)
+    except ValueError:
+        raise fault("is not a format of Python's logging such as '%(asctime)s : %(message)s'") from None
+    return value
+
+
+Names = tuple[str, ...]
+Count = Annotated[int, Check(at_least=0)]
+Positive = Annotated[int, Check(at_least=1)]
+Seconds = Annotated[float, Check(above=0)]
+Pattern = Annotated[str | tuple[str, ...] | None, Check(before=_pattern)]
+Patterns = Annotated[Any, Check(before=_patterns)]
+
+
+@dataclass(frozen=True)
+class PathSection:
+    """`[path]` as it is written; `Config` has the resolved paths."""
+
+    dataset: str = "dataset"
+    scripts: str = "scripts"
+    outputs: str | None = None
+    log: str | None = None
+    follow_links: bool = False
+
+    def __repr__(self) -> str:
+        return masked(f"PathSection({', '.join(f'{name}={value!r}' for name, value in vars(self).items())})")
+
+
+@dataclass(frozen=True)
+class MetadataTable:
+    """A table of records, and the columns that tell which record a row is of; by default their names tell it."""
+
+    path: str = ""
+    key: Names = ()
+
+
+@dataclass(frozen=True)
+class RecordsSection:
+    """`[records]`."""
+
+    id_pattern: str = ""
+    metadata: Annotated[tuple[MetadataTable, ...], Check(before=_tables)] = ()
+    expected: bool = False
+    file_match: object = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
+class CommandConfig:
+    """`[steps.X]`: the step X is a program, not a script."""
+
+    command: str = ""
+    inputs: Patterns = None
+    outputs: Patterns = None
+    control: Patterns = None
+    version: Annotated[str | None, Check(before=_text)] = None
+    retries: Count | None = None
+    timeout: Seconds | None = None
+    by: Names | None = None
+
+    @property
+    def patterns(self) -> dict[str, Any]:
+        """Its path patterns by role."""
+        return {"input": self.inputs, "output": self.outputs, "control": self.control}
+
+
+@dataclass(frozen=True)
+class StepsSection:
+    """`[steps]`: the scripts of unit mode, in their order; and the steps of either mode that are programs."""
+
+    scripts: Names = ()
+    commands: dict[str, CommandConfig] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunSection:
+    """`[run]`."""
+
+    mode: Literal["processes", "main_process", "prefect"] = "processes"
+    workers: Positive | None = None
+    retries: Count = 0
+    timeout: Seconds | None = None
+    lease: Seconds = 60.0
+    durable: bool = False
+    threads_per_worker: Positive = 1
+    rerun_on: tuple[Literal["input", "version", "params", "code"], ...] = ()
+    empty_outputs: Literal["keep", "error"] = "keep"
+    fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
+    memory_limit: Annotated[Positive | None, Check(before=_bytes)] = None
+
+
+@dataclass(frozen=True)
+class PrefectSection:
+    """`[prefect]`."""
+
+    task_runner: Literal["threads", "dask", "ray"] = "threads"
+    address: str | None = None
+    retries: Count = 0
+    retry_delay: Annotated[float, Check(at_least=0)] = 10.0
+    concurrency: str | None = None
+    tags: Names = ()
+    batch: Positive | None = None
+    report_url: Annotated[str | None, Check(after=_web_address)] = None
+
+
+@dataclass(frozen=True)
+class LogSection:
+    """`[log]`: the logger of the workspace. The folder of the logs is `Config.log`."""
+
+    name: str = "sinagot"
+    format: Annotated[str, Check(after=_format)] = "%(asctime)s : %(message)s"
+    level: Annotated[str, Check(after=_level)] = "INFO"
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """`[tasks.T]`."""
+
+    modalities: Names = ()
+
+
+@dataclass(frozen=True)
+class ModelsSection:
+    """`[modalities.M.models]`."""
+
+    plugin: Literal["pandas", "table", "processed"] | None = None
+    data_path: Pattern = None
+    dataframe_path: Pattern = None
+    record: str | None = None
+    record_collection: str | None = None
+
+
+@dataclass(frozen=True)
+class ModalityConfig:
+    """`[modalities.M]`: its scripts, in their order, then those of single tasks."""
+
+    scripts: Names = ()
+    task_scripts: dict[str, Names] = field(default_factory=dict)
+    models: ModelsSection = field(default_factory=ModelsSection)
+    record_collection: object = field(default=None, repr=False)
+    file_match: object = field(default=None, repr=False)
+
+    def steps(self, task: str | None) -> tuple[str, ...]:
+        """The step labels of this modality for one task; without a task those of all tasks."""
+        if task is not None:
+            return self.scripts + self.task_scripts.get(task, ())
+        every = [*self.scripts, *(name for names in self.task_scripts.values() for name in names)]
+        return tuple(dict.fromkeys(every))
+
+
+@dataclass(frozen=True)
+class ProcessedConfig:
+    """`[processed.K]`: a result that is read back by key."""
+
+    task: str | None = None
+    modality: str | None = None
+    step_label: str | None = None
+    path_label: str | None = None
+    data_type: Literal["str", "float", "int"] = "str"
+    data_getter: Literal["single_data", "dataframe_from_csv", "series_from_csv"] = "single_data"
+    columns: Names = ()
+
+
+@dataclass(frozen=True)
+class InfoSection:
+    """`[info]`."""
+
+    version: str | None = None
+
+
+@dataclass(frozen=True)
+class Document:
+    """A whole `workspace.toml`."""
+
+    path: PathSection = field(default_factory=PathSection)
+    records: RecordsSection = field(default_factory=RecordsSection)
+    steps: Annotated[StepsSection, Check(before=_commands)] = field(default_factory=StepsSection)
+    run: RunSection = field(default_factory=RunSection)
+    prefect: PrefectSection = field(default_factory=PrefectSection)
+    log: LogSection = field(default_factory=LogSection)
+    tasks: dict[str, TaskConfig] = field(default_factory=dict)
+    modalities: dict[str, ModalityConfig] = field(default_factory=dict)
+    processed: dict[str, ProcessedConfig] = field(default_factory=dict)
+    info: InfoSection = field(default_factory=InfoSection)
+    storage: dict[str, Any] = field(default_factory=dict, repr=False)
+    dask: dict[str, Any] = field(default_factory=dict, repr=False)

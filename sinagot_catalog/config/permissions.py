@@ -1,0 +1,143 @@
+"""Which workspaces a worker runs.
+
+A run of a deployment is told by its parameters which workspace to open, and a workspace brings scripts: whoever
+chooses it chooses what runs as the worker's user. So a worker runs
+
+- the workspaces that `SINAGOT_CATALOG_ALLOW` of its environment names, and no other, where that is set;
+- else the workspace that its deployment was made for, with the config files of that deployment, and no other.
+
+`SINAGOT_CATALOG_ALLOW` is a list, parted by commas, of folders, URLs or tomls; one that ends in `/` stands for
+all that lies below it. It is exact otherwise, so that a toml among the recordings of a workspace is not one.
+Scheme, authority and path are compared apart, part by part. An address that a store may read in another way than
+this module does (`..`, an empty or a percent-encoded part, a blank at an end) is refused.
+
+Who can forge what: whoever may only start runs (a custom run in the page) chooses parameters, and is held by this.
+Whoever may edit deployments changes the workspace that one was made for, and is held by the worker's own list
+only. Whoever may set job variables, or make deployments, can have a worker of Prefect run any command as its user,
+this library or not: against them the API is what is to be guarded.
+"""
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sinagot_catalog.errors import UsageError
+from sinagot_catalog.secrets import masked
+from sinagot_catalog.storage import is_url
+
+__all__ = ["ALLOW", "check_allowed", "place_of"]
+
+ALLOW = "SINAGOT_CATALOG_ALLOW"
+
+_TOML = "workspace.toml"
+_LOCAL = ("file", "local")
+
+
+class _Address(NamedTuple):
+    """Where a workspace is, in the parts that are compared."""
+
+    scheme: str
+    authority: str
+    path: tuple[str, ...]
+
+    def is_below(self, other: "_Address") -> bool:
+        """Whether it lies in a folder, and is not the folder itself."""
+        same_host = (self.scheme, self.authority) == (other.scheme, other.authority)
+        depth = len(other.path)
+        return same_host and len(self.path) > depth and self.path[:depth] == other.path
+
+
+def place_of(workspace: str) -> str:
+    """One name for a workspace, however its address is written; two names are equal for the same workspace only.
+
+    Example:
+        >>> place_of("s3://lab/sonetaa/workspace.toml"), place_of("S3://lab/sonetaa/")
+        ('s3://lab/sonetaa', 's3://lab/sonetaa')
+    """
+    scheme, authority, path = _parse(workspace)
+    return "/".join([f"{scheme}://{authority}" if scheme else "", *path]) or "/"
+
+
+def _parse(workspace: str) -> _Address:
+    scheme, separator, rest = workspace.partition("://")
+    scheme = scheme.lower()
+    if not separator or scheme in _LOCAL:
+        local = rest if separator else workspace
+        full = os.path.realpath(os.path.expanduser(local))  # noqa: PTH111 - a text that may be no path
+        return _Address("", "", _without_toml([part for part in full.split("/") if part]))
+    authority, _, path = rest.removesuffix("/").partition("/")
+    return _Address(scheme, authority, _without_toml(path.split("/") if path else []))
+
+
+def _without_toml(parts: Sequence[str]) -> tuple[str, ...]:
+    return tuple(parts[:-1] if parts and parts[-1] == _TOML else parts)
+
+
+def _oddity(workspace: str) -> str | None:
+    """Why an address is refused, whatever a list names: stores do not agree on what it means."""
+    is_remote = is_url(workspace) and workspace.partition("://")[0].lower() not in _LOCAL
+    _, authority, path = _parse(workspace) if is_remote else _Address("", "", ())
+    parts = (authority, *path)
+    checks = {
+        "it begins or ends with a blank": workspace != workspace.strip(),
+        "it holds a control character": not workspace.isprintable(),
+        "it holds a backslash": is_remote and "\\" in workspace,
+        "a part of it is empty, '.' or '..'": not {".", ".."}.isdisjoint(parts) or "" in path,
+        "a part of it is percent-encoded": any(re.search("%[0-9A-Fa-f]{2}", part) for part in parts),
+        "it holds '::' behind its host, which joins addresses": any("::" in part for part in parts),
+    }
+    return next((reason for reason, is_odd in checks.items() if is_odd), None)
+
+
+def check_allowed(workspace: str, config: Sequence[str], deployed: Mapping[str, Any] | None) -> bool | None:
+    """Refuse a workspace that this worker does not run.
+
+    Args:
+        workspace: What the run is asked to open.
+        config: Further config files that it is asked to lay over it.
+        deployed: The parameters that the deployment was made with; None where the flow was called by hand.
+
+    Returns:
+        True where it is allowed, so that its scripts may be trusted; None where nobody asked.
+
+    Raises:
+        UsageError: It is not.
+    """
+    own = os.environ.get(ALLOW, "").strip()
+    if not own and deployed is None:
+        return None
+    given = [workspace, *config]
+    for address in given:
+        if oddity := _oddity(address):
+            raise UsageError(
+                f"this worker does not run {masked(address)!r}: {oddity}",
+                f"Write the address plainly, as {ALLOW} or the deployment does.",
+            )
+    if own:
+        entries = [entry.strip() for entry in own.split(",") if entry.strip()]
+        strange = [address for address in given if not any(_names(entry, address) for entry in entries)]
+        how = f"{ALLOW} of the worker's environment names {', '.join(entries)}"
+    else:
+        made_for = deployed or {}
+        known = [str(made_for.get("workspace", "")), *(made_for.get("config") or [])]
+        places = {place_of(address) for address in known if address}
+        strange = [address for address in given if place_of(address) not in places]
+        if not strange and [*map(place_of, given)] != [*map(place_of, known)]:
+            strange = given
+        how = f"its deployment was made for {', '.join(address for address in known if address) or 'none'}"
+    if strange:
+        raise UsageError(
+            f"this worker does not run {', '.join(strange)}: {how}",
+            f"Deploy that workspace, or name it in {ALLOW} where the worker is started.",
+        )
+    return True
+
+
+def _names(entry: str, address: str) -> bool:
+    """Whether an entry of the list names an address: exactly, or as a folder around it."""
+    if _oddity(entry):
+        return False
+    if entry.endswith("/"):
+        return _parse(address).is_below(_parse(entry))
+    return _parse(address) == _parse(entry)

@@ -1,0 +1,446 @@
+"""Is this set-up fit to run? One line for each thing that is looked at: it is in order, or what to do.
+
+Nothing is run and nothing is written. Only what would keep `run` from working at all is a fault.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import platform
+import re
+import shlex
+import shutil
+import sys
+import tempfile
+from dataclasses import asdict, dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog import __version__
+from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.flows import api as _api
+from sinagot_catalog.flows import local_server
+from sinagot_catalog.run import preflight
+from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sinagot_catalog.catalog.layout import Cell, Place
+    from sinagot_catalog.catalog.session import Source
+
+__all__ = ["Check", "examine"]
+
+_LITTLE = 1 << 30
+_SCARCE = 0.02
+_MOST = 5
+_SOURCE = 4_000_000
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        area: What it is about.
+        state: `ok`, `warning`, or `fault` where `run` could not work.
+        text: What was found.
+        hint: What to do, or an empty string.
+    """
+
+    area: str
+    state: str
+    text: str
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, str]:
+        """Its fields."""
+        return asdict(self)
+
+
+def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterator[Check]:
+    """Look at everything that a run needs, one after the other.
+
+    Args:
+        place: The workspace: a folder, a URL, a toml, or several tomls.
+        trust: Whether computed patterns may be evaluated.
+
+    Example:
+        >>> folder = getfixture("harbor_folder")
+        >>> [one.text for one in examine(str(folder)) if one.area == "records"]
+        ['3 records in 3 files']
+    """
+    yield from _versions()
+    try:
+        ws = Workspace(place, trust=trust)
+    except SinagotError as error:
+        yield _fault("config", error)
+        yield from _prefect(is_needed=False)
+        return
+    source = ws._source  # noqa: SLF001 - the doctor looks behind the handles
+    places = ", ".join(source.config.files)
+    yield Check("config", "ok", f"{places} can be read")
+    for notice in source.config.notices:
+        yield Check("config", "warning", notice)
+    try:
+        source.layout()
+        yield from _scripts(source)
+        source.catalog()
+        yield from _refused(source)
+    except SinagotError as error:
+        yield _fault("dataset", error)
+    else:
+        for part in (_records, _patterns, _notices, _metadata, _order, _journal):
+            yield from part(source)
+    yield from _writing(source)
+    yield from _space(source)
+    yield from _prefect(is_needed=source.config.run.mode == "prefect")
+
+
+def _fault(area: str, error: SinagotError) -> Check:
+    return Check(area, "fault", error.message, error.hint)
+
+
+# --- versions ------------------------------------------------------------------------------------------------
+
+
+def _versions() -> Iterator[Check]:
+    """This library, what it stands on, and pairs that are known not to work together."""
+    python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
+    yield Check("versions", "ok", f"sinagot-catalog {__version__}, {python}")
+    found = {name: _version(name) for name in ("polars", "pyarrow", "fsspec", "pydantic", "rich", "prefect")}
+    there = ", ".join(f"{name} {version}" for name, version in found.items() if version)
+    yield Check("versions", "ok", there)
+    for name in [name for name, version in found.items() if version is None]:
+        state = "warning" if name == "prefect" else "fault"
+        yield Check("versions", state, f"{name} is not installed", f"pip install {name}")
+    prefect, fastapi = found["prefect"], _version("fastapi")
+    if prefect and fastapi and _numbers(prefect) < (3, 9) and _numbers(fastapi) >= (0, 151):
+        yield Check(
+            "versions",
+            "warning",
+            f"Prefect {prefect} does not work with FastAPI {fastapi}: its first flow dies",
+            "pip install 'fastapi<0.151'; `run` works without.",
+        )
+    if prefect and os.environ.get("PYTHONWARNINGS", "").startswith("error"):
+        yield Check(
+            "versions", "warning", "PYTHONWARNINGS=error makes Prefect fail at its own warnings", "Unset it."
+        )
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+
+
+# --- scripts -------------------------------------------------------------------------------------------------
+
+
+def _scripts(source: Source) -> Iterator[Check]:
+    """Whether the scripts can be read, and whether what they import, or the program that they call, is here."""
+    cells = {cell.script: cell for cell in source.layout().cells}
+    if not cells:
+        yield Check(
+            "scripts", "fault", "no step is declared", "Name scripts under [steps], or under [modalities.M]."
+        )
+        return
+    if (reason := source.distrust()) is not None:
+        yield Check(
+            "scripts", "warning", f"the scripts are not run: {reason}",
+            "If you trust who can write there: Workspace(…, trust=True), or --trust.",
+        )  # fmt: skip
+    broken = {script: cell.error for script, cell in cells.items() if cell.error and not cell.is_refused}
+    fine = len(cells) - len(broken)
+    if fine:
+        yield Check(
+            "scripts",
+            "ok",
+            f"{_many(fine, 'script')} can be read: {_some([_short(one) for one in cells if one not in broken])}",
+        )
+    for error in broken.values():
+        # the others can run all the same
+        yield Check(
+            "scripts", "warning" if fine else "fault", str(error), "Mend it; the next look reads it again."
+        )
+    for script, cell in cells.items():
+        if script not in broken:
+            yield from _needs(source, cell)
+    yield from _shadows(source)
+
+
+def _shadows(source: Source) -> Iterator[Check]:
+    """Files beside the scripts that are named like a module of the standard library."""
+    scripts = {str(Path(cell.script)) for cell in source.layout().cells if cell.command is None}
+    for folder in sorted({str(Path(script).parent) for script in scripts} | {source.scripts}):
+        for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
+            name = path.name.partition(".")[0]
+            is_module = path.suffix == ".py" or (path / "__init__.py").is_file()
+            if not is_module or name not in sys.stdlib_module_names:
+                continue
+            if str(path) in scripts:
+                text = f"the step {name} is named like the standard library's module {name}"
+                hint = f"`import {name}` gives the standard library's; {path.name} run by itself hides it."
+            else:
+                text = f"{path} is named like the standard library's module {name}"
+                hint = f"`import {name}` in a script gives the standard library's: rename {path.name}."
+            yield Check("scripts", "warning", text, hint)
+
+
+def _refused(source: Source) -> Iterator[Check]:
+    """Steps whose paths put data at risk: they do not run."""
+    catalog = source.catalog()
+    for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
+        yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
+
+
+def _needs(source: Source, cell: Cell) -> Iterator[Check]:
+    if cell.command is not None:
+        program = shlex.split(cell.command)[0]
+        if shutil.which(program) is None and shutil.which(program, path=source.config.root) is None:
+            yield Check(
+                "scripts", "warning", f"step {cell.step} calls {program}, which is not on the PATH",
+                f"Install {program}, or write its whole path.",
+            )  # fmt: skip
+        return
+    try:
+        names = _imports(Path(cell.script))
+    except (OSError, SyntaxError, ValueError):
+        return  # said above, or on the way to be said by the next look
+    folder = Path(cell.script).parent
+    absent = [name for name in names if not _is_there(name, folder)]
+    if absent:
+        yield Check(
+            "scripts",
+            "warning",
+            f"{_short(cell.script)} imports {', '.join(absent)}, which this Python does not find",
+            f"Install it for {sys.executable}.",
+        )
+
+
+def _imports(script: Path) -> list[str]:
+    """The first names of what a script imports at its top."""
+    names: list[str] = []
+    for node in ast.parse(read_regular(script, _SOURCE)).body:
+        if isinstance(node, ast.Import):
+            names += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.append(node.module)
+    return sorted({name.partition(".")[0] for name in names})
+
+
+def _is_there(name: str, folder: Path) -> bool:
+    """Whether a module can be found; it is not imported."""
+    if name in sys.stdlib_module_names or any((folder / one).exists() for one in (f"{name}.py", name)):
+        return True
+    try:
+        return util.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+# --- patterns against real files -----------------------------------------------------------------------------
+
+
+def _records(source: Source) -> Iterator[Check]:
+    catalog = source.catalog()
+    files = sum(one.n_files for one in catalog.listings.values())
+    if len(catalog.ids):
+        yield Check("records", "ok", f"{_many(len(catalog.ids), 'record')} in {_many(files, 'file')}")
+        return
+    looked = _some(sorted({place.template.text for place in catalog.layout.places}))
+    yield Check(
+        "records",
+        "warning",
+        f"no file is one of a record, of {_many(files, 'file')} in {source.config.dataset}; looked for {looked}",
+        f"Compare names and patterns; id_pattern is {source.config.ids.text}",
+    )
+
+
+def _patterns(source: Source) -> Iterator[Check]:
+    """How many files each pattern of raw inputs finds."""
+    catalog = source.catalog()
+    layout = catalog.layout
+    counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
+    for index, count in counts.items():
+        yield _pattern(layout.places[index], count, len(catalog.ids))
+
+
+def _pattern(place: Place, count: int, records: int) -> Check:
+    text = place.template.text
+    if count:
+        return Check("patterns", "ok", f"{text}: {count:,} of {_many(records, 'record')}")
+    return Check(
+        "patterns",
+        "warning",
+        f"{text}: no file matches, and no step makes it",
+        "Steps that read it never run.",
+    )
+
+
+def _notices(source: Source) -> Iterator[Check]:
+    """What a look left out, a line for each of the first few; patterns without a file have theirs already."""
+    for notice in source.notices():
+        if notice.kind == "pattern without file":
+            continue
+        for text in notice.details or (notice.text,):
+            yield Check(notice.area, "warning", text, notice.hint)
+        further = notice.count - len(notice.details)
+        if notice.details and further:
+            yield Check(notice.area, "warning", f"and {further:,} more: {notice.kind}")
+
+
+def _metadata(source: Source) -> Iterator[Check]:
+    """Whether the tables of records and the records meet."""
+    for table in source.catalog().tables:
+        if table.matches:
+            by = ", ".join(one.column for one in table.matches)
+            text = f"{table.name}: {_many(table.frame.height, 'row')}, found by {by}"
+            yield Check("metadata", "ok", text)
+
+
+def _order(source: Source) -> Iterator[Check]:
+    """Whether the steps can be put in an order."""
+    from sinagot_catalog.run.planner import PlanOptions, make_plan
+
+    catalog = source.catalog()
+    try:
+        plan = make_plan(catalog, catalog.steps, PlanOptions(downstream=True), source.stats)
+    except SinagotError as error:
+        yield _fault("steps", error)
+        return
+    counts = plan.counts()
+    yield Check(
+        "steps", "ok", f"{_many(counts['run'], 'row')} to run, with those that become ready on the way"
+    )
+
+
+def _journal(source: Source) -> Iterator[Check]:
+    """What runs wrote down, and whether one goes on or died."""
+    events = source.events()
+    runs = events["run_id"].drop_nulls().n_unique()
+    alive = source.claims.alive()
+    yield Check(
+        "journal", "ok", f"{_many(events.height, 'event')} of {_many(runs, 'run')} in {source.config.log}"
+    )
+    if alive:
+        yield Check("journal", "ok", f"a run goes on: {', '.join(sorted(alive))}")
+    lost = source.catalog().steps.filter(
+        pl.col("status") == "ERROR", pl.col("_event").is_in(["start", "publishing"])
+    )
+    if lost.height:
+        yield Check(
+            "journal",
+            "warning",
+            f"{_many(lost.height, 'row')} lost by a run that died",
+            "The next run does them.",
+        )
+
+
+# --- writing -------------------------------------------------------------------------------------------------
+
+
+def _writing(source: Source) -> Iterator[Check]:
+    """Whether a run could write its outputs and its journal."""
+    for what, root in {"outputs": source.config.outputs, "log": source.config.log}.items():
+        store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
+        if not store.is_local:
+            try:
+                preflight.check_places(source, source.config.run.mode)  # what a run itself would say
+            except SinagotError as error:
+                yield _fault("writing", error)
+            else:
+                yield Check("writing", "ok", f"{what}: {root} may be written to")
+            continue
+        folder = _nearest(Path(store.root))
+        if os.access(folder, os.W_OK | os.X_OK):
+            yield Check("writing", "ok", f"{what}: {folder} may be written to")
+        else:
+            yield Check(
+                "writing", "fault", f"{what}: {folder} may not be written to",
+                f"chmod it, or set [path] {what} in workspace.toml to another folder.",
+            )  # fmt: skip
+
+
+def _space(source: Source) -> Iterator[Check]:
+    """Room for outputs, for the journal, and for what is fetched."""
+    folders = {
+        _nearest(Path(store.root)): None
+        for store in (source.stores.get("outputs", source.stores["dataset"]), source.log_store)
+        if store.is_local
+    }
+    seen = set[int]()
+    for folder in [*folders, Path(tempfile.gettempdir())]:
+        if (device := folder.stat().st_dev) in seen:
+            continue
+        seen.add(device)
+        usage = shutil.disk_usage(folder)
+        free = f"{usage.free / 1e9:,.1f} GB free of {usage.total / 1e9:,.0f} GB at {folder}"
+        if usage.free == 0:
+            yield Check(
+                "space",
+                "fault",
+                f"no space is left at {folder}",
+                "Make room, or set [path] outputs elsewhere.",
+            )
+        elif usage.free < _LITTLE or usage.free < usage.total * _SCARCE:
+            yield Check("space", "warning", free, "Make room before a long run.")
+        else:
+            yield Check("space", "ok", free)
+
+
+def _nearest(folder: Path) -> Path:
+    """A folder, or the nearest one above it that is there."""
+    return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
+
+
+# --- Prefect -------------------------------------------------------------------------------------------------
+
+
+def _prefect(*, is_needed: bool) -> Iterator[Check]:
+    """Whether `submit` would reach a Prefect API; `run` needs none, but for [run] mode = "prefect"."""
+    api = _api.configured_api()
+    if api is not None:
+        try:
+            api.probe()
+        except ServerError as error:
+            state = "fault" if is_needed else "warning"
+            yield Check("prefect", state, error.message, error.hint)
+        else:
+            yield Check("prefect", "ok", f"{api.url} answers ({api.source})")
+        return
+    local = local_server.status()
+    if not local["running"]:
+        yield Check("prefect", "ok", "no API is configured: `submit` starts a local server")
+    elif local["healthy"]:
+        yield Check("prefect", "ok", f"the local server answers at {local['url']}")
+    else:
+        yield Check(
+            "prefect", "warning", f"the local server at {local['url']} does not answer; its log is {local['log']}",
+            "sinagot-catalog server stop",
+        )  # fmt: skip
+
+
+# --- words ---------------------------------------------------------------------------------------------------
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:_MOST]) + (" …" if len(names) > _MOST else "")
+
+
+def _short(script: str) -> str:
+    return script.rpartition("/")[2]

@@ -1,0 +1,250 @@
+"""What a pattern would find before a script has it: what matches, what nearly does, what collides. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.patterns.id_regex import field_regex
+from sinagot_catalog.patterns.match_paths import id_columns, match_columns
+from sinagot_catalog.patterns.template import STAR, Template, parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sinagot_catalog.patterns.template import IdPattern
+
+__all__ = ["Trial", "template_of", "try_pattern"]
+
+_SHOWN = 3
+_NEAR = 100_000
+_ANY = "[^/]+?"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a pattern finds.
+
+    Attributes:
+        pattern: The pattern.
+        matches: A row per path that fits: `path` and a column per placeholder.
+        near: A row per path that lies there and does not fit: `path`, `token` (the first part of the pattern that
+            fails; null where the path goes on behind its end) and `rest` (what stands there instead).
+        collisions: A row per unit that several paths fit: its placeholders, `n`, `paths`.
+        free: Placeholders that stand for any text, for neither the config nor `id_pattern` knows them.
+
+    Example:
+        >>> ws = getfixture("harbor")
+        >>> ws.try_pattern("raw/{id}-raw.csv").counts()
+        {'match': 3, 'nearly': 0, 'collide': 0}
+        >>> print(ws.try_pattern("raw/{id}_raw.csv"))
+        raw/{id}_raw.csv: 0 match, 3 nearly, 0 collide
+          3 fail at '_raw.csv', such as raw/REC-20200601-raw.csv, which has '-raw.csv' there
+    """
+
+    pattern: str
+    matches: pl.DataFrame
+    near: pl.DataFrame
+    collisions: pl.DataFrame
+    free: tuple[str, ...] = ()
+
+    def counts(self) -> dict[str, int]:
+        """How many paths fit, how many lie there and do not, how many units have several."""
+        return {"match": self.matches.height, "nearly": self.near.height, "collide": self.collisions.height}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as plain values."""
+        frames = {name: getattr(self, name).to_dicts() for name in ("matches", "near", "collisions")}
+        return {"pattern": self.pattern, "counts": self.counts(), "free": list(self.free), **frames}
+
+    def lines(self) -> Iterator[str]:
+        """The trial in words."""
+        yield f"{self.pattern}: " + ", ".join(f"{count:,} {word}" for word, count in self.counts().items())
+        if self.free:
+            names = ", ".join(f"{{{name}}}" for name in self.free)
+            yield f"  {names} stands for any text here; in a script it has to be a named group of id_pattern"
+        if "*" in self.pattern:
+            yield f"  {STAR}"
+        for row in self.matches.head(_SHOWN).iter_rows(named=True):
+            yield f"  {row.pop('path')}: " + ", ".join(f"{name} {value}" for name, value in row.items())
+        kinds = self.near.group_by("token", maintain_order=True).agg(pl.len().alias("n"), pl.all().first())
+        for one in kinds.sort("n", descending=True, maintain_order=True).iter_rows(named=True):
+            where = f"fail at {_shown(one['token'])}" if one["token"] else "go on behind the end"
+            yield f"  {one['n']:,} {where}, such as {one['path']}, which has {one['rest']!r} there"
+        for one in self.collisions.head(_SHOWN).iter_rows(named=True):
+            yield f"  {one['n']} are the same unit: {', '.join(one['paths'][:_SHOWN])}"
+
+    def __repr__(self) -> str:
+        return "\n".join(self.lines())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(repr(self))}</pre>"
+
+
+def template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
+    """A pattern with any placeholder, and those that are not known.
+
+    Raises:
+        PatternError: When it is empty, no text, or leaves the dataset.
+    """
+    text = "/".join(pattern) if isinstance(pattern, (tuple, list)) else pattern
+    names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
+    named = [name for name in names if name.isidentifier()]
+    free = tuple(name for name in named if name not in known)
+    return parse_template(pattern, fields={*known, *named}), free
+
+
+def try_pattern(
+    template: Template, paths: pl.Series, ids: IdPattern, names: Mapping[str, Sequence[str]]
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Match paths with a template.
+
+    Args:
+        template: The pattern.
+        paths: Paths below the dataset.
+        ids: The id pattern.
+        names: The values that `task` and `modality` can have.
+
+    Returns:
+        The frames `matches`, `near` and `collisions` of a `Trial`.
+    """
+    kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
+    kinds["id"] = _id_regex(ids)
+    kinds |= dict.fromkeys(ids.groups, _ANY)
+    fields = list(dict.fromkeys(value for kind, value in template.tokens if kind != "text"))
+    free = set(fields) - {"id", *ids.groups, *names}
+    if ids.is_told_by(template) and not free:
+        found = _fitting(template, paths, ids, names)
+    else:
+        found = pl.concat(
+            [_captured(one, paths, kinds, fields) for one in template.variants.values()], how="diagonal"
+        )
+        found = _checked(found, template, ids)
+    matches = found.select("path", *fields).sort("path")
+    missed = paths.rename("path").to_frame().join(matches, on="path", how="anti")["path"].sort()
+    unit: list[str] = [name for name in ("id", "task", "modality") if name in fields]
+    if "id" not in fields and ids.is_told_by(template):
+        unit = [name for name in fields if name not in free]
+    several = matches.group_by(unit or [pl.lit(0).alias("_")], maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("path").alias("paths")
+    )
+    collisions = several.filter(pl.col("n") > 1) if unit else several.clear()
+    return matches, _near(template, missed.head(_NEAR), kinds | _field_regexes(ids)), collisions
+
+
+def _fitting(
+    template: Template, paths: pl.Series, ids: IdPattern, names: Mapping[str, Sequence[str]]
+) -> pl.DataFrame:
+    """The paths that the catalog takes for one of a record, with the text of each placeholder."""
+    used = [name for name in names if name in template.fields]
+    bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
+    found = match_columns(paths, [template.bind(one) for one in bound], ids)
+    columns = [
+        pl.Series(name, [one[name] for one in bound], dtype=pl.String).gather(found["template"])
+        for name in used
+    ]
+    values = id_columns(found["record_id"], ids).rename({"record_id": "id"})
+    return pl.DataFrame([paths.gather(found["row"]).alias("path"), *values.get_columns(), *columns])
+
+
+def _field_regexes(ids: IdPattern) -> dict[str, str]:
+    """What a value of each field looks like, where Rust has such an expression; any text elsewhere."""
+    return {name: text if (text := field_regex(ids, name)) is not None else _ANY for name in ids.groups}
+
+
+def _id_regex(ids: IdPattern) -> str:
+    """The id pattern without names for its groups; any text where Rust has no such expression."""
+    text = re.sub(r"\(\?P<\w+>", "(?:", ids.text)
+    text = text.removeprefix("^").removesuffix("$")
+    try:
+        pl.Series([""]).str.contains(f"^(?:{text})$")
+    except pl.exceptions.ComputeError:
+        return _ANY
+    return text
+
+
+def _captured(
+    template: Template, paths: pl.Series, kinds: Mapping[str, str], fields: Sequence[str]
+) -> pl.DataFrame:
+    """The paths that fit, with the text of each placeholder; twice the same name is twice the same text."""
+    parts, spots = [], dict[str, list[str]]()
+    for number, (kind, value) in enumerate(template.tokens):
+        if kind == "text":
+            parts.append(re.escape(value))
+        else:
+            spots.setdefault(value, []).append(f"_{number}")
+            parts.append(f"(?P<_{number}>{kinds.get(value, _ANY)})")
+    frame = paths.rename("path").to_frame()
+    regex = f"^{''.join(parts)}$"
+    frame = frame.filter(pl.col("path").str.contains(regex)).sort("path")
+    if not spots:
+        return frame.with_columns(pl.lit("").alias(name) for name in fields)
+    groups = frame.select(pl.col("path").str.extract_groups(regex).struct.unnest())
+    frame = frame.hstack(groups)
+    for name, columns in spots.items():
+        for other in columns[1:]:
+            frame = frame.filter(pl.col(other) == pl.col(columns[0]))
+        frame = frame.with_columns(pl.col(columns[0]).alias(name))
+    frame = frame.drop(column for columns in spots.values() for column in columns)
+    return frame.with_columns(pl.lit("").alias(name) for name in fields if name not in spots)
+
+
+def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Those whose id is one by Python's own meaning, and whose fields agree with it."""
+    if not ids.is_told_by(template):
+        return found
+    if "id" not in template.fields:
+        written = [ids.form.write(row) for row in found.select(ids.groups).iter_rows(named=True)]  # type: ignore[union-attr]
+        found = found.with_columns(pl.Series("id", written, dtype=pl.String))
+    whole = parse_template("{id}", fields={"id"})
+    fits = match_columns(found["id"].unique(), [whole], ids)["record_id"]
+    found = found.filter(pl.col("id").is_in(fits.implode()))
+    groups = [name for name in ids.groups if name in template.fields]
+    if not groups:
+        return found
+    values = id_columns(found["id"].unique(), ids).rename({"record_id": "id"}).select("id", *groups)
+    return found.join(values, on=["id", *groups], how="semi")
+
+
+def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
+    """For each path that does not fit, the first token that fails and what stands there instead."""
+    parts = [_failing(one, missed, kinds) for one in template.variants.values()]
+    # of several variants the one of which the least is left fits best
+    near = (
+        pl.concat(parts).sort("left", maintain_order=True).unique("path", keep="first", maintain_order=True)
+    )
+    near = near.sort("path").select("path", "token", "rest")
+    first = {_token(*one.tokens[0]) for one in template.variants.values()}
+    # what has not even the beginning in common is near only where nothing is nearer
+    nearer = near.filter(pl.col("token").is_in(first).not_().fill_null(value=True))
+    return near if nearer.is_empty() or template.tokens[0][0] != "text" else nearer
+
+
+def _failing(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
+    """The columns `path`, `token` and `rest` of `near`, and how many tokens are `left`."""
+    tokens = template.tokens
+    so_far, depth, rest = "^", pl.lit(0, pl.Int32), pl.col("path")
+    for kind, value in tokens:
+        so_far += re.escape(value) if kind == "text" else f"(?:{kinds.get(value, _ANY)})"
+        fits = pl.col("path").str.contains(so_far)
+        depth = depth + fits.cast(pl.Int32)
+        if kind == "text" or kinds.get(value, _ANY) != _ANY:  # any text ends where the next token begins
+            rest = pl.when(fits).then(pl.col("path").str.replace(so_far, "")).otherwise(rest)
+    names = pl.lit(pl.Series([*(_token(*one) for one in tokens), None], dtype=pl.String))
+    return missed.to_frame().select(
+        "path", names.gather(depth).alias("token"), rest.alias("rest"), (len(tokens) - depth).alias("left")
+    )
+
+
+def _token(kind: str, value: str) -> str:
+    return value if kind == "text" else f"{{{value}}}"
+
+
+def _shown(token: str) -> str:
+    return token if token.startswith("{") else repr(token)

@@ -1,0 +1,152 @@
+"""A run that is under way in this process: shared by its flow, its task runs and its handle."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from prefect.client.schemas.objects import State
+from prefect.states import Cancelled, Completed, Failed
+
+from sinagot_catalog.flows.batches import Cutter
+from sinagot_catalog.journal.run_report import RunReport
+from sinagot_catalog.journal.run_spec import Group, Result
+from sinagot_catalog.run.execution import Execution, in_words
+from sinagot_catalog.run.pool import Runner
+from sinagot_catalog.schema import OUTCOMES
+
+__all__ = ["FAILED", "LIVE", "Live", "known", "state_of"]
+
+FAILED = ("error", "timeout", "blocked")
+_DONE = ("done", "already_done")
+_OUTCOMES = (None, *OUTCOMES)
+_CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
+
+
+@dataclass
+class Live:
+    """A run that is under way in this process, shared by the flow, its task runs and the handle.
+
+    Attributes:
+        execution: What is run.
+        stop: Set to end it early.
+        runner: The pool, once it is open.
+        report: How it ended, once it has.
+        error: What went wrong with the run itself.
+        is_fed: Whether the flow got as far as its rows.
+        cutter: Cuts its batches, and learns from them.
+        resting: How many batches wait before they are tried again.
+        started: Called in the first lines of the flow.
+    """
+
+    execution: Execution
+    stop: threading.Event = field(default_factory=threading.Event)
+    runner: Runner | None = None
+    report: RunReport | None = None
+    error: Exception | None = None
+    started: Callable[[], None] = lambda: None
+    is_fed: bool = False
+    resting: int = 0
+    cutter: Cutter = field(default_factory=lambda: Cutter(0))
+    _codes: bytearray = field(init=False)  # by row, a byte each: a dict takes a hundred times its room
+    _counts: Counter[str] = field(default_factory=Counter)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __post_init__(self) -> None:
+        self._codes = bytearray(self.execution.plan.rows.height)
+
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
+        return self.execution.workers if self.runner is None else self.runner.width
+
+    @property
+    def done(self) -> int:
+        """How many rows are through."""
+        return sum(self._counts.values()) - self._counts["cancelled"]
+
+    @property
+    def failed(self) -> int:
+        """How many rows failed so far."""
+        return sum(self._counts[outcome] for outcome in FAILED)
+
+    def note(self, results: list[Result]) -> None:
+        """Keep what a batch gave; any thread may call it. What is said later of a row counts."""
+        self.execution.note(results)
+        with self._lock:
+            for one in results:
+                if (before := self._outcome(one.row)) is not None:
+                    self._counts[before] -= 1
+                self._codes[one.row] = _CODES[one.outcome]
+                self._counts[one.outcome] += 1
+
+    def _outcome(self, row: int) -> str | None:
+        return _OUTCOMES[self._codes[row]]
+
+    def unfinished(self, groups: Sequence[Group]) -> list[Group]:
+        """What of some groups is not done: a batch that is tried again leaves out the rows that are."""
+        kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
+        return [group for group in kept if group]
+
+    def counts(self, groups: Sequence[Group]) -> Counter[str]:
+        """How the rows of some groups stand."""
+        return Counter(self._outcome(row[0]) or "cancelled" for group in groups for row in group)
+
+    def rest(self, seconds: float) -> None:
+        """Wait before a batch is tried again; a cancel ends the wait, and meanwhile others may run."""
+        with self._lock:
+            self.resting += 1
+        self.stop.wait(seconds)
+        with self._lock:
+            self.resting -= 1
+
+    def opened(self, runner: Runner) -> None:
+        """Take the pool; a cancel that came before it counts."""
+        self.runner, self.is_fed = runner, True
+        if self.stop.is_set():
+            runner.stop()
+
+    def fail(self, error: Exception) -> None:
+        """End the run: not a row failed, but what runs the rows."""
+        with self._lock:
+            self.error = self.error or error
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Feed no more rows and end the scripts that run."""
+        self.stop.set()
+        if self.runner is not None:
+            self.runner.stop()
+
+
+LIVE: dict[str, Live] = {}
+"""By run id: how a flow and its task runs find what was planned before the flow began."""
+
+
+@contextmanager
+def known(live: Live) -> Iterator[None]:
+    LIVE[live.execution.run_id] = live
+    try:
+        yield
+    finally:
+        LIVE.pop(live.execution.run_id, None)
+
+
+def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
+    """A state without data: what a Failed state carries is printed into the log."""
+    total = sum(counts.values())
+    failed = sum(counts.get(outcome, 0) for outcome in FAILED)
+    if cancelled:
+        done = counts.get("done", 0)
+        return Cancelled(
+            message=f"{done} of {in_words(total)} done" + (f", {failed} failed" if failed else "")
+        )
+    if failed:
+        return Failed(message=f"{failed} of {in_words(total)} failed")
+    if left := counts.get("cancelled", 0):
+        return Failed(message=f"{left} of {in_words(total)} were not run")  # nobody asked for that
+    done = counts.get("done", 0)
+    others = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(counts.items()) if n and name != "done"]
+    return Completed(message=", ".join([f"{in_words(done)} done", *others]))

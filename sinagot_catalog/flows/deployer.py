@@ -1,0 +1,241 @@
+"""Deployments of a filter: made, or served from this machine.
+
+The entry point is the flow of the installed package, so a worker's machine needs the package and access to the
+workspace, and no copy of anything. What was deployed under a name before is replaced.
+"""
+
+import asyncio
+import shlex
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Self
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import FlowFilter, FlowFilterName
+from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.runner import Runner
+from prefect.schedules import Cron, Interval, Schedule
+from prefect.workers.process import ProcessWorker
+
+from sinagot_catalog.config.permissions import place_of
+from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, did_you_mean
+from sinagot_catalog.flows.api import of_prefect
+from sinagot_catalog.flows.deployment import FLOW, Deployed, Deployment
+
+__all__ = ["check_schedule", "deploy", "deployment_named", "serve"]
+
+_ENTRYPOINT = "sinagot_catalog.flows.run_workspace"
+
+
+def check_schedule(wanted: Deployment) -> Schedule | None:
+    """Read when it runs.
+
+    Raises:
+        SelectionError: The cron text or the time zone cannot be read.
+    """
+    if wanted.every is not None:
+        return Interval(wanted.every)
+    if wanted.cron is None:
+        return None
+    try:
+        CronSchedule(cron=wanted.cron, timezone=wanted.timezone)
+    except ValueError as error:
+        zone = "timezone" in str(error).partition("\n")[2].partition("\n")[0]
+        what = f"timezone: {wanted.timezone!r} is none" if zone else f"cron: {wanted.cron!r} cannot be read"
+        raise SelectionError(
+            what,
+            "Write a name such as 'Europe/Paris'."
+            if zone
+            else "Such as '0 2 * * *', each night at two: "
+            "minute, hour, day of the month, month, day of the week.",
+        ) from error
+    return Cron(wanted.cron, timezone=wanted.timezone)
+
+
+def deploy(wanted: Deployment, *, page: str) -> Deployed:
+    """Make a deployment, or replace what has its name.
+
+    Args:
+        wanted: What to deploy, and how.
+        page: The address of the API's page.
+
+    Raises:
+        NotFoundError: There is no such work pool.
+        ServerError: The API refused it.
+    """
+    built = _built(wanted)
+    with _refused(wanted), get_client(sync_client=True) as client:
+        pool = _pool(client, wanted)
+        if wanted.image and pool.type == "process":
+            raise SelectionError(
+                f"image: the work pool {pool.name!r} starts processes, which have no image",
+                "Leave it out, or take a pool of containers.",
+            )
+        replaced = _replaced(client, wanted)
+        identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
+    return _deployed(wanted, identity, page, replaced)
+
+
+@contextmanager
+def _refused(wanted: Deployment) -> Iterator[None]:
+    """Say in a sentence that the API refused something."""
+    try:
+        yield
+    except DeploymentApplyError as error:
+        raise ServerError(f"Prefect did not take the deployment {wanted.full_name!r}: {error}") from error
+    except PrefectHTTPStatusError as error:
+        raise ServerError(
+            f"Prefect did not take the deployment {wanted.full_name!r}: {_detail(error)}"
+        ) from error
+
+
+def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
+    """Make a deployment and run what it is asked for, each run in a process, until this one is told to end.
+
+    Args:
+        wanted: What to serve, and when it runs.
+        page: The address of the API's page.
+        ready: Called with the deployment when it is there, and whoever is told of it may end this.
+    """
+    built = _built(wanted)
+    built.paused = False  # the end of the one before paused it
+    runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
+    with _refused(wanted):
+        with get_client(sync_client=True) as client:
+            replaced = _replaced(client, wanted)
+        identity = runner.add_deployment(built)
+    made = _deployed(wanted, str(identity), page, replaced)
+    asyncio.run(_until_told(runner, partial(ready, made)))
+
+
+class _Runner(Runner):
+    """Prefect's own answer to SIGTERM leaves its loop by an exception, and kills the runs before they can end."""
+
+    told: asyncio.Event
+    begun: asyncio.Event
+
+    async def __aenter__(self) -> Self:
+        """Begin, and say so: from here on either signal ends it in order."""
+        await super().__aenter__()
+        self.begun.set()
+        return self
+
+    def handle_sigterm(self, *_: Any, **__: Any) -> None:
+        """Have the loop end the runs, and then itself."""
+        asyncio.get_running_loop().call_soon_threadsafe(self.told.set)
+
+
+async def _until_told(runner: _Runner, ready: Callable[[], None]) -> None:
+    """Run what is asked for until Ctrl-C or SIGTERM; then runs under way are cancelled, and end by themselves."""
+    runner.told, runner.begun = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.told.set)
+    running = asyncio.ensure_future(runner.start())
+    waiting = asyncio.ensure_future(runner.told.wait())
+    beginning = asyncio.ensure_future(runner.begun.wait())
+    await asyncio.wait({running, waiting, beginning}, return_when=asyncio.FIRST_COMPLETED)
+    beginning.cancel()
+    if runner.begun.is_set():
+        ready()
+    await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not running.done():
+        if runner.started:
+            await runner.astop()
+        else:
+            running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+
+
+def deployment_named(client: SyncPrefectClient, name: str) -> Any:
+    """Find a deployment by its name.
+
+    Args:
+        client: The API.
+        name: `run-workspace/nightly`, or `nightly`.
+
+    Raises:
+        NotFoundError: There is none; names those that are near.
+    """
+    full = name if "/" in name else f"{FLOW}/{name}"
+    with suppress(ObjectNotFound):
+        return client.read_deployment_by_name(full)
+    found = client.read_deployments(flow_filter=FlowFilter(name=FlowFilterName(any_=[FLOW])), limit=200)
+    known = [f"{FLOW}/{one.name}" for one in found]
+    raise NotFoundError(
+        f"there is no deployment {full!r}{did_you_mean(full, known)}",
+        f"Deployments: {', '.join(sorted(known)[:10])}."
+        if known
+        else "Make one: sinagot-catalog deploy NAME --pool POOL, or sinagot-catalog serve --name NAME.",
+    )
+
+
+def _built(wanted: Deployment) -> RunnerDeployment:
+    schedule = check_schedule(wanted)
+    variables: dict[str, Any] = {"env": dict(wanted.env)} if wanted.env else {}
+    built = RunnerDeployment.from_entrypoint(
+        _ENTRYPOINT,
+        name=wanted.name,
+        schedules=[schedule] if schedule is not None else [],
+        concurrency_limit=wanted.concurrency,
+        parameters=wanted.parameters,
+        description=_description(wanted.parameters),
+        tags=list(wanted.tags),
+        work_pool_name=wanted.pool,
+        work_queue_name=wanted.work_queue,
+        job_variables=variables,
+    )
+    built._path = None  # noqa: SLF001 - the folder from which it was deployed is of no use to a worker
+    return built
+
+
+def _description(parameters: Mapping[str, Any]) -> str:
+    what = parameters.get("where") or "all rows that can run"
+    asked = parameters.get("step") or []
+    steps = [asked] if isinstance(asked, str) else asked
+    step = f", of {' and '.join(f'`{one}`' for one in steps)}" if steps else ""
+    return f"Runs the rows of `{parameters['workspace']}` that fit, as they are then{step}:\n\n`{what}`"
+
+
+def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
+    name = wanted.pool or ""
+    with suppress(ObjectNotFound):
+        return client.read_work_pool(name)
+    if wanted.create_pool:
+        template = ProcessWorker.get_default_base_job_template()
+        return client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
+    known = [pool.name for pool in client.read_work_pools()]
+    raise NotFoundError(
+        f"there is no work pool {name!r}{did_you_mean(name, known)}",
+        "Have one of processes made with --create-pool (create_pool=True), or make it: "
+        f"{of_prefect(f'prefect work-pool create {shlex.quote(name)} --type process')}",
+    )
+
+
+def _replaced(client: SyncPrefectClient, wanted: Deployment) -> str | None:
+    """The workspace whose deployment has that name so far, where it is another one: names are the server's."""
+    with suppress(ObjectNotFound):
+        place = client.read_deployment_by_name(wanted.full_name).parameters.get("workspace")
+        if place is not None and place_of(place) != place_of(wanted.parameters["workspace"]):
+            return str(place)
+    return None
+
+
+def _deployed(wanted: Deployment, identity: str, page: str, replaced: str | None) -> Deployed:
+    url = f"{page}/deployments/deployment/{identity}"
+    return Deployed(
+        wanted.full_name, identity, url, wanted.pool, wanted.parameters, wanted.n_rows, replaced=replaced
+    )
+
+
+def _detail(error: PrefectHTTPStatusError) -> str:
+    with suppress(ValueError):
+        return str(error.response.json().get("detail") or error.response.text)
+    return f"HTTP {error.response.status_code}"

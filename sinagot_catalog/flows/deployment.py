@@ -1,0 +1,202 @@
+"""What is deployed: a filter over a workspace, checked before anything is sent anywhere.
+
+Prefect is not imported here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog.sql_check import sql_predicate
+from sinagot_catalog.config import read_config
+from sinagot_catalog.errors import ConfigError, SelectionError
+from sinagot_catalog.run.preflight import check_start
+from sinagot_catalog.run.request import RunOptions, plan
+from sinagot_catalog.secrets import is_secret
+from sinagot_catalog.storage import TextReader
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sinagot_catalog.catalog.session import Source
+
+__all__ = ["FLOW", "Deployed", "Deployment", "address_of", "describe"]
+
+FLOW = "run-workspace"
+"""The name of the flow; the first part of a deployment's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """A filter to be deployed, and how.
+
+    Attributes:
+        name: Its name, without the flow's.
+        parameters: What each of its runs is given: JSON, small, nothing secret.
+        tags: Tags of its runs.
+        cron: When it runs, as a crontab has it.
+        every: Seconds from one run to the next, in place of `cron`.
+        timezone: Of the cron text.
+        pool: The work pool whose workers run it; None where it is served.
+        work_queue: The queue of that pool.
+        image: The image of a container, where the pool starts one.
+        env: Variables of the environment of its runs. Whoever sees the deployment sees them.
+        create_pool: Make the pool, one of processes, where there is none of that name.
+        concurrency: How many of its runs may be under way at once.
+        n_rows: How many rows it would run now.
+    """
+
+    name: str
+    parameters: dict[str, Any]
+    tags: tuple[str, ...] = ()
+    cron: str | None = None
+    every: float | None = None
+    timezone: str | None = None
+    pool: str | None = None
+    work_queue: str | None = None
+    image: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    create_pool: bool = False
+    concurrency: int = 1
+    n_rows: int = 0
+
+    @property
+    def full_name(self) -> str:
+        """Its name as Prefect has it."""
+        return f"{FLOW}/{self.name}"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A deployment as the API has it now.
+
+    Attributes:
+        name: `run-workspace/NAME`, as `submit(deployment=...)` and `prefect deployment run` take it.
+        id: Its id.
+        url: Its page.
+        pool: Whose workers run it; None where it is served.
+        parameters: What each of its runs is given.
+        n_rows: How many rows it would run now.
+        replaced: Another workspace, whose deployment had that name until now.
+    """
+
+    name: str
+    id: str
+    url: str
+    pool: str | None
+    parameters: dict[str, Any]
+    n_rows: int
+    replaced: str | None = None
+
+    def __repr__(self) -> str:
+        return f"<Deployed {self.name} | {self.url}>"
+
+
+def describe(
+    source: Source,
+    name: str,
+    *,
+    where: str | None = None,
+    step: str | Sequence[str] | None = None,
+    workers: int | None = None,
+    limit: int | None = None,
+    downstream: bool = True,
+    tags: Sequence[str] = (),
+    **how: Any,
+) -> Deployment:
+    """Check a deployment against the workspace as it is now, and put it together.
+
+    Args:
+        source: The workspace.
+        name: Its name.
+        where: The filter over `steps`, in SQL; without it, all rows that can run.
+        step: Only the rows of this step, or of these.
+        workers: How many processes run scripts.
+        limit: How many rows a run has at most.
+        downstream: Whether a run has the rows that become ready by it, too.
+        tags: Tags of its runs, beside those of the config.
+        how: The other attributes of `Deployment`.
+
+    Raises:
+        UsageError: A name, a column, a status, a step or a number that cannot be meant.
+    """
+    if not name.strip() or re.search(r"[/%&<>]", name):
+        raise SelectionError(
+            f"{name!r} is no name of a deployment", "Take letters, digits and dashes, such as 'nightly'."
+        )
+    if where is not None and not isinstance(where, str):
+        raise SelectionError(
+            f"where: a {type(where).__name__} cannot be deployed",
+            "Write the filter as a text in SQL, such as \"status = 'DATA_READY'\".",
+        )
+    _check_how(**how)
+    if source.span is not None:
+        raise SelectionError(
+            "the workspace was opened with records=…, which a deployment does not know",
+            "Say it in where, such as \"record_id >= 'REC-0010'\".",
+        )
+    workspace, config = address_of(source)
+    options = RunOptions(step=step, workers=workers, limit=limit, downstream=downstream)
+    query = Query("steps")
+    query = query.where(sql_predicate(where)) if where else query
+    made = plan(source, query, options)
+    check_start(source, query, made, options.steps)
+    asked = {"where": where, "step": step, "workers": workers, "limit": limit, "config": config}
+    parameters = {key: value for key, value in asked.items() if value is not None}
+    return Deployment(
+        name=name,
+        parameters={"workspace": workspace, **parameters, "downstream": downstream},
+        tags=tuple(dict.fromkeys(["sinagot-catalog", *source.config.prefect.tags, *tags])),
+        n_rows=made.n_run,
+        **how,
+    )
+
+
+def _check_how(
+    *,
+    cron: str | None = None,
+    every: float | None = None,
+    timezone: str | None = None,
+    concurrency: int = 1,
+    env: Mapping[str, str] | None = None,
+    **_: Any,
+) -> None:
+    """What can be told to be wrong without Prefect."""
+    if cron is not None and every is not None:
+        raise SelectionError("cron and every are both given", "A deployment has one schedule: leave one out.")
+    if timezone is not None and cron is None:
+        raise SelectionError(f"timezone: {timezone!r} is given without a cron text that it is of")
+    if every is not None and every <= 0:
+        raise SelectionError(f"every: {every!r} is no number of seconds")
+    if concurrency < 1:
+        raise SelectionError(f"concurrency: {concurrency!r} is not a whole number from 1 up")
+    for key in env or {}:
+        if not re.fullmatch(r"[A-Za-z_]\w*", key):
+            raise SelectionError(f"env: {key!r} is no name of a variable")
+
+
+def address_of(source: Source) -> tuple[str, list[str] | None]:
+    """How another process opens the same workspace: its config file, and those over it.
+
+    Raises:
+        ConfigError: It cannot: the address holds a password, or paths were given in code.
+    """
+    config = source.config
+    shown = [*config.files, config.dataset, config.scripts, config.outputs, config.log]
+    if secret := next((one for one in shown if is_secret(one)), None):
+        raise ConfigError(
+            f"the address of {secret.partition('://')[0]}://… holds a password, which a deployment would show",
+            "Put it into [storage] as ${NAME}, and the variable into the environment of the worker.",
+        )
+    again = read_config(list(config.files), read_text=TextReader(source.storage_options))
+    for part in ("dataset", "scripts"):
+        if getattr(again, part) != getattr(config, part):
+            raise ConfigError(
+                f"the workspace was opened with another {part} than its config names: {getattr(config, part)}",
+                f"A worker opens it by its config: set path.{part} there, or in a further toml.",
+            )
+    first, *further = config.files
+    return first, further or None

@@ -1,0 +1,242 @@
+"""The flow over the rows of a workspace, and the task runs that it cuts them into."""
+
+import json
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+from typing import Any, cast
+from uuid import UUID
+
+from prefect import flow, get_client, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.states import Failed
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.errors import RunError, ServerError, SinagotError
+from sinagot_catalog.flows.active_run import FAILED, LIVE, Live, known, state_of
+from sinagot_catalog.flows.artifacts import (
+    rename,
+    short,
+    show_failures,
+    show_summary,
+    since_retry,
+    tags_of,
+    watched,
+)
+from sinagot_catalog.flows.batches import Cutter
+from sinagot_catalog.flows.concurrency import ask_limit, slot
+from sinagot_catalog.flows.deployment_params import made_for
+from sinagot_catalog.flows.lost_runs import clear_lost, under_way
+from sinagot_catalog.run.execution import prepare
+from sinagot_catalog.run.phases import Phase
+
+__all__ = ["run_workspace"]
+
+_AHEAD = 2
+"""Batches that wait for a worker, so that none waits for a batch."""
+
+
+def _name_of_flow_run() -> str:
+    """What a run is called: its label or, as long as its rows are not known, what was asked for."""
+    parameters = runtime.flow_run.parameters
+    if live := LIVE.get(parameters.get("run_id") or ""):
+        return live.execution.label
+    parts = [short(parameters.get("workspace", "")), parameters.get("step"), parameters.get("where")]
+    return " · ".join(str(part) for part in parts if part)
+
+
+@flow(
+    name="run-workspace",
+    flow_run_name=_name_of_flow_run,
+    task_runner=cast("Any", ThreadPoolTaskRunner()),
+    persist_result=False,
+    validate_parameters=False,
+    retries=0,
+)
+def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
+    workspace: str,
+    where: str | None = None,
+    rows: str | None = None,
+    step: str | list[str] | None = None,
+    force: bool = False,  # noqa: FBT001, FBT002
+    ignore_missing: bool = False,  # noqa: FBT001, FBT002
+    downstream: bool = False,  # noqa: FBT001, FBT002
+    stale: bool | str | None = None,  # noqa: FBT001
+    workers: int | None = None,
+    limit: int | None = None,
+    config: list[str] | None = None,
+    batch: int | None = None,
+    run_id: str | None = None,
+) -> State[Any]:
+    """Run the rows of a workspace that a filter selects, or those of a file.
+
+    Args:
+        workspace: Folder or URL of the workspace.
+        where: A filter over the steps, in SQL; it is evaluated when the run begins.
+        rows: A selection that was kept beside the journal, or by hand the path of any Parquet file with rows;
+            without it and `where`, all rows that can run.
+        step: Only the rows of this step, or of these.
+        force: Also the rows that are done.
+        ignore_missing: Also the rows that miss an input.
+        downstream: Also the rows that become ready by this run.
+        stale: Also the rows that are stale, with `code` by a changed script, too; by default as `[run] rerun_on`
+            says.
+        workers: How many processes run scripts.
+        limit: How many rows to run at most.
+        config: Further configuration files, over the one of the workspace.
+        batch: Rows in a task run.
+        run_id: A run that was planned in this process.
+
+    Returns:
+        Completed, Failed ("3 of 100 rows failed") or Cancelled.
+    """
+    live = LIVE.get(run_id or "")
+    if live is None:
+        options = {"force": force, "ignore_missing": ignore_missing, "downstream": downstream, "stale": stale}
+        try:
+            execution = prepare(
+                workspace,
+                where=where,
+                rows=rows,
+                step=step,
+                workers=workers,
+                limit=limit,
+                config=config,
+                since=since_retry() if force else None,
+                deployed=made_for(),
+                flow_run_id=runtime.flow_run.id,
+                **options,
+            )
+            ask_limit(execution)
+        except SinagotError as error:
+            return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
+        live = Live(execution)
+        execution.warm()
+        rename(execution.label, tags_of(execution))
+        _clear_lost(execution.source)
+    execution = live.execution
+    execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
+    live.started()
+    try:
+        with known(live), execution.open_runner(submitted=True) as runner, watched(live):
+            live.opened(runner)
+            size = batch or execution.source.config.prefect.batch
+            phases = execution.phases
+            live.cutter = Cutter(execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds)
+            for phase in execution.phases_in_turn(live.note):
+                _feed(live, live.cutter, phase)
+    except Exception as error:
+        live.error = error
+        if not isinstance(error, SinagotError):
+            raise
+    finally:
+        live.report = execution.finish()
+        execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
+    state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
+    if state.is_failed() and _is_tried_again():
+        raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process
+    return state
+
+
+def _clear_lost(source: Source) -> None:
+    """Free the slots of the deployment that lost runs hold; a page with a stale line harms no row."""
+    deployment_id = runtime.deployment.id
+    if deployment_id is None:
+        return
+    try:
+        with get_client(sync_client=True) as client:
+            clear_lost(client, source, under_way(client, UUID(str(deployment_id))))
+    except Exception as error:  # noqa: BLE001 - the rows run all the same
+        get_run_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
+
+
+def _is_tried_again() -> bool:
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return (
+        context is not None
+        and run is not None
+        and run.run_count <= (context.flow.retries if context.flow else 0)
+    )
+
+
+@task(
+    name="rows",
+    task_run_name="{label}",
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=0,
+)
+def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 - the label is the name
+    """Run one batch of rows on the pool of this process.
+
+    Args:
+        label: What the batch holds, in words.
+        run_id: The run that it belongs to.
+        rows: The groups of rows, as JSON: one text, for Prefect looks through anything else for futures.
+
+    Returns:
+        Completed, Failed ("2 of 100 rows failed") or Cancelled.
+    """
+    live = LIVE[run_id]
+    if live.runner is None:
+        raise ServerError(f"Run {run_id} is over")
+    groups = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
+    if runtime.task_run.run_count > 1:
+        # Not by Prefect's own delay, which no cancel would end.
+        live.rest(live.execution.source.config.prefect.retry_delay)
+    todo = live.unfinished(groups)
+    try:
+        with slot(live):
+            results = live.runner.run_batch(todo) if todo else []
+        live.note(results)
+        live.execution.check_held()
+    except SinagotError as error:
+        live.fail(error)
+        return Failed(message=str(error))
+    except Exception as error:
+        live.fail(error)
+        raise
+    live.cutter.learn(todo, results)
+    return state_of(live.counts(groups), cancelled=live.stop.is_set())
+
+
+def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
+    """Submit batches, only a few more than can run, until all are done or the run is stopped."""
+    waiting, left = iter(phase), len(phase)
+    ended: SimpleQueue[Any] = SimpleQueue()
+    execution = live.execution
+    # No tags: for each of a task run Prefect asks its API for a slot, and holds it by a thread of its own.
+    run = run_rows.with_options(retries=execution.source.config.prefect.retries)
+    under_way = 0
+    while under_way or (left and not live.stop.is_set()):
+        room = live.width + _AHEAD + live.resting - under_way
+        if left and room > 0 and not live.stop.is_set():
+            groups = cutter.cut(waiting, live.width)
+            left -= len(groups)
+            future = run.submit(execution.label_of(groups), execution.run_id, json.dumps(groups))
+            future.add_done_callback(ended.put)
+            under_way += 1
+            continue
+        with suppress(Empty):
+            ended.get(timeout=1.0)
+            under_way -= 1
+    if left and live.runner is not None:
+        # A runner that was stopped begins nothing: it writes down that these rows were cancelled.
+        live.note(live.runner.run_batch(list(waiting)))
+
+
+def _conclude(live: Live, workspace: str) -> State[Any]:
+    """Say in the page how it ended."""
+    report = live.report
+    if report is None:
+        return Failed(message="The run gave no report")
+    counts = report.counts()
+    show_summary(report, workspace, live.execution.source.config.prefect.report_url)
+    if any(counts.get(outcome) for outcome in FAILED):
+        options = live.execution.options
+        show_failures(report, workspace, force=options.force, stale=bool(options.stale))
+    return state_of(counts, cancelled=live.stop.is_set())

@@ -1,0 +1,205 @@
+"""A run of this process as a flow run of Prefect, in a thread."""
+
+import logging
+import threading
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict, replace
+from typing import Any
+
+from prefect import get_client
+from prefect.client.schemas.objects import State
+from prefect.events.worker import EventsWorker
+from prefect.flow_engine import run_flow_sync
+from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
+from prefect.settings import (
+    PREFECT_API_AUTH_STRING,
+    PREFECT_API_KEY,
+    PREFECT_API_URL,
+    PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+    PREFECT_UI_URL,
+    temporary_settings,
+)
+
+from sinagot_catalog.errors import ServerError
+from sinagot_catalog.flows.active_run import LIVE, Live
+from sinagot_catalog.flows.artifacts import tags_of
+from sinagot_catalog.flows.concurrency import check_limit, open_limit
+from sinagot_catalog.flows.crashed_runs import driver
+from sinagot_catalog.flows.flow import run_workspace
+from sinagot_catalog.flows.local_server import LocalServer
+from sinagot_catalog.journal.run_report import RunReport
+from sinagot_catalog.run.execution import Execution
+from sinagot_catalog.secrets import masked
+
+__all__ = ["Submitted", "page_of", "pointed_at"]
+
+_TICK = 0.2
+_ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
+
+
+class Submitted(threading.Thread):
+    """A run of this process as a flow run: created at once, so that its page is there before the work begins.
+
+    The end of the program waits for it.
+
+    Args:
+        execution: What is run.
+        api: The local server, or None for the API that the user configured.
+    """
+
+    def __init__(self, execution: Execution, *, api: LocalServer | None) -> None:
+        super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
+        self._api = api
+        self._live = Live(execution, started=self._hold_the_end)
+        with pointed_at(api), get_client(sync_client=True) as client:
+            check_limit(client, execution.source.config.prefect.concurrency)
+            self._flow_run = client.create_flow_run(
+                run_workspace,
+                name=execution.label,
+                parameters=_parameters(execution),
+                context=driver(execution.run_id),
+                tags=tags_of(execution),
+            )
+        self.flow_run_id = str(self._flow_run.id)
+        self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
+        self.state = "Pending"
+        self._error: BaseException | None = None
+        self._begun = threading.Event()
+        # Not `join`: interrupted in it, Python 3.11 takes a thread that still runs for one that has ended.
+        self._ended = threading.Event()
+
+    def start(self) -> None:
+        """Start, and return when the flow has begun: from then on the end of the program waits for it."""
+        super().start()
+        _wait(self._begun)
+
+    def run(self) -> None:
+        """Drive the flow run to its end, in this thread."""
+        execution = self._live.execution
+        LIVE[execution.run_id] = self._live
+        _hush(self.flow_run_id)
+        try:
+            with pointed_at(self._api):
+                EventsWorker.drain_all(timeout=5)  # what the program has of them may talk to another API
+                try:
+                    ended = run_flow_sync(
+                        run_workspace,
+                        flow_run=self._flow_run,
+                        parameters=dict(self._flow_run.parameters),
+                        return_type="state",
+                    )
+                finally:
+                    EventsWorker.drain_all(timeout=5)
+            self.state = (isinstance(ended, State) and ended.name) or "Completed"
+        except BaseException as error:  # noqa: BLE001 - raised where the run is waited for
+            self.state, self._error = "Crashed", error
+        finally:
+            LIVE.pop(execution.run_id, None)
+            _QUIET.flow_runs.discard(self.flow_run_id)
+            if self._live.report is None:
+                self._live.report = execution.finish()
+            self._ended.set()
+            self._begun.set()
+
+    @property
+    def last_state(self) -> str:
+        """The state; it is known without asking."""
+        return self.state
+
+    def settle(self) -> None:
+        """Wait for the end, whatever it is."""
+        _wait(self._ended)
+
+    def wait(self, timeout: float | None) -> RunReport:
+        """Wait for the end and give the report; what went wrong with the run itself is raised."""
+        if timeout is None:
+            self.settle()
+        elif not self._ended.wait(timeout):
+            raise TimeoutError(f"Run {self._live.execution.run_id} is still under way after {timeout:g} s")
+        if self._live.error is not None:
+            raise self._live.error
+        if self._live.report is None or not self._live.is_fed:
+            raise ServerError(
+                f"Prefect did not run it: {self._error or self.state}", f"Its page is {self.url}."
+            )
+        return replace(self._live.report, flow_run_id=self.flow_run_id)
+
+    def cancel(self) -> None:
+        """Feed no more rows and end the scripts that run."""
+        self._live.cancel()
+
+    def _hold_the_end(self) -> None:
+        """Let the end of the program wait, before it closes thread pools and Prefect's services.
+
+        Python closes them before it waits for threads, the youngest first: so this is called, from within the
+        flow, when all of them are there.
+        """
+        self.state = "Running"
+        EventsWorker.instance()
+        APILogWorker.instance()
+        open_limit(self._live.execution)
+        register = getattr(threading, "_register_atexit", None)
+        if register is not None:
+            with suppress(RuntimeError):  # it is ending already
+                register(_wait, self._ended)  # which holds nothing of the run
+        self._begun.set()
+
+
+def _wait(event: threading.Event) -> None:
+    """Wait without end, but look for a Ctrl-C in between, whichever thread was given the signal."""
+    while not event.wait(_TICK):
+        pass
+
+
+def _parameters(execution: Execution) -> dict[str, Any]:
+    """What the page shows of a run that was planned here."""
+    first, *further = execution.source.config.files
+    options = asdict(execution.options)
+    asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
+    rows = execution.keep_selection()
+    shown = [masked(one) for one in further] or None
+    return asked | {
+        "workspace": masked(first),
+        "config": shown,
+        "rows": rows,
+        "run_id": execution.run_id,
+    }
+
+
+def page_of(api: LocalServer | None) -> str:
+    """The address of the API's page."""
+    return api.url if api is not None else str(PREFECT_UI_URL.value())
+
+
+def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
+    """Let Prefect talk to the local server, in this thread only; the user's profile stays as it is."""
+    if api is None:
+        return nullcontext()
+    where: dict[Any, Any] = {PREFECT_API_URL: api.api_url, PREFECT_API_AUTH_STRING: api.auth}
+    # Only automations look for heartbeats, of which our server has none; ending them costs each run a second.
+    where[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
+    return temporary_settings(where, restore_defaults={PREFECT_API_KEY})
+
+
+class _Quiet(logging.Filter):
+    """Keeps the lines of our own runs off the console: the page has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flow_runs: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name in ("EventsWorker", "APILogWorker"):
+            return record.levelno >= logging.ERROR
+        return getattr(record, "flow_run_id", None) not in self.flow_runs
+
+
+_QUIET = _Quiet()
+
+
+def _hush(flow_run_id: str) -> None:
+    """Say nothing of this flow run on the console: whoever submitted it has a handle."""
+    _QUIET.flow_runs.add(flow_run_id)
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, PrefectConsoleHandler):
+            handler.addFilter(_QUIET)  # once, however often

@@ -1,0 +1,482 @@
+"""The local Prefect server: found, started and stopped.
+
+Prefect is not imported here: the server is a process of its own, asked over HTTP. It stays up after the
+program that started it, in a session and a folder of its own:
+
+    $SINAGOT_CATALOG_HOME (or the state folder of the platform), for the owner's eyes only
+    ├── server.json     what was started last: process, port, password, version
+    ├── server.lock     held while starting and stopping, so that two submits start one server
+    ├── server.log
+    └── prefect/        PREFECT_HOME of the server, with its database
+
+A process is believed to be ours only by id, start time and boot of the machine together.
+"""
+
+import contextlib
+import fcntl
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import UTC, datetime
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.errors import ServerError
+from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
+from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+
+__all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
+
+_HOST = "127.0.0.1"
+# Outside the ranges from which Linux and macOS take ports for outgoing connections, so that it stays free.
+_PORTS = range(21_000, 29_000)
+_LOG_BYTES = 5_000_000
+_BEGIN = "--- starting Prefect"
+_LEAST_BYTES = 5_000_000
+
+_SETTINGS = {
+    # The recorder writes one event at a time by default, 24 ms of the server's time for each task run.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
+    "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
+    # Slots of deployments are lent for minutes; kept in memory only, what is lent when the server ends is lost.
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
+    # What an idle server spends its time on: less often. Schedules, new deployments and leases keep their pace.
+    "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
+    "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "30",
+    "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_CLEANUP_RECONCILER_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_LOOP_SECONDS": "60",
+    "PREFECT_SERVER_EVENTS_PROACTIVE_GRANULARITY": "PT1M",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_CLI_PROMPT": "false",
+    "PREFECT_CLI_COLORS": "false",
+    "DO_NOT_TRACK": "1",
+}
+
+# Started by a process that ends at once, the server is nobody's child: no caller has to wait for its end.
+_LAUNCH = """
+import subprocess, sys
+with open(sys.argv[1], "ab") as log:
+    none = subprocess.DEVNULL
+    server = subprocess.Popen(
+        sys.argv[3:], cwd=sys.argv[2], stdin=none, stdout=log, stderr=log, start_new_session=True
+    )
+print(server.pid, flush=True)
+server.returncode = 0
+"""
+
+
+@dataclass(frozen=True)
+class LocalServer:
+    """A Prefect server that this library started on this machine.
+
+    Attributes:
+        pid: Its process id.
+        started: Its start time, as the machine counts.
+        boot: The boot of the machine in which it started.
+        port: Where it listens, on the loopback only.
+        auth: Its password, as `user:password`.
+        prefect: The version of Prefect that runs it.
+        since: When it was started (ISO, UTC).
+        log: The file of its output.
+    """
+
+    pid: int
+    started: str
+    boot: str
+    port: int
+    auth: str
+    prefect: str
+    since: str
+    log: str
+
+    @property
+    def url(self) -> str:
+        """The address of its page."""
+        return f"http://{_HOST}:{self.port}"
+
+    @property
+    def api_url(self) -> str:
+        """The address of its API, as `PREFECT_API_URL` takes it."""
+        return f"{self.url}/api"
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether its process, and not another one under that id, is there."""
+        return is_same_process(self.pid, self.started, self.boot)
+
+    def __repr__(self) -> str:
+        return f"<LocalServer {self.url} | pid: {self.pid}, prefect: {self.prefect}>"
+
+    def is_healthy(self, timeout: float = 1.0) -> bool:
+        """Tell whether it answers, and to its own password.
+
+        Args:
+            timeout: Seconds to wait for the answer.
+
+        Returns:
+            False as well while it is still starting.
+        """
+        with contextlib.suppress(ServerError):
+            return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
+        return False
+
+    def wait_healthy(self, timeout: float = 120.0) -> None:
+        """Wait until it answers.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            ServerError: It ended, or did not answer in time; the message has the last line of its log.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.is_healthy():
+            if not self.is_alive:
+                raise _ended_early(self)
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"The local Prefect server at {self.url} (pid {self.pid}) kept silent for {timeout:g} s.",
+                    f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {WITHOUT_PREFECT}",
+                )
+            time.sleep(0.1)
+
+
+# -- the server's life ---------------------------------------------------------------------------------------
+
+
+def home() -> Path:
+    """Give the folder that holds the local server's state.
+
+    Returns:
+        `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform.
+    """
+    if own := os.environ.get("SINAGOT_CATALOG_HOME"):
+        return Path(own).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
+    return Path(state).expanduser().absolute() / "sinagot-catalog"
+
+
+def find() -> LocalServer | None:
+    """Find the local server that runs; it may still be starting.
+
+    Returns:
+        None where none runs, whatever an old state file says.
+    """
+    server = _read_state()
+    return server if server is not None and server.is_alive else None
+
+
+def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
+    """Find the local server, or start it. Does not wait until it answers: see `LocalServer.wait_healthy`.
+
+    Args:
+        port: Where it shall listen; without it at the port of the last time, or at a free one.
+        fresh: Put the database of the last time aside, and start with an empty one.
+
+    Returns:
+        The server that runs, or that was just started.
+
+    Raises:
+        ServerError: The port is taken, its folder cannot be written, or a server of another Prefect version is at
+            work.
+    """
+    with _lock():
+        last = _read_state()
+        if fresh:
+            _put_aside(last)
+        if last is not None and last.is_alive:
+            if port not in (None, last.port):
+                raise ServerError(
+                    f"The local Prefect server already runs at {last.url}, not at port {port}.",
+                    "End it first: `sinagot-catalog server stop`.",
+                )
+            if last.prefect == _prefect_version():
+                return last
+            _make_way(last)
+        server = _launch(
+            _choose_port(port, last), last.auth if last else f"admin:{secrets.token_urlsafe(24)}"
+        )
+        try:
+            _write_state(server)
+        except OSError:  # nobody would find it again
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGKILL)
+            raise
+        return server
+
+
+def stop(timeout: float = 10.0) -> dict[str, Any]:
+    """End the local server, after it has recorded what it was told.
+
+    Only a process proven ours is ended: first asked (SIGTERM), then, with its session, killed.
+
+    Args:
+        timeout: Seconds to wait at most for runs under way and for the records; as many again, but no more
+            than 10, for its end.
+
+    Returns:
+        `stopped` (bool), `pid`, `url`, and `running`: how many flow runs were still under way.
+    """
+    if _read_state() is None:
+        return {"stopped": False, "pid": None, "url": None, "running": 0}
+    with _lock():
+        server = find()
+        if server is None:
+            return {"stopped": False, "pid": None, "url": None, "running": 0}
+        running = _drain(server, timeout)
+        _end(server, min(timeout, 10.0))
+        return {"stopped": True, "pid": server.pid, "url": server.url, "running": running}
+
+
+def status() -> dict[str, Any]:
+    """Describe the local server.
+
+    Returns:
+        `running`, `healthy`, `url`, `api_url`, `user` and `password` (the login of its page), `pid`,
+        `prefect`, `since`, `log` and `home`; where it does not run, what is known of the last one.
+    """
+    server = _read_state()
+    if server is None:
+        return {"running": False, "healthy": False, "home": str(home())}
+    user, _, password = server.auth.partition(":")
+    alive = server.is_alive
+    return {
+        "running": alive,
+        "healthy": alive and server.is_healthy(),
+        "url": server.url,
+        "api_url": server.api_url,
+        "user": user,
+        "password": password,
+        "pid": server.pid if alive else None,
+        "prefect": server.prefect,
+        "since": server.since,
+        "log": server.log,
+        "home": str(home()),
+    }
+
+
+def _launch(port: int, auth: str) -> LocalServer:
+    folder = _private_folder(home() / "prefect")
+    log = home() / "server.log"
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    log.touch(mode=0o600)
+    with log.open("a", encoding="utf-8") as file:
+        file.write(
+            f"{_BEGIN}, {_prefect_version()}, port {port}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+        )
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
+    launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(log), str(folder), *command]
+    done = subprocess.run(  # noqa: S603
+        launcher,
+        env=_environment(folder, port, auth),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    if done.returncode:
+        raise ServerError(
+            f"The local Prefect server could not be started: {done.stderr.strip()}", WITHOUT_PREFECT
+        )
+    pid = int(done.stdout)
+    since = datetime.now(UTC).isoformat(timespec="seconds")
+    return LocalServer(pid, start_time(pid) or "", boot_id(), port, auth, _prefect_version(), since, str(log))
+
+
+def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
+    """The server's environment: nothing of the user's Prefect settings, a password, its own page only."""
+    origin = f"http://{_HOST}:{port}"
+    kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
+    own = {
+        "PREFECT_HOME": str(folder),
+        "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
+        "PREFECT_SERVER_API_AUTH_STRING": auth,
+        "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
+        "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
+    }
+    return kept | _SETTINGS | own
+
+
+def _put_aside(last: LocalServer | None) -> None:
+    """Rename the server's own folder; the history in it is kept."""
+    if last is not None and last.is_alive:
+        raise ServerError(
+            f"The local Prefect server runs at {last.url}: its database cannot be put aside.",
+            "End it first: `sinagot-catalog server stop`.",
+        )
+    folder = home() / "prefect"
+    if folder.exists():
+        folder.rename(home() / f"prefect-{datetime.now(UTC):%Y%m%dT%H%M%S}")
+
+
+def _make_way(server: LocalServer) -> None:
+    """End a server of another Prefect version, unless it is at work."""
+    if running := _drain(server, 2.0):
+        raise ServerError(
+            f"The local Prefect server at {server.url} is of Prefect {server.prefect}, this is "
+            f"{_prefect_version()}, and {running} of its flow runs are under way.",
+            "Wait for them, or end it: `sinagot-catalog server stop`.",
+        )
+    _end(server, 10.0)
+
+
+def _drain(server: LocalServer, timeout: float) -> int:
+    """Wait until nothing is under way and the records stand still; give the number of runs left under way."""
+    deadline = time.monotonic() + timeout
+    under_way = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}}
+    seen: list[Any] = []
+    running = 0
+    while True:
+        try:
+            running = int(_count(server, "flow_runs", under_way))
+            seen.append(_count(server, "task_runs", {}))
+        except (ServerError, ValueError):
+            return running  # it does not answer: nothing that waiting could save
+        # The recorder writes once a second: three equal counts half a second apart are one silent second.
+        still = len(seen) > 2 and len(set(seen[-3:])) == 1  # noqa: PLR2004
+        if still and not running:
+            return 0
+        if time.monotonic() > deadline:
+            return running
+        time.sleep(0.5)
+
+
+def _end(server: LocalServer, timeout: float) -> None:
+    if not _is_gone(server, 0):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(server.pid, signal.SIGTERM)
+    if not _is_gone(server, timeout):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)  # it leads its session: with whatever it started
+    if not _is_gone(server, 5.0):
+        raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
+    _write_state(replace(server, pid=0, started=""))
+
+
+def _is_gone(server: LocalServer, timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    while server.is_alive:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+# -- its files -----------------------------------------------------------------------------------------------
+
+
+def _private_folder(path: Path) -> Path:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path.chmod(0o700)
+    return path
+
+
+@contextlib.contextmanager
+def _lock() -> Iterator[None]:
+    try:
+        path = _private_folder(home()) / "server.lock"
+        with path.open("w", encoding="ascii") as file:
+            path.chmod(0o600)
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        raise ServerError(
+            f"The folder of the local Prefect server, {home()}, cannot be used: {error.strerror or error}.",
+            f"SINAGOT_CATALOG_HOME names another one. {WITHOUT_PREFECT}",
+        ) from error
+
+
+def _read_state() -> LocalServer | None:
+    try:
+        values = json.loads((home() / "server.json").read_text(encoding="utf-8"))
+        return LocalServer(**{field.name: values[field.name] for field in fields(LocalServer)})
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _write_state(server: LocalServer) -> None:
+    path = home() / "server.json"
+    fresh = path.with_suffix(".json.new")
+    fresh.unlink(missing_ok=True)
+    fresh.touch(mode=0o600)
+    fresh.write_text(json.dumps(asdict(server), indent=1), encoding="utf-8")
+    fresh.replace(path)
+
+
+def _ended_early(server: LocalServer) -> ServerError:
+    """Say why a server ended before it answered, as far as its log tells."""
+    said = _said(server)
+    where = f"Its log is {server.log}. {WITHOUT_PREFECT}"
+    if any("Can't locate revision" in line for line in said):
+        return ServerError(
+            f"The local Prefect server's database in {home() / 'prefect'} was written by a newer Prefect than "
+            f"{server.prefect}, which cannot read it.",
+            f"Install that Prefect again, or put the database aside and start with an empty one: "
+            f"`sinagot-catalog server start --fresh`. {WITHOUT_PREFECT}",
+        )
+    if shutil.disk_usage(home()).free < _LEAST_BYTES:
+        return ServerError(
+            f"The local Prefect server ended while it started: the disk of {home()} is full.", where
+        )
+    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing.")
+    return ServerError(f"The local Prefect server ended while it started: {last}", where)
+
+
+def _said(server: LocalServer) -> list[str]:
+    """What a server wrote to its log since it was started."""
+    try:
+        text = Path(server.log).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return text.rpartition(_BEGIN)[2].splitlines()[1:]
+
+
+def _choose_port(wanted: int | None, last: LocalServer | None) -> int:
+    if wanted is not None:
+        if not _is_free(wanted):
+            raise ServerError(
+                f"Port {wanted} of {_HOST} is taken by another program.",
+                "Leave the port out, and a free one is taken.",
+            )
+        return wanted
+    if last is not None and _is_free(last.port):
+        return last.port
+    for _ in range(200):
+        port = secrets.choice(_PORTS)
+        if _is_free(port):
+            return port
+    raise ServerError(f"No free port was found between {_PORTS.start} and {_PORTS.stop}.", WITHOUT_PREFECT)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probing:
+        probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probing.bind((_HOST, port))
+        except OSError:
+            return False
+        return True
+
+
+@cache
+def _prefect_version() -> str:
+    return metadata.version("prefect")
+
+
+def _count(server: LocalServer, table: str, body: Mapping[str, object]) -> Any:
+    return ask(f"{server.api_url}/{table}/count", auth=server.auth, timeout=3.0, body=body)

@@ -1,0 +1,66 @@
+"""What scripts say, on its way into the log of the flow run, at a bounded rate."""
+
+import logging
+import time
+from collections.abc import Callable
+
+from sinagot_catalog.journal.tail import Heard, Line, Said, told
+
+__all__ = ["Lines"]
+
+_A_SECOND = 20
+_A_RUN = 1_000
+
+
+class Lines:
+    """Says the lines of a run.
+
+    Args:
+        said: The journal that can be read here.
+        heard: What a cluster hands over.
+        say: Takes the level and the text of a line.
+        rest: Ends the sentence about lines that were not said.
+    """
+
+    def __init__(self, said: Said, heard: Heard, say: Callable[[int, str], None], rest: str) -> None:
+        self._journal = said
+        self._heard = heard
+        self._say = say
+        self._rest = rest
+        self._left = float(_A_SECOND)
+        self._since = time.monotonic()
+        self._said = 0
+        self._unsaid = 0
+
+    def look(self) -> None:
+        """Say what is new, as far as the rate allows. What was handed over comes in bursts: its rest can wait."""
+        now = time.monotonic()
+        self._left = min(self._left + (now - self._since) * _A_SECOND, 2.0 * _A_SECOND)
+        self._since = now
+        for line in self._journal.new():
+            if self._may_speak:
+                self._speak(told(line))
+            else:
+                self._unsaid += 1
+        while self._heard.lines and self._may_speak:
+            self._speak(self._heard.lines.popleft())
+
+    @property
+    def _may_speak(self) -> bool:
+        return self._left >= 1 and self._said < _A_RUN
+
+    def _speak(self, line: Line | None) -> None:
+        if line is not None:
+            self._say(*line)
+            self._said += 1
+            self._left -= 1
+
+    def end(self) -> None:
+        """Say the last lines, what was handed over at the end among them, and how many were left out."""
+        self.look()
+        while self._heard.lines and self._said < _A_RUN:
+            self._speak(self._heard.lines.popleft())
+        unsaid = self._unsaid + self._heard.more + len(self._heard.lines)
+        if unsaid:
+            more = "1 more line" if unsaid == 1 else f"{unsaid:,} more lines"
+            self._say(logging.INFO, f"{more}: {self._rest}")

@@ -1,0 +1,116 @@
+"""The journal and the claims where they lie in a bucket: no append, no rename, and perhaps no create-only put."""
+
+from collections.abc import Callable, Iterable
+
+import polars as pl
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal.claims import Claim, Claims
+from sinagot_catalog.journal.reader import LINE_EVENTS, Journal, from_lines, from_seed, is_seed_log
+from sinagot_catalog.journal.upload import PIECE
+from sinagot_catalog.storage import Store
+
+__all__ = ["ObjectClaims", "ObjectJournal"]
+
+
+class ObjectJournal(Journal):
+    """Reads the pieces that runs sent, each once; they are never written again.
+
+    Args:
+        store: The `LOG` folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self._found: dict[str, int | None] | None = None
+        self._known: dict[str, dict[str, int]] = {}
+        self._frames: dict[str, list[pl.DataFrame]] = {}
+        self._seeds: dict[str, tuple[int | None, pl.DataFrame]] = {}
+
+    def _events(self) -> pl.DataFrame:
+        found = self._found = self.store.tree("")
+        try:
+            merged, frames = self._compacted()
+        finally:
+            self._found = None
+        frames = [*frames, *self._of_runs(_pieces(found, merged))]
+        frames += self._of_seed({path: size for path, size in found.items() if is_seed_log(path)})
+        return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
+
+    def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:  # noqa: ARG002 - as of a `Journal`
+        """Pieces that overlap are told apart by a look at all of them."""
+        return None
+
+    def _compact_names(self) -> list[str]:
+        if self._found is None:
+            return super()._compact_names()
+        paths = (path for path in self._found if path.startswith("journal/compact-"))
+        return sorted(path.removeprefix("journal/") for path in paths if path.endswith(".parquet"))
+
+    def _of_runs(self, runs: dict[str, list[str]]) -> list[pl.DataFrame]:
+        """The events of runs; of pieces that overlap, what was read already is cut off."""
+        for gone in set(self._known) - set(runs):
+            del self._known[gone], self._frames[gone]
+        new = {
+            path: run
+            for run, paths in runs.items()
+            for path in paths
+            if (piece := _parsed(path)) is None or piece[2] > self._known.get(run, {}).get(piece[0], 0)
+        }
+        lines: dict[str, list[bytes]] = {}
+        for (path, run), content in zip(new.items(), self.store.read_all(list(new)), strict=True):
+            known = self._known.setdefault(run, {})
+            name, start, end = _parsed(path) or (path, 0, len(content))
+            lines.setdefault(run, []).append(content[max(0, known.get(name, 0) - start) :])
+            known[name] = max(known.get(name, 0), end)
+        for run, parts in lines.items():
+            self._frames.setdefault(run, []).append(from_lines(b"".join(parts)))
+        return [frame for run in sorted(self._frames) for frame in self._frames[run]]
+
+    def _of_seed(self, found: dict[str, int | None]) -> list[pl.DataFrame]:
+        """The lines of sinagot itself, which appends to files of its own."""
+        new = [path for path, size in found.items() if self._seeds.get(path, (None,))[0] != size]
+        for path, content in zip(new, self.store.read_all(new), strict=True):
+            self._seeds[path] = found[path], from_seed(content)
+        return [self._seeds[path][1] for path in found]
+
+    def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
+        """Read pieces that are to be merged, from their beginning and each byte once."""
+        if parse is not from_lines:
+            return super()._lines(paths, parse)
+        return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - one of us
+
+
+def _pieces(found: dict[str, int | None], without: set[str] | frozenset[str]) -> dict[str, list[str]]:
+    """The pieces of each run, those of one process in the order of their bytes."""
+    runs: dict[str, list[str]] = {}
+    for path in found:
+        parts = path.split("/")
+        if len(parts) == 3 and parts[0] == "journal" and path.endswith(".ndjson") and parts[1] not in without:  # noqa: PLR2004
+            runs.setdefault(parts[1], []).append(path)
+    return {run: sorted(paths) for run, paths in runs.items()}
+
+
+def _parsed(path: str) -> tuple[str, int, int] | None:
+    """Whose bytes a piece holds, from where to where; None for a file that was copied here whole."""
+    piece = PIECE.fullmatch(path.rpartition("/")[2])
+    return None if piece is None else (piece["name"], int(piece["start"]), int(piece["end"]))
+
+
+class ObjectClaims(Claims):
+    """Claims in a bucket.
+
+    Where the store lacks create-only puts, a second live writer is
+    refused: what cannot be done at once is not emulated.
+    """
+
+    def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
+        """Claim rows for a run; see `Claims.take`."""
+        if not self.store.can_create("claims"):
+            others = [one.run_id for one in self.all() if self.is_alive(one)]
+            if others:
+                raise StorageError(
+                    f"run {others[0]} is at work in {self.store.root}, and this store cannot keep two runs apart",
+                    "Wait for its end, or set [path] log to a store with create-only puts.",
+                )
+        return super().take(run_id, rows, above=above)

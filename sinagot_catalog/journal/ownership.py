@@ -1,0 +1,289 @@
+"""Ownership: whether what lies at the final path of an output was made by its row. Standard library only.
+
+A row made what its last `publishing` or `done` event names: of a folder the fingerprint and up to `MOST_NAMES`
+names, of files that no output declares their paths. The parent hands these records to the worker (`Provenance`)
+with the rows that have some.
+
+    at the final path                              it may be replaced when
+    a file that an output declares                 always: it is the row's own
+    a file that no output declares                 `done` records its path, or `publishing` its size and time: a row
+                                                   that was killed in between may not have published it
+    a folder                                       its fingerprint is recorded, or each name in it is recorded or
+                                                   written anew; an event `accepted` records them, too
+    a folder, recorded by an older version or      nothing in it is younger than that event
+    by sinagot, which kept no names
+    a link in the place of a folder                an event `accepted` came after the record
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.storage.fingerprints import Fingerprint, fingerprint
+
+__all__ = [
+    "MOST_NAMES",
+    "FolderRecord",
+    "ForeignFileError",
+    "Made",
+    "Provenance",
+    "Standing",
+    "StandingFile",
+    "check_file",
+    "check_folder",
+    "made_file",
+    "made_of",
+    "spelled",
+]
+
+MOST_NAMES = 1_000
+"""So many names of a folder are recorded; above that its fingerprint alone."""
+
+_MOST_RECORDS = 4
+"""So many states of one folder are recorded while a row is half published."""
+
+_SLACK_NS = 2_000_000_000
+
+
+class ForeignFileError(SinagotError):
+    """Publishing would replace or remove what the row did not make."""
+
+    @property
+    def error_type(self) -> str:
+        """What the report calls it."""
+        return "ForeignFile"
+
+
+class StandingFile(NamedTuple):
+    """A file at a final path.
+
+    Attributes:
+        size: Bytes.
+        mtime_ns: When its content was written.
+        changed_ns: When its content, name or owner changed last, as far as the store knows.
+    """
+
+    size: int
+    mtime_ns: int
+    changed_ns: int
+
+
+class Standing(NamedTuple):
+    """What lies at a final path.
+
+    Attributes:
+        kind: What it is; `link` is a symbolic link, wherever it leads.
+        files: The files of a folder by their names below it; of anything else its own under `""`.
+    """
+
+    kind: Literal["file", "folder", "link", "other"]
+    files: Mapping[str, StandingFile]
+
+
+class Made(NamedTuple):
+    """What a `publishing` or `done` event records of one path: a folder, or a file that no output declares.
+
+    Attributes:
+        path: Relative to the outputs folder.
+        fingerprint: The digest of a folder; None for a file.
+        n_files: How many files the folder holds.
+        size: Their size together.
+        names: Their names; None where there are more than `MOST_NAMES`.
+    """
+
+    path: str
+    fingerprint: str | None = None
+    n_files: int | None = None
+    size: int | None = None
+    names: tuple[str, ...] | None = None
+
+
+def made_of(path: str, files: Mapping[str, tuple[int, int]]) -> Made:
+    """The record of a folder.
+
+    Args:
+        path: Its path, relative.
+        files: Size and time of each file by its name.
+
+    Example:
+        >>> made_of("out/A", {"x": (3, 10)})
+        Made(path='out/A', fingerprint='1cdf05bf7f7b12df', n_files=1, size=3, names=('x',))
+    """
+    found = fingerprint((name, size, time) for name, (size, time) in files.items())
+    names = tuple(sorted(map(spelled, files))) if found.n_files <= MOST_NAMES else None
+    return Made(path, found.digest, found.n_files, found.size, names)
+
+
+def spelled(name: str) -> str:
+    """A name as the journal holds it: bytes that are no text are spelled out."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return name.encode("utf-8", "backslashreplace").decode()
+    return name
+
+
+def made_file(path: str, stamp: tuple[int, int]) -> Made:
+    """The record of a file that no output declares, while it is on its way.
+
+    Args:
+        path: Its path, relative.
+        stamp: Its size and time.
+    """
+    found = fingerprint([("", *stamp)])
+    return Made(path, found.digest, found.n_files, found.size, ())
+
+
+class FolderRecord(NamedTuple):
+    """One recorded state of a folder."""
+
+    digest: str
+    names: frozenset[str]
+
+
+class Provenance:
+    """What the journal says that a row made before.
+
+    Attributes:
+        files: Paths that it published.
+        folders: The recorded states of each folder.
+        made: The same as the records that they came from.
+        since_ns, until_ns: Between these it made what an older version did not record; None where no such event is.
+        is_accepted: Whether the present state was accepted since.
+    """
+
+    def __init__(
+        self,
+        *,
+        made: Iterable[Made] = (),
+        paths: Iterable[str] = (),
+        since_ns: int | None = None,
+        until_ns: int | None = None,
+        is_accepted: bool = False,
+    ) -> None:
+        self.made = tuple(dict.fromkeys(made))
+        self.files = frozenset(paths) | {one.path for one in self.made if one.fingerprint is None}
+        self.folders: dict[str, list[FolderRecord]] = {}
+        for one in self.made:
+            if one.fingerprint is not None:
+                record = FolderRecord(one.fingerprint, frozenset(one.names or ()))
+                self.folders.setdefault(one.path, []).append(record)
+        self.since_ns = since_ns
+        self.until_ns = until_ns
+        self.is_accepted = is_accepted
+
+    @classmethod
+    def from_text(cls, text: str | None) -> "Provenance":
+        """The provenance that the parent wrote down.
+
+        Example:
+            >>> Provenance.from_text('{"paths": ["a.txt"]}').files
+            frozenset({'a.txt'})
+        """
+        told: dict[str, Any] = json.loads(text) if text else {}
+        made = [_made(one) for name in ("done", "publishing", "taken") for one in told.get(name) or ()]
+        known = {one.path for one in made if one.fingerprint}  # its path alone does not say who made it
+        return cls(
+            made=made,
+            paths=(path for path in map(spelled, told.get("paths") or ()) if path not in known),
+            since_ns=told.get("since_ns"),
+            until_ns=told.get("until_ns"),
+            is_accepted=bool(told.get("accepted")),
+        )
+
+    def earlier(self, path: str) -> list[Made]:
+        """The recorded states of a path, the newest last: kept while a new state is on its way."""
+        return [one for one in self.made if one.path == path and one.fingerprint][-_MOST_RECORDS:]
+
+    def earlier_files(self) -> list[str]:
+        """The files that it is known to have made and that no output declares."""
+        return sorted(one.path for one in self.made if one.fingerprint is None)[:MOST_NAMES]
+
+
+def _made(one: Mapping[str, Any]) -> Made:
+    names = one.get("names")
+    return Made(
+        one["path"],
+        one.get("fingerprint"),
+        one.get("count"),
+        one.get("bytes"),
+        None if names is None else tuple(names),
+    )
+
+
+def check_file(path: str, standing: Standing, row: Provenance) -> None:
+    """Refuse to replace a file that no output declares and that the row did not make.
+
+    Raises:
+        ForeignFileError: When it is not the row's.
+    """
+    is_made = spelled(path) in row.files or _is_recorded(path, standing, row) or _was_made_then(standing, row)
+    if standing.kind != "folder" and is_made:
+        return
+    what = "a folder" if standing.kind == "folder" else "a file that this row did not make"
+    raise ForeignFileError(
+        f"wrote {path}, which no output declares, and {what} is there already: nothing was published. "
+        "Declare it as an output, or write it under another name; "
+        "where several records share one file, a group step makes it"
+    )
+
+
+def _is_recorded(path: str, standing: Standing, row: Provenance) -> bool:
+    """Whether a file is as it was when the row was about to publish it."""
+    digests = {record.digest for record in row.folders.get(spelled(path), ())}
+    if not digests or standing.kind != "file":
+        return False
+    found = standing.files[""]
+    return fingerprint([("", found.size, found.mtime_ns)]).digest in digests
+
+
+def _was_made_then(standing: Standing, row: Provenance) -> bool:
+    """Whether a file was written during the row's last attempt, of which no names are recorded."""
+    if row.since_ns is None or row.until_ns is None:
+        return False
+    found = standing.files[""]
+    return row.since_ns - _SLACK_NS <= found.mtime_ns and found.changed_ns <= row.until_ns
+
+
+def check_folder(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> None:
+    """Refuse to replace a folder that holds what the row did not make.
+
+    Args:
+        path: Its path, relative.
+        standing: What is there.
+        row: What the row made.
+        new: The names of the files that take its place.
+
+    Raises:
+        ForeignFileError: When a file in it is not the row's.
+    """
+    if standing.kind != "folder":
+        foreign: str | None = path
+    elif not standing.files:
+        foreign = None
+    else:
+        name = _foreign_name(path, standing, row, new)
+        foreign = None if name is None else f"{path}/{name}"
+    if foreign is None or row.is_accepted:
+        return
+    what = "a link" if standing.kind == "link" else "a file"
+    raise ForeignFileError(
+        f"{foreign} is {what} that this row did not make, and replacing {path} would remove it: "
+        "nothing was published. Move it away, or have the present state accepted: sinagot-catalog accept"
+    )
+
+
+def _foreign_name(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> str | None:
+    """The first file of a folder that the row did not make."""
+    records = row.folders.get(path, ())
+    now: Fingerprint | None = None
+    if records:
+        now = fingerprint((name, one.size, one.mtime_ns) for name, one in standing.files.items())
+        if any(record.digest == now.digest for record in records):
+            return None
+    known = frozenset().union(*(record.names for record in records), map(spelled, new))
+    foreign = sorted(name for name in standing.files if spelled(name) not in known)
+    if foreign and not records and row.until_ns is not None:
+        foreign = [name for name in foreign if standing.files[name].changed_ns > row.until_ns]
+    return foreign[0] if foreign else None

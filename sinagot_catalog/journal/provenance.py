@@ -1,0 +1,108 @@
+"""The provenance of a run's rows: what each of them made before, from the events of the journal. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.journal.reader import ORDER
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.tables import Catalog
+
+__all__ = ["provenance_of"]
+
+_US = 1_000
+_SECOND = 1_000_000_000
+
+
+def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
+    """What rows made before, as text that a worker reads (`_ownership.Provenance`).
+
+    Only rows that need it are in it: those with a folder, with files that no output declares, whose present state
+    was accepted, or that an older version ran, which recorded less.
+
+    Args:
+        rows: The columns of `KEYS`, and `row`.
+        events: Events of the journal, with `_paths` and `_made`. Which one is the last is told by the number of the
+            claim, then by time, as the status of a row is.
+        catalog: Tells which other rows have the same outputs: what one of them made, each of them made.
+    """
+    told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
+    kinds = events.filter(
+        pl.col("event").is_in(["publishing", "accepted"]) | ((pl.col("event") == "done") & told)
+    )
+    if kinds.is_empty():
+        return {}
+    every = rows.select("row", *KEYS)
+    every = every if catalog is None else pl.concat([every, _twins(every, catalog)])
+    keyed = every.join(kinds.select(*KEYS).unique(), on=list(KEYS), how="semi", nulls_equal=True)
+    if keyed.is_empty():
+        return {}
+    mine = (
+        events.join(keyed, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left")
+        .sort(*ORDER, maintain_order=True)
+        .with_row_index("order")
+        .select(
+            *("row", "event", "order", "seconds", "_paths", "_made"),
+            (pl.col("time").dt.timestamp("us") * _US).alias("at"),
+        )
+    )
+    last = keyed.select("row").unique(maintain_order=True)
+    for kind in ("done", "publishing", "accepted"):
+        columns = pl.exclude("row", "event").name.prefix(f"{kind}:")
+        newest = mine.filter(pl.col("event") == kind).unique("row", keep="last").select("row", columns)
+        last = last.join(newest, on="row", how="left")
+    texts = last.select("row", _record().struct.json_encode().alias("text"))
+    return dict(texts.iter_rows())
+
+
+def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
+    """The other rows with the same outputs, under the number of the row that runs for them."""
+    layout = catalog.layout
+    outputs = {cell.index: frozenset(cell.places("output")) for cell in layout.cells}
+    shared = [
+        cell
+        for cell, places in outputs.items()
+        if places
+        and (list(outputs.values()).count(places) > 1 or any(place not in layout.telling for place in places))
+    ]
+    steps = catalog.steps.filter(pl.col("_cell").is_in(shared))
+    if steps.is_empty():
+        return rows.clear()
+    links = catalog.links(steps).filter(pl.col("role") == "output").select(*KEYS, "root", "path")
+    mine = links.join(rows, on=list(KEYS), how="inner", nulls_equal=True).select("row", "root", "path")
+    twins = mine.join(links, on=["root", "path"], how="inner").select("row", *KEYS).unique()
+    return twins.join(rows, on=["row", *KEYS], how="anti", nulls_equal=True)
+
+
+def _record() -> pl.Expr:
+    """The members of `Provenance.from_text`."""
+    done, publishing = pl.col("done:at"), pl.col("publishing:at")
+    is_old_done = done.is_not_null() & pl.col("done:_made").is_null()
+    is_old_publishing = (
+        publishing.is_not_null() & pl.col("publishing:_made").is_null() & _follows("publishing", "done")
+    )
+    until = pl.max_horizontal(pl.when(is_old_done).then(done), pl.when(is_old_publishing).then(publishing))
+    since = pl.when(is_old_done).then(done - (pl.col("done:seconds") * _SECOND).cast(pl.Int64))
+    is_accepted = _follows("accepted", "done") & _follows("accepted", "publishing")
+    accepted_made = pl.col("accepted:_made")
+    # a link in the place of a folder has no fingerprint; an event that lists nothing accepts whatever is there
+    has_link = accepted_made.list.eval(pl.element().struct.field("fingerprint").is_null()).list.any()
+    return pl.struct(
+        pl.col("done:_made").alias("done"),
+        pl.when(is_accepted).then(accepted_made).alias("taken"),
+        pl.col("publishing:_made").alias("publishing"),
+        pl.col("publishing:_paths").alias("paths"),
+        since.alias("since_ns"),
+        until.alias("until_ns"),
+        (is_accepted & (accepted_made.is_null() | has_link).fill_null(value=False)).alias("accepted"),
+    )
+
+
+def _follows(kind: str, other: str) -> pl.Expr:
+    """Whether the last event of a kind comes after the last one of another kind, or there is no other one."""
+    later = pl.col(f"{kind}:order") > pl.col(f"{other}:order")
+    return pl.col(f"{kind}:order").is_not_null() & later.fill_null(value=True)

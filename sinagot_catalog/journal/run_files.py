@@ -1,0 +1,146 @@
+"""What is kept beside the journal for processes elsewhere: rows that were asked for, reports of flow runs.
+
+    selections/<id>.parquet           the keys of the rows that a flow run is asked for; and, by its own id,
+                                      those that it has: tried again it has the same ones
+    reports/<flow_run_id>.parquet     what became of each row of a flow run; its attempts are one report
+
+`gc` deletes what is old.
+"""
+
+import io
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.errors import NotFoundError, StorageError, UsageError
+from sinagot_catalog.journal.run_report import RunReport
+from sinagot_catalog.schema import KEYS, REPORT
+from sinagot_catalog.storage import Store, open_store
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.session import Source
+
+__all__ = ["Kept", "keep_report", "keep_selection", "read_report", "read_selection"]
+
+_NAME = re.compile(r"[\w-]+\.parquet")
+
+
+def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
+    """Keep the keys of some rows.
+
+    Args:
+        store: The `LOG` folder.
+        rows: A frame with the key columns.
+        name: What to call it.
+
+    Returns:
+        Its path, as seen from the `LOG` folder: another machine may see that one elsewhere.
+    """
+    content = io.BytesIO()
+    rows.select(*KEYS).write_parquet(content)
+    path = f"selections/{name}.parquet"
+    store.write(path, content.getvalue())
+    return path
+
+
+def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFrame:
+    """Read the rows that a flow run is asked for.
+
+    Args:
+        source: The workspace.
+        rows: A path as `keep_selection` gives it, or that of any Parquet file.
+        confined: Whether only selections that lie beside the workspace's journal may be read.
+
+    Raises:
+        UsageError: It lies elsewhere.
+        NotFoundError: There is none.
+    """
+    store = source.log_store
+    folder, _, name = rows.removeprefix(f"{store.root.rstrip('/')}/").rpartition("/")
+    if folder == "selections" and _NAME.fullmatch(name):
+        path = f"{folder}/{name}"
+    elif confined:
+        raise UsageError(
+            f"this worker does not read rows from {rows}: only from the selections beside the workspace's journal",
+            "Submit the rows to the deployment, and they are kept there: sinagot-catalog submit --deployment …",
+        )
+    else:
+        folder, _, path = rows.rpartition("/")
+        store = open_store(folder or ".", source.options(rows))
+    try:
+        content = store.read(path)
+    except StorageError as error:
+        if not isinstance(error.__cause__, FileNotFoundError):
+            raise
+        raise NotFoundError(
+            f"the selection {rows} is not there any more", "Submit the rows again."
+        ) from error
+    try:
+        return pl.read_parquet(io.BytesIO(content))
+    except pl.exceptions.PolarsError as error:
+        raise UsageError(
+            f"rows: {rows} cannot be read as a Parquet file",
+            "Write one with write_parquet, or --parquet FILE.",
+        ) from error
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The report of a flow run as it is kept.
+
+    Attributes:
+        report: What became of its rows, as far as is known.
+        ended: Whether its last attempt has ended; else it is under way, or was lost.
+        attempt: The number of that attempt.
+        is_claimed: Whether it claimed rows, so that its claim tells whether it is alive.
+    """
+
+    report: RunReport
+    ended: bool
+    attempt: int
+    is_claimed: bool
+
+
+def keep_report(
+    store: Store, flow_run_id: str, report: RunReport, attempt: int, *, ended: bool, is_claimed: bool
+) -> None:
+    """Keep the report of a flow run, at its begin (empty) and at its end; earlier attempts of it stay in it."""
+    before = read_report(store, flow_run_id)
+    if before is not None:
+        earlier = before.report.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
+        report = replace(
+            report,
+            frame=pl.concat([earlier, report.frame]),
+            run_id=report.run_id or before.report.run_id,
+            seconds=before.report.seconds + report.seconds,
+        )
+    content = io.BytesIO()
+    told = {
+        "run_id": report.run_id or "",
+        "seconds": f"{report.seconds:.3f}",
+        "ended": "yes" if ended else "",
+        "attempt": str(attempt),
+        "claimed": "yes" if is_claimed else "",
+    }
+    report.frame.select(*REPORT).write_parquet(content, metadata=told)
+    store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
+
+
+def read_report(store: Store, flow_run_id: str) -> Kept | None:
+    """Read the report of a flow run, None where none was kept."""
+    name = f"{flow_run_id}.parquet"
+    if name not in store.names("reports"):
+        return None
+    content = io.BytesIO(store.read(f"reports/{name}"))
+    told = pl.read_parquet_metadata(content)
+    content.seek(0)
+    report = RunReport(
+        pl.read_parquet(content).cast(pl.Schema(REPORT)),
+        told.get("run_id") or None,
+        flow_run_id=flow_run_id,
+        seconds=float(told.get("seconds", "0")),
+    )
+    ended, is_claimed = bool(told.get("ended")), bool(told.get("claimed"))
+    return Kept(report, ended, int(told.get("attempt", "0")), is_claimed)

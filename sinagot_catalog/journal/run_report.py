@@ -1,0 +1,108 @@
+"""What became of a run: a frame with a row per job."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from sinagot_catalog.errors import RunError
+from sinagot_catalog.schema import OUTCOMES
+
+__all__ = ["RunReport"]
+
+_WORDS = {
+    "done": "done",
+    "error": "failed",
+    "timeout": "timed out",
+    "blocked": "blocked",
+    "not_available": "without data",
+    "claimed": "left to another run",
+    "already_done": "done already",
+    "cancelled": "cancelled",
+}
+_SHOWN = 10
+_FAILED = ("error", "timeout", "blocked")
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """The outcome of a run.
+
+    Attributes:
+        frame: A row per job: `record_id, task, modality, step, outcome, seconds, attempts, error_type, message`.
+        run_id: The run's name in the journal; None where there was nothing to do.
+        flow_run_id: Prefect's id of the run, where it was submitted as a flow.
+        seconds: How long the run took.
+
+    Example:
+        >>> from sinagot_catalog.schema import REPORT
+        >>> report = RunReport(pl.DataFrame(schema=REPORT))
+        >>> report.ok, report.summary()
+        (True, 'nothing to do')
+    """
+
+    frame: pl.DataFrame
+    run_id: str | None = None
+    flow_run_id: str | None = None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether no row failed and none was blocked."""
+        return not any(self.counts().get(outcome) for outcome in _FAILED)
+
+    def counts(self) -> dict[str, int]:
+        """How many rows have each outcome; outcomes without a row are left out."""
+        found = dict(self.frame.group_by("outcome").len().iter_rows())
+        return {outcome: found[outcome] for outcome in OUTCOMES if outcome in found}
+
+    def failures(self) -> pl.DataFrame:
+        """The rows that failed, timed out or were blocked."""
+        return self.frame.filter(pl.col("outcome").is_in(_FAILED))
+
+    def raise_for_failures(self) -> RunReport:
+        """Raise where a row failed, else return the report.
+
+        Raises:
+            RunError: Naming how many rows failed, and the first of them.
+        """
+        if self.ok:
+            return self
+        failed = self.failures()
+        first = failed.row(0, named=True)
+        name = " ".join(str(first[key]) for key in ("record_id", "task", "modality", "step") if first[key])
+        raise RunError(
+            f"{failed.height} of {self.frame.height} rows failed; the first: {name}: {first['message']}",
+            "report.failures() has them all, ws.records.logs() their tracebacks.",
+        )
+
+    def summary(self) -> str:
+        """One line: how many rows ended how."""
+        counts = self.counts()
+        if not counts:
+            return "nothing to do"
+        return ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in counts.items())
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        return f"<RunReport | {self.summary()}>"
+
+    def _repr_html_(self) -> str:
+        failed = self.failures()
+        rows = failed if failed.height else self.frame
+        cut = (
+            f", the first {_SHOWN} {'of those ' if failed.height else ''}shown"
+            if rows.height > _SHOWN
+            else ""
+        )
+        head = f"<p><b>Run</b>: {self.summary()} in {self.seconds:.1f} s{cut}</p>"
+        return f"{head}{rows.head(_SHOWN)._repr_html_()}"

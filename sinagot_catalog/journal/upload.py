@@ -1,0 +1,125 @@
+"""The local folder of a run whose journal lies in a bucket, and how its lines get there.
+
+    <temporary folder>/sinagot-catalog-<uid>/<run_id>/
+    ├── owner                         which process made it, for which bucket
+    ├── journal/<run_id>/<name>.ndjson  as on a disk: one writer per file, lines only appended
+    └── .staging/<run_id>/<name>/       what a worker fetched and what it writes
+
+A store of objects knows no append. So the lines go there in pieces, each an object of its own that is never
+written again: `journal/<run_id>/<name>-<from>-<to>.ndjson` holds these bytes of the process' file. The parent
+sends what is new every few seconds; a worker sends its own file before it publishes several outputs. Pieces may
+overlap: as all of them are cut from one file, a reader leaves out the bytes that it had.
+"""
+
+import json
+import os
+import re
+import shutil
+import stat
+import tempfile
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+from sinagot_catalog.secrets import masked
+from sinagot_catalog.storage import Store
+from sinagot_catalog.storage.regular_file import open_regular
+
+__all__ = ["PIECE", "Shipper", "close_spool", "dead_spools", "open_spool"]
+
+PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
+_MOST_A_PIECE = 8 * 1024 * 1024
+
+
+def _home() -> Path:
+    home = Path(tempfile.gettempdir()) / f"sinagot-catalog-{os.getuid()}"
+    home.mkdir(mode=0o700, exist_ok=True)
+    found = home.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StorageError(f"{home} belongs to somebody else", "Set TMPDIR to a folder of your own.")
+    return home
+
+
+def open_spool(run_id: str, log: str) -> str:
+    """Make the local folder of a run.
+
+    Args:
+        run_id: The run.
+        log: Where its journal lies; noted for whoever finds the folder after a crash.
+    """
+    folder = _home() / run_id
+    folder.mkdir(mode=0o700)
+    owner = {"pid": os.getpid(), "start": start_time(os.getpid()), "boot": boot_id(), "log": masked(log)}
+    (folder / "owner").write_text(json.dumps(owner))
+    return str(folder)
+
+
+def close_spool(folder: str) -> None:
+    """Remove the local folder of a run."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def dead_spools(log: str) -> list[tuple[str, bool]]:
+    """Folders of runs whose process is gone, each with whether its journal belongs to this log."""
+    found = []
+    for folder in _home().iterdir():
+        try:
+            owner = json.loads((folder / "owner").read_text())
+            if not is_same_process(owner["pid"], owner["start"] or "", owner["boot"]):
+                found.append((str(folder), owner["log"] == masked(log)))
+        except (OSError, ValueError, KeyError):
+            continue
+    return found
+
+
+class Shipper:
+    """Sends the lines of a run to its bucket.
+
+    Args:
+        store: The `LOG` folder in the bucket.
+        folder: The local folder of the run.
+        run_id: The run.
+    """
+
+    def __init__(self, store: Store, folder: str, run_id: str) -> None:
+        self._store = store
+        self._folder = Path(folder, "journal", run_id)
+        self._run_id = run_id
+        self._sent: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def send(self, name: str) -> None:
+        """Send what a process has written since the last time, whole lines only.
+
+        Raises:
+            StorageError: When the bucket cannot be written; the next call sends it again.
+        """
+        with self._lock:
+            while self._send(name):
+                pass
+
+    def send_all(self) -> None:
+        """Send what every process of the run has written."""
+        with suppress(FileNotFoundError):
+            for file in sorted(self._folder.iterdir()):
+                self.send(file.name.removesuffix(".ndjson"))
+
+    def _send(self, name: str) -> bool:
+        start = self._sent.get(name, 0)
+        try:
+            with os.fdopen(open_regular(self._folder / f"{name}.ndjson"), "rb") as file:
+                file.seek(start)
+                content = file.read(_MOST_A_PIECE)
+                if content and b"\n" not in content:  # one line that is longer than a piece
+                    content += file.readline()
+        except FileNotFoundError:
+            return False
+        content = content[: content.rfind(b"\n") + 1]
+        if not content:
+            return False
+        end = start + len(content)
+        self._store.write(f"journal/{self._run_id}/{name}-{start:012d}-{end:012d}.ndjson", content)
+        self._sent[name] = end
+        return True

@@ -1,0 +1,383 @@
+"""The journal's writer: one file per process of a run, one JSON object a line, one `write` a line.
+
+A line is whole or absent: it is handed to the system in one call, on a descriptor that appends, in a file
+that no other process writes. What is the same for every row of a step is encoded once, so a line costs a few
+microseconds.
+"""
+
+import os
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from json import dumps, loads
+from json.encoder import encode_basestring
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
+
+from sinagot_catalog.journal.ownership import Made
+from sinagot_catalog.journal.run_spec import CellSpec
+from sinagot_catalog.status import StepStatus
+from sinagot_catalog.storage.regular_file import open_regular
+
+__all__ = [
+    "SCHEMA",
+    "CellLines",
+    "Event",
+    "JournalWriter",
+    "Stamp",
+    "bounded",
+    "journal_path",
+    "read_lines",
+    "utc_text",
+]
+
+SCHEMA = 1
+Event: TypeAlias = Literal[
+    "start", "log", "publishing", "done", "accepted", "error", "not_available", "cancelled"
+]
+Stamp: TypeAlias = tuple[int, int] | tuple[int, int, int]
+"""Of an input that is a file its size and time; of a folder its bytes, its number of files and its fingerprint."""
+
+_STATUS: dict[Event, StepStatus] = {
+    "start": StepStatus.PROCESSING,
+    "log": StepStatus.PROCESSING,
+    "publishing": StepStatus.PROCESSING,
+    "done": StepStatus.DONE,
+    "accepted": StepStatus.DONE,
+    "error": StepStatus.ERROR,
+    "not_available": StepStatus.DATA_NOT_AVAILABLE,
+    "cancelled": StepStatus.INIT,
+}
+_MESSAGE_BOUND = 8 * 1024
+_TEXT_BOUND = 64 * 1024
+_OUTPUT = '"output": '
+_sync = getattr(os, "fdatasync", os.fsync)
+
+
+def journal_path(log: str, run_id: str, name: str) -> str:
+    """Where the process of this name keeps its journal in a run.
+
+    Example:
+        >>> journal_path("/data/LOG", "20250101-ab", "w01")
+        '/data/LOG/journal/20250101-ab/w01.ndjson'
+    """
+    return f"{log}/journal/{run_id}/{name}.ndjson"
+
+
+def bounded(text: str, bound: int) -> str:
+    """Cut a long text in its middle and keep its head and its tail.
+
+    Example:
+        >>> bounded("short", 100)
+        'short'
+        >>> bounded("a" * 500 + "b" * 500, 100)[-10:]
+        'bbbbbbbbbb'
+    """
+    if len(text) <= bound:
+        return text
+    half = bound // 2
+    return f"{text[:half]}\n… {len(text) - 2 * half} characters cut …\n{text[-half:]}"
+
+
+def utc_text(microseconds: int) -> str:
+    """A time since the epoch as the journal writes it.
+
+    Example:
+        >>> utc_text(1_600_000_000_000_001)
+        '2020-09-13T12:26:40.000001Z'
+    """
+    seconds, rest = divmod(microseconds, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{rest:06d}Z"
+
+
+def _quoted(text: str) -> str:
+    """A JSON string that every reader takes: half a surrogate pair (undecodable names) is spelled out."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-8", "backslashreplace").decode()
+    return encode_basestring(text)
+
+
+class JournalWriter:
+    """Appends events to the journal file of this process.
+
+    The file and its folder are made with the first line.
+
+    Args:
+        path: The file; no other process may write it.
+        run_id: The run that the events belong to.
+        claim: The number of the run's claim: of two events of a row that of the higher number is the later one.
+        workspace_version: `[info] version` of the workspace.
+    """
+
+    def __init__(
+        self, path: str, *, run_id: str, claim: int = 0, workspace_version: str | None = None
+    ) -> None:
+        self.path = path
+        self._fd = -1
+        self._torn = False
+        self._dirty = False
+        self._named = False
+        self._lost: OSError | None = None
+        self._syncing = threading.Lock()
+        self._second = -1
+        self._second_text = ""
+        self._common = (
+            f', "run_id": {dumps(run_id)}, "claim": {claim:d}, "host": {dumps(os.uname().nodename)}'
+            f', "pid": {os.getpid()}, "workspace_version": {dumps(workspace_version)}'
+        )
+
+    def cell(self, cell: CellSpec) -> "CellLines":
+        """The lines of one step, with all that its rows share encoded already."""
+        return CellLines(self, cell, self._common)
+
+    def now(self) -> str:
+        """The time of a line."""
+        seconds, rest = divmod(time.time_ns() // 1000, 1_000_000)
+        if seconds != self._second:
+            self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+            self._second = seconds
+        return "%s.%06dZ" % (self._second_text, rest)  # noqa: UP031 - half the time of an f-string
+
+    def write(self, line: str) -> None:
+        """Append one line, its end included, with one call to the system.
+
+        Raises:
+            OSError: When the file cannot be written; the journal stays readable.
+        """
+        data = line.encode()
+        if self._fd < 0:
+            self._open()
+        if self._torn:
+            # After a line that the disk had no room for, the next one starts on a line of its own.
+            data = b"\n" + data
+        written = os.write(self._fd, data)
+        self._dirty = True
+        if self._torn or written < len(data):
+            self._check(written, len(data))
+
+    def _check(self, written: int, length: int) -> None:
+        self._torn = written < length
+        if self._torn:
+            raise OSError(f"{self.path}: only {written} of {length} bytes were written: is the disk full?")
+
+    def _open(self) -> None:
+        folder = Path(self.path).parent
+        # LOG itself may be new, what is above it may not: a dataset that went away must not be made anew, empty.
+        for one in (folder.parent.parent, folder.parent, folder):
+            one.mkdir(exist_ok=True)
+        for one in (folder.parent, folder):
+            if one.is_symlink():
+                raise OSError(f"{one} is a link: links inside LOG are not followed")
+        self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+    def sync(self) -> None:
+        """Bring what was written to the disk; another thread may go on writing.
+
+        Two threads that ask at once both return when it is there, for one of them may rely on it.
+
+        Raises:
+            OSError: When this or an earlier call could not do it.
+        """
+        with self._syncing:
+            if self._lost is not None:
+                raise OSError(
+                    f"{self.path}: an earlier line could not be brought to the disk"
+                ) from self._lost
+            if not self._dirty:
+                return
+            self._dirty = False  # before: a line that comes meanwhile is for the next time
+            try:
+                _sync(self._fd)
+                if not self._named:
+                    _sync_folders(self.path)
+                    self._named = True
+            except OSError as error:
+                self._lost = (
+                    error  # the system tells of a lost page once: a second call would say all is well
+                )
+                raise
+
+    def close(self) -> None:
+        """Close the file; a later line opens it again."""
+        fd, self._fd = self._fd, -1
+        if fd >= 0:
+            os.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _sync_folders(path: str) -> None:
+    """Bring the names that lead to a journal file to the disk: those of the file, its run, `journal`, `LOG`."""
+    for folder in list(Path(path).parents)[:4]:
+        fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+
+
+class CellLines:
+    """The events of one step: `record_id`, message and time are filled in, all else stands ready.
+
+    Args:
+        journal: Where the lines go.
+        cell: The step.
+        common: What every line of the process says, as JSON members.
+    """
+
+    def __init__(self, journal: JournalWriter, cell: CellSpec, common: str) -> None:
+        self._journal = journal
+        self._heads: dict[Event, str] = {}
+        self._mids: dict[Event, str] = {}
+        for event, status in _STATUS.items():
+            self._heads[event] = (
+                f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": '
+            )
+            self._mids[event] = (
+                f', "scope": "record", "task": {dumps(cell.task)}, "modality": {dumps(cell.modality)}'
+                f', "step_label": {dumps(cell.step)}, "step_status": {status.value}, "message": '
+            )
+        self._tail = f'{common}, "script_version": {dumps(cell.version)}'
+        self._begun = f'{self._mids["start"]}"Processing run", "time": "'
+        self._ended = f'{self._mids["done"]}"Run finished", "time": "'
+        self._code = "" if cell.code is None else f', "code": {dumps(cell.code)}'
+
+    def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
+        journal = self._journal
+        journal.write(
+            f"{self._heads[event]}{_quoted(record_id)}{self._mids[event]}{_quoted(message)}"
+            f', "time": "{journal.now()}"{self._tail}{more}}}\n'
+        )
+
+    def start(self, record_id: str) -> None:
+        """The row begins."""
+        journal = self._journal
+        journal.write(
+            f'{self._heads["start"]}{_quoted(record_id)}{self._begun}{journal.now()}"{self._tail}}}\n'
+        )
+
+    def log(self, record_id: str, message: str, level: str = "INFO") -> None:
+        """Something the script says; no status."""
+        self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
+
+    def publishing(self, record_id: str, paths: Iterable[str], made: Iterable[Made] = ()) -> None:
+        """Several paths, or a folder, are about to appear: until `done` they may be mixed with older ones."""
+        listed = ", ".join(map(_quoted, paths))
+        more = f', "paths": [{listed}], "made": [{_made_text(made)}]'
+        self._write("publishing", record_id, "Publishing outputs", more)
+
+    def done(
+        self,
+        record_id: str,
+        *,
+        seconds: float,
+        attempts: int,
+        inputs: Sequence[Stamp | None],
+        made: Sequence[Made] = (),
+        output: str | None = None,
+    ) -> None:
+        """Every output is in place.
+
+        Args:
+            record_id: The record of the row.
+            seconds: How long its attempts took together.
+            attempts: How many there were.
+            inputs: The state of what it was made from.
+            made: The folders that it made, and the files that no output declares.
+            output: What the row printed.
+        """
+        made_from = _stamps_text(inputs)
+        listed = _made_text(made) if made else ""
+        journal = self._journal
+        journal.write(
+            f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
+            f', "made": [{listed}]{self._code}'
+            f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
+        )
+
+    def accepted(self, record_id: str, *, inputs: Sequence[Stamp | None], made: Sequence[Made] = ()) -> None:
+        """The present state of the outputs is taken as it is.
+
+        Args:
+            record_id: The record of the row.
+            inputs: The present state of its inputs.
+            made: The folders among its outputs.
+        """
+        more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(made)}]{self._code}'
+        self._write("accepted", record_id, "Present outputs accepted", more)
+
+    def error(
+        self,
+        record_id: str,
+        message: str,
+        *,
+        error_type: str,
+        seconds: float,
+        attempts: int,
+        traceback: str | None = None,
+        output: str | None = None,
+        paths: Iterable[str] | None = None,
+    ) -> None:
+        """The row failed for good; `paths` are there when it failed in the midst of publishing them."""
+        more = (
+            f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
+            f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
+        )
+        if paths is not None:
+            more += f', "paths": [{", ".join(map(_quoted, paths))}]'
+        self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)
+
+    def not_available(self, record_id: str, message: str) -> None:
+        """An input is missing and nothing was run."""
+        self._write("not_available", record_id, bounded(message, _MESSAGE_BOUND))
+
+    def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
+        """The row had begun and was ended from outside."""
+        self._write("cancelled", record_id, message)
+
+
+def _stamps_text(stamps: Iterable[Stamp | None]) -> str:
+    """The state of the inputs, as members of a JSON list."""
+    return ", ".join(["null" if one is None else f"[{', '.join(map(str, one))}]" for one in stamps])
+
+
+def _made_text(made: Iterable[Made]) -> str:
+    """What a row made, as members of a JSON list."""
+    return ", ".join(
+        f'{{"path": {_quoted(one.path)}}}'
+        if one.fingerprint is None
+        else f'{{"path": {_quoted(one.path)}, "fingerprint": "{one.fingerprint}", "count": {one.n_files}'
+        f', "bytes": {one.size}, "names": {_names_text(one.names)}}}'
+        for one in made
+    )
+
+
+def _names_text(names: Sequence[str] | None) -> str:
+    return "null" if names is None else f"[{', '.join(map(_quoted, names))}]"
+
+
+def _text_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(bounded(text, _TEXT_BOUND))
+
+
+def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
+    """The events of one journal file from a byte on; what is no whole line is passed over."""
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            file.seek(offset)
+            for line in file:
+                try:
+                    event = loads(line)
+                except ValueError:
+                    continue
+                if isinstance(event, dict):
+                    yield event
+    except FileNotFoundError:
+        return

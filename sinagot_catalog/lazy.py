@@ -1,0 +1,36 @@
+"""Packages whose names are imported when they are first used (PEP 562).
+
+A folder's `__init__` names what other folders may use, and imports none of it: a worker that needs one small module
+of a folder does not pay for Polars, which another module of that folder needs.
+"""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from sys import modules
+from typing import Any
+
+__all__ = ["lazy_exports"]
+
+
+def lazy_exports(package: str, homes: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
+    """The module-level `__getattr__` of a package.
+
+    Args:
+        package: The package's `__name__`.
+        homes: The names that each of its modules gives.
+
+    Example:
+        >>> get = lazy_exports("json", {"decoder": ("JSONDecoder",)})
+        >>> get("JSONDecoder")
+        <class 'json.decoder.JSONDecoder'>
+    """
+    home_of = {name: module for module, names in homes.items() for name in names}
+
+    def __getattr__(name: str) -> Any:  # noqa: N807 - the package's own
+        if name not in home_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"{package}.{home_of[name]}"), name)
+        setattr(modules[package], name, value)
+        return value
+
+    return __getattr__

@@ -1,0 +1,178 @@
+"""Fields cut out of paths, over whole columns, and the ids that are written from them.
+
+A field is cut out where there is one way to do so: it is alone in its part of the path, its values have one length,
+or what stands beside it cannot be a part of a value. Elsewhere every way is tried, each text once.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import polars as pl
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.fields import Tokens
+from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
+from sinagot_catalog.patterns.template import IdPattern, Template
+
+__all__ = ["refused_ids", "write_ids"]
+
+_MOST_SPLITS = 10_000
+"""So many steps are taken to split one text."""
+
+
+def write_ids(
+    framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern
+) -> pl.DataFrame:
+    """Write `record_id` from the fields of a pattern without `{id}`; what does not fit is still there."""
+    form = ids.form
+    if isinstance(form, str):
+        raise PatternError(f"an id cannot be written from its fields: {form}")
+    pieces = [piece for piece in form.pieces if piece.is_written(template.fields)]
+    pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
+    framed = _with_fields(framed, template, ids)
+    texts = [pl.lit(one.value) if one.kind == "text" else pl.col(_column(one.value)) for one in pieces]
+    written = framed.with_columns(pl.concat_str(texts).alias("record_id"))
+    is_split = written["row"].n_unique() < written.height
+    return written.unique(["row", "record_id"]) if is_split else written
+
+
+def _column(name: str) -> str:
+    """The column for the value of a field: no name of ours is like it."""
+    return f"_field_{name}"
+
+
+def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Add a column per field, cut out of the parts of the path; parts with few unknown fields come first."""
+    known: set[str] = set()
+    todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, known)}
+    frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
+    while todo:
+        number = min(todo, key=lambda n: len(_unknown(todo[n], known)))
+        part = todo.pop(number)
+        unknown = _unknown(part, known)
+        if unknown:
+            rest = frame["_parts"].list.get(number).alias("_rest")
+            frame = _cut_fields(frame.with_columns(rest), part, known, ids)
+            known |= unknown
+    return frame
+
+
+def _unknown(part: Tokens, known: Collection[str]) -> set[str]:
+    return {value for kind, value in part if kind == "field" and value not in known}
+
+
+def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: IdPattern) -> pl.DataFrame:
+    """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as far as there is one way."""
+    tokens, known = list(part), set(known)
+    rest = pl.col("_rest")
+    while _unknown(tuple(tokens), known):
+        if len(tokens) == 1:
+            return frame.with_columns(rest.alias(_column(tokens[0][1]))).filter(rest != "")
+        for at_end in (False, True):
+            cut = _one_end(tokens, known, ids, at_end=at_end)
+            if cut is not None:
+                break
+        else:
+            return _cut_in_every_way(frame, tuple(tokens))
+        kind, name = tokens.pop(-1 if at_end else 0)
+        if kind == "field" and name not in known:
+            frame = frame.with_columns(cut.alias(_column(name)))
+            known.add(name)
+            cut = pl.col(_column(name))
+        fits = rest.str.ends_with(cut) if at_end else rest.str.starts_with(cut)
+        left = rest.str.strip_suffix(cut) if at_end else rest.str.strip_prefix(cut)
+        frame = frame.filter(fits).with_columns(left.alias("_rest"))
+    return frame
+
+
+def _one_end(
+    tokens: Sequence[tuple[str, str]], known: Collection[str], ids: IdPattern, *, at_end: bool
+) -> pl.Expr | None:
+    """What the first or the last token stands for in `_rest`; None where that can be told in several ways."""
+    (kind, value), (next_kind, next_value) = tokens[::-1][:2] if at_end else tokens[:2]
+    rest = pl.col("_rest").str
+    if kind == "text":
+        return pl.lit(value)
+    if value in known:
+        return pl.col(_column(value))
+    field = ids.fields[value]
+    if field.width:
+        return rest.tail(field.width) if at_end else rest.head(field.width)
+    if next_kind == "text" and not field.may_hold(edge := next_value[-1 if at_end else 0]):
+        other = rf"[^{character(ord(edge))}]+"
+        return rest.extract(f"({other})$" if at_end else f"^({other})", 1)
+    return None
+
+
+def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
+    """The rows of a frame for each way in which `_rest` can be split, with a column per field."""
+    names = sorted({value for kind, value in tokens if kind == "field"})
+    found = [
+        {"_rest": text, **{_column(name): split[name] for name in names}}
+        for text in frame["_rest"].unique()
+        for split in _splits(text, tokens)
+    ]
+    schema = dict.fromkeys(["_rest", *map(_column, names)], pl.String)
+    told = [_column(name) for name in names if _column(name) in frame.columns]
+    return frame.join(pl.DataFrame(found, schema=schema), on=["_rest", *told])
+
+
+def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
+    """Every way in which tokens can stand for a text, up to a number of steps."""
+    todo: list[tuple[int, int, dict[str, str]]] = [(0, 0, {})]
+    for _ in range(_MOST_SPLITS):
+        if not todo:
+            return
+        at, number, values = todo.pop()
+        if number == len(tokens):
+            if at == len(text):
+                yield values
+            continue
+        kind, value = tokens[number]
+        known = value if kind == "text" else values.get(value)
+        if known is not None:
+            if text.startswith(known, at):
+                todo.append((at + len(known), number + 1, values))
+            continue
+        ends = range(at + 1, len(text) + 1) if number + 1 < len(tokens) else [len(text)] * (at < len(text))
+        next_kind, next_value = tokens[number + 1] if number + 1 < len(tokens) else ("text", "")
+        behind = next_value if next_kind == "text" else ""
+        todo += [
+            (end, number + 1, {**values, value: text[at:end]}) for end in ends if text.startswith(behind, end)
+        ]
+
+
+def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> list[tuple[str, str]]:
+    """The paths that fit a template for an id of the id pattern that cannot be a record, each with the id.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> refused_ids(pl.Series(["raw/.._1.csv"]), [raw], IdPattern("(?P<site>[^_]+)_[0-9]"))
+        [('raw/.._1.csv', '.._1')]
+    """
+    rust = rust_of(ids)
+    if rust is not None and not rust.dotted and not rust.odd:
+        paths = paths.filter(paths.str.contains(f"[{CONTROLS}]"))
+    form = ids.form
+    found: dict[str, str] = {}
+    for one in (variant for template in templates for variant in template.variants.values()):
+        if not one.fields:
+            continue
+        as_deep = paths.str.count_matches("/", literal=True) == len(one.parts) - 1
+        for path in paths.filter(as_deep):
+            values = _values_of(path, one)
+            record_id = values.get("id") or ("" if isinstance(form, str) else form.write(values))
+            if values and record_id and ids.values(record_id) is None and ids.regex.fullmatch(record_id):
+                found.setdefault(path, record_id)
+    return list(found.items())
+
+
+def _values_of(path: str, template: Template) -> dict[str, str]:
+    """What the fields of a template may stand for in a path, one way of several; empty where it does not fit."""
+    values: dict[str, str] = {}
+    for text, part in zip(path.split("/"), template.parts, strict=True):
+        split = next(_splits(text, part), None)
+        if split is None:
+            return {}
+        values |= split
+    return values

@@ -1,0 +1,257 @@
+"""Id patterns as expressions of Rust, where the two engines mean the same; ids that fit, over whole columns.
+
+What Rust's engine has not, or means otherwise, is matched by Python's, each id once.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import polars as pl
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.fields import parse_regex
+from sinagot_catalog.patterns.template import IdPattern
+
+__all__ = ["CONTROLS", "Rust", "character", "field_regex", "fitting", "is_wide", "rust_of"]
+
+CONTROLS = r"\x00-\x1f\x7f-\x{9f}"
+"""Control characters, as a class of Rust has them."""
+_FEW = 16
+"""Repeats that vary by no more than that are counted, not open."""
+
+
+def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
+    """For each text whether it is a record id."""
+    rust = rust_of(ids)
+    if rust is None:
+        return _fitting_slowly(texts, ids)
+    fits = texts.str.contains(rust.text)
+    if rust.odd:
+        fits &= ~texts.is_in(rust.odd)
+    if rust.dotted:
+        groups = texts.str.extract_groups(rust.text).struct
+        for name in rust.dotted:
+            fits &= ~groups.field(name).is_in([".", ".."]).fill_null(value=False)
+    wide = is_wide(texts, rust)
+    if wide.any():
+        fits = fits.zip_with(~wide, _fitting_slowly(texts, ids, only=wide))
+    return fits
+
+
+def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
+    """Refuse what Python's engine may take for ever over: repeats within repeats.
+
+    Raises:
+        PatternError: With what to write instead.
+    """
+    if _repeats_within(parse_regex(ids.text), with_branches=with_branches, is_repeated=False):
+        raise PatternError(
+            f"id_pattern {ids.text!r} repeats what is itself repeated, and one name can keep it busy for ever",
+            "Write 'a+' for '(a+)+'; without look-around, back-references and names beyond ASCII it would do.",
+        )
+
+
+def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> bool:
+    """Whether a parse has an open repeat, or alternatives, inside an open repeat."""
+    if isinstance(node, tuple) and len(node) == 2:  # noqa: PLR2004 - kind and value
+        kind, value = str(node[0]), node[1]
+        if kind in ("MAX_REPEAT", "MIN_REPEAT"):
+            is_open = int(value[1]) - int(value[0]) > _FEW
+            if is_open and is_repeated:
+                return True
+            return _repeats_within(value[2], with_branches=with_branches, is_repeated=is_repeated or is_open)
+        if kind == "BRANCH" and is_repeated and with_branches:
+            return True
+    if isinstance(node, (tuple, list)) or hasattr(node, "data"):
+        parts = getattr(node, "data", node)
+        return any(
+            _repeats_within(one, with_branches=with_branches, is_repeated=is_repeated) for one in parts
+        )
+    return False
+
+
+def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = None) -> pl.Series:
+    """The same by Python's regular expressions, each text once."""
+    _refuse_endless(ids, with_branches=only is None)
+    unique = (texts if only is None else texts.filter(only)).unique()
+    kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
+    return texts.is_in(kept.implode())
+
+
+def is_wide(texts: pl.Series, rust: "Rust | None") -> pl.Series:
+    """Which texts go beyond ASCII, where the two engines' classes differ; none where no class is used."""
+    if rust is not None and rust.is_exact:
+        return pl.Series([False]).new_from_index(0, len(texts))
+    return texts.str.len_bytes() != texts.str.len_chars()
+
+
+@dataclass(frozen=True)
+class Rust:
+    """An id pattern as a regular expression of Rust.
+
+    Attributes:
+        text: Anchored; unnamed groups do not capture.
+        is_exact: It means the same beyond ASCII too.
+        has_groups: Its named groups capture what Python's do.
+        odd: Texts that it accepts and that are no ids, such as `..`.
+        named: Each named group as an expression of its own.
+        dotted: The named groups that may be `.` or `..`, which no field of an id is.
+    """
+
+    text: str
+    is_exact: bool
+    has_groups: bool
+    odd: tuple[str, ...]
+    dotted: tuple[str, ...]
+    named: dict[str, str]
+
+
+class _UnlikeError(Exception):
+    """The two engines may differ over this construct."""
+
+
+@lru_cache(maxsize=64)
+def rust_of(ids: IdPattern) -> Rust | None:
+    """Translate an id pattern, or None where the two engines may differ.
+
+    Python's own parse is written out anew, so what is not known here to mean the same is never passed on:
+    only literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same
+    in both. A class takes in neither `/` nor a control character: no id has them.
+    """
+    allowed = re.UNICODE | re.VERBOSE | re.ASCII
+    if ids.regex.flags & ~int(allowed):
+        return None
+    writer = _Writer({number: name for name, number in ids.regex.groupindex.items()})
+    try:
+        parsed = list(parse_regex(ids.text))
+        text = rf"\A(?:{writer.sequence(_unanchored(parsed), is_repeated=False)})\z"
+        pl.Series([""]).str.contains(text)
+    except (ImportError, _UnlikeError, RecursionError, pl.exceptions.ComputeError):
+        return None
+    odd = tuple(one for one in ("", ".", "..") if ids.regex.fullmatch(one))
+    some = pl.Series([".", ".."])
+    dotted = tuple(name for name, one in writer.named.items() if some.str.contains(rf"\A(?:{one})\z").any())
+    if dotted and not writer.has_groups:
+        return None
+    return Rust(text, writer.is_exact, writer.has_groups, odd, dotted, writer.named)
+
+
+Node = tuple[Any, Any]
+
+
+def _unanchored(parsed: list[Node]) -> list[Node]:
+    """Leave out `^` at the very start and `$` at the very end: the whole id is matched anyway."""
+    if parsed and _named(parsed[0]) in (("AT", "AT_BEGINNING"), ("AT", "AT_BEGINNING_STRING")):
+        parsed = parsed[1:]
+    if parsed and _named(parsed[-1]) in (("AT", "AT_END"), ("AT", "AT_END_STRING")):
+        parsed = parsed[:-1]
+    return parsed
+
+
+def _named(node: Node) -> tuple[str, str]:
+    return str(node[0]), str(node[1])
+
+
+_CLASSES = {
+    "CATEGORY_DIGIT": "0-9",
+    "CATEGORY_WORD": "0-9A-Za-z_",
+    "CATEGORY_SPACE": r"\x09-\x0d\x1c-\x20",
+    "CATEGORY_NOT_DIGIT": "[^0-9]",
+    "CATEGORY_NOT_WORD": "[^0-9A-Za-z_]",
+    "CATEGORY_NOT_SPACE": r"[^\x09-\x0d\x1c-\x20]",
+}
+
+
+def character(code: int) -> str:
+    return rf"\x{{{code:x}}}"
+
+
+class _Writer:
+    """Writes Python's parse of a regular expression as one of Rust."""
+
+    def __init__(self, groups: dict[int, str]) -> None:
+        self.groups = groups
+        self.is_exact = True
+        self.has_groups = True
+        self.named: dict[str, str] = {}
+
+    def sequence(self, nodes: Iterable[Node], *, is_repeated: bool) -> str:
+        return "".join(self.node(kind, value, is_repeated=is_repeated) for kind, value in nodes)
+
+    def node(self, kind: Any, value: Any, *, is_repeated: bool) -> str:
+        simple: dict[str, Callable[[Any], str]] = {
+            "LITERAL": self._literal,
+            "NOT_LITERAL": self._not_literal,
+            "ANY": self._any,
+            "IN": self._class,
+        }
+        if str(kind) in simple:
+            return simple[str(kind)](value)
+        if str(kind) == "BRANCH":
+            options = [self.sequence(one, is_repeated=is_repeated) for one in value[1]]
+            return f"(?:{'|'.join(options)})"
+        if str(kind) == "SUBPATTERN":
+            return self._group(*value, is_repeated=is_repeated)
+        if str(kind) in ("MAX_REPEAT", "MIN_REPEAT"):
+            return self._repeat(*value, is_lazy=str(kind) == "MIN_REPEAT")
+        raise _UnlikeError
+
+    @staticmethod
+    def _literal(code: int) -> str:
+        if chr(code) == "/" or not chr(code).isprintable():
+            raise _UnlikeError
+        return character(code)
+
+    def _not_literal(self, code: int) -> str:
+        self.is_exact = False
+        return rf"[^{character(code)}/{CONTROLS}]"
+
+    def _any(self, _: None) -> str:
+        self.is_exact = False
+        return rf"[^/{CONTROLS}]"
+
+    def _class(self, items: list[Node]) -> str:
+        names = [_named(item) for item in items]
+        is_negated = names[0][0] == "NEGATE"
+        text = "".join(self._item(kind, value) for kind, value in items[is_negated:])
+        self.is_exact &= not is_negated
+        return rf"[[{'^' if is_negated else ''}{text}]&&[^/{CONTROLS}]]"
+
+    def _item(self, kind: Any, value: Any) -> str:
+        if str(kind) == "LITERAL":
+            return character(value)
+        if str(kind) == "RANGE":
+            if not chr(value[1]).isascii():
+                raise _UnlikeError
+            return f"{character(value[0])}-{character(value[1])}"
+        if str(kind) == "CATEGORY" and str(value) in _CLASSES:
+            self.is_exact = False
+            return _CLASSES[str(value)]
+        raise _UnlikeError
+
+    def _group(
+        self, number: int | None, add: int, drop: int, inner: Iterable[Node], *, is_repeated: bool
+    ) -> str:
+        if add or drop:
+            raise _UnlikeError
+        text = self.sequence(inner, is_repeated=is_repeated)
+        name = self.groups.get(number) if number is not None else None
+        # The engines may keep different turns of a group that is repeated.
+        self.has_groups &= not (name and is_repeated)
+        if name:
+            self.named[name] = text
+        return f"(?P<{name}>{text})" if name else f"(?:{text})"
+
+    def _repeat(self, least: int, most: Any, inner: Iterable[Node], *, is_lazy: bool) -> str:
+        text = self.sequence(inner, is_repeated=str(most) != "1")
+        end = "" if str(most) == "MAXREPEAT" else str(int(most))
+        return f"(?:{text}){{{least},{end}}}{'?' if is_lazy else ''}"
+
+
+def field_regex(ids: IdPattern, name: str) -> str | None:
+    """A field's values as an expression of Rust that takes as much as it can; None where there is none."""
+    rust = rust_of(ids)
+    return None if rust is None or name not in rust.named else rust.named[name].replace("}?", "}")

@@ -1,0 +1,197 @@
+"""Patterns over a listing that is kept as a walk finds it: folders, and the names of the files in each.
+
+A dataset has few kinds of folder, and the folder says much of what a path says: where a pattern's folder holds the
+id, the id is looked for once in a folder and not in each of its files; where it holds none, only the files of that
+one folder are looked at. What the names then differ in is looked up, in one pass for all the patterns that share a
+folder. Patterns for which that is not enough (fields of an id, an id twice in a name) are
+matched on whole paths.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.patterns.match_paths import Tokens, cut_id, ends_of, fitting, match_columns
+from sinagot_catalog.patterns.template import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sinagot_catalog.patterns.template import IdPattern
+
+__all__ = ["FOLDERS", "Fits", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"]
+
+FOLDERS: dict[str, pl.DataType] = {"folder": pl.String(), "n": pl.UInt32()}
+"""Folders, `""` or ending in `/`, and how many names each has; a folder may come several times."""
+
+_FITS: dict[str, pl.DataType] = {"row": pl.UInt32(), "template": pl.UInt16(), "key": pl.UInt32()}
+
+
+@dataclass(frozen=True)
+class Fits:
+    """Which files fit which patterns.
+
+    Attributes:
+        rows: A row per fit: `row` (position among the names), `template` (position among the templates), `key`.
+        ids: The record id that each key stands for; an id may have several keys.
+    """
+
+    rows: pl.DataFrame
+    ids: pl.Series
+
+
+def whole_paths(folders: pl.DataFrame, names: pl.Series) -> pl.Series:
+    """The path of each name.
+
+    Example:
+        >>> folders = pl.DataFrame({"folder": ["", "raw/"], "n": [1, 2]}, schema=FOLDERS)
+        >>> whole_paths(folders, pl.Series(["a", "b", "c"])).to_list()
+        ['a', 'raw/b', 'raw/c']
+    """
+    every = folders["folder"].gather(repeated(folders["n"]))
+    return pl.select(pl.concat_str(every, names)).to_series().alias("path")
+
+
+def match_names(
+    folders: pl.DataFrame, names: pl.Series, templates: Sequence[Template], ids: IdPattern
+) -> Fits:
+    """Find every file that fits a pattern; patterns of directories fit no file.
+
+    Args:
+        folders: The columns of `FOLDERS`.
+        names: The names of the files, folder by folder.
+        templates: Bound templates; those that do not tell the id fit nothing here.
+        ids: The id pattern.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
+        >>> raw = parse_template("{id}/{id}-raw.csv", fields={"id"})
+        >>> folders = pl.DataFrame({"folder": ["R1/", "R2/"], "n": [1, 2]}, schema=FOLDERS)
+        >>> found = match_names(folders, pl.Series(["R1-raw.csv", "R1-raw.csv", "x"]), [raw], IdPattern("R[0-9]"))
+        >>> found.rows.rows(), found.ids.to_list()
+        ([(0, 0, 0)], ['R1', 'R2'])
+    """
+    groups: dict[Tokens, dict[Tokens, int]] = {}
+    others: list[int] = []
+    for number, template in enumerate(templates):
+        if template.is_directory or not ids.is_told_by(template):
+            continue
+        folder, name = template.parted
+        known = groups.setdefault(folder, {})
+        if template.fields != {"id"} or _n_fields(name) > 1 or name in known:
+            others.append(number)
+        else:
+            known[name] = number
+    parts = [
+        part for folder, known in groups.items() for part in _in_folders(folders, names, folder, known, ids)
+    ]
+    if others:
+        found = match_columns(whole_paths(folders, names), [templates[one] for one in others], ids)
+        numbers = pl.Series(others, dtype=pl.UInt16).gather(found["template"])
+        parts.append(_each(found["row"], numbers, found["record_id"]))
+    return _together(parts)
+
+
+def with_directories(files: Fits, directories: pl.DataFrame, *, n_files: int) -> Fits:
+    """Fits of files and those of directories, which are counted on behind the files."""
+    rows = directories["row"] + pl.Series([n_files], dtype=pl.UInt32)
+    return _together([files, _each(rows, directories["template"], directories["record_id"])])
+
+
+def _in_folders(
+    folders: pl.DataFrame, names: pl.Series, folder: Tokens, known: Mapping[Tokens, int], ids: IdPattern
+) -> Iterator[Fits]:
+    """The fits of patterns that share a folder."""
+    if not known:
+        return
+    paths = folders["folder"].str.strip_suffix("/")
+    if _n_fields(folder):
+        found = match_columns(paths, [Template(folder)], ids)
+        at, texts = found["row"], found["record_id"]
+    else:
+        at = (paths == "".join(text for _, text in folder)).arg_true().cast(pl.UInt32)
+        texts = pl.Series([None], dtype=pl.String).new_from_index(0, len(at))
+    rows, keys = rows_in(folders, at)
+    inside = pl.DataFrame({"row": rows, "key": keys, "name": names.gather(rows)})
+    if _n_fields(folder):
+        yield _told(inside, texts, known)
+    else:
+        for name, number in known.items():
+            cut = cut_id(inside.lazy(), name, "name").collect()
+            cut = cut.filter(fitting(cut["record_id"], ids))
+            numbers = pl.Series([number], dtype=pl.UInt16).new_from_index(0, cut.height)
+            yield _each(cut["row"], numbers, cut["record_id"])
+
+
+def _told(inside: pl.DataFrame, texts: pl.Series, known: Mapping[Tokens, int]) -> Fits:
+    """The fits in folders that tell the id: names are told apart by what stands behind it.
+
+    Args:
+        inside: Columns `row`, `key` (whose folder it is) and `name`.
+        texts: The id of each key.
+        known: The numbers of the patterns by the tokens of their names.
+    """
+    parts = [pl.DataFrame(schema=_FITS)]
+    by_head: dict[str | None, dict[str, int]] = {}
+    for name, number in known.items():
+        head, tail = ends_of(name) if _n_fields(name) else (None, "".join(text for _, text in name))
+        by_head.setdefault(head, {})[tail] = number
+    for head, tails in by_head.items():
+        here, rest = inside, pl.col("name")
+        if head is not None:
+            start = pl.lit(pl.select(pl.concat_str(pl.lit(head), texts)).to_series()).gather(pl.col("key"))
+            here = inside.with_columns(start.alias("start")).filter(rest.str.starts_with(pl.col("start")))
+            rest = rest.str.strip_prefix(pl.col("start"))
+        code = here.select(rest.cast(pl.Enum(list(tails)), strict=False).to_physical()).to_series()
+        template = pl.Series("template", list(tails.values()), dtype=pl.UInt16).gather(code)
+        parts.append(here.select("row", template, "key").drop_nulls())
+    return Fits(pl.concat(parts), texts)
+
+
+def _each(rows: pl.Series, numbers: pl.Series, texts: pl.Series) -> Fits:
+    """Fits with a key of its own for each."""
+    keys = pl.int_range(len(rows), dtype=pl.UInt32, eager=True)
+    columns = {"row": rows, "template": numbers, "key": keys}
+    return Fits(pl.DataFrame(columns, schema=_FITS), texts)
+
+
+def _together(parts: Sequence[Fits]) -> Fits:
+    """Several fits as one, whose keys go on from one to the next."""
+    rows, texts, first = [pl.DataFrame(schema=_FITS)], [pl.Series([], dtype=pl.String)], 0
+    for part in parts:
+        rows.append(part.rows.with_columns(pl.col("key") + pl.lit(first, pl.UInt32)))
+        texts.append(part.ids)
+        first += len(part.ids)
+    return Fits(pl.concat(rows), pl.concat(texts).alias("record_id"))
+
+
+def _n_fields(tokens: Tokens) -> int:
+    return sum(kind == "field" for kind, _ in tokens)
+
+
+def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """The positions of the names in some of the folders, and for each the position of its folder among those."""
+    counts = folders["n"].gather(at)
+    begins = folders["n"].cum_sum().gather(at) - counts
+    keys = repeated(counts)
+    return _counted(counts) + begins.gather(keys), keys
+
+
+def repeated(counts: pl.Series) -> pl.Series:
+    """The number of each group as often as it has members."""
+    if len(counts) == 0:
+        return pl.Series([], dtype=pl.UInt32)
+    numbers = pl.int_range(len(counts), dtype=pl.UInt32)
+    told = pl.select(numbers.repeat_by(counts).explode(keep_nulls=False, empty_as_null=False))
+    return told.to_series().alias("key")
+
+
+def _counted(counts: pl.Series) -> pl.Series:
+    """The members of each group counted from 0."""
+    if len(counts) == 0:
+        return pl.Series([], dtype=pl.UInt32)
+    told = pl.select(pl.int_ranges(0, counts, dtype=pl.UInt32).explode(keep_nulls=False, empty_as_null=False))
+    return told.to_series().alias("row")

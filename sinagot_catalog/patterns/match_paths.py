@@ -1,0 +1,316 @@
+"""Patterns over whole columns: which path fits which pattern for which id, and the path of each record.
+
+One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
+`re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern
+has no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut
+out; else it is cut out of the part of the path that holds nothing else, filled in again and compared. Where a
+pattern has only fields of the id, their values are cut out, the id is written from them, and the pattern is
+filled in again and compared.
+
+Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_id_regex`), else by
+Python's, each id once.
+"""
+
+from collections.abc import Collection, Iterable, Sequence
+from difflib import SequenceMatcher
+
+import polars as pl
+
+from sinagot_catalog.patterns.cut_fields import write_ids
+from sinagot_catalog.patterns.fields import Tokens
+from sinagot_catalog.patterns.id_regex import fitting, is_wide, rust_of
+from sinagot_catalog.patterns.template import IdPattern, Template, is_safe_id
+
+__all__ = [
+    "Tokens",
+    "cut_id",
+    "ends_of",
+    "fitting",
+    "id_columns",
+    "id_values",
+    "match_columns",
+    "near_misses",
+    "paths_of",
+]
+
+_NO_NAME = r"(?:^|/)\.{0,2}(?:/|$)"
+_MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
+
+
+def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> pl.DataFrame:
+    """Find every path that fits a pattern.
+
+    Args:
+        paths: Paths below the root of the templates.
+        templates: Bound templates; those that do not tell the id fit nothing here.
+        ids: The id pattern.
+
+    Returns:
+        A row per fit: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> paths = pl.Series(["raw/REC-1.csv", "raw/x.csv", "REC-1.csv"])
+        >>> match_columns(paths, [raw], IdPattern(r"REC-[0-9]+")).rows()
+        [(0, 0, 'REC-1')]
+    """
+    frame = paths.rename("path").to_frame().with_row_index("row").lazy()
+    plain, found = [], []
+    for number, template in enumerate(templates):
+        key = pl.lit(number, dtype=pl.UInt16).alias("template")
+        if template.fields == {"id"}:
+            plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
+        elif ids.is_told_by(template):
+            for absent, variant in template.variants.items():
+                fits = _match_grouped(frame, variant, absent, ids)
+                found.append(fits.select("row", key, "record_id"))
+    if plain:
+        # As written: merged into one, the filters would all run over every path.
+        cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
+        found.insert(0, cut.filter(fitting(cut["record_id"], ids)))
+    return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
+
+
+def paths_of(template: Template) -> pl.Expr:
+    """The path of a template for each row of a frame with `record_id` and the named groups as columns.
+
+    It is null where the template names no path: a field that it needs has no value, or a part would be empty.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> raw = parse_template("raw/{id}.csv", fields={"id"})
+        >>> pl.DataFrame({"record_id": ["A", "B"]}).select(paths_of(raw)).to_series().to_list()
+        ['raw/A.csv', 'raw/B.csv']
+    """
+    if template.fields <= {"id"} and not template.has_bare_parts:
+        return _filled(template.tokens, "record_id")
+    return pl.coalesce(_path_of(variant, absent) for absent, variant in template.variants.items())
+
+
+def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
+    """The path of a pattern for the records that have values for its fields, and none for some others."""
+    path = _filled(variant.tokens, "record_id")
+    holds = [pl.col(name) != "" for name in sorted(variant.fields - {"id"})]
+    holds += [pl.col(name) == "" for name in sorted(absent)]
+    if variant.has_bare_parts:
+        holds.append(~path.str.contains(_NO_NAME))
+    return pl.when(pl.all_horizontal(holds)).then(path) if holds else path
+
+
+def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
+    """The ids beside one String column per named group, `""` where a group took no part.
+
+    Args:
+        ids: Record ids that fit the pattern; what a group of another text is, is null.
+        pattern: The id pattern.
+
+    Example:
+        >>> id_columns(pl.Series(["A-1", "B-2"]), IdPattern(r"(?P<site>[A-Z])-[0-9]")).rows()
+        [('A-1', 'A'), ('B-2', 'B')]
+    """
+    frame = ids.rename("record_id").cast(pl.String).to_frame()
+    if not pattern.groups:
+        return frame
+    rust = rust_of(pattern)
+    is_easy = rust is not None and rust.has_groups
+    wide = is_wide(frame["record_id"], rust) if is_easy else pl.Series([True]).new_from_index(0, frame.height)
+    parts = []
+    numbered = frame.with_row_index("_row")
+    easy = numbered.filter(~wide)
+    if rust is not None and easy.height:
+        groups = easy["record_id"].str.extract_groups(rust.text).struct
+        named = [groups.field(name).fill_null("").alias(name) for name in pattern.groups]
+        parts.append(easy.with_columns(named))
+    hard = numbered.filter(wide)
+    if hard.height or not parts:
+        unique = hard["record_id"].unique()
+        values = [pattern.regex.fullmatch(one) for one in unique]
+        table = {
+            name: pl.Series([None if one is None else one[name] or "" for one in values], dtype=pl.String)
+            for name in pattern.groups
+        }
+        parts.append(hard.join(pl.DataFrame({"record_id": unique, **table}), on="record_id", how="left"))
+    out = parts[0] if len(parts) == 1 else pl.concat(parts)
+    return out.sort("_row").select("record_id", *pattern.groups)
+
+
+def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:
+    """What the placeholders stand for in an id, or None when it does not fit; in bounded time, whatever the id.
+
+    Raises:
+        PatternError: When only Python's engine could tell, and might take for ever.
+
+    Example:
+        >>> id_values("A-1", IdPattern("(?P<site>[A-Z])-[0-9]"))
+        {'id': 'A-1', 'site': 'A'}
+        >>> id_values("R" * 60, IdPattern("(R|R)*y"))
+    """
+    one = pl.Series([record_id], dtype=pl.String)
+    if not is_safe_id(record_id) or not fitting(one, pattern).item():
+        return None
+    return {"id": record_id, **id_columns(one, pattern).drop("record_id").row(0, named=True)}
+
+
+def near_misses(
+    paths: pl.Series, templates: Sequence[Template], ids: IdPattern, most: int = 3
+) -> list[tuple[str, str]]:
+    """Examples of paths under a template's literal folder that fit no template.
+
+    Returns:
+        Pairs of a path and the text of the template that it resembles most.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> raw = parse_template("raw/{id}-raw.csv", fields={"id"})
+        >>> near_misses(pl.Series(["raw/REC-1.csv"]), [raw], IdPattern("REC-[0-9]+"))
+        [('raw/REC-1.csv', 'raw/{id}-raw.csv')]
+    """
+    fitting = match_columns(paths, templates, ids)["row"].unique()
+    prefixes = {template.prefix for template in templates}
+    if not prefixes:
+        return []
+    missed = (
+        paths.rename("path")
+        .to_frame()
+        .with_row_index("row")
+        .filter(
+            ~pl.col("row").is_in(fitting.implode()),
+            pl.any_horizontal([pl.col("path").str.starts_with(prefix) for prefix in prefixes]),
+        )["path"]
+        .bottom_k(most)
+        .sort()
+    )
+    return [(path, max(templates, key=lambda one: _likeness(path, one)).text) for path in missed]
+
+
+def _likeness(path: str, template: Template) -> tuple[bool, float]:
+    return path.startswith(template.prefix), SequenceMatcher(None, path, template.text).ratio()
+
+
+# -- cutting ids out of paths --------------------------------------------------------------------------
+
+
+def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
+    """The tokens as text, as many rows as the frame has."""
+    parts = [
+        pl.lit(value) if kind == "text" else pl.col(id_column if value == "id" else value)
+        for kind, value in tokens
+    ]
+    if all(kind == "text" for kind, _ in tokens):
+        parts.append(pl.col(id_column).str.head(0))
+    return pl.concat_str(parts)
+
+
+def ends_of(tokens: Tokens) -> tuple[str, str]:
+    """The literal text before the first and after the last placeholder."""
+    first, last = tokens[0], tokens[-1]
+    return first[1] if first[0] == "text" else "", last[1] if last[0] == "text" else ""
+
+
+def _size(tokens: Tokens) -> int:
+    """The length of all literal text together."""
+    return sum(len(value) for kind, value in tokens if kind == "text")
+
+
+def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """The rows whose texts fit tokens with no placeholder but `{id}`, and `record_id`; ids are not yet checked."""
+    return _cut(_framed(frame, tokens, column), tokens, column)
+
+
+def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """The rows whose texts begin and end as the tokens do; texts do not overlap."""
+    head, tail = ends_of(tokens)
+    conditions = []
+    if head:
+        conditions.append(pl.col(column).str.starts_with(head))
+    if tail:
+        conditions.append(pl.col(column).str.ends_with(tail))
+    return frame.filter(*conditions)
+
+
+def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
+    """Add `record_id`, cut out of a column of texts that the tokens, with `{id}` alone, stand for."""
+    text = pl.col(column)
+    head, tail = ends_of(tokens)
+    times = sum(kind == "field" for kind, _ in tokens)
+    if times == 1:
+        size = len(head.encode()) + len(tail.encode())
+        found = frame.filter(text.str.len_bytes() > size) if head and tail else frame
+        return found.with_columns(text.str.strip_prefix(head).str.strip_suffix(tail).alias("record_id"))
+    space = text.str.len_chars().cast(pl.Int64) - _size(tokens)
+    return (
+        frame.filter(space > 0, space % times == 0)
+        .with_columns(text.str.slice(len(head), space // times).alias("record_id"))
+        .filter(_filled(tokens, "record_id") == text)
+    )
+
+
+def _match_grouped(
+    frame: pl.LazyFrame, variant: Template, absent: frozenset[str], ids: IdPattern
+) -> pl.DataFrame:
+    """The rows of a template that has fields of the id, with or without the id beside them.
+
+    Args:
+        frame: Columns `row` and `path`.
+        variant: A pattern without optional fields.
+        absent: The fields that have no value where it counts.
+        ids: The id pattern.
+    """
+    # A field stays within a part of the path, so the parts of the path and of the pattern pair up.
+    slashes = pl.col("path").str.count_matches("/", literal=True)
+    framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
+    has_id = "id" in variant.fields
+    cut = _cut_from_part(framed, variant, ids) if has_id else write_ids(framed, variant, absent, ids)
+    cut = cut.select("row", "path", "record_id")
+    unique = cut["record_id"].unique()
+    values = id_columns(unique.filter(fitting(unique, ids)), ids)
+    return cut.join(values, on="record_id").filter(_path_of(variant, absent) == pl.col("path"))
+
+
+def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """Cut `record_id` out of the part of the path that tells the id best."""
+    part, tokens = _best_part(template)
+    framed = framed.with_columns(pl.col("path").str.split("/").list.get(part).alias("_part"))
+    if {value for kind, value in tokens if kind == "field"} == {"id"}:
+        return cut_id(framed.lazy(), tokens, "_part").collect()
+    texts = framed["_part"].unique()
+    options = [_options(one, tokens, ids) for one in texts]
+    table = pl.DataFrame({"_part": texts, "record_id": pl.Series(options, dtype=pl.List(pl.String))})
+    return framed.join(table.explode("record_id"), on="_part").filter(pl.col("record_id").is_not_null())
+
+
+def _best_part(template: Template) -> tuple[int, Tokens]:
+    """The part of the pattern, between slashes, that tells the id best: the one with the id alone."""
+    with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
+    return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
+
+
+# -- trying ids ----------------------------------------------------------------------------------------
+
+
+def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
+    """Every id that may stand in a text where the id's own groups stand beside it, tried one by one."""
+    at = tokens.index(("field", "id"))
+    before, after = tokens[:at], tokens[at + 1 :]
+    left = before[-1][1] if before and before[-1][0] == "text" else ""
+    right = after[0][1] if after and after[0][0] == "text" else ""
+    last_start = _size(before) if _is_literal(before) else len(text)
+    first_end = len(text) - _size(after) if _is_literal(after) else 0
+    found: dict[str, None] = {}
+    for start in range(_size(before), last_start + 1):
+        if not text.startswith(left, start - len(left)):
+            continue
+        for end in range(max(start, first_end), len(text) - _size(after) + 1):
+            values = ids.values(text[start:end]) if text.startswith(right, end) else None
+            if values is not None and _matches(text, tokens, values):
+                found[text[start:end]] = None
+    return list(found)
+
+
+def _is_literal(tokens: Iterable[tuple[str, str]]) -> bool:
+    return all(kind == "text" for kind, _ in tokens)
+
+
+def _matches(text: str, tokens: Tokens, values: dict[str, str]) -> bool:
+    return text == "".join(value if kind == "text" else values[value] for kind, value in tokens)

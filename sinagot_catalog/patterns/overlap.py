@@ -1,0 +1,181 @@
+"""Which patterns may meet in a path: the same path, or one in a folder that is the other; standard library only."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import cache
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+from sinagot_catalog.patterns.template import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from sinagot_catalog.patterns.template import IdPattern
+
+__all__ = ["Meeting", "holds", "located", "may_meet", "meetings"]
+
+Segment: TypeAlias = tuple[tuple[str, str], ...]
+"""The tokens of one part of a path."""
+
+
+class Meeting(NamedTuple):
+    """Two patterns that may meet in a path.
+
+    Attributes:
+        outer: The key of the first, whose path may be, or hold, one of the second.
+        inner: The key of the second.
+        path: What of the second a path of the first may be: the pattern itself, or one of its folders.
+        is_whole: Whether that is the pattern itself.
+    """
+
+    outer: int
+    inner: int
+    path: Template
+    is_whole: bool
+
+
+class _Candidate(NamedTuple):
+    """A pattern with its parts."""
+
+    place: int
+    template: Template
+    segments: list[Segment]
+
+
+def holds(outer: Template, inner: Template) -> bool:
+    """Whether a path of one pattern is, or is a folder around, that of the other for the same record."""
+    return inner.text == outer.text or inner.text.startswith(outer.text + "/")
+
+
+def meetings(
+    outer: Mapping[int, Template], inner: Mapping[int, Template], ids: IdPattern
+) -> Iterator[Meeting]:
+    r"""Each pair of patterns where a path of the first may be, or hold, one of the second.
+
+    Patterns are compared part by part, all of them at once, so that many that have nothing in common cost little.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
+        >>> made, raw = ({0: parse_template(one, fields={"id"})} for one in ("raw/{id}_x.csv", "raw/{id}.csv"))
+        >>> [(one.path.text, one.is_whole) for one in meetings(made, raw, IdPattern(r"\w+"))]
+        [('raw/{id}.csv', True)]
+        >>> list(meetings(made, {1: parse_template("out/{id}.csv", fields={"id"})}, IdPattern(r"\w+")))
+        []
+    """
+    ours, theirs = (
+        [
+            _Candidate(place, variant, variant.parts)
+            for place, template in some.items()
+            for variant in template.variants.values()
+        ]
+        for some in (outer, inner)
+    )
+    for one, other in _meet(ours, theirs, 0, ids):
+        is_whole = len(one.segments) >= len(other.segments)
+        path = other.template if is_whole else list(other.template.folders())[len(one.segments) - 1]
+        yield Meeting(one.place, other.place, path, is_whole)
+
+
+def _meet(
+    outer: list[_Candidate], inner: list[_Candidate], depth: int, ids: IdPattern
+) -> Iterator[tuple[_Candidate, _Candidate]]:
+    """The pairs among patterns that agree in their first parts."""
+    ours, theirs = (defaultdict[Segment, list[_Candidate]](list) for _ in range(2))
+    for one in outer:
+        if len(one.segments) > depth:
+            ours[one.segments[depth]].append(one)
+        else:
+            yield from ((one, other) for other in inner)
+    for one in inner:
+        if len(one.segments) > depth:
+            theirs[one.segments[depth]].append(one)
+    open_ones = [part for part in theirs if not _is_literal(part)]
+    for part in ours:
+        # most parts are literal, and fit only themselves
+        for other_part in {part, *open_ones} if _is_literal(part) else theirs:
+            if other_part in theirs and (part == other_part or _can_be_one(part, other_part, ids)):
+                yield from _meet(ours[part], theirs[other_part], depth + 1, ids)
+
+
+def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
+    """Whether two parts of patterns may be the same name; a part that is an id has to fit the id pattern."""
+    if _is_literal(first) and _is_literal(second):
+        return first == second
+    if _is_literal(first):
+        first, second = second, first
+    if _is_literal(second) and first == (("field", "id"),):
+        return ids.values("".join(value for _, value in second)) is not None
+    return _share_a_text(_pieces(first), _pieces(second))
+
+
+def _is_literal(segment: Segment) -> bool:
+    return all(kind == "text" for kind, _ in segment)
+
+
+def _pieces(segment: Segment) -> tuple[str | None, ...]:
+    """The characters of a part, None for a field: any text of at least one character."""
+    return tuple(char for kind, value in segment for char in (value if kind == "text" else (None,)))
+
+
+def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -> bool:
+    """Whether two rows of characters and gaps, which stand for at least one character, have a text in common."""
+
+    @cache
+    def meet(here: int, there: int) -> bool:
+        """Whether the rests have a text in common, where neither gap at hand has to take a character."""
+        if here == len(left) or there == len(right):
+            return here == len(left) and there == len(right)
+        one, other = left[here], right[there]
+        if one is None and other is None:
+            return meet(here + 1, there + 1) or meet(here + 1, there) or meet(here, there + 1)
+        if one is None:
+            return meet(here, there + 1) or meet(here + 1, there + 1)
+        if other is None:
+            return meet(here + 1, there) or meet(here + 1, there + 1)
+        return one == other and meet(here + 1, there + 1)
+
+    return meet(0, 0)
+
+
+def may_meet(one: Template, other: Template) -> bool:
+    """Whether some values make the paths of two patterns the same, or one a folder around the other.
+
+    Fields are taken for any text; only the ids of a look tell whether the paths do meet.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> def meet(*texts):
+        ...     return may_meet(*(parse_template(text, fields={"id", "sub"}) for text in texts))
+        >>> meet("one/{sub}_pre.csv", "one/{id}.csv"), meet("raw/{id}.csv", "raw/{id}.txt")
+        (True, False)
+    """
+    return any(
+        all(
+            _share_a_text(_pieces(left), _pieces(right))
+            for left, right in zip(ours.parts, theirs.parts, strict=False)
+        )
+        for ours in one.variants.values()
+        for theirs in other.variants.values()
+    )
+
+
+def located(template: Template, folder: str) -> Template:
+    """A pattern with its literal folder replaced, such as by the folder that a link leads to.
+
+    Empty parts of the folder (a leading slash, the `//` of a URL) are left out: no part of a pattern is empty.
+
+    Args:
+        template: The pattern.
+        folder: What takes the place of `template.prefix`.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> located(parse_template("view/{id}.csv", fields={"id"}), "/data/raw").text
+        'data/raw/{id}.csv'
+    """
+    tokens = template.tokens
+    rest = tokens[0][1][len(template.prefix) :] if tokens[0][0] == "text" else ""
+    others = tokens[1:] if tokens[0][0] == "text" else tokens
+    whole = "/".join(part for part in folder.split("/") if part)
+    return Template((("text", f"{whole}/{rest}"), *others), template.is_directory)

@@ -1,0 +1,67 @@
+"""A folder of raw data that steps also write to: which of its entries count as raw. Standard library only."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+
+from sinagot_catalog.patterns.template import IdPattern, Template
+
+__all__ = ["RawFolder"]
+
+
+class RawFolder:
+    """Tells what steps declare in a folder of one record from what lies in it besides.
+
+    Args:
+        template: The pattern of the folder.
+        inside: The patterns of what steps declare in it.
+        ids: The id pattern.
+        values: What the placeholders stand for in the record.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> folder, made = (parse_template(one, fields={"id"}) for one in ("raw/{id}/", "raw/{id}/qc/a.txt"))
+        >>> raw = RawFolder(folder, [made], IdPattern(r"R.+"), {"id": "R1"})
+        >>> raw.has_own(["raw/R1/qc/a.txt"]), raw.has_own(["raw/R1/qc/b.txt"])
+        (False, True)
+    """
+
+    def __init__(
+        self, template: Template, inside: Sequence[Template], ids: IdPattern, values: Mapping[str, str]
+    ) -> None:
+        self._ids = ids
+        self._depth = template.depth
+        known = values if ids.is_told_by(template) else {name: values[name] for name in template.fields}
+        self._declared = [_regex(way.bind(known)) for one in inside for way in one.variants.values()]
+
+    def is_declared(self, path: str) -> bool:
+        """Whether a step declares a path."""
+        return any(self._fits(one, path) for one in self._declared)
+
+    def has_own(self, files: Iterable[str]) -> bool:
+        """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
+        return any(self.is_own(file) for file in files)
+
+    def is_own(self, file: str) -> bool:
+        """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
+        parts = file.split("/")
+        heads = ("/".join(parts[:count]) for count in range(self._depth + 1, len(parts) + 1))
+        return not any(map(self.is_declared, heads))
+
+    def _fits(self, regex: re.Pattern[str], path: str) -> bool:
+        found = regex.fullmatch(path)
+        if found is None:
+            return False
+        record_id = found.groupdict().get("id")
+        return record_id is None or self._ids.values(record_id) is not None
+
+
+def _regex(template: Template) -> re.Pattern[str]:
+    """A pattern as a regular expression; a field that stands in it twice is the same text."""
+    text, seen = "", set[str]()
+    for kind, value in template.tokens:
+        if kind == "text":
+            text += re.escape(value)
+        else:
+            text += f"(?P={value})" if value in seen else f"(?P<{value}>[^/]+)"
+            seen.add(value)
+    return re.compile(text, re.DOTALL)

@@ -1,0 +1,307 @@
+"""The data of records that a modality keeps in files of its own, and results read back by key."""
+
+from __future__ import annotations
+
+import json
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.read_files import scan_files
+from sinagot_catalog.catalog.table_file import parse_json
+from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
+from sinagot_catalog.patterns.match_paths import id_values, paths_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sinagot_catalog.catalog.layout import Link
+    from sinagot_catalog.catalog.query import Query, Resolver
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.config import Config
+
+__all__ = ["data_frame", "outputs", "processed", "read_data", "write_data"]
+
+_TYPES: dict[str, Any] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64}
+
+
+# --- data of a modality --------------------------------------------------------------------------------------
+
+
+def _data_place(source: Source, query: Query) -> int:
+    """The place of a modality's data file.
+
+    Raises:
+        SelectionError: When the scope has no such modality.
+    """
+    name = query.modality
+    plugin = source.config.modalities[name].models.plugin if name else None
+    units = [
+        unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)
+    ]
+    if name is None:
+        raise SelectionError(
+            "data is kept by modality, and the scope has none",
+            "Take one: ws.MODALITY.data, record.MODALITY.data.",
+        )
+    if plugin not in ("pandas", "table") or not units or not units[0].data:
+        raise SelectionError(
+            f"modality {name!r} keeps no data of its records",
+            f'Set [modalities.{name}] models.plugin = "table" and models.data_path in workspace.toml.',
+        )
+    if len({unit.data for unit in units}) > 1:
+        tasks = [str(unit.task) for unit in units]
+        raise SelectionError(
+            f"modality {name!r} keeps other data for each of {', '.join(tasks)}",
+            f"Take one of them: {tasks[0]}.{name}.data.",
+        )
+    return units[0].data[0]
+
+
+def data_path(source: Source, query: Query) -> str:
+    """The path of one record's data file."""
+    values = id_values(query.record or "", source.config.ids) or {}
+    return source.layout().places[_data_place(source, query)].template.format(values)
+
+
+def read_data(source: Source, query: Query) -> dict[str, Any] | None:
+    """One record's data; None where its file is not there."""
+    path = data_path(source, query)
+    store = source.stores["dataset"]
+    if not store.exists(path):
+        return None
+    found = parse_json(store.read(path), path)
+    return found if isinstance(found, dict) else {"value": found}
+
+
+def write_data(source: Source, query: Query, data: Mapping[str, Any]) -> None:
+    """Replace one record's data; readers see the old file or the new one."""
+    path = data_path(source, query)
+    values = {str(name): _plain(value) for name, value in dict(data).items()}
+    try:
+        text = json.dumps(values, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        raise SelectionError(f"the data cannot be written as JSON: {error}") from error
+    source.stores["dataset"].write(path, text.encode())
+    source.published(pl.DataFrame({"root": ["dataset"], "path": [path], "kind": ["file"]}))
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows of a value: numpy's numbers as Python's, what is no number as null."""
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and not isfinite(value) else value
+
+
+def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame:
+    """The data of a scope's records: `record_id` and a column per key, a row per record whose file is there."""
+    place = _data_place(source, query)
+    records = resolver.rows(query)
+    there = records.filter(resolver.catalog.presence[place].gather(records["_rec"]))
+    values = resolver.catalog.record_values[there["_rec"]]
+    path = paths_of(resolver.layout.places[place].template).alias("path")
+    files = values.select("record_id", pl.lit("dataset").alias("root"), path)
+    return scan_files(source.stores, files, "json", {}).collect()
+
+
+# --- results -------------------------------------------------------------------------------------------------
+
+
+def outputs(
+    resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str | None, scope: Query | None = None
+) -> pl.DataFrame:
+    """Where the results of some rows of `steps` lie: key columns, `root` and `path`, existing ones only.
+
+    Raises:
+        SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
+            the scope has no such step.
+    """
+    rows = rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
+    if step is not None:
+        declared = resolver.layout.steps
+        if step not in declared:
+            raise SelectionError(f"there is no step {step!r}{did_you_mean(step, declared)}")
+        inside = _steps_of(resolver, scope)
+        if step not in inside:
+            raise SelectionError(
+                f"step {step!r} is none of this scope{did_you_mean(step, inside)}",
+                f"Its steps: {', '.join(inside) or 'none'}.",
+            )
+        rows = rows.filter(
+            pl.col("_cell").is_in([cell.index for cell in resolver.layout.cells if cell.step == step])
+        )
+    else:
+        known = rows["step"].unique(maintain_order=True).to_list()
+        if len(known) > 1:
+            raise SelectionError(
+                f"the rows have {len(known)} steps: {', '.join(known)}", "Name one of them: step=…."
+            )
+    cells = sorted(rows["_cell"].unique().to_list())
+    links = {
+        cell: _output(resolver.layout.cells[cell].linked("output"), resolver.layout.cells[cell].step, label)
+        for cell in cells
+    }
+    parts = []
+    for cell, link in links.items():
+        if link is not None:
+            part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
+            part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
+            place = resolver.layout.places[link.place]
+            values = resolver.catalog.record_values[part["_rec"]]
+            paths = values.select(
+                paths_of(place.template).cast(pl.String).alias("path"),
+                pl.lit(place.root).alias("root"),
+                pl.lit(link.place, pl.UInt16).alias("_place"),
+            )
+            parts.append(part.hstack(paths))
+    hidden = ["_rec", "_cell"]
+    if not parts:
+        columns = {"root": pl.String, "path": pl.String, "_place": pl.UInt16}
+        return (
+            rows.select("record_id", "task", "modality", "step")
+            .clear()
+            .with_columns(pl.lit(None, dtype).alias(name) for name, dtype in columns.items())
+        )
+    found = parts[0] if len(parts) == 1 else pl.concat(parts).sort(*hidden)
+    return found.select("record_id", "task", "modality", "step", "root", "path", "_place")
+
+
+def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
+    """The files of `outputs`, each once: keys that its pattern does not name are null.
+
+    Where a file's pattern does not name its record, the fields that it names are columns of their own.
+
+    Raises:
+        SelectionError: When they are folders.
+    """
+    layout = resolver.layout
+    groups = layout.ids.groups
+    for place in found["_place"].unique().to_list():
+        if layout.places[place].template.is_directory:
+            raise SelectionError(
+                f"step {found['step'][0]!r} makes a folder, {layout.places[place].template.text}/, "
+                "and scan_outputs reads files",
+                "Declare a file in it as an output of its own, with a label.",
+            )
+    named = {place: layout.places[place].template.fields for place in found["_place"].unique().to_list()}
+    shared = {
+        place: fields
+        for place, fields in named.items()
+        if "id" not in fields and not (groups and fields.issuperset(groups))
+    }
+    fields = [name for name in groups if any(name in fields for fields in shared.values())]
+    if fields:
+        values = resolver.catalog.record_values.select("record_id", *fields)
+        found = found.join(values, on="record_id", how="left", maintain_order="left")
+        own = [
+            pl.when(~pl.col("_place").is_in(list(shared)) | pl.col("_place").is_in(having))
+            .then(name)
+            .alias(name)
+            for name in fields
+            for having in [[place for place, names in shared.items() if name in names]]
+        ]
+        found = found.with_columns(own)
+    foreign = {"record_id": list(shared)}
+    for key in ("task", "modality"):
+        foreign[key] = [
+            place
+            for place in named
+            if len({getattr(cell, key) for cell in layout.cells if place in cell.places("output")}) > 1
+        ]
+    if any(foreign.values()):
+        found = found.unique(["root", "path"], keep="first", maintain_order=True)
+    nulled = [
+        pl.when(~pl.col("_place").is_in(places)).then(key).alias(key)
+        for key, places in foreign.items()
+        if places
+    ]
+    return found.with_columns(nulled).select("record_id", *fields, "task", "modality", "step", "root", "path")
+
+
+def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
+    """The steps of a scope's units, each once."""
+    task, modality = (scope.task, scope.modality) if scope is not None else (None, None)
+    cells = resolver.layout.cells
+    inside = [cell for cell in cells if task in (None, cell.task) and modality in (None, cell.modality)]
+    return list(dict.fromkeys(cell.step for cell in inside))
+
+
+def _output(links: list[Link], step: str, label: str | None) -> Link | None:
+    """The one output that is meant."""
+    labels = [link.label for link in links if link.label is not None]
+    if label is not None:
+        if label not in labels:
+            raise SelectionError(
+                f"step {step!r} has no output {label!r}{did_you_mean(label, labels)}",
+                f"Its outputs: {', '.join(labels) or 'one, without a label'}.",
+            )
+        return next(link for link in links if link.label == label)
+    if len(links) > 1:
+        raise SelectionError(
+            f"step {step!r} has {len(links)} outputs", f"Name one: label= one of {', '.join(labels)}."
+        )
+    return links[0] if links else None
+
+
+def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None]:
+    """The task and modality that a key of `[processed]` speaks of.
+
+    Raises:
+        NotFoundError: When the config has no such key.
+    """
+    if key not in config.processed:
+        raise NotFoundError(
+            f"workspace.toml has no [processed.{key}]{did_you_mean(key, config.processed)}",
+            f"It has: {', '.join(config.processed) or 'none'}.",
+        )
+    one = config.processed[key]
+    return one.task, one.modality
+
+
+def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
+    """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values.
+
+    Raises:
+        SelectionError: When a result lacks a column that the config names.
+        StorageError: When a value is not of the type that the config names.
+    """
+    one = source.config.processed[key]
+    files = outputs(resolver, rows, one.step_label, one.path_label)
+    files = files.select("record_id", "root", "path")
+    if one.data_getter == "single_data":
+        name = one.columns[0] if one.columns else key
+        empty = pl.DataFrame(schema={"record_id": pl.String, name: _TYPES[one.data_type]})
+        if files.is_empty():
+            return empty
+        texts = scan_files(source.stores, files, "text", {}).collect()
+        values = texts.select(
+            "record_id", pl.col("value").cast(_TYPES[one.data_type], strict=False).alias(name)
+        )
+        wrong = values[name].is_null()
+        if wrong.any():
+            path, text = files.filter(wrong)["path"][0], texts.filter(wrong)["value"][0]
+            raise StorageError(f"{path}: {text!r:.60} is no {one.data_type}, as processed.{key} says")
+        return values
+    if files.is_empty():
+        return pl.DataFrame(schema={"record_id": pl.String, **dict.fromkeys(one.columns, pl.String)})
+    if one.data_getter == "dataframe_from_csv":
+        return _chosen(scan_files(source.stores, files, "csv", {}).collect(), one.columns, key)
+    pairs = scan_files(
+        source.stores, files, "csv", {"has_header": False, "new_columns": ["_key", "_value"]}
+    ).collect()
+    wide = pairs.filter(pl.col("_key").is_not_null()).pivot(
+        "_key", index="record_id", values="_value", maintain_order=True
+    )
+    return _chosen(wide, one.columns, key)
+
+
+def _chosen(frame: pl.DataFrame, columns: Sequence[str], key: str) -> pl.DataFrame:
+    """The columns that the config names; all of them where it names none."""
+    for column in columns:
+        if column not in frame.columns:
+            near = did_you_mean(column, frame.columns)
+            raise SelectionError(
+                f"workspace.toml: processed.{key}.columns: the results have no {column!r}{near}",
+                f"They have: {', '.join(frame.columns[1:])}.",
+            )
+    return frame.select("record_id", *columns) if columns else frame

@@ -1,0 +1,157 @@
+"""Take the present outputs of rows as they are: each row gets an event `accepted`, which counts as done."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.query import Query, Resolver
+from sinagot_catalog.errors import UsageError
+from sinagot_catalog.journal.log_names import check_links
+from sinagot_catalog.journal.ownership import Made, made_of
+from sinagot_catalog.journal.reader import new_run_id
+from sinagot_catalog.journal.run_spec import CellSpec
+from sinagot_catalog.journal.writer import JournalWriter, Stamp
+from sinagot_catalog.run.preflight import make_roots
+from sinagot_catalog.run.request import RunOptions, of_steps
+from sinagot_catalog.schema import KEYS
+from sinagot_catalog.storage.fingerprints import as_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.tables import Catalog
+
+__all__ = ["accept"]
+
+
+def accept(
+    source: Source, query: Query, step: str | Sequence[str] | None = None, *, all_rows: bool = False
+) -> pl.DataFrame:
+    """Accept the present outputs of a selection.
+
+    Args:
+        source: The workspace.
+        query: What is selected.
+        step: Only this step, or these.
+        all_rows: Allow a selection that nothing narrows.
+
+    Returns:
+        A row per selected row: its keys, `accepted`, and `reason` where it was left out.
+
+    Raises:
+        UsageError: Nothing narrows the selection.
+    """
+    query = of_steps(source, query.seen_as("steps"), RunOptions(step=step))
+    if query.is_whole and not all_rows:
+        raise UsageError(
+            "accept takes the present outputs of rows for good, and no filter says of which rows",
+            "Name rows (--record, --step, --where), or say all of them: --all, accept(all_rows=True).",
+        )
+    source.refresh()
+    catalog = query.widened(source.catalog())
+    rows = Resolver(catalog, source.stats).rows(query).with_row_index("_at")
+    rows = rows.with_columns(_reason())
+    todo = rows.filter(pl.col("reason").is_null())
+    if todo.height:
+        held = _write(source, catalog, todo)
+        live = pl.lit("a run that is alive has it on its list")
+        rows = rows.with_columns(
+            pl.when(pl.col("_at").is_in(held.implode())).then(live).otherwise("reason").alias("reason")
+        )
+        source.refresh()
+    return rows.select(*KEYS, pl.col("reason").is_null().alias("accepted"), "reason")
+
+
+def _reason() -> pl.Expr:
+    """Why a row cannot be accepted, null where it can."""
+    absent = pl.col("n_outputs") - pl.col("n_outputs_found")
+    return (
+        pl.when(pl.col("_broken")).then(pl.lit("its script cannot be used, or its paths are refused"))
+        .when(pl.col("n_outputs") == 0).then(pl.lit("the step declares no output"))
+        .when(absent > 0).then(pl.format("{} of {} outputs missing", absent, "n_outputs"))
+        .when(pl.col("status").is_null()).then(pl.lit("a folder of it cannot be read"))
+        .alias("reason")
+    )  # fmt: skip
+
+
+def _write(source: Source, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
+    """Claim rows and write their events; gives those (by `_at`) that another run holds."""
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
+    make_roots(source)
+    source.log_store.check_writable()
+    run_id = new_run_id()
+    claim, held = source.claims.take(run_id, todo, above=catalog.highest_claim)
+    try:
+        keys = list(KEYS)
+        left = todo.join(held, on=keys, how="semi", nulls_equal=True)["_at"]
+        mine = todo.filter(~pl.col("_at").is_in(left.implode()))
+        journal = _Lines(run_id, claim.number, source.config.info.version)
+        for (index,), part in mine.partition_by("_cell", as_dict=True).items():
+            _write_cell(source, catalog, catalog.layout.cells[int(str(index))], part, journal)
+        if journal.lines:
+            source.log_store.write(f"journal/{run_id}/main.ndjson", "".join(journal.lines).encode())
+            source.journal.end(run_id)
+    finally:
+        source.claims.release(claim)
+    return left
+
+
+class _Lines(JournalWriter):
+    """The lines of a journal file that is written at once."""
+
+    def __init__(self, run_id: str, claim: int, workspace_version: str | None) -> None:
+        super().__init__("", run_id=run_id, claim=claim, workspace_version=workspace_version)
+        self.lines: list[str] = []
+
+    def write(self, line: str) -> None:
+        """Keep one line."""
+        self.lines.append(line)
+
+
+def _write_cell(source: Source, catalog: Catalog, cell: Cell, rows: pl.DataFrame, journal: _Lines) -> None:
+    """Write the events of the rows of one step."""
+    code = source.code_of(cell)
+    spec = CellSpec(cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code)
+    lines = journal.cell(spec)
+    codes = rows["_rec"]
+    inputs = [list(_stamps(catalog.link_stats(codes, link, source.stats))) for link in cell.linked("input")]
+    outputs = [
+        list(_made(source, root, catalog.link_stats(codes, link, source.stats)))
+        for link in cell.linked("output")
+        for root in [catalog.layout.places[link.place].root]
+    ]
+    for row, record_id in enumerate(rows["record_id"]):
+        made = [one for of_port in outputs if (one := of_port[row]) is not None]
+        lines.accepted(record_id, inputs=[stamps[row] for stamps in inputs], made=made)
+
+
+def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:
+    """The present state of one input of some rows, as a run records it."""
+    for one in found.iter_rows(named=True):
+        if one["size"] is None:
+            yield None
+        elif one["is_folder"]:
+            yield one["size"], one["count"], as_number(one["etag"])
+        else:
+            yield one["size"], one["mtime_ns"]
+
+
+def _made(source: Source, root: str, found: pl.DataFrame) -> Iterator[Made | None]:
+    """The record of one output of some rows; None for a file, which its declaration makes the row's own."""
+    store = source.stores[root]
+    folders = found.filter("is_folder")["path"].unique().to_list()
+    contents = dict(zip(folders, store.contents(folders), strict=True))
+    for path in found["path"]:
+        files = contents.get(path)
+        if files is None:
+            yield None
+        elif store.is_local and os.path.islink(f"{store.root}/{path}"):  # noqa: PTH114 - paths are text
+            yield Made(path)
+        else:
+            yield made_of(path, files)

@@ -1,0 +1,114 @@
+"""What runs left behind that died, and what of the journal is old: cleared away."""
+
+import re
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.errors import SelectionError, StorageError
+from sinagot_catalog.journal.claims import Claim
+from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
+from sinagot_catalog.worker.local_files import clear_staging
+
+__all__ = ["Swept", "gc", "span", "sweep"]
+
+_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What `gc` cleared.
+
+    Attributes:
+        events: How many events were left out of the journal.
+        selections: How many kept selections of old runs were deleted.
+        reports: How many kept reports of old flow runs were deleted.
+        runs: Of how many dead runs something was left in staging.
+    """
+
+    events: int
+    selections: int
+    reports: int
+    runs: int
+
+
+def span(text: str) -> timedelta:
+    """A length of time as people write it.
+
+    Raises:
+        SelectionError: When it is none.
+
+    Example:
+        >>> span("90d")
+        datetime.timedelta(days=90)
+    """
+    found = re.fullmatch(r"\s*(\d{1,6})\s*([hdw])\s*", text)
+    if found is None:
+        raise SelectionError(f"keep: {text!r} is no length of time", "Write such as 90d, 12w or 36h.")
+    return timedelta(**{_UNITS[found[2]]: int(found[1])})
+
+
+def sweep(source: Source, asker: Claim | None = None) -> int:
+    """Clear what runs that died left in staging, hidden beside its targets, and among the claims.
+
+    Args:
+        source: The workspace.
+        asker: The claim of the run that does it.
+
+    Returns:
+        Of how many runs something was found.
+    """
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
+    # Staging first: a run has its claim before its staging, so what is listed here is claimed, or dead.
+    found = list(_folders(Path(source.log_store.root) / ".staging")) if source.log_store.is_local else []
+    with suppress(StorageError):
+        source.claims.sweep(source.claims.now(asker))
+    alive = source.claims.alive(asker) if found else frozenset()
+    dead = [folder for folder in found if folder.name not in alive]
+    outputs = source.stores.get("outputs", source.stores["dataset"]).root
+    for folder in dead:
+        clear_staging(str(folder), outputs)
+    return len(dead)
+
+
+def _folders(path: Path) -> Iterator[Path]:
+    """The staging folders of runs; all else in there is not the library's."""
+    with suppress(OSError):
+        yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
+
+
+def gc(source: Source, keep: str | timedelta) -> Swept:
+    """Forget what is old, but for what says how a row stands: no status changes.
+
+    Args:
+        source: The workspace.
+        keep: How far back everything is kept.
+    """
+    back = span(keep) if isinstance(keep, str) else keep
+    since = datetime.now(UTC) - back
+    runs = sweep(source)
+    alive = source.claims.alive()
+    before = source.journal.events().height
+    source.journal.compact(alive, least=0, since=since)
+    events = before - source.journal.events().height
+    selections = _delete_old(source, "selections", since, alive)
+    reports = _delete_old(source, "reports", since, alive)
+    source.refresh()
+    return Swept(events, selections, reports, runs)
+
+
+def _delete_old(source: Source, folder: str, since: datetime, alive: Collection[str]) -> int:
+    """Delete the files of a folder that are older than a moment, but for those of live runs."""
+    names = [name for name in source.log_store.names(folder) if is_kept_file(name)]
+    times = source.log_store.stat([f"{folder}/{name}" for name in names]).modified
+    old = [
+        name
+        for name, at in zip(names, times, strict=True)
+        if at is not None and at / 1e9 < since.timestamp() and name.removesuffix(".parquet") not in alive
+    ]
+    source.log_store.delete(f"{folder}/{name}" for name in old)
+    return len(old)

@@ -1,0 +1,87 @@
+"""The script of a step for one record, in the hands of a user: to look at its paths, to run it, to debug it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.patterns.match_paths import id_values
+from sinagot_catalog.scripts import ScriptHost
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.scripts.script import ScriptTemplate
+
+__all__ = ["load_script", "script_of"]
+
+
+def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
+    """Import the script of a step."""
+    cell = _find(source, step, task, modality)[0]
+    source.check_trusted()
+    if cell.command is None:
+        return ScriptHost(source.scripts).load(cell.script)
+    from sinagot_catalog.scripts.command_step import command_script
+
+    program = source.config.steps.commands[step]
+    paths = {"PATH_IN": program.inputs, "PATH_OUT": program.outputs, "PATH_CONTROL": program.control}
+    return command_script(cell.command, source.scripts, source.config.ids, **paths)
+
+
+def script_of(
+    source: Source, step: str, task: str | None, modality: str | None, record_id: str
+) -> ScriptTemplate:
+    """The script of a step for one record, with its real paths.
+
+    Raises:
+        SelectionError: When the step has other paths for each task or modality of the scope, and none is said.
+    """
+    from sinagot_catalog.scripts.script import ScriptPath, port_paths
+
+    found = _find(source, step, task, modality)
+    if len({cell.links for cell in found}) > 1:
+        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found]
+        raise SelectionError(
+            f"step {step!r} has other paths in each of {', '.join(units)}",
+            f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
+        )
+    layout = source.layout()
+    roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
+    values = id_values(record_id, source.config.ids)
+    if values is None:
+        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
+
+    def paths(role: str) -> Any:
+        places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
+        return port_paths(
+            (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
+        )
+
+    return load_script(source, step, task, modality)(
+        record_id,
+        data_path=source.config.dataset,
+        task=found[0].task if len(found) == 1 else task,
+        modality=found[0].modality if len(found) == 1 else modality,
+        label=step,
+        path=ScriptPath(paths("input"), paths("output"), paths("control")),
+    )
+
+
+def _find(source: Source, step: str, task: str | None, modality: str | None) -> list[Cell]:
+    """The cells of a step within a scope.
+
+    Raises:
+        NotFoundError: When there is none, or its patterns are not known.
+    """
+    found = [
+        cell
+        for cell in source.layout().cells
+        if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
+    ]
+    if not found:
+        raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
+    for cell in found:
+        if cell.error:
+            raise NotFoundError(cell.error)
+    return found

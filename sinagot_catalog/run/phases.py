@@ -1,0 +1,169 @@
+"""What goes into a run and what comes out of it, as columns: groups of rows by phases, and results."""
+
+from __future__ import annotations
+
+from functools import reduce
+from itertools import groupby
+from operator import itemgetter, or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.journal.run_spec import FAILED, Result
+from sinagot_catalog.schema import OUTCOME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.journal.run_spec import Group
+
+__all__ = ["Blocking", "Phase", "Results", "phases_of"]
+
+_LUMP = 10_000
+"""So many results are kept as they come, before a frame is made of them."""
+
+_RESULT = {
+    "row": pl.UInt32(),
+    "outcome": OUTCOME,
+    "seconds": pl.Float64(),
+    "attempts": pl.UInt16(),
+    "error_type": pl.String(),
+    "message": pl.String(),
+}
+"""The first fields of a `Result`, in their order."""
+
+
+_PATHS = {
+    "_cell": pl.UInt16(),
+    "record_id": pl.String(),
+    "step": pl.String(),
+    "place": pl.UInt16(),
+    "path": pl.String(),
+}
+_NO_PATHS = pl.DataFrame(schema=_PATHS)
+_NO_ROWS = pl.DataFrame(schema={"row": pl.UInt32(), "step": pl.String()})
+
+
+class Results:
+    """What became of rows, as it comes in: as objects they would take three times the room.
+
+    Attributes:
+        extras: What was published beside the outputs.
+    """
+
+    def __init__(self) -> None:
+        self.extras: list[str] = []
+        self._new: list[Result] = []
+        self._lumps: list[pl.DataFrame] = []
+
+    def add(self, results: list[Result]) -> None:
+        """Take up some more."""
+        self.extras += [path for one in results for path in one.extras]
+        self._new += results
+        if len(self._new) >= _LUMP:
+            self._lumps.append(self._frame_of_new())
+            self._new = []
+
+    def frame(self) -> pl.DataFrame:
+        """A row for each: of one that was tried again, the last word."""
+        return pl.concat([*self._lumps, self._frame_of_new()]).unique("row", keep="last", maintain_order=True)
+
+    def _frame_of_new(self) -> pl.DataFrame:
+        columns = dict(zip(_RESULT, zip(*self._new, strict=True), strict=False))
+        return pl.DataFrame(columns, schema=_RESULT, strict=False)
+
+
+class Phase:
+    """Groups that may run at the same time; each is made when its turn comes, for as objects they fill the memory.
+
+    Args:
+        rows: The rows of the phase, those of a group one after the other.
+
+    Attributes:
+        rows: Those that are left to run.
+    """
+
+    def __init__(self, rows: pl.DataFrame) -> None:
+        self._rows = rows.drop("_phase")
+        self.rows = self._rows
+        self._groups = rows.select("_rec", "_component").unique().height
+
+    def __len__(self) -> int:
+        return self.rows.select("_rec", "_component").unique().height
+
+    def without(self, rows: Sequence[int]) -> Phase:
+        """This phase without some rows."""
+        left = self._rows.filter(~pl.col("row").is_in(list(rows)))
+        return Phase(left.with_columns(_phase=pl.lit(0)))
+
+    def __iter__(self) -> Iterator[Group]:
+        for _, group in groupby(self.rows.iter_rows(), itemgetter(0, 1)):
+            yield [(row, cell, record) for *_, row, cell, record in group]
+
+
+class Blocking:
+    """Tells which rows of a later phase wait for a file that a row of an earlier one failed to make.
+
+    Args:
+        catalog: The look that the run was planned with.
+        rows: All rows of the run: `row, record_id, _cell, _position`.
+    """
+
+    def __init__(self, catalog: Catalog, rows: pl.DataFrame) -> None:
+        self._catalog = catalog
+        codes = catalog.ids.to_frame().with_row_index("_rec")
+        columns = rows.select("row", "record_id", "_cell", "_position")
+        self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
+
+    def blocked(self, phase: Phase, results: pl.DataFrame) -> list[Result]:
+        """The rows of a phase that are blocked, as results.
+
+        Args:
+            phase: The phase that comes next.
+            results: What became of the rows so far: `row`, `outcome`.
+        """
+        failed = results.filter(pl.col("outcome").is_in(list(FAILED)))
+        if failed.is_empty():
+            return []
+        lost = self._rows.join(failed.select("row"), on="row", how="semi")
+        here = self._rows.join(phase.rows.select("row"), on="row", how="semi").sort("_position")
+        found: list[Result] = []
+        for (cell,), part in here.partition_by("_cell", as_dict=True, maintain_order=True).items():
+            waits = self._waits(self._catalog.layout.cells[int(str(cell))], lost)
+            if not waits:
+                continue
+            blocked = part.with_columns(
+                pl.coalesce(
+                    pl.when(pl.lit(mask.gather(part["_rec"]))).then(pl.lit(step)) for step, mask in waits
+                ).alias("_for")
+            ).drop_nulls("_for")
+            lost = pl.concat([lost, blocked.select(lost.columns)])
+            message = "waits for {}, which failed"
+            found += [
+                Result(row, "blocked", message=message.format(step))
+                for row, step in blocked.select("row", "_for").iter_rows()
+            ]
+        return found
+
+    def _waits(self, cell: Cell, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
+        """The steps that failed to make an input of a step, each with the records that wait for it."""
+        catalog, out = self._catalog, list[tuple[str, pl.Series]]()
+        nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))
+        for place in cell.places("input"):
+            for maker in catalog.makers.get(place, []):
+                codes = lost.filter(pl.col("_cell") == maker)["_rec"]
+                if maker != cell.index and len(codes):
+                    records = nobody.clone().scatter(codes, True)
+                    outputs = catalog.layout.cells[maker].places("output")
+                    met = reduce(or_, [catalog.met(place, made, records) for made in outputs])
+                    out.append((catalog.layout.cells[maker].step, met))
+        return out
+
+
+def phases_of(todo: pl.DataFrame) -> list[Phase]:
+    """Cut the rows of a run into phases of groups: a group's rows run one after the other."""
+    columns = todo.select("_phase", "_rec", "_component", "_position", "row", "_cell", "record_id")
+    ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
+    return [Phase(rows) for rows in ordered.partition_by("_phase", maintain_order=True) if rows.height]

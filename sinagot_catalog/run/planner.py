@@ -1,0 +1,411 @@
+"""From selected rows of `steps` to a plan: what runs, in which order, and why not the rest. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial, reduce
+from graphlib import CycleError, TopologicalSorter
+from operator import and_, or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.staleness import in_words, is_stale
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.patterns.match_paths import paths_of
+from sinagot_catalog.schema import ACTION, PLAN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from sinagot_catalog.catalog.layout import Cell, Layout
+    from sinagot_catalog.catalog.tables import Catalog, Stats
+
+__all__ = ["Plan", "PlanOptions", "make_plan"]
+
+_SAMPLE, _SAMPLE_REMOTE = 2000, 200
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class PlanOptions:
+    """What a plan may do.
+
+    Attributes:
+        force: Run rows that are done, too.
+        ignore_missing: Try rows that lack an input, too.
+        asked: The rows were asked for by step name: rows that lack an input are tried, and say so.
+        downstream: Add the rows that become ready by this run.
+        stale: Run rows that are stale by one of these causes, and what reads their outputs.
+        limit: Run at most so many rows, the first ones of the order.
+    """
+
+    force: bool = False
+    ignore_missing: bool = False
+    asked: bool = False
+    downstream: bool = False
+    stale: frozenset[str] = frozenset()
+    limit: int | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run would do: every selected row, in order, with what becomes of it and why.
+
+    Attributes:
+        frame: `record_id, task, modality, step, action` (`run`, `skip` or `blocked`), `reason, status`.
+        rows: The same rows with hidden keys: `_rec, _cell, _phase, _group`, and how long each step took before.
+    """
+
+    frame: pl.DataFrame
+    rows: pl.DataFrame = field(repr=False)
+    measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
+    """Gives the columns `step, bytes` for some rows; reads sizes."""
+
+    @property
+    def n_run(self) -> int:
+        """How many rows would run."""
+        return self.frame.filter(pl.col("action") == "run").height
+
+    @property
+    def costs(self) -> pl.DataFrame:
+        """What the rows that would run may take: per step the rows, the median of earlier runs, their product.
+
+        Columns `step, rows, seconds_each, seconds`; seconds are null where a step never ran.
+        """
+        run = self.rows.filter(pl.col("action") == "run")
+        return (
+            run.group_by("step", maintain_order=True)
+            .agg(pl.len().alias("rows"), pl.col("_median").first().alias("seconds_each"))
+            .with_columns((pl.col("rows") * pl.col("seconds_each")).alias("seconds"))
+        )
+
+    def volume(self) -> pl.DataFrame:
+        """How much the rows that would run read of what is there now: per step, columns `step, bytes`.
+
+        Sizes are read of some 2,000 of the files (of a bucket some 200), and the sum is scaled to all of them.
+        """
+        if self.measure is None:
+            return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+        return self.measure(self.rows.filter(pl.col("action") == "run"))
+
+    def counts(self) -> dict[str, int]:
+        """How many rows have each action."""
+        found = dict(self.frame.group_by("action").len().iter_rows())
+        return {action: found.get(action, 0) for action in ACTION.categories}
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        return self.frame.__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        counts = self.counts()
+        return f"<Plan | run: {counts['run']}, skip: {counts['skip']}, blocked: {counts['blocked']}>\n{self.frame}"
+
+    def _repr_html_(self) -> str:
+        counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
+        cut = f", the first {_SHOWN} rows shown" if len(self) > _SHOWN else ""
+        return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
+
+
+def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> Plan:
+    """Plan some rows of `steps`.
+
+    Args:
+        catalog: A fresh look.
+        selected: Rows of the catalog's `steps` with their hidden keys.
+        options: What the plan may do.
+        stats: Reads sizes and times, where `options.stale` needs them.
+
+    Raises:
+        SelectionError: When steps wait for each other.
+    """
+    order = _Order(catalog.layout, catalog.makers, catalog.faults)
+    rows = _Considered(catalog, selected, options, stats).decide(order)
+    rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
+    if options.limit is not None:
+        beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
+        rows = rows.with_columns(
+            pl.when(beyond).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),
+            pl.when(beyond)
+            .then(pl.lit(f"beyond the limit of {options.limit} rows"))
+            .otherwise(pl.col("reason"))
+            .alias("reason"),
+        )
+    medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
+    rows = rows.join(medians, on="step", how="left", maintain_order="left")
+    return Plan(rows.select(*PLAN), rows, partial(_volume, catalog, stats))
+
+
+def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
+    """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
+    links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
+    links = links.unique(["step", "root", "path"], maintain_order=True)
+    sums = []
+    for (root,), part in links.partition_by("root", as_dict=True).items():
+        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
+        some = part.gather_every(every)
+        sized = some.with_columns(catalog.stat_paths(str(root), some, stats)["size"])
+        counts = part.group_by("step", maintain_order=True).len("n")
+        means = sized.group_by("step").agg(pl.col("size").mean())
+        sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
+    if not sums:
+        return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
+    scaled = (pl.col("size").fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
+    return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
+
+
+class _Order:
+    """In which order the steps run, which of them belong together, and which must wait for a whole phase."""
+
+    def __init__(
+        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
+    ) -> None:
+        self.layout = layout
+        self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
+        self.shared: set[tuple[int, int]] = set()
+        for unit in layout.units:
+            for first, second in zip(unit.cells, unit.cells[1:], strict=False):
+                self.before[second].add(first)
+        for cell in layout.cells:
+            if cell.index in faults:
+                continue  # it never runs
+            for place in cell.places("input"):
+                for maker in makers.get(place, []):
+                    if maker != cell.index and maker not in faults:
+                        self.before[cell.index].add(maker)
+                        made = layout.cells[maker].places("output")
+                        is_near = maker not in layout.makers.get(place, [])
+                        if is_near or any(one not in layout.telling for one in (place, *made)):
+                            self.shared.add((maker, cell.index))
+        self.cells = self._sorted()
+
+    def _sorted(self) -> list[int]:
+        """The cells in an order that respects `before`, else as the config has them."""
+        sorter = TopologicalSorter(self.before)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            names = " -> ".join(self._name(cell) for cell in error.args[1])
+            raise SelectionError(
+                f"steps wait for each other: {names}",
+                "Reorder the scripts in workspace.toml, or mend their paths.",
+            ) from error
+        out: list[int] = []
+        ready: list[int] = []
+        while sorter.is_active():
+            ready = sorted([*ready, *sorter.get_ready()])
+            out.append(ready.pop(0))
+            sorter.done(out[-1])
+        return out
+
+    def _name(self, cell: int) -> str:
+        one = self.layout.cells[cell]
+        return "-".join(part for part in (one.task, one.modality, one.step) if part)
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """Per cell: its position in the order, its phase, and the component whose rows run one after the other."""
+        phase: dict[int, int] = {}
+        component = {cell: cell for cell in self.cells}
+        for cell in self.cells:
+            phase[cell] = max(
+                (phase[one] + ((one, cell) in self.shared) for one in self.before[cell]), default=0
+            )
+            for one in self.before[cell]:
+                if (one, cell) not in self.shared:
+                    old, new = component[one], component[cell]
+                    component = {key: new if value == old else value for key, value in component.items()}
+        rows = [(cell, spot, phase[cell], component[cell]) for spot, cell in enumerate(self.cells)]
+        names = ("_cell", "_position", "_phase", "_component")
+        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")
+
+
+class _Considered:
+    """The rows of a plan, decided cell by cell: whole columns over all records."""
+
+    def __init__(self, catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> None:
+        self.catalog = catalog
+        self.options = options
+        self.count = len(catalog.ids)
+        self.selected = selected
+        self.stats = stats
+        nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
+        self.nothing = nothing
+        self.made: dict[int, pl.Series] = {}
+        """For each place whether this run writes it, a row per record."""
+        self.jobs: dict[frozenset[int], pl.Series] = {}
+        """For each set of outputs whether a row of this run makes them, a row per record."""
+
+    def decide(self, order: _Order) -> pl.DataFrame:
+        """Give every row its action and reason."""
+        parts = self.selected.partition_by("_cell", as_dict=True)
+        out = []
+        for cell in order.cells:
+            part = parts.get((cell,))
+            if self.options.downstream or part is not None:
+                found = self._cell(self.catalog.layout.cells[cell], part)
+                if found is not None:
+                    out.append(found)
+        if not out:
+            empty = self.selected.clear().with_columns(
+                action=pl.lit(None, ACTION), reason=pl.lit(None, pl.String)
+            )
+            return empty.select(*_KEPT)
+        return pl.concat(out).select(*_KEPT)
+
+    def _cell(self, cell: Cell, part: pl.DataFrame | None) -> pl.DataFrame | None:
+        rows = self._rows(cell, part)
+        if rows is None or rows.is_empty():
+            return None
+        rows = rows.with_columns(
+            *self._stale(rows),
+            self._held(rows).alias("_held"),
+            *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
+        )
+        rows = rows.with_columns(self._runs().cast(ACTION).alias("action"))
+        rows = self._one_job(cell, rows)
+        self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
+        return self._explain(cell, rows)
+
+    def _rows(self, cell: Cell, part: pl.DataFrame | None) -> pl.DataFrame | None:
+        """The selected rows of a cell, with `downstream` also those that this run makes ready."""
+        if not self.options.downstream:
+            return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
+        every = self.catalog.steps.filter(pl.col("_cell") == cell.index)
+        chosen = self.nothing.clone() if part is None else self.nothing.clone().scatter(part["_rec"], True)
+        fresh = reduce(
+            or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing
+        )
+        picked = chosen.gather(every["_rec"]).alias("_selected")
+        return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
+
+    def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
+        """Whether each row is stale by a cause that counts, and the causes in words."""
+        if not self.options.stale:
+            nothing = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
+            return [nothing.is_not_null().alias("_stale"), nothing.alias("_causes")]
+        causes = self.catalog.stale_causes(rows, self.stats)
+        stale = is_stale(causes, self.options.stale).fill_null(value=False)
+        return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
+
+    def _held(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
+        at_work = rows["status"].eq_missing("PROCESSING")
+        if not at_work.any():
+            return at_work
+        return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
+
+    def _inputs(self, cell: Cell) -> list[pl.Series]:
+        """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
+        places = cell.places("input")
+        made = [self.made.get(place, self.nothing) for place in places]
+        there = [self.catalog.presence[place] | new for place, new in zip(places, made, strict=True)]
+        yes = self.nothing.is_null() | True
+        return [
+            reduce(and_, there, yes).alias("_will_be_ready"),
+            reduce(or_, made, self.nothing).alias("_after"),
+        ]
+
+    def _runs(self) -> pl.Expr:
+        """The action of each row of a cell."""
+        options = self.options
+        again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")
+        if options.stale:
+            again = again | pl.col("_after")
+        tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
+        return (
+            pl.when(pl.col("status").is_null() | pl.col("_held"))
+            .then(pl.lit("skip"))
+            .when(pl.col("_broken"))
+            .then(pl.lit("blocked"))
+            .when((pl.col("status") == "DONE") & ~again)
+            .then(pl.lit("skip"))
+            .when(pl.col("_will_be_ready") | tried)
+            .then(pl.lit("run"))
+            .otherwise(pl.lit("skip"))
+        )
+
+    def _one_job(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
+        """Rows with the same outputs are one job: the first one runs."""
+        rows = rows.with_columns(pl.lit(False).alias("_twin"))
+        outputs = cell.places("output")
+        if not outputs:
+            return rows
+        made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
+        template = self.catalog.layout.places[outputs[0]].template
+        if outputs[0] not in self.catalog.layout.telling:
+            values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
+            path = (
+                rows.select("record_id")
+                .with_columns(values.get_columns())
+                .select(paths_of(template).alias("path"))
+            )
+            first = rows.with_columns(path["path"]).with_columns(
+                (pl.col("action") == "run").cum_sum().over("path").alias("_nth")
+            )["_nth"]
+            made = made | (first > 1)
+        twin = (pl.col("action") == "run") & pl.lit(made)
+        return rows.with_columns(
+            twin.alias("_twin"),
+            pl.when(twin).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),
+        )
+
+    def _note(self, cell: Cell, records: pl.Series) -> None:
+        """Remember what the rows that run will write."""
+        layout = self.catalog.layout
+        outputs = cell.places("output")
+        if not outputs:
+            return
+        written = self._spread(self.nothing.clone().scatter(records, True), outputs[0])
+        job = frozenset(outputs)
+        self.jobs[job] = self.jobs.get(job, self.nothing) | written
+        for place, makers in layout.makers.items():
+            if cell.index in makers:
+                self.made[place] = self.made.get(place, self.nothing) | self._spread(written, place)
+        for place, pairs in layout.near.items():
+            for made in (made for made, maker in pairs if maker == cell.index):
+                met = self.catalog.met(place, made, written)
+                self.made[place] = self.made.get(place, self.nothing) | met
+
+    def _spread(self, written: pl.Series, place: int) -> pl.Series:
+        """What is written for some records, for all records that share the path."""
+        template = self.catalog.layout.places[place].template
+        if place in self.catalog.layout.telling:
+            return written
+        paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
+        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
+
+    def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
+        rows = self.catalog.steps_with(rows, ["reason"])
+        run = pl.col("action") == "run"
+        makers = {
+            self.catalog.layout.cells[maker].step
+            for place in cell.places("input")
+            for maker in self.catalog.makers.get(place, [])
+            if maker != cell.index
+        }
+        reason = (
+            pl.when(pl.col("_twin"))
+            .then(pl.lit("another row of this run makes the same outputs"))
+            .when(run & pl.col("_stale"))
+            .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
+            .when(run & pl.col("_after"))
+            .then(pl.lit("after " + ", ".join(sorted(makers))))
+            .when(run & (pl.col("status") == "DONE"))
+            .then(pl.lit("forced: it is done already"))
+            .when(run & pl.col("status").is_in(["ERROR", "PROCESSING"]))
+            .then(pl.concat_str(pl.lit("again: "), pl.col("reason")))
+            .when(run & ~pl.col("_will_be_ready"))
+            .then(pl.concat_str(pl.lit("tried although "), pl.col("reason")))
+            .otherwise(pl.col("reason"))
+        )
+        return rows.with_columns(reason.alias("reason"))
+
+
+_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")

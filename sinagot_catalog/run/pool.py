@@ -1,0 +1,435 @@
+"""The parent's side of a run: worker processes, batches, deadlines; or this process, one row after the other.
+
+A thread per worker takes batches of about a quarter of a second from one feed; the thread that called
+`execute` hands the results on, and is the one that an interrupt reaches.
+"""
+
+import contextlib
+import itertools
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+from queue import Empty, SimpleQueue
+from typing import Any, Literal, Protocol, Self, TypeAlias
+
+from sinagot_catalog.journal.run_spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog.run.worker_slot import Crew, Seat, cancelled
+from sinagot_catalog.scripts.row_output import MainOutput
+from sinagot_catalog.worker.job import JobRunner, staging_path
+from sinagot_catalog.worker.local_files import clear_staging
+from sinagot_catalog.worker.row_interrupts import MainInterrupts
+
+__all__ = ["MainProcess", "Pool", "Runner", "open_runner"]
+
+OnResults: TypeAlias = Callable[[list[Result]], None]
+_Inbox: TypeAlias = "SimpleQueue[list[Result] | BaseException | None]"
+
+_BATCH_SECONDS = 0.25
+_FIRST_BATCH = 8
+_MOST_A_BATCH = 5_000
+_LUMP = 10_000
+_SIGNAL_CHECK = 0.25
+"""Seconds that a wait lasts at most: Polars' handler of SIGINT lets an endless one go on after Ctrl-C."""
+
+
+class Runner(Protocol):
+    """What runs the rows of one run."""
+
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups; `on_results` is called from this thread.
+
+        An interrupt ends what runs, cancels the rest and is raised again.
+        """
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups one after the other and wait for them; may be called from many threads."""
+
+    def stop(self) -> None:
+        """End running scripts now; rows that are left are cancelled."""
+
+
+def open_runner(
+    spec: RunSpec,
+    mode: Literal["processes", "main_process"],
+    workers: int = 1,
+    sys_path: Sequence[str] | None = None,
+    *,
+    console: logging.Logger | None = None,
+    pool: "Pool | None" = None,
+    options: StorageOptions | None = None,
+    provenance: Mapping[int, str] | None = None,
+) -> Runner:
+    """What runs the rows of a run in this mode.
+
+    Args:
+        spec: The run.
+        mode: `processes`, or `main_process`: here, without time-outs and without protection from crashes.
+        workers: How many processes.
+        sys_path: What scripts can import from, by default what this process can.
+        console: Gets what scripts log in `main_process`.
+        pool: Workers that were started before the run was known.
+        options: fsspec options by part, where one lies in a bucket; workers get them over their pipe.
+        provenance: What rows made before, by their number; workers get it with the rows.
+    """
+    if mode == "main_process":
+        return MainProcess(spec, console=console, options=options, provenance=provenance)
+    if pool is None:
+        pool = Pool(workers, sys_path=sys_path, threads_per_worker=spec.threads_per_worker)
+    pool.begin(spec, options, provenance=provenance)
+    return pool
+
+
+class MainProcess:
+    """Runs rows in this process: no time-outs, no protection from crashes; a debugger works.
+
+    Args:
+        spec: The run; with `debug` what a script raises is raised here, after its event.
+        console: Gets what scripts log.
+        options: fsspec options by part, where one lies in a bucket.
+        provenance: What rows made before, by their number.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        *,
+        console: logging.Logger | None = None,
+        options: StorageOptions | None = None,
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        self._spec = spec
+        self.width = 1
+        self._interrupts = MainInterrupts()
+        self._output = None if spec.debug else MainOutput()  # a debugger needs the streams as they are
+        self._jobs = JobRunner(
+            spec,
+            "main",
+            output=self._output,
+            console=console,
+            options=options,
+            raising=spec.debug,
+            provenance=dict(provenance or {}),
+            interrupts=self._interrupts,
+        )
+        self._lock = threading.Lock()
+        self._stopping = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._jobs.journal.sync()
+        self._jobs.close()
+        clear_staging(staging_path(self._spec.log, self._spec.run_id), self._spec.outputs)
+
+    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups, a call of `on_results` after each row."""
+        left = iter(groups)
+        group: Group = []
+        done = 0
+        self._interrupts.listen()
+        try:
+            for group in left:  # what is left of it is cancelled below
+                done = 0
+                for result in self._run(group):
+                    done += 1
+                    on_results([result])
+                    self._interrupts.check()
+        except KeyboardInterrupt:
+            self._stopping = True
+            for rest in itertools.chain([group[done:]], left):
+                on_results(cancelled(rest))
+            raise
+        finally:
+            self._interrupts.unlisten()
+
+    def _run(self, group: Group) -> Iterator[Result]:
+        done = 0
+        if not self._stopping:
+            with self._output or contextlib.nullcontext():
+                for result in self._jobs.run((group, [], {})):
+                    done += 1
+                    yield result
+                    if self._stopping:
+                        break
+        yield from cancelled(group[done:])
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups; one thread at a time."""
+        with self._lock:
+            return [result for group in groups for result in self._run(group)]
+
+    def stop(self) -> None:
+        """Begin no further row; the one at work ends by itself."""
+        self._stopping = True
+
+
+class Pool:
+    """Worker processes that run rows.
+
+    Args:
+        workers: How many at most; they are started when there is something to do, or by `warm`.
+        sys_path: What scripts can import from, by default what this process can.
+        threads_per_worker: The cap that numeric libraries in a worker are given.
+    """
+
+    def __init__(
+        self, workers: int, *, sys_path: Sequence[str] | None = None, threads_per_worker: int = 1
+    ) -> None:
+        self.workers = max(1, workers)
+        self._crew = Crew(sys.path if sys_path is None else sys_path, threads_per_worker)
+        self._seats = [Seat(self._crew) for _ in range(self.workers)]
+        self._free = list(self._seats)
+        self._freed = threading.Condition()
+        self._is_closed = False
+
+    def warm(self, workers: int | None = None) -> Self:
+        """Start workers now; they are ready by the time that their rows are claimed and grouped."""
+        for seat in self._seats[::-1][:workers]:
+            seat.warm()
+        return self
+
+    def begin(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        """Say which run the workers serve, and with which options they reach its buckets.
+
+        Args:
+            spec: The run.
+            options: fsspec options by part.
+            prefix: What the workers' names begin with, where other pools serve the same run.
+            provenance: What rows made before, by their number; see `_ownership`.
+        """
+        self._crew.begin(spec, options, prefix, provenance)
+
+    def add_provenance(self, provenance: Mapping[int, str]) -> None:
+        """Take what further rows made before."""
+        self._crew.run.provenance.update(provenance)
+
+    def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
+        """What events of the run say of rows: the results of those that ended."""
+        return self._crew.run.recovered({row[0]: row for row in rows}, events)[0]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all workers and clear what they left: processes, pipes, staging. Once is enough."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if len(self._free) < len(self._seats):
+            self.stop()
+            with self._freed:
+                self._freed.wait_for(lambda: len(self._free) == len(self._seats), timeout=10)
+        for seat in self._seats:
+            seat.say_end()
+        for seat in self._seats:
+            seat.close()
+        self._crew.close()
+
+    def stop(self) -> None:
+        """End running scripts now; rows that are left are cancelled. No row begins after it."""
+        self._crew.is_stopping = True
+        for seat in self._seats:
+            seat.terminate()
+
+    @contextlib.contextmanager
+    def _seat(self) -> Iterator[Seat]:
+        with self._freed:
+            self._freed.wait_for(lambda: self._free)
+            seat = self._free.pop()
+        try:
+            yield seat
+        finally:
+            with self._freed:
+                self._free.append(seat)
+                self._freed.notify_all()
+
+    @property
+    def width(self) -> int:
+        """How many batches can run at a time."""
+        return self.workers
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups on a free worker and wait for them; many threads may call this."""
+        return self.run_tasks(tasks_of(groups))
+
+    def run_tasks(self, tasks: list[Task]) -> list[Result]:
+        """Run what is left of some groups, as `run_batch` does."""
+        results: list[Result] = []
+        with self._seat() as seat:
+            seat.run(tasks, results.extend)
+        return results
+
+    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups on all workers; `on_results` is called from this thread."""
+        feed = _Feed(groups, self.workers)
+        inbox: _Inbox = SimpleQueue()
+        width = min(self.workers, feed.known) if feed.known is not None else self.workers
+        threads = [
+            threading.Thread(target=self._serve, args=(feed, inbox), name=f"worker-{n}", daemon=True)
+            for n in range(width)
+        ]
+        try:
+            for thread in threads:
+                thread.start()
+            for _ in threads:
+                _relay(inbox, on_results)
+        except BaseException as error:
+            self.stop()
+            feed.close()
+            _join(threads)
+            if isinstance(error, KeyboardInterrupt):
+                self._cancel(feed, inbox, on_results)
+            raise
+        _join(threads)
+        self._cancel(feed, inbox, on_results)
+
+    def _serve(self, feed: "_Feed", inbox: _Inbox) -> None:
+        """What a thread does: batches from the feed to one worker, results to the inbox."""
+        try:
+            with self._seat() as seat:
+                while not self._crew.is_stopping and (batch := feed.take()) is not None:
+                    begun = time.monotonic()
+                    seat.run(batch, inbox.put, feed)
+                    feed.finished(len(batch), time.monotonic() - begun)
+        except BaseException as error:  # noqa: BLE001 raised by the thread that waits
+            inbox.put(error)
+        finally:
+            inbox.put(None)
+
+    def _cancel(
+        self,
+        feed: "_Feed",
+        inbox: _Inbox,
+        on_results: OnResults,
+    ) -> None:
+        """Hand out what came in last, and a `cancelled` for every row that was never begun."""
+        while not inbox.empty():
+            message = inbox.get()
+            if isinstance(message, list):
+                on_results(message)
+        rows = (row for rows, _, _ in feed.rest() for row in rows)
+        while lump := list(itertools.islice(rows, _LUMP)):
+            on_results(cancelled(lump))
+
+
+def _relay(inbox: _Inbox, on_results: OnResults) -> None:
+    """Hand results on until one thread is through."""
+    while True:
+        try:
+            message = inbox.get(timeout=_SIGNAL_CHECK)
+        except Empty:
+            continue
+        if message is None:
+            return
+        if isinstance(message, BaseException):
+            raise message
+        if message:
+            on_results(message)
+
+
+def _join(threads: Iterable[threading.Thread]) -> None:
+    for thread in threads:
+        if thread.ident is not None:
+            thread.join()
+
+
+class _Feed:
+    """The groups that wait, handed out in batches of about a quarter of a second.
+
+    Args:
+        groups: All of them; begun lazily.
+        workers: How many take from it.
+    """
+
+    def __init__(self, groups: Iterable[Group], workers: int) -> None:
+        self.known = len(groups) if isinstance(groups, Sized) else None
+        self._left = iter(groups)
+        self._back: deque[Task] = deque()
+        self._workers = workers
+        self._size = _FIRST_BATCH
+        self._busy = 0
+        self._hungry = 0
+        self._is_closed = False
+        self._changed = threading.Condition()
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a worker waits for something to do."""
+        return self._hungry > 0
+
+    def take(self) -> list[Task] | None:
+        """The next batch; waits while a busy worker may still give some back; None at the end."""
+        with self._changed:
+            while not self._is_closed:
+                batch = list(itertools.islice(self._next(), self._next_size()))
+                if batch:
+                    self._busy += 1
+                    return batch
+                if not self._busy:
+                    break
+                self._hungry += 1
+                self._changed.wait()
+                self._hungry -= 1
+            self._changed.notify_all()
+            return None
+
+    def _next(self) -> Iterator[Task]:
+        while self._back:
+            yield self._back.popleft()
+        for group in self._left:
+            if self.known is not None:
+                self.known -= 1
+            yield group, [], {}
+
+    def _next_size(self) -> int:
+        if self.known is None:
+            return self._size
+        # Towards the end the batches shrink, so that no worker is left with all that remains.
+        return max(1, min(self._size, (self.known + len(self._back)) // (2 * self._workers)))
+
+    def give_back(self, tasks: list[Task]) -> None:
+        """Take what a worker was given and has not begun, for others."""
+        with self._changed:
+            self._back.extend(tasks)
+            self._size = 1
+            self._changed.notify_all()
+
+    def finished(self, tasks: int, seconds: float) -> None:
+        """Say that a batch is through and how long it took."""
+        with self._changed:
+            self._busy -= 1
+            fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
+            self._size = max(1, min(fitting, 4 * self._size, _MOST_A_BATCH))
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Hand out nothing more."""
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+
+    def rest(self) -> Iterator[Task]:
+        """What nobody took."""
+        return self._next()

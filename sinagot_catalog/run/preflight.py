@@ -1,0 +1,82 @@
+"""What a run needs, said before anything is written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
+from sinagot_catalog.journal.log_names import check_links
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.run.planner import Plan
+
+__all__ = ["check_places", "check_start", "make_roots"]
+
+
+def check_start(source: Source, query: Query, plan: Plan, steps: Sequence[str]) -> None:
+    """Say what keeps a run from starting.
+
+    Args:
+        source: The workspace.
+        query: What is selected.
+        plan: What the run would do.
+        steps: The steps that are asked for by name.
+
+    Raises:
+        StorageError: A folder in `LOG` is a link.
+        SelectionError: A step is named whose paths are refused; a run that names none goes on without it.
+        RunError: No record can be found because the scripts that would name their files cannot be read.
+    """
+    if source.log_store.is_local:
+        check_links(source.log_store.root)
+    _check_refused(source, query, steps)
+    if not len(plan):
+        _check_scripts(source, steps)
+
+
+def _check_scripts(source: Source, steps: Sequence[str]) -> None:
+    broken = [
+        cell.error for cell in source.layout().cells if cell.error and (not steps or cell.step in steps)
+    ]
+    if broken and source.catalog().ids.is_empty():
+        raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
+
+
+def _check_refused(source: Source, query: Query, steps: Sequence[str]) -> None:
+    catalog = query.widened(source.catalog())
+    names = query.named_steps(source.layout().steps) | set(steps)
+    for index, fault in sorted(catalog.faults.items()):
+        cell = catalog.layout.cells[index]
+        in_scope = query.task in (None, cell.task) and query.modality in (None, cell.modality)
+        if cell.step in names and in_scope and catalog.is_refused(index):
+            raise SelectionError(f"step {cell.step} cannot run: {fault}", "Nothing was run.")
+
+
+def check_places(source: Source, mode: str) -> None:
+    """Say before anything is written what a run needs."""
+    config = source.config
+    source.check_trusted()
+    if mode != "main_process" and any(
+        one.startswith("memory://") for one in (config.dataset, config.outputs, config.log)
+    ):
+        raise UsageError("memory:// is seen by this process alone", "Run with mode='main_process'.")
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    for store in (outputs, source.log_store):
+        store.check_writable()
+
+
+def make_roots(source: Source) -> None:
+    """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
+    outputs = source.stores.get("outputs", source.stores["dataset"])
+    folders = [Path(outputs.root)] if outputs.is_local else []
+    folders += [Path(source.log_store.root).parent] if source.log_store.is_local else []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(f"the run cannot make {folder}: {error.strerror}") from error

@@ -1,0 +1,199 @@
+"""What a run is asked to do, and the plan of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog.query import Query, Resolver
+from sinagot_catalog.catalog.staleness import acted_on
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.patterns.match_paths import fitting
+from sinagot_catalog.run import planner
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.config import Config
+    from sinagot_catalog.run.planner import Plan
+
+__all__ = ["RunOptions", "check_rows", "of_steps", "plan", "replaced", "rows_query"]
+
+FRESH = 2.0
+"""Seconds for which a listing counts as new enough to plan on."""
+
+_MEASURED, _MEASURED_REMOTE = 2_000, 200
+"""So many outputs are measured, of a folder and of a bucket."""
+
+_ROWS = "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids."
+_MODES = ("processes", "main_process", "prefect")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run is asked to do; the words of `StepCollection.run`."""
+
+    step: str | Sequence[str] | None = None
+    force: bool = False
+    ignore_missing: bool = False
+    debug: bool = False
+    mode: str | None = None
+    workers: int | None = None
+    downstream: bool = False
+    stale: bool | str | None = None
+    limit: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (self.stale is None or isinstance(self.stale, bool) or self.stale == "code"):
+            raise SelectionError(
+                f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
+            )
+        for name, least in (("workers", 1), ("limit", 0)):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < least):
+                raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
+
+    @property
+    def steps(self) -> list[str]:
+        """The steps that are named."""
+        return [self.step] if isinstance(self.step, str) else list(self.step or ())
+
+    def causes(self, config: Config) -> frozenset[str]:
+        """What makes a row that is done run again."""
+        return acted_on(self.stale, config.run.rerun_on)
+
+    def resolved_mode(self, config: Config) -> str:
+        """The mode of the run; `debug` keeps it in this process."""
+        if self.mode is not None and self.mode not in _MODES:
+            raise SelectionError(
+                f"mode: {self.mode!r} is not one of {', '.join(map(repr, _MODES))}{did_you_mean(self.mode, _MODES)}"
+            )
+        if self.debug:
+            return "main_process"
+        return self.mode or config.run.mode
+
+
+def plan(source: Source, query: Query, options: RunOptions) -> Plan:
+    """Plan the steps of a selection, from a fresh look."""
+    query = of_steps(source, query.seen_as("steps"), options)
+    catalog = query.widened(source.catalog(max_age=FRESH))
+    rows = Resolver(catalog, source.stats).rows(query)
+    return planner.make_plan(
+        catalog,
+        rows,
+        planner.PlanOptions(
+            force=options.force,
+            ignore_missing=options.ignore_missing,
+            asked=options.step is not None,
+            downstream=options.downstream,
+            stale=options.causes(source.config),
+            limit=options.limit,
+        ),
+        source.stats,
+    )
+
+
+def replaced(source: Source, made: Plan) -> tuple[int, int]:
+    """How many outputs that are there a plan replaces, and their bytes; of many a sample of them is measured."""
+    catalog = source.catalog()
+    links = catalog.links(made.rows.filter(pl.col("action") == "run"))
+    there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
+    total = 0
+    for (root,), part in there.partition_by("root", as_dict=True).items():
+        store = source.stores[str(root)]
+        every = max(1, part.height // (_MEASURED if store.is_local else _MEASURED_REMOTE))
+        paths = part["path"].gather_every(every).to_list()
+        kinds = store.kinds(paths)
+        files = [path for path, kind in zip(paths, kinds, strict=True) if kind == "file"]
+        folders = [path for path, kind in zip(paths, kinds, strict=True) if kind == "directory"]
+        size = sum(one or 0 for one in store.stat(files).size)
+        size += sum(one or 0 for path in folders for one in store.tree(path).values())
+        total += round(size * part.height / len(paths))
+    return there.height, total
+
+
+def of_steps(source: Source, query: Query, options: RunOptions) -> Query:
+    """A query of steps, narrowed to those that are named.
+
+    Raises:
+        SelectionError: When there is no such step; names the near ones.
+    """
+    known = source.layout().steps
+    for step in options.steps:
+        if step not in known:
+            raise SelectionError(
+                f"there is no step {step!r}{did_you_mean(step, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+    return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
+
+
+def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
+    """A query for rows: ids, or any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+
+    Raises:
+        SelectionError: When it cannot be read as a frame, or has no `record_id`.
+    """
+    if isinstance(frame, pl.LazyFrame):
+        frame = frame.collect()
+    if isinstance(frame, pl.Series):
+        frame = frame.to_list()
+    if isinstance(frame, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in frame):
+        frame = pl.DataFrame({"record_id": sorted(frame)}, schema={"record_id": pl.String})
+    try:
+        table = frame if isinstance(frame, pl.DataFrame) else pl.DataFrame(frame)
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise SelectionError(
+            f"rows of type {type(frame).__name__} cannot be read as a frame",
+            _ROWS,
+        ) from error
+    keys = [name for name in layout_keys if name in table.columns]
+    if "record_id" not in keys:
+        raise SelectionError(
+            f"the rows have no column 'record_id', only {', '.join(table.columns) or 'none'}"
+            f"{did_you_mean('record_id', table.columns)}",
+            _ROWS,
+        )
+    return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
+
+
+def check_rows(source: Source, rows: pl.DataFrame) -> None:
+    """Refuse keys that cannot exist here.
+
+    Raises:
+        SelectionError: An id that does not fit `id_pattern`, or a task, modality or step that is not declared.
+        NotFoundError: An id outside of the records that the workspace was opened for.
+    """
+    ids = source.config.ids
+    given = rows["record_id"].cast(pl.String).unique()
+    wrong = given.filter(~fitting(given, ids).fill_null(value=False)).to_list()
+    if wrong:
+        known = source.catalog().ids.to_list()
+        raise SelectionError(
+            f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
+        )
+    if source.span is not None:
+        for one in rows.filter(~source.span.holds(pl.col("record_id")))["record_id"].head(1):
+            source.check_span(one)
+    cells = source.layout().cells
+    named = [name for name in ("task", "modality", "step") if name in rows.columns]
+    if not named:
+        return
+    valid = pl.DataFrame(
+        {name: [getattr(cell, name) for cell in cells] for name in named},
+        schema=dict.fromkeys(named, pl.String),
+    )
+    strange = rows.join(valid, on=named, how="anti", nulls_equal=True)
+    if strange.is_empty():
+        return
+    first = strange.row(0, named=True)
+    text = " ".join(str(first[name]) for name in named)
+    choices = [" ".join(str(part) for part in row) for row in valid.unique(maintain_order=True).iter_rows()]
+    raise SelectionError(
+        f"the rows name {', '.join(f'{name} {first[name]!r}' for name in named)}, which is not declared"
+        f"{did_you_mean(text, choices)}"
+    )

@@ -1,0 +1,296 @@
+"""Rows are run as they become ready: looks at a workspace, one after the other, and what is new at each.
+
+A row is tried once for each state of its inputs. What was tried lies in memory; of what failed before the watch
+began the journal tells. A file that somebody is still writing holds back the rows of its record.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog.session import Source, stamp
+from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.run import request
+from sinagot_catalog.schema import KEYS, TIME
+from sinagot_catalog.storage.file_events import Changes
+from sinagot_catalog.storage.listing import STATS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.run.request import RunOptions
+
+    Act = Callable[[Source, Query, RunOptions], RunReport]
+
+__all__ = ["said_once", "watch"]
+
+_OLD = 60.0
+"""Seconds after which a file that nobody touched is whole at first sight, whatever the clocks say."""
+_SHARE = 4
+"""Looking takes at most one part of time in so many and one."""
+
+_FILE = ["root", *STATS]
+_TRIED = {**KEYS, "mark": pl.UInt64(), "made": pl.UInt64(), "outcome": pl.String()}
+
+
+def watch(
+    source: Source,
+    query: Query,
+    options: RunOptions,
+    act: Act,
+    say: Callable[[str], None],
+    *,
+    every: float,
+    settle: float,
+    once: bool,
+) -> Iterator[RunReport]:
+    """Run what becomes ready among some steps, round after round.
+
+    Args:
+        source: The workspace.
+        query: The steps to look at.
+        options: How the rows run; `step` narrows what is looked at.
+        act: Runs rows and waits for them.
+        say: Takes a line on what went wrong in a round; the same line is said once.
+        every: Seconds after which to look again, whatever was heard of changes.
+        settle: Seconds for which size and time of a new file must stand still.
+        once: End when nothing is left that is ready.
+
+    Yields:
+        The report of each round that ran something.
+
+    Raises:
+        SinagotError: In the first round, or with `once`; later ones are said, and the watch goes on.
+    """
+    looks = _Looks(source, query, options, settle)
+    said, is_first, has_settled = "", True, False
+    try:
+        with closing(Changes(say)) as changes:
+            while True:
+                begin = time.monotonic()
+                try:
+                    report = looks.round(act)
+                    said, is_first = "", False
+                except (SinagotError, OSError) as error:
+                    if is_first or once:
+                        raise
+                    report = None
+                    said = _say_fault(error, said, every, say)
+                if report is not None:
+                    yield report
+                    continue  # something may have become ready by it
+                if once and (has_settled or not looks.is_restless):
+                    if looks.is_restless:
+                        say("rows are left that wait for files which still change")
+                    return
+                has_settled = once
+                took = time.monotonic() - begin
+                pause = min(every, settle) if looks.is_restless else every
+                changes.wait(pause, () if once else looks.folders)
+                time.sleep(max(0.0, begin + took * (1 + _SHARE) - time.monotonic()))
+    except KeyboardInterrupt:
+        if looks.is_running:
+            raise
+
+
+def _say_fault(error: SinagotError | OSError, said: str, every: float, say: Callable[[str], None]) -> str:
+    """Say what went wrong in a round, unless it was said of the one before."""
+    text = error.message if isinstance(error, SinagotError) else str(error)
+    if text != said:
+        say(f"error: {text} (the watch goes on, and looks again within {every:g} s)")
+    return text
+
+
+def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
+    """Say each line only the first time: what every round would say again."""
+    said: set[str] = set()
+
+    def talk(line: str) -> None:
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    return talk
+
+
+class _Looks:
+    """Looks at a workspace, and what was tried at them.
+
+    Attributes:
+        source: The workspace; opened anew where its config was edited.
+        folders: The local folders in which new inputs appear.
+        is_restless: Whether rows wait for a file that is still written.
+        is_running: Whether rows were handed out, and what became of them is not known yet.
+    """
+
+    def __init__(self, source: Source, query: Query, options: RunOptions, settle: float) -> None:
+        self.source = source
+        self.folders: list[str] = []
+        self.is_restless = False
+        self.is_running = False
+        self._query = query.seen_as("steps")
+        self._options = options
+        self._settle = settle
+        self._config = [*map(stamp, source.config.files)]
+        self._tried = pl.DataFrame(schema=_TRIED)
+        self._report: pl.DataFrame | None = None
+        self._marks = pl.DataFrame(schema=_TRIED)
+        self._seen = pl.DataFrame(schema={"root": pl.String, **STATS, "since": pl.Float64})
+        self._query = request.of_steps(source, self._query, options)
+
+    def round(self, act: Act) -> RunReport | None:
+        """Look, run what is new, and remember it.
+
+        Returns:
+            The report; None where there was nothing to do, or another run has it in hand.
+        """
+        self.is_running = False
+        rows = self._look()
+        if rows is None:
+            return None
+        self.is_running = True
+        try:
+            report = act(self.source, rows, replace(self._options, step=None, downstream=False))
+        except Exception:
+            self.is_running = False  # said, and waited over; a Ctrl-C in the midst keeps it
+            raise
+        self.is_running = False
+        tried = report.frame.filter(pl.col("outcome") != "claimed")
+        self._report = tried.select(*KEYS, pl.col("outcome").cast(pl.String))
+        return report if tried.height else None
+
+    def _look(self) -> Query | None:
+        """Look anew: the rows to run, None where there are none."""
+        self._open_again()
+        self.source.refresh()
+        # Asked for by name, a step would be tried without its inputs: here it only narrows.
+        plan = request.plan(self.source, self._query, replace(self._options, step=None))
+        rows = plan.rows.filter(pl.col("action") == "run")
+        catalog = self._query.widened(self.source.catalog())
+        inputs = self._inputs(catalog, rows)
+        rows = self._untried(catalog, rows, inputs)
+        inputs = inputs.join(rows, on=list(KEYS), how="semi", nulls_equal=True)
+        restless = self._restless(inputs)
+        held = inputs.join(restless, on=["root", "path"], how="semi")["record_id"].unique()
+        keys = rows.filter(~pl.col("record_id").is_in(held.implode())).select(*KEYS)
+        self.is_restless = not restless.is_empty()
+        self.folders = self._folders()
+        return Query("steps", rows=keys) if len(keys) else None
+
+    def _folders(self) -> list[str]:
+        """The folders of inputs that no step makes: of their patterns the part without variables."""
+        layout = self.source.layout()
+        found = set()
+        for cell in layout.cells:
+            for number in cell.places("input"):
+                place = layout.places[number]
+                for store in (self.source.stores[root] for root in place.telling):
+                    if store.is_local and number not in layout.makers:
+                        found.add(_nearest(store.root, place.template.tokens[0]))
+        return sorted(one for one in found if not any(_lies_in(one, other) for other in found))
+
+    def _open_again(self) -> None:
+        """Read the config again where a local file of it was edited."""
+        stamps = [*map(stamp, self.source.config.files)]
+        if stamps != self._config:
+            state = self.source.__getstate__()
+            anew = {"config": self.source.config.again(), "storage_options": self.source.storage_options}
+            self.source, self._config = Source(**{**state, **anew}), stamps
+
+    # --- what changed ------------------------------------------------------------------------------------
+
+    def _inputs(self, catalog: Catalog, rows: pl.DataFrame) -> pl.DataFrame:
+        """The inputs that are there, a row per row and path.
+
+        With their state, whether a step makes them, and whether they are whole at first sight.
+        """
+        links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
+        made = pl.col("_place").is_in(list(catalog.makers))
+        links = links.select(*KEYS, "root", "path", made.alias("is_made"))
+        parts = [links.clear().join(self._state(catalog, "dataset", links.clear()), on="path", how="left")]
+        for (root,), part in links.partition_by("root", as_dict=True).items():
+            parts.append(part.join(self._state(catalog, str(root), part), on="path", how="left"))
+        now = time.time_ns()
+        is_old = pl.col("mtime_ns") < now - int(_OLD * 1e9)
+        is_object = pl.lit(value=False)
+        for root, store in self.source.stores.items():
+            is_object = is_object | (pl.lit(not store.is_local) & (pl.col("root") == root))
+        whole = pl.col("is_made") | ((is_old | is_object) & ~pl.col("is_folder")).fill_null(value=False)
+        return pl.concat(parts).with_columns(whole.alias("is_whole"))
+
+    def _state(self, catalog: Catalog, root: str, inputs: pl.DataFrame) -> pl.DataFrame:
+        """Size, time and etag of paths; of a folder the bytes, the newest time and the fingerprint of its files."""
+        paths = inputs.select(pl.col("path").unique())
+        state = catalog.stat_paths(root, paths, self.source.stats)
+        # when a file was added or removed, only the folder itself tells; what steps write there counts for it, too
+        touched = self.source.stats(root, state["path"])["mtime_ns"]
+        return state.select(*STATS, "is_folder", pl.max_horizontal("mtime_ns", touched).alias("touched_ns"))
+
+    def _untried(self, catalog: Catalog, rows: pl.DataFrame, inputs: pl.DataFrame) -> pl.DataFrame:
+        """The rows that were not tried in the state that their inputs have."""
+        keys = list(KEYS)
+        state = pl.struct(_FILE).hash()
+        marks = inputs.group_by(keys).agg(
+            state.filter(~pl.col("is_made")).sum().alias("mark"),
+            state.filter("is_made").sum().alias("made"),
+            pl.col("touched_ns").max().cast(pl.Datetime("ns", "UTC")).cast(TIME).alias("newest"),
+        )
+        attempts = catalog.last.select(*keys, "started")
+        rows = rows.join(attempts, on=keys, how="left", nulls_equal=True)
+        rows = rows.join(marks, on=keys, how="left", nulls_equal=True)
+        rows = rows.with_columns(pl.col("mark", "made").fill_null(0))
+        self._remember(rows)
+        # of what failed before the watch began: nothing is newer than the attempt
+        failed = pl.col("_event").is_in(["error", "half", "not_available"])
+        before = rows.filter(failed & (pl.col("newest") <= pl.col("started")).fill_null(value=True))
+        before = before.with_columns(pl.lit("error").alias("outcome")).select(*_TRIED)
+        self._tried = pl.concat([self._tried, before]).unique(keys, keep="first")
+        known = self._tried.rename({"mark": "_mark", "made": "_made"})
+        rows = rows.join(known, on=keys, how="left", nulls_equal=True)
+        same = (pl.col("mark") == pl.col("_mark")) & (pl.col("made") == pl.coalesce("_made", "made"))
+        # a row that is done and to be run all the same is stale: what it was done from is in the journal
+        again = (pl.col("status") == "DONE") & (pl.col("outcome") == "done")
+        rows = rows.filter(~same.fill_null(value=False) | again.fill_null(value=False))
+        self._marks = rows.select(*keys, "mark", "made", pl.lit(None, pl.String).alias("outcome"))
+        return rows
+
+    def _remember(self, rows: pl.DataFrame) -> None:
+        """Take up the last report: marked by what lay there before it, and by what it made itself."""
+        if self._report is None:
+            return
+        keys = list(KEYS)
+        tried = self._report.join(self._marks.select(*keys, "mark"), on=keys, how="left", nulls_equal=True)
+        tried = tried.join(rows.select(*keys, "made"), on=keys, how="left", nulls_equal=True)
+        tried = tried.with_columns(pl.col("mark").fill_null(0)).select(*_TRIED)
+        self._tried = pl.concat([tried, self._tried]).unique(keys, keep="first", maintain_order=True)
+        self._report = None
+
+    def _restless(self, inputs: pl.DataFrame) -> pl.DataFrame:
+        """The files that did not stand still for long enough yet."""
+        now = time.monotonic()
+        young = inputs.filter(~pl.col("is_whole")).select(_FILE).unique()
+        young = young.join(self._seen, on=_FILE, how="left", nulls_equal=True)
+        self._seen = young.with_columns(pl.col("since").fill_null(now))
+        return self._seen.filter(now - pl.col("since") < self._settle)
+
+
+def _nearest(root: str, token: tuple[str, str]) -> str:
+    """The folder that a pattern begins with; where it is not there yet, the nearest one above."""
+    kind, text = token
+    folder = f"{root}/{text.rpartition('/')[0]}".rstrip("/") if kind == "text" else root
+    while folder != root and not os.path.isdir(folder):  # noqa: PTH112
+        folder = folder.rpartition("/")[0]
+    return folder
+
+
+def _lies_in(folder: str, other: str) -> bool:
+    return folder.startswith(f"{other}/")

@@ -1,0 +1,211 @@
+"""One worker process as its parent holds it: started, talked to, watched, ended, and nothing of it left."""
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.journal.run_spec import Result, RunSpec, StorageOptions
+from sinagot_catalog.scripts.row_output import ERROR_BOUND, cut_file, read_ends
+from sinagot_catalog.storage.pipe_messages import read_message, write_message
+from sinagot_catalog.worker import __main__ as _worker
+
+__all__ = ["WorkerProcess"]
+
+_OUTPUT_BOUND = 1 << 20
+_GRACE = 1.0
+_CAPS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+    "RAYON_NUM_THREADS",
+)
+
+
+class WorkerProcess:
+    """A worker process in a session of its own.
+
+    It starts at once and waits for `hello`; so it can be started before the run is known.
+
+    Args:
+        threads: The cap that numeric libraries in it are given, where the environment gives none.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.is_ready = False
+        self.name = ""
+        self.started = time.monotonic()
+        self._told_to_end: float | None = None
+        self._signals = threading.Lock()
+        with contextlib.ExitStack() as undo:
+            self._output = _shared_file(0)
+            undo.callback(os.close, self._output)
+            board = _shared_file(_worker.BOARD_SIZE)
+            try:
+                self._board = _worker.Board(board)
+                undo.callback(self._board.close)
+                self._popen = subprocess.Popen(  # noqa: S603 our own module
+                    [sys.executable, "-P", "-u", "-m", _worker.__name__, str(board), str(os.getpid())],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=self._output,
+                    bufsize=0,
+                    pass_fds=(board,),
+                    start_new_session=True,
+                    env=_environment(threads),
+                )
+            finally:
+                os.close(board)
+            undo.pop_all()
+        self._poll = select.poll()
+        self._poll.register(self._fd_out, select.POLLIN)
+
+    @property
+    def _fd_in(self) -> int:
+        return -1 if self._popen.stdin is None else self._popen.stdin.fileno()
+
+    @property
+    def _fd_out(self) -> int:
+        return -1 if self._popen.stdout is None else self._popen.stdout.fileno()
+
+    # -- talking ------------------------------------------------------------------------------------------
+
+    def hello(
+        self, spec: RunSpec, name: str, sys_path: Sequence[str], options: StorageOptions | None = None
+    ) -> None:
+        """Tell it which run it serves, its name, and what opens its buckets, which the pipe alone carries."""
+        self.name = name
+        self.started = time.monotonic()
+        self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"), options or {})
+
+    def send(self, *message: object) -> None:
+        """Send a message.
+
+        Raises:
+            EOFError: When the process is gone.
+        """
+        try:
+            write_message(self._fd_in, message)
+        except OSError as error:
+            raise EOFError from error
+
+    def receive(self, seconds: float) -> tuple[Any, ...] | None:
+        """The next message, None when there is none within that time.
+
+        Raises:
+            EOFError: When the process is gone.
+        """
+        if not self._poll.poll(seconds * 1000):
+            # A child that a script forked may hold the pipe of a worker that is gone.
+            if self._popen.poll() is not None:
+                raise EOFError
+            return None
+        try:
+            message: tuple[Any, ...] = read_message(self._fd_out)
+        except OSError as error:
+            raise EOFError from error
+        if message[0] == "ready":
+            self.is_ready = True
+        elif message[0] in ("results", "idle"):
+            message = message[0], list(map(Result._make, message[1]))
+        return message
+
+    # -- watching -----------------------------------------------------------------------------------------
+
+    def at_work(self) -> tuple[float, int, int, int]:
+        """For how many seconds an attempt runs, of which row, which attempt, and where its output begins."""
+        since, row, attempt, mark = self._board.read()
+        return time.monotonic() - since, row, attempt, mark
+
+    def output(self, mark: int = 0) -> str | None:
+        """The beginning and the end of what it printed since a mark."""
+        return read_ends(self._output, mark, ERROR_BOUND)
+
+    def bound_output(self) -> None:
+        """Cut what its scripts print where it grows without end, and keep the ends of it."""
+        if os.fstat(self._output).st_size > _OUTPUT_BOUND:
+            entry = self._board.read()
+            _, row, _, mark = entry
+            if self._board.read() == entry:  # else the next row has begun, and cuts the file itself
+                cut_file(self._output, mark if row >= 0 else 0)
+
+    # -- ending -------------------------------------------------------------------------------------------
+
+    def terminate(self) -> None:
+        """Ask it and all in its group to end; a second after the first call, make them."""
+        now = time.monotonic()
+        if self._told_to_end is None:
+            self._told_to_end = now
+            self._signal(signal.SIGTERM)
+        elif now - self._told_to_end > _GRACE:
+            self._signal(signal.SIGKILL)
+
+    def _signal(self, number: int) -> None:
+        with self._signals:
+            if self._popen.returncode is None:
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._popen.pid, number)
+
+    def end(self) -> None:
+        """Tell it that there is no more to do; `reap` waits for it."""
+        with contextlib.suppress(EOFError):
+            self.send("end")
+        if self._popen.stdin is not None:
+            self._popen.stdin.close()
+
+    def reap(self, grace: float = _GRACE) -> int:
+        """Wait for its end, make it end where it does not, and remove what it left running.
+
+        Returns:
+            Its exit code, negative for a signal.
+        """
+        try:
+            self._popen.wait(grace)
+        except subprocess.TimeoutExpired:
+            self._signal(signal.SIGKILL)
+            self._popen.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._popen.pid, signal.SIGKILL)
+        return self._popen.returncode
+
+    def close(self) -> None:
+        """Let go of pipes, board and output."""
+        for pipe in (self._popen.stdin, self._popen.stdout):
+            if pipe is not None:
+                pipe.close()
+        self._board.close()
+        if self._output >= 0:
+            os.close(self._output)
+            self._output = -1
+
+
+def _shared_file(size: int) -> int:
+    """A file without a name, opened to append, that a child can be given; it is gone with its last holder."""
+    fd, path = tempfile.mkstemp(prefix="sinagot-")
+    os.close(fd)
+    fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    Path(path).unlink()
+    if size:
+        os.ftruncate(fd, size)
+    return fd
+
+
+def _environment(threads: int) -> dict[str, str]:
+    """The environment of a worker: ours, a cap on threads, and where to find this package."""
+    own = str(Path(__file__).parents[2])
+    environment = {**dict.fromkeys(_CAPS, str(threads)), **os.environ}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
+    return environment

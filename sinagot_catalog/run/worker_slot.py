@@ -1,0 +1,528 @@
+"""The place of one worker in a pool: batches go to its process, and when that dies its rows are settled.
+
+What a dead worker finished is known from the results that it sent and from its journal. The row that it
+announced last is what it died of, or what ran past its time; the rest goes to its successor.
+"""
+
+import contextlib
+import itertools
+import json
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+from sinagot_catalog.errors import PatternError, SinagotError
+from sinagot_catalog.journal.run_spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
+from sinagot_catalog.journal.writer import CellLines, JournalWriter, journal_path, read_lines
+from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.run.worker_process import WorkerProcess
+from sinagot_catalog.storage import is_url, open_store
+from sinagot_catalog.worker.__main__ import CLOSED
+from sinagot_catalog.worker.job import staging_path
+from sinagot_catalog.worker.local_files import clear_staging
+
+__all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
+
+Emit: TypeAlias = Callable[[list[Result]], None]
+
+_RECALL_AFTER = 1.0
+_TICK = 0.1
+_FRUITLESS = 4
+_SEVERAL = 2
+_START_SECONDS = 60.0
+
+
+class Spare(Protocol):
+    """Where rows that are not begun may go back to."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a worker waits for something to do."""
+
+    def give_back(self, tasks: list[Task]) -> None:
+        """Take them for another worker."""
+
+
+def cancelled(rows: Iterable[Row]) -> list[Result]:
+    """The results of rows that nobody runs any more."""
+    return [Result(row[0], "cancelled") for row in rows]
+
+
+class Run:
+    """What the workers of one run share on the parent's side: names, the parent's journal.
+
+    Args:
+        spec: The run.
+        options: fsspec options by part.
+        prefix: What the names of this parent's processes begin with, where the run has several parents.
+        provenance: What rows made before, by their number; see `_ownership`.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.prefix = prefix
+        self.provenance = dict(provenance or {})
+        self.options: StorageOptions = options or {}
+        self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
+        self.ids = IdPattern(spec.id_pattern)
+        self._journal = JournalWriter(
+            journal_path(spec.log, spec.run_id, f"{prefix}main"),
+            run_id=spec.run_id,
+            claim=spec.claim,
+            workspace_version=spec.workspace_version,
+        )
+        self._lock = threading.Lock()
+        self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
+
+    def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
+        """What the rows of some tasks made before, as far as it matters."""
+        known = self.provenance
+        if not known:
+            return {}
+        return {row[0]: known[row[0]] for rows, _, _ in tasks for row in rows if row[0] in known}
+
+    def name(self) -> str:
+        """A name that no worker of this run had before: no journal file has two writers."""
+        with self._lock:
+            return next(self._names)
+
+    @contextlib.contextmanager
+    def lines(self, row: Row) -> Iterator[CellLines]:
+        """The parent's own events of a row's step."""
+        with self._lock, contextlib.suppress(OSError):
+            yield self._journal.cell(self.spec.cells[row[1]])
+
+    def outputs(self, row: Row) -> set[str]:
+        """The declared outputs of a row, relative."""
+        values = self.ids.known_values(row[2])
+        if values is None:
+            return set()
+        try:
+            return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+        except PatternError:
+            return set()  # it names none
+
+    def is_published(self, row: Row) -> bool:
+        """Whether a row that began has all its outputs in place; done again, nobody can tell new from old."""
+        if self.spec.force or row[0] in self.spec.redo:
+            return False
+        outputs = self.outputs(row)
+        if not outputs or not is_url(self.spec.outputs):
+            return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        with contextlib.suppress(SinagotError):
+            store = open_store(self.spec.outputs, self.options.get("outputs"))
+            return all(store.exists(output) for output in outputs)
+        return False
+
+    def recovered(
+        self, open_rows: Mapping[int, Row], events: Iterable[Mapping[str, Any]]
+    ) -> tuple[list[Result], dict[int, list[str]]]:
+        """What events of this run say of rows whose results never came.
+
+        Returns:
+            The results of rows that ended; of the rows that were publishing, which paths.
+        """
+        numbers: dict[tuple[Any, ...], int] = {
+            (*self._key(row), row[2]): number for number, row in open_rows.items()
+        }
+        ended: dict[int, Result] = {}
+        publishing: dict[int, list[str]] = {}
+        for event in events:
+            key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
+            number = numbers.get(key)
+            if number is None:
+                continue
+            if event["event"] == "start":
+                publishing.pop(number, None)
+                ended.pop(number, None)
+            elif event["event"] == "publishing":
+                publishing[number] = event["paths"]
+                self._note_publishing(number, event)
+            elif event["event"] in ("done", "error", "not_available"):
+                declared = self.outputs(open_rows[number])
+                extras = [path for path in publishing.get(number, ()) if path not in declared]
+                ended[number] = _from_event(number, event, extras)
+        return list(ended.values()), publishing
+
+    def _note_publishing(self, number: int, event: Mapping[str, Any]) -> None:
+        """Remember what a dead process may have published: when the row is tried again, that is its own."""
+        told = json.loads(self.provenance.get(number, "{}"))
+        told["publishing"] = event.get("made")  # what was recorded before is in it
+        told["paths"] = [*(told.get("paths") or ()), *event["paths"]]
+        self.provenance[number] = json.dumps(told)
+
+    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
+        cell = self.spec.cells[row[1]]
+        return cell.task, cell.modality, cell.step
+
+    def close(self) -> None:
+        """Close the parent's journal and clear the staging of its processes."""
+        self._journal.close()
+        staging = staging_path(self.spec.log, self.spec.run_id)
+        if not self.prefix:
+            clear_staging(staging, self.spec.outputs)
+            return
+        for folder in Path(staging).glob(f"{self.prefix}*"):  # others of this run may still be at work
+            clear_staging(str(folder), self.spec.outputs)
+
+
+class Crew:
+    """What the seats of a pool share.
+
+    Args:
+        sys_path: What scripts can import from.
+        threads: The cap that numeric libraries in a worker are given.
+    """
+
+    def __init__(self, sys_path: Sequence[str], threads: int) -> None:
+        self.sys_path = list(sys_path)
+        self.threads = threads
+        self.is_stopping = False
+        self._run: Run | None = None
+
+    def begin(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        """Say which run is served."""
+        self._run = Run(spec, options, prefix, provenance)
+
+    @property
+    def run(self) -> Run:
+        """The run that is served.
+
+        Raises:
+            RuntimeError: Before `begin`.
+        """
+        if self._run is None:
+            raise RuntimeError("Pool.begin(spec) comes before any row")
+        return self._run
+
+    def close(self) -> None:
+        """Close the run, if one was begun."""
+        if self._run is not None:
+            self._run.close()
+
+
+class _Batch:
+    """What the parent knows of a batch on a worker."""
+
+    def __init__(self, tasks: list[Task]) -> None:
+        self.tasks = tasks
+        self.outcomes: dict[int, str] = {}
+        self.given: set[int] = set()
+        self.timed_out: int | None = None
+        self.is_recalled = False
+        self.is_idle = False
+        self.since = time.monotonic()
+        self._rows: dict[int, Row] | None = None
+
+    @property
+    def rows(self) -> dict[int, Row]:
+        """Its rows by number; made when first asked for, which most batches never are."""
+        if self._rows is None:
+            self._rows = {row[0]: row for rows, _, _ in self.tasks for row in rows}
+        return self._rows
+
+
+class _Death(NamedTuple):
+    """How a worker process ended, and at what work."""
+
+    name: str
+    code: int
+    number: int
+    attempt: int
+    seconds: float
+    output: str | None
+    was_late: bool
+    was_ready: bool
+
+
+class Seat:
+    """The place of one worker: the process in it is replaced when it dies."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+        self._process: WorkerProcess | None = None
+        self._is_known = False
+        self._fruitless = 0
+        self._starting = threading.Lock()
+
+    def warm(self) -> None:
+        """Start its process; from any thread."""
+        with self._starting:
+            if self._process is None:
+                self._is_known = False
+                self._process = WorkerProcess(self._crew.threads)
+
+    def terminate(self) -> None:
+        """Ask its process to end; from any thread."""
+        process = self._process
+        if process is not None:
+            process.terminate()
+
+    def say_end(self) -> None:
+        """Tell its process that there is no more to do."""
+        if self._process is not None:
+            self._process.end()
+
+    def close(self) -> int | None:
+        """See its process to its end; says its exit code."""
+        process, self._process = self._process, None
+        if process is None:
+            return None
+        code = process.reap()
+        process.close()
+        return code
+
+    def run(self, tasks: list[Task], emit: Emit, source: Spare | None = None) -> None:
+        """Run a batch to its end, over as many processes as it takes.
+
+        Args:
+            tasks: The batch.
+            emit: Takes results as they come.
+            source: Takes back what is not begun when another worker has nothing to do.
+
+        Raises:
+            SinagotError: When no worker can be started.
+        """
+        while tasks:
+            if self._crew.is_stopping:
+                emit(cancelled(row for rows, _, _ in tasks for row in rows))
+                break
+            batch = _Batch(tasks)
+            try:
+                process = self._ready()
+                process.send("batch", tasks, self._crew.run.provenance_of(tasks))
+                self._watch(process, batch, emit, source)
+                is_gone = False
+            except EOFError:
+                is_gone = True
+            tasks = self._after_death(batch, emit) if is_gone else []
+            if batch.outcomes:
+                self._fruitless = 0
+
+    def _ready(self) -> WorkerProcess:
+        self.warm()
+        process = self._process
+        if process is None:
+            raise EOFError
+        if not self._is_known:
+            run = self._crew.run
+            process.hello(run.spec, run.name(), self._crew.sys_path, run.options)
+            self._is_known = True
+        return process
+
+    # -- while it runs ------------------------------------------------------------------------------------
+
+    def _watch(
+        self,
+        process: WorkerProcess,
+        batch: _Batch,
+        emit: Emit,
+        source: Spare | None,
+    ) -> None:
+        """Take messages until the batch is through.
+
+        Raises:
+            EOFError: When the process is gone, by itself or by our hand.
+        """
+        while not batch.is_idle or batch.is_recalled:
+            match process.receive(_TICK):
+                case ("results", results):
+                    _note(batch, results, emit)
+                case ("idle", results):
+                    _note(batch, results, emit)
+                    batch.is_idle = True
+                case ("returned", tasks):
+                    batch.is_recalled = False
+                    if source is not None:
+                        batch.given.update(row[0] for rows, _, _ in tasks for row in rows)
+                        source.give_back(tasks)
+                    source = None
+            self._check(process, batch, source)
+
+    def _check(self, process: WorkerProcess, batch: _Batch, source: Spare | None) -> None:
+        process.bound_output()
+        if self._crew.is_stopping or batch.timed_out is not None:
+            process.terminate()
+        elif not process.is_ready:
+            if time.monotonic() - process.started > _START_SECONDS:
+                process.terminate()
+        elif self._crew.run.has_timeouts:
+            batch.timed_out = self._overdue(process, batch)
+        if (
+            source is not None
+            and source.is_wanted
+            and not (batch.is_recalled or batch.is_idle)
+            and len(batch.tasks) > 1
+            and time.monotonic() - batch.since > _RECALL_AFTER
+        ):
+            process.send("recall")
+            batch.is_recalled = True
+
+    def _overdue(self, process: WorkerProcess, batch: _Batch) -> int | None:
+        """The row at work when its time is over."""
+        seconds, number, _, _ = process.at_work()
+        row = None if number in batch.outcomes else batch.rows.get(number)
+        timeout = None if row is None else self._crew.run.spec.cells[row[1]].timeout
+        return None if timeout is None or seconds <= timeout else number
+
+    # -- when it died -------------------------------------------------------------------------------------
+
+    def _after_death(self, batch: _Batch, emit: Emit) -> list[Task]:
+        """Settle the rows of a worker that is gone; says what of its batch is still to do."""
+        process = self._process
+        if process is None:
+            return batch.tasks
+        death = self._bury(process, batch, emit)
+        settled = batch.given.union(batch.outcomes)
+        open_rows = {number: row for number, row in batch.rows.items() if number not in settled}
+        found, publishing = self._recovered(death.name, open_rows)
+        _note(batch, found, emit)
+        culprit = None if death.number in batch.outcomes else open_rows.get(death.number)
+        paths = publishing.get(death.number, [])
+        # A folder is one rename on a disk; in a bucket it is an upload for each of its files.
+        is_one_step = len(paths) < _SEVERAL and not (paths and is_url(self._crew.run.spec.outputs))
+        tried: dict[int, int] = {}
+        if self._crew.is_stopping:
+            if culprit is not None and death.number not in publishing:
+                with self._crew.run.lines(culprit) as lines:
+                    lines.cancelled(culprit[2])
+        elif culprit is None:
+            self._count_fruitless(death)
+        elif is_one_step and self._crew.run.is_published(culprit):
+            # It died between its only step and its last word; of several some may be the old ones.
+            _note(batch, [self._finish(culprit, death)], emit)
+        elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
+            tried[death.number] = death.attempt
+        else:
+            _note(batch, [self._blame(culprit, death, publishing.get(death.number))], emit)
+        return _remaining(batch, tried)
+
+    def _bury(self, process: WorkerProcess, batch: _Batch, emit: Emit) -> _Death:
+        """Take what a process that is gone still said, and remove what is left of it."""
+        code = process.reap()
+        with contextlib.suppress(EOFError):
+            while message := process.receive(0):
+                if message[0] in ("results", "idle"):
+                    _note(batch, message[1], emit)
+        seconds, number, attempt, mark = process.at_work()
+        was_late = batch.timed_out is not None
+        if batch.timed_out is not None and batch.timed_out != number:
+            number, attempt = batch.timed_out, 1
+        output = process.output(mark if number >= 0 else 0)
+        death = _Death(process.name, code, number, attempt, seconds, output, was_late, process.is_ready)
+        self.close()
+        if death.name:
+            spec = self._crew.run.spec
+            clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
+            if spec.remote is not None:
+                clear_staging(staging_path(spec.remote.spool, spec.run_id, death.name), spec.remote.spool)
+        return death
+
+    def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
+        """What the journal of a dead worker says of rows whose results never came."""
+        run = self._crew.run
+        return run.recovered(open_rows, read_lines(journal_path(run.spec.log, run.spec.run_id, name)))
+
+    def _count_fruitless(self, death: _Death) -> None:
+        """A death that no row explains is tried again, but not for ever."""
+        self._fruitless += 1
+        if self._fruitless < _FRUITLESS:
+            return
+        what = "a worker process dies between rows" if death.was_ready else "a worker process cannot start"
+        said = (death.output or "").strip().splitlines()
+        raise SinagotError(
+            f"{what}: it {_how_it_ended(death.code)}" + (f"; it said: {said[-1]}" if said else ""),
+            "mode='main_process' runs the rows without worker processes.",
+        )
+
+    def _finish(self, row: Row, death: _Death) -> Result:
+        """Say for a worker that died that its row is done."""
+        run = self._crew.run
+        with run.lines(row) as lines:
+            unknown = [None] * len(run.spec.cells[row[1]].inputs)
+            lines.done(
+                row[2], seconds=death.seconds, attempts=death.attempt, inputs=unknown, output=death.output
+            )
+        return Result(row[0], "done", death.seconds, death.attempt)
+
+    def _blame(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
+        """Write and tell the error of the row that a worker died of, or was ended for."""
+        run = self._crew.run
+        outcome: Outcome
+        if death.was_late:
+            outcome, error_type = "timeout", "Timeout"
+            message = f"ran past its TIMEOUT of {run.spec.cells[row[1]].timeout:g} s"
+        else:
+            outcome, error_type, message = "error", "WorkerDied", _how_it_ended(death.code)
+        with run.lines(row) as lines:
+            lines.error(
+                row[2],
+                message,
+                error_type=error_type,
+                seconds=death.seconds,
+                attempts=death.attempt,
+                output=death.output,
+                paths=paths,
+            )
+        return Result(row[0], outcome, death.seconds, death.attempt, error_type, message)
+
+
+def _note(batch: _Batch, results: list[Result], emit: Emit) -> None:
+    if results:
+        batch.outcomes.update((result.row, result.outcome) for result in results)
+        emit(results)
+
+
+def _remaining(batch: _Batch, tried: dict[int, int]) -> list[Task]:
+    """What of a batch is still to do, each group with its rows that failed."""
+    outcomes = batch.outcomes
+    tasks: list[Task] = []
+    for rows, failed, used in batch.tasks:
+        left = [row for row in rows if row[0] not in outcomes and row[0] not in batch.given]
+        if left:
+            failed_now = [row for row in rows if outcomes.get(row[0]) in FAILED]
+            tasks.append((left, failed + failed_now, {**used, **tried}))
+    return tasks
+
+
+def _from_event(number: int, event: Mapping[str, Any], extras: list[str]) -> Result:
+    return Result(
+        number,
+        event["event"],
+        event.get("seconds", 0.0),
+        event.get("attempts", 0),
+        event.get("error_type"),
+        None if event["event"] == "done" else event.get("message"),
+        tuple(extras),
+    )
+
+
+def _how_it_ended(code: int) -> str:
+    """The end of a process as a clause.
+
+    Example:
+        >>> _how_it_ended(3)
+        'ended its process with exit code 3'
+    """
+    if code == CLOSED:
+        return "closed files of its process that it did not open"
+    if code >= 0:
+        return f"ended its process with exit code {code}"
+    name = (signal.strsignal(-code) or "unknown").lower()
+    hint = "; the system does that when memory runs out" if -code == signal.SIGKILL else ""
+    return f"killed its process (signal {-code}, {name}{hint})"

@@ -1,0 +1,265 @@
+"""The code of a step as one hash, which comments, docstrings and spacing do not change. Standard library only.
+
+The hash of a script covers the modules of the scripts folder that it imports, and what those import. It is made of
+the text of the tokens, by their position, so that every supported Python gives the same hash. The hash of a command
+covers its words, and the content of the words that are files in the scripts folder.
+"""
+
+import ast
+import importlib.machinery
+import io
+import os
+import shlex
+import sys
+import tokenize
+import warnings
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
+
+from sinagot_catalog.scripts.importer import SOURCE_BOUND, is_step
+from sinagot_catalog.storage.regular_file import read_regular
+
+__all__ = ["CodeHashes", "source_hash"]
+
+_BYTES = 8
+_INDENT, _DEDENT = "\x01", "\x02"
+_OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
+
+_File = tuple[tuple[int, int], str, tuple[str, ...], bool]
+"""Time and size of a file, the hash of its code, the modules that it may import, whether it is a step's script."""
+
+
+def source_hash(source: bytes) -> str:
+    r"""The hash of one file of Python code; a file that cannot be parsed is hashed as it is.
+
+    Example:
+        >>> source_hash(b"def f(x):\n    '''Add one.'''\n    return x + 1  # more\n")
+        'dc3f62d4195dc628'
+        >>> source_hash(b"def f( x ):\n    return (\n        x + 1)\n") == source_hash(b"def f(x): return (x + 1)")
+        False
+        >>> source_hash(b"def f( x ):\n\n    return x+1\n")
+        'dc3f62d4195dc628'
+    """
+    return _parsed_hash(source, _tree(source))
+
+
+def _parsed_hash(source: bytes, tree: ast.Module | None) -> str:
+    if tree is not None:
+        try:
+            text = _decoded(source)
+            return _digest("\0".join(_normalised(text)).encode("utf-8", "surrogatepass"))
+        except (tokenize.TokenError, SyntaxError, ValueError):
+            pass
+    return _digest(source)
+
+
+def _digest(content: bytes) -> str:
+    return blake2b(content, digest_size=_BYTES).hexdigest()
+
+
+def _tree(source: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _decoded(source: bytes) -> str:
+    encoding, _ = tokenize.detect_encoding(io.BytesIO(source).readline)
+    return source.decode(encoding).replace("\r\n", "\n").replace("\r", "\n")
+
+
+# --- tokens --------------------------------------------------------------------------------------------------
+
+
+def _normalised(text: str) -> Iterator[str]:
+    """The text of the tokens that count, statement by statement."""
+    statement: list[str] = []
+    for part in _tokens(text):
+        if part in ("\n", ";", _INDENT, _DEDENT):
+            kept = _without_docstring(statement)
+            if kept:
+                yield from kept
+                yield "\n"
+            statement = []
+            if part in (_INDENT, _DEDENT):
+                yield part
+        else:
+            statement.append(part)
+    yield from _without_docstring(statement)
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """The text of each token; an f-string is one token, as it was before Python 3.12."""
+    lines = text.split("\n")
+    depth, start = 0, (0, 0)
+    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+        name = tokenize.tok_name[token.type]
+        if name.endswith("STRING_START"):
+            start = start if depth else token.start
+            depth += 1
+        elif name.endswith("STRING_END"):
+            depth -= 1
+            if not depth:
+                yield _between(lines, start, token.end)
+        elif depth or name in ("COMMENT", "NL", "ENDMARKER"):
+            continue
+        elif name in ("NEWLINE", "INDENT", "DEDENT"):
+            yield {"NEWLINE": "\n", "INDENT": _INDENT, "DEDENT": _DEDENT}[name]
+        else:
+            yield token.string
+
+
+def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int]) -> str:
+    """The text from one position to another; rows count from 1."""
+    (row, column), (last, upto) = start, end
+    if row == last:
+        return lines[row - 1][column:upto]
+    return "\n".join([lines[row - 1][column:], *lines[row : last - 1], lines[last - 1][:upto]])
+
+
+def _without_docstring(statement: Sequence[str]) -> Sequence[str]:
+    """A statement without a text that nothing uses: that is all of it, or the body of a function or class."""
+    if all(map(_is_text, statement)):
+        return ()
+    if statement[0] in ("def", "class", "async"):
+        depth, colon = 0, len(statement)
+        for at, part in enumerate(statement):
+            depth += (part in _OPEN) - (part in _CLOSE)
+            if part == ":" and not depth:
+                colon = at
+        if all(map(_is_text, statement[colon + 1 :])):
+            return statement[: colon + 1]
+    return statement
+
+
+def _is_text(token: str) -> bool:
+    """Whether a token is a string that evaluates nothing."""
+    quote = min((at for at in map(token.find, "'\"") if at >= 0), default=-1)
+    prefix = token[: max(quote, 0)].lower()
+    return quote >= 0 and len(prefix) <= 2 and prefix in ("", "r", "u", "b", "br", "rb")  # noqa: PLR2004
+
+
+# --- files ---------------------------------------------------------------------------------------------------
+
+
+class CodeHashes:
+    """Hashes of the code of steps; a file is read again when its time or size has changed."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, _File] = {}
+
+    def of_script(self, script: str, scripts: str) -> str | None:
+        """The hash of a script and of what it imports from the scripts folder; None where it cannot be read.
+
+        Args:
+            script: Its path.
+            scripts: The scripts folder.
+        """
+        folders = tuple(dict.fromkeys([os.path.dirname(script), scripts]))  # noqa: PTH120 - paths are text here
+        own = self._file(script, "")
+        if own is None:
+            return None
+        found = {script: own}
+        waiting = list(own[2])
+        while waiting:
+            path_and_package = _find(waiting.pop(), folders)
+            if path_and_package is None or path_and_package[0] in found:
+                continue
+            path, package = path_and_package
+            file = self._file(path, package)
+            if file is not None and not (file[3] and _is_installed(path)):
+                found[path] = file
+                waiting += file[2]
+        lines = sorted(f"{os.path.relpath(path, scripts)}\0{file[1]}" for path, file in found.items())
+        return _digest("\n".join(lines).encode("utf-8", "surrogateescape"))
+
+    def of_command(self, command: str, scripts: str) -> str:
+        """The hash of a command: its words, and the content of those that are files in the scripts folder.
+
+        Args:
+            command: Its text.
+            scripts: The scripts folder.
+        """
+        try:
+            words = shlex.split(command)
+        except ValueError:
+            words = [command]
+        parts = [part for word in words for part in (word, self._content_hash(word, scripts))]
+        return _digest("\0".join(parts).encode("utf-8", "surrogateescape"))
+
+    def _file(self, path: str, package: str) -> _File | None:
+        stamp = _stamp(path)
+        known = self._files.get(path)
+        if stamp is None or (known is not None and known[0] == stamp):
+            return known if stamp is not None else None
+        try:
+            source = read_regular(path, SOURCE_BOUND)
+        except OSError:
+            return None
+        tree = _tree(source)
+        imports = () if tree is None else tuple(sorted(_imports(tree, package)))
+        made = self._files[path] = (stamp, _parsed_hash(source, tree), imports, is_step(source))
+        return made
+
+    def _content_hash(self, word: str, scripts: str) -> str:
+        """The hash of a file that a word of a command names; empty where it names none in the scripts folder."""
+        base = os.path.realpath(scripts)
+        path = os.path.realpath(os.path.join(base, word))  # noqa: PTH118 - a word may be absolute
+        if not path.startswith(f"{base}/"):
+            return ""
+        stamp = _stamp(path)
+        known = self._files.get(f"{path}\0")
+        if stamp is not None and known is not None and known[0] == stamp:
+            return known[1]
+        try:
+            content = read_regular(path)
+        except OSError:
+            return ""
+        made = self._files[f"{path}\0"] = (stamp or (0, 0), _digest(content), (), False)
+        return made[1]
+
+
+def _stamp(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116 - paths are text here
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
+def _is_installed(script: str) -> bool:
+    """Whether a package of the name of a step's script is installed: that is what an import finds then."""
+    name = os.path.basename(script).removesuffix(".py")  # noqa: PTH119
+    try:
+        return importlib.machinery.PathFinder.find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _imports(tree: ast.Module, package: str) -> set[str]:
+    """The names of the modules that a file may import, those of the packages around them too."""
+    names = set[str]()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            parts = package.split(".") if package else []
+            above = parts[: max(0, len(parts) - node.level + 1)] if node.level else []
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            names.add(base)
+            names.update(f"{base}.{alias.name}" if base else alias.name for alias in node.names)
+    every = {".".join(name.split(".")[:count]) for name in names for count in range(1, name.count(".") + 2)}
+    return {name for name in every if name and name.partition(".")[0] not in sys.stdlib_module_names}
+
+
+def _find(name: str, folders: Sequence[str]) -> tuple[str, str] | None:
+    """The file of a module in the first of some folders that has it, and the package that the module is in."""
+    for folder in folders:
+        path = f"{folder}/{name.replace('.', '/')}"
+        for file, package in ((f"{path}/__init__.py", name), (f"{path}.py", name.rpartition(".")[0])):
+            if os.path.isfile(file):  # noqa: PTH113
+                return file, package
+    return None

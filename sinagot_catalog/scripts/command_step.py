@@ -1,0 +1,257 @@
+"""A step that is a program: `[steps.NAME] command = "Rscript clean.R {input} {output}"`.
+
+The text is split into arguments as a shell would split it, then each argument is filled in: a file name with
+spaces or `$()` stays one argument. No shell is started. Standard library only, as `script`.
+"""
+
+import os
+import re
+import select
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, ClassVar
+
+from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
+from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.scripts.row_output import Tee
+from sinagot_catalog.scripts.script import ScriptTemplate
+
+__all__ = ["CommandError", "CommandScript", "command_script", "parse_command", "path_names"]
+
+_PLACEHOLDER = re.compile(r"\{\{([^{}]*)\}\}|\{([^{}]*)\}")
+_TAIL = 8 * 1024
+_GRACE = 1.0
+_FOREVER = 1e9
+
+Argument = tuple[tuple[str, str], ...]
+"""`("text", literal)` and `("field", name)` in order."""
+
+
+class CommandError(SinagotError):
+    """A program could not be started, or did not end well.
+
+    Attributes:
+        error_type: `CommandFailed` or `CommandNotFound`.
+    """
+
+    def __init__(self, message: str, error_type: str = "CommandFailed") -> None:
+        super().__init__(message)
+        self.error_type = error_type
+
+
+def parse_command(text: str, names: Collection[str] | None = None) -> tuple[Argument, ...]:
+    """Split a command into arguments, each with its places.
+
+    A name in braces is a placeholder, and so is `{input.label}`; `{{name}}` stands for `{name}`, and other braces
+    are literal.
+
+    Args:
+        text: The command.
+        names: The placeholders that are allowed; None allows all.
+
+    Raises:
+        PatternError: When it cannot be split, names no program, or has an unknown placeholder.
+
+    Example:
+        >>> parse_command("cp 'my file' {input} --to={output.a}")[1:]
+        ((('text', 'my file'),), (('field', 'input'),), (('text', '--to='), ('field', 'output.a')))
+    """
+    try:
+        words = shlex.split(text, posix=True)
+    except ValueError as error:
+        raise PatternError(f"{text!r} cannot be split into arguments: {str(error).lower()}") from None
+    if not words or not words[0]:
+        raise PatternError("the command is empty")
+    arguments = tuple(tuple(_pieces(word, names)) for word in words)
+    if any(kind == "field" for kind, _ in arguments[0]):
+        raise PatternError(f"{words[0]!r} cannot be the program: which one is run depends on no record")
+    return arguments
+
+
+def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str]]:
+    end = 0
+    for found in _PLACEHOLDER.finditer(word):
+        literal, name = found[1], found[2]
+        name_like = (name if literal is None else literal).partition(".")[0].isidentifier()
+        if not name_like:
+            continue
+        if names is not None and name is not None and name not in names:
+            known = f"; known here: {', '.join(names)}"
+            raise PatternError(
+                f"unknown placeholder {{{name}}}{did_you_mean(name, names, most=1) or known}",
+                f"A name in double braces is not filled in: {{{{{name}}}}}.",
+            )
+        if found.start() > end:
+            yield "text", word[end : found.start()]
+        yield ("field", name) if literal is None else ("text", f"{{{literal}}}")
+        end = found.end()
+    if end < len(word) or not word:
+        yield "text", word[end:]
+
+
+def path_names(patterns: Mapping[str, object]) -> list[str]:
+    """The placeholders for the paths of a step: the roles with one path, `role.label` for those of a dict.
+
+    Example:
+        >>> path_names({"input": {"a": "x/{id}", "b": "y/{id}"}, "output": "z/{id}", "control": None})
+        ['input.a', 'input.b', 'output']
+    """
+    names: list[str] = []
+    for role, pattern in patterns.items():
+        if isinstance(pattern, Mapping):
+            names += [f"{role}.{label}" for label in pattern]
+        elif pattern:
+            names.append(role)
+    return names
+
+
+class CommandScript(ScriptTemplate):
+    """Runs a program for one record.
+
+    It runs in the scripts folder, so that a file beside the scripts is found by its name. What it prints is kept
+    as the prints of a script are, and an exit code other than 0 is an error. It stays in the process group of
+    its worker: what ends the worker ends it.
+
+    Attributes:
+        arguments: The program and its arguments, with their places.
+        folder: Where it runs.
+        ids: What the named groups of an id stand for.
+    """
+
+    arguments: ClassVar[tuple[Argument, ...]]
+    folder: ClassVar[str]
+    ids: ClassVar[IdPattern]
+
+    def run(self) -> None:
+        """Start the program and wait for its end.
+
+        Raises:
+            CommandError: When it cannot be started, or ends with an exit code other than 0.
+        """
+        values = self._values()
+        command = ["".join(_filled(one, values)) for one in self.arguments]
+        code, said = _run(command, self.folder)
+        if code:
+            name = Path(command[0]).name
+            lines = said.decode("utf-8", "replace").strip().splitlines()
+            told = f": {lines[-1].strip()}" if lines else ""
+            raise CommandError(f"{name} {_ended(code)}{told}")
+
+    def _values(self) -> dict[str, str]:
+        """What each placeholder stands for."""
+        values = self.ids.known_values(self.id) or {"id": self.id}
+        values |= {"task": self.task or "", "modality": self.modality or ""}
+        for role in ("input", "output", "control"):
+            paths = getattr(self.path, role)
+            if isinstance(paths, Mapping):
+                values |= {f"{role}.{label}": str(path) for label, path in paths.items()}
+            elif paths is not None:
+                values[role] = str(paths)
+        return values
+
+
+def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) -> type[CommandScript]:
+    """Make the script class of a command.
+
+    Args:
+        text: The command.
+        folder: Where it runs; where there is none, the nearest folder above that is there.
+        ids: The id pattern of the workspace.
+        attributes: Further attributes of the class, such as `PATH_IN`.
+    """
+    made = {"arguments": parse_command(text), "folder": folder, "ids": ids, "__doc__": text, **attributes}
+    return type("Script", (CommandScript,), made)
+
+
+def _filled(argument: Argument, values: Mapping[str, str]) -> Iterable[str]:
+    return (value if kind == "text" else values[value] for kind, value in argument)
+
+
+def _run(command: list[str], folder: str) -> tuple[int, bytes]:
+    """Run a program to its end; its exit code, and the end of what it said on standard error."""
+    place = Path(folder).absolute()
+    cwd = next((one for one in (place, *place.parents) if one.is_dir()), place)
+    try:
+        process = subprocess.Popen(  # noqa: S603 what the workspace's config says, and no shell
+            command,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE if isinstance(sys.stdout, Tee) else None,
+            stderr=subprocess.PIPE,
+        )
+    except OSError as error:
+        raise CommandError(_unstarted(command[0], cwd, error), "CommandNotFound") from None
+    with process:
+        try:
+            said = _forward(process)
+            # With a time-out, for else Polars' handler of SIGINT would keep Ctrl-C until the program ends.
+            return process.wait(_FOREVER), said
+        except BaseException:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(_GRACE)
+            process.kill()
+            raise
+
+
+def _forward(process: subprocess.Popen[bytes]) -> bytes:
+    """Pass on what it prints as it comes; gives the end of its standard error.
+
+    What the program left running is not waited for.
+    """
+    assert process.stderr is not None  # noqa: S101 it was asked for
+    errors = process.stderr.fileno()
+    pipes = {errors: (2, sys.stderr)}
+    if process.stdout is not None:
+        pipes[process.stdout.fileno()] = (1, sys.stdout)
+    poll = select.poll()
+    for pipe in pipes:
+        poll.register(pipe, select.POLLIN)
+    said = b""
+    while pipes:
+        ready = poll.poll(100)
+        for pipe, _ in ready:
+            piece = os.read(pipe, 1 << 16)
+            if not piece:
+                poll.unregister(pipe)
+                del pipes[pipe]
+                continue
+            if pipe == errors:
+                said = (said + piece)[-_TAIL:]
+            with suppress(OSError):
+                _pass_on(piece, *pipes[pipe])
+        if not ready and process.poll() is not None:
+            break
+    return said
+
+
+def _pass_on(piece: bytes, fd: int, stream: Any) -> None:
+    if isinstance(stream, Tee):
+        stream.write(piece.decode("utf-8", "replace"))
+        return
+    while piece:
+        piece = piece[os.write(fd, piece) :]
+
+
+def _unstarted(program: str, cwd: Path, error: OSError) -> str:
+    if isinstance(error, FileNotFoundError):
+        where = f"in {cwd}" if "/" in program else "on PATH"
+        return f"the program {program!r} is not found {where}: install it, or give its path in the step's command"
+    return f"the program {program!r} cannot be started: {(error.strerror or str(error)).lower()}"
+
+
+def _ended(code: int) -> str:
+    """The end of a program as a clause.
+
+    Example:
+        >>> _ended(1), _ended(-9)
+        ('ended with exit code 1', 'was ended by signal 9 (killed)')
+    """
+    if code > 0:
+        return f"ended with exit code {code}"
+    return f"was ended by signal {-code} ({(signal.strsignal(-code) or 'unknown').lower()})"

@@ -1,0 +1,233 @@
+"""What the source of a script says, without running it."""
+
+import ast
+import warnings
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+from typing import Any
+
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
+from sinagot_catalog.scripts.step_function import KEYWORDS
+from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
+from sinagot_catalog.storage.regular_file import read_regular
+
+__all__ = ["ScriptSource", "read_script"]
+
+_SIZE_LIMIT = 4_000_000
+
+
+@dataclass(frozen=True)
+class ScriptSource:
+    """What the source of a script says of it.
+
+    Attributes:
+        script: The path of the file.
+        path_in: `PATH_IN` as a text, a tuple of texts or a dict of those by label; None where there is none.
+        path_out: `PATH_OUT`, likewise.
+        path_control: `PATH_CONTROL`, likewise.
+        version: `VERSION` as a text.
+        retries: `RETRIES`.
+        timeout: `TIMEOUT` in seconds.
+        computed: The names of those that cannot be read off the source.
+        error: Why the script cannot be used, with file and line; None where it can.
+        line: The line of the fault, or of the class `Script`, or of the function under `@step`.
+        lines: The line of each name above that is there; the line of the class where that is not known.
+        name: How messages call the file.
+        words: How the file calls those of the names above that it calls otherwise.
+        by: `BY`, the fields of the groups that it runs over; None where it runs over records.
+    """
+
+    script: str
+    path_in: object = None
+    path_out: object = None
+    path_control: object = None
+    version: str | None = None
+    retries: int | None = None
+    timeout: float | None = None
+    computed: tuple[str, ...] = ()
+    error: str | None = None
+    line: int | None = None
+    lines: Mapping[str, int] = field(default_factory=dict)
+    name: str = ""
+    words: Mapping[str, str] = field(default_factory=dict)
+    by: tuple[str, ...] | None = None
+
+    def called(self, name: str) -> str:
+        """How the file calls `PATH_IN` and the others: a function's decorator has words of its own."""
+        return self.words.get(name, name)
+
+
+def read_script(
+    script: str,
+    *,
+    scripts: str | None = None,
+    name: str | None = None,
+    trusted: bool = False,
+    distrust: Callable[[], str | None] | None = None,
+    cache: MutableMapping[str, Any] | None = None,
+) -> ScriptSource:
+    """Read the patterns and settings of a script off its source, without running it.
+
+    Literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
+    over those are read. What is computed otherwise is evaluated in a child process, and only when `trusted`, or
+    where `distrust` has no reason against it.
+
+    Args:
+        script: The path of the file.
+        scripts: The scripts folder, whose modules the script may import; by default the script's own folder.
+        name: How messages call the file; by default its path.
+        trusted: Whether the script may be run to learn what it computes.
+        distrust: Tells why it may not be run, or None where it may; asked only where something is computed.
+        cache: Remembers what was evaluated, by content (JSON values); entries with an `error` too.
+
+    Returns:
+        The source's word; a fault is in `error`, never raised.
+    """
+    name = name or script
+    try:
+        judge = distrust or (lambda: None if trusted else "")
+        return _read(script, scripts or str(Path(script).parent), name, distrust=judge, cache=cache)
+    except FaultError as fault:
+        where = f"{name}:{fault.line}: " if fault.line else f"{name}: "
+        return ScriptSource(script, name=name, error=where + fault.sentence, line=fault.line)
+
+
+def _read(
+    script: str,
+    scripts: str,
+    name: str,
+    *,
+    distrust: Callable[[], str | None],
+    cache: MutableMapping[str, Any] | None,
+) -> ScriptSource:
+    try:
+        source = read_regular(script, _SIZE_LIMIT)
+    except FileNotFoundError:
+        beside = [one.stem for one in Path(script).parent.glob("*.py")]
+        near = did_you_mean(Path(script).stem, beside, most=1)
+        return ScriptSource(script, name=name, error=f"script file {name} is missing{near}")
+    except OSError as error:
+        return ScriptSource(
+            script, name=name, error=f"script file {name} cannot be read: {error.strerror or error}"
+        )
+    reading = Reading(_parse(source))
+    found, computed, line = reading.script()
+    words = {attribute: word for word, attribute in KEYWORDS.items()} if reading.is_function else {}
+    if computed:
+        reason = distrust()
+        if reason is None:
+            key = content_key(script, scripts, source)
+            if cache is None or key not in cache:
+                cache = {} if cache is None else cache
+                cache[key] = evaluate(script, scripts)
+            found |= _evaluated(cache[key], computed)
+        else:
+            needed = [one for one in computed if one in PATHS]
+            if needed:
+                raise FaultError(
+                    f"{words.get(needed[0], needed[0])} is computed; "
+                    "patterns of a workspace that is not trusted are read, not run: "
+                    "write it as a literal or open the workspace with trust=True"
+                    + (f" ({reason})" if reason else ""),
+                    computed[needed[0]] or line,
+                )
+    lines = {**{one: at or line for one, at in computed.items()}, **reading.lines}
+    for path in PATHS:
+        found[path] = _checked_path(words.get(path, path), found.get(path), lines.get(path, line))
+
+    def setting(name: str) -> tuple[str, Any, int | None]:
+        return words.get(name, name), found.get(name), lines.get(name, line)
+
+    return ScriptSource(
+        script=script,
+        path_in=found["PATH_IN"],
+        path_out=found["PATH_OUT"],
+        path_control=found["PATH_CONTROL"],
+        version=_checked_version(*setting("VERSION")),
+        retries=_checked_retries(*setting("RETRIES")),
+        timeout=_checked_timeout(*setting("TIMEOUT")),
+        computed=tuple(computed),
+        line=line,
+        lines=lines,
+        name=name,
+        words=words,
+        by=_checked_by(*setting("BY")),
+    )
+
+
+def _parse(source: bytes) -> ast.Module:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except SyntaxError as error:
+        if "codec can't decode" in str(error.msg) or isinstance(error.__cause__, UnicodeError):
+            raise FaultError("the file is not UTF-8") from None
+        text = (error.text or "").strip()
+        raise FaultError(
+            f"{type(error).__name__}: {error.msg}" + (f": {text[:80]}" if text else ""), error.lineno
+        ) from None
+    except (ValueError, RecursionError, MemoryError) as error:
+        raise FaultError(f"the file cannot be parsed: {error}") from None
+
+
+def _checked_path(name: str, value: Any, line: int | None) -> object:
+    """A path as a text, a tuple of texts, or a dict of those."""
+    if value is None:
+        return None
+    if isinstance(value, Mapping):
+        if not all(isinstance(label, str) for label in value):
+            raise FaultError(f"{name} is a dict whose labels are not all texts", line)
+        return {label: _checked_parts(f"{name}[{label!r}]", one, line) for label, one in value.items()}
+    return _checked_parts(name, value, line)
+
+
+def _checked_parts(name: str, value: Any, line: int | None) -> str | tuple[str, ...]:
+    if isinstance(value, (str, PurePath)):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        wrong = [part for part in value if not isinstance(part, (str, PurePath))]
+        if not wrong:
+            return tuple(str(part) for part in value)
+        raise FaultError(f"{name} has a part of type {type(wrong[0]).__name__}: its parts are texts", line)
+    raise FaultError(
+        f"{name} is of type {type(value).__name__}: a path pattern is a tuple of texts, a text, "
+        "or (not within a dict) a dict of those",
+        line,
+    )
+
+
+def _checked_version(name: str, value: Any, line: int | None) -> str | None:
+    if value is None or (isinstance(value, (str, int, float)) and not isinstance(value, bool)):
+        return None if value is None else str(value)
+    raise FaultError(f"{name} is of type {type(value).__name__}: it is a text or a number", line)
+
+
+def _checked_retries(name: str, value: Any, line: int | None) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise FaultError(f"{name} is not a whole number from 0", line)
+
+
+def _checked_timeout(name: str, value: Any, line: int | None) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < float("inf"):
+        return float(value)
+    raise FaultError(f"{name} is not a number of seconds above 0", line)
+
+
+def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
+        return tuple(value)
+    raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
+
+
+def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:
+    if "error" in told:
+        raise FaultError(f"{', '.join(computed)} cannot be computed: {told['error']}", told.get("line"))
+    return {name: told.get(name) for name in computed}

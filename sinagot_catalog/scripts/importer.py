@@ -1,0 +1,277 @@
+"""A script's file turned into its class, with what lies beside it importable."""
+
+import importlib.machinery
+import os
+import re
+import sys
+import types
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.errors import NotFoundError, did_you_mean
+from sinagot_catalog.scripts.module_names import NO_MAIN, escape, package_of
+from sinagot_catalog.scripts.step_function import FunctionScript
+from sinagot_catalog.storage.regular_file import read_regular
+
+__all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
+
+Stamp = tuple[int, int]
+
+SOURCE_BOUND = 16_000_000
+"""Bytes that the source of a helper may have."""
+
+_STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
+"""What makes a file the script of a step, and no helper."""
+
+
+def is_step(source: bytes) -> bool:
+    """Whether a file is the script of a step, and no helper."""
+    return _STEP.search(source) is not None
+
+
+def _stamp(path: str) -> Stamp | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116  # a Path costs more than the call
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size
+
+
+class _SourceLoader(importlib.machinery.SourceFileLoader):
+    """Compiles the source each time: a cache by seconds misses an edit, and is written beside the source.
+
+    The module's `__name__` is one that other processes find, too: what it defines is pickled by that name.
+    """
+
+    def __init__(self, package: str, fullname: str, path: str) -> None:
+        super().__init__(fullname, path)
+        self._package = package
+
+    def get_code(self, fullname: str) -> types.CodeType:
+        path = self.get_filename(fullname)
+        return self.source_to_code(read_regular(path, SOURCE_BOUND), path)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__name__ = name = f"{self._package}.{self.name}"
+        sys.modules[name] = module
+        try:
+            exec(self.get_code(self.name), module.__dict__)  # noqa: S102
+        except BaseException:
+            sys.modules.pop(name, None)
+            raise
+
+
+class Folder:
+    """The modules beside the scripts of one folder: a finder while one of those scripts is at work.
+
+    A helper wins over an installed module of that name, not over the standard library's; a step's script and
+    a bare folder win over neither: a step may be called `mne` and import `mne`.
+    """
+
+    def __init__(self, folders: Sequence[str]) -> None:
+        self.folders = tuple(dict.fromkeys(folders))
+        self.modules: dict[str, types.ModuleType] = {}
+        self.stamps: dict[str, Stamp | None] = {}
+        self.served: set[str] = set()
+        self.helpers: tuple[str, ...] = ()
+        self.hidden: dict[str, types.ModuleType] = {}
+        self.depth = 0
+        self.main: types.ModuleType | None = None
+        self.package = package_of(self.folders)
+        sources = partial(_SourceLoader, package_of(self.folders, helpers=True))
+        self._loaders: tuple[Any, ...] = (
+            (importlib.machinery.ExtensionFileLoader, importlib.machinery.EXTENSION_SUFFIXES),
+            (sources, importlib.machinery.SOURCE_SUFFIXES),
+        )
+
+    def look(self) -> None:
+        """List the helpers anew, and forget every module when one of them has changed."""
+        if any(_stamp(path) != stamp for path, stamp in self.stamps.items()):
+            self.forget()
+        names = set()
+        for folder in self.folders:
+            for entry in Path(folder).iterdir() if Path(folder).is_dir() else ():
+                name = entry.name.partition(".")[0]
+                if name.isidentifier() and name not in sys.stdlib_module_names and _is_helper(entry):
+                    names.add(name)
+        self.helpers = tuple(sorted(names))
+
+    def forget(self) -> None:
+        self.modules.clear()
+        self.stamps.clear()
+        self.served.clear()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Python's import asks this before every other finder."""
+        if path is not None:
+            return self._serve(self._spec(name, path)) if name.rpartition(".")[0] in self.served else None
+        if name in sys.stdlib_module_names:
+            return None
+        spec = self._spec(name, self.folders)
+        if spec is None:
+            return None
+        if name not in self.helpers:
+            others = (finder.find_spec(name, None, target) for finder in sys.meta_path if finder is not self)
+            installed = next((other for other in others if other is not None), None)
+            if installed is not None:
+                return installed
+        return self._serve(spec)
+
+    def _serve(self, spec: importlib.machinery.ModuleSpec | None) -> importlib.machinery.ModuleSpec | None:
+        if spec is not None:
+            self.served.add(spec.name)
+            if spec.origin:
+                self.stamps[spec.origin] = _stamp(spec.origin)
+        return spec
+
+    def __enter__(self) -> None:
+        self.depth += 1
+        if self.depth > 1:
+            return
+        known = sys.modules
+        for name in self.helpers:
+            if name in known:
+                self.hidden |= {
+                    one: known[one] for one in list(known) if one == name or one.startswith(f"{name}.")
+                }
+        for name in self.hidden:
+            del known[name]
+        known.update(self.modules)
+        self.main = known.get("__main__")
+        known["__main__"] = NO_MAIN
+        sys.meta_path.insert(0, self)
+
+    def __exit__(self, *_: object) -> None:
+        self.depth -= 1
+        if self.depth:
+            return
+        if self in sys.meta_path:
+            sys.meta_path.remove(self)
+        if self.main is not None:
+            sys.modules["__main__"] = self.main
+        for name in self.served:
+            module = sys.modules.pop(name, None)
+            if module is not None:
+                self.modules[name] = module
+        if self.hidden:
+            sys.modules.update(self.hidden)
+            self.hidden.clear()
+
+    def run_script(self, script: str) -> types.ModuleType:
+        """Run a step's file as a module of its own; it stays in `sys.modules`, so that what it defines pickles."""
+        try:
+            source = read_regular(script, SOURCE_BOUND)
+        except FileNotFoundError:
+            raise NotFoundError(f"script file {script} is missing") from None
+        name = f"{self.package}.{escape(Path(script).stem)}"
+        module = types.ModuleType(name)
+        module.__file__ = script
+        before = sys.modules.get(name)
+        sys.modules[name] = module
+        try:
+            exec(compile(source, script, "exec", dont_inherit=True), module.__dict__)  # noqa: S102
+        except BaseException:
+            del sys.modules[name]
+            if before is not None:
+                sys.modules[name] = before
+            raise
+        return module
+
+    def _spec(self, name: str, folders: Sequence[str]) -> importlib.machinery.ModuleSpec | None:
+        for folder in folders:
+            spec = importlib.machinery.FileFinder(folder, *self._loaders).find_spec(name)
+            if spec is not None and spec.loader is not None:
+                return spec
+        locations = [
+            str(place) for folder in folders if (place := Path(folder, name.rpartition(".")[2])).is_dir()
+        ]
+        if not locations:
+            return None
+        bare = importlib.machinery.ModuleSpec(name, None, is_package=True)
+        bare.submodule_search_locations = locations
+        return bare
+
+
+def _is_helper(entry: Path) -> bool:
+    """Whether a file or folder beside a script is a module that is no step's script."""
+    if entry.is_dir():
+        return (entry / "__init__.py").is_file()
+    if entry.suffix != ".py":
+        return entry.name.endswith(tuple(importlib.machinery.EXTENSION_SUFFIXES))
+    try:
+        return not is_step(read_regular(entry, SOURCE_BOUND))
+    except OSError:
+        return False
+
+
+class ScriptHost:
+    """Imports scripts, each once until its file or a helper of it changes.
+
+    Used from one thread at a time: Python's table of modules is one for the process.
+
+    Args:
+        scripts: The scripts folder; every script can import its modules, after those that lie beside it.
+    """
+
+    def __init__(self, scripts: str) -> None:
+        self._scripts = str(Path(scripts).absolute())
+        self._folders: dict[str, Folder] = {}
+        self._by_script: dict[str, Folder] = {}
+        self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
+
+    def load(self, script: str, name: str = "Script") -> type:
+        """The class of a file: `Script` (or what `@step` made of its one function), or another name.
+
+        Raises:
+            NotFoundError: When there is no such file, or no such class in it.
+        """
+        script = str(Path(script).absolute())
+        folder = self._folder(script)
+        stamp = _stamp(script)
+        loaded = self._loaded.get(script)
+        if loaded is not None and all(_stamp(path) == one for path, one in loaded[1].items()):
+            return _class_of(loaded[0], script, name)
+        folder.look()
+        with self.importing(script):
+            module = folder.run_script(script)
+        self._loaded[script] = (module, {script: stamp, **folder.stamps})
+        return _class_of(module, script, name)
+
+    def importing(self, script: str) -> AbstractContextManager[None]:
+        """What lies beside a script can be imported here; around each of its runs."""
+        return self._folder(script)
+
+    def _folder(self, script: str) -> Folder:
+        found = self._by_script.get(script)
+        if found is None:
+            own = str(Path(script).absolute().parent)
+            found = self._folders.setdefault(own, Folder([own, self._scripts]))
+            self._by_script[script] = found
+        return found
+
+
+def _class_of(module: types.ModuleType, script: str, name: str) -> type:
+    found = getattr(module, name, None)
+    own = [
+        one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__
+    ]
+    functions = [one for one in own if issubclass(one, FunctionScript) and one.__name__ in vars(module)]
+    if name == "Script" and functions and functions != [found]:
+        if len(functions) == 1 and found is None:
+            return functions[0]
+        told = ", ".join(one.__name__ for one in functions)
+        both = (
+            "both a class Script and the step function"
+            if found is not None
+            else "more than one step function:"
+        )
+        raise NotFoundError(f"{script} has {both} {told}; a file is one step")
+    if isinstance(found, type):
+        return found
+    classes = [one.__name__ for one in own]
+    raise NotFoundError(f"{script} has no class {name}{did_you_mean(name, classes)}")

@@ -1,0 +1,122 @@
+"""The names of users' modules, under which every process of this machine finds them.
+
+    sinagot_catalog.scripts.user_modules./data/scripts.count      the script of the step `count` in /data/scripts
+    sinagot_catalog.scripts.user_modules./data/scripts+.helper    helper.py beside it, which scripts import as `helper`
+
+A script may start processes of its own: multiprocessing (fork, spawn, forkserver), concurrent.futures, loky. Those
+import the functions that they are sent by the name of their module. The name holds the folder, with its dots
+escaped, so it needs no entry of `sys.path`, no variable and no file to be found, and no two workspaces share one.
+A process that imports such a name is there for that folder's scripts: their helpers stay importable in it.
+
+The user's `__main__` is out of sight while a script is at work, for such processes would run it once more.
+"""
+
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sinagot_catalog.scripts.importer import Folder
+
+__all__ = ["NO_MAIN", "USER_SCRIPTS", "escape", "make_importable", "package_of"]
+
+USER_SCRIPTS = "sinagot_catalog.scripts.user_modules"
+"""What the names of users' modules begin with."""
+
+NO_MAIN = types.ModuleType("__main__")
+"""What a script and its processes see as `__main__`."""
+
+_ESCAPED = {"%": "%25", ".": "%2E", ":": "%3A", "+": "%2B"}
+_HELPERS = "+"
+
+
+def package_of(folders: Sequence[str], *, helpers: bool = False) -> str:
+    """The package of the scripts of a folder, or of the modules beside them.
+
+    Args:
+        folders: The scripts' own folder, and the scripts folder of the workspace where that is another one.
+        helpers: Ask for the modules beside the scripts.
+
+    Example:
+        >>> package_of(["/data/my.scripts"], helpers=True)
+        'sinagot_catalog.scripts.user_modules./data/my%2Escripts+'
+    """
+    escaped = ":".join(map(escape, folders))
+    return f"{USER_SCRIPTS}.{escaped}{_HELPERS if helpers else ''}"
+
+
+def escape(text: str) -> str:
+    """A text as one part of the name of a module."""
+    return "".join(_ESCAPED.get(letter, letter) for letter in text)
+
+
+def _unescaped(text: str) -> str:
+    for letter in (".", ":", "+", "%"):  # the sign that escapes comes last
+        text = text.replace(_ESCAPED[letter], letter)
+    return text
+
+
+def make_importable() -> None:
+    """Let this process find users' modules by their names."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+class _Finder:
+    """Finds users' modules by name, and imports them as scripts do."""
+
+    def __init__(self) -> None:
+        self._entered: dict[str, Folder] = {}
+
+    def find_spec(
+        self,
+        name: str,
+        path: Sequence[str] | None = None,  # noqa: ARG002 a part of the protocol
+        target: types.ModuleType | None = None,  # noqa: ARG002 a part of the protocol
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Python's import asks this."""
+        if not name.startswith(f"{USER_SCRIPTS}."):
+            return None
+        token, _, module = name.removeprefix(f"{USER_SCRIPTS}.").partition(".")
+        if not module:
+            return importlib.machinery.ModuleSpec(name, None, is_package=True)
+        return importlib.machinery.ModuleSpec(name, _Loader(self._folder(token), module, token))
+
+    def _folder(self, token: str) -> "Folder":
+        """The folder of a package; from here on its helpers can be imported in this process."""
+        from sinagot_catalog.scripts.importer import Folder
+
+        token = token.removesuffix(_HELPERS)
+        if token not in self._entered:
+            folder = Folder([_unescaped(folder) for folder in token.split(":")])
+            folder.look()
+            folder.__enter__()
+            self._entered[token] = folder
+        return self._entered[token]
+
+
+class _Loader(importlib.abc.Loader):
+    """Loads one of users' modules."""
+
+    def __init__(self, folder: "Folder", module: str, token: str) -> None:
+        self._folder = folder
+        self._module = module
+        self._is_helper = token.endswith(_HELPERS)
+        self._spec: object = None
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:  # noqa: ARG002 as above
+        """The module, run already."""
+        if self._is_helper:
+            module = importlib.import_module(self._module)
+        else:
+            file = f"{self._folder.folders[0]}/{_unescaped(self._module)}.py"
+            module = self._folder.run_script(file)
+        self._spec = module.__spec__
+        return module
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Leave it as it is: it was run, and has a spec of its own."""
+        module.__spec__ = self._spec  # type: ignore[assignment]

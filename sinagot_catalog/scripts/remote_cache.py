@@ -1,0 +1,105 @@
+"""Scripts that lie in a bucket, as a local folder: fetched by content, never changed once they are there.
+
+$SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), for the owner's eyes only
+└── <hash of names and contents>/    a whole scripts folder; another content is another folder
+"""
+
+import hashlib
+import os
+import secrets
+import shutil
+import stat
+import sys
+from pathlib import Path, PurePosixPath
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.storage import Store
+
+__all__ = ["Mirror"]
+
+_MOST_FILES = 2_000
+_MOST_BYTES = 64 * 1024 * 1024
+
+
+class Mirror:
+    """A local copy of a scripts folder in a bucket.
+
+    Args:
+        store: The scripts folder.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._folder: str | None = None
+
+    def folder(self) -> str:
+        """The local folder that holds what lies in the bucket; fetched when first asked for after `forget`."""
+        if self._folder is None:
+            self._folder = self._fetch()
+        return self._folder
+
+    def forget(self) -> None:
+        """Look at the bucket again next time."""
+        self._folder = None
+
+    def _fetch(self) -> str:
+        found = {path: size for path, size in self._store.tree("").items() if _is_wanted(path)}
+        if len(found) > _MOST_FILES or sum(size or 0 for size in found.values()) > _MOST_BYTES:
+            raise StorageError(
+                f"{self._store.root} holds {len(found)} files: too much for a folder of scripts",
+                "Set [path] scripts to a folder that holds the scripts alone.",
+            )
+        contents = dict(zip(found, self._store.read_all(list(found)), strict=True))
+        digest = hashlib.sha256()
+        for path, content in sorted(contents.items()):
+            digest.update(f"{path}\0{len(content)}\0".encode())
+            digest.update(content)
+        home = _home()
+        target = home / digest.hexdigest()[:32]
+        if not target.is_dir():
+            self._keep(target, contents)
+        return str(target)
+
+    def _keep(self, target: Path, contents: dict[str, bytes]) -> None:
+        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        try:
+            for path, content in contents.items():
+                file = beside / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
+            beside.mkdir(exist_ok=True)
+            try:
+                beside.rename(target)
+            except OSError:
+                if not target.is_dir():  # another process was quicker
+                    raise
+        except OSError as error:
+            raise StorageError(
+                f"the scripts of {self._store.root} cannot be kept in {target}: {error.strerror}"
+            ) from error
+        finally:
+            shutil.rmtree(beside, ignore_errors=True)
+
+
+def _is_wanted(path: str) -> bool:
+    """Whether a key may be a file of the copy: nothing that leads out of it, nothing compiled."""
+    parts = path.split("/")
+    return not {"", ".", "..", "__pycache__"} & set(parts) and PurePosixPath(path).suffix != ".pyc"
+
+
+def _home() -> Path:
+    """The folder of all copies; refused where it is not one's own, for what lies there is run."""
+    if own := os.environ.get("SINAGOT_CATALOG_HOME"):
+        home = Path(own)
+    elif sys.platform == "darwin":
+        home = Path.home() / "Library" / "Caches" / "sinagot-catalog"
+    else:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog"
+    folder = home / "scripts"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    found = folder.stat()
+    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
+        raise StorageError(
+            f"{folder} can be written by others, and what lies there is run: chmod 700 {folder}"
+        )
+    return folder

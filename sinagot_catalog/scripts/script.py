@@ -1,0 +1,224 @@
+"""The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
+from inspect import signature
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.fields import fault_of
+from sinagot_catalog.patterns.template import Template, parse_labelled
+from sinagot_catalog.status import StepStatus
+
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"]
+
+
+class ScriptPath(NamedTuple):
+    """The paths of one row: a `Path`, a dict of them where the script gives a dict, None where it has none.
+
+    Attributes:
+        input: What to read.
+        output: Where to write: in a run below a staging folder, from where it is moved into place.
+        control: Where to write what should be kept also when the script fails.
+        previous: The outputs of an earlier run, under `force`; None (in a dict too) where there is none.
+    """
+
+    input: Any
+    output: Any
+    control: Any = None
+    previous: Any = None
+
+
+class DataExist(NamedTuple):
+    """Which files of a row are there.
+
+    Attributes:
+        input: Whether each input exists.
+        output: Whether each output exists.
+    """
+
+    input: dict[Path, bool]
+    output: dict[Path, bool]
+
+
+class ScriptTemplate:
+    """One step: say what it reads and writes, and do the work for one record in `run`.
+
+    Paths are relative to the dataset; `{id}`, `{task}`, `{modality}` and the named groups of the workspace's
+    `id_pattern` are filled in. `{ses?}` is a group that some ids lack: it goes with the text before it.
+
+    Attributes:
+        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of such by label.
+        PATH_OUT: What it writes.
+        PATH_CONTROL: What it may write for a quality check; kept also when `run` raises.
+        VERSION: Raise it when the script's results change; earlier results are then `stale`.
+        RETRIES: How many times more to try a record that failed (else `[run] retries`).
+        TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
+        BY: Reserved for steps that run once per group of records: a step with it is refused.
+
+    A script may also define `check`, which sees the outputs before they are published.
+
+    It can be tried by hand:
+
+    Example:
+        >>> class Script(ScriptTemplate):
+        ...     PATH_IN = ("raw", "{id}.csv")
+        ...     PATH_OUT = {"mean": "mean/{id}.txt", "plot": "plot/{id}.png"}
+        >>> script = Script("REC-1", data_path="/data")
+        >>> script.path.input.as_posix()
+        '/data/raw/REC-1.csv'
+        >>> script.path.output["plot"].as_posix()
+        '/data/plot/REC-1.png'
+        >>> Script("/data", "REC-1").path == script.path  # as sinagot has it
+        True
+    """
+
+    PATH_IN: ClassVar[Any] = ()
+    PATH_OUT: ClassVar[Any] = ()
+    PATH_CONTROL: ClassVar[Any] = ()
+    VERSION: ClassVar[str | int | None] = None
+    RETRIES: ClassVar[int | None] = None
+    TIMEOUT: ClassVar[float | None] = None
+    BY: ClassVar[Sequence[str] | None] = None
+
+    def __init__(
+        self,
+        id: str | Path | None = None,  # noqa: A002 the name that scripts use: self.id
+        record_id: str | None = None,
+        task: str | None = None,
+        opts: Mapping[str, str] | None = None,
+        *,
+        data_path: str | Path = ".",
+        modality: str | None = None,
+        label: str | None = None,
+        path: ScriptPath | None = None,
+        status: StepStatus = StepStatus.INIT,
+        logger: logging.Logger | None = None,
+        debug: bool = False,
+        values: Mapping[str, str] | None = None,
+    ) -> None:
+        if record_id is not None:  # sinagot's order: data_path, record_id
+            data_path = data_path if id is None else id
+            id = record_id  # noqa: A001 - see above
+        if not isinstance(id, str):
+            raise TypeError(f"{type(self).__name__} needs the id of a record: Script(id, data_path=…)")
+        self.id = id
+        self.task = task
+        self.modality = modality
+        self.label = label if label is not None else type(self).__module__.rpartition(".")[2]
+        self.data_path = data_path if isinstance(data_path, Path) else Path(data_path)
+        self.path = path if path is not None else self._own_paths({**(opts or {}), **(values or {})})
+        self.status = status
+        self.logger = logger if logger is not None else logging.getLogger("sinagot_catalog.script")
+        self.debug = debug
+        self.opts: dict[str, Any] = dict(opts or {})
+        self._urls: Callable[[], ScriptPath] | None = None
+
+    @property
+    def url(self) -> ScriptPath:
+        """The URLs of `input` and `output`, for scripts that read or write a bucket themselves.
+
+        Example:
+            >>> ScriptTemplate("REC-1", path=ScriptPath(Path("/data/a.csv"), None)).url.input
+            'file:///data/a.csv'
+        """
+        return (
+            ScriptPath(_uris(self.path.input), _uris(self.path.output))
+            if self._urls is None
+            else self._urls()
+        )
+
+    def run(self) -> None:
+        """Do the work for one record; to be overridden."""
+        self.logger.info("Running %s", self.label)
+
+    def check(self) -> None:
+        """Look at what `run` wrote, before it is published; to be overridden.
+
+        The outputs are at `self.path.output`. What it raises is the error of this record, and nothing is published.
+        """
+
+    @property
+    def data_exist(self) -> DataExist:
+        """Which inputs and outputs of this record are there."""
+        return DataExist(
+            {path: path.exists() for path in _listed(self.path.input)},
+            {path: path.exists() for path in _listed(self.path.output)},
+        )
+
+    def _own_paths(self, values: dict[str, str]) -> ScriptPath:
+        """The paths of a script that is made by hand: below its dataset, without staging."""
+        known = {"id": self.id, "task": self.task, "modality": self.modality, **values}
+        filled = {name: value for name, value in known.items() if value is not None}
+
+        def paths(patterns: object) -> Any:
+            ports = parse_labelled(patterns, fields=set(filled))
+            return port_paths((label, self._full(template, filled)) for label, template in ports)
+
+        return ScriptPath(paths(self.PATH_IN), paths(self.PATH_OUT), paths(self.PATH_CONTROL))
+
+    def _full(self, template: Template, values: dict[str, str]) -> str:
+        for name in template.fields:
+            if values[name] and (fault := fault_of(values[name])) is not None:
+                raise PatternError(f"{name} {fault}: {template.text!r} names no file of a dataset")
+        return str(self.data_path / template.format(values))
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
+
+
+def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
+    """The `check` that a script defines; None where it has none, or a helper of that name that takes arguments.
+
+    Example:
+        >>> class Script(ScriptTemplate):
+        ...     def check(self):
+        ...         raise ValueError("no rows")
+        >>> own_check(Script("A")) is None, own_check(ScriptTemplate("A")) is None
+        (False, True)
+    """
+    found = getattr(type(script), "check", None)
+    if found is ScriptTemplate.check or not callable(found):
+        return None
+    check: Callable[[], object] = script.check
+    try:
+        signature(check).bind()
+    except (TypeError, ValueError):
+        return None
+    return check
+
+
+def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
+    """What a script sees of its paths: one `Path`, a dict by label, or None."""
+    labelled: dict[str, Path | None] = {}
+    for label, path in ports:
+        one = None if path is None else port_path(path)
+        if label is None:
+            return one
+        labelled[label] = one
+    return labelled or None
+
+
+def port_path(text: str) -> Path:
+    """A `Path`; below a folder that was asked for before it costs half as much, and every row pays it."""
+    folder, _, name = text.rpartition("/")
+    return _folder(folder) / name if folder else Path(text)
+
+
+@lru_cache(maxsize=256)
+def _folder(text: str) -> Path:
+    return Path(text)
+
+
+def _uris(paths: Any) -> Any:
+    if isinstance(paths, dict):
+        return {label: _uris(path) for label, path in paths.items()}
+    return None if paths is None else f"file://{paths}"
+
+
+def _listed(paths: Any) -> list[Path]:
+    if paths is None:
+        return []
+    return list(paths.values()) if isinstance(paths, dict) else [paths]

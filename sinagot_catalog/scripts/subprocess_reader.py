@@ -1,0 +1,104 @@
+"""What is computed, evaluated in a process of its own: `python -m sinagot_catalog.scripts`."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path, PurePath
+from typing import Any
+
+from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.scripts.importer import ScriptHost
+from sinagot_catalog.scripts.static_reader import PATHS, SETTINGS
+
+__all__ = ["answer", "content_key", "evaluate"]
+
+TIME_LIMIT = 30.0
+"""How many seconds a child process may take."""
+
+
+def content_key(script: str, scripts: str, source: bytes) -> str:
+    """Names the content of a script and the state of the modules that it can import."""
+    digest = hashlib.sha256(source)
+    for folder in dict.fromkeys((str(Path(script).parent), scripts)):
+        with os.scandir(folder) as entries:
+            beside = sorted((entry.name, entry.stat()) for entry in entries if entry.name.endswith(".py"))
+        for name, stat in beside:
+            digest.update(f"{name}\0{stat.st_mtime_ns}\0{stat.st_size}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict[str, Any]:
+    """Load a script in a process of its own and ask its class; JSON values, or an `error` and its `line`."""
+    seconds = TIME_LIMIT if time_limit is None else time_limit
+    child = subprocess.Popen(  # noqa: S603  # our own interpreter and module
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "sinagot_catalog.scripts",
+            str(Path(script).absolute()),
+            str(Path(scripts).absolute()),
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        start_new_session=True,
+    )
+    try:
+        said, _ = child.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return {"error": f"the script did not load within {seconds:g} seconds", "line": None}
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.communicate()
+    try:
+        told: dict[str, Any] = json.loads(said)
+    except ValueError:
+        return {
+            "error": f"the script ended its process when loaded (exit code {child.returncode})",
+            "line": None,
+        }
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """A class attribute as JSON; what is no path and no number is named by its type, and refused later."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(label): _plain(one) for label, one in value.items()}
+    if isinstance(value, (tuple, list)):
+        return [_plain(one) for one in value]
+    if value is None or isinstance(value, (str, int, float)):
+        return value
+    raise SinagotError(f"{type(value).__name__} is no path pattern")
+
+
+def _ask(script: str, scripts: str) -> dict[str, Any]:
+    try:
+        found = ScriptHost(scripts).load(script)
+        return {name: _plain(getattr(found, name, None)) for name in (*PATHS, *SETTINGS)}
+    except SinagotError as error:
+        return {"error": error.message, "line": None}
+    except BaseException as error:  # noqa: BLE001  # a script may raise anything, SystemExit too
+        frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == script]
+        line = error.lineno if isinstance(error, SyntaxError) else (frames[-1].lineno if frames else None)
+        return {"error": f"{type(error).__name__}: {error}"[:500], "line": line}
+
+
+def answer(script: str, scripts: str) -> None:
+    """What the child process does; what the script prints goes nowhere."""
+    out = os.dup(1)
+    os.dup2(2, 1)
+    told = json.dumps(_ask(script, scripts)).encode()
+    with os.fdopen(out, "wb") as pipe:
+        pipe.write(told)
+    os._exit(0)

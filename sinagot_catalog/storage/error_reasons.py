@@ -1,0 +1,133 @@
+"""Errors of storage libraries in a few words, with their own reason and without a secret."""
+
+from __future__ import annotations
+
+import errno
+import re
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.storage.urls import shown_url
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+__all__ = ["is_refusal", "reason_of", "secrets_in", "status_of"]
+
+_SECRET = re.compile(
+    r"(?i)secret|token|password|passwd|pwd|sas|credential|connection_string|account_key|^key$|cookie|auth"
+)
+_SHORTEST_SECRET = 4
+_LONGEST = 300
+_REFUSED = ("PreconditionFailed", "ConditionalRequestConflict", "412", "409", "BlobAlreadyExists")
+_CODES = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key does not fit the access key",
+    "ExpiredToken": "the session token has expired",
+    "ExpiredTokenException": "the session token has expired",
+    "TokenRefreshRequired": "the session token has expired",
+    "InvalidToken": "the session token is not valid there",
+    "InvalidClientTokenId": "the access key is not known there",
+    "RequestTimeTooSkewed": "the clock of this machine differs too much from that of the store",
+    "InvalidObjectState": "the object is archived: restore it first",
+    "BlobArchived": "the object is archived: rehydrate it first",
+    "AccountProblem": "there is a problem with the account",
+    "AllAccessDisabled": "all access to it is disabled",
+    "AuthenticationFailed": "the account key or token is not valid there",
+    "InvalidAuthenticationInfo": "the account key or token is not valid there",
+    "NoSuchBucket": "there is no such bucket",
+    "AccessDenied": "access denied",
+    "Forbidden": "access denied",
+    "403": "access denied",
+}
+_STATUS = {
+    401: "401 Unauthorized: it asks for a name and a password",
+    403: "access denied (403 Forbidden)",
+    404: "404 Not Found",
+    410: "410 Gone",
+}
+
+
+def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
+    """Why a store refused, in a few words.
+
+    Args:
+        error: What its library raised.
+        hidden: Texts that no message may show.
+    """
+    chain = list(_chain(error))
+    for one in chain:
+        code = _code(one)
+        if code in _CODES:
+            return _CODES[code]
+    status = next((number for one in chain if (number := status_of(one)) in _STATUS), None)
+    if status is not None:
+        return _STATUS[status]
+    text = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    named = next((code for code in _CODES if not code.isdigit() and re.search(rf"\b{code}\b", text)), None)
+    if named is not None:
+        return _CODES[named]
+    for secret in sorted(hidden, key=len, reverse=True):
+        text = text.replace(secret, "***")
+    text = shown_url(text)[:_LONGEST]
+    if isinstance(error, PermissionError):
+        code = next((code for one in chain if (code := _code(one))), "")
+        detail = ": ".join(part for part in (code, _detail(error, text)) if part)
+        return f"access denied: {detail}" if detail else "access denied"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def _detail(error: PermissionError, text: str) -> str:
+    """What an error says beyond that access is denied."""
+    plain = text.strip(" .").lower()
+    if error.errno == errno.EACCES or plain in ("", "forbidden", "access denied", "permission denied"):
+        return ""
+    return text
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen: set[int] = set()
+    one: BaseException | None = error
+    while one is not None and id(one) not in seen:
+        seen.add(id(one))
+        yield one
+        one = one.__cause__ or (None if one.__suppress_context__ else one.__context__)
+
+
+def _code(error: BaseException) -> str:
+    """The store's own name of an error."""
+    response: Any = getattr(error, "response", None)
+    if isinstance(response, dict):
+        return str(response.get("Error", {}).get("Code", ""))
+    code = getattr(error, "error_code", None)
+    return str(getattr(code, "value", code) or "")
+
+
+def status_of(error: BaseException | None) -> int | None:
+    """The HTTP status that an error stands for."""
+    for name in ("status", "status_code", "code"):
+        value = getattr(error, name, None)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+    return None
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Whether an error says that an object was there already: stores and libraries have several ways to."""
+    if isinstance(error, FileExistsError):
+        return True
+    code = getattr(error, "code", None) or getattr(error, "status", None)
+    told = f"{code} {error} {error.__cause__ or ''}"
+    return (isinstance(error, OSError) and error.errno == errno.EINVAL) or any(
+        one in told for one in _REFUSED
+    )
+
+
+def secrets_in(options: Any, name: str = "") -> set[str]:
+    """Every text in some options that no message may show."""
+    if isinstance(options, dict):
+        return {one for key, value in options.items() for one in secrets_in(value, str(key))}
+    if isinstance(options, (list, tuple)):
+        return {one for value in options for one in secrets_in(value, name)}
+    is_secret = isinstance(options, str) and len(options) >= _SHORTEST_SECRET and _SECRET.search(name)
+    return {options} if is_secret else set()

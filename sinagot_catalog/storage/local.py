@@ -1,0 +1,301 @@
+"""A folder of this machine, through the operating system."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from array import array
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
+from sinagot_catalog.storage.fingerprints import input_files
+from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Found, Reach, Stat, is_text
+from sinagot_catalog.storage.regular_file import read_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sinagot_catalog.storage.folder_cache import Seen
+    from sinagot_catalog.storage.parallel_walk import Given
+
+__all__ = ["LocalStore", "look_at"]
+
+_PIECE = 2048
+_ABSENT = -1
+
+
+class LocalStore:
+    """A folder of this machine.
+
+    Args:
+        root: The folder.
+        settled: For how many seconds a folder must have lain unchanged before what is in it is remembered.
+        patience: After how many seconds a look is shared with other processes.
+    """
+
+    is_local = True
+
+    def __init__(self, root: str, *, settled: float = SETTLED, patience: float = PATIENCE) -> None:
+        self.on_page: Callable[[int], None] | None = None
+        self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
+        self._settled = settled
+        self._patience = patience
+        self._last: tuple[Any, Seen | None] = None, None
+
+    def __repr__(self) -> str:
+        return f"LocalStore({self.root!r})"
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Travel without what was seen here."""
+        return {**self.__dict__, "_last": (None, None)}
+
+    def _at(self, path: str) -> str:
+        return f"{self.root}/{path}" if path else self.root
+
+    def check(self) -> None:
+        """Raise a NotFoundError where the folder is absent, a StorageError where it cannot be listed."""
+        root = Path(self.root)
+        try:
+            if not root.is_dir():
+                parent = root.parent
+                near = [one.name for one in parent.iterdir() if one.is_dir()] if parent.is_dir() else []
+                what = "is not a folder" if root.exists() else "does not exist"
+                raise NotFoundError(
+                    f"the dataset folder {self.root} {what}{did_you_mean(root.name, near)}",
+                    "Set 'dataset' under [path] in workspace.toml, or create the folder.",
+                )
+            os.scandir(self.root).close()
+        except PermissionError as error:
+            raise StorageError(f"the dataset folder {self.root} cannot be read: {error.strerror}") from error
+
+    def check_writable(self) -> None:
+        """Raise a StorageError where the folder, or the one that it would be made in, cannot be written."""
+        folder = Path(self.root)
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
+        if not os.access(folder, os.W_OK):
+            raise StorageError(
+                f"the run cannot write to {folder}: permission denied",
+                "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
+            )
+
+    def find(self, reach: Reach) -> Found:
+        """List names with one `scandir` per folder, without a `stat` of a file.
+
+        Who looks once pays for nothing else. The second look notes what folders look like, and further ones list
+        again only those that look different. What one user has seen is not another's, who may read other folders.
+        """
+        from sinagot_catalog.storage.folder_cache import columns, joined
+        from sinagot_catalog.storage.folder_stamps import is_kept_here
+        from sinagot_catalog.storage.local_walk import Walk, walk_below
+        from sinagot_catalog.storage.parallel_walk import Hands
+
+        asked = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
+        before, seen = self._last
+        how: dict[str, Any] = {
+            "takes_notes": before == asked and is_kept_here(self.root),
+            "settled": self._settled,
+        }
+        walk = Walk(self.root, reach, seen if how["takes_notes"] else None, **how)
+        walk.recall()
+        with Hands(partial(walk_below, self.root, reach, **how), patience=self._patience) as hands:
+            walk.go(hands)
+        now, undecodable = columns(walk.parts)
+        if walk.before is not None:
+            now = joined(walk.before, walk.order, now) if now.folders.height else walk.before
+        self._last = asked, now if now.is_of_use else None
+        return replace(
+            walk.found, folders=now.folders.select("folder", "n"), names=now.names, undecodable=undecodable
+        )
+
+    def stat(self, paths: Sequence[str]) -> Stat:
+        """Read size and time of each path; there are no etags here."""
+        from sinagot_catalog.storage.parallel_walk import Hands
+
+        sizes, times = array("q"), array("q")
+        given: list[Given] = []
+        at, end = 0, len(paths)
+        with Hands(partial(_look_at_text, self.root), patience=self._patience) as hands:
+            while at < end:
+                while end - at > _PIECE and hands.are_free(at):
+                    share = max(_PIECE, (end - at) // (2 * hands.number + 2))
+                    given.append(hands.give("\0".join(paths[end - share : end])))
+                    end -= share
+                piece = paths[at : min(at + _PIECE, end)]
+                at += len(piece)
+                _add(look_at(self.root, piece), sizes, times)
+            for one in reversed(given):
+                _add(one.result() or _look_at_text(self.root, one.work), sizes, times)
+        nothing: list[None] = [None] * len(paths)
+        if _ABSENT not in sizes:
+            return Stat([*sizes], [*times], [*nothing])
+        is_there = [size != _ABSENT for size in sizes]
+        return Stat(_where(is_there, sizes), _where(is_there, times), [*nothing])
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files right in a folder."""
+        return self._entries(folder, files=True)
+
+    def folders(self, folder: str) -> list[str]:
+        """Names of the folders right in a folder."""
+        return self._entries(folder, files=False)
+
+    def _entries(self, folder: str, *, files: bool) -> list[str]:
+        try:
+            with os.scandir(self._at(folder)) as entries:
+                return sorted(one.name for one in entries if one.is_file() is files and is_text(one.name))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise StorageError(f"{self._at(folder)} cannot be read: {error.strerror}") from error
+
+    def tree(self, folder: str) -> dict[str, int | None]:
+        """Every file below a folder with its size."""
+        top = Path(self._at(folder))
+        files = (Path(parent, name) for parent, _, names in os.walk(top) for name in names)
+        return {
+            one.relative_to(self.root).as_posix(): one.stat().st_size
+            for one in sorted(files)
+            if one.is_file()
+        }
+
+    def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
+        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
+        return [self._contents(folder) for folder in folders]
+
+    def _contents(self, folder: str) -> dict[str, tuple[int, int]] | None:
+        try:
+            return input_files(self._at(folder))
+        except OSError:
+            return None
+
+    def kinds(self, paths: Sequence[str]) -> list[str | None]:
+        """For each path `file`, `directory`, or None where nothing is there."""
+        return [_kind(f"{self.root}/{path}") for path in paths]
+
+    def exists(self, path: str) -> bool:
+        """Whether a file or a folder is there."""
+        return os.path.exists(self._at(path))  # noqa: PTH110 - asked for every row
+
+    def resolve(self, folder: str) -> str:
+        """The full path of a folder, with its links resolved."""
+        return os.path.realpath(self._at(folder))
+
+    def read(self, path: str) -> bytes:
+        """Read a whole file."""
+        try:
+            return read_regular(self._at(path))
+        except OSError as error:
+            raise StorageError(f"{self._at(path)} cannot be read: {error.strerror}") from error
+
+    def read_all(self, paths: Sequence[str]) -> list[bytes]:
+        """Read whole files one after the other: a disk is no quicker with several."""
+        return [self.read(path) for path in paths]
+
+    def cloud_options(self) -> dict[str, str] | None:
+        """On a disk nothing is needed."""
+        return {}
+
+    def write(self, path: str, content: bytes) -> None:
+        """Write a hidden sibling, then move it into place."""
+        target = Path(self._at(path))
+        beside = self._beside(target, content)
+        try:
+            beside.replace(target)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+
+    def create(self, path: str, content: bytes) -> bool:
+        """Write a hidden sibling, then link it: the name appears with its whole content or not at all."""
+        target = Path(self._at(path))
+        beside = self._beside(target, content)
+        try:
+            os.link(beside, target)
+        except FileExistsError:
+            return False
+        except OSError as error:
+            raise StorageError(
+                f"{target.parent} cannot hold claims: {error.strerror}",
+                "Put the journal on a file system with hard links: [path] log in workspace.toml.",
+            ) from error
+        finally:
+            beside.unlink(missing_ok=True)
+        return True
+
+    def can_create(self, folder: str) -> bool:  # noqa: ARG002 - part of the protocol
+        """A disk with hard links does; one without says so when it is tried."""
+        return True
+
+    def _beside(self, target: Path, content: bytes) -> Path:
+        beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+        try:
+            # Nothing above the root: a dataset that went away must not be made anew, empty.
+            Path(self.root).mkdir(exist_ok=True)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            beside.write_bytes(content)
+        except OSError as error:
+            beside.unlink(missing_ok=True)
+            raise StorageError(f"{target} cannot be written: {error.strerror}") from error
+        return beside
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Remove files; absent ones are no error."""
+        try:
+            for path in paths:
+                Path(self._at(path)).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{error.filename} cannot be deleted: {error.strerror}") from error
+
+    def prune(self, folder: str) -> None:
+        """Remove a folder that is empty."""
+        with suppress(OSError):
+            Path(self._at(folder)).rmdir()
+
+
+def _kind(path: str) -> str | None:
+    if os.path.isfile(path):  # noqa: PTH113 - asked for every output
+        return "file"
+    return "directory" if os.path.isdir(path) else None  # noqa: PTH112
+
+
+def _look_at_text(root: str, paths: str) -> tuple[array[int], array[int]]:
+    """Size and time of some paths, which zeros part: one text travels better than many."""
+    return look_at(root, paths.split("\0"))
+
+
+def look_at(root: str, paths: Sequence[str]) -> tuple[array[int], array[int]]:
+    """Size and time of some paths."""
+    sizes, times = array("q"), array("q")
+    try:
+        top = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        nothing = array("q", [_ABSENT]) * len(paths)
+        return nothing, nothing
+    look = os.stat
+    try:
+        for path in paths:
+            try:
+                one = look(path, dir_fd=top)  # from the root on: the way to it is not walked for every file
+            except (OSError, ValueError):
+                sizes.append(_ABSENT)
+                times.append(0)
+            else:
+                sizes.append(one.st_size)
+                times.append(one.st_mtime_ns)
+    finally:
+        os.close(top)
+    return sizes, times
+
+
+def _add(part: tuple[array[int], array[int]], sizes: array[int], times: array[int]) -> None:
+    sizes.extend(part[0])
+    times.extend(part[1])
+
+
+def _where(is_there: Iterable[bool], numbers: Iterable[int]) -> list[int | None]:
+    return [number if there else None for there, number in zip(is_there, numbers, strict=True)]

@@ -1,0 +1,356 @@
+"""One pass over a local tree, which lists again only the folders that have changed since the last one."""
+
+from __future__ import annotations
+
+import os
+import stat
+from array import array
+from bisect import bisect_left
+from typing import TYPE_CHECKING, NamedTuple
+
+from sinagot_catalog.storage.entry import holds_file, is_absent
+from sinagot_catalog.storage.folder_stamps import Notes, packed
+from sinagot_catalog.storage.protocol import LOG_FOLDER, Found, Reach, is_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sinagot_catalog.storage.folder_cache import Seen
+    from sinagot_catalog.storage.folder_stamps import Packed, Part
+    from sinagot_catalog.storage.parallel_walk import Given, Hands
+
+__all__ = ["Walk", "walk_below"]
+
+_LOOK_UP = 64
+"""After so many folders it looks whether somebody waits for work."""
+_FEWEST, _LEAST = 16, 4
+"""How many folders side by side are worth to be shared, and how many are given at least."""
+
+
+class _Level:
+    """The patterns that lead into a folder, and what they say of the folders in it.
+
+    A tree has few levels and many folders: what a level says of a name is worked out once.
+    """
+
+    def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
+        self._patterns = [one for one in patterns if len(one) > depth]
+        self._depth = depth
+        self._everything = everything
+        self._below: dict[str | None, tuple[bool, _Level | None]] = {}
+        self.names = sorted({name for one in self._patterns if (name := one[depth]) is not None})
+        self.is_literal = not everything and all(one[depth] is not None for one in self._patterns)
+
+    def below(self, name: str) -> tuple[bool, _Level | None]:
+        """Whether a pattern ends at a folder of this name, and the level in it where a pattern goes on."""
+        key = name if name in self.names else None
+        if key not in self._below:
+            deep = self._depth + 1
+            here = [one for one in self._patterns if one[self._depth] in (None, key)]
+            ends = any(len(one) == deep for one in here)
+            goes_on = self._everything or any(len(one) > deep for one in here)
+            level = _Level(here, deep, everything=self._everything) if goes_on else None
+            self._below[key] = ends, level
+        return self._below[key]
+
+
+class _Rest(NamedTuple):
+    """Folders side by side that are still to be entered, the last one first.
+
+    Attributes:
+        level: What the patterns say of what is in them.
+        folders: The folders.
+        given: Those that others list, from the first that they were given; they come behind the folders.
+    """
+
+    level: _Level
+    folders: list[str]
+    given: list[Given]
+
+
+class Walk:
+    """One pass over a local tree that enters only where a pattern goes on.
+
+    Folders are entered depth first and in the order of their names. So what lies below a folder follows it in what
+    was seen before: a *span*, which is taken over as it is up to the next folder that has changed.
+
+    Args:
+        root: The folder at the top.
+        reach: Which folders to enter.
+        seen: What the last walk for the same reach saw.
+        takes_notes: Whether to note what folders look like, at a fifth of what it costs to list a small one.
+        settled: For how many seconds a folder must have lain unchanged to be known again.
+
+    Attributes:
+        found: What was found, without the files.
+        parts: The folders and their files, in the order of the walk.
+        before: What was seen before, if it is of use.
+        order: Where each folder stands: in what was seen before, and behind that in what was found.
+    """
+
+    def __init__(
+        self, root: str, reach: Reach, seen: Seen | None = None, *, takes_notes: bool, settled: float
+    ) -> None:
+        self.root = root
+        self.reach = reach
+        self.found = Found()
+        self.parts: list[Part | Packed] = []
+        self.before = seen
+        self.order = array("I")
+        self._top = _Level(reach.patterns, 0, everything=reach.everything)
+        self._entered: set[tuple[int, int]] = set()
+        self._is_odd = False
+        """Whether what is found in the folder at hand may change while the folder itself stays as it is."""
+        self._takes_notes = takes_notes
+        self._settled = settled
+        self._notes = Notes(settled)
+        self._paths: list[str] = []
+        self._changed: list[int] = []
+        self._spans: dict[str, tuple[int, int]] = {}
+
+    def go(self, hands: Hands | None = None) -> None:
+        """List the root, then what the patterns lead to below it.
+
+        Args:
+            hands: Who may list a part of it.
+        """
+        # a loop of links is entered once, which only one who enters all of them sees
+        is_shared = self.before is None and not self.reach.follow_links
+        self._through([_Rest(self._top, [""], [])], hands if is_shared else None)
+        self._close_part()
+
+    def go_below(self, folders: list[str]) -> Part:
+        """List folders that lie side by side, the last one first, and what is below them."""
+        self._through([_Rest(self._level(folders[0]), folders, [])], None)
+        return self._notes.taken()
+
+    def _through(self, todo: list[_Rest], hands: Hands | None) -> None:
+        count = 0
+        while todo:
+            if hands is not None:
+                if not count % _LOOK_UP:
+                    _share(todo, hands, count)
+                count += 1
+            level, folders, given = todo[-1]
+            if not folders:
+                todo.pop()
+                self._take_in(given)
+                continue
+            folder = folders.pop()
+            if folder in self._spans:
+                todo += self._known(*self._spans.pop(folder))
+            else:
+                todo += self._list(folder, level)
+
+    def _close_part(self) -> None:
+        self.parts.append(self._notes.taken())
+        self._notes = Notes(self._settled)
+
+    def _take_in(self, given: list[Given]) -> None:
+        """Take in what others listed; what they could not list is listed here."""
+        if not given:
+            return
+        self._close_part()
+        for one in reversed(given):
+            told = one.result()
+            part, found = told or walk_below(
+                self.root, self.reach, one.work, takes_notes=self._takes_notes, settled=self._settled
+            )
+            self.parts.append(part)
+            self.found.directories += found.directories
+            self.found.empty += found.empty
+            self.found.unreadable += found.unreadable
+            self.found.links += found.links
+            self.found.dangling += found.dangling
+
+    # --- what was seen before ------------------------------------------------------------------------------------
+
+    def recall(self) -> None:
+        """Look which folders have changed; where most have, what was seen is of no use."""
+        if self.before is None:
+            return
+        count = self.before.folders.height
+        self._changed = self.before.changed(self.root)
+        if self.before.is_most(self._changed):
+            self.before = None
+            return
+        self._changed.append(count)
+        self._paths = self.before.folders["folder"].to_list()
+        self._spans[""] = 0, count
+
+    def _known(self, begin: int, end: int) -> Iterable[_Rest]:
+        """Take over a span up to the first folder that has changed, and list that one.
+
+        What is behind it, and each folder that was known in it, is a span of its own, told by its first folder.
+        """
+        first = min(self._changed[bisect_left(self._changed, begin)], end)
+        self.order.extend(range(begin, first))
+        if first == end:
+            return
+        folder = self._paths[first]
+        behind = self._end(first, end)
+        if behind < end:
+            self._spans[self._paths[behind]] = behind, end
+            yield _Rest(self._top, [self._paths[behind]], [])
+        inside = first + 1
+        while inside < behind:
+            begin, inside = inside, self._end(inside, behind)
+            self._spans[self._paths[begin]] = begin, inside
+        yield from self._list(folder, self._level(folder))
+
+    def _end(self, position: int, end: int) -> int:
+        """Where what lies below a folder ends."""
+        folder = self._paths[position]
+        position += 1
+        while position < end and self._paths[position].startswith(folder):
+            position += 1
+        return position
+
+    def _level(self, folder: str) -> _Level:
+        level = self._top
+        for name in folder.split("/")[:-1]:
+            _, deeper = level.below(name)
+            assert deeper is not None  # noqa: S101 - it was entered before
+            level = deeper
+        return level
+
+    # --- what is listed ------------------------------------------------------------------------------------------
+
+    def _list(self, folder: str, level: _Level) -> Iterable[_Rest]:
+        """Look what is right in a folder, and take down what the folder looks like where that tells it all."""
+        if self.before is not None:
+            self.order.append(self.before.folders.height + len(self._notes))
+        self._is_odd = False
+        path = f"{self.root}/{folder}"
+        # held open, so that what is taken down and what is listed are of the same folder
+        fd = self._opened(path) if self._takes_notes else None
+        try:
+            look = None if fd is None else self._notes.look(fd)
+            folders = (self._literal if level.is_literal else self._scan)(folder, path, fd, level)
+        finally:
+            if fd is not None:
+                os.close(fd)
+        below = self._below(folder, folders, level) if folders else ()
+        self._notes.close_folder(folder, None if self._is_odd else look)
+        return below
+
+    def _opened(self, path: str) -> int | None:
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError:
+            return None
+
+    def _literal(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
+        """Step into folders that the patterns name; they may be links."""
+        folders: list[str] = []
+        above = path if fd is None else ""
+        for name in level.names:
+            mode = 0
+            try:
+                mode = os.stat(above + name, dir_fd=fd, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    self._is_odd = True
+                    mode = os.stat(above + name, dir_fd=fd).st_mode
+            except OSError as error:
+                if not is_absent(error):  # no right to look, or a mount that is lost
+                    self._unreadable(folder)
+                    break
+                if stat.S_ISLNK(mode):
+                    self.found.dangling.append(folder + name)
+                continue
+            if stat.S_ISDIR(mode):
+                folders.append(name)
+            elif stat.S_ISREG(mode):
+                self._notes.names.append(name)
+        return folders
+
+    def _scan(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
+        """List one folder; the loop runs once for every file of a dataset."""
+        names = self._notes.names
+        folders: list[str] = []
+        try:
+            with os.scandir(path if fd is None else fd) as entries:
+                for one in entries:
+                    if one.is_file(follow_symlinks=False):
+                        names.append(one.name)
+                    elif one.is_dir(follow_symlinks=False):
+                        folders.append(one.name)
+                    elif one.is_symlink():
+                        self._link(folder, one, level, folders)
+        except (FileNotFoundError, NotADirectoryError):  # it went away, or is no folder: nothing is there
+            self._is_odd = True
+        except OSError:
+            self._unreadable(folder)
+        return folders
+
+    def _unreadable(self, folder: str) -> None:
+        self._is_odd = True
+        self.found.unreadable.append(folder.rstrip("/"))
+
+    def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[_Rest]:
+        """Take in the folders of a folder: as what a pattern names, and as what is to be entered."""
+        out: dict[_Level, _Rest] = {}
+        # the last is entered first; in the order of names, folders are found quicker than in that of a hash
+        for name in sorted(names, reverse=True):
+            if not is_text(name) or (folder == "" and name == LOG_FOLDER):
+                continue
+            ends, deeper = level.below(name)
+            if ends:
+                self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
+                holds = holds_file(f"{self.root}/{folder}{name}", self._note_unreadable)
+                (self.found.directories if holds else self.found.empty).append(folder + name)
+            if deeper is not None:
+                if deeper not in out:
+                    out[deeper] = _Rest(deeper, [], [])
+                out[deeper].folders.append(f"{folder}{name}/")
+        return out.values()
+
+    def _link(self, folder: str, entry: os.DirEntry[str], level: _Level, folders: list[str]) -> None:
+        """Take a link to a file as a file; enter one to a folder where a pattern or the config says so."""
+        self._is_odd = True  # what it leads to comes and goes, and the folder stays as it is
+        try:
+            found = entry.stat()
+        except OSError as error:
+            if is_absent(error):
+                self.found.dangling.append(folder + entry.name)
+            else:
+                self._unreadable(folder)
+            return
+        if stat.S_ISREG(found.st_mode):
+            self._notes.names.append(entry.name)
+        elif not stat.S_ISDIR(found.st_mode):
+            return
+        elif not self.reach.follow_links:
+            if entry.name in level.names:
+                folders.append(entry.name)
+            else:
+                self.found.links += 1
+        elif (found.st_dev, found.st_ino) not in self._entered:  # a loop is entered once
+            self._entered.add((found.st_dev, found.st_ino))
+            folders.append(entry.name)
+
+    def _note_unreadable(self, folder: str) -> None:
+        self.found.unreadable.append(os.path.relpath(folder, self.root))
+
+
+def walk_below(
+    root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
+) -> tuple[Packed, Found]:
+    """List folders that lie side by side, the last one first, and what is below them.
+
+    Returns:
+        The folders and their files, and what else was found.
+    """
+    walk = Walk(root, reach, takes_notes=takes_notes, settled=settled)
+    return packed(walk.go_below([*folders])), walk.found
+
+
+def _share(todo: list[_Rest], hands: Hands, count: int) -> None:
+    """Give whoever waits for work a share of the folders that would be entered last."""
+    while hands.are_free(count):
+        rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)
+        if rest is None:
+            return
+        share = max(_LEAST, len(rest.folders) // (2 * hands.number + 2))
+        rest.given.append(hands.give(rest.folders[:share]))
+        del rest.folders[:share]

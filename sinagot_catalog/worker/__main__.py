@@ -1,0 +1,266 @@
+"""A process that runs rows: `python -m sinagot_catalog.worker BOARD PARENT`, started by `_pool`.
+
+Frames (a length, then a pickle) come in on what was standard input and go out on what was standard output:
+
+    parent -> worker   ("hello", spec, name, sys_path, pythonpath, options)   once
+                       ("batch", [task, ...], provenance)            answered by results and one "idle"
+                       ("recall",)                                   give back the tasks that are not begun
+                       ("end",)                                      no more
+    worker -> parent   ("ready",)
+                       ("results", [result, ...])                    ten times a second in a batch
+                       ("returned", [task, ...])                     the answer to "recall"
+                       ("idle", [result, ...])                       the batch is through
+
+Between frames the parent reads the board, a few shared bytes that say which attempt is at work since when; so
+a row costs no message. Standard library only, and no more of it than needed: starting is paid by every run.
+"""
+
+import contextlib
+import faulthandler
+import mmap
+import os
+import select
+import signal
+import struct
+import sys
+import threading
+import time
+from collections import deque
+from queue import SimpleQueue
+from typing import Any
+
+from sinagot_catalog.journal.run_spec import Result, RunSpec, StorageOptions, Task
+from sinagot_catalog.journal.writer import JournalWriter
+from sinagot_catalog.scripts.module_names import NO_MAIN
+from sinagot_catalog.scripts.row_output import OutputFile
+from sinagot_catalog.storage.pipe_messages import read_message, write_message
+from sinagot_catalog.worker.job import FORESEEN, JobRunner
+from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
+
+__all__ = ["BOARD_SIZE", "CLOSED", "Board"]
+
+_ENTRY = struct.Struct("=dqqq")
+BOARD_SIZE = 64
+CLOSED = 79
+"""The exit code of a worker whose script closed the pipes to its parent."""
+_LUMP_SECONDS = 0.1
+_ORPHAN_CHECK = 1.0
+
+
+class Board:
+    """A few bytes shared by a worker and its parent: row, attempt, time and mark of what is at work.
+
+    Args:
+        fd: A file of `BOARD_SIZE` bytes; the board keeps its own hold of it.
+    """
+
+    def __init__(self, fd: int) -> None:
+        self._map = mmap.mmap(fd, BOARD_SIZE)
+        # Items of views: each is stored at once, and for less than a call that packs them.
+        self._times = memoryview(self._map).cast("d")
+        self._numbers = memoryview(self._map).cast("q")
+
+    def show(self, row: int, attempt: int, mark: int) -> None:
+        """Say that an attempt begins now; row -1: nothing is at work."""
+        # The row last: who reads in between sees a new time with the row before, which harms neither.
+        self._times[0] = time.monotonic()
+        numbers = self._numbers
+        numbers[2] = attempt
+        numbers[3] = mark
+        numbers[1] = row
+
+    def read(self) -> tuple[float, int, int, int]:
+        """Since when, which row, which attempt, and where its output begins."""
+        entry: tuple[float, int, int, int] = _ENTRY.unpack_from(self._map)
+        while (again := _ENTRY.unpack_from(self._map)) != entry:
+            entry = again  # it was written meanwhile: perhaps an old time and a new row were read
+        return entry
+
+    def close(self) -> None:
+        """Let go of the shared bytes."""
+        self._times.release()
+        self._numbers.release()
+        self._map.close()
+
+
+class _Worker:
+    """The process' sides: the main thread runs rows, another one reads frames and sends lumps.
+
+    A third one brings the journal to the disk after each batch, for a disk takes longer to answer than many rows
+    take to run.
+    """
+
+    def __init__(self, frames_in: int, frames_out: int, board: Board, parent: int) -> None:
+        self._in = frames_in
+        self._out = frames_out
+        self._board = board
+        self._parent = parent
+        self._pending: deque[Task] = deque()
+        self._provenance: dict[int, str] = {}
+        self._begun: SimpleQueue[bool] = SimpleQueue()
+        self._done: deque[Result] = deque()
+        self._sending = threading.Lock()
+        self._sync_due = threading.Event()
+        self._own = select.poll()
+        for fd in (frames_in, frames_out):
+            self._own.register(fd, 0)
+
+    def serve(self, spec: RunSpec, name: str, options: StorageOptions) -> None:
+        if spec.memory_limit is not None:
+            _limit_memory(spec.memory_limit)
+        jobs = JobRunner(
+            spec,
+            name,
+            announce=self._board.show,
+            output=OutputFile(2),
+            options=options,
+            after_run=self._check_self,
+            provenance=self._provenance,
+            interrupts=WorkerInterrupts(),
+        )
+        self._board.show(-1, 0, 0)
+        threading.Thread(target=self._listen, name="frames", daemon=True).start()
+        threading.Thread(target=self._sync, args=(jobs.journal,), name="sync", daemon=True).start()
+        self._send("ready")
+        while self._begun.get():
+            self._batch(jobs)
+        with contextlib.suppress(OSError):
+            jobs.journal.sync()
+        jobs.close()
+
+    def _batch(self, jobs: JobRunner) -> None:
+        try:
+            while True:
+                task = self._pending.popleft()
+                self._done.extend(jobs.run(task, self._coming() if jobs.foresees else ()))
+        except IndexError:
+            pass
+        self._board.show(-1, 0, 0)
+        with self._sending:
+            write_message(self._out, ("idle", self._drain()))
+        self._sync_due.set()
+
+    def _coming(self) -> list[Task]:
+        """The next tasks; the other thread may take some of them back meanwhile."""
+        tasks: list[Task] = []
+        with contextlib.suppress(IndexError):
+            for number in range(FORESEEN):
+                tasks.append(self._pending[number])  # noqa: PERF401 - as far as there are any
+        return tasks
+
+    def _sync(self, journal: JournalWriter) -> None:
+        """Bring the journal to the disk whenever a batch is through."""
+        while self._sync_due.wait():
+            self._sync_due.clear()
+            with contextlib.suppress(OSError):
+                journal.sync()
+
+    def _drain(self) -> list[tuple[Any, ...]]:
+        """The results that were not sent yet: bare tuples, which pickle eight times as fast."""
+        results: list[tuple[Any, ...]] = []
+        with contextlib.suppress(IndexError):
+            while True:
+                results.append(tuple(self._done.popleft()))
+        return results
+
+    def _listen(self) -> None:
+        """Read frames until the end; whatever goes wrong here leaves nobody to work for."""
+        try:
+            poll = select.poll()
+            poll.register(self._in, select.POLLIN)
+            while True:
+                if poll.poll(1000 * (_LUMP_SECONDS if self._pending or self._done else _ORPHAN_CHECK)):
+                    if not self._take(read_message(self._in)):
+                        return
+                else:
+                    self._end_if_orphaned()
+                if self._done:
+                    with self._sending:
+                        write_message(self._out, ("results", self._drain()))
+        except BaseException:  # noqa: BLE001 the parent is gone: EOF, a broken pipe
+            end_group()
+
+    def _check_self(self) -> None:
+        """End while the board names the row, where nobody waits for it or it closed what is not its own."""
+        self._end_if_orphaned()
+        for _, state in self._own.poll(0):
+            if state & select.POLLNVAL:
+                os._exit(CLOSED)
+
+    def _end_if_orphaned(self) -> None:
+        """End where the parent is gone: its rows are free, and another run may be at them already."""
+        if os.getppid() != self._parent:
+            end_group()
+
+    def _take(self, message: tuple[Any, ...]) -> bool:
+        match message:
+            case ("batch", tasks, provenance):
+                self._provenance.update(provenance)
+                self._pending.extend(tasks)
+                self._begun.put(True)
+            case ("recall",):
+                returned: list[Task] = []
+                with contextlib.suppress(IndexError):
+                    while True:
+                        returned.append(self._pending.pop())
+                self._send("returned", returned[::-1])
+            case ("end",):
+                self._begun.put(False)
+                return False
+        return True
+
+    def _send(self, *message: object) -> None:
+        with self._sending:
+            write_message(self._out, message)
+
+
+def _limit_memory(limit: int) -> None:
+    """Let allocations beyond a limit fail, in this process and in those that it starts."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def end_group() -> None:
+    """End this process and all that its scripts left running beside it."""
+    with contextlib.suppress(OSError):
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)
+
+
+def main(board_fd: int, parent: int) -> None:
+    """Serve one parent until it says so or is gone."""
+    frames_in, frames_out = os.dup(0), os.dup(1)  # dup'ed ones are not inherited by a script's children
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    board = Board(board_fd)
+    os.close(board_fd)
+    faulthandler.enable(2)
+    try:
+        _, spec, name, sys_path, pythonpath, options = read_message(frames_in)
+    except (EOFError, ValueError):
+        os._exit(0)
+    sys.path[:] = sys_path
+    if pythonpath is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = pythonpath
+    sys.argv[:] = [""]
+    # What scripts start takes `__main__` for a program to import; this one is none.
+    sys.modules["sinagot_catalog.worker.__main__"] = sys.modules["__main__"]
+    sys.modules["__main__"] = NO_MAIN
+    _Worker(frames_in, frames_out, board, parent).serve(spec, name, options)
+    # Not sys.exit: a thread that a script left behind would keep the process.
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,82 @@
+"""What a script raised, as words for people."""
+
+import traceback
+from collections.abc import Collection
+from contextlib import suppress
+from pathlib import Path
+
+from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.journal.writer import bounded
+from sinagot_catalog.secrets import masked
+
+__all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]
+
+_LINE = "_sinagot_catalog_line"
+_BOUND = 64 * 1024
+
+
+def describe_error(error: BaseException) -> tuple[str, str]:
+    """The type and the message of an exception, whatever it is; never raises.
+
+    Example:
+        >>> describe_error(ValueError("no boats"))
+        ('ValueError', 'no boats')
+        >>> describe_error(SystemExit(3))
+        ('SystemExit', 'called sys.exit(3)')
+        >>> describe_error(ValueError())
+        ('ValueError', 'ValueError without a message')
+    """
+    error_type = _type_name(error)
+    try:
+        if isinstance(error, SystemExit):
+            return error_type, bounded(
+                f"called sys.exit({'' if error.code is None else repr(error.code)})", _BOUND
+            )
+        message = getattr(error, _LINE, "") + str.strip(str(error))
+        # A name that is not UTF-8 does not fit into a column of text.
+        message = message.encode("utf-8", "backslashreplace").decode()
+    except BaseException:  # noqa: BLE001 the text of a script's exception may raise anything, SystemExit too
+        message = f"{error_type} whose message cannot be read"
+    return error_type, bounded(masked(message), _BOUND) or f"{error_type} without a message"
+
+
+def _type_name(error: BaseException) -> str:
+    """The name of an exception's type; an exception of ours may name its kind itself."""
+    try:
+        name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
+        return name if isinstance(name, str) else str(type(error).__name__)
+    except BaseException:  # noqa: BLE001 a metaclass may raise anything
+        return "Exception"
+
+
+def note_line(error: BaseException, script: str) -> None:
+    """Note on an exception of an import which line of the script it came from."""
+    with suppress(BaseException):
+        line = None
+        trace = error.__traceback__
+        while trace is not None:
+            line = trace.tb_lineno if trace.tb_frame.f_code.co_filename == script else line
+            trace = trace.tb_next
+        if line is not None:
+            setattr(error, _LINE, f"{Path(script).parent.name}/{Path(script).name}:{line}: ")
+
+
+def is_plain(error: BaseException) -> bool:
+    """Whether its message says all: it is ours, and no line of the script raised it."""
+    return isinstance(error, SinagotError) and hasattr(error, "error_type")
+
+
+def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
+    """The traceback from the script's own frame on.
+
+    Args:
+        error: What was raised.
+        ours: The files whose frames come before it.
+    """
+    try:
+        frames = error.__traceback__
+        while frames is not None and frames.tb_frame.f_code.co_filename in ours:
+            frames = frames.tb_next
+        return masked("".join(traceback.format_exception(type(error), error, frames)))
+    except BaseException:  # noqa: BLE001 as above
+        return f"{_type_name(error)} whose traceback cannot be formatted"

@@ -1,0 +1,713 @@
+"""One row: look, stage, run the script, publish, say so in the journal.
+
+The order within a row (a reader of the journal relies on it):
+
+    outputs all there, no force      already_done     no event (a half-published row is run)
+    the maker of an input failed     blocked          no event (not with `ignore_missing`)
+    input missing                    not_available    event `not_available`
+    else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
+      an attempt succeeded           `check()`, the final paths looked at: what this row did not make stays
+                                     event `publishing` (several files, a folder), renames, event `done`
+                                     (not where whoever asked for it is gone: then the process just ends)
+      the last one failed            controls published, event `error`
+      its process was killed         its controls are not kept: nobody can tell whether they are whole
+      ended by the user              event `cancelled`
+
+What `run()` does to the process (folder, umask, environment) is undone after each attempt, and whatever it
+raises, `SystemExit` too, is an error of its row alone.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH112
+
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
+from sinagot_catalog.journal.ownership import Made, Provenance
+from sinagot_catalog.journal.run_spec import (
+    FAILED,
+    CellSpec,
+    Port,
+    Result,
+    Row,
+    RunSpec,
+    StorageOptions,
+    Task,
+)
+from sinagot_catalog.journal.writer import CellLines, JournalWriter, Stamp, bounded, journal_path
+from sinagot_catalog.patterns.raw_folder import RawFolder
+from sinagot_catalog.patterns.template import IdPattern, Template
+from sinagot_catalog.scripts import ScriptHost
+from sinagot_catalog.scripts.row_output import DONE_BOUND, ERROR_BOUND, NoOutput, Output
+from sinagot_catalog.scripts.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
+from sinagot_catalog.status import StepStatus
+from sinagot_catalog.storage.fingerprints import as_number, fingerprint
+from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog.worker.local_files import LocalPlace, Look, clear_folder
+from sinagot_catalog.worker.process_state import Undoing
+from sinagot_catalog.worker.publication import Publication, check_sizes, staged_folders
+from sinagot_catalog.worker.row_interrupts import MainInterrupts, RowInterrupts
+from sinagot_catalog.worker.script_logger import ScriptLog
+from sinagot_catalog.worker.target_folders import parents
+
+if TYPE_CHECKING:
+    from sinagot_catalog.journal.upload import Shipper
+
+__all__ = ["FORESEEN", "JobRunner", "staging_path"]
+
+FORESEEN = 8
+"""Rows that a place hears of before they come."""
+_SHORT = 2_000
+_OURS = {__file__, sys.modules[ScriptHost.__module__].__file__}
+_RELOAD_AFTER = 0.5
+"""Seconds for which a script's file is not looked at again for changes."""
+
+
+def staging_path(log: str, run_id: str, name: str | None = None) -> str:
+    """The staging folder of a run, or of one of its processes.
+
+    Example:
+        >>> staging_path("/data/LOG", "r1", "w01")
+        '/data/LOG/.staging/r1/w01'
+    """
+    return f"{log}/.staging/{run_id}" + (f"/{name}" if name else "")
+
+
+class _MissingError(SinagotError):
+    """A script returned and an output is not there."""
+
+    @property
+    def error_type(self) -> str:
+        return "OutputMissing"
+
+
+class _Ports:
+    """What a step reads, or what it writes: paths for a row, and what its script sees of them."""
+
+    def __init__(self, ports: tuple[Port, ...], *, follow_links: bool = False) -> None:
+        self.ports = ports
+        self.looks = [
+            Look(port.template.is_directory, port.roots, () if follow_links else port.template.varies)
+            for port in ports
+        ]
+        self.are_folders = [port.template.is_directory for port in ports]
+        self.labels = [port.label for port in ports]
+        self.is_single = self.labels[:1] == [None]
+        # An id alone is always a value that a path may hold; fields are checked for each row.
+        is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
+        self._fillers = [_filler(port.template) for port in ports] if is_plain else None
+
+    def fill(self, values: dict[str, str]) -> list[str]:
+        """The paths for a record, relative.
+
+        Raises:
+            PatternError: When a pattern names no path for it.
+        """
+        if self._fillers is None:
+            return [port.template.format(values) for port in self.ports]
+        return [filler % values for filler in self._fillers]
+
+    def folders(self) -> set[str] | None:
+        """The folders that all paths lie in, relative; None where each record has its own."""
+        templates = [port.template for port in self.ports]
+        is_flat = all(one.text.rpartition("/")[0] == one.prefix[:-1] for one in templates)
+        return {one.prefix[:-1] for one in templates} if is_flat else None
+
+    def shown(self, paths: Sequence[str | None]) -> Any:
+        """What a script sees: one `Path`, a dict by label, or None."""
+        if not paths:
+            return None
+        if self.is_single:
+            return None if paths[0] is None else port_path(paths[0])
+        return port_paths(zip(self.labels, paths, strict=True))
+
+
+class _Cell:
+    """One step, with all prepared that its rows share."""
+
+    def __init__(
+        self, index: int, spec: CellSpec, lines: CellLines, given: dict[str, Any], *, follow_links: bool
+    ) -> None:
+        self.spec = spec
+        self.lines = lines
+        self.name = f"c{index}"
+        self.made: set[str] = set()
+        self.script: type[ScriptTemplate] | None = None
+        self.importing: AbstractContextManager[None] = nullcontext()
+        self.loaded = float("-inf")
+        self.keep = {""}
+        for port in (*spec.outputs, *spec.controls):
+            self.keep.update(parents(port.template.prefix))
+        self.inputs = _Ports(spec.inputs, follow_links=follow_links)
+        self.outputs = _Ports(spec.outputs, follow_links=follow_links)
+        self.controls = _Ports(spec.controls)
+        self.wants_folder = any(self.outputs.are_folders)
+        self.folders = _Ports(spec.outputs + spec.controls).folders()
+        self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
+        self.given = {**given, "task": spec.task, "modality": spec.modality, "label": spec.step}
+
+
+class _Work:
+    """One row at work: its paths, relative and full, in the order of the step's ports; and how far it is."""
+
+    published: list[str] | None = None
+    files: Collection[str] = ()
+    in_steps = False
+    script: ScriptTemplate | None = None
+    attempt = mark = 0
+    begun = 0.0
+
+    def __init__(self, row: Row, cell: _Cell, values: dict[str, str]) -> None:
+        self.number, _, self.record_id = row
+        self.cell = cell
+        self.inputs = cell.inputs.fill(values)
+        self.outputs = cell.outputs.fill(values)
+        self.controls = cell.controls.fill(values) if cell.controls.ports else []
+        self.full_inputs: list[str] = []
+        self.stamps: list[Stamp | None] = []
+        self.missing: list[str] = []
+        self.folders: dict[str, dict[str, tuple[int, int]]] = {}
+        self.made: list[Made] = []
+
+    @property
+    def half_published(self) -> list[str] | None:
+        """Its paths, where several steps move them into place and may have begun: the journal keeps saying so."""
+        return self.published if self.in_steps else None
+
+
+class JobRunner:
+    """Runs rows in this process, one after the other.
+
+    Args:
+        spec: The run.
+        name: The name of this process in it: its journal and its staging folder.
+        announce: Called with the row, the number of the attempt and the mark of the output as each begins;
+            with row -1 when the row is through.
+        output: Keeps what scripts print.
+        console: Gets what scripts log, beside the journal.
+        options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
+        raising: Let out what a script raises, after the row's event: for a debugger.
+        after_run: Called when a script has run, before anything is published; may end the process.
+        provenance: What rows made before, by their number; see `_ownership`. What is used is taken out.
+        interrupts: Tells a script's `KeyboardInterrupt` from the user's.
+
+    Attributes:
+        foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        name: str,
+        *,
+        announce: Callable[[int, int, int], None] | None = None,
+        output: Output | None = None,
+        console: logging.Logger | None = None,
+        options: StorageOptions | None = None,
+        raising: bool = False,
+        after_run: Callable[[], None] | None = None,
+        provenance: dict[int, str] | None = None,
+        interrupts: RowInterrupts | None = None,
+    ) -> None:
+        self.spec = spec
+        self._provenance = {} if provenance is None else provenance
+        self._name = name
+        self.journal = JournalWriter(
+            journal_path(spec.log, spec.run_id, name),
+            run_id=spec.run_id,
+            claim=spec.claim,
+            workspace_version=spec.workspace_version,
+        )
+        self._after_run = after_run if after_run is not None else _nothing
+        self.foresees = spec.remote is not None
+        self._open_place(options or {})
+        self._ids = IdPattern(spec.id_pattern)
+        self._host = ScriptHost(spec.scripts)
+        self._announce = announce if announce is not None else _announce_nothing
+        self._output: Output = output if output is not None else NoOutput()
+        self._raising = raising
+        self._undoing = Undoing()
+        self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
+        self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
+        given = {
+            "data_path": Path(self._place.data_path),
+            "status": StepStatus.PROCESSING,
+            "logger": self._log.logger,
+            "debug": spec.debug,
+        }
+        self._cells = [
+            _Cell(n, cell, self.journal.cell(cell), given, follow_links=spec.follow_links)
+            for n, cell in enumerate(spec.cells)
+        ]
+
+    def _open_place(self, options: StorageOptions) -> None:
+        spec = self.spec
+        staging = staging_path(spec.log, spec.run_id, self._name)
+        trusted = {port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)}
+        made = {port.template for cell in spec.cells for port in cell.outputs}
+        raw = {port.template for cell in spec.cells for port in cell.inputs} - made
+        self._place: LocalPlace
+        self._shipper: Shipper | None = None
+        if spec.remote is None:
+            self._place = LocalPlace(
+                dataset=spec.dataset,
+                outputs=spec.outputs,
+                log=spec.log,
+                staging=staging,
+                run_id=spec.run_id,
+                trusted=trusted,
+                durable=spec.durable,
+                links=spec.links,
+                raw=raw,
+            )
+            return
+        from sinagot_catalog.worker.remote_files import RemotePlace, open_shipper
+
+        fetched = f"{staging_path(spec.remote.spool, spec.run_id, self._name)}/.inputs"
+        self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted, raw=raw)
+        self._shipper = open_shipper(spec, options)
+
+    def run(self, task: Task, coming: Sequence[Task] = ()) -> Iterator[Result]:
+        """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked.
+
+        Args:
+            task: The rows.
+            coming: Tasks that are likely to be next, where the runner foresees.
+        """
+        rows, failed, tried = task
+        failures = {path: step for row in failed for path, step in self._makes(row)}
+        for number, row in enumerate(rows):
+            if self.foresees:
+                later = [row for one in coming for row in one[0][:FORESEEN]]
+                self._foresee(row, [*rows[number + 1 : number + 1 + FORESEEN], *later])
+            result = self._row(row, failures, tried.get(row[0], 0))
+            self._provenance.pop(row[0], None)
+            if result.outcome in FAILED:
+                failures.update(self._makes(row))
+            yield result
+
+    def _foresee(self, row: Row, later: Sequence[Row]) -> None:
+        """Tell the place which paths the next rows read and write."""
+        paths = []
+        for _, index, record_id in later[:FORESEEN]:
+            values = self._ids.known_values(record_id)
+            if values is not None:
+                cell = self._cells[index]
+                with suppress(PatternError):
+                    paths.append((cell.inputs.fill(values), cell.outputs.fill(values), cell.inputs.looks))
+        self._place.foresee([path for path, _ in self._makes(row)], paths)
+
+    def close(self) -> None:
+        """Close the journal and remove this process' staging folder."""
+        self.journal.close()
+        self._undoing.close()
+        self._place.close()
+        clear_folder(self._place.staging)
+
+    def _makes(self, row: Row) -> list[tuple[str, str]]:
+        """The output paths of a row, each with its step."""
+        cell = self._cells[row[1]]
+        values = self._ids.known_values(row[2])
+        if values is None:
+            return []
+        try:
+            return [(path, cell.spec.step) for path in cell.outputs.fill(values)]
+        except PatternError:
+            return []  # the row says so itself
+
+    # -- one row ------------------------------------------------------------------------------------------
+
+    def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
+        number, index, record_id = row
+        cell = self._cells[index]
+        values = self._ids.known_values(record_id)
+        try:
+            if values is None:
+                raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
+            work = _Work(row, cell, values)
+        except UsageError as error:
+            return Result(number, "error", error_type=type(error).__name__, message=str(error))
+        try:
+            self._place.expect(work.inputs, work.outputs, cell.inputs.looks)
+            if work.outputs and not self._is_again(work) and self._is_done(work):
+                return Result(number, "already_done")
+            self._look(work)
+            if work.missing:
+                self._check_dataset()
+            if not self.spec.ignore_missing:
+                # an input that is there may be an older one, which this run was to renew
+                waits = _maker(work.inputs, failures) if failures else None
+                if waits is not None:
+                    return Result(number, "blocked", message=f"waits for {waits}, which failed")
+                if work.missing:
+                    message = f"Input data [{', '.join(work.missing)}] not available"
+                    cell.lines.not_available(record_id, message)
+                    return Result(number, "not_available", message=bounded(message, _SHORT))
+            return self._attempts(work, tried)
+        except OSError as error:
+            # What a script raises is settled within; this is the journal, or a folder that cannot be read.
+            error_type, message = describe_error(error)
+            with suppress(OSError):
+                cell.lines.error(
+                    record_id,
+                    message,
+                    error_type=error_type,
+                    seconds=0.0,
+                    attempts=work.attempt,
+                    paths=work.half_published,
+                )
+            return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
+
+    def _is_again(self, work: _Work) -> bool:
+        """Whether the row runs although its outputs are there."""
+        return self.spec.force or work.number in self.spec.redo
+
+    def _check_dataset(self) -> None:
+        """A dataset that went away, an unmounted disk say, is not a row without data."""
+        if "://" not in self.spec.dataset and not os.path.isdir(self.spec.dataset):
+            raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
+
+    def _is_done(self, work: _Work) -> bool:
+        for path, look in zip(work.outputs, work.cell.outputs.looks, strict=True):
+            if not self._place.has_output(path, look):
+                return False
+        return True
+
+    def _look(self, work: _Work) -> None:
+        """Find the inputs, and note their sizes and times before the script reads them."""
+        inputs = work.cell.inputs
+        for path, port, look in zip(work.inputs, inputs.ports, inputs.looks, strict=True):
+            full, found = self._place.find_input(path, look)
+            if port.inside and found is not None and not self._has_own(work, port, path, full, found):
+                found = None
+            work.full_inputs.append(full)
+            if found is None:
+                work.missing.append(path)
+                work.stamps.append(None)
+            elif stat.S_ISREG(found.st_mode):
+                work.stamps.append((found.st_size, found.st_mtime_ns))
+            else:
+                work.stamps.append(self._folder_stamp(work, port, path, full))
+
+    def _has_own(self, work: _Work, port: Port, path: str, full: str, found: os.stat_result) -> bool:
+        """Whether a folder holds more than what steps declare in it."""
+        raw = self._raw_folder(work, port)
+        return raw is None or not stat.S_ISDIR(found.st_mode) or self._place.has_own(path, full, raw)
+
+    def _raw_folder(self, work: _Work, port: Port) -> RawFolder | None:
+        """What tells which files of a folder steps declare; None where all of them count."""
+        values = self._ids.values(work.record_id) if port.inside else None
+        return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
+
+    def _folder_stamp(self, work: _Work, port: Port, path: str, full: str) -> Stamp | None:
+        """Bytes, number and fingerprint of the files of a folder; None where they cannot be listed."""
+        try:
+            files = self._place.input_files(path, full)
+        except OSError:
+            return None  # the script says what it cannot read
+        raw = self._raw_folder(work, port)
+        counted = ((name, *one) for name, one in files.items() if raw is None or raw.is_own(f"{path}/{name}"))
+        found = fingerprint(counted)
+        return found.size, found.n_files, as_number(found.digest)
+
+    # -- attempts -----------------------------------------------------------------------------------------
+
+    def _attempts(self, work: _Work, tried: int) -> Result:
+        """Try until one attempt is through or the last one failed; publish; write how it ended."""
+        cell = work.cell
+        root = f"{self._place.staging}/{cell.name}"
+        work.attempt = tried + 1
+        work.mark = self._output.mark()
+        work.begun = time.monotonic()
+        is_tidy = False
+        self._announce(work.number, work.attempt, work.mark)
+        cell.lines.start(work.record_id)
+        self._log.point(cell.lines, work.record_id, cell.unit)
+        try:
+            while True:
+                try:
+                    self._attempt(work, root)
+                    work.published, is_tidy = self._checked(work, root)
+                    break
+                except BaseException as error:
+                    if work.attempt > cell.spec.retries or self._interrupts.is_from_user(error):
+                        raise
+                    told = f"attempt {work.attempt} of {cell.spec.retries + 1}: {describe_error(error)[1]}"
+                    cell.lines.log(work.record_id, told, "WARNING")
+                    self._tidy(cell, root)
+                    work.attempt += 1
+            extras = self._publish(work, root)
+            seconds = time.monotonic() - work.begun
+            printed = self._output.since(work.mark, DONE_BOUND)
+            cell.lines.done(
+                work.record_id,
+                seconds=seconds,
+                attempts=work.attempt,
+                inputs=work.stamps,
+                made=work.made,
+                output=printed,
+            )
+            return Result(work.number, "done", seconds, work.attempt, extras=extras)
+        except BaseException as error:
+            is_tidy = False
+            if self._interrupts.is_from_user(error):
+                if work.half_published is None:
+                    with suppress(OSError):
+                        cell.lines.cancelled(work.record_id)
+                raise
+            result = self._failed_somehow(work, root, error)
+            if self._raising:
+                raise
+            return result
+        finally:
+            self._log.rest()
+            self._announce(-1, 0, 0)
+            if not is_tidy:
+                self._tidy(cell, root)
+
+    def _tidy(self, cell: _Cell, root: str) -> None:
+        """Empty the staging folder but for the folders that every row of the step needs."""
+        with suppress(OSError):
+            self._place.clear(root, cell.keep)
+        cell.made.clear()  # the script may have taken away more than its own
+
+    def _attempt(self, work: _Work, root: str) -> None:
+        """Run the script once."""
+        cell = work.cell
+        script = self._load(cell)
+        folders = cell.folders
+        if folders is None:
+            folders = {path.rpartition("/")[0] for path in (*work.outputs, *work.controls)}
+        if not cell.made or not folders <= cell.made:
+            self._place.stage(root, folders, cell.made)
+        self._place.fetch()
+        one = script(work.record_id, path=self._script_path(work, root), **cell.given)
+        one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
+        work.script = one
+        # Its time runs from here, not from the import of what it needs.
+        self._announce(work.number, work.attempt, work.mark)
+        try:
+            with self._undoing, cell.importing, self._interrupts:
+                one.run()
+        finally:
+            self._after_run()
+
+    def _load(self, cell: _Cell) -> type[ScriptTemplate]:
+        if cell.spec.command is not None:
+            if cell.script is None:
+                from sinagot_catalog.scripts.command_step import command_script
+
+                cell.script = command_script(cell.spec.command, self.spec.scripts, self._ids)
+            return cell.script
+        now = time.monotonic()
+        if cell.script is None or now - cell.loaded > _RELOAD_AFTER:
+            try:
+                with self._interrupts:
+                    cell.script = self._host.load(cell.spec.script)
+            except BaseException as error:
+                note_line(error, cell.spec.script)
+                raise
+            cell.importing = self._host.importing(cell.spec.script)
+            cell.loaded = time.monotonic()
+        return cell.script
+
+    def _script_path(self, work: _Work, root: str) -> ScriptPath:
+        cell = work.cell
+        previous = None
+        if self.spec.force:
+            old = [
+                self._place.find_output(path, look)
+                for path, look in zip(work.outputs, cell.outputs.looks, strict=True)
+            ]
+            previous = cell.outputs.shown(old)
+        return ScriptPath(
+            cell.inputs.shown(work.full_inputs),
+            cell.outputs.shown([f"{root}/{path}" for path in work.outputs]),
+            cell.controls.shown([f"{root}/{path}" for path in work.controls]) if work.controls else None,
+            previous,
+        )
+
+    def _urls(self, work: _Work) -> ScriptPath:
+        """The URLs of a row's paths."""
+        cell, url_of = work.cell, self._place.url_of
+        inputs = [url_of(path, is_input=True) for path in work.inputs]
+        outputs = [url_of(path, is_input=False) for path in work.outputs]
+        return ScriptPath(
+            _by_label(list(zip(cell.inputs.labels, inputs, strict=True))),
+            _by_label(list(zip(cell.outputs.labels, outputs, strict=True))),
+        )
+
+    # -- the end of a row ---------------------------------------------------------------------------------
+
+    def _checked(self, work: _Work, root: str) -> tuple[list[str], bool]:
+        """What is to be published, as `_to_publish`, when the script's own `check` has seen it."""
+        found = self._to_publish(work, root)
+        check = None if work.script is None else own_check(work.script)
+        if check is None:
+            return found
+        try:
+            with self._undoing, work.cell.importing:
+                check()
+        finally:
+            self._after_run()
+        return self._to_publish(work, root)  # it may have changed something
+
+    def _to_publish(self, work: _Work, root: str) -> tuple[list[str], bool]:
+        """What is to be published, declared outputs last; and whether staging is tidy when it is.
+
+        Raises:
+            _MissingError: When a declared output is not there.
+            InvalidOutputError: When something that it wrote cannot be published.
+        """
+        cell = work.cell
+        units = {*work.outputs, *work.controls} if work.controls else work.outputs
+        written, files, is_tidy = self._place.staged(root, units, cell.keep)
+        work.files = files
+        if cell.wants_folder or not files.issuperset(work.outputs):
+            self._check(work, root)
+        if not files.issuperset(written):
+            work.folders = staged_folders(self._place, root, written, units)
+        if self.spec.empty_outputs == "error":
+            check_sizes(self._place, root, work.outputs, work.folders)
+        if written == work.outputs:
+            return written, is_tidy
+        declared = set(work.outputs)
+        extras = [path for path in written if path not in declared]
+        overwritten = set(work.inputs).intersection(extras)
+        if overwritten:
+            raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
+        return extras + work.outputs, is_tidy
+
+    def _check(self, work: _Work, root: str) -> None:
+        """Look at each declared output."""
+        for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True):
+            fault = self._place.check(root, path, is_directory=port.template.is_directory)
+            if fault is not None:
+                if not self._is_again(work) and self._place.has_output(path):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
+                raise _MissingError(f"wrote no output: {path} {fault}")
+
+    def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
+        """Move what a row wrote into place; says what of it no output declares."""
+        published = work.published
+        if not published:
+            return ()
+        is_plain = len(published) == 1 and published == work.outputs and published[0] in work.files
+        if is_plain and self.spec.remote is None and self._place.publish_file(root, published[0]):
+            return ()
+        publication = self._publication(work, root, published)
+        publication.check()
+        work.in_steps = publication.is_in_steps
+        publication.run(partial(self._announce_paths, work))
+        work.made = publication.record()
+        folders = [f"{path}/" for path in publication.folders] if self.spec.remote is not None else []
+        return (*published[: len(published) - len(work.outputs)], *folders)
+
+    def _publication(self, work: _Work, root: str, paths: Sequence[str]) -> Publication:
+        return Publication(
+            self._place,
+            root,
+            paths=paths,
+            declared={*work.outputs, *work.controls},
+            files=work.files,
+            folders={path: files for path, files in work.folders.items() if path in paths},
+            before=Provenance.from_text(self._provenance.get(work.number)),
+        )
+
+    def _announce_paths(self, work: _Work, paths: Sequence[str], made: Sequence[Made]) -> None:
+        """Write down what is about to appear: what may be half there is known before it is there."""
+        work.cell.lines.publishing(work.record_id, paths, made)
+        if self.spec.durable:
+            self.journal.sync()
+        if self._shipper is not None:
+            self._shipper.send(self._name)
+
+    def _publish_controls(self, work: _Work, root: str) -> list[str]:
+        """Keep the controls of a row that failed, as far as that can be done."""
+        written = [path for path in work.controls if self._place.check(root, path) is None]
+        if not written:
+            return []
+        with suppress(OSError, SinagotError):
+            work.folders = staged_folders(self._place, root, written, written)
+            work.files = ()
+            publication = self._publication(work, root, written)
+            publication.check()
+            announce = partial(self._announce_paths, work) if publication.folders else _announce_no_paths
+            publication.run(announce)
+            return written
+        return []
+
+    def _failed_somehow(self, work: _Work, root: str, error: BaseException) -> Result:
+        """As `_failed`, also of an exception that raises another one when it is looked at."""
+        try:
+            return self._failed(work, root, error)
+        except OSError:
+            raise  # the journal cannot be written
+        except BaseException as another:
+            if self._interrupts.is_from_user(another):
+                raise
+            return self._failed(work, root, SinagotError("raised an exception that cannot be described"))
+
+    def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
+        """Keep the controls, write the event, make the result."""
+        extras: list[str] = []
+        if work.controls and work.published is None:
+            extras = self._publish_controls(work, root)
+        seconds = time.monotonic() - work.begun
+        error_type, message = describe_error(error)
+        if self.spec.memory_limit is not None and isinstance(error, MemoryError):
+            message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
+        work.cell.lines.error(
+            work.record_id,
+            message,
+            error_type=error_type,
+            seconds=seconds,
+            attempts=work.attempt,
+            traceback=None if is_plain(error) else own_traceback(error, _OURS),
+            output=self._output.since(work.mark, ERROR_BOUND),
+            paths=work.half_published,
+        )
+        short = bounded(message, _SHORT)
+        return Result(work.number, "error", seconds, work.attempt, error_type, short, tuple(extras))
+
+
+def _filler(template: Template) -> str:
+    """A template as a text for `%`: the quickest way to fill it, for every row anew."""
+    return "".join(
+        value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
+    )
+
+
+def _announce_nothing(row: int, attempt: int, mark: int) -> None:
+    """Nobody watches."""
+
+
+def _announce_no_paths(paths: Sequence[str], made: Sequence[Made]) -> None:
+    """Files of a row that failed: each is whole at each moment."""
+
+
+def _nothing() -> None:
+    """Nobody has to be asked."""
+
+
+def _by_label(ports: list[tuple[str | None, str]]) -> object:
+    """One text, or a dict of them."""
+    return ports[0][1] if ports and ports[0][0] is None else dict(ports) or None
+
+
+def _maker(paths: list[str], failures: dict[str, str]) -> str | None:
+    """The failed step that would have made one of these paths, or a folder around it, or a part of it."""
+    for path in paths:
+        for made, step in failures.items():
+            if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):
+                return step
+    return None

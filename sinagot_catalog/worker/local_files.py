@@ -1,0 +1,588 @@
+"""Where a job finds its inputs and leaves its outputs, on local disks.
+
+A script writes below a staging folder that is laid out as the outputs folder is. Only when it has returned is
+what it wrote moved into place, each path by one rename, so a file at its final path is always whole.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH103, PTH104, PTH105, PTH108, PTH112, PTH114, PTH115, PTH116, PTH117, PTH119, PTH120, PTH208
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import NamedTuple, TypeAlias
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal.log_names import check_links
+from sinagot_catalog.journal.ownership import ForeignFileError, Standing, StandingFile
+from sinagot_catalog.patterns.raw_folder import RawFolder
+from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.storage.entry import find_entry, holds_file
+from sinagot_catalog.storage.fingerprints import input_files, walk
+from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
+from sinagot_catalog.worker.target_folders import TargetFolders, parents
+
+__all__ = ["Coming", "LocalPlace", "Look", "Staged", "clear_folder", "clear_staging"]
+
+_NOT_SIMPLE = frozenset(
+    (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
+)
+"""What a rename ends with where a folder is in its way, or has gone, or where it has to be a copy."""
+
+_BESIDE = ".beside"
+"""In a staging folder: what its process hid on other file systems, written down before it is made."""
+
+
+def clear_folder(path: str) -> None:
+    """Remove a folder and all below it, as far as that can be done; links are removed, not followed."""
+    shutil.rmtree(path, ignore_errors=True)
+
+
+def clear_staging(path: str, outputs: str) -> None:
+    """Remove a staging folder of a run or of one of its processes, and what that hid beside its targets.
+
+    Args:
+        path: The folder.
+        outputs: Where the run published to.
+    """
+    run_id = path.partition("/.staging/")[2].partition("/")[0]
+    if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
+        return
+    for noted in (f"{path}/{_BESIDE}", *(f"{path}/{name}/{_BESIDE}" for name in _names(path))):
+        for note in _noted(noted):
+            sibling, _, target = note.partition("//")
+            name = os.path.basename(sibling)
+            # The note is a file that anybody may have written: it can name nothing but what is ours.
+            if (
+                name.startswith(".")
+                and name.endswith(".tmp")
+                and f".{run_id}." in name
+                and ".." not in sibling.split("/")
+            ):
+                with suppress(OSError):
+                    _put_back(f"{outputs}/{sibling}", target)
+                    remove(f"{outputs}/{sibling}")
+    clear_folder(path)
+
+
+def _put_back(old: str, name: str) -> None:
+    """Give an output that was put aside its name back, where what should replace it never came."""
+    if name in ("", ".", "..") or "/" in name:
+        return
+    target = f"{os.path.dirname(old)}/{name}"
+    if not os.path.lexists(target):
+        os.rename(old, target)
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
+
+
+def _noted(path: str) -> list[str]:
+    """The paths in a note, relative to the outputs folder."""
+    try:
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+            return [os.fsdecode(one).lstrip("/") for one in file.read().split(b"\0") if one]
+    except OSError:
+        return []
+
+
+class Look(NamedTuple):
+    """How a path is looked for.
+
+    Attributes:
+        is_directory: Whether only a folder counts.
+        roots: The roots that it may lie under, in order: `outputs`, `dataset`.
+        varies: As of `find_entry`.
+    """
+
+    is_directory: bool = False
+    roots: tuple[str, ...] = ("outputs", "dataset")
+    varies: tuple[bool, ...] = ()
+
+
+_ANY = Look()
+
+Coming: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[Look]]
+"""Of a row that comes: its inputs, its outputs, and how each input is looked for."""
+
+
+class Staged(NamedTuple):
+    """What lies in a staging folder.
+
+    Attributes:
+        paths: All that is to be published, relative.
+        files: Those of the units that are plain files: neither links nor folders.
+        is_tidy: Whether nothing is left once all is moved.
+    """
+
+    paths: list[str]
+    files: set[str]
+    is_tidy: bool = False
+
+
+class LocalPlace:
+    """Dataset and outputs on local disks.
+
+    Args:
+        dataset: Where inputs lie.
+        outputs: Where outputs go; a root of inputs, too.
+        log: The `LOG` folder, that no output may reach.
+        staging: A folder of this process alone; made when needed.
+        run_id: Names what lies hidden beside a target on another file system.
+        trusted: Literal folders of the outputs, relative; they may be links, also out of the outputs folder.
+        durable: Bring contents to the disk before they get their names.
+        links: Those of the literal folders that were links when the run began, and where each leads; None: as now.
+        raw: The patterns of inputs that no step makes.
+
+    Attributes:
+        uploads: Whether a folder is published file by file, not by one rename.
+    """
+
+    uploads = False
+
+    def __init__(
+        self,
+        *,
+        dataset: str,
+        outputs: str,
+        log: str,
+        staging: str,
+        run_id: str,
+        trusted: Iterable[str] = (),
+        durable: bool = False,
+        links: Mapping[str, str] | None = None,
+        raw: Iterable[Template] = (),
+    ) -> None:
+        self.dataset = dataset
+        self.data_path = dataset
+        self.outputs = outputs
+        self.staging = staging
+        self._apart = dataset != outputs
+        self._log = log
+        self._run_id = run_id
+        self._durable = durable
+        self._staging_stat: os.stat_result | None = None
+        self._folders = TargetFolders(
+            outputs,
+            dataset=dataset,
+            log=log,
+            staging=self._of_staging,
+            trusted=trusted,
+            links=links,
+            raw=raw,
+            durable=durable,
+        )
+        self._found_in: dict[str, str] = {}
+
+    # -- looking ------------------------------------------------------------------------------------------
+
+    def expect(
+        self,
+        inputs: Sequence[str],  # noqa: ARG002 - a bucket is asked for them
+        outputs: Sequence[str],  # noqa: ARG002
+        looks: Sequence[Look] = (),  # noqa: ARG002
+    ) -> None:
+        """Hear which paths a row is about to look at: forget those of the last one."""
+        self._found_in.clear()
+
+    def foresee(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
+        """Hear of the rows that come: nothing to prepare on a disk."""
+
+    def close(self) -> None:
+        """End what goes on beside the rows: nothing on a disk."""
+
+    def fetch(self) -> None:
+        """Bring the inputs that were found to where scripts can read them: on a disk they are."""
+
+    def url_of(self, path: str, *, is_input: bool) -> str:
+        """The URL of a path."""
+        root = self._found_in.get(path, self.dataset) if is_input else self.outputs
+        return f"file://{root}/{path}"
+
+    def find_input(self, path: str, look: Look = _ANY) -> tuple[str, os.stat_result | None]:
+        """The full path of an input and what it is; None when it is absent. An empty folder is absent."""
+        root = self.dataset
+        for root in self.roots_of(look):
+            found = find_entry(root, path, is_directory=look.is_directory, varies=look.varies)
+            if found is not None:
+                if self._apart:
+                    self._found_in[path] = root
+                return f"{root}/{path}", found
+        return f"{root}/{path}", None
+
+    def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
+        """Whether a folder of raw data holds a file that no step declares.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+            raw: Tells what steps declare.
+        """
+        with os.scandir(full) as entries:
+            for entry in entries:
+                inner = f"{path}/{entry.name}"
+                is_hidden = entry.name.startswith(".") and entry.name.endswith(".tmp")
+                if is_hidden or raw.is_declared(inner):
+                    continue
+                if not entry.is_dir() or self.has_own(inner, f"{full}/{entry.name}", raw):
+                    return True
+        return False
+
+    def roots_of(self, look: Look) -> list[str]:
+        """The roots that an input is looked for under, in order."""
+        if not self._apart:
+            return [self.dataset]
+        return [self.outputs if name == "outputs" else self.dataset for name in look.roots]
+
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - a bucket's path
+        """Size and time of each file of a folder that is an input, by its name.
+
+        Args:
+            path: The folder, relative.
+            full: Its full path.
+        """
+        return input_files(full)
+
+    def has_output(self, path: str, look: Look = _ANY) -> bool:
+        """Whether an output is in place."""
+        return find_entry(self.outputs, path, is_directory=look.is_directory, varies=look.varies) is not None
+
+    def find_output(self, path: str, look: Look = _ANY) -> str | None:
+        """The full path of an output that is in place."""
+        return f"{self.outputs}/{path}" if self.has_output(path, look) else None
+
+    # -- staging ------------------------------------------------------------------------------------------
+
+    def stage(self, root: str, folders: Iterable[str], made: set[str]) -> None:
+        """Make folders below a staging folder.
+
+        Args:
+            root: The staging folder.
+            folders: Where something is going to be written, relative to the outputs folder.
+            made: The folders, relative, that are there already; new ones are added.
+        """
+        if "" not in made:
+            check_links(self._log)
+        for folder in ("", *folders):
+            if folder not in made:
+                os.makedirs(f"{root}/{folder}", exist_ok=True)
+                made.add("")
+                made.update(parents(folder))
+
+    def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> Staged:
+        """What was written below a staging folder.
+
+        Args:
+            root: The folder.
+            units: Paths that are moved as one, folders too.
+            keep: Folders, relative, that stay for the next row.
+        """
+        found = Staged([], set())
+        return Staged(found.paths, found.files, _walk(root, "", units, keep, found))
+
+    def check(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
+        """What is wrong with a staged output, as the end of a sentence; None when it can be published."""
+        full = f"{root}/{path}"
+        try:
+            found = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return "is missing after run()"
+        if stat.S_ISLNK(found.st_mode):
+            try:
+                found = os.stat(full)
+            except OSError:
+                return "is a link to nothing"
+            if stat.S_ISDIR(found.st_mode):
+                return "is a link to a folder: write a folder"
+        if stat.S_ISDIR(found.st_mode):
+            return None if holds_file(full) else "is an empty folder after run()"
+        if not stat.S_ISREG(found.st_mode):
+            return "is not a regular file or folder"
+        return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
+
+    def is_folder(self, root: str, path: str) -> bool:
+        """Whether a staged path is a folder."""
+        return os.path.isdir(f"{root}/{path}")
+
+    def staged_size(self, root: str, path: str) -> int:
+        """How many bytes a staged file has; a link counts as what it names."""
+        return os.stat(f"{root}/{path}").st_size
+
+    def staged_files(self, root: str, path: str) -> dict[str, tuple[int, int]]:
+        """Size and time of each file in a staged folder, by its name below the folder.
+
+        Raises:
+            StorageError: When something in it cannot be published.
+        """
+        full = f"{root}/{path}"
+        files: dict[str, tuple[int, int]] = {}
+        real = ""
+        for prefix, entry in walk(full):
+            name = prefix + entry.name
+            found = entry.stat(follow_symlinks=False)
+            if stat.S_ISLNK(found.st_mode):
+                real = real or os.path.realpath(full)
+                leads_out = not os.path.realpath(entry.path).startswith(f"{real}/")
+                if leads_out or os.path.isabs(os.readlink(entry.path)):
+                    raise StorageError(
+                        f"{path}/{name} is a link that leads out of the output folder: write a file"
+                    )
+            elif not stat.S_ISREG(found.st_mode):
+                raise StorageError(f"{path}/{name} is not a regular file or folder")
+            files[name] = found.st_size, found.st_mtime_ns
+        return files
+
+    def clear(self, root: str, keep: Collection[str] = ("",)) -> None:
+        """Empty a staging folder but for some of its folders."""
+        _empty(root, "", keep)
+
+    # -- publishing ---------------------------------------------------------------------------------------
+
+    def standing(self, path: str, *, is_folder: bool) -> Standing | None:  # noqa: ARG002 - part of the protocol
+        """What lies at a final path now, None where nothing does; a link is not followed.
+
+        Args:
+            path: The path, relative.
+            is_folder: Whether a folder is about to take its place.
+        """
+        full = f"{self.outputs}/{path}"
+        try:
+            found = os.lstat(full)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        if stat.S_ISDIR(found.st_mode):
+            files = {
+                prefix + entry.name: _standing_file(entry.stat(follow_symlinks=False))
+                for prefix, entry in walk(full)
+            }
+            return Standing("folder", files)
+        kind = {stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(found.st_mode), "other")
+        return Standing(kind, {"": _standing_file(found)})  # type: ignore[arg-type]
+
+    def stamp(self, root: str, path: str) -> tuple[int, int] | None:
+        """Size and time of a staged file that keeps both at its final path; None where it may not."""
+        found = os.lstat(f"{root}/{path}")
+        if not stat.S_ISREG(found.st_mode) or self.copies(path):
+            return None
+        return found.st_size, found.st_mtime_ns
+
+    def copies(self, path: str) -> bool:
+        """Whether a path is copied to its final place, where its times may be less exact."""
+        return self._folders.get(path.rpartition("/")[0]).device != self._of_staging().st_dev
+
+    def publish_file(self, root: str, path: str) -> bool:
+        """Move one plain staged file into place by one rename, which nearly every row does.
+
+        Returns:
+            False where it is not that simple; nothing was done then.
+
+        Raises:
+            StorageError: When the path would leave the outputs folder, or lie in `LOG`.
+            OSError: When the disk refuses.
+        """
+        if self._durable:
+            return False
+        folder = self._folders.get(path.rpartition("/")[0])
+        if not folder.is_plain:
+            return False
+        try:
+            os.replace(f"{root}/{path}", f"{self.outputs}/{path}")
+        except OSError as error:
+            if error.errno in _NOT_SIMPLE:
+                return False
+            raise
+        return True
+
+    def publish(
+        self,
+        root: str,
+        paths: Sequence[str],
+        files: Collection[str] = (),
+        *,
+        new: Collection[str] = (),
+    ) -> None:
+        """Move staged paths into place, each by one rename.
+
+        What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
+        follow each other closely.
+
+        Args:
+            root: The staging folder.
+            paths: What is moved, relative.
+            files: Those that are known to be plain files.
+            new: Those that replace nothing: where a file came there meanwhile, nothing is published.
+
+        Raises:
+            StorageError: When a path would leave the outputs folder, or lie in `LOG`.
+            ForeignFileError: When a new path is there already.
+            OSError: When the disk refuses.
+        """
+        moves = []
+        hidden = []
+        copied = []
+        try:
+            for path in paths:
+                source, target = f"{root}/{path}", f"{self.outputs}/{path}"
+                parent, _, name = path.rpartition("/")
+                folder = self._folders.get(parent)
+                if not folder.has_own_name:
+                    self._folders.check_alias(path, folder)
+                is_link = path not in files and os.path.islink(source)
+                if (
+                    is_link
+                    or folder.device != self._of_staging().st_dev
+                    or not regroup(source, folder.group, sets_group=folder.sets_group)
+                ):
+                    hidden.append(self._sibling(parent, name, "tmp"))
+                    copy(source, hidden[-1])
+                    copied.append(source)
+                    source = hidden[-1]
+                if self._durable:
+                    sync(source)
+                moves.append((source, target, parent, path in new))
+            self._move_all(moves)
+            for source in copied:
+                remove(source)  # or it would be taken for something that the next row wrote
+            if self._durable:
+                for parent in {parent for _, _, parent, _ in moves}:
+                    sync_one(f"{self.outputs}/{parent}")
+        finally:
+            for sibling in hidden:
+                remove(sibling)
+
+    def _move_all(self, moves: Sequence[tuple[str, str, str, bool]]) -> None:
+        """Move all; the new ones first, and none where one of these is there already."""
+        linked: list[str] = []
+        for source, target, _, _ in (one for one in moves if one[3]):
+            try:
+                if link(source, target):
+                    linked.append(target)
+            except FileExistsError:
+                for one in linked:
+                    os.unlink(one)
+                path = os.path.relpath(target, self.outputs)
+                raise ForeignFileError(
+                    f"wrote {path}, which no output declares, and another row wrote it at the same time: "
+                    "nothing was published. Write under a name with the record id in it, or make the file that "
+                    "several records share in a group step"
+                ) from None
+        for source, target, parent, _ in moves:
+            if target in linked:
+                os.unlink(source)
+            else:
+                self._move(source, target, parent)
+
+    def _of_staging(self) -> os.stat_result:
+        if self._staging_stat is None:
+            self._staging_stat = os.stat(self.staging)
+        return self._staging_stat
+
+    def _sibling(self, folder: str, name: str, end: str, *, returns: bool = False) -> str:
+        """The hidden name beside a target, noted in staging before it is used: so a dead run's can be cleared.
+
+        Args:
+            folder: Where the target lies, relative.
+            name: The name of the target.
+            end: How the hidden name ends.
+            returns: Whether what gets it is put back when nothing came in its place.
+        """
+        short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
+        sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{end}"
+        fd = os.open(
+            f"{self.staging}/{_BESIDE}", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666
+        )
+        try:
+            os.write(fd, os.fsencode(f"{sibling}//{name}" if returns else sibling) + b"\0")
+        finally:
+            os.close(fd)
+        full = f"{self.outputs}/{sibling}"
+        remove(full)
+        return full
+
+    def _move(self, source: str, target: str, folder: str) -> None:
+        try:
+            os.replace(source, target)
+        except FileNotFoundError:
+            # Somebody removed the folder since we looked.
+            self._folders.forget()
+            self._folders.get(folder)
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                # One device, two mounts.
+                sibling = self._sibling(folder, os.path.basename(target), "tmp")
+                try:
+                    copy(source, sibling)
+                    self._move(sibling, target, folder)
+                    remove(source)
+                finally:
+                    remove(sibling)
+            elif error.errno in (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST):
+                self._swap(source, target, folder)
+            else:
+                raise
+
+    def _swap(self, source: str, target: str, folder: str) -> None:
+        """Put a path in the place of another where a plain rename cannot: one of them is a folder.
+
+        Where the system can exchange two names at once, there is no moment without the one or the other; else two
+        renames do it, and the old one is kept until the second is done.
+        """
+        if exchange(source, target):
+            remove(source)
+            return
+        # Beside it: were this process killed now, the next run would find it there and put it back.
+        old = self._sibling(folder, os.path.basename(target), "old.tmp", returns=True)
+        os.rename(target, old)
+        try:
+            os.rename(source, target)
+        except BaseException:
+            os.rename(old, target)
+            raise
+        remove(old)
+
+
+def _standing_file(found: os.stat_result) -> StandingFile:
+    return StandingFile(found.st_size, found.st_mtime_ns, max(found.st_mtime_ns, found.st_ctime_ns))
+
+
+def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: Staged) -> bool:
+    """Add what lies in a folder; says whether nothing is left of it that no next row needs."""
+    is_tidy = True
+    try:
+        entries = list(os.scandir(f"{root}/{prefix}"))
+    except FileNotFoundError:
+        return False  # the script took the folder away
+    for entry in entries:
+        path = prefix + entry.name
+        if path in units:
+            found.paths.append(path)
+            if entry.is_file(follow_symlinks=False):
+                found.files.add(path)
+                continue
+        elif entry.is_dir(follow_symlinks=False):
+            is_tidy = _walk(root, f"{path}/", units, keep, found) and path in keep and is_tidy
+            continue
+        elif entry.is_file():
+            found.paths.append(path)
+        is_tidy &= not entry.is_symlink()
+    return is_tidy
+
+
+def _empty(root: str, prefix: str, keep: Collection[str]) -> None:
+    with suppress(FileNotFoundError), os.scandir(f"{root}/{prefix}") as entries:
+        for entry in entries:
+            path = prefix + entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                os.unlink(entry.path)
+            elif path in keep:
+                _empty(root, f"{path}/", keep)
+            else:
+                shutil.rmtree(entry.path, ignore_errors=True)

@@ -1,0 +1,291 @@
+"""Folders that outputs are published to on local disks: made, checked, remembered. Standard library only.
+
+Nothing is published through a link but for the literal folders of patterns, and through these only where the link
+was there when the run began and belongs to the user or root. What was checked once is known by its inode, so a
+folder that becomes another one is checked anew.
+"""
+
+# A `Path` costs a few microseconds, and every row pays them.
+# ruff: noqa: PTH102, PTH114, PTH115, PTH116, PTH118, PTH119, PTH120
+
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from typing import NamedTuple
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.worker.file_moves import sync_one
+
+__all__ = ["TargetFolder", "TargetFolders", "links_among", "parents"]
+
+_REMEMBERED = 10_000
+
+
+class TargetFolder(NamedTuple):
+    """A folder of the outputs, as it was when it was looked at first.
+
+    Attributes:
+        full: Its full path.
+        real: The same with all links resolved.
+        device: Of its file system.
+        inode: Its number there: another one means that it was replaced.
+        is_plain: Whether a file that is renamed into it is as one that is written there.
+        group: The group that what is published there gets; None where it has it already.
+        sets_group: Whether folders that are made there hand the group on (set-group-id).
+        has_own_name: Whether no link leads to it or to an input, so that its path says what lies in it.
+    """
+
+    full: str
+    real: str
+    device: int
+    inode: int
+    is_plain: bool
+    group: int | None
+    sets_group: bool
+    has_own_name: bool
+
+
+class TargetFolders:
+    """The folders below one outputs folder.
+
+    Args:
+        outputs: The outputs folder.
+        dataset: Where inputs lie.
+        log: The `LOG` folder, that no output may reach.
+        staging: Gives what the system says of the staging folder.
+        trusted: Literal folders of the outputs, relative; they may be links.
+        links: Those of them that were links when the run began, and where each leads; None: as now.
+        raw: The patterns of inputs that no step makes.
+        durable: Bring the name of a new folder to the disk.
+    """
+
+    def __init__(
+        self,
+        outputs: str,
+        *,
+        dataset: str,
+        log: str,
+        staging: Callable[[], os.stat_result],
+        trusted: Iterable[str],
+        links: Mapping[str, str] | None,
+        raw: Iterable[Template],
+        durable: bool,
+    ) -> None:
+        self.outputs = outputs
+        self._dataset = dataset
+        self._log = log
+        self._of_staging = staging
+        self._trusted = frozenset(folder for one in trusted for folder in parents(one))
+        self._links = links_among(outputs, self._trusted) if links is None else links
+        self._raw = tuple(raw)
+        self._durable = durable
+        self._known: dict[str, TargetFolder] = {}
+        self._aliases: _Aliases | None = None
+
+    def forget(self) -> None:
+        """Look at each folder anew."""
+        self._known.clear()
+
+    def get(self, folder: str) -> TargetFolder:
+        """A folder, made where it is absent.
+
+        Args:
+            folder: Its path, relative.
+
+        Raises:
+            StorageError: When nothing may be published below it.
+            OSError: When the disk refuses.
+        """
+        known = self._known.get(folder)
+        if known is not None:
+            try:
+                now = os.stat(known.full)
+                if now.st_ino == known.inode and now.st_dev == known.device:
+                    return known
+            except (FileNotFoundError, NotADirectoryError):
+                pass
+            self._known.clear()  # it, or a folder above it, is another one by now
+        return self._look_at(folder)
+
+    def _look_at(self, folder: str) -> TargetFolder:
+        full = f"{self.outputs}/{folder}" if folder else self.outputs
+        is_new = True
+        parent = self.get(folder.rpartition("/")[0]) if folder else None
+        try:
+            os.mkdir(full)
+        except FileExistsError:
+            is_new = False
+        if folder and not is_new:
+            self._check_folder(folder, full)
+        elif folder and self._durable:
+            sync_one(os.path.dirname(full))
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        if parent is None or (not is_new and os.path.islink(full)):
+            real = os.path.realpath(full)
+        else:
+            real = f"{parent.real}/{os.path.basename(full)}"
+        known = self._known[folder] = self._described(folder, full, real)
+        return known
+
+    def _described(self, folder: str, full: str, real: str) -> TargetFolder:
+        found, staging = os.stat(full), self._of_staging()
+        own = os.getegid()
+        sets_group = bool(found.st_mode & stat.S_ISGID)
+        group = found.st_gid if sets_group else own
+        is_of_group = group == own and not staging.st_mode & stat.S_ISGID
+        if self._aliases is None:
+            self._aliases = _Aliases(self._dataset, self.outputs, self._raw)
+        has_own_name = self._aliases.is_own_name(folder, real)
+        return TargetFolder(
+            full,
+            real,
+            found.st_dev,
+            found.st_ino,
+            is_plain=found.st_dev == staging.st_dev and is_of_group and has_own_name,
+            group=None if is_of_group else group,
+            sets_group=sets_group,
+            has_own_name=has_own_name,
+        )
+
+    def _check_folder(self, folder: str, full: str) -> None:
+        """Refuse a folder that was there before, where nothing may be published below it."""
+        found = os.stat(full)
+        if not stat.S_ISDIR(found.st_mode):
+            raise StorageError(f"cannot publish below {folder}: it is a file, not a folder")
+        real = os.path.realpath(full)
+        log = os.path.realpath(self._log)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(found, os.stat(log)) or real.startswith(f"{log}/"):
+                raise StorageError(
+                    f"cannot publish below {folder}: that is the LOG folder, which is never data"
+                )
+        if os.path.islink(full):
+            self._check_link(folder, full, real)
+
+    def _check_link(self, folder: str, full: str, real: str) -> None:
+        """The literal folders of patterns may be links; those named after a record may not."""
+        if folder not in self._trusted:
+            root = os.path.realpath(self.outputs)
+            leaves = real != root and not real.startswith(f"{root}/")
+            raise StorageError(
+                f"cannot publish below {folder}: it is a link{' that leaves the dataset' if leaves else ''}, "
+                "and only literal folders of an output's pattern may be links"
+            )
+        if self._links.get(folder) != os.readlink(full):
+            raise StorageError(f"cannot publish below {folder}: it became a link during the run")
+        for link in _chain(full):
+            if os.lstat(link).st_uid not in (os.geteuid(), 0):
+                raise StorageError(
+                    f"cannot publish below {folder}: {link} is a link of another user; "
+                    "make the link yourself, or name the folder that it leads to"
+                )
+
+    def check_alias(self, path: str, folder: TargetFolder) -> None:
+        """Refuse to write among inputs by another name.
+
+        Raises:
+            StorageError: When a link leads to where an input lies.
+        """
+        if self._aliases is not None:
+            pattern = self._aliases.pattern_of(path, folder.real)
+            if pattern is not None:
+                raise StorageError(
+                    f"cannot publish {path}: through a link it is a file of the input {pattern!r}, "
+                    "and an input is never replaced"
+                )
+
+
+def parents(folder: str) -> list[str]:
+    """A folder and all above it, relative.
+
+    Example:
+        >>> parents("a/b/")
+        ['a', 'a/b']
+    """
+    parts = [part for part in folder.split("/") if part]
+    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+
+
+def links_among(root: str, folders: Iterable[str]) -> dict[str, str]:
+    """Which of some folders are links, and where each leads."""
+    links = {}
+    for folder in folders:
+        with suppress(OSError):
+            links[folder] = os.readlink(f"{root}/{folder}")
+    return links
+
+
+def _chain(link: str) -> list[str]:
+    """A link, and the links that it leads to by its own text."""
+    chain = []
+    while os.path.islink(link) and link not in chain:
+        chain.append(link)
+        link = os.path.normpath(os.path.join(os.path.dirname(link), os.readlink(link)))
+    return chain
+
+
+class _Aliases:
+    """Finds inputs that a link gives a second name.
+
+    Args:
+        dataset: Where inputs lie.
+        outputs: Where outputs go.
+        raw: The patterns of inputs that no step makes.
+    """
+
+    def __init__(self, dataset: str, outputs: str, raw: Iterable[Template]) -> None:
+        self._outputs = outputs
+        self._real_outputs = os.path.realpath(outputs)
+        self._real_dataset = os.path.realpath(dataset)
+        self._meet = outputs != dataset and _is_nested(self._real_outputs, self._real_dataset)
+        self._inputs = []
+        for template in raw:
+            folder = os.path.realpath(f"{dataset}/{template.prefix}")
+            is_linked = folder != os.path.normpath(f"{self._real_dataset}/{template.prefix}")
+            by_name = _matcher(dataset, "", template)
+            by_place = _matcher(folder, template.prefix, template)
+            self._inputs.append((template.text, folder, is_linked, by_name, by_place))
+
+    def is_own_name(self, folder: str, real: str) -> bool:
+        """Whether no path in a folder can be that of an input by another name.
+
+        Args:
+            folder: The folder, relative to the outputs folder.
+            real: Its full path with all links resolved.
+        """
+        is_linked = real != os.path.normpath(f"{self._real_outputs}/{folder}") or self._meet
+        return not any(
+            (is_linked or is_linked_input) and _is_nested(real, place)
+            for _, place, is_linked_input, _, _ in self._inputs
+        )
+
+    def pattern_of(self, path: str, folder: str) -> str | None:
+        """The pattern of the input that a path is by another name.
+
+        Args:
+            path: The path, relative to the outputs folder.
+            folder: The full path of its folder with all links resolved.
+        """
+        nominal = f"{self._outputs}/{path}"
+        real = f"{folder}/{os.path.basename(path)}"
+        for text, _, _, by_name, by_place in self._inputs:
+            if by_place.fullmatch(real) and not by_name.fullmatch(nominal):
+                return text
+        return None
+
+
+def _is_nested(one: str, other: str) -> bool:
+    """Whether two folders are one, or one lies in the other."""
+    return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
+
+
+def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:
+    """What the paths of a pattern look like, and all that lies in them, below the folder of its prefix."""
+    parts = [re.escape(value) if kind == "text" else "[^/]+" for kind, value in template.tokens]
+    if prefix:
+        parts[0] = re.escape(template.tokens[0][1].removeprefix(prefix))
+    return re.compile(re.escape(f"{root.rstrip('/')}/") + "".join(parts) + "(?:/.*)?", re.DOTALL)

@@ -1,0 +1,201 @@
+"""`sinagot-catalog doctor`: what is wrong with a set-up."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from sinagot_catalog.diagnostics import doctor as _doctor
+
+
+def said(folder, state=None):
+    return [f"{one.area}: {one.text}" for one in _doctor.examine(str(folder)) if state in (None, one.state)]
+
+
+def test_a_fresh_example_is_in_order(cli, harbor_folder):
+    done = cli("doctor", harbor_folder)
+    assert done.returncode == 0, done.stdout
+    assert done.stderr == ""
+    assert "ok    records   3 records in 3 files\n" in done.stdout
+    assert "ok    patterns  raw/{id}-raw.csv: 3 of 3 records\n" in done.stdout
+    assert "ok    scripts   3 scripts can be read: count.py, mean.py, summary.py\n" in done.stdout
+    assert "ok    writing   outputs: " in done.stdout
+    assert "FAIL" not in done.stdout
+    assert not (harbor_folder / "dataset" / "LOG").exists()
+
+
+def test_json_has_the_documented_keys(cli, harbor_folder):
+    told = json.loads(cli("doctor", harbor_folder, "--json").stdout)
+    assert list(told) == ["checks", "counts"]
+    assert list(told["checks"][0]) == ["area", "state", "text", "hint"]
+    assert told["counts"]["fault"] == 0
+
+
+def test_a_fault_of_the_config_ends_2_and_the_rest_is_still_looked_at(cli, tmp_path):
+    (tmp_path / "workspace.toml").write_text("[records]\nid_pattern = 'R'\n[run]\nmode = 'main_proces'\n")
+    done = cli("doctor")
+    assert done.returncode == 2
+    assert "FAIL  config    workspace.toml: run.mode: 'main_proces'" in done.stdout
+    assert "did you mean 'main_process'?" in done.stdout
+    assert "  prefect " in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_without_a_workspace_it_says_how_to_make_one(cli):
+    done = cli("doctor")
+    assert done.returncode == 2
+    assert "sinagot-catalog init" in done.stderr
+
+
+def test_an_absent_dataset_is_a_fault(harbor_folder):
+    (harbor_folder / "dataset").rename(harbor_folder / "datasets")
+    assert any(
+        "dataset" in one and "does not exist; did you mean 'datasets'?" in one
+        for one in said(harbor_folder, "fault")
+    )
+
+
+def test_files_that_nearly_match_are_named_with_their_pattern(write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}")}, ["raw/R1.csv", "raw/BOAT.csv", "raw/R2.CSV"])
+    warned = said(folder, "warning")
+    assert "patterns: raw/BOAT.csv does not match raw/{id}.csv, which it resembles most" in warned
+    assert "patterns: raw/R2.CSV does not match raw/{id}.csv, which it resembles most" in warned
+    assert said(folder, "fault") == []
+
+
+def test_a_pattern_that_finds_nothing_and_a_dataset_without_records_are_warned_of(write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}"), "b": ("side/{id}", "b/{id}")}, ["raw/R1.csv"])
+    assert "patterns: side/{id}: no file matches, and no step makes it" in said(folder, "warning")
+    empty = write_workspace({"a": ("raw/{id}.csv", "a/{id}")}, name="empty")
+    assert any(one.startswith("records: no file is one of a record") for one in said(empty, "warning"))
+
+
+def test_one_broken_script_is_a_warning_and_only_broken_ones_are_a_fault(write_workspace):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}"), "b": "def (:\n"}, ["raw/R1"])
+    assert any("b.py:1" in one for one in said(folder, "warning"))
+    assert said(folder, "fault") == []
+    broken = write_workspace({"b": "def (:\n"}, ["raw/R1"], name="broken")
+    assert any("b.py:1" in one for one in said(broken, "fault"))
+
+
+def test_what_a_script_imports_is_looked_for_and_not_imported(write_workspace, script_source):
+    source = script_source(
+        "raw/{id}", "a/{id}", head="import polars, nowhere_at_all.x, beside\nfrom . import y"
+    )
+    folder = write_workspace({"a": source}, ["raw/R1"])
+    (folder / "scripts" / "beside.py").write_text("raise SystemExit('imported')\n")
+    warned = [one for one in said(folder, "warning") if "imports" in one]
+    assert warned == ["scripts: a.py imports nowhere_at_all, which this Python does not find"]
+
+
+def test_a_program_that_is_not_there_is_named(write_workspace):
+    toml = """
+    [steps]
+    scripts = ["a"]
+    [steps.a]
+    command = "Rscriptt clean.R {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "a/{id}"
+    """
+    folder = write_workspace({}, ["raw/R1"], toml=toml)
+    assert "scripts: step a calls Rscriptt, which is not on the PATH" in said(folder, "warning")
+
+
+def test_steps_that_wait_for_each_other_are_a_fault(write_workspace):
+    folder = write_workspace({"a": ("b/{id}", "a/{id}"), "b": ("a/{id}", "b/{id}")}, ["a/R1"])
+    assert any("steps wait for each other" in one for one in said(folder, "fault"))
+
+
+def test_links_that_are_left_out_are_said(write_workspace, tmp_path):
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "dataset" / "raw" / "R2").symlink_to(tmp_path / "elsewhere")
+    assert "dataset: 1 link left out: they lead to folders" in said(folder, "warning")
+
+
+def test_rows_that_a_dead_run_lost_are_said(make_workspace, journal_of):
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    journal_of(ws, "a").start("R1")
+    assert "journal: 1 row lost by a run that died" in said(ws.config.root, "warning")
+
+
+def test_a_folder_that_may_not_be_written_is_a_fault(write_workspace):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder, "workspace")
+        write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"]).rename(root)
+        Path(folder).chmod(0o755)
+        Path(root, "dataset").chmod(0o555)
+        program = """if True:
+            import os, sys
+            from sinagot_catalog.diagnostics import doctor as _doctor
+            list(_doctor.examine(sys.argv[1]))
+            if os.getuid() == 0:
+                os.setuid(65534)
+            print([one.text for one in _doctor.examine(sys.argv[1]) if one.state == "fault"])
+        """
+        done = subprocess.run(
+            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=True
+        )
+        Path(root, "dataset").chmod(0o755)
+    assert done.stdout.count("may not be written to") == 2
+
+
+def test_a_prefect_api_that_does_not_answer_is_a_warning_and_a_fault_only_where_runs_need_it(
+    cli, write_workspace
+):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    silent = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
+    done = cli("doctor", folder, **silent)
+    assert done.returncode == 0
+    assert "warn  prefect   The Prefect API at " in done.stdout
+    needing = write_workspace(
+        {"a": ("raw/{id}", "a/{id}")}, ["raw/R1"], toml="[run]\nmode = 'prefect'\n", name="p"
+    )
+    assert cli("doctor", needing, **silent).returncode == 2
+
+
+def test_a_known_clash_of_versions_is_said(tmp_path, harbor_folder):
+    for name, version in (("fastapi", "0.155.0"), ("prefect", "3.8.1")):
+        folder = tmp_path / "site" / f"{name}-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    program = f"""if True:
+        from sinagot_catalog.diagnostics import doctor as _doctor
+        print([one.text for one in _doctor.examine({str(harbor_folder)!r}) if one.state == "warning"])
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True, text=True, timeout=60, check=True,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+    )  # fmt: skip
+    assert "Prefect 3.8.1 does not work with FastAPI 0.155.0" in done.stdout
+
+
+def test_it_imports_no_prefect(harbor_folder):
+    program = f"""if True:
+        import sys
+        from sinagot_catalog.diagnostics import doctor as _doctor
+        list(_doctor.examine({str(harbor_folder)!r}))
+        print("prefect" in sys.modules)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout == "False\n"
+
+
+def test_a_dataset_in_a_bucket_says_what_a_run_would(write_workspace):
+    import fsspec
+
+    fs = fsspec.filesystem("memory")
+    fs.pipe("/boats/raw/R1", b"raw")
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, toml="[path]\ndataset = 'memory://boats'\n")
+    found = list(_doctor.examine(str(folder)))
+    assert "records: 1 record in 1 file" in said(folder)
+    assert {one.area for one in found} >= {"writing", "patterns", "prefect"}
