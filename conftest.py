@@ -15,8 +15,8 @@ import pytest
 from sinagot_catalog import Workspace
 from sinagot_catalog.journal.claims import Claim
 from sinagot_catalog.journal.process_identity import boot_id
-from sinagot_catalog.journal.run_spec import CellSpec
-from sinagot_catalog.journal.writer import CellLines, JournalWriter, journal_path
+from sinagot_catalog.journal.run_spec import UnitStepSpec
+from sinagot_catalog.journal.writer import JournalWriter, UnitStepLines, journal_path
 
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.
 collect_ignore_glob = ["sinagot_catalog/flows/*.py"]
@@ -127,7 +127,7 @@ def harbor(harbor_folder: Path) -> Workspace:
 
 
 @pytest.fixture
-def journal_of() -> Callable[..., CellLines]:
+def journal_of() -> Callable[..., UnitStepLines]:
     """The journal's lines of one step, as a process of a run writes them."""
 
     def lines(
@@ -139,11 +139,11 @@ def journal_of() -> Callable[..., CellLines]:
         task: str | None = None,
         modality: str | None = None,
         version: str | None = None,
-    ) -> CellLines:
+    ) -> UnitStepLines:
         writer = JournalWriter(
             journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version
         )
-        cell = CellSpec(task, modality, step, "", (), (), version=version)
+        cell = UnitStepSpec(task, modality, step, "", (), (), version=version)
         return writer.cell(cell)
 
     return lines

@@ -146,13 +146,13 @@ Benchmark = Callable[[Scale], Iterator[Measurement]]
 
 
 def alternate(
-    ours: Thunk, floor: Thunk, times: int, *, warm: bool = True
+    ours: Thunk, floor: Thunk, times: int, *, start_workers: bool = True
 ) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Measure two things in turn, so that what else the machine does falls on both.
 
     Each is done once before, unmeasured, so that the figures are warm; long work needs no such round.
     """
-    if warm:
+    if start_workers:
         ours()
         floor()
     figures: tuple[list[float], list[float]] = ([], [])

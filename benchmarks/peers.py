@@ -144,7 +144,7 @@ class Race:
                 ready.append((tool, place))
         book = Book(self.cap)
         loads = [os.getloadavg()[0]]
-        about_all = {"disk cache": "warm", "cap": self.cap, "tools": said}
+        about_all = {"disk cache": "start_workers", "cap": self.cap, "tools": said}
         self._end = time.monotonic() + self.seconds
         for tool, place in ready:  # byte code and the disk's cache are warm then
             self._cycle(Book(self.cap), tool, place, _WARM)

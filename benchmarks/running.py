@@ -40,7 +40,7 @@ def _run(name: str, verb: str, folder: Path, goal: AtLeast | None, times: int) -
             raise RuntimeError(f"{what} did {said['rows']} of {expected} rows")
         return float(said["seconds"])
 
-    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, warm=False)
+    ours, floors = alternate(lambda: done(verb), lambda: done("pool"), times, start_workers=False)
     what = f"ws.steps.{verb}() of 2 workers, start-up counted"
     return Measurement(name, what, _POOL, goal, ours, floors)
 

@@ -129,7 +129,7 @@ def _beside_pool(
 
         return do
 
-    ours, floors = alternate(done("submit"), done("pool"), times, warm=False)
+    ours, floors = alternate(done("submit"), done("pool"), times, start_workers=False)
     yield Measurement(name, "ws.steps.submit(), all task runs recorded", _POOL, goal, ours, floors)
     if not more:  # what the workers of a cluster use is not ours to see
         what = "its processor time, that of the server left out"

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection
 from sinagot_catalog.scripts import ScriptHost
-from sinagot_catalog.selection import Kinds
+from sinagot_catalog.selection import ViewTypes
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["kinds_of"]
 
 
-def kinds_of(source: Source, workspace: Workspace | None = None) -> Kinds:
+def kinds_of(source: Session, workspace: Workspace | None = None) -> ViewTypes:
     """The classes of a workspace's handles."""
-    return Kinds(RecordCollection, Record, StepCollection, _Customs(source), workspace)
+    return ViewTypes(RecordCollection, Record, StepCollection, _Customs(source), workspace)
 
 
 class _Customs:
@@ -30,7 +30,7 @@ class _Customs:
     Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Session) -> None:
         self._source = source
         self._made: dict[type[Any], type[Any]] = {}
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.query import Query, Resolver
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.config import Config
 
 __all__ = ["data_frame", "outputs", "processed", "read_data", "write_data"]
@@ -29,7 +29,7 @@ _TYPES: dict[str, Any] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64
 # --- data of a modality --------------------------------------------------------------------------------------
 
 
-def _data_place(source: Source, query: Query) -> int:
+def _data_place(source: Session, query: Query) -> int:
     """The place of a modality's data file.
 
     Raises:
@@ -59,13 +59,13 @@ def _data_place(source: Source, query: Query) -> int:
     return units[0].data[0]
 
 
-def data_path(source: Source, query: Query) -> str:
+def data_path(source: Session, query: Query) -> str:
     """The path of one record's data file."""
     values = id_values(query.record or "", source.config.ids) or {}
     return source.layout().places[_data_place(source, query)].template.format(values)
 
 
-def read_data(source: Source, query: Query) -> dict[str, Any] | None:
+def read_data(source: Session, query: Query) -> dict[str, Any] | None:
     """One record's data; None where its file is not there."""
     path = data_path(source, query)
     store = source.stores["dataset"]
@@ -75,7 +75,7 @@ def read_data(source: Source, query: Query) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else {"value": found}
 
 
-def write_data(source: Source, query: Query, data: Mapping[str, Any]) -> None:
+def write_data(source: Session, query: Query, data: Mapping[str, Any]) -> None:
     """Replace one record's data; readers see the old file or the new one."""
     path = data_path(source, query)
     values = {str(name): _plain(value) for name, value in dict(data).items()}
@@ -93,7 +93,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
-def data_frame(source: Source, resolver: Resolver, query: Query) -> pl.DataFrame:
+def data_frame(source: Session, resolver: Resolver, query: Query) -> pl.DataFrame:
     """The data of a scope's records: `record_id` and a column per key, a row per record whose file is there."""
     place = _data_place(source, query)
     records = resolver.rows(query)
@@ -258,7 +258,7 @@ def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None
     return one.task, one.modality
 
 
-def processed(source: Source, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
+def processed(source: Session, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
     """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values.
 
     Raises:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.flows.submission import RunHandle
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.records import RecordCollection
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["Kinds", "Selection", "no_attribute"]
+__all__ = ["Selection", "ViewTypes", "no_attribute"]
 
 _STATIC: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
 _SHOWN = 10
 
 
 @dataclass(frozen=True)
-class Kinds:
+class ViewTypes:
     """The classes that a workspace's handles have, so that none is set on a class shared with another workspace.
 
     Attributes:
@@ -57,7 +57,7 @@ class Kinds:
     custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
     workspace: Workspace | None = field(default=None, repr=False, compare=False)
 
-    def make(self, source: Source, query: Query) -> Selection:
+    def make(self, source: Session, query: Query) -> Selection:
         """The handle of what a query shows."""
         if query.table == "steps":
             return self.steps(source, self, query)
@@ -83,7 +83,7 @@ class Selection:
         ['REC-20200601']
     """
 
-    def __init__(self, source: Source, kinds: Kinds, query: Query) -> None:
+    def __init__(self, source: Session, kinds: ViewTypes, query: Query) -> None:
         self._source = source
         self._kinds = kinds
         self._query = query
@@ -422,7 +422,7 @@ def no_attribute(selection: Selection, name: str) -> str:
     return f"{said}{did_you_mean(name, valid)}"
 
 
-def _made(kinds: Kinds, source: Source, query: Query) -> Selection:
+def _made(kinds: ViewTypes, source: Session, query: Query) -> Selection:
     return kinds.make(source, query)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.flows.submission import RunHandle
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.run.planner import Plan
@@ -348,7 +348,7 @@ class StepCollection(Selection):
         say = say or to_stderr
         talk = said_once(say)
 
-        def act(source: Source, query: Query, options: request.RunOptions) -> RunReport:
+        def act(source: Session, query: Query, options: request.RunOptions) -> RunReport:
             if deployment is not None:
                 return send(source, query, options, deployment, say=talk).wait()
             if submit:

@@ -12,7 +12,7 @@ import polars as pl
 from sinagot_catalog.catalog import snapshot_diff
 from sinagot_catalog.catalog.notices import notices_frame
 from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in
 from sinagot_catalog.config import read_config
 from sinagot_catalog.custom_classes import kinds_of
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
     from datetime import timedelta
 
-    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.snapshot_diff import Diff
     from sinagot_catalog.config import Config
     from sinagot_catalog.diagnostics.explanation import Explanation
-    from sinagot_catalog.diagnostics.pattern_report import Trial
+    from sinagot_catalog.diagnostics.pattern_report import PatternReport
     from sinagot_catalog.flows.deployment import Deployed
     from sinagot_catalog.flows.submission import RunHandle
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.reporting.charts import Plot
-    from sinagot_catalog.run.cleanup import Swept
+    from sinagot_catalog.run.cleanup import GcResult
 
 __all__ = ["Workspace"]
 
@@ -96,7 +96,7 @@ class Workspace:
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Source(
+        self._source = Session(
             config,
             storage_options=storage_options,
             trust=trust,
@@ -361,7 +361,7 @@ class Workspace:
 
         return write_report(self._source, self.steps.failures(), path)
 
-    def try_pattern(self, pattern: str | Sequence[str]) -> Trial:
+    def try_pattern(self, pattern: str | Sequence[str]) -> PatternReport:
         """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
 
         Args:
@@ -389,11 +389,11 @@ class Workspace:
         known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
         template, free = pattern_report.template_of(pattern, known)
         paths = source.paths_near(template)
-        return pattern_report.Trial(
+        return pattern_report.PatternReport(
             template.text, *pattern_report.try_pattern(template, paths, self.config.ids, names), free
         )
 
-    def _cell(self, step: str, task: str | None, modality: str | None) -> Cell:
+    def _cell(self, step: str, task: str | None, modality: str | None) -> UnitStep:
         """The only step of that name in that task and modality."""
         cells = self._source.layout().cells
         named = [cell for cell in cells if cell.step == step]
@@ -529,7 +529,7 @@ class Workspace:
             request.check_rows(self._source, query.rows)
         return StepCollection(self._source, self._kinds, query)
 
-    def gc(self, keep: str | timedelta = "90d") -> Swept:
+    def gc(self, keep: str | timedelta = "90d") -> GcResult:
         """Forget old events, but for those that say how a row stands; clear what dead runs left.
 
         No status changes, and nothing of the dataset is touched.
@@ -587,7 +587,7 @@ class Workspace:
         )
 
 
-def _reopen(source: Source) -> Workspace:
+def _reopen(source: Session) -> Workspace:
     workspace = object.__new__(Workspace)
     workspace._source = source
     workspace._kinds = kinds_of(source, workspace)

@@ -134,7 +134,7 @@ def test_each_task_is_measured_on_files_of_its_own(tmp_path, tool):
         assert one["outcome"] == "done"
         assert len(one["seconds"]) == 2
         assert min(one["seconds"]) > 0
-    assert result["disk cache"] == "warm"
+    assert result["disk cache"] == "start_workers"
     assert not (tmp_path / "cache" / "work" / "counter").exists()
 
 

@@ -12,11 +12,11 @@ from sinagot_catalog.patterns.overlap import may_meet
 from sinagot_catalog.patterns.template import STAR, IdPattern, Template, parse_labelled
 from sinagot_catalog.scripts import ScriptSource
 
-__all__ = ["Cell", "Layout", "Link", "Place", "Unit", "build_layout", "holds", "in_two_roots"]
+__all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "build_layout", "holds", "in_two_roots"]
 
 
 @dataclass(frozen=True)
-class Place:
+class BoundPattern:
     """A bound pattern and the roots that its paths may lie under: `dataset`, `outputs`.
 
     Attributes:
@@ -58,7 +58,7 @@ class Link:
 
 
 @dataclass(frozen=True)
-class Cell:
+class UnitStep:
     """One step of one unit, the same for every record.
 
     Attributes:
@@ -112,8 +112,8 @@ class Layout:
 
     ids: IdPattern
     units: tuple[Unit, ...]
-    cells: tuple[Cell, ...]
-    places: tuple[Place, ...]
+    cells: tuple[UnitStep, ...]
+    places: tuple[BoundPattern, ...]
     doubts: tuple[Doubt, ...] = ()
     """Pairs of patterns that may meet in a path: the record ids of a look decide."""
 
@@ -140,7 +140,7 @@ class Layout:
         A folder that is an input is raw where no step makes it, and where a step that writes in it reads it
         itself, or where another raw input lies in it. A folder that steps fill and others read is not.
         """
-        written: dict[int, list[Cell]] = {}
+        written: dict[int, list[UnitStep]] = {}
         for cell in self.cells:
             for place in (*cell.places("output"), *cell.places("control")):
                 written.setdefault(place, []).append(cell)
@@ -252,7 +252,7 @@ class Layout:
         return list(dict.fromkeys(cell.step for cell in self.cells))
 
 
-def _holds(made: Place, wanted: Place) -> bool:
+def _holds(made: BoundPattern, wanted: BoundPattern) -> bool:
     """Whether making one place makes another: it is the same, or a folder around it or inside it."""
     return made.root in wanted.roots and holds(made.template, wanted.template)
 
@@ -274,10 +274,10 @@ def build_layout(
         scripts: The local folder of the scripts, where the config's is in a bucket.
     """
     ids = config.ids
-    places = _Places(ids, scoped=not config.is_unit_mode)
+    places = _PatternIndex(ids, scoped=not config.is_unit_mode)
     sources: dict[str, ScriptSource] = {}
     units: list[Unit] = []
-    cells: list[Cell] = []
+    cells: list[UnitStep] = []
     for task, modality in _pairs(config):
         first = len(cells)
         for number, step in enumerate(_steps(config, task, modality), start=1):
@@ -290,7 +290,7 @@ def build_layout(
                 source = _told(script, program)
             links, error, is_refused = places.links(source, task, modality)
             cells.append(
-                Cell(
+                UnitStep(
                     index=len(cells),
                     unit=len(units),
                     task=task,
@@ -312,7 +312,10 @@ def build_layout(
         units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
     whole = config.outputs == config.dataset
     layout = Layout(
-        ids, tuple(units), tuple(cells), tuple(Place(one, "dataset" if whole else "") for one in places.index)
+        ids,
+        tuple(units),
+        tuple(cells),
+        tuple(BoundPattern(one, "dataset" if whole else "") for one in places.index),
     )
     layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
@@ -356,7 +359,7 @@ def _told(name: str, program: CommandConfig) -> ScriptSource:
     )
 
 
-class _Places:
+class _PatternIndex:
     """Gives each distinct bound pattern one index."""
 
     def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
@@ -417,12 +420,12 @@ def in_two_roots(layout: Layout) -> Layout:
     What a step writes lies under `outputs`. An input that no other step makes lies in the dataset. One that
     another step makes lies under `outputs`, and in the dataset too where no pattern reads it there as raw data.
     """
-    index: dict[Place, int] = {}
+    index: dict[BoundPattern, int] = {}
     readings = _Readings(layout)
 
-    def placed(cell: Cell, link: Link) -> Link:
+    def placed(cell: UnitStep, link: Link) -> Link:
         template = layout.places[link.place].template
-        place = readings.place(cell, template) if link.role == "input" else Place(template, "outputs")
+        place = readings.place(cell, template) if link.role == "input" else BoundPattern(template, "outputs")
         return replace(link, place=index.setdefault(place, len(index)))
 
     cells = tuple(
@@ -435,7 +438,7 @@ def in_two_roots(layout: Layout) -> Layout:
     return replace(layout, cells=cells, units=units, places=tuple(index))
 
 
-def _data_place(layout: Layout, readings: "_Readings", place: int, index: dict[Place, int]) -> int:
+def _data_place(layout: Layout, readings: "_Readings", place: int, index: dict[BoundPattern, int]) -> int:
     """The place of a modality's data: under `outputs` where a step makes them, else in the dataset."""
     template = layout.places[place].template
     return index.setdefault(readings.place(None, template), len(index))
@@ -462,21 +465,21 @@ class _Readings:
             if not self._is_made(cell, layout.places[place].template)
         }
 
-    def place(self, cell: Cell | None, template: Template) -> Place:
+    def place(self, cell: UnitStep | None, template: Template) -> BoundPattern:
         """The place of an input of a step, or of a file that no step reads."""
         if self._is_made(cell, template):
             is_raw = any(self._meets(raw, template) for raw in self._raw)
-            return Place(template, "outputs", None if is_raw else "dataset")
+            return BoundPattern(template, "outputs", None if is_raw else "dataset")
         others = [one for maker, one in self._written if self._is_other(maker, cell)]
         if any(may_meet(one, template) for one in others):
-            return Place(template, "outputs", "dataset", is_guess=True)
-        return Place(template, "dataset")
+            return BoundPattern(template, "outputs", "dataset", is_guess=True)
+        return BoundPattern(template, "dataset")
 
-    def _is_made(self, cell: Cell | None, template: Template) -> bool:
+    def _is_made(self, cell: UnitStep | None, template: Template) -> bool:
         """Whether another step's pattern says that it makes an input."""
         return any(holds(made, template) for maker, made in self._written if self._is_other(maker, cell))
 
-    def _is_other(self, maker: Cell, cell: Cell | None) -> bool:
+    def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
         """Whether a step is another one; one that makes the same outputs for another task is the same."""
         return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from sinagot_catalog.catalog.layout import Cell, Layout, Link, Place
+    from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.patterns.template import IdPattern, Template
 
 __all__ = ["Doubt", "list_fault", "refused", "settled"]
@@ -84,7 +84,7 @@ def list_fault(value: object, *, is_output: bool) -> str | None:
     )
 
 
-def refused(layout: Layout, locate: Callable[[Place], Template]) -> Layout:
+def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layout:
     """Mark the cells that are refused whatever the records are, and note the pairs that records decide.
 
     Args:
@@ -134,14 +134,14 @@ def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
 class _Judge:
     """Compares the paths of all steps of a layout."""
 
-    def __init__(self, layout: Layout, locate: Callable[[Place], Template]) -> None:
+    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template]) -> None:
         self.layout = layout
         self.doubts: list[Doubt] = []
         self._found: dict[int, str] = {}
         self._usable = [cell for cell in layout.cells if cell.error is None]
         self._located = [locate(place) for place in layout.places]
         self._raw_located = [locate(replace(place, root="dataset")) for place in layout.places]
-        self._owners: dict[int, list[Cell]] = defaultdict(list)
+        self._owners: dict[int, list[UnitStep]] = defaultdict(list)
         """For each place that is written the cells that do so, a cell for each of its labels."""
         self._steps_of: dict[Template, set[Step]] = defaultdict(set)
         self._made_by: dict[int, set[Step]] = {}
@@ -151,7 +151,7 @@ class _Judge:
             for place in cell.places("output"):
                 self._steps_of[layout.places[place].template].add(_step(cell))
         self._every = frozenset({"id", *layout.ids.groups})
-        self._siblings: dict[Step, list[Cell]] = defaultdict(list)
+        self._siblings: dict[Step, list[UnitStep]] = defaultdict(list)
         for cell in self._usable:
             self._siblings[_step(cell)].append(cell)
 
@@ -168,7 +168,7 @@ class _Judge:
                 self._check_fields(cell)
         return self._found
 
-    def _refuse(self, sentence: str, *cells: Cell) -> None:
+    def _refuse(self, sentence: str, *cells: UnitStep) -> None:
         for cell in cells:
             self._found.setdefault(cell.index, sentence)
 
@@ -176,7 +176,7 @@ class _Judge:
         template = self.layout.places[place].template
         return repr(template.text + "/" * template.is_directory)
 
-    def _elsewhere(self, cell: Cell, place: int) -> str:
+    def _elsewhere(self, cell: UnitStep, place: int) -> str:
         """A pattern to write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
         needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
@@ -186,7 +186,7 @@ class _Judge:
 
     # --- groups --------------------------------------------------------------------------------------------------
 
-    def _check_by(self, cell: Cell) -> None:
+    def _check_by(self, cell: UnitStep) -> None:
         """Refuse a step that runs per group: the word is reserved, and it does nothing yet."""
         if cell.by is None:
             return
@@ -201,7 +201,7 @@ class _Judge:
 
     # --- raw inputs ----------------------------------------------------------------------------------------------
 
-    def _own_inputs(self, cell: Cell) -> list[int]:
+    def _own_inputs(self, cell: UnitStep) -> list[int]:
         """The inputs that no other step makes; the same step in another task is no other step."""
         return [place for place in cell.places("input") if self._makers(place) <= {_step(cell)}]
 
@@ -218,7 +218,7 @@ class _Judge:
             }
         return self._made_by[place]
 
-    def _check_own_inputs(self, cell: Cell) -> None:
+    def _check_own_inputs(self, cell: UnitStep) -> None:
         """Refuse an output that is, or holds, an input of the step that no other step makes."""
         for place in self._own_inputs(cell):
             raw = self._raw_located[place]
@@ -261,7 +261,7 @@ class _Judge:
             for cell in self._owners[meeting.outer]:
                 self._check_raw_pair(cell, meeting, *readers[meeting.inner])
 
-    def _check_raw_pair(self, cell: Cell, meeting: Meeting, reader: str, readers: set[Step]) -> None:
+    def _check_raw_pair(self, cell: UnitStep, meeting: Meeting, reader: str, readers: set[Step]) -> None:
         output, place = meeting.outer, meeting.inner
         path, raw = self._located[output], self._raw_located[place]
         begin = f"the output {self._text(output)} of step {_name(cell)}"
@@ -282,7 +282,13 @@ class _Judge:
             self._doubt(output, meeting.path, (cell,), (begin, end), is_raw=True)
 
     def _doubt(
-        self, output: int, other: Template, cells: Iterable[Cell], sentence: tuple[str, str], *, is_raw: bool
+        self,
+        output: int,
+        other: Template,
+        cells: Iterable[UnitStep],
+        sentence: tuple[str, str],
+        *,
+        is_raw: bool,
     ) -> None:
         """Leave it to the records whether an output meets another pattern."""
         shown = self.layout.places[output].template
@@ -303,7 +309,7 @@ class _Judge:
             if meeting.outer != meeting.inner:
                 self._check_pair(meeting)
 
-    def _check_owners(self, place: int, cells: list[Cell]) -> None:
+    def _check_owners(self, place: int, cells: list[UnitStep]) -> None:
         if len({cell.index for cell in cells}) < len(cells):
             twice = next(cell for cell in cells if cells.count(cell) > 1)
             self._refuse(
@@ -344,7 +350,7 @@ class _Judge:
 
     # --- fields --------------------------------------------------------------------------------------------------
 
-    def _check_fields(self, cell: Cell) -> None:
+    def _check_fields(self, cell: UnitStep) -> None:
         """Refuse outputs that several rows with different inputs would share, and outputs that differ in fields."""
         outputs = [
             (link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "output", "control")
@@ -371,7 +377,7 @@ class _Judge:
                 cell,
             )
 
-    def _fields(self, cell: Cell, role: str, number: int) -> frozenset[str]:
+    def _fields(self, cell: UnitStep, role: str, number: int) -> frozenset[str]:
         """The fields of a path of a step; `{id}` counts as all, `{task}` where the step is in several tasks."""
         place = cell.places(role)[number]
         template = self.layout.places[place].template
@@ -383,16 +389,16 @@ class _Judge:
         return fields | {"task"} if differs else fields
 
 
-def _numbered(cell: Cell, *roles: str) -> Iterator[tuple[int, Link]]:
+def _numbered(cell: UnitStep, *roles: str) -> Iterator[tuple[int, Link]]:
     """The links of some roles, each with its position in its role."""
     for role in roles:
         yield from enumerate(cell.linked(role))
 
 
-def _step(cell: Cell) -> Step:
+def _step(cell: UnitStep) -> Step:
     """What makes a step one step in all its tasks."""
     return cell.modality, cell.step
 
 
-def _name(cell: Cell) -> str:
+def _name(cell: UnitStep) -> str:
     return "-".join(part for part in (cell.task, cell.modality, cell.step) if part)

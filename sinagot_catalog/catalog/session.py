@@ -13,7 +13,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import snapshot_files
 from sinagot_catalog.catalog.file_stats import Stats
-from sinagot_catalog.catalog.layout import Cell, Layout, build_layout
+from sinagot_catalog.catalog.layout import Layout, UnitStep, build_layout
 from sinagot_catalog.catalog.metadata import (
     Table,
     expected_ids,
@@ -24,7 +24,7 @@ from sinagot_catalog.catalog.metadata import (
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.read_files import read_table
 from sinagot_catalog.catalog.refusals import refused
-from sinagot_catalog.catalog.snapshot_files import Kept
+from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config
 from sinagot_catalog.config.file_owners import foreign, foreign_code
@@ -40,13 +40,13 @@ from sinagot_catalog.scripts import ScriptSource, read_script
 from sinagot_catalog.scripts.code_hash import CodeHashes
 from sinagot_catalog.scripts.remote_cache import Mirror
 from sinagot_catalog.storage import Store, is_url, open_store, split_url
-from sinagot_catalog.storage.inventory import Span, Wanted, read_listing
+from sinagot_catalog.storage.inventory import IdRange, KeyFilter, read_listing
 from sinagot_catalog.storage.listing import Listing, from_keys, reach_of, scan
 
-__all__ = ["Source", "stamp"]
+__all__ = ["Session", "stamp"]
 
 
-class Source:
+class Session:
     """A workspace's config, its stores, and the last look at them.
 
     Args:
@@ -55,7 +55,7 @@ class Source:
         trust: Whether the scripts may be run; by default where config and scripts are local and the user's own.
         everything: List the whole dataset, not only what the patterns lead to.
         listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
-        records: The only records that there are here; see `_inventory.Span.of`.
+        records: The only records that there are here; see `_inventory.IdRange.of`.
         snapshot: A snapshot that is looked at until the first refresh, in place of a listing.
     """
 
@@ -80,7 +80,7 @@ class Source:
         self.config = config
         self._given = listing
         self._records = records
-        self.span = Span.of(records)
+        self.span = IdRange.of(records)
         """The ids that this workspace was narrowed to."""
         self.everything = everything
         self.storage_options = dict(storage_options or {})
@@ -134,7 +134,7 @@ class Source:
     def _open(self, root: str) -> Store:
         return open_store(root, self.options(root))
 
-    def find_snapshot(self, asked: str) -> Kept:
+    def find_snapshot(self, asked: str) -> Snapshot:
         """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
         return snapshot_files.find(self.log_store, asked, self._open)
 
@@ -285,7 +285,7 @@ class Source:
             everything=self.everything,
             follow_links=self.config.path.follow_links,
         )
-        wanted = None if self.span is None else Wanted(self.span, templates, self.config.ids)
+        wanted = None if self.span is None else KeyFilter(self.span, templates, self.config.ids)
         if root == "dataset" and self._given is not None:
             keys = read_listing(self._given, self.config.dataset, self.options, wanted)
             listing = from_keys(keys, reach)
@@ -383,7 +383,7 @@ class Source:
                 )
             return self._events
 
-    def code_of(self, cell: Cell) -> str | None:
+    def code_of(self, cell: UnitStep) -> str | None:
         """The hash of a step's code as it is now; None where its script cannot be read."""
         with self._lock:
             if cell.command is not None:

@@ -14,7 +14,7 @@ from sinagot_catalog.patterns.match_paths import id_columns
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
 
 __all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
 
@@ -82,18 +82,18 @@ class Diff:
         return f"<Diff instance | {self.before} .. {self.after}: {told}>"
 
 
-def snapshot(source: Source) -> str:
+def snapshot(source: Session) -> str:
     """Keep the catalog as a fresh look finds it; says its name."""
     source.refresh()
     return snapshot_files.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
 
 
-def names(source: Source) -> list[str]:
+def names(source: Session) -> list[str]:
     """The snapshots that are kept, oldest first."""
     return snapshot_files.names(source.log_store)
 
 
-def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
+def diff(source: Session, a: str | None = None, b: str | None = None) -> Diff:
     """What changed between two snapshots, or since one.
 
     Args:
@@ -115,7 +115,7 @@ def diff(source: Source, a: str | None = None, b: str | None = None) -> Diff:
 
 
 def _values(
-    source: Source, kept: snapshot_files.Kept | None, look: snapshot_files.Tables
+    source: Session, kept: snapshot_files.Snapshot | None, look: snapshot_files.Tables
 ) -> pl.DataFrame | None:
     """What the tables of records say of each record of a look; None where they were not kept."""
     if kept is None:
@@ -161,7 +161,7 @@ def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
     return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
 
 
-def _files_and_steps(source: Source, kept: snapshot_files.Kept | None) -> snapshot_files.Tables:
+def _files_and_steps(source: Session, kept: snapshot_files.Snapshot | None) -> snapshot_files.Tables:
     return (
         snapshot_files.tables_now(source.catalog(), source.stats)
         if kept is None

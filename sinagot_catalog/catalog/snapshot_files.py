@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog, Stats
     from sinagot_catalog.storage import Store
 
-__all__ = ["LATEST", "Kept", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
+__all__ = ["LATEST", "Snapshot", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
 
 LATEST = "latest"
 """The newest snapshot, whatever its name."""
@@ -56,7 +56,7 @@ Tables = tuple[pl.DataFrame, pl.DataFrame]
 
 
 @dataclass(frozen=True)
-class Kept:
+class Snapshot:
     """One snapshot: where it lies, and when it was taken.
 
     Attributes:
@@ -200,7 +200,7 @@ def _moment(name: str) -> datetime:
     return datetime.strptime(name, "%Y%m%dT%H%M%S-%f").replace(tzinfo=UTC)
 
 
-def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
+def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Snapshot:
     """A snapshot by its name, by the word `latest`, or by the path or URL of its folder.
 
     Raises:
@@ -210,7 +210,7 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
         parent, _, name = asked.rstrip("/").rpartition("/")
         if not _is_name(name):
             raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
-        return Kept(name, open_store(parent or "/"), "")
+        return Snapshot(name, open_store(parent or "/"), "")
     known = names(log)
     if not known:
         raise NotFoundError(
@@ -218,13 +218,13 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Kept:
             "Make one: ws.snapshot(), or sinagot-catalog snapshot.",
         )
     if asked == LATEST:
-        return Kept(known[-1], log)
+        return Snapshot(known[-1], log)
     if asked not in known:
         raise NotFoundError(
             f"there is no snapshot {asked!r}{did_you_mean(asked, [*known, LATEST])}",
             f"Kept: {', '.join(known[-10:])}.",
         )
-    return Kept(asked, log)
+    return Snapshot(asked, log)
 
 
 def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
@@ -248,7 +248,7 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     return name
 
 
-def tables_of(kept: Kept) -> Tables:
+def tables_of(kept: Snapshot) -> Tables:
     """The tables of a snapshot."""
     return kept.files()[0], kept.steps()
 

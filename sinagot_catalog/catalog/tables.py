@@ -28,7 +28,7 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell, Link
+    from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
 
 __all__ = ["Catalog", "Stats"]
@@ -54,7 +54,7 @@ class Catalog(Presence):
     alive: frozenset[str] = frozenset()
     tables: tuple[Table, ...] = ()
     workspace_version: str | None = None
-    code_of: Callable[[Cell], str | None] = field(default=lambda _: None, compare=False)
+    code_of: Callable[[UnitStep], str | None] = field(default=lambda _: None, compare=False)
 
     @cached_property
     def notices(self) -> list[Notice]:
@@ -131,7 +131,7 @@ class Catalog(Presence):
         ).to_series()
         return self._named(core.select(pl.col(*_CORE).gather(order)))
 
-    def _cell_core(self, cell: Cell) -> pl.DataFrame:
+    def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Presence of one cell's paths, a row per record."""
         records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
         inputs = [self.presence[place] for place in cell.places("input")]
@@ -153,7 +153,7 @@ class Catalog(Presence):
             self._broken(cell).alias("_broken"),
         )
 
-    def _broken(self, cell: Cell) -> pl.Expr:
+    def _broken(self, cell: UnitStep) -> pl.Expr:
         """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
         lacks = [self.pathless[link.place] for link in cell.links if link.place in self.pathless]
         return (
@@ -218,7 +218,7 @@ class Catalog(Presence):
         name: str,
         rows: pl.DataFrame,
         where: pl.Expr,
-        derive: Callable[[Cell, pl.DataFrame], pl.Series],
+        derive: Callable[[UnitStep, pl.DataFrame], pl.Series],
         dtype: pl.DataType = _TEXT,
     ) -> pl.Series:
         """Derive one column cell by cell, for which patterns are the same, where a row needs it; else null."""
@@ -239,7 +239,7 @@ class Catalog(Presence):
     def _missing(self, rows: pl.DataFrame) -> pl.Series:
         """The absent inputs of some rows of `steps`, joined by `; `."""
 
-        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             places = dict.fromkeys(cell.places("input"))
             return self._absent(part, [([one], paths_of(self.layout.places[one].template)) for one in places])
 
@@ -248,7 +248,7 @@ class Catalog(Presence):
     def _waits(self, rows: pl.DataFrame) -> pl.Series:
         """The steps that would make the absent inputs of some rows of `steps`, joined by `, `."""
 
-        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             makers: dict[str, list[int]] = {}
             near: list[tuple[list[int], pl.Expr]] = []
             for place in cell.places("input"):
@@ -269,7 +269,7 @@ class Catalog(Presence):
     def _unnamed(self, rows: pl.DataFrame) -> pl.Series:
         """Which pattern of some rows of `steps` names no path, and why."""
 
-        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             records = self.record_values[part["_rec"]]
             told: list[pl.Expr] = []
             for place in dict.fromkeys(link.place for link in cell.links if link.place in self.pathless):
@@ -287,7 +287,7 @@ class Catalog(Presence):
 
         return self._by_cell("_unnamed", rows, pl.col("_broken"), derive)
 
-    def step_name(self, cell: Cell, seen_from: Cell) -> str:
+    def step_name(self, cell: UnitStep, seen_from: UnitStep) -> str:
         """How a step is called from another: with its task and modality where these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
             return cell.step
@@ -335,7 +335,7 @@ class Catalog(Presence):
     def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
         """For each cause whether it makes a DONE row stale, null where nobody can know; a struct of `CAUSES`."""
 
-        def derive(cell: Cell, part: pl.DataFrame) -> pl.Series:
+        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             names = ("_inputs", "_script", "_workspace", "_code")
             done = self.with_attempt(part.select("_last"), names)
             inputs, outputs = (

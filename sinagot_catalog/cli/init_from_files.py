@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.patterns.template import Template
 
-__all__ = ["Found", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
+__all__ = ["ScanResult", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
 
 _MOST = 200_000
 _SHAPES = 3
@@ -28,7 +28,7 @@ _SEPARATORS = ("_", "__", "~", "+", "=")
 
 
 @dataclass(frozen=True)
-class Found:
+class ScanResult:
     """What the files of a pattern say.
 
     Attributes:
@@ -62,7 +62,7 @@ class Found:
         return {task: sorted(units[task]) for task in sorted(units)}
 
 
-def find_records(folder: Path, pattern: str) -> Found:
+def find_records(folder: Path, pattern: str) -> ScanResult:
     """The records of the files that fit a pattern.
 
     Raises:
@@ -96,11 +96,11 @@ def find_records(folder: Path, pattern: str) -> Found:
         )
     if "id" in template.fields:
         ids = sorted({row["id"] for row in rows})
-        return Found(template, dataset, rows, propose(ids), ids)
-    return Found(template, dataset, rows, *_of_fields(template, rows))
+        return ScanResult(template, dataset, rows, propose(ids), ids)
+    return ScanResult(template, dataset, rows, *_of_fields(template, rows))
 
 
-def workspace_files(found: Found) -> dict[str, str]:
+def workspace_files(found: ScanResult) -> dict[str, str]:
     """What to write for a workspace around files that are there: texts by file name."""
     units = found.units
     script = _SCRIPT.format(

@@ -15,14 +15,14 @@ import polars as pl
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.config import nearest
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run.shell_command import pasted
+from sinagot_catalog.run.shell_command import shell_join
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.steps import StepCollection
 
 __all__ = [
@@ -107,7 +107,7 @@ def place_of(args: Any) -> str | None:
     return place
 
 
-def source_of(ws: Workspace) -> Source:
+def source_of(ws: Workspace) -> Session:
     """What lies behind a workspace: the last listing, the layout."""
     return ws._source  # noqa: SLF001 - the command line says how much was listed, which no table does
 
@@ -125,7 +125,7 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
     named = [] if whole else getattr(args, "step", None) or []
     step = [word for one in named for word in ("--step", one)]
-    return pasted(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
+    return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
 
 
 def steps_of(args: Any) -> str | list[str] | None:

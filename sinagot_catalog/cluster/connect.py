@@ -4,19 +4,19 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sinagot_catalog.catalog.session import Source
-from sinagot_catalog.cluster.remote_batch import Order
+from sinagot_catalog.catalog.session import Session
+from sinagot_catalog.cluster.remote_batch import BatchRequest
 from sinagot_catalog.cluster.runner import ClusterRunner, check_cluster
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.journal.tail import Heard
+from sinagot_catalog.journal.tail import LogBuffer
 from sinagot_catalog.secrets import is_secret
 
-__all__ = ["Opening", "open_cluster"]
+__all__ = ["ClusterConnection", "open_cluster"]
 
 _TICK = 0.5
 
 
-class Opening:
+class ClusterConnection:
     """A cluster that is opened in a thread, while a server is reached: both take seconds, and wait for others.
 
     Args:
@@ -45,13 +45,13 @@ class Opening:
 
 
 def open_cluster(
-    source: Source,
-    order: Order,
+    source: Session,
+    order: BatchRequest,
     *,
     workers: int | None,
     ready: int,
     local_width: int,
-    heard: Heard,
+    heard: LogBuffer,
     provenance: Mapping[int, str] | None = None,
 ) -> ClusterRunner:
     """Open the cluster of a workspace for a run.
@@ -88,7 +88,7 @@ def open_cluster(
         order,
         source.log_store,
         workers=workers,
-        halt=lambda: source.claims.halt(order.claim),
+        request_stop=lambda: source.claims.request_stop(order.claim),
         heard=heard,
         local_width=local_width,
         ready=ready,

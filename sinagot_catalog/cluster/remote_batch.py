@@ -19,15 +19,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal.claims import Claim, Claims, Follower
-from sinagot_catalog.journal.run_spec import FAILED, CellSpec, Group, Remote, Result, RunSpec, Task
-from sinagot_catalog.journal.tail import Line, Said
-from sinagot_catalog.journal.upload import PIECE, Shipper, close_spool, open_spool
+from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
+from sinagot_catalog.journal.run_spec import FAILED, Group, Remote, Result, RunSpec, Task, UnitStepSpec
+from sinagot_catalog.journal.tail import Line, LogTail
+from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, open_spool
 from sinagot_catalog.run.pool import Pool
 from sinagot_catalog.scripts.remote_cache import Mirror
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
-__all__ = ["Answer", "Order", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
+__all__ = ["BatchRequest", "BatchResult", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
 
 _LOOK_EVERY = 1.0
 _LOOK_EVERY_REMOTE = 3.0
@@ -39,7 +39,7 @@ _MOST_LINES = 300
 
 
 @dataclass(frozen=True)
-class Order:
+class BatchRequest:
     """What a process elsewhere needs to know of a run, beside its rows. No secret is in it.
 
     Attributes:
@@ -57,7 +57,7 @@ class Order:
     config: tuple[str, ...]
 
 
-class Answer(NamedTuple):
+class BatchResult(NamedTuple):
     """What comes back of a batch.
 
     Attributes:
@@ -71,7 +71,7 @@ class Answer(NamedTuple):
     more: int = 0
 
 
-def to_text(answer: Answer) -> str:
+def to_text(answer: BatchResult) -> str:
     """An answer as one text.
 
     Example:
@@ -81,10 +81,10 @@ def to_text(answer: Answer) -> str:
     return json.dumps(answer)
 
 
-def from_text(text: str) -> Answer:
+def from_text(text: str) -> BatchResult:
     """The answer that a text holds."""
     results, lines, more = json.loads(text)
-    return Answer(
+    return BatchResult(
         [Result(*values)._replace(extras=tuple(values[-1])) for values in results],
         [(level, said) for level, said in lines],
         more,
@@ -100,7 +100,7 @@ def run_batch(order: bytes, batch: str) -> str:
     """Run a batch in this process.
 
     Args:
-        order: An `Order`, pickled.
+        order: An `BatchRequest`, pickled.
         batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, all gets
             ready for those that come.
 
@@ -111,14 +111,14 @@ def run_batch(order: bytes, batch: str) -> str:
     here = _serving(pickle.loads(order))  # noqa: S301 - our own other half wrote it
     try:
         if not groups:
-            here.warm()
-            return to_text(Answer([]))
+            here.start_workers()
+            return to_text(BatchResult([]))
         results = here.run(
             name,
             [[(row, cell, record) for row, cell, record in one] for one in groups],
             {int(row): text for row, text in before.items()},
         )
-        return to_text(Answer(results, *here.said()))
+        return to_text(BatchResult(results, *here.said()))
     finally:
         here.leave()
 
@@ -127,7 +127,7 @@ _SERVED: dict[str, "_Serving"] = {}
 _LOCK = threading.Lock()
 
 
-def _serving(order: Order) -> "_Serving":
+def _serving(order: BatchRequest) -> "_Serving":
     """What this process has for a run; made with its first batch."""
     with _LOCK:
         here = _SERVED.get(order.spec.run_id)
@@ -144,13 +144,13 @@ class _Serving:
         order: The run.
     """
 
-    def __init__(self, order: Order) -> None:
+    def __init__(self, order: BatchRequest) -> None:
         self.busy = 0
         self._run_id = order.spec.run_id
         self._prefix = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}-"
         options = _options(order)
         self._log = open_store(order.log, options.get("log"))
-        self._follower = Follower(Claims(self._log), order.claim)
+        self._follower = ClaimMonitor(Claims(self._log), order.claim)
         if self._follower.look() == "over":
             raise StorageError(
                 f"{socket.gethostname()} finds no live claim of run {self._run_id} in {order.log}",
@@ -158,14 +158,14 @@ class _Serving:
             )
         spec = self._localised(order, options)
         self._spool = None if spec.remote is None else spec.remote.spool
-        self._shipper = Shipper(self._log, spec.log, self._run_id) if is_url(order.log) else None
-        self._said = None if self._shipper is None else Said(f"{spec.log}/journal/{self._run_id}")
+        self._shipper = JournalUploader(self._log, spec.log, self._run_id) if is_url(order.log) else None
+        self._said = None if self._shipper is None else LogTail(f"{spec.log}/journal/{self._run_id}")
         self._warm = 0
         self._pool = Pool(_SEATS, threads_per_worker=spec.threads_per_worker)
         self._pool.begin(spec, options, self._prefix)
         threading.Thread(target=self._follow, name=f"sinagot-follow-{self._run_id}", daemon=True).start()
 
-    def _localised(self, order: Order, options: dict[str, dict[str, Any]]) -> RunSpec:
+    def _localised(self, order: BatchRequest, options: dict[str, dict[str, Any]]) -> RunSpec:
         """The run with the folders of this host in it."""
         spec = order.spec
         if is_url(order.scripts):
@@ -197,11 +197,11 @@ class _Serving:
                 self._shipper.send_all()
         return [*known.values(), *results]
 
-    def warm(self) -> None:
+    def start_workers(self) -> None:
         """Start one more worker, before there is something to do."""
         with _LOCK:
             self._warm += 1
-        self._pool.warm(self._warm)
+        self._pool.start_workers(self._warm)
 
     def said(self) -> tuple[Sequence[Line], int]:
         """What scripts said since the last batch, where whoever sent it cannot read it; and how many lines more."""
@@ -242,11 +242,11 @@ def _failed(group: Group, known: dict[int, Result]) -> Group:
     return [row for row in group if row[0] in known and known[row[0]].outcome in FAILED]
 
 
-def _moved(cell: CellSpec, before: str, folder: str) -> CellSpec:
+def _moved(cell: UnitStepSpec, before: str, folder: str) -> UnitStepSpec:
     return replace(cell, script=f"{folder}/{os.path.relpath(cell.script, before)}") if cell.script else cell
 
 
-def _options(order: Order) -> dict[str, dict[str, Any]]:
+def _options(order: BatchRequest) -> dict[str, dict[str, Any]]:
     """What opens the buckets of a run: `[storage]` of its config where that can be read, else the environment."""
     parts = {
         "dataset": order.spec.dataset,

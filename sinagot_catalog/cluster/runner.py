@@ -21,12 +21,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal, Protocol, Self
 
-from sinagot_catalog.cluster.remote_batch import Order, begun_path, events_of, from_text, run_batch
+from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal.run_spec import Group, Result, Row
-from sinagot_catalog.journal.tail import Heard
+from sinagot_catalog.journal.tail import LogBuffer
 from sinagot_catalog.run.pool import OnResults
-from sinagot_catalog.run.worker_slot import Run, cancelled
+from sinagot_catalog.run.worker_slot import RunContext, cancelled
 from sinagot_catalog.storage import Store
 
 __all__ = ["ClusterRunner", "Kind", "check_cluster"]
@@ -125,22 +125,22 @@ class ClusterRunner:
         self,
         kind: Kind,
         address: str | None,
-        order: Order,
+        order: BatchRequest,
         log: Store,
         *,
         workers: int | None,
-        halt: Callable[[], None],
-        heard: Heard,
+        request_stop: Callable[[], None],
+        heard: LogBuffer,
         local_width: int,
         ready: int = 0,
         provenance: Mapping[int, str] | None = None,
     ) -> None:
         self._kind = kind
         self._order = pickle.dumps(order)
-        self._run = Run(order.spec, provenance=provenance)
+        self._run = RunContext(order.spec, provenance=provenance)
         self._log = log
         self._most = workers
-        self._halt = halt
+        self._halt = request_stop
         self._heard = heard
         self._stopped: float | None = None
         self._names = itertools.count(1)

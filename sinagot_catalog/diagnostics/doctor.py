@@ -31,8 +31,8 @@ from sinagot_catalog.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell, Place
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.layout import BoundPattern, UnitStep
+    from sinagot_catalog.catalog.session import Session
 
 __all__ = ["Check", "examine"]
 
@@ -147,7 +147,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 # --- scripts -------------------------------------------------------------------------------------------------
 
 
-def _scripts(source: Source) -> Iterator[Check]:
+def _scripts(source: Session) -> Iterator[Check]:
     """Whether the scripts can be read, and whether what they import, or the program that they call, is here."""
     cells = {cell.script: cell for cell in source.layout().cells}
     if not cells:
@@ -179,7 +179,7 @@ def _scripts(source: Source) -> Iterator[Check]:
     yield from _shadows(source)
 
 
-def _shadows(source: Source) -> Iterator[Check]:
+def _shadows(source: Session) -> Iterator[Check]:
     """Files beside the scripts that are named like a module of the standard library."""
     scripts = {str(Path(cell.script)) for cell in source.layout().cells if cell.command is None}
     for folder in sorted({str(Path(script).parent) for script in scripts} | {source.scripts}):
@@ -197,14 +197,14 @@ def _shadows(source: Source) -> Iterator[Check]:
             yield Check("scripts", "warning", text, hint)
 
 
-def _refused(source: Source) -> Iterator[Check]:
+def _refused(source: Session) -> Iterator[Check]:
     """Steps whose paths put data at risk: they do not run."""
     catalog = source.catalog()
     for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
         yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
 
 
-def _needs(source: Source, cell: Cell) -> Iterator[Check]:
+def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
     if cell.command is not None:
         program = shlex.split(cell.command)[0]
         if shutil.which(program) is None and shutil.which(program, path=source.config.root) is None:
@@ -252,7 +252,7 @@ def _is_there(name: str, folder: Path) -> bool:
 # --- patterns against real files -----------------------------------------------------------------------------
 
 
-def _records(source: Source) -> Iterator[Check]:
+def _records(source: Session) -> Iterator[Check]:
     catalog = source.catalog()
     files = sum(one.n_files for one in catalog.listings.values())
     if len(catalog.ids):
@@ -267,7 +267,7 @@ def _records(source: Source) -> Iterator[Check]:
     )
 
 
-def _patterns(source: Source) -> Iterator[Check]:
+def _patterns(source: Session) -> Iterator[Check]:
     """How many files each pattern of raw inputs finds."""
     catalog = source.catalog()
     layout = catalog.layout
@@ -276,7 +276,7 @@ def _patterns(source: Source) -> Iterator[Check]:
         yield _pattern(layout.places[index], count, len(catalog.ids))
 
 
-def _pattern(place: Place, count: int, records: int) -> Check:
+def _pattern(place: BoundPattern, count: int, records: int) -> Check:
     text = place.template.text
     if count:
         return Check("patterns", "ok", f"{text}: {count:,} of {_many(records, 'record')}")
@@ -288,7 +288,7 @@ def _pattern(place: Place, count: int, records: int) -> Check:
     )
 
 
-def _notices(source: Source) -> Iterator[Check]:
+def _notices(source: Session) -> Iterator[Check]:
     """What a look left out, a line for each of the first few; patterns without a file have theirs already."""
     for notice in source.notices():
         if notice.kind == "pattern without file":
@@ -300,7 +300,7 @@ def _notices(source: Source) -> Iterator[Check]:
             yield Check(notice.area, "warning", f"and {further:,} more: {notice.kind}")
 
 
-def _metadata(source: Source) -> Iterator[Check]:
+def _metadata(source: Session) -> Iterator[Check]:
     """Whether the tables of records and the records meet."""
     for table in source.catalog().tables:
         if table.matches:
@@ -309,7 +309,7 @@ def _metadata(source: Source) -> Iterator[Check]:
             yield Check("metadata", "ok", text)
 
 
-def _order(source: Source) -> Iterator[Check]:
+def _order(source: Session) -> Iterator[Check]:
     """Whether the steps can be put in an order."""
     from sinagot_catalog.run.planner import PlanOptions, make_plan
 
@@ -325,7 +325,7 @@ def _order(source: Source) -> Iterator[Check]:
     )
 
 
-def _journal(source: Source) -> Iterator[Check]:
+def _journal(source: Session) -> Iterator[Check]:
     """What runs wrote down, and whether one goes on or died."""
     events = source.events()
     runs = events["run_id"].drop_nulls().n_unique()
@@ -350,7 +350,7 @@ def _journal(source: Source) -> Iterator[Check]:
 # --- writing -------------------------------------------------------------------------------------------------
 
 
-def _writing(source: Source) -> Iterator[Check]:
+def _writing(source: Session) -> Iterator[Check]:
     """Whether a run could write its outputs and its journal."""
     for what, root in {"outputs": source.config.outputs, "log": source.config.log}.items():
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
@@ -372,7 +372,7 @@ def _writing(source: Source) -> Iterator[Check]:
             )  # fmt: skip
 
 
-def _space(source: Source) -> Iterator[Check]:
+def _space(source: Session) -> Iterator[Check]:
     """Room for outputs, for the journal, and for what is fetched."""
     folders = {
         _nearest(Path(store.root)): None

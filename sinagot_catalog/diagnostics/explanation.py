@@ -21,7 +21,7 @@ from sinagot_catalog.storage.fingerprints import as_number
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
 __all__ = ["Attempt", "Change", "Evidence", "Explanation", "File", "Rule", "Upstream", "explain"]
@@ -220,7 +220,7 @@ class Evidence:
     held_by: tuple[str, ...] = ()
 
 
-def explain(catalog: Catalog, rec: int, cell: Cell, evidence: Evidence) -> Explanation:
+def explain(catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> Explanation:
     """Explain the row of a record, given by its code, and a step."""
     return _Row(catalog, rec, cell, evidence).explain()
 
@@ -228,7 +228,7 @@ def explain(catalog: Catalog, rec: int, cell: Cell, evidence: Evidence) -> Expla
 class _Row:
     """One row with what its rules look at."""
 
-    def __init__(self, catalog: Catalog, rec: int, cell: Cell, evidence: Evidence) -> None:
+    def __init__(self, catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> None:
         self.catalog, self.rec, self.cell = catalog, rec, cell
         self.stats, self.events, self.held_by = evidence.stats, evidence.events, evidence.held_by
         self.row = self._of(cell.index).row(0, named=True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.patterns.template import IdPattern
 
-__all__ = ["Trial", "template_of", "try_pattern"]
+__all__ = ["PatternReport", "template_of", "try_pattern"]
 
 _SHOWN = 3
 _NEAR = 100_000
@@ -26,7 +26,7 @@ _ANY = "[^/]+?"
 
 
 @dataclass(frozen=True)
-class Trial:
+class PatternReport:
     """What a pattern finds.
 
     Attributes:
@@ -112,7 +112,7 @@ def try_pattern(
         names: The values that `task` and `modality` can have.
 
     Returns:
-        The frames `matches`, `near` and `collisions` of a `Trial`.
+        The frames `matches`, `near` and `collisions` of a `PatternReport`.
     """
     kinds = {name: "|".join(map(re.escape, valid)) or "(?!)" for name, valid in names.items()}
     kinds["id"] = _id_regex(ids)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.batches import MOST_TASK_RUNS, Cutter
+    from sinagot_catalog.flows.batches import MOST_TASK_RUNS, BatchSizer
     from sinagot_catalog.flows.deployer import check_schedule, deploy, serve
     from sinagot_catalog.flows.flow import run_workspace
     from sinagot_catalog.flows.local_run import Submitted, page_of, pointed_at
-    from sinagot_catalog.flows.remote_run import Remote, send
+    from sinagot_catalog.flows.remote_run import RemoteFlowRun, send
 
 __all__ = [
     "MOST_TASK_RUNS",
-    "Cutter",
-    "Remote",
+    "BatchSizer",
+    "RemoteFlowRun",
     "Submitted",
     "check_schedule",
     "deploy",
@@ -36,10 +36,10 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "batches": ("MOST_TASK_RUNS", "Cutter"),
+        "batches": ("MOST_TASK_RUNS", "BatchSizer"),
         "deployer": ("check_schedule", "deploy", "serve"),
         "flow": ("run_workspace",),
         "local_run": ("Submitted", "page_of", "pointed_at"),
-        "remote_run": ("Remote", "send"),
+        "remote_run": ("RemoteFlowRun", "send"),
     },
 )

@@ -10,14 +10,14 @@ from typing import Any
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
-from sinagot_catalog.flows.batches import Cutter
+from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.journal.run_report import RunReport
 from sinagot_catalog.journal.run_spec import Group, Result
 from sinagot_catalog.run.execution import Execution, in_words
 from sinagot_catalog.run.pool import Runner
 from sinagot_catalog.schema import OUTCOMES
 
-__all__ = ["FAILED", "LIVE", "Live", "known", "state_of"]
+__all__ = ["FAILED", "LIVE", "ActiveRun", "known", "state_of"]
 
 FAILED = ("error", "timeout", "blocked")
 _DONE = ("done", "already_done")
@@ -26,7 +26,7 @@ _CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 
 @dataclass
-class Live:
+class ActiveRun:
     """A run that is under way in this process, shared by the flow, its task runs and the handle.
 
     Attributes:
@@ -49,7 +49,7 @@ class Live:
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
     resting: int = 0
-    cutter: Cutter = field(default_factory=lambda: Cutter(0))
+    cutter: BatchSizer = field(default_factory=lambda: BatchSizer(0))
     _codes: bytearray = field(init=False)  # by row, a byte each: a dict takes a hundred times its room
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -121,12 +121,12 @@ class Live:
             self.runner.stop()
 
 
-LIVE: dict[str, Live] = {}
+LIVE: dict[str, ActiveRun] = {}
 """By run id: how a flow and its task runs find what was planned before the flow began."""
 
 
 @contextmanager
-def known(live: Live) -> Iterator[None]:
+def known(live: ActiveRun) -> Iterator[None]:
     LIVE[live.execution.run_id] = live
     try:
         yield

@@ -23,13 +23,13 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
-from sinagot_catalog.flows.active_run import Live
+from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.crashed_runs import TAG
 from sinagot_catalog.flows.log_relay import Lines
 from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.journal.tail import Said
+from sinagot_catalog.journal.tail import LogTail
 from sinagot_catalog.run.execution import Execution, in_words
-from sinagot_catalog.run.shell_command import pasted
+from sinagot_catalog.run.shell_command import shell_join
 from sinagot_catalog.schema import OUTCOMES
 from sinagot_catalog.secrets import masked
 
@@ -111,7 +111,7 @@ def show_summary(report: RunReport, workspace: str, report_url: str | None) -> N
 
 
 def _command(verb: str, *words: str) -> str:
-    return pasted(["sinagot-catalog", verb, *words]).replace("`", "")
+    return shell_join(["sinagot-catalog", verb, *words]).replace("`", "")
 
 
 def _cell(value: object) -> str | int | float | bool | None:
@@ -151,7 +151,7 @@ def since_retry() -> datetime | None:
 
 
 @contextmanager
-def watched(live: Live) -> Iterator[None]:
+def watched(live: ActiveRun) -> Iterator[None]:
     """Beside the feeding, which an API that hangs must not hold up: look for a cancel, show the progress."""
     over = threading.Event()
     # A thread begins with an empty context, and would ask the API of the user's profile.
@@ -165,7 +165,7 @@ def watched(live: Live) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _watch(live: Live, over: threading.Event) -> None:
+def _watch(live: ActiveRun, over: threading.Event) -> None:
     flow_run_id = UUID(runtime.flow_run.id)
     logger = get_run_logger()
     progress: UUID | None = None
@@ -173,7 +173,7 @@ def _watch(live: Live, over: threading.Event) -> None:
     key = _key(workspace, "progress")
     spec = live.execution.spec
     rest = f"`{_command('logs', '-C', workspace, '--run', spec.run_id)}`"
-    said = Said(f"{spec.log}/journal/{spec.run_id}")
+    said = LogTail(f"{spec.log}/journal/{spec.run_id}")
     lines = Lines(said, live.execution.heard, logger.log, rest)
     while True:
         last = over.wait(0 if progress is None else _LOOK_EVERY)
@@ -199,7 +199,7 @@ def _watch(live: Live, over: threading.Event) -> None:
             live.cancel()
 
 
-def _progress(live: Live) -> tuple[float, str]:
+def _progress(live: ActiveRun) -> tuple[float, str]:
     total = max(live.execution.n_rows, 1)
     words = f"{live.done} of {in_words(live.execution.n_rows)}" + (
         f", {live.failed} failed" if live.failed else ""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from sinagot_catalog.journal.run_spec import Group, Result
 
-__all__ = ["MOST_TASK_RUNS", "Cutter"]
+__all__ = ["MOST_TASK_RUNS", "BatchSizer"]
 
 MOST_TASK_RUNS = 1_000
 """What a page, and the server's database, show and hold with ease."""
@@ -16,7 +16,7 @@ _LEAST_SECONDS = 0.1
 """A task run costs some 5 ms: spread over this much work that is little."""
 
 
-class Cutter:
+class BatchSizer:
     """Cuts the rows of a run into batches, one at a time, by how long rows like them took.
 
     Slow rows go in small batches (some 15 s of work), quick ones in large ones; towards the end batches shrink, so

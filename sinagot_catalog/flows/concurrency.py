@@ -11,7 +11,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.flows.active_run import Live
+from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.run.execution import Execution
 
@@ -55,7 +55,7 @@ def open_limit(execution: Execution) -> None:
 
 
 @contextmanager
-def slot(live: Live) -> Iterator[None]:
+def slot(live: ActiveRun) -> Iterator[None]:
     """Hold a slot of the limit, if there is one; a run that is stopped waits for none."""
     name = live.execution.source.config.prefect.concurrency
     with ExitStack() as held:

@@ -21,7 +21,7 @@ from sinagot_catalog.storage import TextReader
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
 
 __all__ = ["FLOW", "Deployed", "Deployment", "address_of", "describe"]
 
@@ -96,7 +96,7 @@ class Deployed:
 
 
 def describe(
-    source: Source,
+    source: Session,
     name: str,
     *,
     where: str | None = None,
@@ -178,7 +178,7 @@ def _check_how(
             raise SelectionError(f"env: {key!r} is no name of a variable")
 
 
-def address_of(source: Source) -> tuple[str, list[str] | None]:
+def address_of(source: Session) -> tuple[str, list[str] | None]:
     """How another process opens the same workspace: its config file, and those over it.
 
     Raises:

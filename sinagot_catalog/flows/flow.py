@@ -14,9 +14,9 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
-from sinagot_catalog.flows.active_run import FAILED, LIVE, Live, known, state_of
+from sinagot_catalog.flows.active_run import FAILED, LIVE, ActiveRun, known, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
     short,
@@ -26,7 +26,7 @@ from sinagot_catalog.flows.artifacts import (
     tags_of,
     watched,
 )
-from sinagot_catalog.flows.batches import Cutter
+from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
 from sinagot_catalog.flows.deployment_params import made_for
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
@@ -113,8 +113,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             ask_limit(execution)
         except SinagotError as error:
             return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
-        live = Live(execution)
-        execution.warm()
+        live = ActiveRun(execution)
+        execution.start_workers()
         rename(execution.label, tags_of(execution))
         _clear_lost(execution.source)
     execution = live.execution
@@ -125,7 +125,9 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             live.opened(runner)
             size = batch or execution.source.config.prefect.batch
             phases = execution.phases
-            live.cutter = Cutter(execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds)
+            live.cutter = BatchSizer(
+                execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds
+            )
             for phase in execution.phases_in_turn(live.note):
                 _feed(live, live.cutter, phase)
     except Exception as error:
@@ -141,7 +143,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     return state
 
 
-def _clear_lost(source: Source) -> None:
+def _clear_lost(source: Session) -> None:
     """Free the slots of the deployment that lost runs hold; a page with a stale line harms no row."""
     deployment_id = runtime.deployment.id
     if deployment_id is None:
@@ -204,7 +206,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     return state_of(live.counts(groups), cancelled=live.stop.is_set())
 
 
-def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
+def _feed(live: ActiveRun, cutter: BatchSizer, phase: Phase) -> None:
     """Submit batches, only a few more than can run, until all are done or the run is stopped."""
     waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
@@ -229,7 +231,7 @@ def _feed(live: Live, cutter: Cutter, phase: Phase) -> None:
         live.note(live.runner.run_batch(list(waiting)))
 
 
-def _conclude(live: Live, workspace: str) -> State[Any]:
+def _conclude(live: ActiveRun, workspace: str) -> State[Any]:
     """Say in the page how it ended."""
     report = live.report
     if report is None:

@@ -21,7 +21,7 @@ from prefect.settings import (
 )
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.active_run import LIVE, Live
+from sinagot_catalog.flows.active_run import LIVE, ActiveRun
 from sinagot_catalog.flows.artifacts import tags_of
 from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
@@ -50,7 +50,7 @@ class Submitted(threading.Thread):
     def __init__(self, execution: Execution, *, api: LocalServer | None) -> None:
         super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
         self._api = api
-        self._live = Live(execution, started=self._hold_the_end)
+        self._live = ActiveRun(execution, started=self._hold_the_end)
         with pointed_at(api), get_client(sync_client=True) as client:
             check_limit(client, execution.source.config.prefect.concurrency)
             self._flow_run = client.create_flow_run(
@@ -77,7 +77,7 @@ class Submitted(threading.Thread):
         """Drive the flow run to its end, in this thread."""
         execution = self._live.execution
         LIVE[execution.run_id] = self._live
-        _hush(self.flow_run_id)
+        mute_console(self.flow_run_id)
         try:
             with pointed_at(self._api):
                 EventsWorker.drain_all(timeout=5)  # what the program has of them may talk to another API
@@ -197,7 +197,7 @@ class _Quiet(logging.Filter):
 _QUIET = _Quiet()
 
 
-def _hush(flow_run_id: str) -> None:
+def mute_console(flow_run_id: str) -> None:
     """Say nothing of this flow run on the console: whoever submitted it has a handle."""
     _QUIET.flow_runs.add(flow_run_id)
     for handler in logging.getLogger().handlers:

@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sinagot_catalog.journal.tail import Heard, Line, Said, told
+from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, told
 
 __all__ = ["Lines"]
 
@@ -22,7 +22,7 @@ class Lines:
         rest: Ends the sentence about lines that were not said.
     """
 
-    def __init__(self, said: Said, heard: Heard, say: Callable[[int, str], None], rest: str) -> None:
+    def __init__(self, said: LogTail, heard: LogBuffer, say: Callable[[int, str], None], rest: str) -> None:
         self._journal = said
         self._heard = heard
         self._say = say

@@ -22,7 +22,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.journal.run_files import read_report
 
 __all__ = ["clear_lost", "is_lost", "under_way"]
@@ -31,7 +31,7 @@ _PAUSE = 3.0
 """Seconds between two looks: a run that just ended gives its rows back a moment before its report is there."""
 
 
-def clear_lost(client: SyncPrefectClient, source: Source, flow_runs: Sequence[FlowRun]) -> list[UUID]:
+def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[FlowRun]) -> list[UUID]:
     """Mark as Crashed which of some flow runs are lost, and were so a moment ago.
 
     Args:
@@ -54,7 +54,7 @@ def clear_lost(client: SyncPrefectClient, source: Source, flow_runs: Sequence[Fl
     return lost
 
 
-def is_lost(source: Source, flow_run: FlowRun) -> bool:
+def is_lost(source: Session, flow_run: FlowRun) -> bool:
     """Whether a flow run began, did not end, and has no living run.
 
     An attempt that has told nothing yet is not lost, nor is one that gave its rows back: its report is on its way.

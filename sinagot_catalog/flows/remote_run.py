@@ -11,7 +11,7 @@ from prefect import get_client
 from prefect.client.schemas.objects import DeploymentStatus, FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.config.permissions import place_of
 from sinagot_catalog.errors import NotFoundError, ServerError
 from sinagot_catalog.flows.api import of_prefect
@@ -19,10 +19,10 @@ from sinagot_catalog.flows.deployer import deployment_named
 from sinagot_catalog.flows.local_run import page_of, pointed_at
 from sinagot_catalog.flows.local_server import LocalServer
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.journal.run_files import Kept, read_report
+from sinagot_catalog.journal.run_files import StoredReport, read_report
 from sinagot_catalog.journal.run_report import RunReport
 
-__all__ = ["Remote", "send"]
+__all__ = ["RemoteFlowRun", "send"]
 
 _TICK = 0.5
 _LOST_EVERY = 10.0
@@ -32,7 +32,7 @@ _SILENCE = 60.0
 """Seconds for which an API may be away before waiting gives up."""
 
 
-class Remote:
+class RemoteFlowRun:
     """A flow run, looked at from afar: its state is the API's, its report lies beside the journal.
 
     Args:
@@ -41,7 +41,7 @@ class Remote:
         api: The local server, or None for the API that the user configured.
     """
 
-    def __init__(self, source: Source, flow_run: FlowRun, *, api: LocalServer | None) -> None:
+    def __init__(self, source: Session, flow_run: FlowRun, *, api: LocalServer | None) -> None:
         self._source = source
         self._api = api
         self._seen = flow_run
@@ -49,7 +49,7 @@ class Remote:
         self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
 
     @classmethod
-    def find(cls, source: Source, flow_run_id: str, *, api: LocalServer | None) -> "Remote":
+    def find(cls, source: Session, flow_run_id: str, *, api: LocalServer | None) -> "RemoteFlowRun":
         """Find a flow run by its id.
 
         Raises:
@@ -111,7 +111,7 @@ class Remote:
             )
         return kept.report
 
-    def _kept(self, *, is_late: bool) -> Kept | None:
+    def _kept(self, *, is_late: bool) -> StoredReport | None:
         """What is kept of its report; of a run that is called cancelled its process may be about to write it."""
         end = time.monotonic() + _LATE
         while True:
@@ -174,14 +174,14 @@ class Remote:
 
 
 def send(
-    source: Source,
+    source: Session,
     deployment: str,
     parameters: Callable[[], Mapping[str, Any]],
     *,
     name: str,
     api: LocalServer | None,
     say: Callable[[str], None],
-) -> Remote:
+) -> RemoteFlowRun:
     """Ask a deployment for a run.
 
     Args:
@@ -212,7 +212,7 @@ def send(
                 f"the deployment {deployment!r} did not take the run: {detail}",
                 "It takes the rows of a workspace if it was made by `sinagot-catalog deploy` or `serve`.",
             ) from error
-    remote = Remote(source, flow_run, api=api)
+    remote = RemoteFlowRun(source, flow_run, api=api)
     say(f"{name}: {remote.url}")
     if known.status == DeploymentStatus.NOT_READY:
         say(_missing(known.work_pool_name))

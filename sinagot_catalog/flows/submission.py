@@ -13,7 +13,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.cluster.runner import check_cluster
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows import api as _api
@@ -29,7 +29,7 @@ from sinagot_catalog.run.preflight import check_start
 from sinagot_catalog.run.request import RunOptions, plan
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows import Remote, Submitted
+    from sinagot_catalog.flows import RemoteFlowRun, Submitted
 
 __all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit", "to_stderr"]
 
@@ -43,7 +43,7 @@ class RunHandle:
         url: Its page in Prefect, None where there was nothing to do.
     """
 
-    def __init__(self, run_id: str | None, work: "Submitted | Remote | RunReport") -> None:
+    def __init__(self, run_id: str | None, work: "Submitted | RemoteFlowRun | RunReport") -> None:
         self.run_id = run_id
         self._work = work
         self.flow_run_id = None if isinstance(work, RunReport) else work.flow_run_id
@@ -134,7 +134,7 @@ def submit(
 def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
     prefect = execution.source.config.prefect
     check_cluster(prefect.task_runner, prefect.address)
-    execution.warm()
+    execution.start_workers()
     local = _reach(say, timeout)
     from sinagot_catalog import flows
 
@@ -180,7 +180,7 @@ def to_stderr(line: str) -> None:
 
 
 def send(
-    source: Source,
+    source: Session,
     query: Query,
     options: RunOptions,
     deployment: str,
@@ -228,7 +228,7 @@ def send(
 
 
 def follow(
-    source: Source, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
+    source: Session, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> RunHandle:
     """Take hold of a flow run of a workspace that was begun elsewhere.
 
@@ -238,7 +238,7 @@ def follow(
     local = _reach(say or to_stderr, timeout)
     from sinagot_catalog import flows
 
-    return RunHandle(None, flows.Remote.find(source, flow_run_id, api=local))
+    return RunHandle(None, flows.RemoteFlowRun.find(source, flow_run_id, api=local))
 
 
 def deploy(

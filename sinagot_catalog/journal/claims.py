@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["Claim", "Claims", "Follower"]
+__all__ = ["Claim", "ClaimMonitor", "Claims"]
 
 SCHEMA = 1
 _TRIES = 1000
@@ -119,9 +119,9 @@ class Claims:
         """The store's time in seconds, by the beat of a run; without one this machine's."""
         if asker is not None:
             self._touch(asker.run_id)
-            beat = self.beat_of(asker.run_id)
-            if beat is not None:
-                return beat
+            heartbeat = self.beat_of(asker.run_id)
+            if heartbeat is not None:
+                return heartbeat
         return datetime.now(UTC).timestamp()
 
     def store_time(self) -> float:
@@ -140,8 +140,8 @@ class Claims:
 
     def beat_of(self, run_id: str) -> float | None:
         """When a run last said that it is alive, in the store's time."""
-        beat = self.store.stat([f"claims/{run_id}.beat"]).modified[0]
-        return None if beat is None else beat / 1e9
+        heartbeat = self.store.stat([f"claims/{run_id}.beat"]).modified[0]
+        return None if heartbeat is None else heartbeat / 1e9
 
     def is_alive(self, claim: Claim, now: float | None = None) -> bool:
         """Whether a claim's run still goes on."""
@@ -149,9 +149,9 @@ class Claims:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
-        beat = self.beat_of(claim.run_id)
+        heartbeat = self.beat_of(claim.run_id)
         now = datetime.now(UTC).timestamp() if now is None else now
-        return beat is not None and now - beat < claim.lease
+        return heartbeat is not None and now - heartbeat < claim.lease
 
     def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:
         """Claim rows for a run.
@@ -169,7 +169,7 @@ class Claims:
         rows = rows.select(*KEYS)
         for _ in range(_TRIES):
             claim, held = self._take(run_id, rows, above)
-            if self.beat(claim):
+            if self.heartbeat(claim):
                 return claim, held
             # it slept through its lease in the midst of this, and was taken for dead
         raise StorageError(f"no claim could be kept in {self.store.root}/claims: the lease is too short")
@@ -245,7 +245,7 @@ class Claims:
         following = self._claim(higher[0])
         return following is not None and following.previous == claim.run_id
 
-    def beat(self, claim: Claim) -> bool:
+    def heartbeat(self, claim: Claim) -> bool:
         """Say that the run is alive.
 
         Returns:
@@ -265,7 +265,7 @@ class Claims:
             self.store.delete(_files(claim)[1:])
         return is_held
 
-    def halt(self, claim: Claim) -> None:
+    def request_stop(self, claim: Claim) -> None:
         """Say to the processes that work for the run elsewhere that it ends early."""
         found = self._claim(claim.number)
         if found is not None and found.run_id == claim.run_id and found.state == "live":
@@ -299,7 +299,7 @@ class Claims:
         self.store.delete(path for path, at in zip(left, times, strict=True) if at and at / 1e9 < now - _HOUR)
 
 
-class Follower:
+class ClaimMonitor:
     """Follows a run from a process that works for it, perhaps on another host.
 
     Its age is told by this process' own clock: for how long its beat has not changed.
@@ -319,7 +319,7 @@ class Follower:
         """Whether the run goes on, is to be ended, or is over: given back, or its process lost."""
         try:
             found = _parse(self._claims.store.read(self._claim.path))
-            beat = None if found.is_ours else self._claims.beat_of(found.run_id)
+            heartbeat = None if found.is_ours else self._claims.beat_of(found.run_id)
         except (StorageError, ValueError, TypeError) as error:
             # Gone, or it cannot be asked: as long as a lease lasts, the run may well go on.
             is_gone = isinstance(error.__cause__, FileNotFoundError)
@@ -329,9 +329,9 @@ class Follower:
         if found.is_ours:
             is_alive = start_time(found.pid) == found.pid_start
         else:
-            is_alive = beat != self._beat or self._silence() < found.lease
-        if found.is_ours or beat != self._beat:
-            self._beat, self._heard = beat, time.monotonic()
+            is_alive = heartbeat != self._beat or self._silence() < found.lease
+        if found.is_ours or heartbeat != self._beat:
+            self._beat, self._heard = heartbeat, time.monotonic()
         if not is_alive:
             return "over"
         return "stopping" if found.state == "stopping" else "live"

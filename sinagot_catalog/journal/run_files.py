@@ -20,9 +20,9 @@ from sinagot_catalog.schema import KEYS, REPORT
 from sinagot_catalog.storage import Store, open_store
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
 
-__all__ = ["Kept", "keep_report", "keep_selection", "read_report", "read_selection"]
+__all__ = ["StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"]
 
 _NAME = re.compile(r"[\w-]+\.parquet")
 
@@ -45,7 +45,7 @@ def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
     return path
 
 
-def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFrame:
+def read_selection(source: "Session", rows: str, *, confined: bool) -> pl.DataFrame:
     """Read the rows that a flow run is asked for.
 
     Args:
@@ -87,7 +87,7 @@ def read_selection(source: "Source", rows: str, *, confined: bool) -> pl.DataFra
 
 
 @dataclass(frozen=True)
-class Kept:
+class StoredReport:
     """The report of a flow run as it is kept.
 
     Attributes:
@@ -128,7 +128,7 @@ def keep_report(
     store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
 
 
-def read_report(store: Store, flow_run_id: str) -> Kept | None:
+def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
     """Read the report of a flow run, None where none was kept."""
     name = f"{flow_run_id}.parquet"
     if name not in store.names("reports"):
@@ -143,4 +143,4 @@ def read_report(store: Store, flow_run_id: str) -> Kept | None:
         seconds=float(told.get("seconds", "0")),
     )
     ended, is_claimed = bool(told.get("ended")), bool(told.get("claimed"))
-    return Kept(report, ended, int(told.get("attempt", "0")), is_claimed)
+    return StoredReport(report, ended, int(told.get("attempt", "0")), is_claimed)

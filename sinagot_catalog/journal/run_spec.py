@@ -8,7 +8,6 @@ from sinagot_catalog.patterns.template import Template
 
 __all__ = [
     "FAILED",
-    "CellSpec",
     "Group",
     "Outcome",
     "Port",
@@ -18,6 +17,7 @@ __all__ = [
     "RunSpec",
     "StorageOptions",
     "Task",
+    "UnitStepSpec",
     "tasks_of",
 ]
 
@@ -59,7 +59,7 @@ class Port:
 
 
 @dataclass(frozen=True)
-class CellSpec:
+class UnitStepSpec:
     """One step of one unit, the same for every record.
 
     Attributes:
@@ -141,7 +141,7 @@ class RunSpec:
     log: str
     scripts: str
     id_pattern: str
-    cells: tuple[CellSpec, ...]
+    cells: tuple[UnitStepSpec, ...]
     workspace_version: str | None = None
     force: bool = False
     ignore_missing: bool = False

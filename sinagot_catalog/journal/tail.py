@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from sinagot_catalog.storage.regular_file import open_regular
 
-__all__ = ["Heard", "Line", "Said", "told"]
+__all__ = ["Line", "LogBuffer", "LogTail", "told"]
 
 Line: TypeAlias = tuple[int, str]
 """The level of a line, as `logging` counts, and its text."""
@@ -25,7 +25,7 @@ _MOST_BYTES = 4 * 1024 * 1024
 _MOST_HEARD = 1_000
 
 
-class Said:
+class LogTail:
     """Reads on in the journal of a run, as its processes on this machine write it.
 
     Args:
@@ -76,7 +76,7 @@ class Said:
                 self._offsets[name] = start
 
 
-class Heard:
+class LogBuffer:
     """What scripts said on a cluster whose journal cannot be read here, until somebody says it.
 
     Attributes:

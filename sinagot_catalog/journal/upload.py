@@ -27,7 +27,7 @@ from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import Store
 from sinagot_catalog.storage.regular_file import open_regular
 
-__all__ = ["PIECE", "Shipper", "close_spool", "dead_spools", "open_spool"]
+__all__ = ["PIECE", "JournalUploader", "close_spool", "dead_spools", "open_spool"]
 
 PIECE = re.compile(r"(?P<name>.+)-(?P<start>\d{12})-(?P<end>\d{12})\.ndjson")
 _MOST_A_PIECE = 8 * 1024 * 1024
@@ -74,7 +74,7 @@ def dead_spools(log: str) -> list[tuple[str, bool]]:
     return found
 
 
-class Shipper:
+class JournalUploader:
     """Sends the lines of a run to its bucket.
 
     Args:

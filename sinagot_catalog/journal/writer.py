@@ -15,16 +15,16 @@ from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from sinagot_catalog.journal.ownership import Made
-from sinagot_catalog.journal.run_spec import CellSpec
+from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage.regular_file import open_regular
 
 __all__ = [
     "SCHEMA",
-    "CellLines",
     "Event",
     "JournalWriter",
     "Stamp",
+    "UnitStepLines",
     "bounded",
     "journal_path",
     "read_lines",
@@ -128,9 +128,9 @@ class JournalWriter:
             f', "pid": {os.getpid()}, "workspace_version": {dumps(workspace_version)}'
         )
 
-    def cell(self, cell: CellSpec) -> "CellLines":
+    def cell(self, cell: UnitStepSpec) -> "UnitStepLines":
         """The lines of one step, with all that its rows share encoded already."""
-        return CellLines(self, cell, self._common)
+        return UnitStepLines(self, cell, self._common)
 
     def now(self) -> str:
         """The time of a line."""
@@ -222,7 +222,7 @@ def _sync_folders(path: str) -> None:
             os.close(fd)
 
 
-class CellLines:
+class UnitStepLines:
     """The events of one step: `record_id`, message and time are filled in, all else stands ready.
 
     Args:
@@ -231,7 +231,7 @@ class CellLines:
         common: What every line of the process says, as JSON members.
     """
 
-    def __init__(self, journal: JournalWriter, cell: CellSpec, common: str) -> None:
+    def __init__(self, journal: JournalWriter, cell: UnitStepSpec, common: str) -> None:
         self._journal = journal
         self._heads: dict[Event, str] = {}
         self._mids: dict[Event, str] = {}

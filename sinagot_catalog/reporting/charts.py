@@ -14,7 +14,7 @@ from sinagot_catalog.schema import STATUS
 if TYPE_CHECKING:
     import altair as alt
 
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
 
 __all__ = ["Plot"]
 
@@ -32,7 +32,7 @@ class Plot:
         flowchart LR
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Session) -> None:
         self._source = source
 
     def matrix(self) -> alt.Chart:

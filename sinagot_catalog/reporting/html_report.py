@@ -21,9 +21,9 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.notices import Notice
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.tables import Catalog
 
 __all__ = ["render", "write_report"]
@@ -35,7 +35,7 @@ _WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO DATA", "UNKNOWN"]
 _ID = "\x01"
 
 
-def write_report(source: Source, failures: pl.DataFrame, path: str | Path) -> Path:
+def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> Path:
     """Write the page.
 
     Args:
@@ -57,7 +57,7 @@ def write_report(source: Source, failures: pl.DataFrame, path: str | Path) -> Pa
     return target
 
 
-def render(source: Source, failures: pl.DataFrame) -> str:
+def render(source: Session, failures: pl.DataFrame) -> str:
     """The page as text."""
     from jinja2 import Environment, FileSystemLoader
 
@@ -106,7 +106,7 @@ class _Page:
 
     version = __version__
 
-    def __init__(self, source: Source, failures: pl.DataFrame) -> None:
+    def __init__(self, source: Session, failures: pl.DataFrame) -> None:
         self.source = source
         self.catalog: Catalog = source.catalog()
         self._failures = failures
@@ -136,7 +136,7 @@ class _Page:
         return sum(one.n_files for one in self.catalog.listings.values())
 
     @property
-    def cells(self) -> tuple[Cell, ...]:
+    def cells(self) -> tuple[UnitStep, ...]:
         """The steps of the units."""
         return self.catalog.layout.cells
 
@@ -173,7 +173,7 @@ class _Page:
         """What the look left out or could not use."""
         return self.source.notices()
 
-    def name(self, cell: Cell) -> str:
+    def name(self, cell: UnitStep) -> str:
         """A step in words, with its task and modality."""
         return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
 

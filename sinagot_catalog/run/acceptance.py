@@ -12,7 +12,7 @@ from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal.log_names import check_links
 from sinagot_catalog.journal.ownership import Made, made_of
 from sinagot_catalog.journal.reader import new_run_id
-from sinagot_catalog.journal.run_spec import CellSpec
+from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.journal.writer import JournalWriter, Stamp
 from sinagot_catalog.run.preflight import make_roots
 from sinagot_catalog.run.request import RunOptions, of_steps
@@ -22,15 +22,15 @@ from sinagot_catalog.storage.fingerprints import as_number
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.layout import UnitStep
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.tables import Catalog
 
 __all__ = ["accept"]
 
 
 def accept(
-    source: Source, query: Query, step: str | Sequence[str] | None = None, *, all_rows: bool = False
+    source: Session, query: Query, step: str | Sequence[str] | None = None, *, all_rows: bool = False
 ) -> pl.DataFrame:
     """Accept the present outputs of a selection.
 
@@ -79,7 +79,7 @@ def _reason() -> pl.Expr:
     )  # fmt: skip
 
 
-def _write(source: Source, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
+def _write(source: Session, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
     """Claim rows and write their events; gives those (by `_at`) that another run holds."""
     if source.log_store.is_local:
         check_links(source.log_store.root)
@@ -114,10 +114,14 @@ class _Lines(JournalWriter):
         self.lines.append(line)
 
 
-def _write_cell(source: Source, catalog: Catalog, cell: Cell, rows: pl.DataFrame, journal: _Lines) -> None:
+def _write_cell(
+    source: Session, catalog: Catalog, cell: UnitStep, rows: pl.DataFrame, journal: _Lines
+) -> None:
     """Write the events of the rows of one step."""
     code = source.code_of(cell)
-    spec = CellSpec(cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code)
+    spec = UnitStepSpec(
+        cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code
+    )
     lines = journal.cell(spec)
     codes = rows["_rec"]
     inputs = [list(_stamps(catalog.link_stats(codes, link, source.stats))) for link in cell.linked("input")]
@@ -142,7 +146,7 @@ def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:
             yield one["size"], one["mtime_ns"]
 
 
-def _made(source: Source, root: str, found: pl.DataFrame) -> Iterator[Made | None]:
+def _made(source: Session, root: str, found: pl.DataFrame) -> Iterator[Made | None]:
     """The record of one output of some rows; None for a file, which its declaration makes the row's own."""
     store = source.stores[root]
     folders = found.filter("is_folder")["path"].unique().to_list()

@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.journal.claims import Claim
 from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
 from sinagot_catalog.worker.local_files import clear_staging
 
-__all__ = ["Swept", "gc", "span", "sweep"]
+__all__ = ["GcResult", "gc", "span", "sweep"]
 
 _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 
 @dataclass(frozen=True)
-class Swept:
+class GcResult:
     """What `gc` cleared.
 
     Attributes:
@@ -51,7 +51,7 @@ def span(text: str) -> timedelta:
     return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
-def sweep(source: Source, asker: Claim | None = None) -> int:
+def sweep(source: Session, asker: Claim | None = None) -> int:
     """Clear what runs that died left in staging, hidden beside its targets, and among the claims.
 
     Args:
@@ -81,7 +81,7 @@ def _folders(path: Path) -> Iterator[Path]:
         yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
 
 
-def gc(source: Source, keep: str | timedelta) -> Swept:
+def gc(source: Session, keep: str | timedelta) -> GcResult:
     """Forget what is old, but for what says how a row stands: no status changes.
 
     Args:
@@ -98,10 +98,10 @@ def gc(source: Source, keep: str | timedelta) -> Swept:
     selections = _delete_old(source, "selections", since, alive)
     reports = _delete_old(source, "reports", since, alive)
     source.refresh()
-    return Swept(events, selections, reports, runs)
+    return GcResult(events, selections, reports, runs)
 
 
-def _delete_old(source: Source, folder: str, since: datetime, alive: Collection[str]) -> int:
+def _delete_old(source: Session, folder: str, since: datetime, alive: Collection[str]) -> int:
     """Delete the files of a folder that are older than a moment, but for those of live runs."""
     names = [name for name in source.log_store.names(folder) if is_kept_file(name)]
     times = source.log_store.stat([f"{folder}/{name}" for name in names]).modified

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import polars as pl
 
 from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Source
+from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.catalog.sql_check import sql_predicate
 from sinagot_catalog.config import read_config
 from sinagot_catalog.config.permissions import check_allowed
@@ -25,9 +25,9 @@ from sinagot_catalog.journal.provenance import provenance_of
 from sinagot_catalog.journal.reader import new_run_id
 from sinagot_catalog.journal.run_files import keep_report, keep_selection, read_selection
 from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.journal.run_spec import CellSpec, Port, Remote, Result, RunSpec
-from sinagot_catalog.journal.tail import Heard
-from sinagot_catalog.journal.upload import Shipper, close_spool, dead_spools, open_spool
+from sinagot_catalog.journal.run_spec import Port, Remote, Result, RunSpec, UnitStepSpec
+from sinagot_catalog.journal.tail import LogBuffer
+from sinagot_catalog.journal.upload import JournalUploader, close_spool, dead_spools, open_spool
 from sinagot_catalog.patterns.match_paths import id_columns, paths_of
 from sinagot_catalog.run.cleanup import sweep
 from sinagot_catalog.run.phases import Blocking, Phase, Results, phases_of
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sinagot_catalog.catalog.layout import Cell
-    from sinagot_catalog.cluster.connect import Opening
+    from sinagot_catalog.catalog.layout import UnitStep
+    from sinagot_catalog.cluster.connect import ClusterConnection
     from sinagot_catalog.cluster.runner import ClusterRunner
     from sinagot_catalog.journal.claims import Claim
     from sinagot_catalog.journal.run_spec import Group
@@ -82,7 +82,7 @@ class Execution:
 
     def __init__(
         self,
-        source: Source,
+        source: Session,
         query: Query,
         options: RunOptions,
         *,
@@ -91,7 +91,7 @@ class Execution:
     ) -> None:
         made = plan(source, query, options) if made is None else made
         if pool is not None:
-            pool.warm(made.n_run)
+            pool.start_workers(made.n_run)
         check_start(source, query, made, options.steps)
         self.source = source
         self.query = query
@@ -100,9 +100,9 @@ class Execution:
         self.run_id = new_run_id()
         self.workers = _workers(source, options)
         self._pool = pool
-        self._opening: Opening | None = None
+        self._opening: ClusterConnection | None = None
         self.lost = False
-        self.heard = Heard()
+        self.heard = LogBuffer()
         self._runner: Runner | None = None
         self._begin = time.monotonic()
         self._results = Results()
@@ -110,7 +110,7 @@ class Execution:
         self._report: RunReport | None = None
         self._over = threading.Event()
         self._claim: Claim | None = None
-        self._shipper: Shipper | None = None
+        self._shipper: JournalUploader | None = None
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
         self.spec = _spec(source, self.run_id, options, todo)
@@ -225,7 +225,7 @@ class Execution:
         """Say to other hosts that the run is alive."""
         while not self._over.wait(self.source.config.run.lease / 4):
             try:
-                is_held = self._claim is None or self.source.claims.beat(self._claim)
+                is_held = self._claim is None or self.source.claims.heartbeat(self._claim)
             except OSError:
                 continue  # the next beat may get through; else the lease runs out, as it should
             if not is_held and not self._over.is_set():
@@ -246,7 +246,7 @@ class Execution:
         log = spool if is_url(config.log) else config.log
         self.spec = replace(self.spec, log=log, remote=Remote(config.log, spool, limit))
         if is_url(config.log):
-            self._shipper = Shipper(self.source.log_store, spool, self.run_id)
+            self._shipper = JournalUploader(self.source.log_store, spool, self.run_id)
 
     def _ship(self) -> None:
         """Send the journal to its bucket while the run goes on, so that others see what it does."""
@@ -272,18 +272,18 @@ class Execution:
         resolved = self.options.resolved_mode(self.source.config)
         return "main_process" if resolved == "main_process" else "processes"
 
-    def warm(self) -> None:
+    def start_workers(self) -> None:
         """Get ready what runs the rows of a run that is about to be submitted: meanwhile a server is reached."""
         claim = self._claim
         if claim is None:
             return
         if self.source.config.prefect.task_runner != "threads":
-            from sinagot_catalog.cluster.connect import Opening
+            from sinagot_catalog.cluster.connect import ClusterConnection
 
-            self._opening = self._opening or Opening(lambda: self._open_cluster(claim))
+            self._opening = self._opening or ClusterConnection(lambda: self._open_cluster(claim))
         elif self.mode == "processes" and self._pool is None:
             self._pool = Pool(self._most_workers, threads_per_worker=self.spec.threads_per_worker)
-            self._pool.warm()
+            self._pool.start_workers()
 
     def wait_warm(self) -> None:
         """Wait until a cluster is reached, where one is; what went wrong is raised here."""
@@ -302,7 +302,7 @@ class Execution:
             submitted: Whether a flow runs them: then they go where `[prefect] task_runner` says.
         """
         if submitted:
-            self.warm()
+            self.start_workers()
         if self._opening is not None:
             self._runner = self._opening.runner()
         else:
@@ -324,12 +324,12 @@ class Execution:
 
     def _open_cluster(self, claim: Claim) -> ClusterRunner:
         from sinagot_catalog.cluster.connect import open_cluster
-        from sinagot_catalog.cluster.remote_batch import Order
+        from sinagot_catalog.cluster.remote_batch import BatchRequest
 
         config = self.source.config
         return open_cluster(
             self.source,
-            Order(self.spec, claim, config.log, config.scripts, config.files),
+            BatchRequest(self.spec, claim, config.log, config.scripts, config.files),
             workers=self.options.workers or config.run.workers,
             ready=sum(map(len, self.phases)),
             local_width=self.workers,
@@ -501,7 +501,7 @@ def _some(steps: list[str]) -> str:
     return f"{', '.join(steps[:_NAMED])}{' …' if len(steps) > _NAMED else ''}"
 
 
-def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
+def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
     """What the workers need to know to run some rows."""
     # Some of their outputs are new and some old: that they are there does not mean that they are done.
     half = rows.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
@@ -530,7 +530,7 @@ def _spec(source: Source, run_id: str, options: RunOptions, rows: pl.DataFrame) 
     )
 
 
-def _literal_links(source: Source) -> dict[str, str]:
+def _literal_links(source: Session) -> dict[str, str]:
     """The literal folders of outputs that are links now, and where each leads."""
     store = source.stores.get("outputs", source.stores["dataset"])
     if not store.is_local:
@@ -545,7 +545,7 @@ def _literal_links(source: Source) -> dict[str, str]:
     return links_among(store.root, {folder for prefix in prefixes for folder in parents(prefix)})
 
 
-def _cell_spec(source: Source, cell: Cell) -> CellSpec:
+def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
     places = source.layout().places
 
     def ports(role: str) -> tuple[Port, ...]:
@@ -558,7 +558,7 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     def inside(place: int) -> tuple[Template, ...]:
         return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
 
-    return CellSpec(
+    return UnitStepSpec(
         task=cell.task,
         modality=cell.modality,
         step=cell.step,
@@ -574,7 +574,7 @@ def _cell_spec(source: Source, cell: Cell) -> CellSpec:
     )
 
 
-def _sweep_spools(source: Source) -> None:
+def _sweep_spools(source: Session) -> None:
     """Send what runs that died on this machine had no time to send, and remove their folders."""
     for folder, is_ours in dead_spools(source.config.log):
         if not is_ours:
@@ -582,12 +582,12 @@ def _sweep_spools(source: Source) -> None:
         with suppress(StorageError):
             journal = Path(folder, "journal")
             for run in journal.iterdir() if journal.is_dir() else ():
-                Shipper(source.log_store, folder, run.name).send_all()
+                JournalUploader(source.log_store, folder, run.name).send_all()
             close_spool(folder)
 
 
 def run(
-    source: Source,
+    source: Session,
     query: Query,
     options: RunOptions,
     *,
@@ -634,12 +634,12 @@ def _run(
     return report
 
 
-def _workers(source: Source, options: RunOptions) -> int:
+def _workers(source: Session, options: RunOptions) -> int:
     """How many processes a run uses at most."""
     return options.workers or source.config.run.workers or os.cpu_count() or 1
 
 
-def prepare_query(source: Source, query: Query, options: RunOptions) -> Execution:
+def prepare_query(source: Session, query: Query, options: RunOptions) -> Execution:
     """Plan and claim the steps of a selection."""
     return Execution(source, query, options)
 
@@ -672,7 +672,7 @@ def prepare(
         UsageError: This worker does not run that workspace.
     """
     trust = check_allowed(workspace, config or [], deployed)
-    source = Source(read_config([workspace, *(config or [])], read_text=TextReader()), trust=trust)
+    source = Session(read_config([workspace, *(config or [])], read_text=TextReader()), trust=trust)
     is_again = flow_run_id is not None and f"{flow_run_id}.parquet" in source.log_store.names("selections")
     if is_again:
         where, rows = None, f"selections/{flow_run_id}.parquet"

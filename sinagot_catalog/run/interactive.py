@@ -9,14 +9,14 @@ from sinagot_catalog.patterns.match_paths import id_values
 from sinagot_catalog.scripts import ScriptHost
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.layout import Cell
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.layout import UnitStep
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.scripts.script import ScriptTemplate
 
 __all__ = ["load_script", "script_of"]
 
 
-def load_script(source: Source, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
+def load_script(source: Session, step: str, task: str | None, modality: str | None) -> type[ScriptTemplate]:
     """Import the script of a step."""
     cell = _find(source, step, task, modality)[0]
     source.check_trusted()
@@ -30,7 +30,7 @@ def load_script(source: Source, step: str, task: str | None, modality: str | Non
 
 
 def script_of(
-    source: Source, step: str, task: str | None, modality: str | None, record_id: str
+    source: Session, step: str, task: str | None, modality: str | None, record_id: str
 ) -> ScriptTemplate:
     """The script of a step for one record, with its real paths.
 
@@ -68,7 +68,7 @@ def script_of(
     )
 
 
-def _find(source: Source, step: str, task: str | None, modality: str | None) -> list[Cell]:
+def _find(source: Session, step: str, task: str | None, modality: str | None) -> list[UnitStep]:
     """The cells of a step within a scope.
 
     Raises:

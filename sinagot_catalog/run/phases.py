@@ -15,7 +15,7 @@ from sinagot_catalog.schema import OUTCOME
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell
+    from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.journal.run_spec import Group
 
@@ -147,7 +147,7 @@ class Blocking:
             ]
         return found
 
-    def _waits(self, cell: Cell, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
+    def _waits(self, cell: UnitStep, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
         """The steps that failed to make an input of a step, each with the records that wait for it."""
         catalog, out = self._catalog, list[tuple[str, pl.Series]]()
         nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))

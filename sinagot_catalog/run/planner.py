@@ -18,7 +18,7 @@ from sinagot_catalog.schema import ACTION, PLAN
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from sinagot_catalog.catalog.layout import Cell, Layout
+    from sinagot_catalog.catalog.layout import Layout, UnitStep
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
@@ -259,7 +259,7 @@ class _Considered:
             return empty.select(*_KEPT)
         return pl.concat(out).select(*_KEPT)
 
-    def _cell(self, cell: Cell, part: pl.DataFrame | None) -> pl.DataFrame | None:
+    def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
         if rows is None or rows.is_empty():
             return None
@@ -273,7 +273,7 @@ class _Considered:
         self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
         return self._explain(cell, rows)
 
-    def _rows(self, cell: Cell, part: pl.DataFrame | None) -> pl.DataFrame | None:
+    def _rows(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         """The selected rows of a cell, with `downstream` also those that this run makes ready."""
         if not self.options.downstream:
             return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
@@ -301,7 +301,7 @@ class _Considered:
             return at_work
         return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
 
-    def _inputs(self, cell: Cell) -> list[pl.Series]:
+    def _inputs(self, cell: UnitStep) -> list[pl.Series]:
         """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
         places = cell.places("input")
         made = [self.made.get(place, self.nothing) for place in places]
@@ -331,7 +331,7 @@ class _Considered:
             .otherwise(pl.lit("skip"))
         )
 
-    def _one_job(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
+    def _one_job(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         """Rows with the same outputs are one job: the first one runs."""
         rows = rows.with_columns(pl.lit(False).alias("_twin"))
         outputs = cell.places("output")
@@ -356,7 +356,7 @@ class _Considered:
             pl.when(twin).then(pl.lit("skip")).otherwise(pl.col("action")).cast(ACTION).alias("action"),
         )
 
-    def _note(self, cell: Cell, records: pl.Series) -> None:
+    def _note(self, cell: UnitStep, records: pl.Series) -> None:
         """Remember what the rows that run will write."""
         layout = self.catalog.layout
         outputs = cell.places("output")
@@ -381,7 +381,7 @@ class _Considered:
         paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
         return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
 
-    def _explain(self, cell: Cell, rows: pl.DataFrame) -> pl.DataFrame:
+    def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
         run = pl.col("action") == "run"
         makers = {

@@ -16,7 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
 from sinagot_catalog.journal.run_spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
-from sinagot_catalog.run.worker_slot import Crew, Seat, cancelled
+from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot, cancelled
 from sinagot_catalog.scripts.row_output import MainOutput
 from sinagot_catalog.worker.job import JobRunner, staging_path
 from sinagot_catalog.worker.local_files import clear_staging
@@ -180,7 +180,7 @@ class Pool:
     """Worker processes that run rows.
 
     Args:
-        workers: How many at most; they are started when there is something to do, or by `warm`.
+        workers: How many at most; they are started when there is something to do, or by `start_workers`.
         sys_path: What scripts can import from, by default what this process can.
         threads_per_worker: The cap that numeric libraries in a worker are given.
     """
@@ -189,16 +189,16 @@ class Pool:
         self, workers: int, *, sys_path: Sequence[str] | None = None, threads_per_worker: int = 1
     ) -> None:
         self.workers = max(1, workers)
-        self._crew = Crew(sys.path if sys_path is None else sys_path, threads_per_worker)
-        self._seats = [Seat(self._crew) for _ in range(self.workers)]
+        self._crew = PoolState(sys.path if sys_path is None else sys_path, threads_per_worker)
+        self._seats = [WorkerSlot(self._crew) for _ in range(self.workers)]
         self._free = list(self._seats)
         self._freed = threading.Condition()
         self._is_closed = False
 
-    def warm(self, workers: int | None = None) -> Self:
+    def start_workers(self, workers: int | None = None) -> Self:
         """Start workers now; they are ready by the time that their rows are claimed and grouped."""
         for seat in self._seats[::-1][:workers]:
-            seat.warm()
+            seat.start_workers()
         return self
 
     def begin(
@@ -254,7 +254,7 @@ class Pool:
             seat.terminate()
 
     @contextlib.contextmanager
-    def _seat(self) -> Iterator[Seat]:
+    def _seat(self) -> Iterator[WorkerSlot]:
         with self._freed:
             self._freed.wait_for(lambda: self._free)
             seat = self._free.pop()
@@ -283,7 +283,7 @@ class Pool:
 
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups on all workers; `on_results` is called from this thread."""
-        feed = _Feed(groups, self.workers)
+        feed = BatchQueue(groups, self.workers)
         inbox: _Inbox = SimpleQueue()
         width = min(self.workers, feed.known) if feed.known is not None else self.workers
         threads = [
@@ -305,7 +305,7 @@ class Pool:
         _join(threads)
         self._cancel(feed, inbox, on_results)
 
-    def _serve(self, feed: "_Feed", inbox: _Inbox) -> None:
+    def _serve(self, feed: "BatchQueue", inbox: _Inbox) -> None:
         """What a thread does: batches from the feed to one worker, results to the inbox."""
         try:
             with self._seat() as seat:
@@ -320,7 +320,7 @@ class Pool:
 
     def _cancel(
         self,
-        feed: "_Feed",
+        feed: "BatchQueue",
         inbox: _Inbox,
         on_results: OnResults,
     ) -> None:
@@ -355,7 +355,7 @@ def _join(threads: Iterable[threading.Thread]) -> None:
             thread.join()
 
 
-class _Feed:
+class BatchQueue:
     """The groups that wait, handed out in batches of about a quarter of a second.
 
     Args:

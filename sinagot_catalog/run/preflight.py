@@ -12,13 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.run.planner import Plan
 
 __all__ = ["check_places", "check_start", "make_roots"]
 
 
-def check_start(source: Source, query: Query, plan: Plan, steps: Sequence[str]) -> None:
+def check_start(source: Session, query: Query, plan: Plan, steps: Sequence[str]) -> None:
     """Say what keeps a run from starting.
 
     Args:
@@ -39,7 +39,7 @@ def check_start(source: Source, query: Query, plan: Plan, steps: Sequence[str]) 
         _check_scripts(source, steps)
 
 
-def _check_scripts(source: Source, steps: Sequence[str]) -> None:
+def _check_scripts(source: Session, steps: Sequence[str]) -> None:
     broken = [
         cell.error for cell in source.layout().cells if cell.error and (not steps or cell.step in steps)
     ]
@@ -47,7 +47,7 @@ def _check_scripts(source: Source, steps: Sequence[str]) -> None:
         raise RunError(broken[0], "No record can be found without its patterns: nothing was run.")
 
 
-def _check_refused(source: Source, query: Query, steps: Sequence[str]) -> None:
+def _check_refused(source: Session, query: Query, steps: Sequence[str]) -> None:
     catalog = query.widened(source.catalog())
     names = query.named_steps(source.layout().steps) | set(steps)
     for index, fault in sorted(catalog.faults.items()):
@@ -57,7 +57,7 @@ def _check_refused(source: Source, query: Query, steps: Sequence[str]) -> None:
             raise SelectionError(f"step {cell.step} cannot run: {fault}", "Nothing was run.")
 
 
-def check_places(source: Source, mode: str) -> None:
+def check_places(source: Session, mode: str) -> None:
     """Say before anything is written what a run needs."""
     config = source.config
     source.check_trusted()
@@ -70,7 +70,7 @@ def check_places(source: Source, mode: str) -> None:
         store.check_writable()
 
 
-def make_roots(source: Source) -> None:
+def make_roots(source: Session) -> None:
     """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
     outputs = source.stores.get("outputs", source.stores["dataset"])
     folders = [Path(outputs.root)] if outputs.is_local else []

@@ -17,7 +17,7 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.session import Source
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.config import Config
     from sinagot_catalog.run.planner import Plan
 
@@ -77,7 +77,7 @@ class RunOptions:
         return self.mode or config.run.mode
 
 
-def plan(source: Source, query: Query, options: RunOptions) -> Plan:
+def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh look."""
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
@@ -97,7 +97,7 @@ def plan(source: Source, query: Query, options: RunOptions) -> Plan:
     )
 
 
-def replaced(source: Source, made: Plan) -> tuple[int, int]:
+def replaced(source: Session, made: Plan) -> tuple[int, int]:
     """How many outputs that are there a plan replaces, and their bytes; of many a sample of them is measured."""
     catalog = source.catalog()
     links = catalog.links(made.rows.filter(pl.col("action") == "run"))
@@ -116,7 +116,7 @@ def replaced(source: Source, made: Plan) -> tuple[int, int]:
     return there.height, total
 
 
-def of_steps(source: Source, query: Query, options: RunOptions) -> Query:
+def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
     """A query of steps, narrowed to those that are named.
 
     Raises:
@@ -161,7 +161,7 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
     return Query("steps", rows=table.select(pl.col(keys).cast(pl.String)).unique(maintain_order=True))
 
 
-def check_rows(source: Source, rows: pl.DataFrame) -> None:
+def check_rows(source: Session, rows: pl.DataFrame) -> None:
     """Refuse keys that cannot exist here.
 
     Raises:

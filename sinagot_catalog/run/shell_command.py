@@ -3,10 +3,10 @@
 import shlex
 from collections.abc import Iterable
 
-__all__ = ["pasted"]
+__all__ = ["shell_join"]
 
 
-def pasted(words: Iterable[str]) -> str:
+def shell_join(words: Iterable[str]) -> str:
     """Write a command as a shell takes it.
 
     Args:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Source, stamp
+from sinagot_catalog.catalog.session import Session, stamp
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.run import request
 from sinagot_catalog.schema import KEYS, TIME
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.run.request import RunOptions
 
-    Act = Callable[[Source, Query, RunOptions], RunReport]
+    Act = Callable[[Session, Query, RunOptions], RunReport]
 
 __all__ = ["said_once", "watch"]
 
@@ -43,7 +43,7 @@ _TRIED = {**KEYS, "mark": pl.UInt64(), "made": pl.UInt64(), "outcome": pl.String
 
 
 def watch(
-    source: Source,
+    source: Session,
     query: Query,
     options: RunOptions,
     act: Act,
@@ -71,7 +71,7 @@ def watch(
     Raises:
         SinagotError: In the first round, or with `once`; later ones are said, and the watch goes on.
     """
-    looks = _Looks(source, query, options, settle)
+    looks = WatchState(source, query, options, settle)
     said, is_first, has_settled = "", True, False
     try:
         with closing(Changes(say)) as changes:
@@ -122,7 +122,7 @@ def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
     return talk
 
 
-class _Looks:
+class WatchState:
     """Looks at a workspace, and what was tried at them.
 
     Attributes:
@@ -132,7 +132,7 @@ class _Looks:
         is_running: Whether rows were handed out, and what became of them is not known yet.
     """
 
-    def __init__(self, source: Source, query: Query, options: RunOptions, settle: float) -> None:
+    def __init__(self, source: Session, query: Query, options: RunOptions, settle: float) -> None:
         self.source = source
         self.folders: list[str] = []
         self.is_restless = False
@@ -204,7 +204,7 @@ class _Looks:
         if stamps != self._config:
             state = self.source.__getstate__()
             anew = {"config": self.source.config.again(), "storage_options": self.source.storage_options}
-            self.source, self._config = Source(**{**state, **anew}), stamps
+            self.source, self._config = Session(**{**state, **anew}), stamps
 
     # --- what changed ------------------------------------------------------------------------------------
 

@@ -55,7 +55,7 @@ class WorkerProcess:
             undo.callback(os.close, self._output)
             board = _shared_file(_worker.BOARD_SIZE)
             try:
-                self._board = _worker.Board(board)
+                self._board = _worker.SharedStatus(board)
                 undo.callback(self._board.close)
                 self._popen = subprocess.Popen(  # noqa: S603 our own module
                     [sys.executable, "-P", "-u", "-m", _worker.__name__, str(board), str(os.getpid())],

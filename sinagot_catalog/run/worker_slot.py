@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sinagot_catalog.errors import PatternError, SinagotError
 from sinagot_catalog.journal.run_spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
-from sinagot_catalog.journal.writer import CellLines, JournalWriter, journal_path, read_lines
+from sinagot_catalog.journal.writer import JournalWriter, UnitStepLines, journal_path, read_lines
 from sinagot_catalog.patterns.template import IdPattern
 from sinagot_catalog.run.worker_process import WorkerProcess
 from sinagot_catalog.storage import is_url, open_store
@@ -24,7 +24,7 @@ from sinagot_catalog.worker.__main__ import CLOSED
 from sinagot_catalog.worker.job import staging_path
 from sinagot_catalog.worker.local_files import clear_staging
 
-__all__ = ["Crew", "Emit", "Run", "Seat", "cancelled"]
+__all__ = ["Emit", "PoolState", "RunContext", "WorkerSlot", "cancelled"]
 
 Emit: TypeAlias = Callable[[list[Result]], None]
 
@@ -35,7 +35,7 @@ _SEVERAL = 2
 _START_SECONDS = 60.0
 
 
-class Spare(Protocol):
+class TaskSource(Protocol):
     """Where rows that are not begun may go back to."""
 
     @property
@@ -51,7 +51,7 @@ def cancelled(rows: Iterable[Row]) -> list[Result]:
     return [Result(row[0], "cancelled") for row in rows]
 
 
-class Run:
+class RunContext:
     """What the workers of one run share on the parent's side: names, the parent's journal.
 
     Args:
@@ -96,7 +96,7 @@ class Run:
             return next(self._names)
 
     @contextlib.contextmanager
-    def lines(self, row: Row) -> Iterator[CellLines]:
+    def lines(self, row: Row) -> Iterator[UnitStepLines]:
         """The parent's own events of a row's step."""
         with self._lock, contextlib.suppress(OSError):
             yield self._journal.cell(self.spec.cells[row[1]])
@@ -175,7 +175,7 @@ class Run:
             clear_staging(str(folder), self.spec.outputs)
 
 
-class Crew:
+class PoolState:
     """What the seats of a pool share.
 
     Args:
@@ -187,7 +187,7 @@ class Crew:
         self.sys_path = list(sys_path)
         self.threads = threads
         self.is_stopping = False
-        self._run: Run | None = None
+        self._run: RunContext | None = None
 
     def begin(
         self,
@@ -197,10 +197,10 @@ class Crew:
         provenance: Mapping[int, str] | None = None,
     ) -> None:
         """Say which run is served."""
-        self._run = Run(spec, options, prefix, provenance)
+        self._run = RunContext(spec, options, prefix, provenance)
 
     @property
-    def run(self) -> Run:
+    def run(self) -> RunContext:
         """The run that is served.
 
         Raises:
@@ -250,17 +250,17 @@ class _Death(NamedTuple):
     was_ready: bool
 
 
-class Seat:
+class WorkerSlot:
     """The place of one worker: the process in it is replaced when it dies."""
 
-    def __init__(self, crew: Crew) -> None:
+    def __init__(self, crew: PoolState) -> None:
         self._crew = crew
         self._process: WorkerProcess | None = None
         self._is_known = False
         self._fruitless = 0
         self._starting = threading.Lock()
 
-    def warm(self) -> None:
+    def start_workers(self) -> None:
         """Start its process; from any thread."""
         with self._starting:
             if self._process is None:
@@ -287,7 +287,7 @@ class Seat:
         process.close()
         return code
 
-    def run(self, tasks: list[Task], emit: Emit, source: Spare | None = None) -> None:
+    def run(self, tasks: list[Task], emit: Emit, source: TaskSource | None = None) -> None:
         """Run a batch to its end, over as many processes as it takes.
 
         Args:
@@ -315,7 +315,7 @@ class Seat:
                 self._fruitless = 0
 
     def _ready(self) -> WorkerProcess:
-        self.warm()
+        self.start_workers()
         process = self._process
         if process is None:
             raise EOFError
@@ -332,7 +332,7 @@ class Seat:
         process: WorkerProcess,
         batch: _Batch,
         emit: Emit,
-        source: Spare | None,
+        source: TaskSource | None,
     ) -> None:
         """Take messages until the batch is through.
 
@@ -354,7 +354,7 @@ class Seat:
                     source = None
             self._check(process, batch, source)
 
-    def _check(self, process: WorkerProcess, batch: _Batch, source: Spare | None) -> None:
+    def _check(self, process: WorkerProcess, batch: _Batch, source: TaskSource | None) -> None:
         process.bound_output()
         if self._crew.is_stopping or batch.timed_out is not None:
             process.terminate()
@@ -387,7 +387,7 @@ class Seat:
         process = self._process
         if process is None:
             return batch.tasks
-        death = self._bury(process, batch, emit)
+        death = self._collect_exit(process, batch, emit)
         settled = batch.given.union(batch.outcomes)
         open_rows = {number: row for number, row in batch.rows.items() if number not in settled}
         found, publishing = self._recovered(death.name, open_rows)
@@ -409,10 +409,10 @@ class Seat:
         elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
             tried[death.number] = death.attempt
         else:
-            _note(batch, [self._blame(culprit, death, publishing.get(death.number))], emit)
+            _note(batch, [self._attribute_failure(culprit, death, publishing.get(death.number))], emit)
         return _remaining(batch, tried)
 
-    def _bury(self, process: WorkerProcess, batch: _Batch, emit: Emit) -> _Death:
+    def _collect_exit(self, process: WorkerProcess, batch: _Batch, emit: Emit) -> _Death:
         """Take what a process that is gone still said, and remove what is left of it."""
         code = process.reap()
         with contextlib.suppress(EOFError):
@@ -460,7 +460,7 @@ class Seat:
             )
         return Result(row[0], "done", death.seconds, death.attempt)
 
-    def _blame(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
+    def _attribute_failure(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
         """Write and tell the error of the row that a worker died of, or was ended for."""
         run = self._crew.run
         outcome: Outcome

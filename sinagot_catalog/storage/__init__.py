@@ -8,16 +8,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.storage.local import LocalStore
-from sinagot_catalog.storage.protocol import Found, Reach, Stat, Store
+from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat, Store
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
-    "Found",
     "LocalStore",
     "Reach",
+    "ScanResult",
     "Stat",
     "Store",
     "TextReader",

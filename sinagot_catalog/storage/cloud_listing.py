@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.storage.range_listing import COLUMNS, Pace, Ranges
+from sinagot_catalog.storage.range_listing import COLUMNS, ConcurrencyLimiter, Ranges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -252,7 +252,7 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
         )
         return found
 
-    pace = Pace(most=1) if isinstance(cloud, AzureStore) else Pace()
+    pace = ConcurrencyLimiter(most=1) if isinstance(cloud, AzureStore) else ConcurrencyLimiter()
     schema: dict[str, Any] = {
         "path": pl.String,
         "last_modified": pl.Datetime("us", "UTC"),

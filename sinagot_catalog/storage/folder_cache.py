@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.patterns.match_listing import FOLDERS, rows_in
-from sinagot_catalog.storage.folder_stamps import LOOK, Packed, Part, decodable
+from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["Seen", "columns", "joined"]
+__all__ = ["FolderSnapshot", "columns", "joined"]
 
 _LOOK = dict(zip(LOOK, (pl.UInt32(), pl.UInt64(), pl.UInt64()), strict=True))
 _ROW = {**FOLDERS, **_LOOK}
 
 
 @dataclass(frozen=True)
-class Seen:
+class FolderSnapshot:
     """What a walk found, and what each folder looked like before it was listed.
 
     Attributes:
@@ -69,7 +69,7 @@ class Seen:
             yield position
 
 
-def columns(parts: Sequence[Part | Packed]) -> tuple[Seen, int]:
+def columns(parts: Sequence[FolderBatch | PackedBatch]) -> tuple[FolderSnapshot, int]:
     """The parts of a tree as one, and how many names in them are no text and were left out."""
     frames, names, undecodable = [pl.DataFrame(schema=_ROW)], [pl.Series("name", [], dtype=pl.String)], 0
     for one in parts:
@@ -77,14 +77,14 @@ def columns(parts: Sequence[Part | Packed]) -> tuple[Seen, int]:
         try:
             names.append(_texts("name", part.names, sum(part.counts)))
         except UnicodeEncodeError:
-            assert isinstance(part, Part)  # noqa: S101 - what travels is text already
+            assert isinstance(part, FolderBatch)  # noqa: S101 - what travels is text already
             part = decodable(part)
             names.append(_texts("name", part.names, sum(part.counts)))
         looks = {name: part.looks[place::3] for place, name in enumerate(_LOOK)}
         folders = _texts("folder", part.folders, len(part.counts))
         frames.append(pl.DataFrame({"folder": folders, "n": part.counts, **looks}, schema=_ROW))
         undecodable += part.undecodable
-    return Seen(pl.concat(frames), pl.concat(names)), undecodable
+    return FolderSnapshot(pl.concat(frames), pl.concat(names)), undecodable
 
 
 def _texts(name: str, texts: Sequence[str], count: int) -> pl.Series:
@@ -94,7 +94,7 @@ def _texts(name: str, texts: Sequence[str], count: int) -> pl.Series:
     return pl.Series(name, texts if count else [], dtype=pl.String)
 
 
-def joined(seen: Seen, order: Sequence[int], found: Seen) -> Seen:
+def joined(seen: FolderSnapshot, order: Sequence[int], found: FolderSnapshot) -> FolderSnapshot:
     """What was seen before and what was found since, as one.
 
     Args:
@@ -105,4 +105,6 @@ def joined(seen: Seen, order: Sequence[int], found: Seen) -> Seen:
     every = pl.concat([seen.folders, found.folders])
     at = pl.Series(order, dtype=pl.UInt32)
     rows, _ = rows_in(every, at)
-    return Seen(every.select(pl.all().gather(at)), pl.concat([seen.names, found.names]).gather(rows))
+    return FolderSnapshot(
+        every.select(pl.all().gather(at)), pl.concat([seen.names, found.names]).gather(rows)
+    )

@@ -21,7 +21,7 @@ from sinagot_catalog.storage.protocol import is_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LOOK", "Notes", "Packed", "Part", "decodable", "is_kept_here", "packed"]
+__all__ = ["LOOK", "FolderBatch", "Notes", "PackedBatch", "decodable", "is_kept_here", "packed"]
 
 # Not overlay (what lies in its lower folders may change unseen), nor what is kept elsewhere or in another process:
 # nfs, cifs, 9p, virtiofs, fuse, cluster file systems. What is unknown, or no part of Linux, is listed every time.
@@ -32,7 +32,7 @@ _NO_LOOK = (0, 0, 0)
 """Of a folder that is listed every time: no inode has the number 0."""
 
 
-class Part(NamedTuple):
+class FolderBatch(NamedTuple):
     """A part of a tree as it was found, folder by folder.
 
     Attributes:
@@ -50,8 +50,8 @@ class Part(NamedTuple):
     undecodable: int = 0
 
 
-class Packed(NamedTuple):
-    """A `Part` that travels well: two texts, in which zeros part folders and names, in place of many."""
+class PackedBatch(NamedTuple):
+    """A `FolderBatch` that travels well: two texts, in which zeros part folders and names, in place of many."""
 
     folders: str
     counts: array[int]
@@ -101,12 +101,12 @@ class Notes:
             self._is_kept_here[now.st_dev] = _is_kept(fd)
         return (now.st_dev, now.st_ino, now.st_ctime_ns) if self._is_kept_here[now.st_dev] else None
 
-    def taken(self) -> Part:
+    def taken(self) -> FolderBatch:
         """All that was taken down."""
-        return Part(self._folders, self._counts, self._looks, self.names)
+        return FolderBatch(self._folders, self._counts, self._looks, self.names)
 
 
-def decodable(part: Part) -> Part:
+def decodable(part: FolderBatch) -> FolderBatch:
     """A part without the names that are no text, which no column can hold; their folders are listed every time."""
     kept, begin = list[str](), 0
     counts, looks = array("I"), array("Q", part.looks)
@@ -117,10 +117,10 @@ def decodable(part: Part) -> Part:
         counts.append(len(added))
         if len(added) < count:
             looks[3 * position : 3 * position + 3] = array("Q", _NO_LOOK)
-    return Part(part.folders, counts, looks, kept, len(part.names) - len(kept))
+    return FolderBatch(part.folders, counts, looks, kept, len(part.names) - len(kept))
 
 
-def packed(part: Part) -> Packed:
+def packed(part: FolderBatch) -> PackedBatch:
     """A part in the form that travels."""
     try:
         names = "\0".join(part.names)
@@ -128,7 +128,7 @@ def packed(part: Part) -> Packed:
     except UnicodeEncodeError:
         part = decodable(part)
         names = "\0".join(part.names)
-    return Packed("\0".join(part.folders), part.counts, part.looks, names, part.undecodable)
+    return PackedBatch("\0".join(part.folders), part.counts, part.looks, names, part.undecodable)
 
 
 def is_kept_here(path: str) -> bool:

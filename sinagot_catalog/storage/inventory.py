@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.patterns.template import IdPattern, Template
 
-__all__ = ["Span", "Wanted", "read_listing"]
+__all__ = ["IdRange", "KeyFilter", "read_listing"]
 
 _NAMES = {
     "path": ("path",),
@@ -43,7 +43,7 @@ _TAKEN = "A listing is a frame, Parquet or CSV with a column path or key, or an 
 
 
 @dataclass(frozen=True)
-class Span:
+class IdRange:
     """A range of record ids, in the order of their characters.
 
     Attributes:
@@ -55,7 +55,7 @@ class Span:
     end: str | None = None
 
     @classmethod
-    def of(cls, records: Any) -> Span | None:
+    def of(cls, records: Any) -> IdRange | None:
         """What a user asks for: the beginning of the ids, or two ids; None for all of them.
 
         Raises:
@@ -129,7 +129,7 @@ def _behind(text: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class KeyFilter:
     """Which records of a listing are wanted, and where their ids stand in its paths.
 
     Attributes:
@@ -138,7 +138,7 @@ class Wanted:
         ids: The id pattern.
     """
 
-    span: Span
+    span: IdRange
     templates: Sequence[Template]
     ids: IdPattern
 
@@ -166,7 +166,7 @@ class Wanted:
 
 
 def read_listing(
-    given: Any, dataset: str, options: Callable[[str], Mapping[str, Any]], wanted: Wanted | None = None
+    given: Any, dataset: str, options: Callable[[str], Mapping[str, Any]], wanted: KeyFilter | None = None
 ) -> pl.DataFrame:
     """The columns of `STATS` of a given listing, a row per key of the dataset.
 
@@ -268,7 +268,7 @@ def _unquoted(keys: pl.Series) -> pl.Series:
     return keys.zip_with(~odd, keys.map_elements(unquote_plus, pl.String)) if odd.any() else keys
 
 
-def _cleaned(frame: pl.LazyFrame, dataset: str, wanted: Wanted | None) -> pl.LazyFrame:
+def _cleaned(frame: pl.LazyFrame, dataset: str, wanted: KeyFilter | None) -> pl.LazyFrame:
     schema = frame.collect_schema()
     names = {ours: next((one for one in theirs if one in schema), None) for ours, theirs in _NAMES.items()}
     if names["path"] is None and names["key"] is None:

@@ -10,7 +10,7 @@ import polars as pl
 from sinagot_catalog.patterns.match_listing import FOLDERS, repeated, rows_in, whole_paths
 from sinagot_catalog.patterns.template import Template
 from sinagot_catalog.schema import KIND
-from sinagot_catalog.storage import Found, Reach, Store
+from sinagot_catalog.storage import Reach, ScanResult, Store
 from sinagot_catalog.storage.protocol import is_text
 
 __all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
@@ -134,7 +134,7 @@ def scan(store: Store, reach: Reach) -> Listing:
     )
 
 
-def _columns(found: Found) -> tuple[pl.DataFrame, pl.Series]:
+def _columns(found: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
     """Folders that hold files, and the names of those: hidden siblings that a killed run left are no data."""
     folders, names = found.folders, found.names
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")

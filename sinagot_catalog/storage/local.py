@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import NotFoundError, StorageError, did_you_mean
 from sinagot_catalog.storage.fingerprints import input_files
-from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Found, Reach, Stat, is_text
+from sinagot_catalog.storage.protocol import PATIENCE, SETTLED, Reach, ScanResult, Stat, is_text
 from sinagot_catalog.storage.regular_file import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from sinagot_catalog.storage.folder_cache import Seen
-    from sinagot_catalog.storage.parallel_walk import Given
+    from sinagot_catalog.storage.folder_cache import FolderSnapshot
+    from sinagot_catalog.storage.parallel_walk import Future
 
 __all__ = ["LocalStore", "look_at"]
 
@@ -44,7 +44,7 @@ class LocalStore:
         self.root = os.path.abspath(root)  # noqa: PTH100 - links in the root stay as the user wrote them
         self._settled = settled
         self._patience = patience
-        self._last: tuple[Any, Seen | None] = None, None
+        self._last: tuple[Any, FolderSnapshot | None] = None, None
 
     def __repr__(self) -> str:
         return f"LocalStore({self.root!r})"
@@ -83,7 +83,7 @@ class LocalStore:
                 "Set [path] outputs and log in workspace.toml to a folder that you may write to.",
             )
 
-    def find(self, reach: Reach) -> Found:
+    def find(self, reach: Reach) -> ScanResult:
         """List names with one `scandir` per folder, without a `stat` of a file.
 
         Who looks once pays for nothing else. The second look notes what folders look like, and further ones list
@@ -92,7 +92,7 @@ class LocalStore:
         from sinagot_catalog.storage.folder_cache import columns, joined
         from sinagot_catalog.storage.folder_stamps import is_kept_here
         from sinagot_catalog.storage.local_walk import Walk, walk_below
-        from sinagot_catalog.storage.parallel_walk import Hands
+        from sinagot_catalog.storage.parallel_walk import HelperPool
 
         asked = reach, os.geteuid(), os.getegid(), tuple(os.getgroups())
         before, seen = self._last
@@ -102,7 +102,7 @@ class LocalStore:
         }
         walk = Walk(self.root, reach, seen if how["takes_notes"] else None, **how)
         walk.recall()
-        with Hands(partial(walk_below, self.root, reach, **how), patience=self._patience) as hands:
+        with HelperPool(partial(walk_below, self.root, reach, **how), patience=self._patience) as hands:
             walk.go(hands)
         now, undecodable = columns(walk.parts)
         if walk.before is not None:
@@ -114,12 +114,12 @@ class LocalStore:
 
     def stat(self, paths: Sequence[str]) -> Stat:
         """Read size and time of each path; there are no etags here."""
-        from sinagot_catalog.storage.parallel_walk import Hands
+        from sinagot_catalog.storage.parallel_walk import HelperPool
 
         sizes, times = array("q"), array("q")
-        given: list[Given] = []
+        given: list[Future] = []
         at, end = 0, len(paths)
-        with Hands(partial(_look_at_text, self.root), patience=self._patience) as hands:
+        with HelperPool(partial(_look_at_text, self.root), patience=self._patience) as hands:
             while at < end:
                 while end - at > _PIECE and hands.are_free(at):
                     share = max(_PIECE, (end - at) // (2 * hands.number + 2))

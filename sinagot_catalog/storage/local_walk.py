@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sinagot_catalog.storage.entry import holds_file, is_absent
 from sinagot_catalog.storage.folder_stamps import Notes, packed
-from sinagot_catalog.storage.protocol import LOG_FOLDER, Found, Reach, is_text
+from sinagot_catalog.storage.protocol import LOG_FOLDER, Reach, ScanResult, is_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.storage.folder_cache import Seen
-    from sinagot_catalog.storage.folder_stamps import Packed, Part
-    from sinagot_catalog.storage.parallel_walk import Given, Hands
+    from sinagot_catalog.storage.folder_cache import FolderSnapshot
+    from sinagot_catalog.storage.folder_stamps import FolderBatch, PackedBatch
+    from sinagot_catalog.storage.parallel_walk import Future, HelperPool
 
 __all__ = ["Walk", "walk_below"]
 
@@ -65,7 +65,7 @@ class _Rest(NamedTuple):
 
     level: _Level
     folders: list[str]
-    given: list[Given]
+    given: list[Future]
 
 
 class Walk:
@@ -89,12 +89,18 @@ class Walk:
     """
 
     def __init__(
-        self, root: str, reach: Reach, seen: Seen | None = None, *, takes_notes: bool, settled: float
+        self,
+        root: str,
+        reach: Reach,
+        seen: FolderSnapshot | None = None,
+        *,
+        takes_notes: bool,
+        settled: float,
     ) -> None:
         self.root = root
         self.reach = reach
-        self.found = Found()
-        self.parts: list[Part | Packed] = []
+        self.found = ScanResult()
+        self.parts: list[FolderBatch | PackedBatch] = []
         self.before = seen
         self.order = array("I")
         self._top = _Level(reach.patterns, 0, everything=reach.everything)
@@ -108,7 +114,7 @@ class Walk:
         self._changed: list[int] = []
         self._spans: dict[str, tuple[int, int]] = {}
 
-    def go(self, hands: Hands | None = None) -> None:
+    def go(self, hands: HelperPool | None = None) -> None:
         """List the root, then what the patterns lead to below it.
 
         Args:
@@ -119,12 +125,12 @@ class Walk:
         self._through([_Rest(self._top, [""], [])], hands if is_shared else None)
         self._close_part()
 
-    def go_below(self, folders: list[str]) -> Part:
+    def go_below(self, folders: list[str]) -> FolderBatch:
         """List folders that lie side by side, the last one first, and what is below them."""
         self._through([_Rest(self._level(folders[0]), folders, [])], None)
         return self._notes.taken()
 
-    def _through(self, todo: list[_Rest], hands: Hands | None) -> None:
+    def _through(self, todo: list[_Rest], hands: HelperPool | None) -> None:
         count = 0
         while todo:
             if hands is not None:
@@ -146,7 +152,7 @@ class Walk:
         self.parts.append(self._notes.taken())
         self._notes = Notes(self._settled)
 
-    def _take_in(self, given: list[Given]) -> None:
+    def _take_in(self, given: list[Future]) -> None:
         """Take in what others listed; what they could not list is listed here."""
         if not given:
             return
@@ -335,7 +341,7 @@ class Walk:
 
 def walk_below(
     root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
-) -> tuple[Packed, Found]:
+) -> tuple[PackedBatch, ScanResult]:
     """List folders that lie side by side, the last one first, and what is below them.
 
     Returns:
@@ -345,7 +351,7 @@ def walk_below(
     return packed(walk.go_below([*folders])), walk.found
 
 
-def _share(todo: list[_Rest], hands: Hands, count: int) -> None:
+def _share(todo: list[_Rest], hands: HelperPool, count: int) -> None:
     """Give whoever waits for work a share of the folders that would be entered last."""
     while hands.are_free(count):
         rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)

@@ -29,7 +29,7 @@ from sinagot_catalog.storage.protocol import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Given", "Hands"]
+__all__ = ["Future", "HelperPool"]
 
 _MOST, _WAITING = 16, 4
 """How many look at a time at most; and how many on each core, where most of the time goes into waiting."""
@@ -40,7 +40,7 @@ _BEGIN = (
 )
 
 
-class Given:
+class Future:
     """Some work that was given to a hand.
 
     Args:
@@ -64,7 +64,7 @@ class Given:
         return self._result
 
 
-class Hands:
+class HelperPool:
     """Who takes over work of a long look. Nobody is asked before the look is a long one.
 
     Args:
@@ -80,7 +80,7 @@ class Hands:
         self._patience = patience
         self._wanted = number
         self._free: deque[None] = deque()
-        self._work: SimpleQueue[Given | None] = SimpleQueue()
+        self._work: SimpleQueue[Future | None] = SimpleQueue()
         self._processes: list[subprocess.Popen[bytes]] = []
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
@@ -113,10 +113,10 @@ class Hands:
             self._begin(done)
         return bool(self._free)
 
-    def give(self, work: Any) -> Given:
+    def give(self, work: Any) -> Future:
         """Give work to one that is free."""
         self._free.pop()
-        given = Given(work)
+        given = Future(work)
         self._work.put(given)
         return given
 
@@ -162,7 +162,7 @@ class Hands:
                 given.end()
                 return
 
-    def _given(self) -> Iterator[Given]:
+    def _given(self) -> Iterator[Future]:
         while True:
             self._free.append(None)
             given = self._work.get()

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-__all__ = ["LOG_FOLDER", "PATIENCE", "SETTLED", "Found", "Reach", "Stat", "Store", "is_text"]
+__all__ = ["LOG_FOLDER", "PATIENCE", "SETTLED", "Reach", "ScanResult", "Stat", "Store", "is_text"]
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
@@ -48,7 +48,7 @@ def _literal_head(pattern: tuple[str | None, ...]) -> str:
 
 
 @dataclass
-class Found:
+class ScanResult:
     """What a listing found, as columns: the names of each folder's files, and directories of their own.
 
     Attributes:
@@ -91,7 +91,7 @@ class Store(Protocol):
     on_page: Callable[[int], None] | None
     """Hears how many keys each page of a long listing had."""
 
-    def find(self, reach: Reach) -> Found:
+    def find(self, reach: Reach) -> ScanResult:
         """List names under the folders that `reach` enters; sizes and times are not read."""
 
     def stat(self, paths: Sequence[str]) -> Stat:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = ["COLUMNS", "OddError", "Pace", "Ranges"]
+__all__ = ["COLUMNS", "ConcurrencyLimiter", "OddError", "Ranges"]
 
 _WORTH = 3
 """Pages that a piece should have."""
@@ -42,7 +42,7 @@ class OddError(Exception):
     """The keys do not come as they should; nothing is known of what was read so far."""
 
 
-class Pace:
+class ConcurrencyLimiter:
     """How many streams are worth while.
 
     A store far away answers thirty as quickly as one. One nearby, or a busy one, only lets them queue.
@@ -104,12 +104,12 @@ class Ranges:
         pages: Callable[[str], Iterable[Any]],
         prefix: str,
         on_page: Callable[[int], None] | None = None,
-        pace: Pace | None = None,
+        pace: ConcurrencyLimiter | None = None,
     ) -> None:
         self._pages = pages
         self._prefix = prefix
         self._on_page = on_page or (lambda _keys: None)
-        self._pace = pace if pace is not None else Pace()
+        self._pace = pace if pace is not None else ConcurrencyLimiter()
         self._waiting = [_Range("", None)]
         self._reading: list[_Range] = []
         self._done: list[_Range] = []

@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.storage.error_reasons import is_refusal, reason_of, secrets_in, status_of
 from sinagot_catalog.storage.filesystem import EXTRAS, WEB, Info, file_system
-from sinagot_catalog.storage.protocol import Found, Reach, Stat
+from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, shown_url
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class RemoteStore:
     def check(self) -> None:
         """Nothing to ask beforehand: the listing itself says what is wrong."""
 
-    def find(self, reach: Reach) -> Found:
+    def find(self, reach: Reach) -> ScanResult:
         """List keys under the patterns' literal folders, with what the listing says of each."""
         import polars as pl
 
@@ -105,7 +105,7 @@ class RemoteStore:
         keys = pl.concat(frames)
         if keys.is_empty() and not unreadable:
             self._check_root()
-        return Found(keys=keys, unreadable=unreadable)
+        return ScanResult(keys=keys, unreadable=unreadable)
 
     def _list(self, prefix: str, unreadable: list[str] | None = None, *, may_be_bare: bool = True) -> Any:
         """The keys under a folder: `path` relative to the root, `size`, `mtime_ns`, `etag`."""

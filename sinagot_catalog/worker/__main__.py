@@ -34,10 +34,10 @@ from sinagot_catalog.journal.writer import JournalWriter
 from sinagot_catalog.scripts.module_names import NO_MAIN
 from sinagot_catalog.scripts.row_output import OutputFile
 from sinagot_catalog.storage.pipe_messages import read_message, write_message
-from sinagot_catalog.worker.job import FORESEEN, JobRunner
+from sinagot_catalog.worker.job import PREFETCHED_ROWS, JobRunner
 from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
 
-__all__ = ["BOARD_SIZE", "CLOSED", "Board"]
+__all__ = ["BOARD_SIZE", "CLOSED", "SharedStatus"]
 
 _ENTRY = struct.Struct("=dqqq")
 BOARD_SIZE = 64
@@ -47,7 +47,7 @@ _LUMP_SECONDS = 0.1
 _ORPHAN_CHECK = 1.0
 
 
-class Board:
+class SharedStatus:
     """A few bytes shared by a worker and its parent: row, attempt, time and mark of what is at work.
 
     Args:
@@ -90,7 +90,7 @@ class _Worker:
     take to run.
     """
 
-    def __init__(self, frames_in: int, frames_out: int, board: Board, parent: int) -> None:
+    def __init__(self, frames_in: int, frames_out: int, board: SharedStatus, parent: int) -> None:
         self._in = frames_in
         self._out = frames_out
         self._board = board
@@ -132,7 +132,7 @@ class _Worker:
         try:
             while True:
                 task = self._pending.popleft()
-                self._done.extend(jobs.run(task, self._coming() if jobs.foresees else ()))
+                self._done.extend(jobs.run(task, self._coming() if jobs.prefetches else ()))
         except IndexError:
             pass
         self._board.show(-1, 0, 0)
@@ -144,7 +144,7 @@ class _Worker:
         """The next tasks; the other thread may take some of them back meanwhile."""
         tasks: list[Task] = []
         with contextlib.suppress(IndexError):
-            for number in range(FORESEEN):
+            for number in range(PREFETCHED_ROWS):
                 tasks.append(self._pending[number])  # noqa: PERF401 - as far as there are any
         return tasks
 
@@ -238,7 +238,7 @@ def main(board_fd: int, parent: int) -> None:
     os.dup2(nothing, 0)
     os.close(nothing)
     os.dup2(2, 1)
-    board = Board(board_fd)
+    board = SharedStatus(board_fd)
     os.close(board_fd)
     faulthandler.enable(2)
     try:

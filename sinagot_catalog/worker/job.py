@@ -35,15 +35,15 @@ from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, S
 from sinagot_catalog.journal.ownership import Made, Provenance
 from sinagot_catalog.journal.run_spec import (
     FAILED,
-    CellSpec,
     Port,
     Result,
     Row,
     RunSpec,
     StorageOptions,
     Task,
+    UnitStepSpec,
 )
-from sinagot_catalog.journal.writer import CellLines, JournalWriter, Stamp, bounded, journal_path
+from sinagot_catalog.journal.writer import JournalWriter, Stamp, UnitStepLines, bounded, journal_path
 from sinagot_catalog.patterns.raw_folder import RawFolder
 from sinagot_catalog.patterns.template import IdPattern, Template
 from sinagot_catalog.scripts import ScriptHost
@@ -52,19 +52,19 @@ from sinagot_catalog.scripts.script import ScriptPath, ScriptTemplate, own_check
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage.fingerprints import as_number, fingerprint
 from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
-from sinagot_catalog.worker.local_files import LocalPlace, Look, clear_folder
-from sinagot_catalog.worker.process_state import Undoing
+from sinagot_catalog.worker.local_files import LocalFiles, Look, clear_folder
+from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.publication import Publication, check_sizes, staged_folders
 from sinagot_catalog.worker.row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog.worker.script_logger import ScriptLog
 from sinagot_catalog.worker.target_folders import parents
 
 if TYPE_CHECKING:
-    from sinagot_catalog.journal.upload import Shipper
+    from sinagot_catalog.journal.upload import JournalUploader
 
-__all__ = ["FORESEEN", "JobRunner", "staging_path"]
+__all__ = ["PREFETCHED_ROWS", "JobRunner", "staging_path"]
 
-FORESEEN = 8
+PREFETCHED_ROWS = 8
 """Rows that a place hears of before they come."""
 _SHORT = 2_000
 _OURS = {__file__, sys.modules[ScriptHost.__module__].__file__}
@@ -131,11 +131,17 @@ class _Ports:
         return port_paths(zip(self.labels, paths, strict=True))
 
 
-class _Cell:
+class _PreparedStep:
     """One step, with all prepared that its rows share."""
 
     def __init__(
-        self, index: int, spec: CellSpec, lines: CellLines, given: dict[str, Any], *, follow_links: bool
+        self,
+        index: int,
+        spec: UnitStepSpec,
+        lines: UnitStepLines,
+        given: dict[str, Any],
+        *,
+        follow_links: bool,
     ) -> None:
         self.spec = spec
         self.lines = lines
@@ -156,7 +162,7 @@ class _Cell:
         self.given = {**given, "task": spec.task, "modality": spec.modality, "label": spec.step}
 
 
-class _Work:
+class _RowWork:
     """One row at work: its paths, relative and full, in the order of the step's ports; and how far it is."""
 
     published: list[str] | None = None
@@ -166,7 +172,7 @@ class _Work:
     attempt = mark = 0
     begun = 0.0
 
-    def __init__(self, row: Row, cell: _Cell, values: dict[str, str]) -> None:
+    def __init__(self, row: Row, cell: _PreparedStep, values: dict[str, str]) -> None:
         self.number, _, self.record_id = row
         self.cell = cell
         self.inputs = cell.inputs.fill(values)
@@ -228,14 +234,14 @@ class JobRunner:
             workspace_version=spec.workspace_version,
         )
         self._after_run = after_run if after_run is not None else _nothing
-        self.foresees = spec.remote is not None
+        self.prefetches = spec.remote is not None
         self._open_place(options or {})
         self._ids = IdPattern(spec.id_pattern)
         self._host = ScriptHost(spec.scripts)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
-        self._undoing = Undoing()
+        self._undoing = ProcessStateGuard()
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         given = {
@@ -245,7 +251,7 @@ class JobRunner:
             "debug": spec.debug,
         }
         self._cells = [
-            _Cell(n, cell, self.journal.cell(cell), given, follow_links=spec.follow_links)
+            _PreparedStep(n, cell, self.journal.cell(cell), given, follow_links=spec.follow_links)
             for n, cell in enumerate(spec.cells)
         ]
 
@@ -255,10 +261,10 @@ class JobRunner:
         trusted = {port.template.prefix for cell in spec.cells for port in (*cell.outputs, *cell.controls)}
         made = {port.template for cell in spec.cells for port in cell.outputs}
         raw = {port.template for cell in spec.cells for port in cell.inputs} - made
-        self._place: LocalPlace
-        self._shipper: Shipper | None = None
+        self._place: LocalFiles
+        self._shipper: JournalUploader | None = None
         if spec.remote is None:
-            self._place = LocalPlace(
+            self._place = LocalFiles(
                 dataset=spec.dataset,
                 outputs=spec.outputs,
                 log=spec.log,
@@ -270,11 +276,11 @@ class JobRunner:
                 raw=raw,
             )
             return
-        from sinagot_catalog.worker.remote_files import RemotePlace, open_shipper
+        from sinagot_catalog.worker.remote_files import RemoteFiles, open_uploader
 
         fetched = f"{staging_path(spec.remote.spool, spec.run_id, self._name)}/.inputs"
-        self._place = RemotePlace(spec, options, staging=staging, fetched=fetched, trusted=trusted, raw=raw)
-        self._shipper = open_shipper(spec, options)
+        self._place = RemoteFiles(spec, options, staging=staging, fetched=fetched, trusted=trusted, raw=raw)
+        self._shipper = open_uploader(spec, options)
 
     def run(self, task: Task, coming: Sequence[Task] = ()) -> Iterator[Result]:
         """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked.
@@ -286,25 +292,25 @@ class JobRunner:
         rows, failed, tried = task
         failures = {path: step for row in failed for path, step in self._makes(row)}
         for number, row in enumerate(rows):
-            if self.foresees:
-                later = [row for one in coming for row in one[0][:FORESEEN]]
-                self._foresee(row, [*rows[number + 1 : number + 1 + FORESEEN], *later])
+            if self.prefetches:
+                later = [row for one in coming for row in one[0][:PREFETCHED_ROWS]]
+                self._prefetch(row, [*rows[number + 1 : number + 1 + PREFETCHED_ROWS], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             self._provenance.pop(row[0], None)
             if result.outcome in FAILED:
                 failures.update(self._makes(row))
             yield result
 
-    def _foresee(self, row: Row, later: Sequence[Row]) -> None:
+    def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
         """Tell the place which paths the next rows read and write."""
         paths = []
-        for _, index, record_id in later[:FORESEEN]:
+        for _, index, record_id in later[:PREFETCHED_ROWS]:
             values = self._ids.known_values(record_id)
             if values is not None:
                 cell = self._cells[index]
                 with suppress(PatternError):
                     paths.append((cell.inputs.fill(values), cell.outputs.fill(values), cell.inputs.looks))
-        self._place.foresee([path for path, _ in self._makes(row)], paths)
+        self._place.prefetch([path for path, _ in self._makes(row)], paths)
 
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""
@@ -333,11 +339,11 @@ class JobRunner:
         try:
             if values is None:
                 raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
-            work = _Work(row, cell, values)
+            work = _RowWork(row, cell, values)
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
-            self._place.expect(work.inputs, work.outputs, cell.inputs.looks)
+            self._place.prepare(work.inputs, work.outputs, cell.inputs.looks)
             if work.outputs and not self._is_again(work) and self._is_done(work):
                 return Result(number, "already_done")
             self._look(work)
@@ -367,7 +373,7 @@ class JobRunner:
                 )
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
 
-    def _is_again(self, work: _Work) -> bool:
+    def _is_again(self, work: _RowWork) -> bool:
         """Whether the row runs although its outputs are there."""
         return self.spec.force or work.number in self.spec.redo
 
@@ -376,13 +382,13 @@ class JobRunner:
         if "://" not in self.spec.dataset and not os.path.isdir(self.spec.dataset):
             raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
-    def _is_done(self, work: _Work) -> bool:
+    def _is_done(self, work: _RowWork) -> bool:
         for path, look in zip(work.outputs, work.cell.outputs.looks, strict=True):
             if not self._place.has_output(path, look):
                 return False
         return True
 
-    def _look(self, work: _Work) -> None:
+    def _look(self, work: _RowWork) -> None:
         """Find the inputs, and note their sizes and times before the script reads them."""
         inputs = work.cell.inputs
         for path, port, look in zip(work.inputs, inputs.ports, inputs.looks, strict=True):
@@ -398,17 +404,17 @@ class JobRunner:
             else:
                 work.stamps.append(self._folder_stamp(work, port, path, full))
 
-    def _has_own(self, work: _Work, port: Port, path: str, full: str, found: os.stat_result) -> bool:
+    def _has_own(self, work: _RowWork, port: Port, path: str, full: str, found: os.stat_result) -> bool:
         """Whether a folder holds more than what steps declare in it."""
         raw = self._raw_folder(work, port)
         return raw is None or not stat.S_ISDIR(found.st_mode) or self._place.has_own(path, full, raw)
 
-    def _raw_folder(self, work: _Work, port: Port) -> RawFolder | None:
+    def _raw_folder(self, work: _RowWork, port: Port) -> RawFolder | None:
         """What tells which files of a folder steps declare; None where all of them count."""
         values = self._ids.values(work.record_id) if port.inside else None
         return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
 
-    def _folder_stamp(self, work: _Work, port: Port, path: str, full: str) -> Stamp | None:
+    def _folder_stamp(self, work: _RowWork, port: Port, path: str, full: str) -> Stamp | None:
         """Bytes, number and fingerprint of the files of a folder; None where they cannot be listed."""
         try:
             files = self._place.input_files(path, full)
@@ -421,7 +427,7 @@ class JobRunner:
 
     # -- attempts -----------------------------------------------------------------------------------------
 
-    def _attempts(self, work: _Work, tried: int) -> Result:
+    def _attempts(self, work: _RowWork, tried: int) -> Result:
         """Try until one attempt is through or the last one failed; publish; write how it ended."""
         cell = work.cell
         root = f"{self._place.staging}/{cell.name}"
@@ -474,13 +480,13 @@ class JobRunner:
             if not is_tidy:
                 self._tidy(cell, root)
 
-    def _tidy(self, cell: _Cell, root: str) -> None:
+    def _tidy(self, cell: _PreparedStep, root: str) -> None:
         """Empty the staging folder but for the folders that every row of the step needs."""
         with suppress(OSError):
             self._place.clear(root, cell.keep)
         cell.made.clear()  # the script may have taken away more than its own
 
-    def _attempt(self, work: _Work, root: str) -> None:
+    def _attempt(self, work: _RowWork, root: str) -> None:
         """Run the script once."""
         cell = work.cell
         script = self._load(cell)
@@ -501,7 +507,7 @@ class JobRunner:
         finally:
             self._after_run()
 
-    def _load(self, cell: _Cell) -> type[ScriptTemplate]:
+    def _load(self, cell: _PreparedStep) -> type[ScriptTemplate]:
         if cell.spec.command is not None:
             if cell.script is None:
                 from sinagot_catalog.scripts.command_step import command_script
@@ -520,7 +526,7 @@ class JobRunner:
             cell.loaded = time.monotonic()
         return cell.script
 
-    def _script_path(self, work: _Work, root: str) -> ScriptPath:
+    def _script_path(self, work: _RowWork, root: str) -> ScriptPath:
         cell = work.cell
         previous = None
         if self.spec.force:
@@ -536,7 +542,7 @@ class JobRunner:
             previous,
         )
 
-    def _urls(self, work: _Work) -> ScriptPath:
+    def _urls(self, work: _RowWork) -> ScriptPath:
         """The URLs of a row's paths."""
         cell, url_of = work.cell, self._place.url_of
         inputs = [url_of(path, is_input=True) for path in work.inputs]
@@ -548,7 +554,7 @@ class JobRunner:
 
     # -- the end of a row ---------------------------------------------------------------------------------
 
-    def _checked(self, work: _Work, root: str) -> tuple[list[str], bool]:
+    def _checked(self, work: _RowWork, root: str) -> tuple[list[str], bool]:
         """What is to be published, as `_to_publish`, when the script's own `check` has seen it."""
         found = self._to_publish(work, root)
         check = None if work.script is None else own_check(work.script)
@@ -561,7 +567,7 @@ class JobRunner:
             self._after_run()
         return self._to_publish(work, root)  # it may have changed something
 
-    def _to_publish(self, work: _Work, root: str) -> tuple[list[str], bool]:
+    def _to_publish(self, work: _RowWork, root: str) -> tuple[list[str], bool]:
         """What is to be published, declared outputs last; and whether staging is tidy when it is.
 
         Raises:
@@ -587,7 +593,7 @@ class JobRunner:
             raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
         return extras + work.outputs, is_tidy
 
-    def _check(self, work: _Work, root: str) -> None:
+    def _check(self, work: _RowWork, root: str) -> None:
         """Look at each declared output."""
         for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
@@ -596,7 +602,7 @@ class JobRunner:
                     fault = "was written to its final path: write to self.path.output, which is moved there"
                 raise _MissingError(f"wrote no output: {path} {fault}")
 
-    def _publish(self, work: _Work, root: str) -> tuple[str, ...]:
+    def _publish(self, work: _RowWork, root: str) -> tuple[str, ...]:
         """Move what a row wrote into place; says what of it no output declares."""
         published = work.published
         if not published:
@@ -612,7 +618,7 @@ class JobRunner:
         folders = [f"{path}/" for path in publication.folders] if self.spec.remote is not None else []
         return (*published[: len(published) - len(work.outputs)], *folders)
 
-    def _publication(self, work: _Work, root: str, paths: Sequence[str]) -> Publication:
+    def _publication(self, work: _RowWork, root: str, paths: Sequence[str]) -> Publication:
         return Publication(
             self._place,
             root,
@@ -623,7 +629,7 @@ class JobRunner:
             before=Provenance.from_text(self._provenance.get(work.number)),
         )
 
-    def _announce_paths(self, work: _Work, paths: Sequence[str], made: Sequence[Made]) -> None:
+    def _announce_paths(self, work: _RowWork, paths: Sequence[str], made: Sequence[Made]) -> None:
         """Write down what is about to appear: what may be half there is known before it is there."""
         work.cell.lines.publishing(work.record_id, paths, made)
         if self.spec.durable:
@@ -631,7 +637,7 @@ class JobRunner:
         if self._shipper is not None:
             self._shipper.send(self._name)
 
-    def _publish_controls(self, work: _Work, root: str) -> list[str]:
+    def _publish_controls(self, work: _RowWork, root: str) -> list[str]:
         """Keep the controls of a row that failed, as far as that can be done."""
         written = [path for path in work.controls if self._place.check(root, path) is None]
         if not written:
@@ -646,7 +652,7 @@ class JobRunner:
             return written
         return []
 
-    def _failed_somehow(self, work: _Work, root: str, error: BaseException) -> Result:
+    def _failed_somehow(self, work: _RowWork, root: str, error: BaseException) -> Result:
         """As `_failed`, also of an exception that raises another one when it is looked at."""
         try:
             return self._failed(work, root, error)
@@ -657,7 +663,7 @@ class JobRunner:
                 raise
             return self._failed(work, root, SinagotError("raised an exception that cannot be described"))
 
-    def _failed(self, work: _Work, root: str, error: BaseException) -> Result:
+    def _failed(self, work: _RowWork, root: str, error: BaseException) -> Result:
         """Keep the controls, write the event, make the result."""
         extras: list[str] = []
         if work.controls and work.published is None:

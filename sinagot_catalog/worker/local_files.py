@@ -25,7 +25,7 @@ from sinagot_catalog.storage.fingerprints import input_files, walk
 from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog.worker.target_folders import TargetFolders, parents
 
-__all__ = ["Coming", "LocalPlace", "Look", "Staged", "clear_folder", "clear_staging"]
+__all__ = ["Coming", "LocalFiles", "Look", "Staged", "clear_folder", "clear_staging"]
 
 _NOT_SIMPLE = frozenset(
     (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
@@ -127,7 +127,7 @@ class Staged(NamedTuple):
     is_tidy: bool = False
 
 
-class LocalPlace:
+class LocalFiles:
     """Dataset and outputs on local disks.
 
     Args:
@@ -183,7 +183,7 @@ class LocalPlace:
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(
+    def prepare(
         self,
         inputs: Sequence[str],  # noqa: ARG002 - a bucket is asked for them
         outputs: Sequence[str],  # noqa: ARG002
@@ -192,7 +192,7 @@ class LocalPlace:
         """Hear which paths a row is about to look at: forget those of the last one."""
         self._found_in.clear()
 
-    def foresee(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
+    def prefetch(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
         """Hear of the rows that come: nothing to prepare on a disk."""
 
     def close(self) -> None:

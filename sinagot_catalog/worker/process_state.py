@@ -24,7 +24,7 @@ from typing import Any
 
 from sinagot_catalog.scripts.module_names import USER_SCRIPTS
 
-__all__ = ["Undoing"]
+__all__ = ["ProcessStateGuard"]
 
 _SIGNALS = tuple(
     int(number)
@@ -41,7 +41,7 @@ _raw_mask: Callable[..., set[int]] = import_module("_signal").pthread_sigmask
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
-class Undoing:
+class ProcessStateGuard:
     """Puts the process back to what it was before the user's code; `close` it when no more rows come."""
 
     def __init__(self) -> None:

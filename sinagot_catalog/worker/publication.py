@@ -16,7 +16,7 @@ from sinagot_catalog.journal.ownership import (
     made_of,
     spelled,
 )
-from sinagot_catalog.worker.local_files import LocalPlace
+from sinagot_catalog.worker.local_files import LocalFiles
 
 __all__ = ["InvalidOutputError", "Publication", "check_sizes", "staged_folders"]
 
@@ -31,7 +31,7 @@ class InvalidOutputError(SinagotError):
 
 
 def staged_folders(
-    place: LocalPlace, root: str, written: Iterable[str], declared: Collection[str]
+    place: LocalFiles, root: str, written: Iterable[str], declared: Collection[str]
 ) -> dict[str, dict[str, tuple[int, int]]]:
     """Size and time of each file in the staged folders among some paths.
 
@@ -60,7 +60,7 @@ def staged_folders(
 
 
 def check_sizes(
-    place: LocalPlace, root: str, outputs: Iterable[str], folders: Mapping[str, Mapping[str, tuple[int, int]]]
+    place: LocalFiles, root: str, outputs: Iterable[str], folders: Mapping[str, Mapping[str, tuple[int, int]]]
 ) -> None:
     """Refuse outputs without a byte, for `[run] empty_outputs = "error"`.
 
@@ -89,7 +89,7 @@ class Publication:
 
     def __init__(
         self,
-        place: LocalPlace,
+        place: LocalFiles,
         root: str,
         *,
         paths: Sequence[str],

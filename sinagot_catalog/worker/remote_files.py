@@ -25,11 +25,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.ownership import Standing, StandingFile
-from sinagot_catalog.journal.upload import Shipper
+from sinagot_catalog.journal.upload import JournalUploader
 from sinagot_catalog.storage import is_url, join_url
 from sinagot_catalog.storage.entry import find_entry
 from sinagot_catalog.storage.remote import Info, RemoteStore
-from sinagot_catalog.worker.local_files import LocalPlace, Look
+from sinagot_catalog.worker.local_files import LocalFiles, Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns.template import Template
     from sinagot_catalog.worker.local_files import Coming
 
-__all__ = ["RemotePlace", "open_shipper"]
+__all__ = ["RemoteFiles", "open_uploader"]
 
 T = TypeVar("T")
 
@@ -75,14 +75,14 @@ class TransferError(StorageError):
         return "StorageError"
 
 
-def open_shipper(spec: RunSpec, options: Mapping[str, Mapping[str, Any]]) -> Shipper | None:
+def open_uploader(spec: RunSpec, options: Mapping[str, Mapping[str, Any]]) -> JournalUploader | None:
     """What sends the journal of a worker to a bucket; None where it lies on a disk."""
     if spec.remote is None or not is_url(spec.remote.log):
         return None
-    return Shipper(RemoteStore(spec.remote.log, options.get("log")), spec.log, spec.run_id)
+    return JournalUploader(RemoteStore(spec.remote.log, options.get("log")), spec.log, spec.run_id)
 
 
-class RemotePlace(LocalPlace):
+class RemoteFiles(LocalFiles):
     """Dataset, outputs or both in buckets.
 
     Args:
@@ -90,8 +90,8 @@ class RemotePlace(LocalPlace):
         options: fsspec options by part: `dataset`, `outputs`.
         staging: A folder of this process alone; made when needed.
         fetched: Where inputs are fetched to.
-        trusted: As of a `LocalPlace`.
-        raw: As of a `LocalPlace`.
+        trusted: As of a `LocalFiles`.
+        raw: As of a `LocalFiles`.
     """
 
     def __init__(
@@ -139,9 +139,9 @@ class RemotePlace(LocalPlace):
 
     # -- looking ------------------------------------------------------------------------------------------
 
-    def expect(self, inputs: Sequence[str], outputs: Sequence[str], looks: Sequence[Look] = ()) -> None:
+    def prepare(self, inputs: Sequence[str], outputs: Sequence[str], looks: Sequence[Look] = ()) -> None:
         """Ask for all that a row is about to look at, several paths at once, as far as it is not known yet."""
-        super().expect(inputs, outputs, looks)
+        super().prepare(inputs, outputs, looks)
         self._asked.clear()
         self._wanted.clear()
         coming = self._coming.pop((tuple(inputs), tuple(outputs)), None)
@@ -230,7 +230,7 @@ class RemotePlace(LocalPlace):
 
     # -- the next rows ------------------------------------------------------------------------------------
 
-    def foresee(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
+    def prefetch(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
         """Look at coming rows, and fetch their inputs, while another one runs.
 
         Args:

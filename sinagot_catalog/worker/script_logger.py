@@ -2,7 +2,7 @@
 
 import logging
 
-from sinagot_catalog.journal.writer import CellLines
+from sinagot_catalog.journal.writer import UnitStepLines
 
 __all__ = ["ScriptLog"]
 
@@ -30,7 +30,7 @@ class ScriptLog:
         self.logger.setLevel(self._level)
         self._number = self.logger.level
 
-    def point(self, lines: CellLines, record_id: str, unit: dict[str, str | None]) -> None:
+    def point(self, lines: UnitStepLines, record_id: str, unit: dict[str, str | None]) -> None:
         """From here on what is said belongs to this row, whatever the last one did to the logger."""
         logger = self.logger
         is_changed = logger.handlers != [self._handler] or logger.level != self._number
@@ -50,7 +50,7 @@ class _Journaling(logging.Handler):
 
     def __init__(self, console: logging.Logger | None) -> None:
         super().__init__()
-        self.lines: CellLines | None = None
+        self.lines: UnitStepLines | None = None
         self.record_id = ""
         self.unit: dict[str, str | None] = {}
         self._console = console

@@ -116,11 +116,11 @@ def test_claim_of_another_host_lives_as_long_as_its_lease(make_workspace, journa
     write(journal_of(ws, "clean"), "start")
     claim = dead_claim(host="elsewhere")
     store_claim(ws, claim)
-    ws._source.claims.beat(claim)
+    ws._source.claims.heartbeat(claim)
     assert ws.refresh().steps.collect()["status"].to_list() == ["PROCESSING"]
-    beat = Path(ws.config.log, "claims", "run-1.beat")
-    old = beat.stat().st_mtime - 61
-    os.utime(beat, (old, old))
+    heartbeat = Path(ws.config.log, "claims", "run-1.beat")
+    old = heartbeat.stat().st_mtime - 61
+    os.utime(heartbeat, (old, old))
     assert ws.refresh().steps.collect()["status"].to_list() == ["ERROR"]
 
 
@@ -290,7 +290,7 @@ def source(inputs, outputs):
 @given(worlds())
 @settings(max_examples=60, deadline=None)
 def test_status_agrees_with_a_plain_reference_on_any_files_and_events(world):
-    from sinagot_catalog.journal.run_spec import CellSpec
+    from sinagot_catalog.journal.run_spec import UnitStepSpec
     from sinagot_catalog.journal.writer import JournalWriter, journal_path
 
     present, events = world
@@ -310,7 +310,7 @@ def test_status_agrees_with_a_plain_reference_on_any_files_and_events(world):
             with JournalWriter(journal_path(ws.config.log, run_id, "main"), run_id=run_id) as journal:
                 for (record_id, step), (event, run) in events.items():
                     if run == run_id and event is not None:
-                        write(journal.cell(CellSpec(None, None, step, "", (), ())), event, record_id)
+                        write(journal.cell(UnitStepSpec(None, None, step, "", (), ())), event, record_id)
         claim_for(ws, "live")
         seen = {
             (row["record_id"], row["step"]): row["status"] for row in ws.steps.collect().iter_rows(named=True)

@@ -20,8 +20,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cluster.connect import Opening
-from sinagot_catalog.cluster.remote_batch import Answer, Order, from_text, run_batch
+from sinagot_catalog.cluster.connect import ClusterConnection
+from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.api import ask
 from sinagot_catalog.flows.submission import submit
@@ -394,7 +394,7 @@ def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
         def close(self):
             let_go.set()
 
-    opening = Opening(Late)
+    opening = ClusterConnection(Late)
     opening.close()  # waits for nothing
     assert not let_go.is_set()
     may_open.set()
@@ -404,7 +404,9 @@ def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
 def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace):
     execution = prepare(str(workspace(["good", "interrupt", "good"])), step="upper")
     config = execution.source.config
-    order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
+    order = pickle.dumps(
+        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+    )
     groups = [group for phase in execution.phases for group in phase]
     results = from_text(run_batch(order, json.dumps(["batch-0", groups, {}]))).results
     assert sorted(one.outcome for one in results) == ["done", "done", "error"]
@@ -415,9 +417,11 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace)
 def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace, children):
     execution = prepare(str(workspace(["good"])))
     config = execution.source.config
-    order = pickle.dumps(Order(execution.spec, execution._claim, config.log, config.scripts, config.files))
+    order = pickle.dumps(
+        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+    )
     before = children()
-    assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == Answer([], [], 0)
+    assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == BatchResult([], [], 0)
     assert len(children() - before) == 1
     execution.finish()
     wait(lambda: children() <= before, 10)

@@ -232,7 +232,7 @@ class Protocol(RuleBasedStateMachine):
         self.disk.now += seconds
         for host in self.hosts:
             if host.claim is not None and not host.is_over:
-                assert host.plainly(Claims.beat, host.claim)  # who beats in time is never taken for dead
+                assert host.plainly(Claims.heartbeat, host.claim)  # who beats in time is never taken for dead
 
     @precondition(lambda self: any(one.claim is not None and not one.is_over for one in self.hosts))
     @rule(data=st.data())
@@ -244,10 +244,10 @@ class Protocol(RuleBasedStateMachine):
             self.disk.now += 14.0
             for host in self.hosts:
                 if host is not sleeper and host.claim is not None and not host.is_over:
-                    assert host.plainly(Claims.beat, host.claim)
+                    assert host.plainly(Claims.heartbeat, host.claim)
         visitor = Host(100 + len(self.hosts), self.disk, IDS).finish()
         assert sleeper.holds <= visitor.holds
-        assert not sleeper.plainly(Claims.beat, sleeper.claim)
+        assert not sleeper.plainly(Claims.heartbeat, sleeper.claim)
         sleeper.plainly(Claims.release, sleeper.claim)  # written late: it must bring nothing back
         assert sleeper.run_id not in {
             one.run_id for one in Claims(self.disk, lease=LEASE).all() if one.state == "live"

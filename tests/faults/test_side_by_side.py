@@ -184,11 +184,11 @@ def test_clock_that_is_an_hour_off_neither_kills_nor_revives_a_run(make_workspac
     monkeypatch.setattr(claims_module, "datetime", Off)
     report = ws.steps.run(mode="main_process", progress=False)
     assert report.frame.select("record_id", "outcome").rows() == [("R1", "claimed"), ("R2", "done")]
-    beat = Path(claims.store.root, "claims/other.beat")
-    os.utime(beat, (time.time() - 61,) * 2)
+    heartbeat = Path(claims.store.root, "claims/other.beat")
+    os.utime(heartbeat, (time.time() - 61,) * 2)
     report = ws.steps.run(mode="main_process", progress=False)
     assert report.frame.select("record_id", "outcome").rows() == [("R1", "done")]
-    assert not claims.beat(other)
+    assert not claims.heartbeat(other)
 
 
 def test_row_that_a_run_leaves_to_another_is_not_held_by_it(make_workspace):

@@ -455,14 +455,14 @@ def test_workers_that_were_started_for_a_flow_which_never_began_are_ended(worksp
         ours = [line for line in listed.stdout.splitlines() if line.split()[0] == str(os.getpid())]
         return [line for line in ours if "sinagot_catalog.worker" in line]
 
-    warm, seen = Pool.warm, []
+    start_workers, seen = Pool.start_workers, []
 
     def noted(pool, *words):
-        warm(pool, *words)
+        start_workers(pool, *words)
         seen.extend(workers())
         return pool
 
-    monkeypatch.setattr(Pool, "warm", noted)
+    monkeypatch.setattr(Pool, "start_workers", noted)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(ServerError):
         submit(prepare(str(workspace("good"))), say=lambda _: None)
@@ -508,16 +508,16 @@ def test_what_scripts_say_is_in_the_flows_log(workspace, api):
 
 def test_many_lines_are_bounded_and_counted(tmp_path):
     from sinagot_catalog.flows.log_relay import Lines
-    from sinagot_catalog.journal.run_spec import CellSpec
-    from sinagot_catalog.journal.tail import Heard, Said
+    from sinagot_catalog.journal.run_spec import UnitStepSpec
+    from sinagot_catalog.journal.tail import LogBuffer, LogTail
     from sinagot_catalog.journal.writer import JournalWriter
 
     said = []
-    journal, heard = Said(str(tmp_path / "journal" / "r1")), Heard()
+    journal, heard = LogTail(str(tmp_path / "journal" / "r1")), LogBuffer()
     lines = Lines(journal, heard, lambda level, text: said.append((level, text)), "see there")
     lines.look()  # nothing is there yet
     writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
-    cell = writer.cell(CellSpec(None, None, "upper", "", (), ()))
+    cell = writer.cell(UnitStepSpec(None, None, "upper", "", (), ()))
     cell.log("R1", "first")
     cell.log("R1", "too much detail", "DEBUG")
     lines.look()
@@ -534,11 +534,11 @@ def test_many_lines_are_bounded_and_counted(tmp_path):
 
 def test_lines_that_a_cluster_hands_over_wait_for_their_turn_and_are_counted(tmp_path, monkeypatch):
     from sinagot_catalog.flows import log_relay
-    from sinagot_catalog.journal.tail import Heard, Said
+    from sinagot_catalog.journal.tail import LogBuffer, LogTail
 
-    clock, said, heard = [0.0], [], Heard()
+    clock, said, heard = [0.0], [], LogBuffer()
     monkeypatch.setattr(log_relay.time, "monotonic", lambda: clock[0])
-    lines = log_relay.Lines(Said(str(tmp_path)), heard, lambda _, text: said.append(text), "see there")
+    lines = log_relay.Lines(LogTail(str(tmp_path)), heard, lambda _, text: said.append(text), "see there")
     heard.take([(20, f"line {number}") for number in range(900)], 7)
     heard.take([(20, f"late {number}") for number in range(300)], 0)
     for seconds, expected in ((0, 20), (1, 40), (60, 80)):
@@ -706,9 +706,9 @@ def test_parameters_of_the_flow_are_json(workspace, api):
 
 
 def cut_all(groups, width, **options):
-    from sinagot_catalog.flows import Cutter
+    from sinagot_catalog.flows import BatchSizer
 
-    cutter = Cutter(sum(map(len, groups)), **options)
+    cutter = BatchSizer(sum(map(len, groups)), **options)
     waiting = iter(groups)
     return list(iter(lambda: cutter.cut(waiting, width), []))
 
@@ -756,10 +756,10 @@ def test_slow_rows_go_in_small_batches_and_quick_ones_in_large():
 
 
 def test_batches_follow_what_the_first_ones_took():
-    from sinagot_catalog.flows import Cutter
+    from sinagot_catalog.flows import BatchSizer
     from sinagot_catalog.journal.run_spec import Result
 
-    cutter, waiting = Cutter(1_000), iter(one_a_group(1_000))
+    cutter, waiting = BatchSizer(1_000), iter(one_a_group(1_000))
     first = cutter.cut(waiting, 2)
     cutter.learn(first, [Result(group[0][0], "done", 5.0, 1) for group in first])
     assert len(cutter.cut(waiting, 2)) == 3

@@ -11,7 +11,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from sinagot_catalog.journal.claims import Claims, Follower
+from sinagot_catalog.journal.claims import ClaimMonitor, Claims
 from sinagot_catalog.journal.process_identity import start_time
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import open_store
@@ -71,10 +71,10 @@ def test_another_hosts_claim_holds_while_it_beats(claims, dead_claim):
 
     other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=60.0)
     store(claims, other, rows("R1"))
-    claims.beat(other)
+    claims.heartbeat(other)
     assert claims.alive() == {"other"}
-    beat = Path(claims.store.root, "claims/other.beat")
-    os.utime(beat, (beat.stat().st_mtime - 61,) * 2)
+    heartbeat = Path(claims.store.root, "claims/other.beat")
+    os.utime(heartbeat, (heartbeat.stat().st_mtime - 61,) * 2)
     assert claims.alive() == frozenset()
 
 
@@ -204,40 +204,40 @@ def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_s
 
 def test_who_works_for_a_run_elsewhere_sees_it_stop_and_end(claims):
     claim, _ = claims.take("run-1", rows("R1"))
-    follower = Follower(claims, claim)
+    follower = ClaimMonitor(claims, claim)
     assert follower.look() == "live"
-    claims.halt(claim)
+    claims.request_stop(claim)
     assert follower.look() == "stopping"
     assert claims.alive() == {"run-1"}  # its rows are its own until it gives them back
     assert claims.take("run-2", rows("R1"))[1].height == 1
     claims.release(claim)
     assert follower.look() == "over"
-    claims.halt(claim)
+    claims.request_stop(claim)
     assert follower.look() == "over"
 
 
 def test_a_claim_that_is_gone_is_not_made_anew_by_stopping(claims):
     claim, _ = claims.take("run-1", rows("R1"))
     claims.store.delete([claim.path])
-    claims.halt(claim)
+    claims.request_stop(claim)
     assert claims.all() == []
-    assert Follower(claims, claim).look() == "over"
+    assert ClaimMonitor(claims, claim).look() == "over"
 
 
 def test_a_run_whose_process_was_killed_is_over_for_its_followers(claims, dead_claim):
     dead = dead_claim(1, "dead")
     store(claims, dead)
-    assert Follower(claims, dead).look() == "over"
+    assert ClaimMonitor(claims, dead).look() == "over"
 
 
 def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait_until):
     other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=0.5)
     store(claims, other)
-    claims.beat(other)
-    follower = Follower(claims, other)
+    claims.heartbeat(other)
+    follower = ClaimMonitor(claims, other)
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
-        claims.beat(other)
+        claims.heartbeat(other)
         assert follower.look() == "live"
         time.sleep(0.02)
     wait_until(lambda: follower.look() == "over")
@@ -246,8 +246,8 @@ def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait
 def test_a_follower_bears_with_a_journal_that_cannot_be_read_for_a_lease(claims, dead_claim, wait_until):
     other = dead_claim(1, "other", host="elsewhere", boot_id="theirs", lease=0.5)
     store(claims, other)
-    claims.beat(other)
-    follower = Follower(claims, other)
+    claims.heartbeat(other)
+    follower = ClaimMonitor(claims, other)
     assert follower.look() == "live"
     Path(claims.store.root, other.path).write_text("{ torn")
     assert follower.look() == "live"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog.journal import writer as _events
-from sinagot_catalog.journal.run_spec import CellSpec, Port
+from sinagot_catalog.journal.run_spec import Port, UnitStepSpec
 from sinagot_catalog.journal.writer import JournalWriter, read_lines
 from sinagot_catalog.patterns.template import parse_template
 
@@ -32,7 +32,7 @@ SEED_KEYS = [
 
 def cell(version="3"):
     port = Port(None, parse_template("x/{id}", fields={"id"}))
-    return CellSpec("RS", None, "count", "/scripts/count.py", (port,), (port,), version=version)
+    return UnitStepSpec("RS", None, "count", "/scripts/count.py", (port,), (port,), version=version)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from sinagot_catalog import ScriptTemplate, Workspace
 from sinagot_catalog.diagnostics.doctor import examine
 from sinagot_catalog.errors import ConfigError, NotFoundError, PatternError, SelectionError
-from sinagot_catalog.journal.run_spec import CellSpec, Port, RunSpec
+from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.patterns.template import parse_template
 from sinagot_catalog.run.pool import open_runner
 
@@ -319,7 +319,7 @@ def test_a_worker_checks_fields_and_filled_paths_itself(tmp_path, mode):
         return (Port(None, parse_template(pattern, fields={"id", "site", "n"})),)
 
     data, log = str(tmp_path / "data"), str(tmp_path / "LOG")
-    cell = CellSpec(None, None, "a", str(script), port("raw/{id}.csv"), port("{site}/{n}.out"))
+    cell = UnitStepSpec(None, None, "a", str(script), port("raw/{id}.csv"), port("{site}/{n}.out"))
     spec = RunSpec("r1", data, data, log, str(tmp_path), ids, (cell,))
     results = []
     with open_runner(spec, mode, 1) as runner:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.journal.run_spec import CellSpec, Port, RunSpec
+from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.journal.writer import read_lines
 from sinagot_catalog.patterns.template import parse_template
 from sinagot_catalog.run import worker_process
@@ -64,7 +64,7 @@ class Bench:
             + "\n        self.path.output.write_text(self.id)\n"
         )
         self.cells.append(
-            CellSpec(
+            UnitStepSpec(
                 None,
                 None,
                 name,
@@ -289,7 +289,7 @@ def test_a_script_that_closes_one_pipe_to_its_parent_fails_alone(bench, number):
 def test_the_board_tells_what_was_shown_last(tmp_path):
     with (tmp_path / "board").open("w+b") as file:
         file.truncate(_worker.BOARD_SIZE)
-        board, other = _worker.Board(file.fileno()), _worker.Board(file.fileno())
+        board, other = _worker.SharedStatus(file.fileno()), _worker.SharedStatus(file.fileno())
     before = time.monotonic()
     board.show(7, 2, 1 << 40)
     since, *what = other.read()
@@ -501,14 +501,14 @@ def test_a_worker_that_dies_while_it_waits_is_replaced(bench):
 
 def test_workers_may_start_before_the_run_is_known(bench):
     bench.step("pass")
-    with Pool(2).warm() as pool:
+    with Pool(2).start_workers() as pool:
         results = []
         open_runner(bench.spec(), "processes", 2, pool=pool).execute(bench.groups(IDS), results.extend)
     assert {result.outcome for result in results} == {"done"}
 
 
 def test_a_pool_that_never_worked_ends_its_warm_workers():
-    with Pool(2).warm():
+    with Pool(2).start_workers():
         pass
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog.journal.run_spec import Remote, RunSpec
-from sinagot_catalog.journal.upload import Shipper
+from sinagot_catalog.journal.upload import JournalUploader
 from sinagot_catalog.journal.writer import JournalWriter, journal_path
 from sinagot_catalog.storage.remote import RemoteStore
 from sinagot_catalog.worker import remote_files
 from sinagot_catalog.worker.local_files import Look
-from sinagot_catalog.worker.remote_files import RemotePlace
+from sinagot_catalog.worker.remote_files import RemoteFiles
 
 
 @pytest.fixture
@@ -20,14 +20,14 @@ def place(moto, tmp_path):
     remote = Remote(f"{moto.url}/LOG", spool, 1_000_000)
     spec = RunSpec("r1", moto.url, moto.url, spool, "/scripts", ".+", (), remote=remote)
     options = {"dataset": moto.options, "outputs": moto.options}
-    one = RemotePlace(spec, options, staging=f"{spool}/staging", fetched=f"{spool}/inputs")
+    one = RemoteFiles(spec, options, staging=f"{spool}/staging", fetched=f"{spool}/inputs")
     yield one
     one.close()
 
 
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.foresee([], [((one,), (f"out/{one}",), (Look(),)) for one in rows])
+    place.prefetch([], [((one,), (f"out/{one}",), (Look(),)) for one in rows])
     assert not wait(place._coming.values(), 30).not_done
 
 
@@ -95,7 +95,7 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
     place._ahead.shutdown()  # it refuses as it does where the system gives no thread
-    place.foresee([], [(("raw/A",), ("out/raw/A",), (Look(),))])
+    place.prefetch([], [(("raw/A",), ("out/raw/A",), (Look(),))])
     assert read(place, "raw/A") == [b"text"]
 
 
@@ -114,5 +114,5 @@ def test_line_that_is_longer_than_a_piece_reaches_the_bucket(moto, tmp_path):
         lines = ["a" * 9 * 2**20 + "\n", "b\n"]
         for line in lines:
             journal.write(line)
-    Shipper(RemoteStore(f"{moto.url}/LOG", moto.options), str(tmp_path), "r1").send("w01")
+    JournalUploader(RemoteStore(f"{moto.url}/LOG", moto.options), str(tmp_path), "r1").send("w01")
     assert b"".join(moto.read(key) for key in moto.keys("LOG/journal/r1")) == "".join(lines).encode()

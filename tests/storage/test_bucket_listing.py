@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog.storage import cloud_listing, open_store
-from sinagot_catalog.storage.range_listing import OddError, Pace, Ranges
+from sinagot_catalog.storage.range_listing import ConcurrencyLimiter, OddError, Ranges
 
 rng = random.Random  # names that are the same each time
 
@@ -35,7 +35,7 @@ class Pages:
 
 
 def listed(pages, prefix="raw/"):
-    frames = Ranges(pages, prefix, pace=Pace(warm_up=0)).run()
+    frames = Ranges(pages, prefix, pace=ConcurrencyLimiter(warm_up=0)).run()
     return [path for frame in frames for path in frame["path"]]
 
 
@@ -138,7 +138,7 @@ def test_store_that_lets_pages_queue_is_read_in_one_stream():
                 time.sleep(0.004)
             yield page
 
-    pace = Pace(warm_up=0.05)
+    pace = ConcurrencyLimiter(warm_up=0.05)
     frames = Ranges(queue, "raw/", pace=pace).run()
     assert sum(frame.height for frame in frames) == 60_000
     assert pages.count < 100
@@ -181,7 +181,7 @@ def test_an_interrupt_ends_the_readers_at_their_next_page(wait_until):
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        Ranges(long_one, "raw/", pace=Pace(most=1)).run()
+        Ranges(long_one, "raw/", pace=ConcurrencyLimiter(most=1)).run()
     thread.join(20)
     wait_until(lambda: not any(one.name == "sinagot-list" for one in threading.enumerate()), 10)
     assert time.monotonic() < last

@@ -19,7 +19,7 @@ from sinagot_catalog.storage import LocalStore, Reach, local_walk
 from sinagot_catalog.storage.folder_cache import columns
 from sinagot_catalog.storage.local import look_at
 from sinagot_catalog.storage.local_walk import Walk, walk_below
-from sinagot_catalog.storage.parallel_walk import Hands
+from sinagot_catalog.storage.parallel_walk import HelperPool
 
 REACHES = (
     Reach((("a", None), ("b", None, "c"))),
@@ -40,7 +40,7 @@ def shares_at_once(monkeypatch):
 @contextlib.contextmanager
 def waiting(function, number, wait_until):
     """Hands of which at least one waits for work."""
-    with Hands(function, patience=0, number=number) as hands:
+    with HelperPool(function, patience=0, number=number) as hands:
         wait_until(lambda: hands.are_free(1))
         yield hands
 
@@ -164,7 +164,7 @@ def test_who_is_none_of_ours_or_reads_names_otherwise_is_never_free(
         (tmp_path / "program").chmod(0o755)
         program = str(tmp_path / "program")
     monkeypatch.setattr("sys.executable", program)
-    with Hands(int, patience=0, number=2) as hands:
+    with HelperPool(int, patience=0, number=2) as hands:
         assert not hands.are_free(1)
         wait_until(lambda: not any(one.is_alive() for one in hands._threads))
         assert not hands.are_free(1)
@@ -211,14 +211,14 @@ def test_where_no_thread_can_be_started_it_looks_alone(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with Hands(int, patience=0, number=2) as hands:
+    with HelperPool(int, patience=0, number=2) as hands:
         assert not hands.are_free(1)
         assert hands.number == 0
 
 
 def test_a_short_look_starts_nothing(write_workspace, children):
     folder = write_workspace(files=["raw/R1"])
-    with Hands(int) as hands:
+    with HelperPool(int) as hands:
         assert not hands.are_free(1)
         assert hands.number == 0
     before = children()

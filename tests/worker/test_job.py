@@ -15,7 +15,7 @@ import pytest
 
 from sinagot_catalog.journal.provenance import provenance_of
 from sinagot_catalog.journal.reader import Journal
-from sinagot_catalog.journal.run_spec import CellSpec, Port, RunSpec
+from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.journal.writer import read_lines
 from sinagot_catalog.patterns.template import parse_labelled
 from sinagot_catalog.run.pool import open_runner
@@ -54,7 +54,7 @@ class Bench:
 
         writes = f"{name}/{{id}}.txt" if writes is None else writes
         self.cells.append(
-            CellSpec(None, None, name, str(path), ports(reads), ports(writes), ports(controls), **options)
+            UnitStepSpec(None, None, name, str(path), ports(reads), ports(writes), ports(controls), **options)
         )
 
     def spec(self, **options):
@@ -739,7 +739,7 @@ def test_a_row_half_published_on_a_full_disk_says_so_in_the_line_that_fits(tmp_p
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
         monkeypatch.setattr(local_files, "exchange", lambda *_: False)
-    place = local_files.LocalPlace(
+    place = local_files.LocalFiles(
         dataset=str(tmp_path),
         outputs=str(tmp_path),
         log=f"{tmp_path}/LOG",
