@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sinagot_catalog.errors import SinagotError
-    from sinagot_catalog.journal.run_report import RunReport
-    from sinagot_catalog.scripts.script import ScriptTemplate
-    from sinagot_catalog.scripts.step_function import step
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.scripts import ScriptTemplate, step
     from sinagot_catalog.status import StepStatus
     from sinagot_catalog.workspace import Workspace
 

@@ -13,7 +13,7 @@ from sinagot_catalog.selection import ViewTypes
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["kinds_of"]

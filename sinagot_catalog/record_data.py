@@ -8,17 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.read_files import scan_files
-from sinagot_catalog.catalog.table_file import parse_json
+from sinagot_catalog.catalog import parse_json, scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, did_you_mean
-from sinagot_catalog.patterns.match_paths import id_values, paths_of
+from sinagot_catalog.patterns import id_values, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.layout import Link
-    from sinagot_catalog.catalog.query import Query, Resolver
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Link, Query, Resolver, Session
     from sinagot_catalog.config import Config
 
 __all__ = ["data_frame", "outputs", "processed", "read_data", "write_data"]

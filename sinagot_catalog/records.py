@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.patterns.match_paths import id_values
+from sinagot_catalog.patterns import id_values
 from sinagot_catalog.schema import EVENTS
 from sinagot_catalog.selection import Selection, no_attribute
 

@@ -1,5 +1,5 @@
 """The report of a run, under the name that users import it by."""
 
-from sinagot_catalog.journal.run_report import RunReport
+from sinagot_catalog.journal import RunReport
 
 __all__ = ["RunReport"]

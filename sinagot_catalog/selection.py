@@ -11,11 +11,16 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from sinagot_catalog.catalog.lazy_frames import RowsFrame
-from sinagot_catalog.catalog.literals import check_literals, check_value
-from sinagot_catalog.catalog.query import Query, Resolver
-from sinagot_catalog.catalog.sql_check import sql_predicate
-from sinagot_catalog.catalog.status_rules import failed, first_line
+from sinagot_catalog.catalog import (
+    Query,
+    Resolver,
+    RowsFrame,
+    check_literals,
+    check_value,
+    failed,
+    first_line,
+    sql_predicate,
+)
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
 from sinagot_catalog.status import StepStatus
@@ -25,11 +30,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.flows.submission import RunHandle
-    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog.journal import RunReport
     from sinagot_catalog.records import RecordCollection
-    from sinagot_catalog.run.planner import Plan
+    from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
@@ -384,7 +389,7 @@ class Selection:
         Raises:
             UsageError: Nothing narrows the selection.
         """
-        from sinagot_catalog.run.acceptance import accept
+        from sinagot_catalog.run import accept
 
         return accept(self._source, self._query, step_label, all_rows=all_rows)
 

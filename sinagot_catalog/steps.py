@@ -7,22 +7,20 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog.read_files import scan_files
+from sinagot_catalog.catalog import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import execution as _execution
-from sinagot_catalog.run import interactive, request
+from sinagot_catalog.run import RunOptions, load_script, plan, prepare_query, run, script_of
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.flows.submission import RunHandle
-    from sinagot_catalog.journal.run_report import RunReport
-    from sinagot_catalog.run.planner import Plan
-    from sinagot_catalog.scripts.script import ScriptTemplate
+    from sinagot_catalog.catalog import Query, Session
+    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.run import Plan
+    from sinagot_catalog.scripts import ScriptTemplate
 
 __all__ = ["Step", "StepCollection"]
 
@@ -182,7 +180,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
         """
-        options = request.RunOptions(
+        options = RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -190,7 +188,7 @@ class StepCollection(Selection):
             stale=stale,
             limit=limit,
         )
-        return request.plan(self._source, self._query, options)
+        return plan(self._source, self._query, options)
 
     def run(
         self,
@@ -228,7 +226,7 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
-        options = request.RunOptions(
+        options = RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -241,7 +239,7 @@ class StepCollection(Selection):
         )
         if options.resolved_mode(self._source.config) == "prefect":
             return self._submit(options, wait=True).wait()
-        return _execution.run(self._source, self._query, options, progress=progress)
+        return run(self._source, self._query, options, progress=progress)
 
     def submit(
         self,
@@ -279,7 +277,7 @@ class StepCollection(Selection):
         Raises:
             NotFoundError: There is no such deployment; names those that are near.
         """
-        options = request.RunOptions(
+        options = RunOptions(
             step=step_label,
             force=force,
             ignore_missing=ignore_missing,
@@ -289,7 +287,7 @@ class StepCollection(Selection):
             limit=limit,
         )
         if deployment is not None:
-            from sinagot_catalog.flows.submission import send
+            from sinagot_catalog.flows import send
 
             return send(self._source, self._query, options, deployment, say=say)
         return self._submit(options, say)
@@ -339,31 +337,29 @@ class StepCollection(Selection):
             ...     print(report.summary())
             3 done
         """
-        from sinagot_catalog.flows.submission import send, to_stderr
-        from sinagot_catalog.run.watcher import said_once, watch
+        from sinagot_catalog.flows import send, to_stderr
+        from sinagot_catalog.run import said_once, watch
 
-        options = request.RunOptions(
-            step=step_label, workers=workers, downstream=step_label is None, stale=stale
-        )
+        options = RunOptions(step=step_label, workers=workers, downstream=step_label is None, stale=stale)
         say = say or to_stderr
         talk = said_once(say)
 
-        def act(source: Session, query: Query, options: request.RunOptions) -> RunReport:
+        def act(source: Session, query: Query, options: RunOptions) -> RunReport:
             if deployment is not None:
                 return send(source, query, options, deployment, say=talk).wait()
             if submit:
                 rows = type(self)(source, self._kinds, query)
                 return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
-            return _execution.run(source, query, options, progress=False)
+            return run(source, query, options, progress=False)
 
         return watch(self._source, self._query, options, act, say, every=every, settle=settle, once=once)
 
     def _submit(
-        self, options: request.RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
+        self, options: RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
     ) -> RunHandle:
-        from sinagot_catalog.flows.submission import submit
+        from sinagot_catalog.flows import submit
 
-        execution = _execution.prepare_query(self._source, self._query, options)
+        execution = prepare_query(self._source, self._query, options)
         return submit(execution, wait=wait, say=say)
 
     def _name(self) -> str:
@@ -409,7 +405,7 @@ class Step:
     @property
     def script_class(self) -> type[ScriptTemplate]:
         """The class `Script` of its file; the file is imported."""
-        return interactive.load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
+        return load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
 
     @property
     def script(self) -> ScriptTemplate:
@@ -422,7 +418,7 @@ class Step:
             raise SelectionError(
                 f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
             )
-        return interactive.script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
+        return script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:
         """Where the step of its record stands; None where that cannot be known.

@@ -9,16 +9,22 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
-from sinagot_catalog.catalog import snapshot_diff
-from sinagot_catalog.catalog.notices import notices_frame
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Session
-from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in
+from sinagot_catalog.catalog import (
+    Query,
+    Session,
+    as_text,
+    check_query,
+    diff,
+    names,
+    names_in,
+    notices_frame,
+    snapshot,
+)
 from sinagot_catalog.config import read_config
 from sinagot_catalog.custom_classes import kinds_of
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.run import request
+from sinagot_catalog.run import check_rows, rows_query
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.selection import Selection
@@ -29,16 +35,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Mapping, Sequence
     from datetime import timedelta
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.snapshot_diff import Diff
+    from sinagot_catalog.catalog import Diff, UnitStep
     from sinagot_catalog.config import Config
-    from sinagot_catalog.diagnostics.explanation import Explanation
-    from sinagot_catalog.diagnostics.pattern_report import PatternReport
-    from sinagot_catalog.flows.deployment import Deployed
-    from sinagot_catalog.flows.submission import RunHandle
-    from sinagot_catalog.journal.run_report import RunReport
-    from sinagot_catalog.reporting.charts import Plot
-    from sinagot_catalog.run.cleanup import GcResult
+    from sinagot_catalog.diagnostics import Explanation, PatternReport
+    from sinagot_catalog.flows import Deployed, RunHandle
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.reporting import Plot
+    from sinagot_catalog.run import GcResult
 
 __all__ = ["Workspace"]
 
@@ -274,11 +277,11 @@ class Workspace:
             >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
             (3, True)
         """
-        return snapshot_diff.snapshot(self._source)
+        return snapshot(self._source)
 
     def snapshots(self) -> list[str]:
         """The names of the snapshots that are kept, oldest first."""
-        return snapshot_diff.names(self._source)
+        return names(self._source)
 
     def diff(self, a: str | None = None, b: str | None = None) -> Diff:
         """What changed: which records and files are new, gone or not what they were, and which statuses moved.
@@ -297,7 +300,7 @@ class Workspace:
             >>> ws.diff(name).steps.select("step", "before", "after").rows()
             [('count', 'DATA_READY', 'DONE')]
         """
-        return snapshot_diff.diff(self._source, a, b)
+        return diff(self._source, a, b)
 
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
@@ -323,7 +326,7 @@ class Workspace:
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
-        from sinagot_catalog.diagnostics import explanation
+        from sinagot_catalog.diagnostics import Evidence, explain
 
         self.records.get(record_id)
         source = self._source
@@ -332,13 +335,13 @@ class Workspace:
         rec = int(catalog.ids.index_of(record_id) or 0)
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": step}
         held_by = tuple(source.claims.holders(key))
-        evidence = explanation.Evidence(source.stats, source.events(), held_by)
-        return explanation.explain(catalog, rec, cell, evidence)
+        evidence = Evidence(source.stats, source.events(), held_by)
+        return explain(catalog, rec, cell, evidence)
 
     @property
     def plot(self) -> Plot:
         """Charts: `matrix()`, `timeline()`, `durations()`, `graph()` (extra `plot`), and `mermaid()`, a text."""
-        from sinagot_catalog.reporting.charts import Plot
+        from sinagot_catalog.reporting import Plot
 
         return Plot(self._source)
 
@@ -357,7 +360,7 @@ class Workspace:
             >>> "count" in page, "https://" in page
             (True, False)
         """
-        from sinagot_catalog.reporting.html_report import write_report
+        from sinagot_catalog.reporting import write_report
 
         return write_report(self._source, self.steps.failures(), path)
 
@@ -378,7 +381,7 @@ class Workspace:
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """
-        from sinagot_catalog.diagnostics import pattern_report
+        from sinagot_catalog.diagnostics import PatternReport, template_of, try_pattern
 
         source = self._source
         units = source.layout().units
@@ -387,11 +390,9 @@ class Workspace:
             "modality": sorted({unit.modality for unit in units if unit.modality}),
         }
         known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
-        template, free = pattern_report.template_of(pattern, known)
+        template, free = template_of(pattern, known)
         paths = source.paths_near(template)
-        return pattern_report.PatternReport(
-            template.text, *pattern_report.try_pattern(template, paths, self.config.ids, names), free
-        )
+        return PatternReport(template.text, *try_pattern(template, paths, self.config.ids, names), free)
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> UnitStep:
         """The only step of that name in that task and modality."""
@@ -440,7 +441,7 @@ class Workspace:
         Raises:
             NotFoundError: There is no such flow run.
         """
-        from sinagot_catalog.flows.submission import follow
+        from sinagot_catalog.flows import follow
 
         return follow(self._source, flow_run_id, say=say)
 
@@ -497,8 +498,7 @@ class Workspace:
             SelectionError: The filter, the schedule or a number cannot be meant; nothing is deployed.
             NotFoundError: There is no such pool.
         """
-        from sinagot_catalog.flows.deployment import describe
-        from sinagot_catalog.flows.submission import deploy
+        from sinagot_catalog.flows import deploy, describe
 
         wanted = describe(
             self._source,
@@ -524,9 +524,9 @@ class Workspace:
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
-        query = request.rows_query(rows)
+        query = rows_query(rows)
         if query.rows is not None:
-            request.check_rows(self._source, query.rows)
+            check_rows(self._source, query.rows)
         return StepCollection(self._source, self._kinds, query)
 
     def gc(self, keep: str | timedelta = "90d") -> GcResult:
@@ -545,7 +545,7 @@ class Workspace:
             >>> ws.gc(keep="90d")
             Swept(events=0, selections=0, reports=0, runs=0)
         """
-        from sinagot_catalog.run.cleanup import gc
+        from sinagot_catalog.run import gc
 
         return gc(self._source, keep)
 

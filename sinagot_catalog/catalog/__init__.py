@@ -6,3 +6,79 @@ In: a `Config`, what its scripts declare, a listing of the files, the last event
 Begin with `layout` (what config and scripts declare), then `tables` (the joins), `status_rules` (the rules of a
 status) and `query` (filters over several tables). `session` holds one listing for an open workspace.
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep, build_layout
+    from sinagot_catalog.catalog.lazy_frames import RowsFrame
+    from sinagot_catalog.catalog.literals import check_literals, check_value
+    from sinagot_catalog.catalog.metadata_values import text_of
+    from sinagot_catalog.catalog.notices import Notice, notices_frame
+    from sinagot_catalog.catalog.query import Query, Resolver
+    from sinagot_catalog.catalog.read_files import scan_files
+    from sinagot_catalog.catalog.session import Session, stamp
+    from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
+    from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in, sql_predicate
+    from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
+    from sinagot_catalog.catalog.status_rules import failed, first_line
+    from sinagot_catalog.catalog.table_file import parse_json
+    from sinagot_catalog.catalog.tables import Catalog, Stats
+
+__all__ = [
+    "FOLDER",
+    "BoundPattern",
+    "Catalog",
+    "Diff",
+    "Layout",
+    "Link",
+    "Notice",
+    "Query",
+    "Resolver",
+    "RowsFrame",
+    "Session",
+    "Stats",
+    "UnitStep",
+    "acted_on",
+    "as_text",
+    "build_layout",
+    "check_literals",
+    "check_query",
+    "check_value",
+    "diff",
+    "failed",
+    "first_line",
+    "in_words",
+    "is_stale",
+    "names",
+    "names_in",
+    "notices_frame",
+    "parse_json",
+    "scan_files",
+    "snapshot",
+    "sql_predicate",
+    "stamp",
+    "text_of",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "layout": ("BoundPattern", "Layout", "Link", "UnitStep", "build_layout"),
+        "lazy_frames": ("RowsFrame",),
+        "literals": ("check_literals", "check_value"),
+        "metadata_values": ("text_of",),
+        "notices": ("Notice", "notices_frame"),
+        "query": ("Query", "Resolver"),
+        "read_files": ("scan_files",),
+        "session": ("Session", "stamp"),
+        "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
+        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate"),
+        "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
+        "status_rules": ("failed", "first_line"),
+        "table_file": ("parse_json",),
+        "tables": ("Catalog", "Stats"),
+    },
+)

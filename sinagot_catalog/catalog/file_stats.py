@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.storage.fingerprints import fingerprint
-from sinagot_catalog.storage.listing import STATS, stat_columns
+from sinagot_catalog.storage import STATS, fingerprint, stat_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from sinagot_catalog.patterns.raw_folder import RawFolder
+    from sinagot_catalog.patterns import RawFolder
     from sinagot_catalog.storage import Store
 
 __all__ = ["FOLDERS", "Stats"]

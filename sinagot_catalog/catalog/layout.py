@@ -8,8 +8,7 @@ from pathlib import PurePosixPath
 from sinagot_catalog.catalog.refusals import Doubt, list_fault
 from sinagot_catalog.config import CommandConfig, Config
 from sinagot_catalog.errors import ConfigError, PatternError
-from sinagot_catalog.patterns.overlap import may_meet
-from sinagot_catalog.patterns.template import STAR, IdPattern, Template, parse_labelled
+from sinagot_catalog.patterns import STAR, IdPattern, Template, may_meet, parse_labelled
 from sinagot_catalog.scripts import ScriptSource
 
 __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "build_layout", "holds", "in_two_roots"]

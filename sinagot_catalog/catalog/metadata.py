@@ -14,7 +14,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.metadata_values import key_text, plain_values, typed_values
 from sinagot_catalog.catalog.notices import Notice
-from sinagot_catalog.config.record_keys import Match, find_matches
+from sinagot_catalog.config import Match, find_matches
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.schema import RECORDS
 

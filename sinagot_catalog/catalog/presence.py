@@ -14,16 +14,22 @@ from typing import TYPE_CHECKING, Self
 import polars as pl
 
 from sinagot_catalog.catalog.notices import folded
-from sinagot_catalog.patterns.cut_fields import refused_ids
-from sinagot_catalog.patterns.match_listing import match_names, with_directories
-from sinagot_catalog.patterns.match_paths import id_columns, match_columns, near_misses, paths_of
+from sinagot_catalog.patterns import (
+    id_columns,
+    match_columns,
+    match_names,
+    near_misses,
+    paths_of,
+    refused_ids,
+    with_directories,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from sinagot_catalog.catalog.layout import Layout
-    from sinagot_catalog.patterns.template import Template
-    from sinagot_catalog.storage.listing import Listing
+    from sinagot_catalog.patterns import Template
+    from sinagot_catalog.storage import Listing
 
 __all__ = ["Presence"]
 

@@ -296,7 +296,7 @@ class Resolver:
 
     def _shared_paths(self, rows: pl.DataFrame, key: str, link: pl.DataFrame) -> pl.Series:
         """Paths without an id that some rows use."""
-        from sinagot_catalog.patterns.match_paths import paths_of
+        from sinagot_catalog.patterns import paths_of
 
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]

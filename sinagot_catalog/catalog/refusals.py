@@ -13,8 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.patterns.match_paths import match_columns, paths_of
-from sinagot_catalog.patterns.overlap import Meeting, holds, meetings
+from sinagot_catalog.patterns import Meeting, holds, match_columns, meetings, paths_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
-    from sinagot_catalog.patterns.template import IdPattern, Template
+    from sinagot_catalog.patterns import IdPattern, Template
 
 __all__ = ["Doubt", "list_fault", "refused", "settled"]
 

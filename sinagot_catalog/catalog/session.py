@@ -26,22 +26,24 @@ from sinagot_catalog.catalog.read_files import read_table
 from sinagot_catalog.catalog.refusals import refused
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
-from sinagot_catalog.config import Config
-from sinagot_catalog.config.file_owners import foreign, foreign_code
-from sinagot_catalog.config.record_keys import find_matches
+from sinagot_catalog.config import Config, find_matches, foreign, foreign_code
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError, UsageError
-from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
-from sinagot_catalog.journal.claims import Claims
-from sinagot_catalog.journal.reader import Journal, last_states, with_states
-from sinagot_catalog.patterns.match_paths import fitting
-from sinagot_catalog.patterns.overlap import located
-from sinagot_catalog.patterns.template import Template
-from sinagot_catalog.scripts import ScriptSource, read_script
-from sinagot_catalog.scripts.code_hash import CodeHashes
-from sinagot_catalog.scripts.remote_cache import Mirror
-from sinagot_catalog.storage import Store, is_url, open_store, split_url
-from sinagot_catalog.storage.inventory import IdRange, KeyFilter, read_listing
-from sinagot_catalog.storage.listing import Listing, from_keys, reach_of, scan
+from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
+from sinagot_catalog.patterns import Template, fitting, located
+from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
+from sinagot_catalog.storage import (
+    IdRange,
+    KeyFilter,
+    Listing,
+    Store,
+    from_keys,
+    is_url,
+    open_store,
+    reach_of,
+    read_listing,
+    scan,
+    split_url,
+)
 
 __all__ = ["Session", "stamp"]
 

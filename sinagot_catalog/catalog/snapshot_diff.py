@@ -10,7 +10,7 @@ import polars as pl
 from sinagot_catalog.catalog import snapshot_files
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.metadata_values import text_of
-from sinagot_catalog.patterns.match_paths import id_columns
+from sinagot_catalog.patterns import id_columns
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:

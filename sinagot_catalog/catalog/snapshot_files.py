@@ -19,10 +19,10 @@ import polars as pl
 
 from sinagot_catalog.catalog.metadata import Table
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
-from sinagot_catalog.journal.reader import LAST
+from sinagot_catalog.journal import LAST
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.storage.listing import STATS, Listing, in_folders
+from sinagot_catalog.storage import STATS, Listing, in_folders
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

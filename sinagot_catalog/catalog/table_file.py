@@ -16,7 +16,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.column_types import converted
 from sinagot_catalog.errors import SelectionError, StorageError
-from sinagot_catalog.storage.regular_file import open_regular
+from sinagot_catalog.storage import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -21,8 +21,7 @@ from sinagot_catalog.catalog.notices import Notice, listing_notices
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.refusals import settled
 from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
-from sinagot_catalog.patterns.match_paths import paths_of
-from sinagot_catalog.patterns.raw_folder import RawFolder
+from sinagot_catalog.patterns import RawFolder, paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS, STATUS_COUNTS, STEPS
 
 if TYPE_CHECKING:

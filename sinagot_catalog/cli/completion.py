@@ -12,7 +12,7 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.catalog.layout import build_layout
+from sinagot_catalog.catalog import build_layout
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.parser import verbs
 from sinagot_catalog.config import nearest, read_config
@@ -23,10 +23,9 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from sinagot_catalog.catalog.layout import Layout
+    from sinagot_catalog.catalog import Layout
     from sinagot_catalog.config import Config
-    from sinagot_catalog.patterns.fields import Tokens
-    from sinagot_catalog.patterns.template import IdPattern, Template
+    from sinagot_catalog.patterns import IdPattern, Template, Tokens
 
 __all__ = ["completion", "offered"]
 

@@ -11,11 +11,10 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.flows.api import of_prefect
-from sinagot_catalog.flows.deployment import Deployment, describe
+from sinagot_catalog.flows import Deployment, describe, of_prefect
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.deployment import Deployed
+    from sinagot_catalog.flows import Deployed
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["deploy", "serve"]
@@ -23,7 +22,7 @@ __all__ = ["deploy", "serve"]
 
 def deploy(args: Any) -> int:
     """Make a deployment, and say how to trigger it and who runs it."""
-    from sinagot_catalog.flows import submission
+    from sinagot_catalog.flows import deploy
 
     ws = open_workspace(args)
     how = {
@@ -33,7 +32,7 @@ def deploy(args: Any) -> int:
         "image": args.image,
         "env": dict(map(_pair, args.env)),
     }
-    made = submission.deploy(_described(ws, args, **how), say=say)
+    made = deploy(_described(ws, args, **how), say=say)
     if args.json:
         put_json(asdict(made))
         return 0
@@ -46,7 +45,7 @@ def deploy(args: Any) -> int:
 
 def serve(args: Any) -> int:
     """Make a deployment and run it here."""
-    from sinagot_catalog.flows import submission
+    from sinagot_catalog.flows import serve
 
     ws = open_workspace(args)
 
@@ -58,7 +57,7 @@ def serve(args: Any) -> int:
         _say_how(ws, made)
         say("Ctrl-C ends it")
 
-    submission.serve(_described(ws, args), ready=ready, say=say)
+    serve(_described(ws, args), ready=ready, say=say)
     say("ended; its schedule is paused until it is served again")
     return 0
 

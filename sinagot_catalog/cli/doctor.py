@@ -8,7 +8,7 @@ from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import place_of
 from sinagot_catalog.config import nearest
-from sinagot_catalog.diagnostics.doctor import examine
+from sinagot_catalog.diagnostics import examine
 from sinagot_catalog.errors import ConfigError
 
 __all__ = ["doctor"]

@@ -14,7 +14,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.init_from_files import find_records, list_files, looks, workspace_files
 from sinagot_catalog.cli.output import put
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
-from sinagot_catalog.flows.api import of_prefect
+from sinagot_catalog.flows import of_prefect
 
 __all__ = ["init"]
 

@@ -11,14 +11,13 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
-from sinagot_catalog.patterns.fields import fault_of
-from sinagot_catalog.patterns.template import STAR, IdPattern, parse_template
+from sinagot_catalog.patterns import STAR, IdPattern, fault_of, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from sinagot_catalog.patterns.template import Template
+    from sinagot_catalog.patterns import Template
 
 __all__ = ["ScanResult", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
 

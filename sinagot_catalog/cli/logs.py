@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.status_rules import failed
+from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of

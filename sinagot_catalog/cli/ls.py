@@ -6,8 +6,7 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.literals import check_literals
-from sinagot_catalog.catalog.sql_check import sql_predicate
+from sinagot_catalog.catalog import check_literals, sql_predicate
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing, source_of

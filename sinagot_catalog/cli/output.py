@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.metadata_values import text_of
+from sinagot_catalog.catalog import text_of
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked

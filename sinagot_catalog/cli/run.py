@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.status_rules import failed
+from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.ls import LIMIT
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table, width
@@ -26,11 +26,11 @@ from sinagot_catalog.cli.workspace_args import (
     steps_of,
 )
 from sinagot_catalog.errors import ServerError, SinagotError
-from sinagot_catalog.run.request import replaced
+from sinagot_catalog.run import replaced
 
 if TYPE_CHECKING:
-    from sinagot_catalog.journal.run_report import RunReport
-    from sinagot_catalog.run.planner import Plan
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 

@@ -9,9 +9,7 @@ from typing import Any
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows import api
-from sinagot_catalog.flows import local_server as manager
-from sinagot_catalog.flows.crashed_runs import mark_crashed
+from sinagot_catalog.flows import configured_api, mark_crashed, start, status, stop
 
 __all__ = ["server"]
 
@@ -22,16 +20,16 @@ def server(args: Any) -> int:
 
 
 def _start(args: Any) -> int:
-    started = manager.start(port=args.port, fresh=args.fresh)
+    started = start(port=args.port, fresh=args.fresh)
     started.wait_healthy()
-    configured = api.configured_api()
+    configured = configured_api()
     if configured:
         say(f"note: `submit` uses the API that is configured, {configured.url}, and not this server")
     return _status(args)
 
 
 def _status(args: Any) -> int:
-    state = manager.status()
+    state = status()
     if state.get("healthy"):
         with suppress(ServerError):
             state["crashed"] = mark_crashed(state["api_url"], auth=f"{state['user']}:{state['password']}")
@@ -50,7 +48,7 @@ def _status(args: Any) -> int:
 
 
 def _stop(args: Any) -> int:
-    state = manager.stop()
+    state = stop()
     if args.json:
         put_json(state)
     elif not state["stopped"]:
@@ -63,7 +61,7 @@ def _stop(args: Any) -> int:
 
 def _env(args: Any) -> int:
     """Lines for a shell. They hold the server's password, as its page needs it, too."""
-    from sinagot_catalog.flows.submission import environment
+    from sinagot_catalog.flows import environment
 
     try:
         found = environment(say=say)

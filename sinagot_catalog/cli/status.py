@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.status_rules import failed
+from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import (
     can_show,

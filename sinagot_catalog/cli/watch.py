@@ -19,7 +19,7 @@ from sinagot_catalog.cli.workspace_args import (
 )
 
 if TYPE_CHECKING:
-    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.journal import RunReport
 
 __all__ = ["watch"]
 

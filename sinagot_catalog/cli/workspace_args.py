@@ -15,14 +15,14 @@ import polars as pl
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.config import nearest
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run.shell_command import shell_join
+from sinagot_catalog.run import shell_join
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
     from sinagot_catalog.steps import StepCollection
 
 __all__ = [

@@ -3,3 +3,23 @@
 In: the batches of a run and the address of a cluster. Out: the result of each row. The only package that imports
 Dask and Ray. Begin with `runner`; `connect` opens the connection, `remote_batch` is what a worker there runs.
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.cluster.connect import ClusterConnection, open_cluster
+    from sinagot_catalog.cluster.remote_batch import BatchRequest
+    from sinagot_catalog.cluster.runner import ClusterRunner, check_cluster
+
+__all__ = ["BatchRequest", "ClusterConnection", "ClusterRunner", "check_cluster", "open_cluster"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "connect": ("ClusterConnection", "open_cluster"),
+        "remote_batch": ("BatchRequest",),
+        "runner": ("ClusterRunner", "check_cluster"),
+    },
+)

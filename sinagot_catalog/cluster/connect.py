@@ -4,11 +4,11 @@ import threading
 from collections.abc import Callable, Mapping
 from concurrent import futures
 
-from sinagot_catalog.catalog.session import Session
+from sinagot_catalog.catalog import Session
 from sinagot_catalog.cluster.remote_batch import BatchRequest
 from sinagot_catalog.cluster.runner import ClusterRunner, check_cluster
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.journal.tail import LogBuffer
+from sinagot_catalog.journal import LogBuffer
 from sinagot_catalog.secrets import is_secret
 
 __all__ = ["ClusterConnection", "open_cluster"]

@@ -19,12 +19,26 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
-from sinagot_catalog.journal.run_spec import FAILED, Group, Remote, Result, RunSpec, Task, UnitStepSpec
-from sinagot_catalog.journal.tail import Line, LogTail
-from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, open_spool
-from sinagot_catalog.run.pool import Pool
-from sinagot_catalog.scripts.remote_cache import Mirror
+from sinagot_catalog.journal import (
+    FAILED,
+    PIECE,
+    Claim,
+    ClaimMonitor,
+    Claims,
+    Group,
+    JournalUploader,
+    Line,
+    LogTail,
+    Remote,
+    Result,
+    RunSpec,
+    Task,
+    UnitStepSpec,
+    close_spool,
+    open_spool,
+)
+from sinagot_catalog.run import Pool
+from sinagot_catalog.scripts import Mirror
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
 __all__ = ["BatchRequest", "BatchResult", "begun_path", "events_of", "from_text", "run_batch", "to_text"]

@@ -23,10 +23,8 @@ from typing import Any, Literal, Protocol, Self
 
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
-from sinagot_catalog.journal.run_spec import Group, Result, Row
-from sinagot_catalog.journal.tail import LogBuffer
-from sinagot_catalog.run.pool import OnResults
-from sinagot_catalog.run.worker_slot import RunContext, cancelled
+from sinagot_catalog.journal import Group, LogBuffer, Result, Row
+from sinagot_catalog.run import OnResults, RunContext, cancelled
 from sinagot_catalog.storage import Store
 
 __all__ = ["ClusterRunner", "Kind", "check_cluster"]

@@ -1,356 +1,44 @@
-"""`workspace.toml` read into one frozen `Config`: every path resolved, every fault told with its address.
+"""`workspace.toml` read into one frozen `Config`: every path resolved, every fault reported with its address.
 
-Pydantic's core checks the sections; what it refuses is said in our own words, all faults at once.
+In: the toml files of a workspace. Out: a `Config`, or one error that lists all faults of the files.
+
+Begin with `reader` (from text to `Config`); `model` declares the sections, `validator` and `checks` find the faults,
+`permissions` says who may run what.
 """
 
-import copy
-import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import tomli
+from sinagot_catalog.lazy import lazy_exports
 
-from sinagot_catalog.config.checks import Address, cross_checks, dotted, own_sections, validated
-from sinagot_catalog.config.files import (
-    find,
-    folder_of,
-    merge,
-    nearest,
-    origin,
-    read,
-    resolved,
-    short_names,
-)
-from sinagot_catalog.config.model import (
-    CommandConfig,
-    Document,
-    InfoSection,
-    LogSection,
-    MetadataTable,
-    ModalityConfig,
-    ModelsSection,
-    PathSection,
-    PrefectSection,
-    ProcessedConfig,
-    RecordsSection,
-    RunSection,
-    StepsSection,
-    TaskConfig,
-)
-from sinagot_catalog.config.storage_options import Storage
-from sinagot_catalog.errors import ConfigError, did_you_mean
-from sinagot_catalog.patterns.template import IdPattern
-from sinagot_catalog.secrets import is_secret, masked
-from sinagot_catalog.storage.urls import join_url, protocols_of
+if TYPE_CHECKING:
+    from sinagot_catalog.config.file_owners import foreign, foreign_code
+    from sinagot_catalog.config.files import nearest
+    from sinagot_catalog.config.model import CommandConfig
+    from sinagot_catalog.config.permissions import check_allowed, place_of
+    from sinagot_catalog.config.reader import Config, read_config
+    from sinagot_catalog.config.record_keys import Match, find_matches
 
 __all__ = [
     "CommandConfig",
     "Config",
-    "MetadataTable",
-    "ModalityConfig",
-    "ModelsSection",
-    "ProcessedConfig",
-    "Storage",
-    "TaskConfig",
+    "Match",
+    "check_allowed",
+    "find_matches",
+    "foreign",
+    "foreign_code",
     "nearest",
+    "place_of",
     "read_config",
 ]
 
-Table = dict[str, Any]
-
-_MOST_FAULTS = 30
-_DEFAULTS: dict[str, Table] = {
-    "path": {"dataset": PathSection.dataset, "scripts": PathSection.scripts},
-    "run": {"mode": RunSection.mode},
-}
-
-
-@dataclass(frozen=True)
-class Config:
-    """A workspace's configuration, complete and checked.
-
-    Attributes:
-        files: The toml files that it was read from, in their order.
-        root: The folder (or URL) of the first of them.
-        dataset: Where the records lie: an absolute local path or a URL, as all paths here.
-        scripts: Where the scripts lie.
-        outputs: Where outputs are written; the dataset where the config names no other place.
-        log: The folder of the journal, `<outputs>/LOG` where the config names no other.
-        metadata: The tables of `records.metadata`, with their resolved paths.
-        ids: `records.id_pattern`, compiled.
-        logging: The section `[log]`.
-        notices: One sentence for each thing that is accepted but not as it is written.
-    """
-
-    files: tuple[str, ...]
-    root: str
-    dataset: str
-    scripts: str
-    outputs: str
-    log: str
-    metadata: tuple[MetadataTable, ...]
-    ids: IdPattern
-    path: PathSection
-    records: RecordsSection
-    steps: StepsSection
-    run: RunSection
-    prefect: PrefectSection
-    logging: LogSection
-    tasks: dict[str, TaskConfig]
-    modalities: dict[str, ModalityConfig]
-    processed: dict[str, ProcessedConfig]
-    info: InfoSection
-    storage: Storage = field(compare=False)
-    notices: list[str]
-    _written: Table = field(repr=False, compare=False)
-    _again: tuple[Any, ...] = field(repr=False, compare=False)
-
-    def __getitem__(self, section: str) -> Any:
-        """A section as it is written, with the defaults of `path` and `run`; the user's own sections too.
-
-        Raises:
-            KeyError: When the config has no such section; `storage` is never handed out.
-        """
-        if section not in self:
-            raise KeyError(f"the config has no section {section!r}{did_you_mean(section, self)}")
-        return copy.deepcopy(self._written[section])
-
-    def __contains__(self, section: object) -> bool:
-        return section != "storage" and section in self._written
-
-    def __iter__(self) -> Iterator[str]:
-        return (section for section in self._written if section in self)
-
-    def get(self, section: str, default: Any = None) -> Any:
-        """A section as it is written, or another value where there is none."""
-        try:
-            return self[section]
-        except KeyError:
-            return default
-
-    @property
-    def is_unit_mode(self) -> bool:
-        """Whether neither tasks nor modalities are declared."""
-        return not self.tasks and not self.modalities
-
-    def storage_options(self, protocol: str) -> dict[str, Any]:
-        """The fsspec options for one protocol, `${NAME}` replaced from the environment now."""
-        return self.storage.options(protocol)
-
-    def options_of(self, url: str) -> dict[str, Any]:
-        """The fsspec options that open a URL; those of a chain by the protocol of each of its URLs."""
-        protocols = protocols_of(url)
-        if len(protocols) == 1:
-            return self.storage_options(protocols[0])
-        return {one: options for one in protocols if (options := self.storage.own(one))}
-
-    def locate(self, path: str) -> str:
-        """A path that the config names, resolved against the config's folder."""
-        return resolved(path, self.root)
-
-    def again(self) -> "Config":
-        """Read the same files anew.
-
-        Raises:
-            ConfigError: With one line for every fault that they have now.
-        """
-        return _read_again(*self._again)
-
-    def __repr__(self) -> str:
-        shown = [one.name for one in fields(self) if one.repr]
-        return masked(f"Config({', '.join(f'{name}={getattr(self, name)!r}' for name in shown)})")
-
-    def __reduce__(self) -> tuple[Callable[..., "Config"], tuple[Any, ...]]:
-        _, _, data_path, scripts_path, _ = self._again
-        if any(is_secret(path) for path in (*self.files, data_path or "", scripts_path or "")):
-            raise ConfigError(
-                f"{masked(self.files[0])} is not pickled: an address of the workspace holds a password",
-                "Put it into [storage] as ${NAME}, and the variable into the environment.",
-            )
-        # A pickled config is the order to read it again: no option's value travels.
-        return _read_again, self._again
-
-
-def _line_of(error: Exception, text: str) -> str:
-    """The line that is no TOML, as the end of a sentence."""
-    number = getattr(error, "lineno", 0)
-    line = text.splitlines()[number - 1].strip() if 0 < number <= len(text.splitlines()) else ""
-    return f": {line[:100]}" if line else ""
-
-
-def read_config(
-    paths: Sequence[str | Path] | str | Path,
-    *,
-    read_text: Callable[[str], str] | None = None,
-    data_path: str | Path | None = None,
-    scripts_path: str | Path | None = None,
-    reserved: Collection[str] = (),
-) -> Config:
-    """Read one `workspace.toml`, or several merged deeply, later over earlier.
-
-    Args:
-        paths: A folder that holds `workspace.toml`, a toml file, or several of those.
-        read_text: Reads the text of a URL; raises FileNotFoundError where there is none.
-        data_path: Takes the place of `path.dataset`; relative to the current folder.
-        scripts_path: Takes the place of `path.scripts`; relative to the current folder.
-        reserved: Names that a task or modality cannot be reached by as an attribute.
-
-    Raises:
-        ConfigError: With one line for every fault of the files.
-    """
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not several:
-        raise ConfigError("no config file is given")
-    files = [find(path) for path in several]
-    names = short_names(files)
-    document: Table = {}
-    origins: dict[Address, str] = {}
-    faults: list[str] = []
-    for file in files:
-        text = read(file, read_text)
-        try:
-            merge(document, tomli.loads(text), file, origins)
-        except (tomli.TOMLDecodeError, RecursionError) as error:
-            faults.append(f"{names[file]}: {str(error)[:200]}{_line_of(error, text)}")
-    if faults:
-        raise ConfigError("\n".join(faults))
-
-    written = _with_defaults(document)
-    for section in own_sections(document):
-        del document[section]
-    notices = _replace_dask(document)
-    model, found = validated(document)
-    known = {address for address, _ in found}
-    found += [
-        (address, sentence)
-        for address, sentence in cross_checks(model)
-        if not any(address[: len(one)] == one or one[: len(address)] == address for one in known)
-    ]
-    if found:
-        lines = [
-            f"{names[origin(address, origins, files[0])]}: {dotted(address)}: {sentence}"
-            for address, sentence in found[:_MOST_FAULTS]
-        ]
-        if len(found) > _MOST_FAULTS:
-            lines.append(f"and {len(found) - _MOST_FAULTS:,} more")
-        raise ConfigError("\n".join(lines))
-    notices += _notices(model, reserved)
-    places = _places(model, origins, files)
-    if data_path is not None:
-        places["dataset"] = resolved(os.fspath(data_path), os.curdir)
-    if scripts_path is not None:
-        places["scripts"] = resolved(os.fspath(scripts_path), os.curdir)
-    outputs = places.get("outputs", places["dataset"])
-    return Config(
-        files=tuple(files),
-        root=folder_of(files[0]),
-        dataset=places["dataset"],
-        scripts=places["scripts"],
-        outputs=outputs,
-        log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
-        metadata=_metadata(model, origins, files),
-        ids=IdPattern(model.records.id_pattern),
-        path=model.path,
-        records=model.records,
-        steps=model.steps,
-        run=model.run,
-        prefect=model.prefect,
-        logging=model.log,
-        tasks=model.tasks,
-        modalities=model.modalities,
-        processed=model.processed,
-        info=model.info,
-        storage=Storage(model.storage),
-        notices=notices,
-        _written=written,
-        _again=(
-            tuple(files),
-            read_text,
-            None if data_path is None else places["dataset"],
-            None if scripts_path is None else places["scripts"],
-            tuple(reserved),
-        ),
-    )
-
-
-def _with_defaults(document: Table) -> Table:
-    """A copy of a document, with what `path` and `run` are without a word on them."""
-    written = copy.deepcopy(document)
-    for section, defaults in _DEFAULTS.items():
-        if isinstance(written.setdefault(section, {}), dict):
-            written[section] = {**defaults, **written[section]}
-    return written
-
-
-def _read_again(
-    files: Sequence[str],
-    read_text: Callable[[str], str] | None,
-    data_path: str | None,
-    scripts_path: str | None,
-    reserved: Collection[str],
-) -> Config:
-    return read_config(
-        files, read_text=read_text, data_path=data_path, scripts_path=scripts_path, reserved=reserved
-    )
-
-
-def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:
-    """The paths that the config names, each resolved against the folder of the file that names it."""
-    written: dict[Address, str | None] = {
-        ("path", "dataset"): model.path.dataset,
-        ("path", "scripts"): model.path.scripts,
-        ("path", "outputs"): model.path.outputs,
-        ("path", "log"): model.path.log,
-    }
-    return {
-        str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
-        for address, path in written.items()
-        if path is not None
-    }
-
-
-def _metadata(
-    model: Document, origins: Mapping[Address, str], files: Sequence[str]
-) -> tuple[MetadataTable, ...]:
-    """The tables of records, their paths resolved against the folder of the file that names them."""
-    base = folder_of(origins.get(("records", "metadata"), files[0]))
-    return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
-
-
-def _replace_dask(document: Table) -> list[str]:
-    """Turn the seed's Dask settings into ours, with one notice for all of them."""
-    run = document.get("run")
-    is_mode = isinstance(run, dict) and run.get("mode") == "dask"
-    if not is_mode and "dask" not in document:
-        return []
-    if is_mode:
-        document["run"] = {**document["run"], "mode": "processes"}
-    told = " and ".join(
-        [*(["run.mode = 'dask'"] if is_mode else []), *(["[dask]"] if "dask" in document else [])]
-    )
-    notice = (
-        f"{told}: steps run in worker processes of our own (run.mode = 'processes', run.workers = N); "
-        "an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
-    )
-    return [notice]
-
-
-def _notices(model: Document, reserved: Collection[str]) -> list[str]:
-    notices = [
-        f"{section}.{name}: {name!r} is a name of ours: reach it by ws[{name!r}] or get_subscope"
-        for section, names in (("tasks", model.tasks), ("modalities", model.modalities))
-        for name in names
-        if name in reserved
-    ]
-    if (model.tasks or model.modalities) and model.steps.scripts:
-        notices.append("steps.scripts has no effect where tasks or modalities are declared")
-    lists = [one.steps(None) for one in model.modalities.values()] or [model.steps.scripts]
-    listed = {name for names in lists for name in names}
-    notices += [
-        f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
-        for name in model.steps.commands
-        if name not in listed
-    ]
-    return notices
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "file_owners": ("foreign", "foreign_code"),
+        "files": ("nearest",),
+        "model": ("CommandConfig",),
+        "permissions": ("check_allowed", "place_of"),
+        "reader": ("Config", "read_config"),
+        "record_keys": ("Match", "find_matches"),
+    },
+)

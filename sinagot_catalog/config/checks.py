@@ -17,7 +17,7 @@ from sinagot_catalog.config.model import (
 from sinagot_catalog.config.record_keys import match_of
 from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
-from sinagot_catalog.patterns.template import IdPattern, parse_labelled
+from sinagot_catalog.patterns import IdPattern, parse_labelled
 
 __all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
 
@@ -270,7 +270,7 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
 
 def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
     """What is wrong with a step that is a program; its placeholders are known before it runs."""
-    from sinagot_catalog.scripts.command_step import parse_command, path_names
+    from sinagot_catalog.scripts import parse_command, path_names
 
     address: Address = ("steps", name)
     yield from _name_faults(address, name, "step")

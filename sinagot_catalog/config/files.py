@@ -11,8 +11,7 @@ from typing import Any
 from sinagot_catalog.config.checks import Address
 from sinagot_catalog.config.file_owners import foreign
 from sinagot_catalog.errors import ConfigError, did_you_mean
-from sinagot_catalog.storage.regular_file import read_regular
-from sinagot_catalog.storage.urls import join_url, normal_url, split_url
+from sinagot_catalog.storage import join_url, normal_url, read_regular, split_url
 
 __all__ = ["find", "folder_of", "merge", "nearest", "origin", "read", "resolved", "short_names"]
 

@@ -3,3 +3,23 @@
 In: an open workspace. Out: reports to read, as text, HTML or JSON. Begin with `explain` (one row), `try_pattern`
 (one pattern) or `doctor` (the whole set-up).
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.diagnostics.doctor import examine
+    from sinagot_catalog.diagnostics.explanation import Evidence, Explanation, explain
+    from sinagot_catalog.diagnostics.pattern_report import PatternReport, template_of, try_pattern
+
+__all__ = ["Evidence", "Explanation", "PatternReport", "examine", "explain", "template_of", "try_pattern"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "doctor": ("examine",),
+        "explanation": ("Evidence", "Explanation", "explain"),
+        "pattern_report": ("PatternReport", "template_of", "try_pattern"),
+    },
+)

@@ -22,17 +22,15 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.errors import ServerError, SinagotError
-from sinagot_catalog.flows import api as _api
-from sinagot_catalog.flows import local_server
-from sinagot_catalog.run import preflight
-from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.flows import configured_api, status
+from sinagot_catalog.run import check_places
+from sinagot_catalog.storage import read_regular
 from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import BoundPattern, UnitStep
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import BoundPattern, Session, UnitStep
 
 __all__ = ["Check", "examine"]
 
@@ -311,7 +309,7 @@ def _metadata(source: Session) -> Iterator[Check]:
 
 def _order(source: Session) -> Iterator[Check]:
     """Whether the steps can be put in an order."""
-    from sinagot_catalog.run.planner import PlanOptions, make_plan
+    from sinagot_catalog.run import PlanOptions, make_plan
 
     catalog = source.catalog()
     try:
@@ -356,7 +354,7 @@ def _writing(source: Session) -> Iterator[Check]:
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
             try:
-                preflight.check_places(source, source.config.run.mode)  # what a run itself would say
+                check_places(source, source.config.run.mode)  # what a run itself would say
             except SinagotError as error:
                 yield _fault("writing", error)
             else:
@@ -409,7 +407,7 @@ def _nearest(folder: Path) -> Path:
 
 def _prefect(*, is_needed: bool) -> Iterator[Check]:
     """Whether `submit` would reach a Prefect API; `run` needs none, but for [run] mode = "prefect"."""
-    api = _api.configured_api()
+    api = configured_api()
     if api is not None:
         try:
             api.probe()
@@ -419,7 +417,7 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
         else:
             yield Check("prefect", "ok", f"{api.url} answers ({api.source})")
         return
-    local = local_server.status()
+    local = status()
     if not local["running"]:
         yield Check("prefect", "ok", "no API is configured: `submit` starts a local server")
     elif local["healthy"]:

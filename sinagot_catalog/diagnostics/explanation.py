@@ -14,15 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.staleness import FOLDER
+from sinagot_catalog.catalog import FOLDER
 from sinagot_catalog.schema import KEYS, STEPS
-from sinagot_catalog.storage.fingerprints import as_number
+from sinagot_catalog.storage import as_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog import Catalog, Stats, UnitStep
 
 __all__ = ["Attempt", "Change", "Evidence", "Explanation", "File", "Rule", "Upstream", "explain"]
 

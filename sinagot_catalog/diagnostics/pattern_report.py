@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.patterns.id_regex import field_regex
-from sinagot_catalog.patterns.match_paths import id_columns, match_columns
-from sinagot_catalog.patterns.template import STAR, Template, parse_template
+from sinagot_catalog.patterns import STAR, Template, field_regex, id_columns, match_columns, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sinagot_catalog.patterns.template import IdPattern
+    from sinagot_catalog.patterns import IdPattern
 
 __all__ = ["PatternReport", "template_of", "try_pattern"]
 

@@ -13,33 +13,60 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.batches import MOST_TASK_RUNS, BatchSizer
-    from sinagot_catalog.flows.deployer import check_schedule, deploy, serve
+    from sinagot_catalog.flows.api import configured_api, of_prefect
+    from sinagot_catalog.flows.crashed_runs import mark_crashed
+    from sinagot_catalog.flows.deployment import Deployed, Deployment, describe
     from sinagot_catalog.flows.flow import run_workspace
-    from sinagot_catalog.flows.local_run import Submitted, page_of, pointed_at
-    from sinagot_catalog.flows.remote_run import RemoteFlowRun, send
+    from sinagot_catalog.flows.local_server import start, status, stop
+    from sinagot_catalog.flows.submission import (
+        RunHandle,
+        deploy,
+        environment,
+        follow,
+        send,
+        serve,
+        submit,
+        to_stderr,
+    )
 
 __all__ = [
-    "MOST_TASK_RUNS",
-    "BatchSizer",
-    "RemoteFlowRun",
-    "Submitted",
-    "check_schedule",
+    "Deployed",
+    "Deployment",
+    "RunHandle",
+    "configured_api",
     "deploy",
-    "page_of",
-    "pointed_at",
+    "describe",
+    "environment",
+    "follow",
+    "mark_crashed",
+    "of_prefect",
     "run_workspace",
     "send",
     "serve",
+    "start",
+    "status",
+    "stop",
+    "submit",
+    "to_stderr",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "batches": ("MOST_TASK_RUNS", "BatchSizer"),
-        "deployer": ("check_schedule", "deploy", "serve"),
+        "api": ("configured_api", "of_prefect"),
+        "crashed_runs": ("mark_crashed",),
+        "deployment": ("Deployed", "Deployment", "describe"),
         "flow": ("run_workspace",),
-        "local_run": ("Submitted", "page_of", "pointed_at"),
-        "remote_run": ("RemoteFlowRun", "send"),
+        "local_server": ("start", "status", "stop"),
+        "submission": (
+            "RunHandle",
+            "deploy",
+            "environment",
+            "follow",
+            "send",
+            "serve",
+            "submit",
+            "to_stderr",
+        ),
     },
 )

@@ -11,10 +11,8 @@ from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
 
 from sinagot_catalog.flows.batches import BatchSizer
-from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.journal.run_spec import Group, Result
-from sinagot_catalog.run.execution import Execution, in_words
-from sinagot_catalog.run.pool import Runner
+from sinagot_catalog.journal import Group, Result, RunReport
+from sinagot_catalog.run import Execution, Runner, in_words
 from sinagot_catalog.schema import OUTCOMES
 
 __all__ = ["FAILED", "LIVE", "ActiveRun", "known", "state_of"]

@@ -26,10 +26,8 @@ from prefect.logging import get_run_logger
 from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.crashed_runs import TAG
 from sinagot_catalog.flows.log_relay import Lines
-from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.journal.tail import LogTail
-from sinagot_catalog.run.execution import Execution, in_words
-from sinagot_catalog.run.shell_command import shell_join
+from sinagot_catalog.journal import LogTail, RunReport
+from sinagot_catalog.run import Execution, in_words, shell_join
 from sinagot_catalog.schema import OUTCOMES
 from sinagot_catalog.secrets import masked
 

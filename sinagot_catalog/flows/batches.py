@@ -3,7 +3,7 @@
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 
-from sinagot_catalog.journal.run_spec import Group, Result
+from sinagot_catalog.journal import Group, Result
 
 __all__ = ["MOST_TASK_RUNS", "BatchSizer"]
 

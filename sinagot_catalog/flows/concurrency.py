@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.api import of_prefect
-from sinagot_catalog.run.execution import Execution
+from sinagot_catalog.run import Execution
 
 __all__ = ["ask_limit", "check_limit", "open_limit", "slot"]
 

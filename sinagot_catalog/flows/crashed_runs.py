@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sinagot_catalog.flows.api import ask
-from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+from sinagot_catalog.journal import boot_id, is_same_process, start_time
 
 __all__ = ["TAG", "driver", "mark_crashed"]
 

@@ -24,7 +24,7 @@ from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
 from prefect.workers.process import ProcessWorker
 
-from sinagot_catalog.config.permissions import place_of
+from sinagot_catalog.config import place_of
 from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, did_you_mean
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployment import FLOW, Deployed, Deployment

@@ -9,19 +9,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.sql_check import sql_predicate
+from sinagot_catalog.catalog import Query, sql_predicate
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import ConfigError, SelectionError
-from sinagot_catalog.run.preflight import check_start
-from sinagot_catalog.run.request import RunOptions, plan
+from sinagot_catalog.run import RunOptions, check_start, plan
 from sinagot_catalog.secrets import is_secret
 from sinagot_catalog.storage import TextReader
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
 
 __all__ = ["FLOW", "Deployed", "Deployment", "address_of", "describe"]
 

@@ -14,7 +14,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
-from sinagot_catalog.catalog.session import Session
+from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
 from sinagot_catalog.flows.active_run import FAILED, LIVE, ActiveRun, known, state_of
 from sinagot_catalog.flows.artifacts import (
@@ -30,8 +30,7 @@ from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
 from sinagot_catalog.flows.deployment_params import made_for
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.run.execution import prepare
-from sinagot_catalog.run.phases import Phase
+from sinagot_catalog.run import Phase, prepare
 
 __all__ = ["run_workspace"]
 

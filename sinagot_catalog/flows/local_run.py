@@ -27,8 +27,8 @@ from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
 from sinagot_catalog.flows.local_server import LocalServer
-from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.run.execution import Execution
+from sinagot_catalog.journal import RunReport
+from sinagot_catalog.run import Execution
 from sinagot_catalog.secrets import masked
 
 __all__ = ["Submitted", "page_of", "pointed_at"]

@@ -33,7 +33,7 @@ from typing import Any
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
-from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+from sinagot_catalog.journal import boot_id, is_same_process, start_time
 
 __all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
 

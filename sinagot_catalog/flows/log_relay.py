@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, told
+from sinagot_catalog.journal import Line, LogBuffer, LogTail, told
 
 __all__ = ["Lines"]
 

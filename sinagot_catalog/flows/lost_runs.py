@@ -22,8 +22,8 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.states import Crashed
 
-from sinagot_catalog.catalog.session import Session
-from sinagot_catalog.journal.run_files import read_report
+from sinagot_catalog.catalog import Session
+from sinagot_catalog.journal import read_report
 
 __all__ = ["clear_lost", "is_lost", "under_way"]
 

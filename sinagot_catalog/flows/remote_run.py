@@ -11,16 +11,15 @@ from prefect import get_client
 from prefect.client.schemas.objects import DeploymentStatus, FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
-from sinagot_catalog.catalog.session import Session
-from sinagot_catalog.config.permissions import place_of
+from sinagot_catalog.catalog import Session
+from sinagot_catalog.config import place_of
 from sinagot_catalog.errors import NotFoundError, ServerError
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployer import deployment_named
 from sinagot_catalog.flows.local_run import page_of, pointed_at
 from sinagot_catalog.flows.local_server import LocalServer
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.journal.run_files import StoredReport, read_report
-from sinagot_catalog.journal.run_report import RunReport
+from sinagot_catalog.journal import RunReport, StoredReport, read_report
 
 __all__ = ["RemoteFlowRun", "send"]
 

@@ -10,26 +10,23 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Session
-from sinagot_catalog.cluster.runner import check_cluster
+from sinagot_catalog.catalog import Query, Session
+from sinagot_catalog.cluster import check_cluster
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.local_server import LocalServer
-from sinagot_catalog.journal.reader import new_run_id
-from sinagot_catalog.journal.run_files import keep_selection
-from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.run.execution import Execution, in_words
-from sinagot_catalog.run.preflight import check_start
-from sinagot_catalog.run.request import RunOptions, plan
+from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
+from sinagot_catalog.run import Execution, RunOptions, check_start, in_words, plan
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows import RemoteFlowRun, Submitted
+    from sinagot_catalog.flows.local_run import Submitted
+    from sinagot_catalog.flows.remote_run import RemoteFlowRun
 
 __all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit", "to_stderr"]
 
@@ -136,10 +133,10 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
     check_cluster(prefect.task_runner, prefect.address)
     execution.start_workers()
     local = _reach(say, timeout)
-    from sinagot_catalog import flows
+    from sinagot_catalog.flows.local_run import Submitted
 
     execution.wait_warm()  # from here on its workers start beside the flow, which would only slow this process down
-    work = flows.Submitted(execution, api=local)
+    work = Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
     return work
 
@@ -155,7 +152,7 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
         configured.probe()
     if local is not None and not local.is_healthy():
         say("A local Prefect server is starting; the first start of all takes some ten seconds.")
-    from sinagot_catalog import flows  # noqa: F401
+    import_module("sinagot_catalog.flows.flow")
 
     if local is not None:
         local.wait_healthy(timeout)
@@ -213,7 +210,7 @@ def send(
         return RunHandle(execution.run_id, execution.finish())
     workspace, config = address_of(source)
     local = _reach(say, timeout)
-    from sinagot_catalog import flows
+    from sinagot_catalog.flows import remote_run
 
     def parameters() -> dict[str, Any]:
         """All of a selection's, for what is not given is that of the deployment's own filter."""
@@ -224,7 +221,7 @@ def send(
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
-    return RunHandle(None, flows.send(source, deployment, parameters, name=name, api=local, say=say))
+    return RunHandle(None, remote_run.send(source, deployment, parameters, name=name, api=local, say=say))
 
 
 def follow(
@@ -236,9 +233,9 @@ def follow(
         NotFoundError: There is no such flow run.
     """
     local = _reach(say or to_stderr, timeout)
-    from sinagot_catalog import flows
+    from sinagot_catalog.flows.remote_run import RemoteFlowRun
 
-    return RunHandle(None, flows.RemoteFlowRun.find(source, flow_run_id, api=local))
+    return RunHandle(None, RemoteFlowRun.find(source, flow_run_id, api=local))
 
 
 def deploy(
@@ -250,12 +247,13 @@ def deploy(
         UsageError: The schedule cannot be read, or there is no such work pool; nothing is deployed.
         ServerError: The API does not answer, or refuses it.
     """
-    from sinagot_catalog import flows
+    from sinagot_catalog.flows import deployer
+    from sinagot_catalog.flows.local_run import page_of, pointed_at
 
-    flows.check_schedule(wanted)
+    deployer.check_schedule(wanted)
     local = _reach(say or to_stderr, timeout)
-    with flows.pointed_at(local):
-        return flows.deploy(wanted, page=flows.page_of(local))
+    with pointed_at(local):
+        return deployer.deploy(wanted, page=page_of(local))
 
 
 def serve(
@@ -270,10 +268,11 @@ def serve(
     The process is pointed at the API by its environment, for that is what the processes of its runs get.
     """
     os.environ.update(environment(say=say, timeout=timeout))
-    from sinagot_catalog import flows
+    from sinagot_catalog.flows import deployer
+    from sinagot_catalog.flows.local_run import page_of
 
-    flows.check_schedule(wanted)
-    flows.serve(wanted, page=flows.page_of(None), ready=ready)
+    deployer.check_schedule(wanted)
+    deployer.serve(wanted, page=page_of(None), ready=ready)
 
 
 def environment(*, say: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:

@@ -6,3 +6,166 @@ In: the events of running rows. Out: the last event of each row, and the claims 
 Begin with `reader` (the protocol on one page), then `writer` (the lines) and `claims` (which run holds which row).
 Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the standard library only.
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
+    from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
+    from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
+    from sinagot_catalog.journal.ownership import (
+        ForeignFileError,
+        Made,
+        Provenance,
+        Standing,
+        StandingFile,
+        check_file,
+        check_folder,
+        made_file,
+        made_of,
+        spelled,
+    )
+    from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
+    from sinagot_catalog.journal.provenance import provenance_of
+    from sinagot_catalog.journal.reader import LAST, ORDER, Journal, last_states, new_run_id, with_states
+    from sinagot_catalog.journal.run_files import (
+        StoredReport,
+        keep_report,
+        keep_selection,
+        read_report,
+        read_selection,
+    )
+    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.journal.run_spec import (
+        FAILED,
+        Group,
+        Outcome,
+        Port,
+        Remote,
+        Result,
+        Row,
+        RunSpec,
+        StorageOptions,
+        Task,
+        UnitStepSpec,
+        tasks_of,
+    )
+    from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, told
+    from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
+    from sinagot_catalog.journal.writer import (
+        JournalWriter,
+        Stamp,
+        UnitStepLines,
+        bounded,
+        journal_path,
+        read_lines,
+    )
+
+__all__ = [
+    "FAILED",
+    "LAST",
+    "ORDER",
+    "PIECE",
+    "Claim",
+    "ClaimMonitor",
+    "Claims",
+    "ForeignFileError",
+    "Group",
+    "Journal",
+    "JournalUploader",
+    "JournalWriter",
+    "Line",
+    "LogBuffer",
+    "LogTail",
+    "Made",
+    "ObjectClaims",
+    "ObjectJournal",
+    "Outcome",
+    "Port",
+    "Provenance",
+    "Remote",
+    "Result",
+    "Row",
+    "RunReport",
+    "RunSpec",
+    "Stamp",
+    "Standing",
+    "StandingFile",
+    "StorageOptions",
+    "StoredReport",
+    "Task",
+    "UnitStepLines",
+    "UnitStepSpec",
+    "boot_id",
+    "bounded",
+    "check_file",
+    "check_folder",
+    "check_links",
+    "close_spool",
+    "dead_spools",
+    "is_kept_file",
+    "is_run_id",
+    "is_same_process",
+    "journal_path",
+    "keep_report",
+    "keep_selection",
+    "last_states",
+    "made_file",
+    "made_of",
+    "new_run_id",
+    "open_spool",
+    "provenance_of",
+    "read_lines",
+    "read_report",
+    "read_selection",
+    "spelled",
+    "start_time",
+    "tasks_of",
+    "told",
+    "with_states",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "bucket": ("ObjectClaims", "ObjectJournal"),
+        "claims": ("Claim", "ClaimMonitor", "Claims"),
+        "log_names": ("check_links", "is_kept_file", "is_run_id"),
+        "ownership": (
+            "ForeignFileError",
+            "Made",
+            "Provenance",
+            "Standing",
+            "StandingFile",
+            "check_file",
+            "check_folder",
+            "made_file",
+            "made_of",
+            "spelled",
+        ),
+        "process_identity": ("boot_id", "is_same_process", "start_time"),
+        "provenance": ("provenance_of",),
+        "reader": ("Journal", "LAST", "ORDER", "last_states", "new_run_id", "with_states"),
+        "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
+        "run_report": ("RunReport",),
+        "run_spec": (
+            "FAILED",
+            "Group",
+            "Outcome",
+            "Port",
+            "Remote",
+            "Result",
+            "Row",
+            "RunSpec",
+            "StorageOptions",
+            "Task",
+            "UnitStepSpec",
+            "tasks_of",
+        ),
+        "tail": ("Line", "LogBuffer", "LogTail", "told"),
+        "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),
+        "writer": ("JournalWriter", "Stamp", "UnitStepLines", "bounded", "journal_path", "read_lines"),
+    },
+)

@@ -20,7 +20,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.storage.fingerprints import Fingerprint, fingerprint
+from sinagot_catalog.storage import Fingerprint, fingerprint
 
 __all__ = [
     "MOST_NAMES",

@@ -10,7 +10,7 @@ from sinagot_catalog.journal.reader import ORDER
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.catalog import Catalog
 
 __all__ = ["provenance_of"]
 

@@ -20,7 +20,7 @@ from sinagot_catalog.schema import KEYS, REPORT
 from sinagot_catalog.storage import Store, open_store
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
 
 __all__ = ["StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns import Template
 
 __all__ = [
     "FAILED",

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
-from sinagot_catalog.storage.regular_file import open_regular
+from sinagot_catalog.storage import open_regular
 
 __all__ = ["Line", "LogBuffer", "LogTail", "told"]
 

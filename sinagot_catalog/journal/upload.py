@@ -24,8 +24,7 @@ from pathlib import Path
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.storage import Store
-from sinagot_catalog.storage.regular_file import open_regular
+from sinagot_catalog.storage import Store, open_regular
 
 __all__ = ["PIECE", "JournalUploader", "close_spool", "dead_spools", "open_spool"]
 

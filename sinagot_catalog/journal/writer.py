@@ -17,7 +17,7 @@ from typing import Any, Literal, Self, TypeAlias
 from sinagot_catalog.journal.ownership import Made
 from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.storage.regular_file import open_regular
+from sinagot_catalog.storage import open_regular
 
 __all__ = [
     "SCHEMA",

@@ -1,5 +1,78 @@
-"""Pattern <-> path <-> row; knows no storage and no steps.
+"""Patterns, paths and ids: from one to the other, for one row or for whole Polars columns.
 
-`_template` parses and fills one pattern with the standard library alone, so that a worker can use it;
-`_columns` does the same for whole Polars columns.
+In: a pattern such as `raw/{id}.csv` and the regular expression of an id. Out: paths for ids, ids for paths.
+
+Begin with `template` (one pattern, standard library only, used by workers), then `match_paths` (whole columns).
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.patterns.cut_fields import refused_ids
+    from sinagot_catalog.patterns.fields import Tokens, fault_of
+    from sinagot_catalog.patterns.id_regex import field_regex
+    from sinagot_catalog.patterns.match_listing import (
+        FOLDERS,
+        match_names,
+        repeated,
+        rows_in,
+        whole_paths,
+        with_directories,
+    )
+    from sinagot_catalog.patterns.match_paths import (
+        fitting,
+        id_columns,
+        id_values,
+        match_columns,
+        near_misses,
+        paths_of,
+    )
+    from sinagot_catalog.patterns.overlap import Meeting, holds, located, may_meet, meetings
+    from sinagot_catalog.patterns.raw_folder import RawFolder
+    from sinagot_catalog.patterns.template import STAR, IdPattern, Template, parse_labelled, parse_template
+
+__all__ = [
+    "FOLDERS",
+    "STAR",
+    "IdPattern",
+    "Meeting",
+    "RawFolder",
+    "Template",
+    "Tokens",
+    "fault_of",
+    "field_regex",
+    "fitting",
+    "holds",
+    "id_columns",
+    "id_values",
+    "located",
+    "match_columns",
+    "match_names",
+    "may_meet",
+    "meetings",
+    "near_misses",
+    "parse_labelled",
+    "parse_template",
+    "paths_of",
+    "refused_ids",
+    "repeated",
+    "rows_in",
+    "whole_paths",
+    "with_directories",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "cut_fields": ("refused_ids",),
+        "fields": ("Tokens", "fault_of"),
+        "id_regex": ("field_regex",),
+        "match_listing": ("FOLDERS", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"),
+        "match_paths": ("fitting", "id_columns", "id_values", "match_columns", "near_misses", "paths_of"),
+        "overlap": ("Meeting", "holds", "located", "may_meet", "meetings"),
+        "raw_folder": ("RawFolder",),
+        "template": ("IdPattern", "STAR", "Template", "parse_labelled", "parse_template"),
+    },
+)

@@ -3,3 +3,18 @@
 In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts (`charts`) and the drawing of how
 steps depend on each other (`step_graph`). Nothing here computes a status.
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.reporting.charts import Plot
+    from sinagot_catalog.reporting.html_report import write_report
+
+__all__ = ["Plot", "write_report"]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {"charts": ("Plot",), "html_report": ("write_report",)},
+)

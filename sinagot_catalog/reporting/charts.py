@@ -14,7 +14,7 @@ from sinagot_catalog.schema import STATUS
 if TYPE_CHECKING:
     import altair as alt
 
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
 
 __all__ = ["Plot"]
 

@@ -13,7 +13,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal.reader import ORDER
+from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
@@ -21,10 +21,7 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.notices import Notice
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.catalog import Catalog, Notice, Session, UnitStep
 
 __all__ = ["render", "write_report"]
 

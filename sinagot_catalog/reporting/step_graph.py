@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.layout import Layout
+    from sinagot_catalog.catalog import Layout
 
 __all__ = ["Graph", "Node", "graph_of"]
 

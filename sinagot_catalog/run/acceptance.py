@@ -7,24 +7,18 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.query import Query, Resolver
+from sinagot_catalog.catalog import Query, Resolver
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.journal.log_names import check_links
-from sinagot_catalog.journal.ownership import Made, made_of
-from sinagot_catalog.journal.reader import new_run_id
-from sinagot_catalog.journal.run_spec import UnitStepSpec
-from sinagot_catalog.journal.writer import JournalWriter, Stamp
+from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
 from sinagot_catalog.run.preflight import make_roots
 from sinagot_catalog.run.request import RunOptions, of_steps
 from sinagot_catalog.schema import KEYS
-from sinagot_catalog.storage.fingerprints import as_number
+from sinagot_catalog.storage import as_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.catalog.tables import Catalog
+    from sinagot_catalog.catalog import Catalog, Session, UnitStep
 
 __all__ = ["accept"]
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from sinagot_catalog.catalog.session import Session
+from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import SelectionError, StorageError
-from sinagot_catalog.journal.claims import Claim
-from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
-from sinagot_catalog.worker.local_files import clear_staging
+from sinagot_catalog.journal import Claim, check_links, is_kept_file, is_run_id
+from sinagot_catalog.worker import clear_staging
 
 __all__ = ["GcResult", "gc", "span", "sweep"]
 

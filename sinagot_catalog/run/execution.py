@@ -15,20 +15,28 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Session
-from sinagot_catalog.catalog.sql_check import sql_predicate
-from sinagot_catalog.config import read_config
-from sinagot_catalog.config.permissions import check_allowed
+from sinagot_catalog.catalog import Query, Session, sql_predicate
+from sinagot_catalog.config import check_allowed, read_config
 from sinagot_catalog.errors import StorageError, did_you_mean
-from sinagot_catalog.journal.provenance import provenance_of
-from sinagot_catalog.journal.reader import new_run_id
-from sinagot_catalog.journal.run_files import keep_report, keep_selection, read_selection
-from sinagot_catalog.journal.run_report import RunReport
-from sinagot_catalog.journal.run_spec import Port, Remote, Result, RunSpec, UnitStepSpec
-from sinagot_catalog.journal.tail import LogBuffer
-from sinagot_catalog.journal.upload import JournalUploader, close_spool, dead_spools, open_spool
-from sinagot_catalog.patterns.match_paths import id_columns, paths_of
+from sinagot_catalog.journal import (
+    JournalUploader,
+    LogBuffer,
+    Port,
+    Remote,
+    Result,
+    RunReport,
+    RunSpec,
+    UnitStepSpec,
+    close_spool,
+    dead_spools,
+    keep_report,
+    keep_selection,
+    new_run_id,
+    open_spool,
+    provenance_of,
+    read_selection,
+)
+from sinagot_catalog.patterns import id_columns, paths_of
 from sinagot_catalog.run.cleanup import sweep
 from sinagot_catalog.run.phases import Blocking, Phase, Results, phases_of
 from sinagot_catalog.run.pool import Pool, Runner, open_runner
@@ -36,18 +44,16 @@ from sinagot_catalog.run.preflight import check_places, check_start, make_roots
 from sinagot_catalog.run.request import RunOptions, plan, rows_query
 from sinagot_catalog.schema import KEYS, KIND, OUTCOME, REPORT
 from sinagot_catalog.storage import TextReader, is_url
-from sinagot_catalog.worker.target_folders import links_among, parents
+from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.cluster.connect import ClusterConnection
-    from sinagot_catalog.cluster.runner import ClusterRunner
-    from sinagot_catalog.journal.claims import Claim
-    from sinagot_catalog.journal.run_spec import Group
-    from sinagot_catalog.patterns.template import Template
+    from sinagot_catalog.catalog import UnitStep
+    from sinagot_catalog.cluster import ClusterConnection, ClusterRunner
+    from sinagot_catalog.journal import Claim, Group
+    from sinagot_catalog.patterns import Template
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan
 
@@ -278,7 +284,7 @@ class Execution:
         if claim is None:
             return
         if self.source.config.prefect.task_runner != "threads":
-            from sinagot_catalog.cluster.connect import ClusterConnection
+            from sinagot_catalog.cluster import ClusterConnection
 
             self._opening = self._opening or ClusterConnection(lambda: self._open_cluster(claim))
         elif self.mode == "processes" and self._pool is None:
@@ -323,8 +329,7 @@ class Execution:
         return self._runner
 
     def _open_cluster(self, claim: Claim) -> ClusterRunner:
-        from sinagot_catalog.cluster.connect import open_cluster
-        from sinagot_catalog.cluster.remote_batch import BatchRequest
+        from sinagot_catalog.cluster import BatchRequest, open_cluster
 
         config = self.source.config
         return open_cluster(

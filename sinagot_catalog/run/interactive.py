@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.patterns.match_paths import id_values
+from sinagot_catalog.patterns import id_values
 from sinagot_catalog.scripts import ScriptHost
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.scripts.script import ScriptTemplate
+    from sinagot_catalog.catalog import Session, UnitStep
+    from sinagot_catalog.scripts import ScriptTemplate
 
 __all__ = ["load_script", "script_of"]
 
@@ -22,7 +21,7 @@ def load_script(source: Session, step: str, task: str | None, modality: str | No
     source.check_trusted()
     if cell.command is None:
         return ScriptHost(source.scripts).load(cell.script)
-    from sinagot_catalog.scripts.command_step import command_script
+    from sinagot_catalog.scripts import command_script
 
     program = source.config.steps.commands[step]
     paths = {"PATH_IN": program.inputs, "PATH_OUT": program.outputs, "PATH_CONTROL": program.control}
@@ -37,7 +36,7 @@ def script_of(
     Raises:
         SelectionError: When the step has other paths for each task or modality of the scope, and none is said.
     """
-    from sinagot_catalog.scripts.script import ScriptPath, port_paths
+    from sinagot_catalog.scripts import ScriptPath, port_paths
 
     found = _find(source, step, task, modality)
     if len({cell.links for cell in found}) > 1:

@@ -9,15 +9,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.journal.run_spec import FAILED, Result
+from sinagot_catalog.journal import FAILED, Result
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from sinagot_catalog.catalog.layout import UnitStep
-    from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.journal.run_spec import Group
+    from sinagot_catalog.catalog import Catalog, UnitStep
+    from sinagot_catalog.journal import Group
 
 __all__ = ["Blocking", "Phase", "Results", "phases_of"]
 

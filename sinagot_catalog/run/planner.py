@@ -10,16 +10,15 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.staleness import in_words, is_stale
+from sinagot_catalog.catalog import in_words, is_stale
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.patterns.match_paths import paths_of
+from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from sinagot_catalog.catalog.layout import Layout, UnitStep
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog import Catalog, Layout, Stats, UnitStep
 
 __all__ = ["Plan", "PlanOptions", "make_plan"]
 

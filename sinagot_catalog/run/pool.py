@@ -15,12 +15,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Siz
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol, Self, TypeAlias
 
-from sinagot_catalog.journal.run_spec import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog.journal import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot, cancelled
-from sinagot_catalog.scripts.row_output import MainOutput
-from sinagot_catalog.worker.job import JobRunner, staging_path
-from sinagot_catalog.worker.local_files import clear_staging
-from sinagot_catalog.worker.row_interrupts import MainInterrupts
+from sinagot_catalog.scripts import MainOutput
+from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, staging_path
 
 __all__ = ["MainProcess", "Pool", "Runner", "open_runner"]
 

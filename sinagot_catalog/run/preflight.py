@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import RunError, SelectionError, StorageError, UsageError
-from sinagot_catalog.journal.log_names import check_links
+from sinagot_catalog.journal import check_links
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.run.planner import Plan
 
 __all__ = ["check_places", "check_start", "make_roots"]

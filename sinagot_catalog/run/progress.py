@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
 
     from sinagot_catalog.config import Config
-    from sinagot_catalog.journal.run_spec import Result
+    from sinagot_catalog.journal import Result
     from sinagot_catalog.run.execution import Execution
 
 __all__ = ["Progress", "open_progress"]

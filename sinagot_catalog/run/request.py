@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog.query import Query, Resolver
-from sinagot_catalog.catalog.staleness import acted_on
+from sinagot_catalog.catalog import Query, Resolver, acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.patterns.match_paths import fitting
+from sinagot_catalog.patterns import fitting
 from sinagot_catalog.run import planner
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog import Session
     from sinagot_catalog.config import Config
     from sinagot_catalog.run.planner import Plan
 

@@ -14,19 +14,17 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.session import Session, stamp
+from sinagot_catalog.catalog import Query, Session, stamp
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.run import request
 from sinagot_catalog.schema import KEYS, TIME
-from sinagot_catalog.storage.file_events import Changes
-from sinagot_catalog.storage.listing import STATS
+from sinagot_catalog.storage import STATS, Changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.catalog import Catalog
+    from sinagot_catalog.journal import RunReport
     from sinagot_catalog.run.request import RunOptions
 
     Act = Callable[[Session, Query, RunOptions], RunReport]

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.journal.run_spec import Result, RunSpec, StorageOptions
-from sinagot_catalog.scripts.row_output import ERROR_BOUND, cut_file, read_ends
-from sinagot_catalog.storage.pipe_messages import read_message, write_message
-from sinagot_catalog.worker import __main__ as _worker
+from sinagot_catalog.journal import Result, RunSpec, StorageOptions
+from sinagot_catalog.scripts import ERROR_BOUND, cut_file, read_ends
+from sinagot_catalog.storage import read_message, write_message
+from sinagot_catalog.worker import BOARD_SIZE, SharedStatus
 
 __all__ = ["WorkerProcess"]
 
@@ -53,12 +53,20 @@ class WorkerProcess:
         with contextlib.ExitStack() as undo:
             self._output = _shared_file(0)
             undo.callback(os.close, self._output)
-            board = _shared_file(_worker.BOARD_SIZE)
+            board = _shared_file(BOARD_SIZE)
             try:
-                self._board = _worker.SharedStatus(board)
+                self._board = SharedStatus(board)
                 undo.callback(self._board.close)
                 self._popen = subprocess.Popen(  # noqa: S603 our own module
-                    [sys.executable, "-P", "-u", "-m", _worker.__name__, str(board), str(os.getpid())],
+                    [
+                        sys.executable,
+                        "-P",
+                        "-u",
+                        "-m",
+                        "sinagot_catalog.worker",
+                        str(board),
+                        str(os.getpid()),
+                    ],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     stderr=self._output,

@@ -15,14 +15,23 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 from sinagot_catalog.errors import PatternError, SinagotError
-from sinagot_catalog.journal.run_spec import FAILED, Outcome, Result, Row, RunSpec, StorageOptions, Task
-from sinagot_catalog.journal.writer import JournalWriter, UnitStepLines, journal_path, read_lines
-from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.journal import (
+    FAILED,
+    JournalWriter,
+    Outcome,
+    Result,
+    Row,
+    RunSpec,
+    StorageOptions,
+    Task,
+    UnitStepLines,
+    journal_path,
+    read_lines,
+)
+from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.run.worker_process import WorkerProcess
 from sinagot_catalog.storage import is_url, open_store
-from sinagot_catalog.worker.__main__ import CLOSED
-from sinagot_catalog.worker.job import staging_path
-from sinagot_catalog.worker.local_files import clear_staging
+from sinagot_catalog.worker import CLOSED, clear_staging, staging_path
 
 __all__ = ["Emit", "PoolState", "RunContext", "WorkerSlot", "cancelled"]
 

@@ -1,25 +1,80 @@
-"""The door to the user's code: a script's source read for its patterns, its file turned into its class.
+"""The user's code: a script's patterns read from its source, its file imported, its class run.
 
-Reading never runs anything: `read_script` parses. Importing is for workers and for `main_process`:
-`ScriptHost`. Standard library only, because workers use it; each half is loaded when it is asked for.
+In: the path of a script, or the text of a command. Out: its declared patterns and options (`declaration`, which
+runs nothing), or its class (`importer`, in workers). Begin with `script`, the base class that users write on.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sinagot_catalog.scripts.code_hash import CodeHashes
+    from sinagot_catalog.scripts.command_step import command_script, parse_command, path_names
     from sinagot_catalog.scripts.declaration import ScriptSource, read_script
     from sinagot_catalog.scripts.importer import ScriptHost
+    from sinagot_catalog.scripts.module_names import NO_MAIN, USER_SCRIPTS
+    from sinagot_catalog.scripts.remote_cache import Mirror
+    from sinagot_catalog.scripts.row_output import (
+        DONE_BOUND,
+        ERROR_BOUND,
+        MainOutput,
+        NoOutput,
+        Output,
+        OutputFile,
+        cut_file,
+        read_ends,
+    )
+    from sinagot_catalog.scripts.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
+    from sinagot_catalog.scripts.step_function import step
 
-__all__ = ["ScriptHost", "ScriptSource", "read_script"]
+__all__ = [
+    "DONE_BOUND",
+    "ERROR_BOUND",
+    "NO_MAIN",
+    "USER_SCRIPTS",
+    "CodeHashes",
+    "MainOutput",
+    "Mirror",
+    "NoOutput",
+    "Output",
+    "OutputFile",
+    "ScriptHost",
+    "ScriptPath",
+    "ScriptSource",
+    "ScriptTemplate",
+    "command_script",
+    "cut_file",
+    "own_check",
+    "parse_command",
+    "path_names",
+    "port_path",
+    "port_paths",
+    "read_ends",
+    "read_script",
+    "step",
+]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "ScriptHost":
-        from sinagot_catalog.scripts.importer import ScriptHost
-
-        return ScriptHost
-    if name in __all__:
-        from sinagot_catalog.scripts import declaration
-
-        return getattr(declaration, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "code_hash": ("CodeHashes",),
+        "command_step": ("command_script", "parse_command", "path_names"),
+        "declaration": ("ScriptSource", "read_script"),
+        "importer": ("ScriptHost",),
+        "module_names": ("NO_MAIN", "USER_SCRIPTS"),
+        "remote_cache": ("Mirror",),
+        "row_output": (
+            "DONE_BOUND",
+            "ERROR_BOUND",
+            "MainOutput",
+            "NoOutput",
+            "Output",
+            "OutputFile",
+            "cut_file",
+            "read_ends",
+        ),
+        "script": ("ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"),
+        "step_function": ("step",),
+    },
+)

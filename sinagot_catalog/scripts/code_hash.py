@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from sinagot_catalog.scripts.importer import SOURCE_BOUND, is_step
-from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.storage import read_regular
 
 __all__ = ["CodeHashes", "source_hash"]
 

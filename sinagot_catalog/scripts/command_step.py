@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
-from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts.row_output import Tee
 from sinagot_catalog.scripts.script import ScriptTemplate
 

@@ -11,7 +11,7 @@ from sinagot_catalog.errors import did_you_mean
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
 from sinagot_catalog.scripts.step_function import KEYWORDS
 from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
-from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.storage import read_regular
 
 __all__ = ["ScriptSource", "read_script"]
 

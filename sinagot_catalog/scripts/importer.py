@@ -14,7 +14,7 @@ from typing import Any
 from sinagot_catalog.errors import NotFoundError, did_you_mean
 from sinagot_catalog.scripts.module_names import NO_MAIN, escape, package_of
 from sinagot_catalog.scripts.step_function import FunctionScript
-from sinagot_catalog.storage.regular_file import read_regular
+from sinagot_catalog.storage import read_regular
 
 __all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
 

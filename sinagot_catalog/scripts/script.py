@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.fields import fault_of
-from sinagot_catalog.patterns.template import Template, parse_labelled
+from sinagot_catalog.patterns import Template, fault_of, parse_labelled
 from sinagot_catalog.status import StepStatus
 
 __all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"]

@@ -1,80 +1,85 @@
-"""Where files lie: find, read and write them. The only package that imports fsspec and obstore.
+"""Where files lie: find, read and write them, on a disk or in a bucket. The only package that imports fsspec.
 
-A local folder goes through the operating system, anything else through fsspec. Both give the same answers.
+In: a root (a folder or a URL) and its options. Out: listings as Polars columns, contents as bytes. A local folder
+goes through the operating system, anything else through fsspec; both give the same answers.
+
+Begin with `protocol` (what a store can do) and `listing` (one pass over the files of a layout); `local` and
+`remote` are the two stores.
 """
 
-from __future__ import annotations
+from typing import TYPE_CHECKING
 
-from typing import TYPE_CHECKING, Any
-
-from sinagot_catalog.storage.local import LocalStore
-from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat, Store
-from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
+from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from sinagot_catalog.storage.entry import find_entry, holds_file
+    from sinagot_catalog.storage.file_events import Changes
+    from sinagot_catalog.storage.fingerprints import Fingerprint, as_number, fingerprint, input_files, walk
+    from sinagot_catalog.storage.inventory import IdRange, KeyFilter, read_listing
+    from sinagot_catalog.storage.listing import (
+        STATS,
+        Listing,
+        from_keys,
+        in_folders,
+        reach_of,
+        scan,
+        stat_columns,
+    )
+    from sinagot_catalog.storage.pipe_messages import read_message, write_message
+    from sinagot_catalog.storage.protocol import Store
+    from sinagot_catalog.storage.regular_file import open_regular, read_regular
+    from sinagot_catalog.storage.remote import Info, RemoteStore
+    from sinagot_catalog.storage.roots import TextReader, is_url, open_store
+    from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
 
 __all__ = [
-    "LocalStore",
-    "Reach",
-    "ScanResult",
-    "Stat",
+    "STATS",
+    "Changes",
+    "Fingerprint",
+    "IdRange",
+    "Info",
+    "KeyFilter",
+    "Listing",
+    "RemoteStore",
     "Store",
     "TextReader",
+    "as_number",
+    "find_entry",
+    "fingerprint",
+    "from_keys",
+    "holds_file",
+    "in_folders",
+    "input_files",
     "is_url",
     "join_url",
     "normal_url",
+    "open_regular",
     "open_store",
     "protocols_of",
+    "reach_of",
+    "read_listing",
+    "read_message",
+    "read_regular",
+    "scan",
     "split_url",
+    "stat_columns",
+    "walk",
+    "write_message",
 ]
 
-
-def is_url(path: str) -> bool:
-    """Whether a path names a protocol that is not the local disk.
-
-    Example:
-        >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
-        (True, False, False)
-    """
-    return "://" in path and not _is_local(path)
-
-
-def _is_local(path: str) -> bool:
-    return path.lower().startswith(("file://", "local://"))
-
-
-def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
-    """Open a root: a folder, or any URL that fsspec knows."""
-    if is_url(root):
-        from sinagot_catalog.storage.remote import RemoteStore
-
-        return RemoteStore(root, options)
-    return LocalStore(root.partition("://")[2] if _is_local(root) else root)
-
-
-class TextReader:
-    """Reads the text behind a URL; what it was given to do so is left behind when it is pickled.
-
-    Args:
-        options: fsspec options.
-    """
-
-    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
-        self._options = dict(options or {})
-
-    def __call__(self, url: str) -> str:
-        """The text of a file.
-
-        Raises:
-            FileNotFoundError: When there is none.
-            StorageError: When it cannot be read.
-        """
-        folder, name = split_url(url)
-        store = open_store(folder, self._options)
-        if not store.exists(name):
-            raise FileNotFoundError(url)
-        return store.read(name).decode()
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return TextReader, ()
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "entry": ("find_entry", "holds_file"),
+        "file_events": ("Changes",),
+        "fingerprints": ("Fingerprint", "as_number", "fingerprint", "input_files", "walk"),
+        "inventory": ("IdRange", "KeyFilter", "read_listing"),
+        "listing": ("Listing", "STATS", "from_keys", "in_folders", "reach_of", "scan", "stat_columns"),
+        "pipe_messages": ("read_message", "write_message"),
+        "protocol": ("Store",),
+        "regular_file": ("open_regular", "read_regular"),
+        "remote": ("Info", "RemoteStore"),
+        "roots": ("TextReader", "is_url", "open_store"),
+        "urls": ("join_url", "normal_url", "protocols_of", "split_url"),
+    },
+)

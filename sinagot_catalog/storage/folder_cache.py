@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.patterns.match_listing import FOLDERS, rows_in
+from sinagot_catalog.patterns import FOLDERS, rows_in
 from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch, decodable
 
 if TYPE_CHECKING:

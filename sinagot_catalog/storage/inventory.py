@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import ConfigError, SinagotError, UsageError, did_you_mean
-from sinagot_catalog.patterns.match_paths import match_columns
-from sinagot_catalog.storage import is_url, open_store
+from sinagot_catalog.patterns import match_columns
 from sinagot_catalog.storage.listing import STATS, Listing
+from sinagot_catalog.storage.roots import is_url, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from sinagot_catalog.patterns.template import IdPattern, Template
+    from sinagot_catalog.patterns import IdPattern, Template
 
 __all__ = ["IdRange", "KeyFilter", "read_listing"]
 

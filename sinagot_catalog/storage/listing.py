@@ -7,11 +7,9 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog.patterns.match_listing import FOLDERS, repeated, rows_in, whole_paths
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns import FOLDERS, Template, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
-from sinagot_catalog.storage import Reach, ScanResult, Store
-from sinagot_catalog.storage.protocol import is_text
+from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
 
 __all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
 

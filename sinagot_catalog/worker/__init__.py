@@ -3,3 +3,37 @@
 In: batches of rows over a pipe (`__main__`), or a call (`job`). Out: files at their final paths, journal lines, one
 result per row. Standard library only, so that a worker is ready in 0.15 s; `remote_files` alone loads the storage.
 """
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
+    from sinagot_catalog.worker.job import JobRunner, staging_path
+    from sinagot_catalog.worker.local_files import clear_staging
+    from sinagot_catalog.worker.row_interrupts import MainInterrupts
+    from sinagot_catalog.worker.target_folders import links_among, parents
+
+__all__ = [
+    "BOARD_SIZE",
+    "CLOSED",
+    "JobRunner",
+    "MainInterrupts",
+    "SharedStatus",
+    "clear_staging",
+    "links_among",
+    "parents",
+    "staging_path",
+]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
+        "job": ("JobRunner", "staging_path"),
+        "local_files": ("clear_staging",),
+        "row_interrupts": ("MainInterrupts",),
+        "target_folders": ("links_among", "parents"),
+    },
+)

@@ -29,11 +29,9 @@ from collections import deque
 from queue import SimpleQueue
 from typing import Any
 
-from sinagot_catalog.journal.run_spec import Result, RunSpec, StorageOptions, Task
-from sinagot_catalog.journal.writer import JournalWriter
-from sinagot_catalog.scripts.module_names import NO_MAIN
-from sinagot_catalog.scripts.row_output import OutputFile
-from sinagot_catalog.storage.pipe_messages import read_message, write_message
+from sinagot_catalog.journal import JournalWriter, Result, RunSpec, StorageOptions, Task
+from sinagot_catalog.scripts import NO_MAIN, OutputFile
+from sinagot_catalog.storage import read_message, write_message
 from sinagot_catalog.worker.job import PREFETCHED_ROWS, JobRunner
 from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
 

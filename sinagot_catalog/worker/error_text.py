@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from sinagot_catalog.errors import SinagotError
-from sinagot_catalog.journal.writer import bounded
+from sinagot_catalog.journal import bounded
 from sinagot_catalog.secrets import masked
 
 __all__ = ["describe_error", "is_plain", "note_line", "own_traceback"]

@@ -32,25 +32,38 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
-from sinagot_catalog.journal.ownership import Made, Provenance
-from sinagot_catalog.journal.run_spec import (
+from sinagot_catalog.journal import (
     FAILED,
+    JournalWriter,
+    Made,
     Port,
+    Provenance,
     Result,
     Row,
     RunSpec,
+    Stamp,
     StorageOptions,
     Task,
+    UnitStepLines,
     UnitStepSpec,
+    bounded,
+    journal_path,
 )
-from sinagot_catalog.journal.writer import JournalWriter, Stamp, UnitStepLines, bounded, journal_path
-from sinagot_catalog.patterns.raw_folder import RawFolder
-from sinagot_catalog.patterns.template import IdPattern, Template
-from sinagot_catalog.scripts import ScriptHost
-from sinagot_catalog.scripts.row_output import DONE_BOUND, ERROR_BOUND, NoOutput, Output
-from sinagot_catalog.scripts.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
+from sinagot_catalog.patterns import IdPattern, RawFolder, Template
+from sinagot_catalog.scripts import (
+    DONE_BOUND,
+    ERROR_BOUND,
+    NoOutput,
+    Output,
+    ScriptHost,
+    ScriptPath,
+    ScriptTemplate,
+    own_check,
+    port_path,
+    port_paths,
+)
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.storage.fingerprints import as_number, fingerprint
+from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog.worker.local_files import LocalFiles, Look, clear_folder
 from sinagot_catalog.worker.process_state import ProcessStateGuard
@@ -60,7 +73,7 @@ from sinagot_catalog.worker.script_logger import ScriptLog
 from sinagot_catalog.worker.target_folders import parents
 
 if TYPE_CHECKING:
-    from sinagot_catalog.journal.upload import JournalUploader
+    from sinagot_catalog.journal import JournalUploader
 
 __all__ = ["PREFETCHED_ROWS", "JobRunner", "staging_path"]
 
@@ -510,7 +523,7 @@ class JobRunner:
     def _load(self, cell: _PreparedStep) -> type[ScriptTemplate]:
         if cell.spec.command is not None:
             if cell.script is None:
-                from sinagot_catalog.scripts.command_step import command_script
+                from sinagot_catalog.scripts import command_script
 
                 cell.script = command_script(cell.spec.command, self.spec.scripts, self._ids)
             return cell.script

@@ -16,12 +16,9 @@ from contextlib import suppress
 from typing import NamedTuple, TypeAlias
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal.log_names import check_links
-from sinagot_catalog.journal.ownership import ForeignFileError, Standing, StandingFile
-from sinagot_catalog.patterns.raw_folder import RawFolder
-from sinagot_catalog.patterns.template import Template
-from sinagot_catalog.storage.entry import find_entry, holds_file
-from sinagot_catalog.storage.fingerprints import input_files, walk
+from sinagot_catalog.journal import ForeignFileError, Standing, StandingFile, check_links
+from sinagot_catalog.patterns import RawFolder, Template
+from sinagot_catalog.storage import find_entry, holds_file, input_files, walk
 from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog.worker.target_folders import TargetFolders, parents
 

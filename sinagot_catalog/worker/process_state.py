@@ -22,7 +22,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
-from sinagot_catalog.scripts.module_names import USER_SCRIPTS
+from sinagot_catalog.scripts import USER_SCRIPTS
 
 __all__ = ["ProcessStateGuard"]
 

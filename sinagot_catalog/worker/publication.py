@@ -7,7 +7,7 @@ Standard library only.
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal.ownership import (
+from sinagot_catalog.journal import (
     Made,
     Provenance,
     check_file,

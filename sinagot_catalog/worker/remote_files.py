@@ -24,19 +24,15 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.journal.ownership import Standing, StandingFile
-from sinagot_catalog.journal.upload import JournalUploader
-from sinagot_catalog.storage import is_url, join_url
-from sinagot_catalog.storage.entry import find_entry
-from sinagot_catalog.storage.remote import Info, RemoteStore
+from sinagot_catalog.journal import JournalUploader, Standing, StandingFile
+from sinagot_catalog.storage import Info, RemoteStore, find_entry, is_url, join_url
 from sinagot_catalog.worker.local_files import LocalFiles, Look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from sinagot_catalog.journal.run_spec import RunSpec
-    from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import Template
+    from sinagot_catalog.journal import RunSpec
+    from sinagot_catalog.patterns import RawFolder, Template
     from sinagot_catalog.worker.local_files import Coming
 
 __all__ = ["RemoteFiles", "open_uploader"]

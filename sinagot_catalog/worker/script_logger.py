@@ -2,7 +2,7 @@
 
 import logging
 
-from sinagot_catalog.journal.writer import UnitStepLines
+from sinagot_catalog.journal import UnitStepLines
 
 __all__ = ["ScriptLog"]
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns import Template
 from sinagot_catalog.worker.file_moves import sync_one
 
 __all__ = ["TargetFolder", "TargetFolders", "links_among", "parents"]

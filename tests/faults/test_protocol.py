@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.schema import KEYS
-from sinagot_catalog.storage import Stat
+from sinagot_catalog.storage.protocol import Stat
 
 LEASE = 60.0
 IDS = ("R1", "R2", "R3")

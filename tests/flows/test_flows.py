@@ -706,7 +706,7 @@ def test_parameters_of_the_flow_are_json(workspace, api):
 
 
 def cut_all(groups, width, **options):
-    from sinagot_catalog.flows import BatchSizer
+    from sinagot_catalog.flows.batches import BatchSizer
 
     cutter = BatchSizer(sum(map(len, groups)), **options)
     waiting = iter(groups)
@@ -734,7 +734,7 @@ def test_batches_hold_every_group_once_in_order(lengths, size, width, seconds):
 
 @pytest.mark.parametrize("options", [{}, {"size": 1}, {"seconds": {0: 600.0}}, {"seconds": {0: 0.0001}}])
 def test_there_are_never_more_than_a_thousand_task_runs(options):
-    from sinagot_catalog.flows import MOST_TASK_RUNS
+    from sinagot_catalog.flows.batches import MOST_TASK_RUNS
 
     assert len(cut_all(one_a_group(50_000), 4, **options)) <= MOST_TASK_RUNS
 
@@ -756,7 +756,7 @@ def test_slow_rows_go_in_small_batches_and_quick_ones_in_large():
 
 
 def test_batches_follow_what_the_first_ones_took():
-    from sinagot_catalog.flows import BatchSizer
+    from sinagot_catalog.flows.batches import BatchSizer
     from sinagot_catalog.journal.run_spec import Result
 
     cutter, waiting = BatchSizer(1_000), iter(one_a_group(1_000))

@@ -11,7 +11,8 @@ from polars.testing import assert_frame_equal
 from sinagot_catalog import Workspace, schema
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.reader import Journal, last_states
-from sinagot_catalog.storage import LocalStore, open_store
+from sinagot_catalog.storage import open_store
+from sinagot_catalog.storage.local import LocalStore
 
 
 @pytest.fixture

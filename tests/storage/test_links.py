@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.storage import LocalStore
 from sinagot_catalog.storage.listing import reach_of, scan
+from sinagot_catalog.storage.local import LocalStore
 
 
 def statuses(ws):

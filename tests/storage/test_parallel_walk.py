@@ -15,11 +15,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.storage import LocalStore, Reach, local_walk
+from sinagot_catalog.storage import local_walk
 from sinagot_catalog.storage.folder_cache import columns
-from sinagot_catalog.storage.local import look_at
+from sinagot_catalog.storage.local import LocalStore, look_at
 from sinagot_catalog.storage.local_walk import Walk, walk_below
 from sinagot_catalog.storage.parallel_walk import HelperPool
+from sinagot_catalog.storage.protocol import Reach
 
 REACHES = (
     Reach((("a", None), ("b", None, "c"))),
@@ -173,7 +174,8 @@ def test_who_is_none_of_ours_or_reads_names_otherwise_is_never_free(
 LOOKS = """
 import sys
 from functools import partial
-from sinagot_catalog.storage import LocalStore, Reach
+from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.protocol import Reach
 from sinagot_catalog.storage.folder_cache import columns
 store = LocalStore(sys.argv[1], patience=float(sys.argv[2]))
 found = store.find(Reach(((None, None),)))

@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog.errors import NotFoundError
-from sinagot_catalog.storage import Reach
 from sinagot_catalog.storage.listing import STATS, from_keys
+from sinagot_catalog.storage.protocol import Reach
 
 
 def touch(ws, *names):
@@ -234,7 +234,8 @@ def test_a_folder_that_cannot_be_opened_for_whatever_reason_is_unreadable_and_no
     (tmp_path / "raw" / "R1.txt").touch()
     code = f"""
 import resource
-from sinagot_catalog.storage import LocalStore, Reach
+from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.protocol import Reach
 store = LocalStore({str(tmp_path)!r})
 print(store.find(Reach((("raw", None),))).unreadable)  # with all that Polars opens at first
 resource.setrlimit(resource.RLIMIT_NOFILE, (0, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))

@@ -1,0 +1,80 @@
+"""Where files lie: find, read and write them. The only package that imports fsspec and obstore.
+
+A local folder goes through the operating system, anything else through fsspec. Both give the same answers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.storage.local import LocalStore
+from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat, Store
+from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = [
+    "LocalStore",
+    "Reach",
+    "ScanResult",
+    "Stat",
+    "Store",
+    "TextReader",
+    "is_url",
+    "join_url",
+    "normal_url",
+    "open_store",
+    "protocols_of",
+    "split_url",
+]
+
+
+def is_url(path: str) -> bool:
+    """Whether a path names a protocol that is not the local disk.
+
+    Example:
+        >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
+        (True, False, False)
+    """
+    return "://" in path and not _is_local(path)
+
+
+def _is_local(path: str) -> bool:
+    return path.lower().startswith(("file://", "local://"))
+
+
+def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
+    """Open a root: a folder, or any URL that fsspec knows."""
+    if is_url(root):
+        from sinagot_catalog.storage.remote import RemoteStore
+
+        return RemoteStore(root, options)
+    return LocalStore(root.partition("://")[2] if _is_local(root) else root)
+
+
+class TextReader:
+    """Reads the text behind a URL; what it was given to do so is left behind when it is pickled.
+
+    Args:
+        options: fsspec options.
+    """
+
+    def __init__(self, options: Mapping[str, Any] | None = None) -> None:
+        self._options = dict(options or {})
+
+    def __call__(self, url: str) -> str:
+        """The text of a file.
+
+        Raises:
+            FileNotFoundError: When there is none.
+            StorageError: When it cannot be read.
+        """
+        folder, name = split_url(url)
+        store = open_store(folder, self._options)
+        if not store.exists(name):
+            raise FileNotFoundError(url)
+        return store.read(name).decode()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return TextReader, ()
