@@ -37,6 +37,8 @@ _WORKERS = "2"
 _POOL = "a bare ProcessPoolExecutor, the same function"
 _MOST_TASK_RUNS = 1_000
 
+_RUNS_BATCHES = "sinagot_catalog.cluster.remote_batch, sinagot_catalog.worker.__main__"
+
 
 def submit(scale: Scale) -> Iterator[Measurement]:
     """Rows of 0.2 ms, start-up of the workers counted, imports left out."""
@@ -66,12 +68,7 @@ def clusters(scale: Scale) -> Iterator[Measurement]:
     with _running_server() as server:
         for kind in found:
             # Their byte code lies beside them where they are installed; to compile Dask takes two seconds.
-            process(
-                [
-                    "-c",
-                    f"import {packages[kind]}, sinagot_catalog.cluster.remote_batch, sinagot_catalog.worker.__main__",
-                ]
-            )
+            process(["-c", f"import {packages[kind]}, {_RUNS_BATCHES}"])
             with {"dask": _dask, "ray": _ray}[kind]() as address, tempfile.TemporaryDirectory() as folder:
                 toml = Path(folder, "cluster.toml")
                 toml.write_text(f"[prefect]\ntask_runner = {kind!r}\naddress = {address!r}\n")

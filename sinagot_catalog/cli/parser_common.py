@@ -63,6 +63,7 @@ Verbs: TypeAlias = "argparse._SubParsersAction[Parser]"  # noqa: SLF001 - argpar
 
 
 def verb(verbs: Verbs, name: str, does: str, about: str, examples: str) -> Parser:
+    """Add a verb to the command line; its function is imported when it is called."""
     parser: Parser = verbs.add_parser(name, help=about, description=about, epilog=examples)
     parser.set_defaults(verb=late(does), name=name)
     parser.add_argument(
@@ -95,16 +96,19 @@ class Narrow(argparse.Action):
 
 
 def add_where(parser: Any, about: str) -> None:
+    """Declare the verb `where`."""
     parser.add_argument(
         "--where", metavar="SQL", action=Narrow, help=f"{about}; repeated, it narrows further"
     )
 
 
 def add_steps(parser: Any, about: str) -> None:
+    """Declare the verb `steps`."""
     parser.add_argument("--step", metavar="L", action="append", help=f"{about}; may be repeated")
 
 
 def add_stale(parser: Any) -> None:
+    """Declare the verb `stale`."""
     parser.add_argument(
         "--stale", action="store_const", const=True, help="what is stale by an input or a version, too"
     )
@@ -115,6 +119,7 @@ def add_stale(parser: Any) -> None:
 
 
 def add_place(parser: Parser, *, positional: bool = False) -> None:
+    """Declare the options that name the workspace."""
     if positional:
         parser.add_argument("place", nargs="?", metavar="WORKSPACE", help="folder, URL or toml; as -C")
     parser.add_argument(
@@ -132,6 +137,7 @@ def add_place(parser: Parser, *, positional: bool = False) -> None:
 
 
 def add_snapshot_option(parser: Parser) -> None:
+    """Declare `--snapshot`."""
     parser.add_argument(
         "--snapshot", metavar="NAME", nargs="?", const="latest",
         help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
@@ -155,6 +161,7 @@ def add_rows(parser: Parser) -> Any:
 
 
 def add_selection(parser: Parser) -> None:
+    """Declare the options that select rows."""
     which = add_rows(parser)
     which.add_argument("--limit", metavar="N", type=count, help="run at most so many rows")
     which.add_argument("--force", action="store_true", help="what is done, too")
@@ -164,6 +171,7 @@ def add_selection(parser: Parser) -> None:
 
 
 def add_running(parser: Parser) -> None:
+    """Declare the options of a run."""
     parser.add_argument(
         "--workers", metavar="N", type=count, help="how many processes; by default one per core"
     )
@@ -178,6 +186,7 @@ def add_running(parser: Parser) -> None:
 
 
 def add_output(parser: Parser) -> None:
+    """Declare the options that choose the form of the output."""
     group = parser.add_argument_group("output").add_mutually_exclusive_group()
     group.add_argument("--json", action="store_true", help="JSON on stdout")
     group.add_argument("--csv", action="store_true", help="CSV on stdout")

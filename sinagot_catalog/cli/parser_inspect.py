@@ -37,6 +37,7 @@ TABLES = ("records", "units", "files", "steps", "events", "links")
 
 
 def add_init(verbs: Verbs) -> Parser:
+    """Declare the verb `init`."""
     parser = verb(
         verbs,
         "init",
@@ -64,6 +65,7 @@ def add_init(verbs: Verbs) -> Parser:
 
 
 def add_status(verbs: Verbs) -> Parser:
+    """Declare the verb `status`."""
     parser = verb(
         verbs,
         "status",
@@ -103,6 +105,7 @@ totals (the same without group), next (command, rows, steps; null where nothing 
 
 
 def add_ls(verbs: Verbs) -> Parser:
+    """Declare the verb `ls`."""
     parser = verb(
         verbs,
         "ls",
@@ -129,6 +132,7 @@ files (stale; size and times of records) are there where --columns or --where na
 
 
 def add_logs(verbs: Verbs) -> Parser:
+    """Declare the verb `logs`."""
     parser = verb(
         verbs,
         "logs",
@@ -166,6 +170,7 @@ message, n, first, last, examples, command.""",
 
 
 def add_snapshot(verbs: Verbs) -> Parser:
+    """Declare the verb `snapshot`."""
     parser = verb(
         verbs,
         "snapshot",
@@ -180,6 +185,7 @@ def add_snapshot(verbs: Verbs) -> Parser:
 
 
 def add_diff(verbs: Verbs) -> Parser:
+    """Declare the verb `diff`."""
     parser = verb(
         verbs,
         "diff",
@@ -202,6 +208,7 @@ a record's value).""",
 
 
 def add_gc(verbs: Verbs) -> Parser:
+    """Declare the verb `gc`."""
     parser = verb(
         verbs,
         "gc",
@@ -219,6 +226,7 @@ def add_gc(verbs: Verbs) -> Parser:
 
 
 def add_explain(verbs: Verbs) -> Parser:
+    """Declare the verb `explain`."""
     parser = verb(
         verbs,
         "explain",
@@ -244,6 +252,7 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
 
 
 def add_report(verbs: Verbs) -> Parser:
+    """Declare the verb `report`."""
     parser = verb(
         verbs,
         "report",
@@ -265,6 +274,7 @@ keys of --json: path, bytes""",
 
 
 def add_doctor(verbs: Verbs) -> Parser:
+    """Declare the verb `doctor`."""
     parser = verb(
         verbs,
         "doctor",
@@ -282,6 +292,7 @@ keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""
 
 
 def add_completion(verbs: Verbs) -> Parser:
+    """Declare the verb `completion`."""
     parser = verb(
         verbs,
         "completion",

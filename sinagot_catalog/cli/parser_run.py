@@ -38,6 +38,7 @@ MODES = ("processes", "main_process", "prefect")
 
 
 def add_plan(verbs: Verbs) -> Parser:
+    """Declare the verb `plan`."""
     parser = verb(
         verbs,
         "plan",
@@ -56,6 +57,7 @@ blocked), reason, status. The table leaves out what is done.""",
 
 
 def add_run(verbs: Verbs) -> Parser:
+    """Declare the verb `run`."""
     parser = verb(
         verbs,
         "run",
@@ -76,6 +78,7 @@ blocked, not_available, claimed, already_done, cancelled), seconds, attempts, er
 
 
 def add_submit(verbs: Verbs) -> Parser:
+    """Declare the verb `submit`."""
     parser = verb(
         verbs,
         "submit",
@@ -107,6 +110,7 @@ runs elsewhere).""",
 
 
 def add_watch(verbs: Verbs) -> Parser:
+    """Declare the verb `watch`."""
     parser = verb(
         verbs,
         "watch",
@@ -151,6 +155,7 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
 
 
 def add_accept(verbs: Verbs) -> Parser:
+    """Declare the verb `accept`."""
     parser = verb(
         verbs,
         "accept",
@@ -172,6 +177,7 @@ accepted, reason.""",
 
 
 def add_server(verbs: Verbs) -> Parser:
+    """Declare the verb `server`."""
     parser = verb(
         verbs,
         "server",
@@ -194,6 +200,7 @@ def add_server(verbs: Verbs) -> Parser:
 
 
 def add_deploy(verbs: Verbs) -> Parser:
+    """Declare the verb `deploy`."""
     parser = verb(
         verbs,
         "deploy",
@@ -226,6 +233,7 @@ keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)"
 
 
 def add_serve(verbs: Verbs) -> Parser:
+    """Declare the verb `serve`."""
     parser = verb(
         verbs,
         "serve",
@@ -248,6 +256,7 @@ With --json the first line of stdout is an object with name, id, url, pool, para
 
 
 def add_deployed(parser: Parser) -> None:
+    """Declare the verb `deployed`."""
     which = parser.add_argument_group("which rows, each time")
     add_where(which, "steps that fit, such as \"status = 'DATA_READY'\"")
     add_steps(which, "only this step")

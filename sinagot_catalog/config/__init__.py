@@ -2,8 +2,8 @@
 
 In: the toml files of a workspace. Out: a `Config`, or one error that lists all faults of the files.
 
-Begin with `reader` (from text to `Config`); `model` declares the sections, `validator` and `checks` find the faults,
-`permissions` says who may run what.
+Begin with `reader` (from text to `Config`); `model` declares the sections, `validator` and `checks` find the
+faults, `permissions` says who may run what.
 """
 
 from typing import TYPE_CHECKING

@@ -157,6 +157,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def cross_checks(model: Document) -> Iterator[Fault]:
+    """Faults that concern several sections at once."""
     yield from _id_faults(model.records)
     yield from _metadata_faults(model.records)
     paths = [one.models.dataframe_path for one in model.modalities.values()]

@@ -103,6 +103,7 @@ def nearest(folder: str | None = None) -> str | None:
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:
+    """The text of a toml file, local or behind a URL."""
     try:
         if _is_url(file):
             if read_text is None:
@@ -137,6 +138,7 @@ def merge(base: Table, over: Table, file: str, origins: dict[Address, str], addr
 
 
 def origin(address: Address, origins: Mapping[Address, str], first: str) -> str:
+    """The file that gave the value at an address."""
     return next(
         (origins[address[:n]] for n in range(len(address), 0, -1) if address[:n] in origins),
         first,

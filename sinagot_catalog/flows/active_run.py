@@ -125,6 +125,7 @@ LIVE: dict[str, ActiveRun] = {}
 
 @contextmanager
 def known(live: ActiveRun) -> Iterator[None]:
+    """Register an active run while its flow is running."""
     LIVE[live.execution.run_id] = live
     try:
         yield

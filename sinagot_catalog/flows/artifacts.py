@@ -121,6 +121,7 @@ def _key(workspace: str, what: str) -> str:
 
 
 def short(workspace: str) -> str:
+    """The name of a workspace as pages show it."""
     path = PurePosixPath(masked(workspace).rstrip("/"))
     return (path.parent if path.suffix == ".toml" else path).name or "workspace"
 

@@ -166,6 +166,7 @@ _CLASSES = {
 
 
 def character(code: int) -> str:
+    """One character as Rust's regular expressions write it."""
     return rf"\x{{{code:x}}}"
 
 

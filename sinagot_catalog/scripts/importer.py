@@ -100,6 +100,7 @@ class Folder:
         self.helpers = tuple(sorted(names))
 
     def forget(self) -> None:
+        """Forget the imported modules: the next use imports them again."""
         self.modules.clear()
         self.stamps.clear()
         self.served.clear()

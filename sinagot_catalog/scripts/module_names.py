@@ -1,7 +1,7 @@
 """The names of users' modules, under which every process of this machine finds them.
 
-    sinagot_catalog.scripts.user_modules./data/scripts.count      the script of the step `count` in /data/scripts
-    sinagot_catalog.scripts.user_modules./data/scripts+.helper    helper.py beside it, which scripts import as `helper`
+    sinagot_catalog.scripts.user_modules./data/scripts.count     the script of the step `count` in /data/scripts
+    sinagot_catalog.scripts.user_modules./data/scripts+.helper   helper.py beside it; scripts import it as `helper`
 
 A script may start processes of its own: multiprocessing (fork, spawn, forkserver), concurrent.futures, loky. Those
 import the functions that they are sent by the name of their module. The name holds the folder, with its dots

@@ -135,6 +135,7 @@ def exchange(one: str, other: str) -> bool:
 
 
 def remove(path: str) -> None:
+    """Remove a file or a folder, if it is there."""
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             shutil.rmtree(path)
@@ -155,6 +156,7 @@ def sync(path: str) -> None:
 
 
 def sync_one(path: str) -> None:
+    """Bring one file, or the names in one folder, to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

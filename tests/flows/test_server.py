@@ -387,7 +387,8 @@ def test_each_setting_of_ours_is_one_that_this_prefect_knows():
 
 
 def test_neither_looking_nor_submitting_imports_prefect_by_itself():
-    code = "import sys, sinagot_catalog.flows.local_server, sinagot_catalog.flows.submission; print('prefect' in sys.modules)"
+    names = "sinagot_catalog.flows.local_server, sinagot_catalog.flows.submission"
+    code = f"import sys, {names}; print('prefect' in sys.modules)"
     assert in_a_new_process(code).stdout.strip() == "False"
 
 
