@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.patterns import Meeting, holds, match_columns, meetings, paths_of
+from sinagot_catalog.patterns import Meeting, holds, meetings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -121,6 +121,9 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
 
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
     """The first record whose output meets the other pattern."""
+    # Polars is loaded here: completion reads a layout without it.
+    from sinagot_catalog.patterns import match_columns, paths_of
+
     paths = records.select(paths_of(doubt.output).alias("path"))["path"]
     if doubt.is_raw and ids.is_told_by(doubt.other):
         rows = match_columns(paths, [doubt.other], ids)["row"]
