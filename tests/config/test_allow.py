@@ -256,14 +256,16 @@ def test_init_writes_a_prefect_yaml_with_a_workspace_or_beside_one(cli, tmp_path
 # --- what is kept ----------------------------------------------------------------------------------------------
 
 
-def test_gc_deletes_old_selections_and_reports(make_workspace):
+def test_gc_deletes_old_selections_and_reports_and_nothing_of_another_name(make_workspace):
     ws = make_workspace(ONE, ["raw/R1"])
     ws.steps.run(progress=False)
     log = ws._source.log_store
+    old, new = "20200101T000000-0123ab.parquet", "20200102T000000-0123ab.parquet"
     for folder in ("selections", "reports"):
-        log.write(f"{folder}/old.parquet", b"")
-        log.write(f"{folder}/new.parquet", b"")
-        os.utime(f"{log.root}/{folder}/old.parquet", (0, 0))
+        for name in (old, new, "mine.parquet"):
+            log.write(f"{folder}/{name}", b"")
+        for name in (old, "mine.parquet"):
+            os.utime(f"{log.root}/{folder}/{name}", (0, 0))
     swept = ws.gc("1h")
     assert (swept.selections, swept.reports) == (1, 1)
-    assert log.names("selections") == log.names("reports") == ["new.parquet"]
+    assert sorted(log.names("selections")) == sorted(log.names("reports")) == [new, "mine.parquet"]
