@@ -8,7 +8,7 @@ import pytest
 from sinagot_catalog import __version__
 
 VERBS = (
-    *("init", "status", "ls", "plan", "run", "submit", "watch", "logs", "snapshot", "diff"),
+    *("init", "status", "ls", "plan", "run", "submit", "watch", "accept", "logs", "snapshot", "diff"),
     *("explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
 )
 
