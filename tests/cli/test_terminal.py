@@ -89,7 +89,7 @@ BENT = "R1\u202egpj\x9b2J\r"
 
 @pytest.fixture
 def steering_folder(write_workspace, script_source):
-    """A workspace in which ids, outputs, messages, types of errors and prints hold escape sequences."""
+    """A workspace in which names of files, messages, types of errors and prints hold escape sequences."""
     body = f"""
         print("said {TITLE}")
         self.logger.warning("warned {HIDDEN}")
@@ -140,7 +140,7 @@ COMMANDS = [
 
 
 def test_nothing_that_a_workspace_holds_steers_the_terminal(on_terminal, cli, steering_folder):
-    assert cli("run", steering_folder, "--record", f"A{TITLE}", "--record", "D").returncode == 3
+    assert cli("run", steering_folder, "--record", "D").returncode == 3
     for verb, *rest in COMMANDS:
         code, shown = on_terminal(200, verb, "-C", steering_folder, *rest)
         assert code in (0, 2, 3), shown
@@ -148,11 +148,11 @@ def test_nothing_that_a_workspace_holds_steers_the_terminal(on_terminal, cli, st
 
 
 def test_rows_for_programs_are_exact(cli, steering_folder):
-    done = cli("ls", "records", "-C", steering_folder, "--csv", "--columns", "record_id")
-    assert f"A{TITLE}" in done.stdout
-    assert f"B{HIDDEN}" in done.stdout
-    rows = json.loads(cli("ls", "records", "-C", steering_folder, "--json", "--columns", "record_id").stdout)
-    assert sorted(row["record_id"] for row in rows)[:2] == [f"A{TITLE}", f"B{HIDDEN}"]
+    done = cli("ls", "files", "-C", steering_folder, "--csv", "--columns", "path")
+    assert f"raw/A{TITLE}.csv" in done.stdout
+    assert f"raw/B{HIDDEN}.csv" in done.stdout
+    rows = json.loads(cli("ls", "files", "-C", steering_folder, "--json", "--columns", "path").stdout)
+    assert sorted(row["path"] for row in rows)[:2] == [f"raw/A{TITLE}.csv", f"raw/B{HIDDEN}.csv"]
 
 
 def test_names_that_would_steer_the_shell_are_not_completed(cli, steering_folder):
