@@ -6,8 +6,8 @@ to the worker together with the rows. Standard library only.
 
     at the final path                              the row may replace it when
     a file that an output declares                 always: it belongs to the row
-    a file that no output declares                 `done` records its path, or `publishing` its size and time (the
-                                                   row may have been killed before it published the file)
+    a file that no output declares                 `done` records its path, or `publishing` its size and time, as
+                                                   the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
                                                    is written again; an `accepted` event records them, too
     a folder that an older version or sinagot      nothing in it changed after that event

@@ -197,7 +197,7 @@ class LocalStore:
         return [self.read(path) for path in paths]
 
     def cloud_options(self) -> dict[str, str] | None:
-        """Nothing: a local folder needs no options."""
+        """No options: a local folder needs none."""
         return {}
 
     def write(self, path: str, content: bytes) -> None:
@@ -228,7 +228,7 @@ class LocalStore:
         return True
 
     def can_create(self, folder: str) -> bool:  # noqa: ARG002 - part of the protocol
-        """Whether `create` works; a disk without hard links raises an error only when it is used."""
+        """Always True; on a disk without hard links, `create` itself raises an error."""
         return True
 
     def _beside(self, target: Path, content: bytes) -> Path:
