@@ -1,10 +1,10 @@
-"""What runs wrote down: their events, which rows they hold, and how they ended.
+"""The journal, claims and reports of runs: what each run did, and which run holds which row.
 
-In: the events of running rows. Out: the last event of each row, and the claims of live runs. All of it lies in
-`LOG/`, one file per process of a run, and no file is ever written by two processes.
+In: the events of running rows. Out: the last event of each row, and the claims of live runs. All of it is stored
+in `LOG/`, in one file per process of a run. No two processes write the same file.
 
-Begin with `reader` (the protocol on one page), then `writer` (the lines) and `claims` (which run holds which row).
-Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the standard library only.
+Begin with `reader` (the protocols of journal and claims), then `writer` (the lines) and `claims` (which run holds
+which row). Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the standard library only.
 """
 
 from typing import TYPE_CHECKING

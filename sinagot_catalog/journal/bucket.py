@@ -1,4 +1,8 @@
-"""The journal and the claims where they lie in a bucket: no append, no rename, and perhaps no create-only put."""
+"""Journal and claims in a bucket: reads the uploaded pieces of journals, and takes claims for runs.
+
+A bucket has no append and no rename, and some stores have no create-only put. `journal.upload` describes the pieces
+in which journals arrive; `journal.reader` describes the protocols.
+"""
 
 from collections.abc import Callable, Iterable
 
@@ -14,7 +18,7 @@ __all__ = ["ObjectClaims", "ObjectJournal"]
 
 
 class ObjectJournal(Journal):
-    """Reads the pieces that runs sent, each once; they are never written again.
+    """Reads the pieces of journals that runs uploaded. A piece never changes, so each is read once.
 
     Args:
         store: The `LOG` folder.
@@ -37,8 +41,8 @@ class ObjectJournal(Journal):
         frames += self._of_seed({path: size for path, size in found.items() if is_seed_log(path)})
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
-    def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:  # noqa: ARG002 - as of a `Journal`
-        """Pieces that overlap are told apart by a look at all of them."""
+    def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:  # noqa: ARG002 - the signature of `Journal`
+        """Return None: only a listing of all pieces shows which of them overlap."""
         return None
 
     def _compact_names(self) -> list[str]:
@@ -48,7 +52,7 @@ class ObjectJournal(Journal):
         return sorted(path.removeprefix("journal/") for path in paths if path.endswith(".parquet"))
 
     def _of_runs(self, runs: dict[str, list[str]]) -> list[pl.DataFrame]:
-        """The events of runs; of pieces that overlap, what was read already is cut off."""
+        """The events of runs. Bytes that an earlier piece already held are skipped."""
         for gone in set(self._known) - set(runs):
             del self._known[gone], self._frames[gone]
         new = {
@@ -68,7 +72,7 @@ class ObjectJournal(Journal):
         return [frame for run in sorted(self._frames) for frame in self._frames[run]]
 
     def _of_seed(self, found: dict[str, int | None]) -> list[pl.DataFrame]:
-        """The lines of sinagot itself, which appends to files of its own."""
+        """The lines of sinagot itself, which appends to its own log files."""
         new = [path for path, size in found.items() if self._seeds.get(path, (None,))[0] != size]
         for path, content in zip(new, self.store.read_all(new), strict=True):
             self._seeds[path] = found[path], from_seed(content)
@@ -78,11 +82,11 @@ class ObjectJournal(Journal):
         """Read pieces that are to be merged, from their beginning and each byte once."""
         if parse is not from_lines:
             return super()._lines(paths, parse)
-        return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - one of us
+        return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - the same class
 
 
 def _pieces(found: dict[str, int | None], without: set[str] | frozenset[str]) -> dict[str, list[str]]:
-    """The pieces of each run, those of one process in the order of their bytes."""
+    """The pieces of each run; those of one process are in the order of their bytes."""
     runs: dict[str, list[str]] = {}
     for path in found:
         parts = path.split("/")
@@ -92,7 +96,7 @@ def _pieces(found: dict[str, int | None], without: set[str] | frozenset[str]) ->
 
 
 def _parsed(path: str) -> tuple[str, int, int] | None:
-    """Whose bytes a piece holds, from where to where; None for a file that was copied here whole."""
+    """The process, first byte and end byte of a piece; None for a whole journal file that was copied here."""
     piece = PIECE.fullmatch(path.rpartition("/")[2])
     return None if piece is None else (piece["name"], int(piece["start"]), int(piece["end"]))
 
@@ -100,8 +104,8 @@ def _parsed(path: str) -> tuple[str, int, int] | None:
 class ObjectClaims(Claims):
     """Claims in a bucket.
 
-    Where the store lacks create-only puts, a second live writer is
-    refused: what cannot be done at once is not emulated.
+    Without create-only puts two runs cannot claim rows safely. The library does not emulate them: it refuses to
+    start a run while another run is alive.
     """
 
     def take(self, run_id: str, rows: pl.DataFrame, *, above: int = 0) -> tuple[Claim, pl.DataFrame]:

@@ -1,6 +1,7 @@
-"""Claims: which run may touch which row. The protocol stands in `_journal`.
+"""Claims: record which run may run which row, and whether that run is alive.
 
-Polars is imported where rows are claimed: processes of a cluster only follow a claim, and start quicker without it.
+`journal.reader` describes the protocol. Polars is imported inside the functions that claim rows: processes of a
+cluster only monitor a claim, and start faster without it.
 """
 
 from __future__ import annotations
@@ -33,12 +34,12 @@ SCHEMA = 1
 _TRIES = 1000
 _HOUR = 3_600.0
 _OVER: set[tuple[str, str]] = set()
-"""Runs of this process that have ended, by name and time: it knows so even where that could not be written down."""
+"""Runs of this process that have ended, by name and time: remembered in memory in case writing fails."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One run's hold on its rows."""
+    """The claim of one run on its rows."""
 
     number: int
     run_id: str
@@ -54,21 +55,21 @@ class Claim:
 
     @property
     def path(self) -> str:
-        """Where the claim lies below the `LOG` folder."""
+        """The path of the claim below the `LOG` folder."""
         return _path(self.number)
 
     @property
     def is_ours(self) -> bool:
-        """Whether the run is, or was, a process of this machine since it booted."""
+        """Whether the run's process belongs, or belonged, to this machine since its last boot."""
         return self.host == socket.gethostname() and self.boot_id == boot_id()
 
 
 class Claims:
-    """Takes and gives back rows for runs.
+    """Takes rows for runs and releases them.
 
     Args:
         store: The `LOG` folder.
-        lease: For how many seconds a run of another host counts as alive after its last beat.
+        lease: How many seconds after its last heartbeat a run of another host counts as alive.
     """
 
     def __init__(self, store: Store, lease: float = 60.0) -> None:
@@ -76,7 +77,7 @@ class Claims:
         self.lease = lease
 
     def all(self) -> list[Claim]:
-        """Every claim that lies there, in order of number."""
+        """Every claim in the store, in order of number."""
         return [claim for number in self._numbers() if (claim := self._claim(number)) is not None]
 
     def _numbers(self) -> list[int]:
@@ -84,7 +85,7 @@ class Claims:
         return sorted(int(name.removesuffix(".json")) for name in names if re.fullmatch(r"\d+\.json", name))
 
     def _claim(self, number: int) -> Claim | None:
-        """One claim; None where it was deleted since it was listed, or is none."""
+        """One claim; None if it was deleted since it was listed, or if the file is not a claim."""
         try:
             claim = _parse(self.store.read(_path(number)))
         except (StorageError, ValueError, TypeError):
@@ -100,7 +101,8 @@ class Claims:
         """The runs that are alive now.
 
         Args:
-            asker: The claim of the run that asks: its beat tells the store's time, else this machine does.
+            asker: The claim of the run that asks. Its heartbeat gives the store's time; without it this machine's
+                clock is used.
         """
         now = self.now(asker)
         return frozenset(claim.run_id for claim in self.all() if self.is_alive(claim, now))
@@ -116,7 +118,7 @@ class Claims:
         return [claim.run_id for claim in live if self._rows(claim).filter(*fits).height]
 
     def now(self, asker: Claim | None = None) -> float:
-        """The store's time in seconds, by the beat of a run; without one this machine's."""
+        """The store's time in seconds, from the heartbeat of a run; without a run, this machine's time."""
         if asker is not None:
             self._touch(asker.run_id)
             heartbeat = self.beat_of(asker.run_id)
@@ -125,7 +127,7 @@ class Claims:
         return datetime.now(UTC).timestamp()
 
     def store_time(self) -> float:
-        """The store's time in seconds, for who has no claim; this machine's where nothing can be written."""
+        """The store's time in seconds, without a claim; this machine's time if the store cannot be written."""
         probe = f"clock-{uuid4().hex}"
         try:
             self._touch(probe)
@@ -139,12 +141,12 @@ class Claims:
         self.store.write(f"claims/{run_id}.beat", b"")
 
     def beat_of(self, run_id: str) -> float | None:
-        """When a run last said that it is alive, in the store's time."""
+        """The time of a run's last heartbeat, by the store's clock."""
         heartbeat = self.store.stat([f"claims/{run_id}.beat"]).modified[0]
         return None if heartbeat is None else heartbeat / 1e9
 
     def is_alive(self, claim: Claim, now: float | None = None) -> bool:
-        """Whether a claim's run still goes on."""
+        """Whether the run of a claim is still alive."""
         if claim.state not in ("live", "stopping") or (claim.run_id, claim.time) in _OVER:
             return False
         if claim.is_ours:
@@ -159,7 +161,7 @@ class Claims:
         Args:
             run_id: The run.
             rows: The columns of `KEYS`.
-            above: The highest number in the journal: claims may have been deleted by hand.
+            above: The highest number in the journal: the user may have deleted claims by hand.
 
         Returns:
             The claim, and the rows that live runs with lower claims hold.
@@ -171,7 +173,7 @@ class Claims:
             claim, held = self._take(run_id, rows, above)
             if self.heartbeat(claim):
                 return claim, held
-            # it slept through its lease in the midst of this, and was taken for dead
+            # The lease ran out meanwhile, and another run deleted the claim as dead.
         raise StorageError(f"no claim could be kept in {self.store.root}/claims: the lease is too short")
 
     def _take(self, run_id: str, rows: pl.DataFrame, above: int) -> tuple[Claim, pl.DataFrame]:
@@ -188,13 +190,13 @@ class Claims:
         held = pl.concat([pl.DataFrame(schema=KEYS), *map(self._rows, live)])
         kept = rows.join(held, on=list(KEYS), how="anti", nulls_equal=True)
         if kept.height < rows.height:
-            # what it leaves out is not its own: a third run may take it when the first one ends
+            # Claim only the remaining rows: a third run may take the held ones when their run ends.
             self.store.write(f"claims/{run_id}.parquet", _parquet(kept))
         self.store.delete(path for one in lower if one not in live for path in _files(one))
         return claim, held
 
     def _rows(self, claim: Claim) -> pl.DataFrame:
-        """The rows that a claim holds; none where it was given back meanwhile."""
+        """The rows of a claim; none if it was released meanwhile."""
         import polars as pl
 
         from sinagot_catalog.schema import KEYS
@@ -207,7 +209,7 @@ class Claims:
             raise
 
     def _create(self, run_id: str, above: int) -> Claim:
-        """Take the number after the highest of claims and journal; see the protocol for when it holds."""
+        """Take the number after the highest of claims and journal; the protocol defines when it is valid."""
         for _ in range(_TRIES):
             highest = max(self._numbers(), default=0)
             before = self._claim(highest)
@@ -224,7 +226,7 @@ class Claims:
             )
             is_made = self.store.create(claim.path, json.dumps(asdict(claim)).encode())
             if not is_made and not self._is_there(claim):
-                continue  # another run was quicker
+                continue  # another run took this number first
             if self._is_seen_by_higher(claim):
                 return claim
             self.store.delete([claim.path])
@@ -233,12 +235,12 @@ class Claims:
         )
 
     def _is_there(self, claim: Claim) -> bool:
-        """Whether a claim lies there under its number."""
+        """Whether the store holds this claim under its number."""
         found = self._claim(claim.number)
         return found is not None and found.run_id == claim.run_id
 
     def _is_seen_by_higher(self, claim: Claim) -> bool:
-        """Whether every run of a higher number came after this claim."""
+        """Whether every run of a higher number was created after this claim."""
         higher = [number for number in self._numbers() if number > claim.number]
         if not higher:
             return True
@@ -246,12 +248,12 @@ class Claims:
         return following is not None and following.previous == claim.run_id
 
     def heartbeat(self, claim: Claim) -> bool:
-        """Say that the run is alive.
+        """Record that the run is alive.
 
         Returns:
-            False where its claim is gone: it was taken for dead.
+            False if its claim is gone, because another run took it for dead.
         """
-        # The beat first: who looks at the claim after it finds a run that is alive.
+        # Write the heartbeat first: a process that reads the claim after it sees a live run.
         self._touch(claim.run_id)
         try:
             is_held = _parse(self.store.read(claim.path)).run_id == claim.run_id
@@ -266,22 +268,22 @@ class Claims:
         return is_held
 
     def request_stop(self, claim: Claim) -> None:
-        """Say to the processes that work for the run elsewhere that it ends early."""
+        """Ask the run's processes on other hosts to stop."""
         found = self._claim(claim.number)
         if found is not None and found.run_id == claim.run_id and found.state == "live":
             self.store.write(claim.path, json.dumps({**asdict(claim), "state": "stopping"}).encode())
 
     def release(self, claim: Claim) -> None:
-        """Give the rows back; the number stays taken."""
+        """Release the rows; the number stays in use."""
         _OVER.add((claim.run_id, claim.time))
-        # The rows first: a full disk lets files be deleted, not written.
+        # Delete the rows first: a full disk permits deletion but no writing.
         self.store.delete(_files(claim)[1:2])
         if self._is_there(claim):
             self.store.write(claim.path, json.dumps({**asdict(claim), "state": "released"}).encode())
         self.store.delete(_files(claim)[2:])
 
     def sweep(self, now: float) -> None:
-        """Delete what runs left that died between two writes: rows and beats without a claim, hidden files."""
+        """Delete files of runs that died between two writes: rows and heartbeats without a claim, hidden files."""
         there = self.store.names("claims")
         known = {claim.run_id for claim in self.all()}
         highest = max(self._numbers(), default=0)
@@ -300,9 +302,9 @@ class Claims:
 
 
 class ClaimMonitor:
-    """Follows a run from a process that works for it, perhaps on another host.
+    """Monitors the claim of a run from a process that works for it, perhaps on another host.
 
-    Its age is told by this process' own clock: for how long its beat has not changed.
+    The age of the heartbeat is measured by this process' own clock: the time since it last changed.
 
     Args:
         claims: The claims of the workspace.
@@ -316,12 +318,12 @@ class ClaimMonitor:
         self._heard = time.monotonic()
 
     def look(self) -> Literal["live", "stopping", "over"]:
-        """Whether the run goes on, is to be ended, or is over: given back, or its process lost."""
+        """The state of the run: alive, stopping, or over (its claim is released or gone, or its process died)."""
         try:
             found = _parse(self._claims.store.read(self._claim.path))
             heartbeat = None if found.is_ours else self._claims.beat_of(found.run_id)
         except (StorageError, ValueError, TypeError) as error:
-            # Gone, or it cannot be asked: as long as a lease lasts, the run may well go on.
+            # If the store cannot be read, the run may still be alive until a lease has passed.
             is_gone = isinstance(error.__cause__, FileNotFoundError)
             return "over" if is_gone or self._silence() >= self._claim.lease else "live"
         if found.run_id != self._claim.run_id or found.state not in ("live", "stopping"):
@@ -341,11 +343,11 @@ class ClaimMonitor:
 
 
 def _parse(content: bytes) -> Claim:
-    """A claim from its JSON; members that are not known are of a later version.
+    """Read a claim from its JSON. Unknown members come from a later version and are ignored.
 
     Raises:
-        ValueError: When it is no claim.
-        TypeError: When it lacks a member.
+        ValueError: When it is not JSON.
+        TypeError: When it is no object, or lacks a member.
     """
     document = json.loads(content)
     if not isinstance(document, dict):

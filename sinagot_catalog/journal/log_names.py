@@ -1,4 +1,7 @@
-"""Names in `LOG`: which are the library's own, so that only these are deleted there; standard library only."""
+"""Reserved names in `LOG`: recognizes the library's own files, so that only these are deleted.
+
+Standard library only.
+"""
 
 import os
 import re
@@ -21,10 +24,10 @@ _FOLDERS = (".staging", "claims", "journal", "reports", "selections", "snapshots
 
 
 def check_links(log: str) -> None:
-    """Refuse a local `LOG` folder in which a folder of the library is a link; `LOG` itself may be one.
+    """Refuse a local `LOG` folder in which a folder of the library is a link. `LOG` itself may be a link.
 
     Raises:
-        StorageError: When a link is there.
+        StorageError: When one of these folders is a link.
     """
     for name in _FOLDERS:
         path = Path(log, name)
@@ -36,7 +39,7 @@ def check_links(log: str) -> None:
 
 
 def is_run_id(name: str) -> bool:
-    """Whether a name is that of a run.
+    """Whether a name is the name of a run.
 
     Example:
         >>> is_run_id("20261128T195347-0a1b2c"), is_run_id("2026-11-28")
@@ -46,7 +49,7 @@ def is_run_id(name: str) -> bool:
 
 
 def is_journal_file(name: str) -> bool:
-    """Whether a name in the folder of a run is that of a journal file.
+    """Whether a name in the folder of a run is the name of a journal file.
 
     Example:
         >>> [is_journal_file(name) for name in ("w01.ndjson", "host-7-ab-main.ndjson", "ended", "notes.ndjson")]
@@ -56,17 +59,17 @@ def is_journal_file(name: str) -> bool:
 
 
 def is_kept_file(name: str) -> bool:
-    """Whether a name is that of the selection or the report of a run, or of a flow run."""
+    """Whether a name is the name of the selection or the report of a run or a flow run."""
     return _KEPT_FILE.fullmatch(name) is not None
 
 
 def is_claim_file(name: str) -> bool:
-    """Whether a name is that of a claim, of its rows or of its beat."""
+    """Whether a name is the name of a claim, of its rows or of its heartbeat."""
     return _CLAIM_FILE.fullmatch(name) is not None
 
 
 def is_leftover(name: str) -> bool:
-    """Whether a name is that of a hidden file that was to become a claim or a compaction.
+    """Whether a name is the name of a hidden temporary file for a claim or a compaction.
 
     Example:
         >>> is_leftover(".00000001.json.0a1b2c3d.tmp"), is_leftover(".notes.txt.0a1b2c3d.tmp")

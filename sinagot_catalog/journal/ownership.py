@@ -1,18 +1,18 @@
-"""Ownership: whether what lies at the final path of an output was made by its row. Standard library only.
+"""Ownership: decides whether the row that publishes an output also made what is at its final path.
 
-A row made what its last `publishing` or `done` event names: of a folder the fingerprint and up to `MOST_NAMES`
-names, of files that no output declares their paths. The parent hands these records to the worker (`Provenance`)
-with the rows that have some.
+The last `publishing` or `done` event of a row records what the row made: for a folder its fingerprint and up to
+`MOST_NAMES` names; for files that no output declares, their paths. The parent sends these records (`Provenance`)
+to the worker together with the rows. Standard library only.
 
-    at the final path                              it may be replaced when
-    a file that an output declares                 always: it is the row's own
-    a file that no output declares                 `done` records its path, or `publishing` its size and time: a row
-                                                   that was killed in between may not have published it
+    at the final path                              the row may replace it when
+    a file that an output declares                 always: it belongs to the row
+    a file that no output declares                 `done` records its path, or `publishing` its size and time, as
+                                                   the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
-                                                   written anew; an event `accepted` records them, too
-    a folder, recorded by an older version or      nothing in it is younger than that event
-    by sinagot, which kept no names
-    a link in the place of a folder                an event `accepted` came after the record
+                                                   is written again; an `accepted` event records them, too
+    a folder that an older version or sinagot      nothing in it changed after that event
+    recorded, without names
+    a link instead of a folder                     an `accepted` event came after the record
 """
 
 import json
@@ -38,20 +38,20 @@ __all__ = [
 ]
 
 MOST_NAMES = 1_000
-"""So many names of a folder are recorded; above that its fingerprint alone."""
+"""The most names of a folder that are recorded; of a larger folder only the fingerprint is recorded."""
 
 _MOST_RECORDS = 4
-"""So many states of one folder are recorded while a row is half published."""
+"""The most states of one folder that are recorded while a row is half published."""
 
 _SLACK_NS = 2_000_000_000
 
 
 class ForeignFileError(SinagotError):
-    """Publishing would replace or remove what the row did not make."""
+    """Publishing would replace or remove a file that the row did not make."""
 
     @property
     def error_type(self) -> str:
-        """What the report calls it."""
+        """The name of this error in the report."""
         return "ForeignFile"
 
 
@@ -60,8 +60,8 @@ class StandingFile(NamedTuple):
 
     Attributes:
         size: Bytes.
-        mtime_ns: When its content was written.
-        changed_ns: When its content, name or owner changed last, as far as the store knows.
+        mtime_ns: When its content was last written.
+        changed_ns: When its content, name or owner last changed, as far as the store knows.
     """
 
     size: int
@@ -70,11 +70,11 @@ class StandingFile(NamedTuple):
 
 
 class Standing(NamedTuple):
-    """What lies at a final path.
+    """What is at a final path.
 
     Attributes:
-        kind: What it is; `link` is a symbolic link, wherever it leads.
-        files: The files of a folder by their names below it; of anything else its own under `""`.
+        kind: Its type; `link` is a symbolic link, whatever its target.
+        files: The files of a folder by their names below it; for any other type the file itself under `""`.
     """
 
     kind: Literal["file", "folder", "link", "other"]
@@ -88,8 +88,8 @@ class Made(NamedTuple):
         path: Relative to the outputs folder.
         fingerprint: The digest of a folder; None for a file.
         n_files: How many files the folder holds.
-        size: Their size together.
-        names: Their names; None where there are more than `MOST_NAMES`.
+        size: Their total size.
+        names: Their names; None if there are more than `MOST_NAMES`.
     """
 
     path: str
@@ -116,7 +116,7 @@ def made_of(path: str, files: Mapping[str, tuple[int, int]]) -> Made:
 
 
 def spelled(name: str) -> str:
-    """A name as the journal holds it: bytes that are no text are spelled out."""
+    """A name as the journal writes it: bytes that are not UTF-8 are escaped."""
     try:
         name.encode()
     except UnicodeEncodeError:
@@ -125,7 +125,7 @@ def spelled(name: str) -> str:
 
 
 def made_file(path: str, stamp: tuple[int, int]) -> Made:
-    """The record of a file that no output declares, while it is on its way.
+    """The record of a file that no output declares, while the row publishes it.
 
     Args:
         path: Its path, relative.
@@ -143,14 +143,15 @@ class FolderRecord(NamedTuple):
 
 
 class Provenance:
-    """What the journal says that a row made before.
+    """What the row made before, according to the journal.
 
     Attributes:
         files: Paths that it published.
         folders: The recorded states of each folder.
-        made: The same as the records that they came from.
-        since_ns, until_ns: Between these it made what an older version did not record; None where no such event is.
-        is_accepted: Whether the present state was accepted since.
+        made: The same states as the records that they come from.
+        since_ns, until_ns: The period in which the row made files that an older version did not record; None if
+            there is no such event.
+        is_accepted: Whether the user accepted the present state since then.
     """
 
     def __init__(
@@ -175,7 +176,7 @@ class Provenance:
 
     @classmethod
     def from_text(cls, text: str | None) -> "Provenance":
-        """The provenance that the parent wrote down.
+        """Read the provenance that the parent wrote.
 
         Example:
             >>> Provenance.from_text('{"paths": ["a.txt"]}').files
@@ -183,7 +184,7 @@ class Provenance:
         """
         told: dict[str, Any] = json.loads(text) if text else {}
         made = [_made(one) for name in ("done", "publishing", "taken") for one in told.get(name) or ()]
-        known = {one.path for one in made if one.fingerprint}  # its path alone does not say who made it
+        known = {one.path for one in made if one.fingerprint}  # a path alone is no proof
         return cls(
             made=made,
             paths=(path for path in map(spelled, told.get("paths") or ()) if path not in known),
@@ -193,11 +194,11 @@ class Provenance:
         )
 
     def earlier(self, path: str) -> list[Made]:
-        """The recorded states of a path, the newest last: kept while a new state is on its way."""
+        """The recorded states of a path, the newest last. They are kept while the row publishes a new state."""
         return [one for one in self.made if one.path == path and one.fingerprint][-_MOST_RECORDS:]
 
     def earlier_files(self) -> list[str]:
-        """The files that it is known to have made and that no output declares."""
+        """The files that the row made before and that no output declares."""
         return sorted(one.path for one in self.made if one.fingerprint is None)[:MOST_NAMES]
 
 
@@ -216,7 +217,7 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
     """Refuse to replace a file that no output declares and that the row did not make.
 
     Raises:
-        ForeignFileError: When it is not the row's.
+        ForeignFileError: When the row did not make it.
     """
     is_made = spelled(path) in row.files or _is_recorded(path, standing, row) or _was_made_then(standing, row)
     if standing.kind != "folder" and is_made:
@@ -230,7 +231,7 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
 
 
 def _is_recorded(path: str, standing: Standing, row: Provenance) -> bool:
-    """Whether a file is as it was when the row was about to publish it."""
+    """Whether a file is unchanged since the row was about to publish it."""
     digests = {record.digest for record in row.folders.get(spelled(path), ())}
     if not digests or standing.kind != "file":
         return False
@@ -239,7 +240,7 @@ def _is_recorded(path: str, standing: Standing, row: Provenance) -> bool:
 
 
 def _was_made_then(standing: Standing, row: Provenance) -> bool:
-    """Whether a file was written during the row's last attempt, of which no names are recorded."""
+    """Whether a file was written during the row's last attempt, if that attempt recorded no names."""
     if row.since_ns is None or row.until_ns is None:
         return False
     found = standing.files[""]
@@ -247,16 +248,16 @@ def _was_made_then(standing: Standing, row: Provenance) -> bool:
 
 
 def check_folder(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> None:
-    """Refuse to replace a folder that holds what the row did not make.
+    """Refuse to replace a folder that holds files that the row did not make.
 
     Args:
         path: Its path, relative.
-        standing: What is there.
+        standing: What is at the path.
         row: What the row made.
-        new: The names of the files that take its place.
+        new: The names of the files that replace it.
 
     Raises:
-        ForeignFileError: When a file in it is not the row's.
+        ForeignFileError: When the row did not make a file in it.
     """
     if standing.kind != "folder":
         foreign: str | None = path

@@ -1,7 +1,7 @@
-"""Whether a process that was written down is still that process.
+"""Process identity: tells whether a recorded process is still alive.
 
-A process id alone proves nothing: it is used again after its owner ended, and everything starts from 1 after
-a restart of the machine. Its start time and the machine's boot id beside it do. Standard library only.
+A process id alone proves nothing: the system reuses ids, and counts from 1 again after a restart. So the start
+time of the process and the boot id of the machine are recorded with it. Standard library only.
 """
 
 import os
@@ -12,15 +12,15 @@ from pathlib import Path
 __all__ = ["boot_id", "is_same_process", "start_time"]
 
 _STATE, _THREADS, _START = 0, 17, 19
-"""Fields of `/proc/<pid>/stat`, counted from the one behind the name, which may hold anything."""
+"""Fields of `/proc/<pid>/stat`, counted from the field after the name, which may contain any character."""
 
 
 @cache
 def boot_id() -> str:
-    """Name this run of the machine, and the space in which its process ids mean something.
+    """Identify the current boot of the machine and its namespace of process ids.
 
     Returns:
-        A text that differs after each restart, and between containers; empty where the machine does not tell.
+        A text that differs after each restart and between containers; empty if the machine has none.
     """
     linux = Path("/proc/sys/kernel/random/boot_id")
     if linux.exists():
@@ -30,13 +30,13 @@ def boot_id() -> str:
 
 
 def start_time(pid: int) -> str | None:
-    """Tell when a process started, in the machine's own terms.
+    """Return when a process started, in the machine's own format.
 
     Args:
         pid: The process id.
 
     Returns:
-        A text to compare with an earlier answer, or None where no such process is alive.
+        A text to compare with an earlier result, or None if no such process is alive.
 
     Example:
         >>> import os
@@ -52,22 +52,22 @@ def start_time(pid: int) -> str | None:
     except OSError:
         return None
     fields = stat.rpartition(")")[2].split()
-    # A zombie has ended: only its parent has not looked yet. But where other threads are left, it was killed a
-    # moment ago, or one of them waits for a disk: its pipes are open, and whoever works for it does not know yet.
+    # A zombie has ended: only its parent has not collected its exit status yet. But while other threads remain,
+    # it was just killed, or a thread waits for a disk: its pipes are open, so its workers cannot know that it died.
     has_ended = fields[_STATE] in "ZX" and int(fields[_THREADS]) <= 1
     return None if has_ended else fields[_START]
 
 
 def is_same_process(pid: int, started: str, boot: str) -> bool:
-    """Tell whether the process that was noted as (`pid`, `started`, `boot`) is still alive.
+    """Tell whether the recorded process (`pid`, `started`, `boot`) is still alive.
 
     Args:
-        pid: The process id that was noted.
-        started: What `start_time` said of it then.
-        boot: What `boot_id` said then.
+        pid: The recorded process id.
+        started: The result of `start_time` at that time.
+        boot: The result of `boot_id` at that time.
 
     Returns:
-        False too for another process under the same id.
+        False also if another process now has the same id.
     """
     return bool(started) and boot == boot_id() and start_time(pid) == started
 

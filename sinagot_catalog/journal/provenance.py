@@ -1,4 +1,4 @@
-"""The provenance of a run's rows: what each of them made before, from the events of the journal. Pure."""
+"""Provenance: collects from the events of the journal what each row of a run made before. Pure functions."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _SECOND = 1_000_000_000
 
 
 def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
-    """What rows made before, as text that a worker reads (`_ownership.Provenance`).
+    """What rows made before, as text that a worker reads (`ownership.Provenance`).
 
-    Only rows that need it are in it: those with a folder, with files that no output declares, whose present state
-    was accepted, or that an older version ran, which recorded less.
+    The result holds only rows that need it: rows with a folder, with files that no output declares, with an
+    accepted state, or that an older version ran, which recorded less.
 
     Args:
         rows: The columns of `KEYS`, and `row`.
-        events: Events of the journal, with `_paths` and `_made`. Which one is the last is told by the number of the
-            claim, then by time, as the status of a row is.
-        catalog: Tells which other rows have the same outputs: what one of them made, each of them made.
+        events: Events of the journal, with `_paths` and `_made`. The last event is found by the number of the
+            claim, then by time, as for the status of a row.
+        catalog: Finds the other rows with the same outputs: what one of these rows made belongs to each of them.
     """
     told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
     kinds = events.filter(
@@ -79,7 +79,7 @@ def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
 
 
 def _record() -> pl.Expr:
-    """The members of `Provenance.from_text`."""
+    """The members that `Provenance.from_text` reads."""
     done, publishing = pl.col("done:at"), pl.col("publishing:at")
     is_old_done = done.is_not_null() & pl.col("done:_made").is_null()
     is_old_publishing = (
@@ -89,7 +89,7 @@ def _record() -> pl.Expr:
     since = pl.when(is_old_done).then(done - (pl.col("done:seconds") * _SECOND).cast(pl.Int64))
     is_accepted = _follows("accepted", "done") & _follows("accepted", "publishing")
     accepted_made = pl.col("accepted:_made")
-    # a link in the place of a folder has no fingerprint; an event that lists nothing accepts whatever is there
+    # A link instead of a folder has no fingerprint; an event that lists nothing accepts any present state.
     has_link = accepted_made.list.eval(pl.element().struct.field("fingerprint").is_null()).list.any()
     return pl.struct(
         pl.col("done:_made").alias("done"),
@@ -103,6 +103,6 @@ def _record() -> pl.Expr:
 
 
 def _follows(kind: str, other: str) -> pl.Expr:
-    """Whether the last event of a kind comes after the last one of another kind, or there is no other one."""
+    """Whether the last event of a kind comes after the last event of another kind, or that kind has no event."""
     later = pl.col(f"{kind}:order") > pl.col(f"{other}:order")
     return pl.col(f"{kind}:order").is_not_null() & later.fill_null(value=True)

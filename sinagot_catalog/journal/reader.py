@@ -1,83 +1,85 @@
-"""The journal: what runs wrote down, and which run may touch which row.
+"""The journal's reader: reads the events of all runs, and merges the files of ended runs.
 
-What lies in the `LOG` folder:
+This docstring defines the protocols of the journal. The files in the `LOG` folder:
 
     journal/<run_id>/<process>.ndjson   events, one JSON object a line; one writer per file, lines only appended
     journal/<run_id>/ended              empty: no process of the run writes any more
     journal/compact-<n>.parquet         events of ended runs, merged; names the folders that it replaces
     claims/<n>.json                     one run's claim; made create-only, n orders the runs
     claims/<run_id>.parquet             the rows of that claim
-    claims/<run_id>.beat                touched while the run lives
-    .staging/<run_id>/<process>/        what its scripts write, until it is moved into place
+    claims/<run_id>.beat                the heartbeat: touched while the run is alive
+    .staging/<run_id>/<process>/        what its scripts write, until it is moved to its final path
     <record_id>.log, .log.1 ... .log.5  lines of sinagot itself, read only
 
-The protocol of claims:
+The protocol of claims (`journal.claims` implements it):
 
     state      who writes it         what it means
     (none)                           the number is free; only the highest of claims and journal + 1 is tried
-    live       the run, create-only  its rows are its own as long as the run is alive
-    stopping   the run               as live; what works for it elsewhere ends its scripts
-    live, gone                       the run is dead: its rows are free, whoever comes next deletes the claim
+    live       the run, create-only  the run holds its rows as long as it is alive
+    stopping   the run               as live; its processes on other hosts end their scripts
+    live, gone                       the run is dead: its rows are free, the next run deletes the claim
     released   the run, at its end   its rows are free
     (deleted)  a later run           only released or dead claims, and never the highest number
 
-    A run takes a row only when no live claim of a lower number holds it. So of two live runs the higher one must
-    have seen the lower one's claim. A number follows the highest that was seen, and a run that was held up in
-    between may make one that others have left behind: so a claim names its predecessor, and holds only when no
-    higher number is there, or when the next one names it; else the run takes it back and tries the next number.
-    A claim whose answer was lost is known by the run that it names.
+    A run takes a row only when no live claim of a lower number holds it. So of two live runs the run with the
+    higher number must have seen the lower claim. A run takes the number after the highest that it saw. If it is
+    delayed before it writes the claim, other runs may already have higher numbers. So each claim names its
+    predecessor. A claim is valid only when no higher number exists, or when the next higher claim names it; else
+    the run deletes its claim and tries the next number. If the answer to a create is lost, the run recognizes its
+    claim by the run id in it.
 
-    A run is alive while its process is (same host and same space of process ids: boot, pid and start time agree),
-    or else while its beat is younger than its lease. Age is told by the store's clock: the time of the beat of
-    who asks. (A look, which writes nothing, takes this machine's clock, and can only show a wrong PROCESSING.)
-    A run that finds its claim gone slept through its lease: it ends its scripts and gives the rest up. Until it
-    finds out, within a quarter of the lease of waking up, a row may run twice; its outputs are whole either way.
-    Each job looks at its outputs again before it starts.
+    A run is alive while its process is alive, if that can be checked: the host and its namespace of process ids
+    must be the same, and boot id, pid and start time must agree. Else it is alive while its heartbeat is younger
+    than its lease. The age is measured by the store's clock: the run that checks compares with the time of its own
+    heartbeat. (A catalog writes nothing and uses this machine's clock; a wrong clock can only show a wrong
+    PROCESSING.) A run that finds its claim gone was suspended for longer than its lease: it ends its scripts and
+    gives up the remaining rows. It finds out within a quarter of the lease after it wakes up. Until then a row may
+    run twice; its outputs are whole in any case. Each job checks its outputs again before it starts.
 
-    Batches of a run may be at work on other hosts, on a cluster. They hold no claim of their own: each of their
-    processes looks at the run's claim every few seconds, and ends its scripts when that is gone, given back, dead
-    (no beat for a lease) or stopping. Who begins such a batch makes `.staging/<run_id>/<batch>.begun`; who finds it
-    there takes the place of one that was lost, and takes from the journal which rows ended.
+    Batches of a run may run on other hosts, on a cluster. They hold no claim themselves. Each of their processes
+    reads the run's claim every few seconds, and ends its scripts when the claim is gone, released, dead (no
+    heartbeat for a lease) or stopping. A process that starts such a batch makes `.staging/<run_id>/<batch>.begun`.
+    If the file exists already, the process replaces a lost one, and reads from the journal which rows ended.
 
 The protocol of a row, in the file of the process that runs it:
 
     event          status              written
     start          PROCESSING          before a row runs
-    log            (none)              for each line of a script's logger, each attempt that failed
-    publishing     PROCESSING          before several outputs, or a directory, are moved into place; `paths` names
-                                       them, `made` the folders and the undeclared files among them
-    done           DONE                after the outputs are in place; `made` names what is the row's by this line
-                                       alone: its folders, and files that no output declares
-    accepted       DONE                by hand: the present state of the outputs is taken as it is
+    log            (none)              for each line of a script's logger, and each failed attempt
+    publishing     PROCESSING          before several outputs, or a directory, are moved to their final paths;
+                                       `paths` names them, `made` the folders and the undeclared files among them
+    done           DONE                after all outputs are at their final paths; `made` names what only this line
+                                       assigns to the row: its folders, and files that no output declares
+    accepted       DONE                when the user accepts the present state of the outputs
     error          ERROR               after the last failed attempt, with its traceback
-    not_available  DATA_NOT_AVAILABLE  instead of start, where an input is absent
+    not_available  DATA_NOT_AVAILABLE  instead of start, if an input is absent
     cancelled      INIT                for a started row of a run that was stopped
 
-    Each of `made` is an object: `path`, and of a folder `fingerprint` (see `_fingerprint`), `count`, `bytes` and
-    `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its row may be
-    killed before it is there. A `done` of an older version lacks `made`; one that has it, empty too, says
-    all. `inputs` of `done` and `accepted` has, for each input, the size and time of a file, or the bytes, number of
-    files and fingerprint (as a signed number) of a folder; null where nothing is known of it. `code` is the hash of
-    the step's code (see `_code_hash`). What a row may replace is told in `_ownership`; compaction and `gc` keep
-    the last line of either kind.
-    The last event of a row is that of the highest claim, whose number each line carries; at equal numbers time
-    decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
+    Each item of `made` is an object: `path`, and for a folder `fingerprint` (see `storage.fingerprints`), `count`,
+    `bytes` and `names` (null for more than 1,000). In `publishing` an undeclared file has a `fingerprint`, too: its
+    row may be killed before it publishes the file. A `done` of an older version lacks `made`; if `made` is there,
+    even empty, it is complete. `inputs` of `done` and `accepted` holds for each input the size and time of a file,
+    or the bytes, number of files and fingerprint (as a signed number) of a folder; null if nothing is known of it.
+    `code` is the hash of the step's code (see `scripts.code_hash`). `journal.ownership` defines what a row may
+    replace; compaction and `gc` keep the last `done` and the last `publishing` line of each row for it.
+    The last event of a row is the event with the highest claim number, which each line carries; at equal numbers
+    time decides. A new number exceeds every number in claims and journal. A line without a number counts as 0.
 
     last event     run    outputs       the row is
     start          alive  any           PROCESSING
     start          dead   all there     DONE: the only output is moved by one rename
     start          dead   some missing  ERROR, lost; it runs again
     publishing     alive  any           PROCESSING
-    publishing     dead   any           ERROR, half published; it runs again whatever is there
+    publishing     dead   any           ERROR, half published; it runs again in any case
     done, accepted any    all there     DONE
-    error          any    all there     DONE, kept; where it names paths: ERROR, half published
-    any other      any    some missing  what the other rules say
+    error          any    all there     DONE, kept; if it names paths: ERROR, half published
+    any other      any    some missing  as the other status rules decide
 
-The protocol of compaction: a run's files are merged when it has written `ended`, or has not written for a day (a
-run of another host that only slept through its lease may go on writing). The new file is made create-only and
-names what it replaces before anything is deleted. It holds all that the one before it held: readers take the
-highest number and pass over the folders that it names. `gc` is a compaction that leaves out old events, but for
-those that say how a row stands.
+The protocol of compaction: the files of a run are merged when it has written `ended`, or has not written for a day
+(a run of another host that was only suspended may go on writing). The new file is made create-only and names what
+it replaces before anything is deleted. It holds everything that the previous compacted file held: readers use the
+highest number and skip the folders that it names. `gc` is a compaction that leaves out old events, except those
+that decide the status of a row.
 """
 
 import io
@@ -171,12 +173,12 @@ LAST: dict[str, Any] = {
     "_claim": pl.Int64(),
     "_time": TIME,
 }
-"""The last state of a step: its last event that is a status, and when the attempt began."""
+"""The last state of a row: its last event that is a status, and when the attempt began."""
 
 _KEPT = ("start", "publishing", "done", "accepted")
-"""The last event of each of these kinds is kept of every row: when it began, and what it made."""
+"""Compaction keeps the last event of each of these kinds for every row: when it began, and what it made."""
 ORDER = ("claim", "time")
-"""What tells which event is last: clocks may be wrong, numbers of claims rise from run to run."""
+"""The order of events: clocks may be wrong, but claim numbers rise from run to run."""
 
 _SEED_EVENTS = {0: "init", 20: "start", 30: "done", 40: "error", 41: "not_available"}
 _COMPACT = re.compile(r"compact-(\d+)\.parquet")
@@ -203,11 +205,12 @@ class Journal:
             except StorageError as error:
                 if not isinstance(error.__cause__, FileNotFoundError):
                     raise
-                # a run that ended merged files while they were read: what it wrote is there now
+                # A run merged files while they were read; the merged file exists now.
         return self._events()
 
     def _events(self) -> pl.DataFrame:
-        # Folders first: what is merged after this line is found merged below, what is merged later is missed there.
+        # List folders first: a folder that is merged after this line is in the merged file that is read below. If
+        # it is merged later still, reading its files fails, and `events` tries again.
         folders = self.store.folders("journal")
         merged, frames = self._compacted()
         runs = [name for name in folders if name not in merged]
@@ -219,7 +222,7 @@ class Journal:
         return pl.concat([pl.DataFrame(schema=LINE_EVENTS), *frames]).sort("time", maintain_order=True)
 
     def of_runs(self, runs: Iterable[str]) -> pl.DataFrame | None:
-        """The events of some runs alone, in order of time; None where one of them cannot be told apart."""
+        """The events of some runs, in order of time; None if the events of one run cannot be read separately."""
         files = [[path for path in self._files_of([run]) if path.endswith(".ndjson")] for run in runs]
         if not all(files):
             return None  # merged already
@@ -254,7 +257,7 @@ class Journal:
         return sorted(names, key=_number)
 
     def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
-        """Read files of lines, only those that have grown since the last look."""
+        """Read files of lines, only those that have grown since the last call."""
         sizes = self.store.stat(paths).size
         frames = []
         for path, size in zip(paths, sizes, strict=True):
@@ -265,7 +268,7 @@ class Journal:
         return frames
 
     def end(self, run_id: str) -> None:
-        """Say that no process of a run writes any more."""
+        """Record that no process of a run writes any more."""
         if self.store.names(f"journal/{run_id}"):
             self.store.write(f"journal/{run_id}/{_ENDED}", b"")
 
@@ -277,19 +280,18 @@ class Journal:
         now: float | None = None,
         since: datetime | None = None,
     ) -> bool:
-        """Merge the files of ended runs into one, where there are many.
+        """Merge the files of ended runs into one, if there are many.
 
-        The new file names what it replaces before anything is deleted, so a reader that comes between sees each
-        event once.
+        The new file names what it replaces before anything is deleted, so a concurrent reader sees each event once.
 
         Args:
             alive: The runs that are alive.
-            least: How many files make it worth while.
+            least: The number of files from which merging is worthwhile.
             now: The store's time, by default this machine's.
-            since: Leave out what is older, but for how each row stands.
+            since: Leave out older events, except those that decide the status of a row.
 
         Returns:
-            Whether it was done.
+            Whether files were merged.
         """
         old = self._compact_names()
         folders = self.store.folders("journal")
@@ -305,8 +307,8 @@ class Journal:
         kept.write_parquet(content, metadata={"merged": json.dumps(names), "schema": str(SCHEMA)})
         number = 1 + (_number(old[-1]) if old else 0)
         if not self.store.create(f"journal/compact-{number:08d}.parquet", content.getvalue()):
-            return False  # another run is at it
-        # by one that died
+            return False  # another run merges them
+        # Files that an earlier compaction merged but died before it deleted them.
         left = [
             one
             for one in self._files_of(merged.intersection(folders))
@@ -318,7 +320,7 @@ class Journal:
         return True
 
     def _ended(self, runs: list[str], now: float | None) -> list[str]:
-        """The files of those runs that nobody writes any more."""
+        """The files of those runs in which no process writes any more."""
         now = datetime.now(UTC).timestamp() if now is None else now
         ended: list[str] = []
         for run in runs:
@@ -332,7 +334,7 @@ class Journal:
 
 
 def _completed(events: pl.DataFrame) -> pl.DataFrame:
-    """Events of an earlier version, with the columns that have come since."""
+    """Events of an earlier version, with the columns that were added since."""
     absent = {name: dtype for name, dtype in LINE_EVENTS.items() if name not in events.columns}
     events = events.with_columns(pl.lit(None, dtype).alias(name) for name, dtype in absent.items())
     return events.with_columns(pl.col("claim").fill_null(0)).select(*LINE_EVENTS)
@@ -344,13 +346,13 @@ def _number(name: str) -> int:
 
 
 def _latest(store: Store, paths: Sequence[str]) -> float:
-    """When the youngest of some files was written, in seconds; what went away meanwhile counts as now."""
+    """When the newest of some files was written, in seconds; a file that is gone counts as just written."""
     times = store.stat(paths).modified
     return max((math.inf if one is None else one / 1e9 for one in times), default=math.inf)
 
 
 def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
-    """Events from a moment on, and of the older ones those that say how their row stands."""
+    """Events since a time, and of the older events those that decide the status of their row."""
     rows = events.sort(*ORDER, maintain_order=True).with_row_index("_at")
     states = rows.filter(pl.col("event") != "log")
     kinds = [states, *(states.filter(pl.col("event") == kind) for kind in _KEPT)]
@@ -360,12 +362,12 @@ def _thinned(events: pl.DataFrame, since: datetime) -> pl.DataFrame:
 
 
 def is_seed_log(name: str) -> bool:
-    """Whether a name right in the `LOG` folder is that of a log of sinagot itself."""
+    """Whether a name directly in the `LOG` folder is the name of a log of sinagot itself."""
     return "/" not in name and _SEED_LOG.fullmatch(name) is not None
 
 
 def from_lines(content: bytes) -> pl.DataFrame:
-    """Parse lines of ours; a torn or foreign line is left out."""
+    """Parse journal lines of this library; incomplete and foreign lines are left out."""
     frame = _json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
     if frame.select((pl.col("schema") > SCHEMA).any()).item():
         raise StorageError(
@@ -379,7 +381,7 @@ def from_lines(content: bytes) -> pl.DataFrame:
 
 
 def from_seed(content: bytes) -> pl.DataFrame:
-    """Parse lines of sinagot itself: local times without a zone, no run."""
+    """Parse log lines of sinagot itself: they have local times without a zone, and no run."""
     frame = _json_lines(content).filter(pl.col("step_label").is_not_null() & pl.col("event").is_null())
     local = frame.select(pl.col("time").str.slice(0, 26).str.to_datetime(time_unit="us", strict=False))
     time = local["time"] - _offsets(local["time"])
@@ -392,10 +394,10 @@ def from_seed(content: bytes) -> pl.DataFrame:
 
 
 def _offsets(local: pl.Series) -> pl.Series:
-    """How far this machine's clock was ahead of UTC at its own local times; null where that cannot be told.
+    """How far this machine's clock was ahead of UTC at its own local times; null if that is unknown.
 
-    It is asked once for each hour. Nearly every zone changes at full hours; in one that did not (St. John's changed
-    a minute past midnight until 2011) what falls between the full hour and the change is off by it.
+    The offset is computed once for each hour. Nearly every zone changes at full hours. St. John's changed a minute
+    past midnight until 2011; in such a zone, times between the full hour and the change are off by the change.
     """
     hours = local.dt.truncate("1h")
     known = hours.filter(hours.dt.year().is_between(MINYEAR, MAXYEAR)).unique()
@@ -404,7 +406,7 @@ def _offsets(local: pl.Series) -> pl.Series:
 
 
 def _offset(hour: datetime) -> timedelta | None:
-    """How far this machine's clock was ahead of UTC then; None where its calendar ends."""
+    """How far this machine's clock was ahead of UTC at that hour; None outside the range of its calendar."""
     try:
         return hour.astimezone().utcoffset()
     except (ValueError, OverflowError, OSError):
@@ -438,7 +440,7 @@ def _is_frame(value: object) -> TypeGuard[pl.DataFrame]:
 
 
 def _cleaned(line: bytes) -> bytes | None:
-    """The members of a line that we know, as any reader takes them; None where it is no object."""
+    """The known members of a line, in a form that every parser accepts; None if the line is no object."""
     try:
         document = json.loads(line)
         if not isinstance(document, dict):
@@ -465,7 +467,7 @@ def _as_events(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def last_states(events: pl.DataFrame) -> pl.DataFrame:
-    """The last state of each step, a row per step that has any: the columns of `LAST`."""
+    """The last state of each row that has an event: the columns of `LAST`."""
     keys = list(KEYS)
     states = events.filter(pl.col("event") != "log").sort(*ORDER, maintain_order=True)
     started = (
@@ -478,7 +480,7 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
         states.unique(subset=keys, keep="last", maintain_order=True)
         .join(started, on=keys, how="left", nulls_equal=True)
         .with_columns(
-            # an error that names paths came between two of them: some may be new, some old
+            # An error that names paths happened during publishing: some outputs may be new, some old.
             pl.when((pl.col("event") == "error") & pl.col("_paths").is_not_null())
             .then(pl.lit("half"))
             .otherwise(pl.col("event"))
@@ -495,11 +497,11 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_states(last: pl.DataFrame, newer: pl.DataFrame) -> pl.DataFrame:
-    """Last states with those of further runs, where these are later."""
+    """Last states, updated by those of further runs that are later."""
     both = pl.concat([last, newer]).sort("_claim", "_time", maintain_order=True)
     return both.unique(subset=list(KEYS), keep="last", maintain_order=True)
 
 
 def new_run_id(*, now: datetime | None = None) -> str:
-    """A name for a run that sorts by time."""
+    """Make a name for a run; names sort by time."""
     return f"{(now or datetime.now(UTC)):%Y%m%dT%H%M%S}-{os.urandom(3).hex()}"

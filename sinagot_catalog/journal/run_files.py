@@ -1,10 +1,10 @@
-"""What is kept beside the journal for processes elsewhere: rows that were asked for, reports of flow runs.
+"""Selections and stored reports: the rows and the results of flow runs, stored for processes on other hosts.
 
-    selections/<id>.parquet           the keys of the rows that a flow run is asked for; and, by its own id,
-                                      those that it has: tried again it has the same ones
-    reports/<flow_run_id>.parquet     what became of each row of a flow run; its attempts are one report
+    selections/<id>.parquet           the keys of the rows that a user requests of a flow run; and, under the id of
+                                      the flow run, the keys that it selected: a retry uses the same rows
+    reports/<flow_run_id>.parquet     the outcome of each row of a flow run; all its attempts share one report
 
-`gc` deletes what is old.
+Both are in the `LOG` folder, beside the journal. `gc` deletes old files.
 """
 
 import io
@@ -28,15 +28,15 @@ _NAME = re.compile(r"[\w-]+\.parquet")
 
 
 def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
-    """Keep the keys of some rows.
+    """Store the keys of some rows.
 
     Args:
         store: The `LOG` folder.
         rows: A frame with the key columns.
-        name: What to call it.
+        name: The name of the selection.
 
     Returns:
-        Its path, as seen from the `LOG` folder: another machine may see that one elsewhere.
+        Its path relative to the `LOG` folder: other machines may mount that folder at another path.
     """
     content = io.BytesIO()
     rows.select(*KEYS).write_parquet(content)
@@ -46,16 +46,16 @@ def keep_selection(store: Store, rows: pl.DataFrame, name: str) -> str:
 
 
 def read_selection(source: "Session", rows: str, *, confined: bool) -> pl.DataFrame:
-    """Read the rows that a flow run is asked for.
+    """Read the rows that the user requests of a flow run.
 
     Args:
-        source: The workspace.
-        rows: A path as `keep_selection` gives it, or that of any Parquet file.
-        confined: Whether only selections that lie beside the workspace's journal may be read.
+        source: The session of the workspace.
+        rows: A path that `keep_selection` returned, or the path of any Parquet file.
+        confined: Whether to read only selections that are stored beside the workspace's journal.
 
     Raises:
-        UsageError: It lies elsewhere.
-        NotFoundError: There is none.
+        UsageError: When the selection is elsewhere and `confined` is set, or the file is not Parquet.
+        NotFoundError: When there is no such selection.
     """
     store = source.log_store
     folder, _, name = rows.removeprefix(f"{store.root.rstrip('/')}/").rpartition("/")
@@ -88,13 +88,13 @@ def read_selection(source: "Session", rows: str, *, confined: bool) -> pl.DataFr
 
 @dataclass(frozen=True)
 class StoredReport:
-    """The report of a flow run as it is kept.
+    """The stored report of a flow run.
 
     Attributes:
-        report: What became of its rows, as far as is known.
-        ended: Whether its last attempt has ended; else it is under way, or was lost.
+        report: The outcome of its rows, as far as is known.
+        ended: Whether its last attempt has ended; else that attempt is running, or was lost.
         attempt: The number of that attempt.
-        is_claimed: Whether it claimed rows, so that its claim tells whether it is alive.
+        is_claimed: Whether it claimed rows, so that its claim shows whether it is alive.
     """
 
     report: RunReport
@@ -106,7 +106,7 @@ class StoredReport:
 def keep_report(
     store: Store, flow_run_id: str, report: RunReport, attempt: int, *, ended: bool, is_claimed: bool
 ) -> None:
-    """Keep the report of a flow run, at its begin (empty) and at its end; earlier attempts of it stay in it."""
+    """Store the report of a flow run, at its start (empty) and at its end. Rows of earlier attempts stay in it."""
     before = read_report(store, flow_run_id)
     if before is not None:
         earlier = before.report.frame.join(report.frame, on=list(KEYS), how="anti", nulls_equal=True)
@@ -129,7 +129,7 @@ def keep_report(
 
 
 def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
-    """Read the report of a flow run, None where none was kept."""
+    """Read the report of a flow run; None if there is none."""
     name = f"{flow_run_id}.parquet"
     if name not in store.names("reports"):
         return None

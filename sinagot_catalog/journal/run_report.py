@@ -1,4 +1,4 @@
-"""What became of a run: a frame with a row per job."""
+"""Run reports: the outcome of each row of a run, as a frame with a row per job."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class RunReport:
 
     Attributes:
         frame: A row per job: `record_id, task, modality, step, outcome, seconds, attempts, error_type, message`.
-        run_id: The run's name in the journal; None where there was nothing to do.
-        flow_run_id: Prefect's id of the run, where it was submitted as a flow.
+        run_id: The run's name in the journal; None if there was nothing to do.
+        flow_run_id: Prefect's id of the run, if it was submitted as a flow.
         seconds: How long the run took.
 
     Example:
@@ -62,10 +62,10 @@ class RunReport:
         return self.frame.filter(pl.col("outcome").is_in(_FAILED))
 
     def raise_for_failures(self) -> RunReport:
-        """Raise where a row failed, else return the report.
+        """Raise an error if a row failed, else return the report.
 
         Raises:
-            RunError: Naming how many rows failed, and the first of them.
+            RunError: With the number of failed rows, and the first of them.
         """
         if self.ok:
             return self
@@ -78,7 +78,7 @@ class RunReport:
         )
 
     def summary(self) -> str:
-        """One line: how many rows ended how."""
+        """One line with the number of rows of each outcome."""
         counts = self.counts()
         if not counts:
             return "nothing to do"

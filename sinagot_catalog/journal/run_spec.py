@@ -1,4 +1,7 @@
-"""What travels from a plan to the process that runs its rows: plain, picklable, standard library only."""
+"""Run specifications: the plain, picklable data that a plan sends to the processes that run its rows.
+
+Workers send back a `Result` per row. Standard library only.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -22,23 +25,23 @@ __all__ = [
 ]
 
 Row: TypeAlias = tuple[int, int, str]
-"""Number of the row in the plan, index into the cells, record id."""
+"""Number of the row in the plan, index into the unit steps (`RunSpec.cells`), record id."""
 
 Group: TypeAlias = list[Row]
 """Rows that one worker runs in this order: a chain of one record."""
 
 Task: TypeAlias = tuple[Group, Group, dict[int, int]]
-"""What is left of a group, its rows that failed already, and the attempts already used, by row."""
+"""The remaining rows of a group, its rows that failed already, and the attempts already used, by row."""
 
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
-"""fsspec options by part: they hold secrets, and are handed on beside a `RunSpec`, never in it."""
+"""fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
 
 FAILED: frozenset[str] = frozenset({"error", "timeout", "blocked", "not_available"})
-"""Outcomes of a row whose outputs later rows of its group wait for in vain."""
+"""Outcomes of a row without outputs: later rows of its group that need them are blocked."""
 
 
 @dataclass(frozen=True)
@@ -46,10 +49,11 @@ class Port:
     """One path that a step reads or writes.
 
     Attributes:
-        label: Its key where the script gives a dict of paths, None for a single path.
-        template: Its pattern, task and modality already filled in.
-        inside: Of an input that is a folder of raw data: what steps declare in it, which does not count.
-        roots: Where it is looked for, in this order.
+        label: Its key if the script declares a dict of paths, None for a single path.
+        template: Its pattern, with task and modality already filled in.
+        inside: For an input that is a folder of raw data: the paths that steps declare in it, which do not count as
+            raw data.
+        roots: The roots in which it is searched, in this order.
     """
 
     label: str | None
@@ -71,10 +75,10 @@ class UnitStepSpec:
         outputs: What it writes.
         controls: What it may write, also when it fails.
         version: `VERSION` of the script.
-        retries: How many times more a failed row is tried.
+        retries: How many more times a failed row is tried.
         timeout: Seconds that one attempt may take.
-        command: The text of a step that is a program; it has no script.
-        code: The hash of its code; see `_code_hash`.
+        command: The command line of a step that is a program; such a step has no script.
+        code: The hash of its code; see `scripts.code_hash`.
     """
 
     task: str | None
@@ -93,11 +97,11 @@ class UnitStepSpec:
 
 @dataclass(frozen=True)
 class Remote:
-    """What a run needs to know of which at least one part lies in a bucket.
+    """What a run needs to know if at least one part of it is in a bucket.
 
     Attributes:
         log: The URL of the `LOG` folder, or its local folder.
-        spool: A local folder of this run: staging, and the journal on its way to the bucket.
+        spool: A local folder of this run: staging, and the journal before its upload to the bucket.
         fetch_limit: How many bytes of fetched inputs a worker may keep.
     """
 
@@ -108,31 +112,31 @@ class Remote:
 
 @dataclass(frozen=True)
 class RunSpec:
-    """What every row of a run shares.
+    """What all rows of a run share.
 
     Attributes:
         run_id: The name of the run.
         dataset: Local folder, or URL, of the dataset.
-        outputs: Where outputs are published to; often the dataset's.
-        log: The `LOG` folder: journal and staging; where that lies in a bucket, the local folder for it.
+        outputs: Where outputs are published; often the dataset itself.
+        log: The `LOG` folder, with journal and staging; if `LOG` is in a bucket, the local folder for it.
         scripts: The folder of the scripts.
         id_pattern: The regular expression of record ids.
-        cells: The steps that rows refer to by index.
+        cells: The unit steps that rows refer to by index.
         workspace_version: `[info] version`.
-        force: Run rows whose outputs are there already.
+        force: Run rows whose outputs exist already.
         ignore_missing: Run rows whose inputs are absent.
         debug: Log at DEBUG; in the main process raise what a script raises.
-        durable: Outlive a loss of power, not only the death of processes.
-        log_level: The least level of `self.logger` that is kept.
-        threads_per_worker: The cap that numeric libraries are given.
+        durable: Survive a loss of power, not only the death of processes.
+        log_level: The lowest level of `self.logger` that is recorded.
+        threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
-        redo: Rows, by number, that run although their outputs are there: some are new and some old.
-        empty_outputs: `keep`, or `error`: what an output without a byte is.
-        links: The literal folders of outputs that were links when the run began, and where each leads; None: they
-            are looked up when the place is opened.
+        redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
+        empty_outputs: `keep` or `error`: how to treat an output without a byte.
+        links: The literal folders of outputs that were links when the run began, and the target of each. None: the
+            worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
-        remote: Set where the dataset, the outputs or the journal lie in a bucket. What opens it is not in here.
+        remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
     """
 
     run_id: str
@@ -163,11 +167,11 @@ class Result(NamedTuple):
 
     Attributes:
         row: Its number in the plan.
-        outcome: The word for it.
-        seconds: How long its attempts took together.
-        attempts: How many there were.
+        outcome: The outcome of the row.
+        seconds: The total time of its attempts.
+        attempts: How many attempts there were.
         error_type: The class of the exception, `Timeout` or `WorkerDied`.
-        message: One sentence for people.
+        message: One sentence for the user.
         extras: Published paths, relative to the outputs folder, that no output declares.
     """
 
@@ -181,5 +185,5 @@ class Result(NamedTuple):
 
 
 def tasks_of(groups: Sequence[Group]) -> list[Task]:
-    """Wrap groups that nobody has begun."""
+    """Wrap groups that have not been started."""
     return [(group, [], {}) for group in groups]

@@ -1,4 +1,4 @@
-"""What scripts say, read on from the journal of a run while it is written."""
+"""Log tail: reads the new log lines of a run from its journal while the run goes on."""
 
 import json
 import logging
@@ -19,14 +19,14 @@ Line: TypeAlias = tuple[int, str]
 
 _WANTED = (b'"event": "log"', b'"event": "error"')
 _HEAD = 64
-"""The kind of an event stands within so many bytes: what is not wanted is not parsed."""
+"""The event's name is within these first bytes, so that other events need not be parsed."""
 _LONGEST = 2_000
 _MOST_BYTES = 4 * 1024 * 1024
 _MOST_HEARD = 1_000
 
 
 class LogTail:
-    """Reads on in the journal of a run, as its processes on this machine write it.
+    """Reads the new lines in the journal of a run, as its processes on this machine write them.
 
     Args:
         folder: The local folder with the journal of the run.
@@ -38,13 +38,13 @@ class LogTail:
         self._lock = threading.Lock()
 
     def new(self) -> Iterator[bytes]:
-        """What `told` can read of the lines that were written since the last look."""
+        """The lines written since the last call that `told` can read."""
         for line in self._whole():
             if any(kind in line[:_HEAD] for kind in _WANTED):
                 yield line
 
     def some(self, most: int) -> tuple[list[Line], int]:
-        """So many of the new lines, and how many more there are; many threads may ask, each line is given once."""
+        """Up to `most` of the new lines, and how many more there are. Thread-safe: each line is returned once."""
         lines: list[Line] = []
         more = 0
         with self._lock:
@@ -77,10 +77,10 @@ class LogTail:
 
 
 class LogBuffer:
-    """What scripts said on a cluster whose journal cannot be read here, until somebody says it.
+    """Holds log lines of scripts on a cluster whose journal cannot be read here, until they are shown.
 
     Attributes:
-        lines: What came in, in its order.
+        lines: The lines, in the order of their arrival.
         more: How many further lines there were.
     """
 
@@ -90,7 +90,7 @@ class LogBuffer:
         self._lock = threading.Lock()
 
     def take(self, lines: Sequence[Line], more: int) -> None:
-        """Take in what a batch handed over, as far as there is room; many threads may call it."""
+        """Add the lines of a batch, as far as there is room. Thread-safe."""
         with self._lock:
             room = _MOST_HEARD - len(self.lines)
             self.lines.extend(lines[:room])
@@ -98,7 +98,7 @@ class LogBuffer:
 
 
 def told(line: bytes) -> Line | None:
-    """What a line of the journal says to people, None where it is broken or of a low level.
+    """Format a line of the journal for the user; None if it is broken or below INFO.
 
     Example:
         >>> told(b'{"event": "log", "record_id": "R1", "step_label": "clean", "level": "WARNING", "message": "hm"}')

@@ -1,14 +1,14 @@
-"""The local folder of a run whose journal lies in a bucket, and how its lines get there.
+"""Journal upload: manages the local folder of a run whose journal is in a bucket, and sends its lines there.
 
     <temporary folder>/sinagot-catalog-<uid>/<run_id>/
     ├── owner                         which process made it, for which bucket
     ├── journal/<run_id>/<name>.ndjson  as on a disk: one writer per file, lines only appended
     └── .staging/<run_id>/<name>/       what a worker fetched and what it writes
 
-A store of objects knows no append. So the lines go there in pieces, each an object of its own that is never
-written again: `journal/<run_id>/<name>-<from>-<to>.ndjson` holds these bytes of the process' file. The parent
-sends what is new every few seconds; a worker sends its own file before it publishes several outputs. Pieces may
-overlap: as all of them are cut from one file, a reader leaves out the bytes that it had.
+An object store has no append. So the lines are uploaded in pieces, each a separate object that is never written
+again: `journal/<run_id>/<name>-<from>-<to>.ndjson` holds these bytes of the process' file. The parent sends new
+lines every few seconds; a worker sends its own file before it publishes several outputs. Pieces may overlap. All of
+them are cut from one file, so a reader skips the bytes that it has read already.
 """
 
 import json
@@ -46,7 +46,7 @@ def open_spool(run_id: str, log: str) -> str:
 
     Args:
         run_id: The run.
-        log: Where its journal lies; noted for whoever finds the folder after a crash.
+        log: Where its journal is stored; recorded so that a later run can identify the folder after a crash.
     """
     folder = _home() / run_id
     folder.mkdir(mode=0o700)
@@ -61,7 +61,7 @@ def close_spool(folder: str) -> None:
 
 
 def dead_spools(log: str) -> list[tuple[str, bool]]:
-    """Folders of runs whose process is gone, each with whether its journal belongs to this log."""
+    """Folders of runs whose process has ended, each with whether its journal belongs to this log."""
     found = []
     for folder in _home().iterdir():
         try:
@@ -74,7 +74,7 @@ def dead_spools(log: str) -> list[tuple[str, bool]]:
 
 
 class JournalUploader:
-    """Sends the lines of a run to its bucket.
+    """Uploads the journal lines of a run to its bucket.
 
     Args:
         store: The `LOG` folder in the bucket.
@@ -90,10 +90,10 @@ class JournalUploader:
         self._lock = threading.Lock()
 
     def send(self, name: str) -> None:
-        """Send what a process has written since the last time, whole lines only.
+        """Send what a process has written since the last call, whole lines only.
 
         Raises:
-            StorageError: When the bucket cannot be written; the next call sends it again.
+            StorageError: When the bucket cannot be written; the next call sends the lines again.
         """
         with self._lock:
             while self._send(name):

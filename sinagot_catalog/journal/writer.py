@@ -1,8 +1,8 @@
-"""The journal's writer: one file per process of a run, one JSON object a line, one `write` a line.
+"""The journal's writer: appends the events of one process, one JSON object a line, with one `write` a line.
 
-A line is whole or absent: it is handed to the system in one call, on a descriptor that appends, in a file
-that no other process writes. What is the same for every row of a step is encoded once, so a line costs a few
-microseconds.
+Each process of a run has its own file. A line is whole or absent: one system call appends it to a file that no
+other process writes. What all rows of a step share is encoded once, so a line costs a few microseconds.
+`journal.reader` describes the events.
 """
 
 import os
@@ -36,7 +36,7 @@ Event: TypeAlias = Literal[
     "start", "log", "publishing", "done", "accepted", "error", "not_available", "cancelled"
 ]
 Stamp: TypeAlias = tuple[int, int] | tuple[int, int, int]
-"""Of an input that is a file its size and time; of a folder its bytes, its number of files and its fingerprint."""
+"""For an input file its size and time; for a folder its bytes, its number of files and its fingerprint."""
 
 _STATUS: dict[Event, StepStatus] = {
     "start": StepStatus.PROCESSING,
@@ -55,7 +55,7 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 
 def journal_path(log: str, run_id: str, name: str) -> str:
-    """Where the process of this name keeps its journal in a run.
+    """The journal file of a process in a run.
 
     Example:
         >>> journal_path("/data/LOG", "20250101-ab", "w01")
@@ -65,7 +65,7 @@ def journal_path(log: str, run_id: str, name: str) -> str:
 
 
 def bounded(text: str, bound: int) -> str:
-    """Cut a long text in its middle and keep its head and its tail.
+    """Cut the middle out of a long text; its head and its tail remain.
 
     Example:
         >>> bounded("short", 100)
@@ -80,7 +80,7 @@ def bounded(text: str, bound: int) -> str:
 
 
 def utc_text(microseconds: int) -> str:
-    """A time since the epoch as the journal writes it.
+    """A time since the epoch in the journal's format.
 
     Example:
         >>> utc_text(1_600_000_000_000_001)
@@ -91,7 +91,7 @@ def utc_text(microseconds: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A JSON string that every reader takes: half a surrogate pair (undecodable names) is spelled out."""
+    """A JSON string that every reader accepts: half a surrogate pair (an undecodable name) is escaped."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -102,12 +102,12 @@ def _quoted(text: str) -> str:
 class JournalWriter:
     """Appends events to the journal file of this process.
 
-    The file and its folder are made with the first line.
+    The first line creates the file and its folder.
 
     Args:
         path: The file; no other process may write it.
-        run_id: The run that the events belong to.
-        claim: The number of the run's claim: of two events of a row that of the higher number is the later one.
+        run_id: The run of the events.
+        claim: The number of the run's claim: of two events of a row, the event with the higher number is the later.
         workspace_version: `[info] version` of the workspace.
     """
 
@@ -129,11 +129,11 @@ class JournalWriter:
         )
 
     def cell(self, cell: UnitStepSpec) -> "UnitStepLines":
-        """The lines of one step, with all that its rows share encoded already."""
+        """The lines of one unit step, with everything that its rows share already encoded."""
         return UnitStepLines(self, cell, self._common)
 
     def now(self) -> str:
-        """The time of a line."""
+        """The current time in the journal's format."""
         seconds, rest = divmod(time.time_ns() // 1000, 1_000_000)
         if seconds != self._second:
             self._second_text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
@@ -141,7 +141,7 @@ class JournalWriter:
         return "%s.%06dZ" % (self._second_text, rest)  # noqa: UP031 - half the time of an f-string
 
     def write(self, line: str) -> None:
-        """Append one line, its end included, with one call to the system.
+        """Append one line, with its newline, in one system call.
 
         Raises:
             OSError: When the file cannot be written; the journal stays readable.
@@ -150,7 +150,7 @@ class JournalWriter:
         if self._fd < 0:
             self._open()
         if self._torn:
-            # After a line that the disk had no room for, the next one starts on a line of its own.
+            # The last line was cut because the disk was full: end it, so that only that line is lost.
             data = b"\n" + data
         written = os.write(self._fd, data)
         self._dirty = True
@@ -164,7 +164,7 @@ class JournalWriter:
 
     def _open(self) -> None:
         folder = Path(self.path).parent
-        # LOG itself may be new, what is above it may not: a dataset that went away must not be made anew, empty.
+        # Create LOG if needed, but nothing above it: an unmounted dataset must not be created again, empty.
         for one in (folder.parent.parent, folder.parent, folder):
             one.mkdir(exist_ok=True)
         for one in (folder.parent, folder):
@@ -173,12 +173,12 @@ class JournalWriter:
         self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
 
     def sync(self) -> None:
-        """Bring what was written to the disk; another thread may go on writing.
+        """Flush the written lines to the disk; another thread may go on writing.
 
-        Two threads that ask at once both return when it is there, for one of them may rely on it.
+        If two threads call this at once, both return only when the lines are on the disk, as each may rely on it.
 
         Raises:
-            OSError: When this or an earlier call could not do it.
+            OSError: When this or an earlier call failed.
         """
         with self._syncing:
             if self._lost is not None:
@@ -187,7 +187,7 @@ class JournalWriter:
                 ) from self._lost
             if not self._dirty:
                 return
-            self._dirty = False  # before: a line that comes meanwhile is for the next time
+            self._dirty = False  # before the call: a line that is written meanwhile needs another one
             try:
                 _sync(self._fd)
                 if not self._named:
@@ -195,7 +195,7 @@ class JournalWriter:
                     self._named = True
             except OSError as error:
                 self._lost = (
-                    error  # the system tells of a lost page once: a second call would say all is well
+                    error  # the system reports a lost page only once, and the next call would succeed
                 )
                 raise
 
@@ -213,7 +213,7 @@ class JournalWriter:
 
 
 def _sync_folders(path: str) -> None:
-    """Bring the names that lead to a journal file to the disk: those of the file, its run, `journal`, `LOG`."""
+    """Flush the directory entries of a journal file to the disk: the file, its run, `journal`, `LOG`."""
     for folder in list(Path(path).parents)[:4]:
         fd = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -223,12 +223,12 @@ def _sync_folders(path: str) -> None:
 
 
 class UnitStepLines:
-    """The events of one step: `record_id`, message and time are filled in, all else stands ready.
+    """Writes the events of one step: fills in `record_id`, message and time; all other members are encoded already.
 
     Args:
-        journal: Where the lines go.
-        cell: The step.
-        common: What every line of the process says, as JSON members.
+        journal: The writer of the lines.
+        cell: The unit step.
+        common: The JSON members that every line of the process has.
     """
 
     def __init__(self, journal: JournalWriter, cell: UnitStepSpec, common: str) -> None:
@@ -256,18 +256,18 @@ class UnitStepLines:
         )
 
     def start(self, record_id: str) -> None:
-        """The row begins."""
+        """Write that the row begins."""
         journal = self._journal
         journal.write(
             f'{self._heads["start"]}{_quoted(record_id)}{self._begun}{journal.now()}"{self._tail}}}\n'
         )
 
     def log(self, record_id: str, message: str, level: str = "INFO") -> None:
-        """Something the script says; no status."""
+        """Write a log line of the script; it is no status."""
         self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
 
     def publishing(self, record_id: str, paths: Iterable[str], made: Iterable[Made] = ()) -> None:
-        """Several paths, or a folder, are about to appear: until `done` they may be mixed with older ones."""
+        """Write that several paths, or a folder, will be published: until `done`, old and new ones may be mixed."""
         listed = ", ".join(map(_quoted, paths))
         more = f', "paths": [{listed}], "made": [{_made_text(made)}]'
         self._write("publishing", record_id, "Publishing outputs", more)
@@ -282,13 +282,13 @@ class UnitStepLines:
         made: Sequence[Made] = (),
         output: str | None = None,
     ) -> None:
-        """Every output is in place.
+        """Write that every output is in place.
 
         Args:
             record_id: The record of the row.
-            seconds: How long its attempts took together.
-            attempts: How many there were.
-            inputs: The state of what it was made from.
+            seconds: The total time of its attempts.
+            attempts: How many attempts there were.
+            inputs: The state of its inputs.
             made: The folders that it made, and the files that no output declares.
             output: What the row printed.
         """
@@ -303,7 +303,7 @@ class UnitStepLines:
         )
 
     def accepted(self, record_id: str, *, inputs: Sequence[Stamp | None], made: Sequence[Made] = ()) -> None:
-        """The present state of the outputs is taken as it is.
+        """Write that the user accepts the present state of the outputs.
 
         Args:
             record_id: The record of the row.
@@ -325,7 +325,7 @@ class UnitStepLines:
         output: str | None = None,
         paths: Iterable[str] | None = None,
     ) -> None:
-        """The row failed for good; `paths` are there when it failed in the midst of publishing them."""
+        """Write that the row failed for good; `paths` is given if it failed while it published them."""
         more = (
             f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
             f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
@@ -335,11 +335,11 @@ class UnitStepLines:
         self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)
 
     def not_available(self, record_id: str, message: str) -> None:
-        """An input is missing and nothing was run."""
+        """Write that an input is missing and nothing was run."""
         self._write("not_available", record_id, bounded(message, _MESSAGE_BOUND))
 
     def cancelled(self, record_id: str, message: str = "Run cancelled") -> None:
-        """The row had begun and was ended from outside."""
+        """Write that the row was started and then stopped from outside."""
         self._write("cancelled", record_id, message)
 
 
@@ -368,7 +368,7 @@ def _text_or_null(text: str | None) -> str:
 
 
 def read_lines(path: str, offset: int = 0) -> Iterator[dict[str, Any]]:
-    """The events of one journal file from a byte on; what is no whole line is passed over."""
+    """The events of one journal file from a byte on; incomplete lines are skipped."""
     try:
         with os.fdopen(open_regular(path), "rb") as file:
             file.seek(offset)

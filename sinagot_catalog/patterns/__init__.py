@@ -1,4 +1,4 @@
-"""Patterns, paths and ids: from one to the other, for one row or for whole Polars columns.
+"""Path patterns: convert between patterns, paths and record ids, for one row or for whole Polars columns.
 
 In: a pattern such as `raw/{id}.csv` and the regular expression of an id. Out: paths for ids, ids for paths.
 

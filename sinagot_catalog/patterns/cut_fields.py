@@ -1,7 +1,8 @@
-"""Fields cut out of paths, over whole columns, and the ids that are written from them.
+"""Field extraction: cuts the fields of an id out of whole columns of paths, and writes the ids from them.
 
-A field is cut out where there is one way to do so: it is alone in its part of the path, its values have one length,
-or what stands beside it cannot be a part of a value. Elsewhere every way is tried, each text once.
+A field is cut out directly if there is only one way to do so: it is the only field in its part of the path, its
+values have a fixed length, or the text beside it cannot be part of a value. Else every split is tried, once for
+each distinct text.
 """
 
 from collections.abc import Collection, Iterator, Sequence
@@ -16,13 +17,13 @@ from sinagot_catalog.patterns.template import IdPattern, Template
 __all__ = ["refused_ids", "write_ids"]
 
 _MOST_SPLITS = 10_000
-"""So many steps are taken to split one text."""
+"""The most steps that are taken to split one text."""
 
 
 def write_ids(
     framed: pl.DataFrame, template: Template, absent: frozenset[str], ids: IdPattern
 ) -> pl.DataFrame:
-    """Write `record_id` from the fields of a pattern without `{id}`; what does not fit is still there."""
+    """Write `record_id` from the fields of a pattern without `{id}`; paths that do not fit are not removed yet."""
     form = ids.form
     if isinstance(form, str):
         raise PatternError(f"an id cannot be written from its fields: {form}")
@@ -36,12 +37,12 @@ def write_ids(
 
 
 def _column(name: str) -> str:
-    """The column for the value of a field: no name of ours is like it."""
+    """The name of the column for the values of a field; no other column has such a name."""
     return f"_field_{name}"
 
 
 def _with_fields(frame: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Add a column per field, cut out of the parts of the path; parts with few unknown fields come first."""
+    """Add a column per field, cut out of the parts of the path. Parts with few unknown fields come first."""
     known: set[str] = set()
     todo = {n: part for n, part in enumerate(template.parts) if _unknown(part, known)}
     frame = frame.with_columns(pl.col("path").str.split("/").alias("_parts"))
@@ -61,7 +62,7 @@ def _unknown(part: Tokens, known: Collection[str]) -> set[str]:
 
 
 def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: IdPattern) -> pl.DataFrame:
-    """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as far as there is one way."""
+    """Cut the unknown fields of a part of the path out of `_rest`, from both ends, as long as the cut is unique."""
     tokens, known = list(part), set(known)
     rest = pl.col("_rest")
     while _unknown(tuple(tokens), known):
@@ -87,7 +88,7 @@ def _cut_fields(frame: pl.DataFrame, part: Tokens, known: Collection[str], ids: 
 def _one_end(
     tokens: Sequence[tuple[str, str]], known: Collection[str], ids: IdPattern, *, at_end: bool
 ) -> pl.Expr | None:
-    """What the first or the last token stands for in `_rest`; None where that can be told in several ways."""
+    """The text of the first or the last token in `_rest`; None if several cuts are possible."""
     (kind, value), (next_kind, next_value) = tokens[::-1][:2] if at_end else tokens[:2]
     rest = pl.col("_rest").str
     if kind == "text":
@@ -104,7 +105,7 @@ def _one_end(
 
 
 def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
-    """The rows of a frame for each way in which `_rest` can be split, with a column per field."""
+    """The rows of a frame for each possible split of `_rest`, with a column per field."""
     names = sorted({value for kind, value in tokens if kind == "field"})
     found = [
         {"_rest": text, **{_column(name): split[name] for name in names}}
@@ -117,7 +118,7 @@ def _cut_in_every_way(frame: pl.DataFrame, tokens: Tokens) -> pl.DataFrame:
 
 
 def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
-    """Every way in which tokens can stand for a text, up to a number of steps."""
+    """Every way to split a text into tokens, up to a number of steps."""
     todo: list[tuple[int, int, dict[str, str]]] = [(0, 0, {})]
     for _ in range(_MOST_SPLITS):
         if not todo:
@@ -142,7 +143,7 @@ def _splits(text: str, tokens: Tokens) -> Iterator[dict[str, str]]:
 
 
 def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> list[tuple[str, str]]:
-    """The paths that fit a template for an id of the id pattern that cannot be a record, each with the id.
+    """The paths that match a template with an id that fits the id pattern but cannot be a record, each with the id.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template
@@ -168,7 +169,7 @@ def refused_ids(paths: pl.Series, templates: Sequence[Template], ids: IdPattern)
 
 
 def _values_of(path: str, template: Template) -> dict[str, str]:
-    """What the fields of a template may stand for in a path, one way of several; empty where it does not fit."""
+    """Values that a template's fields may have in a path, from the first possible split; empty without a match."""
     values: dict[str, str] = {}
     for text, part in zip(path.split("/"), template.parts, strict=True):
         split = next(_splits(text, part), None)

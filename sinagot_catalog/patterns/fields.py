@@ -1,4 +1,4 @@
-"""Fields of an id: how an id is written from its named groups, and what a pattern with `{field?}` stands for.
+"""Fields of an id: how an id is written from its named groups, and which patterns `{field?}` expands to.
 
 Standard library only: workers use it.
 """
@@ -36,11 +36,11 @@ _NODES = ("SUBPATTERN", "MAX_REPEAT", "MIN_REPEAT", "POSSESSIVE_REPEAT", "ATOMIC
 
 
 def variants(tokens: Tokens) -> dict[frozenset[str], Tokens]:
-    """The plain patterns that a pattern with optional fields stands for, by the fields that have no value.
+    """The plain patterns that a pattern with optional fields expands to, by the fields that have no value.
 
-    Without a value a field goes with the text between it and the `/`, `_` or field before it; the `_` goes too.
-    At the start of a segment the `_` behind it goes too, and an empty segment goes with its slash. A pattern that
-    needs a field elsewhere has no variant without it.
+    If a field has no value, the text between it and the `/`, `_` or field before it is dropped, and the `_`, too.
+    At the start of a segment the `_` after the field is dropped, and an empty segment is dropped with its slash.
+    A pattern that also has the field as `{field}` has no variant without it.
 
     Example:
         >>> tokens = (("text", "sub-"), ("field", "sub"), ("text", "/ses-"), ("optional", "ses"), ("text", "/a"))
@@ -59,7 +59,7 @@ def variants(tokens: Tokens) -> dict[frozenset[str], Tokens]:
 
 
 def _without(tokens: Tokens, absent: Collection[str]) -> Tokens:
-    """A pattern without some optional fields; empty where nothing is left of it."""
+    """A pattern without some optional fields; empty if nothing is left of it."""
     done: list[tuple[str, str]] = []
     todo = list(tokens)
     has_cut = False
@@ -105,10 +105,10 @@ def _append(tokens: list[tuple[str, str]], kind: str, value: str) -> None:
 
 
 def parse_regex(text: str) -> Any:
-    """Python's own parse of a regular expression."""
+    """Python's own parse tree of a regular expression."""
     parser = importlib.import_module("re._parser")
     with warnings.catch_warnings():
-        # `[a&&b]` may once be a set operation in Python; today it is three characters.
+        # Python may make `[a&&b]` a set operation in a later version; today it is three characters.
         warnings.simplefilter("ignore", FutureWarning)
         return parser.parse(text)
 
@@ -120,7 +120,8 @@ class Piece:
     Attributes:
         kind: `text` or `field`.
         value: The text, or the name of the field.
-        within: For each optional part around it the fields of that part: it is written where one has a value.
+        within: For each optional group around the piece, the fields in that group. The group is written if one of
+            them has a value.
     """
 
     kind: str
@@ -128,7 +129,7 @@ class Piece:
     within: tuple[frozenset[str], ...] = ()
 
     def is_written(self, present: Collection[str]) -> bool:
-        """Whether it is part of an id that has values for just these fields."""
+        """Whether the piece is part of an id in which only these fields have values."""
         return all(not names.isdisjoint(present) for names in self.within)
 
 
@@ -151,14 +152,14 @@ class IdForm:
 
     @cached_property
     def text(self) -> str:
-        """The form as a pattern such as `sub-{sub}_ses-{ses?}`."""
+        """The form as a pattern, such as `sub-{sub}_ses-{ses?}`."""
         return "".join(
             piece.value if piece.kind == "text" else f"{{{piece.value}{'?' if piece.within else ''}}}"
             for piece in self.pieces
         )
 
     def write(self, values: Mapping[str, str]) -> str:
-        """The id of some values; `""` is no value."""
+        """The id of some values; `""` means no value."""
         present = {name for name, value in values.items() if value}
         return "".join(
             piece.value if piece.kind == "text" else values.get(piece.value, "")
@@ -172,7 +173,7 @@ class _VariesError(Exception):
 
 
 def id_form(text: str) -> IdForm | str:
-    r"""How the ids of a regular expression are written from its named groups, or why they cannot be.
+    r"""How ids of a regular expression are written from its named groups, or the reason why they cannot be.
 
     Example:
         >>> id_form(r"(?P<mouse>m\d+)_(?P<day>\d+)").text
@@ -192,7 +193,7 @@ def id_form(text: str) -> IdForm | str:
 def _pieces(
     nodes: Any, names: Mapping[int, str], within: tuple[frozenset[str], ...], before: list[str]
 ) -> Iterator[Piece]:
-    """The pieces of a parse; `before` collects the fields that are behind."""
+    """The pieces of a parse tree; `before` collects the fields that were passed."""
     for place, (kind, value) in enumerate(nodes):
         char = _only_char(str(kind), value)
         if char is not None:
@@ -215,7 +216,7 @@ def _pieces(
 
 
 def _only_char(kind: str, value: Any) -> str | None:
-    """The text that a node stands for where that is always the same: a character, or nothing."""
+    """The text that a node matches if it is always the same: one character, or nothing."""
     if kind == "AT":
         return ""
     if kind == "LITERAL":
@@ -226,8 +227,8 @@ def _only_char(kind: str, value: Any) -> str | None:
 
 
 def _names_in(nodes: Any, names: Mapping[int, str]) -> Iterator[str]:
-    """The named groups of a parse."""
-    if isinstance(nodes, tuple) and len(nodes) == 4 and nodes[0] in names:  # noqa: PLR2004 - a group's parse
+    """The named groups of a parse tree."""
+    if isinstance(nodes, tuple) and len(nodes) == 4 and nodes[0] in names:  # noqa: PLR2004 - the node of a group
         yield names[nodes[0]]
     if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
         for one in getattr(nodes, "data", nodes):
@@ -235,7 +236,7 @@ def _names_in(nodes: Any, names: Mapping[int, str]) -> Iterator[str]:
 
 
 def _where(nodes: Any, place: int, names: Mapping[int, str], before: list[str]) -> str:
-    """Which text of an id varies, told by the fields beside it."""
+    """Which text of an id varies, described by the fields beside it."""
     inside = list(_names_in(nodes[place], names))
     if inside:
         return f"the part with {{{inside[0]}}} is repeated or has alternatives"
@@ -249,18 +250,18 @@ def _where(nodes: Any, place: int, names: Mapping[int, str], before: list[str]) 
 
 @dataclass(frozen=True)
 class Field:
-    """What is known of the values of one field.
+    """The known properties of the values of one field.
 
     Attributes:
-        nodes: Python's parse of its group; None where letters may be of either case.
-        width: How many characters each value has, where all have as many; else None.
+        nodes: Python's parse tree of its group; None if letters match in either case.
+        width: The number of characters of each value if it is fixed, else None.
     """
 
     nodes: Any
     width: int | None
 
     def may_hold(self, char: str) -> bool:
-        """Whether a value may hold a character; True where that is not known.
+        """Whether a value may contain a character; True if that is unknown.
 
         Example:
             >>> mouse = fields_of(r"(?P<mouse>m[0-9]+)_x")["mouse"]
@@ -284,7 +285,7 @@ def fields_of(text: str) -> dict[str, Field]:
 
 
 def _groups(nodes: Any) -> Iterator[tuple[int, Any]]:
-    """The groups of a parse, each with what it holds."""
+    """The groups of a parse tree, each with its content."""
     if isinstance(nodes, tuple) and len(nodes) == 4 and hasattr(nodes[3], "getwidth"):  # noqa: PLR2004
         yield nodes[0], nodes[3]
     if isinstance(nodes, (tuple, list)) or hasattr(nodes, "data"):
@@ -317,7 +318,7 @@ def _may_hold(nodes: Any, char: str) -> bool:
 
 
 def _in_class(items: Any, char: str) -> bool:
-    """Whether a character class takes a character."""
+    """Whether a character class matches a character."""
     is_negated, found = False, False
     for kind, value in items:
         if str(kind) == "NEGATE":
@@ -344,7 +345,7 @@ _CATEGORIES = {
 
 
 def can_hold_slash(nodes: Any) -> bool:
-    """Whether a parse asks for a `/`; what takes any character, such as `.` or `[^_]`, does not."""
+    """Whether a parse tree names a `/`. Nodes that match any character, such as `.` or `[^_]`, do not count."""
     for kind, value in nodes:
         name = str(kind)
         if name == "LITERAL" and value == ord("/"):

@@ -1,6 +1,7 @@
-"""Id patterns as expressions of Rust, where the two engines mean the same; ids that fit, over whole columns.
+"""Id regular expressions: translates an id pattern from Python to Rust, and checks whole columns of ids.
 
-What Rust's engine has not, or means otherwise, is matched by Python's, each id once.
+A pattern is translated only if both engines give it the same meaning. Python's engine matches all other patterns,
+once for each distinct id.
 """
 
 import re
@@ -18,13 +19,13 @@ from sinagot_catalog.patterns.template import IdPattern
 __all__ = ["CONTROLS", "Rust", "character", "field_regex", "fitting", "is_wide", "rust_of"]
 
 CONTROLS = r"\x00-\x1f\x7f-\x{9f}"
-"""Control characters, as a class of Rust has them."""
+"""Control characters, as the content of a Rust character class."""
 _FEW = 16
-"""Repeats that vary by no more than that are counted, not open."""
+"""A repeat whose bounds differ by no more than this is bounded; any other is open-ended."""
 
 
 def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
-    """For each text whether it is a record id."""
+    """Whether each text is a record id."""
     rust = rust_of(ids)
     if rust is None:
         return _fitting_slowly(texts, ids)
@@ -42,10 +43,10 @@ def fitting(texts: pl.Series, ids: IdPattern) -> pl.Series:
 
 
 def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
-    """Refuse what Python's engine may take for ever over: repeats within repeats.
+    """Refuse nested repeats: Python's engine may run forever on them.
 
     Raises:
-        PatternError: With what to write instead.
+        PatternError: With a suggestion what to write instead.
     """
     if _repeats_within(parse_regex(ids.text), with_branches=with_branches, is_repeated=False):
         raise PatternError(
@@ -55,7 +56,7 @@ def _refuse_endless(ids: IdPattern, *, with_branches: bool) -> None:
 
 
 def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> bool:
-    """Whether a parse has an open repeat, or alternatives, inside an open repeat."""
+    """Whether a parse tree has an open-ended repeat, or alternatives, inside an open-ended repeat."""
     if isinstance(node, tuple) and len(node) == 2:  # noqa: PLR2004 - kind and value
         kind, value = str(node[0]), node[1]
         if kind in ("MAX_REPEAT", "MIN_REPEAT"):
@@ -74,7 +75,7 @@ def _repeats_within(node: Any, *, with_branches: bool, is_repeated: bool) -> boo
 
 
 def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = None) -> pl.Series:
-    """The same by Python's regular expressions, each text once."""
+    """The same with Python's regular expressions, once for each distinct text."""
     _refuse_endless(ids, with_branches=only is None)
     unique = (texts if only is None else texts.filter(only)).unique()
     kept = unique.filter(pl.Series([ids.values(one) is not None for one in unique], dtype=pl.Boolean))
@@ -82,7 +83,7 @@ def _fitting_slowly(texts: pl.Series, ids: IdPattern, only: pl.Series | None = N
 
 
 def is_wide(texts: pl.Series, rust: "Rust | None") -> pl.Series:
-    """Which texts go beyond ASCII, where the two engines' classes differ; none where no class is used."""
+    """Which texts go beyond ASCII, where classes of the two engines differ; none if no class is used."""
     if rust is not None and rust.is_exact:
         return pl.Series([False]).new_from_index(0, len(texts))
     return texts.str.len_bytes() != texts.str.len_chars()
@@ -94,11 +95,11 @@ class Rust:
 
     Attributes:
         text: Anchored; unnamed groups do not capture.
-        is_exact: It means the same beyond ASCII too.
-        has_groups: Its named groups capture what Python's do.
-        odd: Texts that it accepts and that are no ids, such as `..`.
-        named: Each named group as an expression of its own.
-        dotted: The named groups that may be `.` or `..`, which no field of an id is.
+        is_exact: It has the same meaning beyond ASCII, too.
+        has_groups: Its named groups capture the same text as Python's.
+        odd: Texts that it matches and that are no ids, such as `..`.
+        named: Each named group as a separate expression.
+        dotted: The named groups that may match `.` or `..`, which no field of an id may be.
     """
 
     text: str
@@ -110,16 +111,16 @@ class Rust:
 
 
 class _UnlikeError(Exception):
-    """The two engines may differ over this construct."""
+    """The two engines may differ in this construct."""
 
 
 @lru_cache(maxsize=64)
 def rust_of(ids: IdPattern) -> Rust | None:
-    """Translate an id pattern, or None where the two engines may differ.
+    """Translate an id pattern, or return None if the two engines may differ.
 
-    Python's own parse is written out anew, so what is not known here to mean the same is never passed on:
-    only literals, classes, alternatives, groups and counted repeats are. For ASCII texts these mean the same
-    in both. A class takes in neither `/` nor a control character: no id has them.
+    Python's own parse tree is written as a Rust expression. Only constructs that are known to have the same meaning
+    are translated: literals, classes, alternatives, groups and bounded repeats. For ASCII texts both engines match
+    these alike. A class never matches `/` or a control character: no id contains them.
     """
     allowed = re.UNICODE | re.VERBOSE | re.ASCII
     if ids.regex.flags & ~int(allowed):
@@ -166,12 +167,12 @@ _CLASSES = {
 
 
 def character(code: int) -> str:
-    """One character as Rust's regular expressions write it."""
+    """One character in the syntax of Rust's regular expressions."""
     return rf"\x{{{code:x}}}"
 
 
 class _Writer:
-    """Writes Python's parse of a regular expression as one of Rust."""
+    """Writes Python's parse tree of a regular expression as a Rust expression."""
 
     def __init__(self, groups: dict[int, str]) -> None:
         self.groups = groups
@@ -240,7 +241,7 @@ class _Writer:
             raise _UnlikeError
         text = self.sequence(inner, is_repeated=is_repeated)
         name = self.groups.get(number) if number is not None else None
-        # The engines may keep different turns of a group that is repeated.
+        # The engines may capture different iterations of a repeated group.
         self.has_groups &= not (name and is_repeated)
         if name:
             self.named[name] = text
@@ -253,6 +254,6 @@ class _Writer:
 
 
 def field_regex(ids: IdPattern, name: str) -> str | None:
-    """A field's values as an expression of Rust that takes as much as it can; None where there is none."""
+    """A field's values as a greedy Rust expression; None if there is none."""
     rust = rust_of(ids)
     return None if rust is None or name not in rust.named else rust.named[name].replace("}?", "}")

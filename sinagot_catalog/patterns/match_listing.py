@@ -1,10 +1,9 @@
-"""Patterns over a listing that is kept as a walk finds it: folders, and the names of the files in each.
+"""Listing matcher: finds which files of a listing, stored as folders and file names, match which patterns.
 
-A dataset has few kinds of folder, and the folder says much of what a path says: where a pattern's folder holds the
-id, the id is looked for once in a folder and not in each of its files; where it holds none, only the files of that
-one folder are looked at. What the names then differ in is looked up, in one pass for all the patterns that share a
-folder. Patterns for which that is not enough (fields of an id, an id twice in a name) are
-matched on whole paths.
+A dataset has few kinds of folder, and the folder determines much of a path. If a pattern's folder holds the id, the
+id is matched once per folder and not for each file. If it does not, only the files of that one folder are matched.
+The rest of each name is then looked up, in one pass for all the patterns that share a folder. Patterns for which
+this does not suffice (fields of an id, an id twice in a name) are matched against whole paths.
 """
 
 from __future__ import annotations
@@ -25,18 +24,18 @@ if TYPE_CHECKING:
 __all__ = ["FOLDERS", "Fits", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"]
 
 FOLDERS: dict[str, pl.DataType] = {"folder": pl.String(), "n": pl.UInt32()}
-"""Folders, `""` or ending in `/`, and how many names each has; a folder may come several times."""
+"""Folders, `""` or ending in `/`, and how many names each has; a folder may occur several times."""
 
 _FITS: dict[str, pl.DataType] = {"row": pl.UInt32(), "template": pl.UInt16(), "key": pl.UInt32()}
 
 
 @dataclass(frozen=True)
 class Fits:
-    """Which files fit which patterns.
+    """Which files match which patterns.
 
     Attributes:
-        rows: A row per fit: `row` (position among the names), `template` (position among the templates), `key`.
-        ids: The record id that each key stands for; an id may have several keys.
+        rows: A row per match: `row` (position among the names), `template` (position among the templates), `key`.
+        ids: The record id of each key; an id may have several keys.
     """
 
     rows: pl.DataFrame
@@ -58,12 +57,12 @@ def whole_paths(folders: pl.DataFrame, names: pl.Series) -> pl.Series:
 def match_names(
     folders: pl.DataFrame, names: pl.Series, templates: Sequence[Template], ids: IdPattern
 ) -> Fits:
-    """Find every file that fits a pattern; patterns of directories fit no file.
+    """Find every file that matches a pattern; patterns of directories match no file.
 
     Args:
         folders: The columns of `FOLDERS`.
         names: The names of the files, folder by folder.
-        templates: Bound templates; those that do not tell the id fit nothing here.
+        templates: Bound templates; those that do not determine the id match nothing here.
         ids: The id pattern.
 
     Example:
@@ -96,7 +95,7 @@ def match_names(
 
 
 def with_directories(files: Fits, directories: pl.DataFrame, *, n_files: int) -> Fits:
-    """Fits of files and those of directories, which are counted on behind the files."""
+    """The matches of files and of directories; directories are numbered after the files."""
     rows = directories["row"] + pl.Series([n_files], dtype=pl.UInt32)
     return _together([files, _each(rows, directories["template"], directories["record_id"])])
 
@@ -104,7 +103,7 @@ def with_directories(files: Fits, directories: pl.DataFrame, *, n_files: int) ->
 def _in_folders(
     folders: pl.DataFrame, names: pl.Series, folder: Tokens, known: Mapping[Tokens, int], ids: IdPattern
 ) -> Iterator[Fits]:
-    """The fits of patterns that share a folder."""
+    """The matches of patterns that share a folder."""
     if not known:
         return
     paths = folders["folder"].str.strip_suffix("/")
@@ -127,10 +126,10 @@ def _in_folders(
 
 
 def _told(inside: pl.DataFrame, texts: pl.Series, known: Mapping[Tokens, int]) -> Fits:
-    """The fits in folders that tell the id: names are told apart by what stands behind it.
+    """The matches in folders that determine the id: the rest of each name selects the pattern.
 
     Args:
-        inside: Columns `row`, `key` (whose folder it is) and `name`.
+        inside: Columns `row`, `key` (the key of the folder's id) and `name`.
         texts: The id of each key.
         known: The numbers of the patterns by the tokens of their names.
     """
@@ -152,14 +151,14 @@ def _told(inside: pl.DataFrame, texts: pl.Series, known: Mapping[Tokens, int]) -
 
 
 def _each(rows: pl.Series, numbers: pl.Series, texts: pl.Series) -> Fits:
-    """Fits with a key of its own for each."""
+    """Matches with a separate key for each."""
     keys = pl.int_range(len(rows), dtype=pl.UInt32, eager=True)
     columns = {"row": rows, "template": numbers, "key": keys}
     return Fits(pl.DataFrame(columns, schema=_FITS), texts)
 
 
 def _together(parts: Sequence[Fits]) -> Fits:
-    """Several fits as one, whose keys go on from one to the next."""
+    """Several sets of matches as one, with consecutive keys."""
     rows, texts, first = [pl.DataFrame(schema=_FITS)], [pl.Series([], dtype=pl.String)], 0
     for part in parts:
         rows.append(part.rows.with_columns(pl.col("key") + pl.lit(first, pl.UInt32)))
@@ -173,7 +172,7 @@ def _n_fields(tokens: Tokens) -> int:
 
 
 def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """The positions of the names in some of the folders, and for each the position of its folder among those."""
+    """The positions of the names in some of the folders, and the position of each name's folder among these."""
     counts = folders["n"].gather(at)
     begins = folders["n"].cum_sum().gather(at) - counts
     keys = repeated(counts)
@@ -181,7 +180,7 @@ def rows_in(folders: pl.DataFrame, at: pl.Series) -> tuple[pl.Series, pl.Series]
 
 
 def repeated(counts: pl.Series) -> pl.Series:
-    """The number of each group as often as it has members."""
+    """The number of each group, repeated for each of its members."""
     if len(counts) == 0:
         return pl.Series([], dtype=pl.UInt32)
     numbers = pl.int_range(len(counts), dtype=pl.UInt32)
@@ -190,7 +189,7 @@ def repeated(counts: pl.Series) -> pl.Series:
 
 
 def _counted(counts: pl.Series) -> pl.Series:
-    """The members of each group counted from 0."""
+    """The members of each group, numbered from 0."""
     if len(counts) == 0:
         return pl.Series([], dtype=pl.UInt32)
     told = pl.select(pl.int_ranges(0, counts, dtype=pl.UInt32).explode(keep_nulls=False, empty_as_null=False))

@@ -1,14 +1,13 @@
-"""Patterns over whole columns: which path fits which pattern for which id, and the path of each record.
+"""Path matcher: finds which paths of a column match which pattern for which id, and writes the paths of records.
 
-One rule holds everywhere: a path fits a pattern for an id when the id fits the id pattern (Python's
-`re.fullmatch`) and the pattern filled with that id is that path. So an id is never guessed. Where a pattern
-has no placeholder but `{id}`, the length of the id follows from the length of the path, and the id is cut
-out; else it is cut out of the part of the path that holds nothing else, filled in again and compared. Where a
-pattern has only fields of the id, their values are cut out, the id is written from them, and the pattern is
-filled in again and compared.
+The rule: a path matches a pattern for an id when the id fits the id pattern (Python's `re.fullmatch`) and the
+pattern filled with that id is that path. So an id is never guessed. If a pattern has no placeholder but `{id}`, the
+length of the id follows from the length of the path, and the id is cut out. Else the id is cut out of the part of
+the path that contains nothing else, and the filled pattern is compared with the path. If a pattern has only fields
+of the id, their values are cut out, the id is written from them, and the filled pattern is compared with the path.
 
-Ids are checked by Rust's regular expressions where those mean the same as Python's (see `_id_regex`), else by
-Python's, each id once.
+Rust's regular expressions check ids if they mean the same as Python's (see `patterns.id_regex`), else Python's do,
+once for each distinct id.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -38,15 +37,15 @@ _MATCHES = {"row": pl.UInt32, "template": pl.UInt16, "record_id": pl.String}
 
 
 def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPattern) -> pl.DataFrame:
-    """Find every path that fits a pattern.
+    """Find every path that matches a pattern.
 
     Args:
         paths: Paths below the root of the templates.
-        templates: Bound templates; those that do not tell the id fit nothing here.
+        templates: Bound templates; those that do not determine the id match nothing here.
         ids: The id pattern.
 
     Returns:
-        A row per fit: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
+        A row per match: `row` (position in `paths`), `template` (position in `templates`), `record_id`.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template
@@ -66,7 +65,7 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
                 fits = _match_grouped(frame, variant, absent, ids)
                 found.append(fits.select("row", key, "record_id"))
     if plain:
-        # As written: merged into one, the filters would all run over every path.
+        # Without optimization: merged into one filter, all conditions would be computed for every path.
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
         found.insert(0, cut.filter(fitting(cut["record_id"], ids)))
     return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
@@ -75,7 +74,7 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
 def paths_of(template: Template) -> pl.Expr:
     """The path of a template for each row of a frame with `record_id` and the named groups as columns.
 
-    It is null where the template names no path: a field that it needs has no value, or a part would be empty.
+    It is null if the template has no path for the row: a field that it needs has no value, or a part is empty.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template
@@ -89,7 +88,7 @@ def paths_of(template: Template) -> pl.Expr:
 
 
 def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
-    """The path of a pattern for the records that have values for its fields, and none for some others."""
+    """The path of a variant for records in which all its fields, and none of the absent fields, have a value."""
     path = _filled(variant.tokens, "record_id")
     holds = [pl.col(name) != "" for name in sorted(variant.fields - {"id"})]
     holds += [pl.col(name) == "" for name in sorted(absent)]
@@ -99,10 +98,10 @@ def _path_of(variant: Template, absent: Collection[str]) -> pl.Expr:
 
 
 def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
-    """The ids beside one String column per named group, `""` where a group took no part.
+    """The ids beside one String column per named group, `""` if a group did not match.
 
     Args:
-        ids: Record ids that fit the pattern; what a group of another text is, is null.
+        ids: Record ids that fit the pattern; for other texts the groups are null.
         pattern: The id pattern.
 
     Example:
@@ -136,10 +135,10 @@ def id_columns(ids: pl.Series, pattern: IdPattern) -> pl.DataFrame:
 
 
 def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:
-    """What the placeholders stand for in an id, or None when it does not fit; in bounded time, whatever the id.
+    """The values of the placeholders for an id, or None if it does not fit; takes bounded time for any id.
 
     Raises:
-        PatternError: When only Python's engine could tell, and might take for ever.
+        PatternError: When only Python's engine can match the pattern, and might run forever.
 
     Example:
         >>> id_values("A-1", IdPattern("(?P<site>[A-Z])-[0-9]"))
@@ -155,7 +154,7 @@ def id_values(record_id: str, pattern: IdPattern) -> dict[str, str] | None:
 def near_misses(
     paths: pl.Series, templates: Sequence[Template], ids: IdPattern, most: int = 3
 ) -> list[tuple[str, str]]:
-    """Examples of paths under a template's literal folder that fit no template.
+    """Examples of paths under a template's literal folder that match no template.
 
     Returns:
         Pairs of a path and the text of the template that it resembles most.
@@ -192,7 +191,7 @@ def _likeness(path: str, template: Template) -> tuple[bool, float]:
 
 
 def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
-    """The tokens as text, as many rows as the frame has."""
+    """The tokens as a text expression, one value per row of the frame."""
     parts = [
         pl.lit(value) if kind == "text" else pl.col(id_column if value == "id" else value)
         for kind, value in tokens
@@ -209,17 +208,17 @@ def ends_of(tokens: Tokens) -> tuple[str, str]:
 
 
 def _size(tokens: Tokens) -> int:
-    """The length of all literal text together."""
+    """The length of all literal text."""
     return sum(len(value) for kind, value in tokens if kind == "text")
 
 
 def cut_id(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
-    """The rows whose texts fit tokens with no placeholder but `{id}`, and `record_id`; ids are not yet checked."""
+    """The rows whose texts match tokens with `{id}` as only placeholder, and `record_id`, not yet checked."""
     return _cut(_framed(frame, tokens, column), tokens, column)
 
 
 def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
-    """The rows whose texts begin and end as the tokens do; texts do not overlap."""
+    """The rows whose texts start and end with the literal ends of the tokens, without overlap."""
     head, tail = ends_of(tokens)
     conditions = []
     if head:
@@ -230,7 +229,7 @@ def _framed(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
 
 
 def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
-    """Add `record_id`, cut out of a column of texts that the tokens, with `{id}` alone, stand for."""
+    """Add `record_id`, cut out of a column of texts that match tokens with `{id}` as only placeholder."""
     text = pl.col(column)
     head, tail = ends_of(tokens)
     times = sum(kind == "field" for kind, _ in tokens)
@@ -249,15 +248,15 @@ def _cut(frame: pl.LazyFrame, tokens: Tokens, column: str) -> pl.LazyFrame:
 def _match_grouped(
     frame: pl.LazyFrame, variant: Template, absent: frozenset[str], ids: IdPattern
 ) -> pl.DataFrame:
-    """The rows of a template that has fields of the id, with or without the id beside them.
+    """The rows that match a template with fields of the id, with or without `{id}`.
 
     Args:
         frame: Columns `row` and `path`.
         variant: A pattern without optional fields.
-        absent: The fields that have no value where it counts.
+        absent: The fields that have no value in this variant.
         ids: The id pattern.
     """
-    # A field stays within a part of the path, so the parts of the path and of the pattern pair up.
+    # No field contains a slash, so path and pattern have the same number of parts.
     slashes = pl.col("path").str.count_matches("/", literal=True)
     framed = _framed(frame, variant.tokens, "path").filter(slashes == len(variant.parts) - 1).collect()
     has_id = "id" in variant.fields
@@ -269,7 +268,7 @@ def _match_grouped(
 
 
 def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Cut `record_id` out of the part of the path that tells the id best."""
+    """Cut `record_id` out of the part of the path that determines the id best."""
     part, tokens = _best_part(template)
     framed = framed.with_columns(pl.col("path").str.split("/").list.get(part).alias("_part"))
     if {value for kind, value in tokens if kind == "field"} == {"id"}:
@@ -281,7 +280,7 @@ def _cut_from_part(framed: pl.DataFrame, template: Template, ids: IdPattern) -> 
 
 
 def _best_part(template: Template) -> tuple[int, Tokens]:
-    """The part of the pattern, between slashes, that tells the id best: the one with the id alone."""
+    """The part of the pattern, between slashes, that determines the id best: the part with the id alone."""
     with_id = [(n, tokens) for n, tokens in enumerate(template.parts) if ("field", "id") in tokens]
     return min(with_id, key=lambda one: len({value for kind, value in one[1] if kind == "field"}))
 
@@ -290,7 +289,7 @@ def _best_part(template: Template) -> tuple[int, Tokens]:
 
 
 def _options(text: str, tokens: Tokens, ids: IdPattern) -> list[str]:
-    """Every id that may stand in a text where the id's own groups stand beside it, tried one by one."""
+    """Every id that may be in a text in which groups of the id occur beside it, tried one by one."""
     at = tokens.index(("field", "id"))
     before, after = tokens[:at], tokens[at + 1 :]
     left = before[-1][1] if before and before[-1][0] == "text" else ""

@@ -1,4 +1,4 @@
-"""Which patterns may meet in a path: the same path, or one in a folder that is the other; standard library only."""
+"""Pattern overlap: finds patterns whose paths may be the same, or inside one another. Standard library only."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Segment: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Meeting(NamedTuple):
-    """Two patterns that may meet in a path.
+    """Two patterns whose paths may overlap.
 
     Attributes:
-        outer: The key of the first, whose path may be, or hold, one of the second.
-        inner: The key of the second.
-        path: What of the second a path of the first may be: the pattern itself, or one of its folders.
-        is_whole: Whether that is the pattern itself.
+        outer: The key of the first pattern, whose path may be, or contain, a path of the second.
+        inner: The key of the second pattern.
+        path: The part of the second pattern that may equal the first: the whole pattern, or one of its folders.
+        is_whole: Whether it is the whole pattern.
     """
 
     outer: int
@@ -44,16 +44,16 @@ class _Candidate(NamedTuple):
 
 
 def holds(outer: Template, inner: Template) -> bool:
-    """Whether a path of one pattern is, or is a folder around, that of the other for the same record."""
+    """Whether a path of the first pattern is, or is a folder around, a path of the second for the same record."""
     return inner.text == outer.text or inner.text.startswith(outer.text + "/")
 
 
 def meetings(
     outer: Mapping[int, Template], inner: Mapping[int, Template], ids: IdPattern
 ) -> Iterator[Meeting]:
-    r"""Each pair of patterns where a path of the first may be, or hold, one of the second.
+    r"""Each pair of patterns in which a path of the first may be, or contain, a path of the second.
 
-    Patterns are compared part by part, all of them at once, so that many that have nothing in common cost little.
+    All patterns are compared at once, part by part, so that many patterns with nothing in common cost little.
 
     Example:
         >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
@@ -92,7 +92,7 @@ def _meet(
             theirs[one.segments[depth]].append(one)
     open_ones = [part for part in theirs if not _is_literal(part)]
     for part in ours:
-        # most parts are literal, and fit only themselves
+        # most parts are literal, and match only themselves
         for other_part in {part, *open_ones} if _is_literal(part) else theirs:
             if other_part in theirs and (part == other_part or _can_be_one(part, other_part, ids)):
                 yield from _meet(ours[part], theirs[other_part], depth + 1, ids)
@@ -114,16 +114,16 @@ def _is_literal(segment: Segment) -> bool:
 
 
 def _pieces(segment: Segment) -> tuple[str | None, ...]:
-    """The characters of a part, None for a field: any text of at least one character."""
+    """The characters of a part, with None for a field: any text of at least one character."""
     return tuple(char for kind, value in segment for char in (value if kind == "text" else (None,)))
 
 
 def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -> bool:
-    """Whether two rows of characters and gaps, which stand for at least one character, have a text in common."""
+    """Whether two sequences of characters and gaps, each gap at least one character long, have a text in common."""
 
     @cache
     def meet(here: int, there: int) -> bool:
-        """Whether the rests have a text in common, where neither gap at hand has to take a character."""
+        """Whether the rests have a text in common, if neither current gap has to match a character."""
         if here == len(left) or there == len(right):
             return here == len(left) and there == len(right)
         one, other = left[here], right[there]
@@ -141,7 +141,7 @@ def _share_a_text(left: tuple[str | None, ...], right: tuple[str | None, ...]) -
 def may_meet(one: Template, other: Template) -> bool:
     """Whether some values make the paths of two patterns the same, or one a folder around the other.
 
-    Fields are taken for any text; only the ids of a look tell whether the paths do meet.
+    Fields may have any text here; only the ids of a catalog decide whether the paths do overlap.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template
@@ -161,13 +161,13 @@ def may_meet(one: Template, other: Template) -> bool:
 
 
 def located(template: Template, folder: str) -> Template:
-    """A pattern with its literal folder replaced, such as by the folder that a link leads to.
+    """A pattern with another literal folder, such as the target of a link.
 
     Empty parts of the folder (a leading slash, the `//` of a URL) are left out: no part of a pattern is empty.
 
     Args:
         template: The pattern.
-        folder: What takes the place of `template.prefix`.
+        folder: The folder that replaces `template.prefix`.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template

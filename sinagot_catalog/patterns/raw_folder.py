@@ -1,4 +1,4 @@
-"""A folder of raw data that steps also write to: which of its entries count as raw. Standard library only."""
+"""Raw data folders: tells which files are raw data in a folder that steps also write to. Standard library only."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,13 +9,13 @@ __all__ = ["RawFolder"]
 
 
 class RawFolder:
-    """Tells what steps declare in a folder of one record from what lies in it besides.
+    """Distinguishes raw data from what steps declare, in a folder of one record.
 
     Args:
         template: The pattern of the folder.
         inside: The patterns of what steps declare in it.
         ids: The id pattern.
-        values: What the placeholders stand for in the record.
+        values: The values of the placeholders for the record.
 
     Example:
         >>> from sinagot_catalog.patterns.template import parse_template
@@ -38,11 +38,11 @@ class RawFolder:
         return any(self._fits(one, path) for one in self._declared)
 
     def has_own(self, files: Iterable[str]) -> bool:
-        """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
+        """Whether the folder has a file of raw data: no step declares it or a folder around it."""
         return any(self.is_own(file) for file in files)
 
     def is_own(self, file: str) -> bool:
-        """Whether a file of the folder is declared by no step and lies in no folder that a step declares."""
+        """Whether a file is raw data: no step declares it or a folder around it."""
         parts = file.split("/")
         heads = ("/".join(parts[:count]) for count in range(self._depth + 1, len(parts) + 1))
         return not any(map(self.is_declared, heads))
@@ -56,7 +56,7 @@ class RawFolder:
 
 
 def _regex(template: Template) -> re.Pattern[str]:
-    """A pattern as a regular expression; a field that stands in it twice is the same text."""
+    """A pattern as a regular expression; a field that occurs twice has the same text both times."""
     text, seen = "", set[str]()
     for kind, value in template.tokens:
         if kind == "text":

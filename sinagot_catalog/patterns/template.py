@@ -1,4 +1,4 @@
-"""One path pattern: parsed, filled, bound. Standard library only: workers use it."""
+"""Path templates: parses, fills and binds one path pattern. Standard library only: workers use it."""
 
 import re
 import warnings
@@ -23,7 +23,7 @@ __all__ = ["STAR", "IdPattern", "Template", "parse_labelled", "parse_template"]
 STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
-"""Parts of a path that name no child of a folder."""
+"""Names that are not names of a child of a folder."""
 _RESERVED = frozenset({"id", "record_id", "task", "modality"})
 _MOST_OPTIONAL = 6
 _SPECIAL = frozenset({".", ".."})
@@ -32,12 +32,12 @@ _MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}"}
 
 @dataclass(frozen=True)
 class Template:
-    """A path below the dataset with places for the id and its parts.
+    """A path below the dataset with placeholders for the id and its fields.
 
     Attributes:
-        tokens: `("text", literal)`, `("field", name)` and `("optional", name)` in order; two texts never follow
-            each other.
-        is_directory: A final slash in the pattern demands a directory.
+        tokens: `("text", literal)`, `("field", name)` and `("optional", name)` in order; two texts are never
+            adjacent.
+        is_directory: A final slash in the pattern requires a directory.
     """
 
     tokens: tuple[tuple[str, str], ...]
@@ -50,22 +50,22 @@ class Template:
 
     @cached_property
     def fields(self) -> frozenset[str]:
-        """The names of its placeholders, optional ones too."""
+        """The names of its placeholders, including optional ones."""
         return frozenset(value for kind, value in self.tokens if kind != "text")
 
     @cached_property
     def optional(self) -> frozenset[str]:
-        """The fields that stand as `{name?}`."""
+        """The fields that are written as `{name?}`."""
         return frozenset(value for kind, value in self.tokens if kind == "optional")
 
     @cached_property
     def needed(self) -> frozenset[str]:
-        """The fields without whose value it names no path."""
+        """The fields without which it has no path."""
         return frozenset(value for kind, value in self.tokens if kind == "field")
 
     @cached_property
     def variants(self) -> dict[frozenset[str], "Template"]:
-        """The patterns without optional fields that it stands for, by the fields that have no value.
+        """The patterns without optional fields that it expands to, by the fields that have no value.
 
         Example:
             >>> one = parse_template("{sub}_{ses?}.csv", fields={"sub", "ses"})
@@ -108,7 +108,7 @@ class Template:
 
     @cached_property
     def prefix(self) -> str:
-        """The longest literal folder that every path of it lies in, `""` or ending in `/`."""
+        """The longest literal folder of all its paths, `""` or ending in `/`."""
         if self.optional:
             return min((one.prefix for one in self.variants.values()), key=len)
         head = self.tokens[0][1] if self.tokens[0][0] == "text" else ""
@@ -116,12 +116,12 @@ class Template:
 
     @cached_property
     def depth(self) -> int:
-        """How many parts its paths have."""
+        """The number of parts of its paths."""
         return self.text.count("/") + 1
 
     @cached_property
     def parted(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
-        """The tokens of the folder that its paths lie in, without the last slash, and those of their names.
+        """The tokens of the folder of its paths, without the last slash, and the tokens of their names.
 
         Example:
             >>> parse_template("raw/{id}.csv", fields={"id"}).parted
@@ -137,7 +137,7 @@ class Template:
 
     @cached_property
     def alike(self) -> str:
-        r"""A regular expression of paths that are named alike: the same literal folders and the same suffix.
+        r"""A regular expression of similar paths: the same literal folders and the same suffix.
 
         Example:
             >>> parse_template("{id}/eeg/{id}-raw.csv", fields={"id"}).alike
@@ -157,13 +157,13 @@ class Template:
 
     @property
     def text_end(self) -> str:
-        """The literal text that its paths end in."""
+        """The literal text at the end of its paths."""
         kind, value = self.tokens[-1]
         return value if kind == "text" else ""
 
     @cached_property
     def varies(self) -> tuple[bool, ...]:
-        """For each part of its paths whether it holds a placeholder.
+        """For each part of its paths, whether it has a placeholder.
 
         Example:
             >>> parse_template("raw/{id}/a.csv", fields={"id"}).varies
@@ -173,7 +173,7 @@ class Template:
         return tuple("\0" in part for part in text.split("/"))
 
     def folders(self) -> Iterator["Template"]:
-        """The patterns of the folders that its paths lie in, the outermost first.
+        """The patterns of the folders around its paths, the outermost first.
 
         Example:
             >>> [one.text for one in parse_template("raw/{id}/eeg/{id}.csv", fields={"id"}).folders()]
@@ -188,8 +188,8 @@ class Template:
         """Fill the pattern for one record.
 
         Raises:
-            PatternError: When it names no path for these values: a field that it needs has none, or a part of the
-                path would be empty, `.` or `..`.
+            PatternError: When these values give no path: a field that it needs has no value, or a part of the path
+                is empty, `.` or `..`.
 
         Example:
             >>> parse_template("raw/{id}.csv", fields={"id"}).format({"id": "A"})
@@ -230,7 +230,7 @@ class Template:
 
 
 def parse_template(value: object, *, fields: Collection[str]) -> Template:
-    """Read one pattern.
+    """Parse one pattern.
 
     Args:
         value: A `/`-joined string, or a tuple or list of its parts.
@@ -238,7 +238,7 @@ def parse_template(value: object, *, fields: Collection[str]) -> Template:
             `task` and `modality`.
 
     Raises:
-        PatternError: When a placeholder is unknown, a brace is alone, or the path leaves the dataset.
+        PatternError: When a placeholder is unknown, a brace has no partner, or the path leaves the dataset.
     """
     if isinstance(value, (tuple, list)) and all(isinstance(part, str) for part in value):
         text = "/".join(value)
@@ -290,7 +290,7 @@ def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
 
 
 def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str | None, Template], ...]:
-    """Read `PATH_IN`, `PATH_OUT` or `PATH_CONTROL`: one pattern (label None) or a dict of them by label.
+    """Parse `PATH_IN`, `PATH_OUT` or `PATH_CONTROL`: one pattern (label None) or a dict of patterns by label.
 
     Example:
         >>> [(label, one.text) for label, one in parse_labelled({"a": "x/{id}"}, fields={"id"})]
@@ -306,8 +306,8 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
 class IdPattern:
     r"""The regular expression of record ids, with Python's meaning.
 
-    An id stays within one part of a path: `.+` takes no `/`. Its named groups are the fields of an id. A field of
-    which a group took no part, or took the empty text, has no value: `""`.
+    An id stays within one part of a path: `.+` does not match `/`. Its named groups are the fields of an id. A
+    field whose group did not match, or matched the empty text, has no value: `""`.
 
     Args:
         text: A pattern for `re.fullmatch`; its named groups are placeholders and columns.
@@ -323,7 +323,7 @@ class IdPattern:
     def __init__(self, text: str) -> None:
         try:
             with warnings.catch_warnings():
-                # `[a&&b]` may once be a set operation in Python; today it is three characters.
+                # Python may make `[a&&b]` a set operation in a later version; today it is three characters.
                 warnings.simplefilter("ignore", FutureWarning)
                 self.regex = re.compile(text)
         except re.error as error:
@@ -338,7 +338,7 @@ class IdPattern:
             raise PatternError(f"'{text}' can match a '/', and an id does not span folders", _as_fields(text))
 
     def values(self, record_id: str) -> dict[str, str] | None:
-        """What the placeholders stand for in this id, or None when the id does not fit."""
+        """The values of the placeholders for this id, or None if the id does not fit."""
         if fault_of(record_id) is not None:
             return None
         found = self.regex.fullmatch(record_id)
@@ -350,7 +350,7 @@ class IdPattern:
         return None if "." in record_id and not _SPECIAL.isdisjoint(values.values()) else values
 
     def refusal(self, record_id: str) -> str:
-        r"""Why a text is no record id, to be written behind the id.
+        r"""Why a text is no record id, as the text that follows the id in a message.
 
         Example:
             >>> IdPattern(r"(?P<site>[^_]+)_\d+").refusal(".._1")
@@ -367,16 +367,16 @@ class IdPattern:
 
     @cached_property
     def form(self) -> IdForm | str:
-        """How an id is written from its fields, or why it cannot be."""
+        """How an id is written from its fields, or the reason why it cannot be."""
         return id_form(self.text)
 
     @cached_property
     def fields(self) -> dict[str, Field]:
-        """What is known of the values of each field."""
+        """The known properties of the values of each field."""
         return fields_of(self.text)
 
     def is_told_by(self, template: Template) -> bool:
-        r"""Whether the paths of a pattern tell the record: it has `{id}`, or all fields that an id is written from.
+        r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
 
         Example:
             >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
@@ -394,7 +394,7 @@ class IdPattern:
         )
 
     def known_values(self, record_id: str) -> dict[str, str] | None:
-        """As `values`, of an id that is known to fit: without named groups nothing is matched again."""
+        """As `values`, for an id that is known to fit: without named groups nothing is matched again."""
         return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
 
     def __eq__(self, other: object) -> bool:
@@ -430,7 +430,7 @@ def _as_fields(text: str) -> str:
 
 
 def is_safe_id(record_id: str) -> bool:
-    """Whether an id can stand in a path without leaving its folder.
+    """Whether an id can be part of a path without leaving its folder.
 
     Example:
         >>> is_safe_id("REC-1"), is_safe_id("../../x"), is_safe_id("")

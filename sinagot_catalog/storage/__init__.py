@@ -1,7 +1,7 @@
-"""Where files lie: find, read and write them, on a disk or in a bucket. The only package that imports fsspec.
+"""Storage: lists, reads and writes files, on a disk or in a bucket. The only package that imports fsspec.
 
-In: a root (a folder or a URL) and its options. Out: listings as Polars columns, contents as bytes. A local folder
-goes through the operating system, anything else through fsspec; both give the same answers.
+In: a root (a folder or a URL) and its options. Out: listings as Polars columns, contents as bytes. The operating
+system serves local folders, fsspec serves everything else; both give the same answers.
 
 Begin with `protocol` (what a store can do) and `listing` (one pass over the files of a layout); `local` and
 `remote` are the two stores.

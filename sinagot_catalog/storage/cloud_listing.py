@@ -1,8 +1,8 @@
-"""Listing S3, Google and Azure storage straight into columns, through obstore.
+"""Cloud listing: lists S3, Google and Azure storage straight into columns, through obstore.
 
-It is used where what the file system of fsspec knows of endpoint and credentials maps cleanly; where it does not,
-or where anything is odd, the caller lists in the plain way. S3 and Google give the keys behind any key, so they are
-listed in ranges; Azure gives none, and pages of five thousand.
+It is used if the endpoint and the credentials of the fsspec file system can be translated exactly. If they cannot,
+or if anything unexpected happens, the caller lists through fsspec. S3 and Google can list from any key on, so they
+are listed in ranges; Azure cannot, and is listed in pages of five thousand keys.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ _AZURE_NAMES = {
 }
 
 
-# --- options of fsspec as those of obstore -----------------------------------------------------------------------
+# --- options of fsspec as options of obstore ---------------------------------------------------------------------
 
 
 def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of s3fs as those of obstore; None where they do not map cleanly.
+    """The options of s3fs as options of obstore; None if they cannot be translated exactly.
 
     Example:
         >>> s3_config({"anon": True, "client_kwargs": {"endpoint_url": "http://here"}})
@@ -75,7 +75,7 @@ def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     known = {**os.environ, **{f"AWS_{key.upper()}": value for key, value in config.items()}}
     has_keys = bool(known.get("AWS_ACCESS_KEY_ID") and known.get("AWS_SECRET_ACCESS_KEY"))
     if not has_keys or (os.environ.get("AWS_PROFILE") and "key" not in flat):
-        return None  # a profile, a role: s3fs itself knows these
+        return None  # a profile or a role: only s3fs can resolve these
     if "endpoint" not in config and _has_endpoint_elsewhere():
         return None
     if endpoint := known.get("AWS_ENDPOINT_URL_S3") or known.get("AWS_ENDPOINT_URL"):
@@ -86,7 +86,7 @@ def s3_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def polars_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of s3fs as those of obstore, where nothing in the environment would be added to them."""
+    """The options of s3fs as options of obstore, if nothing in the environment would be added to them."""
     config = s3_config(options)
     if config is None or config.get("skip_signature"):
         return config
@@ -94,13 +94,13 @@ def polars_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     if is_given and os.environ.get("AWS_SESSION_TOKEN", config.get("session_token")) != config.get(
         "session_token"
     ):
-        return None  # a token of other keys would be sent along
+        return None  # a token that belongs to other keys would be sent, too
     endpoints = {os.environ.get(name, config.get("endpoint")) for name in _ENDPOINTS}
     return config if endpoints <= {config.get("endpoint")} else None
 
 
 def _has_endpoint_elsewhere() -> bool:
-    """Whether the files of AWS name an endpoint, or say that those of the environment do not count."""
+    """Whether the files of AWS name an endpoint, or say that endpoints of the environment do not count."""
     if os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true":
         return True
     if any(os.environ.get(name) for name in _ENDPOINTS):
@@ -115,7 +115,7 @@ def _has_endpoint_elsewhere() -> bool:
 
 
 def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What s3fs found by itself, in a profile or a role; good for one listing, for such keys run out."""
+    """The keys that s3fs found itself, in a profile or a role; for one listing only, as such keys expire."""
     given = {"profile", "client_kwargs", "key", "secret", "token"}
     if set(options) - given or set(options.get("client_kwargs") or {}) - set(_S3_NAMES):
         return None
@@ -123,7 +123,7 @@ def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
     endpoint = fs.s3.meta.endpoint_url
     is_own = "amazonaws.com" in endpoint
     if is_own and any(os.environ.get(name) for name in _ENDPOINTS):
-        return None  # obstore would take the one of the environment
+        return None  # obstore would use the one of the environment
     where = {"region": fs.s3.meta.region_name} | ({} if is_own else {"endpoint": endpoint})
     if options.get("key") and options.get("secret"):
         keys = {name: options.get(ours) for ours, name in _S3_NAMES.items() if options.get(ours)}
@@ -146,11 +146,11 @@ def _s3_of_session(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None
 
 
 def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What adlfs knows of an account, as options of obstore; None where it does not map cleanly.
+    """What adlfs knows of an account, as options of obstore; None if it cannot be translated exactly.
 
     Args:
-        fs: The file system, which knows the environment too.
-        options: What it was opened with.
+        fs: The file system, which knows the environment, too.
+        options: The options with which it was opened.
     """
     if set(options) - {"account_name", "account_key", "sas_token", "connection_string"}:
         return None
@@ -161,14 +161,14 @@ def azure_config(fs: Any, options: Mapping[str, Any]) -> dict[str, Any] | None:
     if "account_name" not in config or len({"account_key", "sas_key"} & set(config)) != 1:
         return None
     if any(os.environ.get(name) not in (None, "", *config.values()) for name in _AZURE_KEYS):
-        return None  # obstore would take those of the environment, too
+        return None  # obstore would use those of the environment, too
     if told.get("EndpointSuffix", "core.windows.net") != "core.windows.net" and "endpoint" not in config:
         return None
     return config
 
 
 def gcs_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The options of gcsfs as those of obstore; None where they do not map cleanly.
+    """The options of gcsfs as options of obstore; None if they cannot be translated exactly.
 
     Example:
         >>> gcs_config({"token": "anon", "endpoint_url": "http://here"})
@@ -181,7 +181,7 @@ def gcs_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
     token = options.get("token") or os.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
     endpoint = options.get("endpoint_url") or os.environ.get("STORAGE_EMULATOR_HOST")
     config: dict[str, Any] = {"base_url": endpoint} if endpoint else {}
-    if token == "anon" or (token is None and endpoint):  # noqa: S105 - it says that there is none
+    if token == "anon" or (token is None and endpoint):  # noqa: S105 - it means that there is none
         return {**config, "skip_signature": True}
     if isinstance(token, str) and Path(token).is_file():
         token = json.loads(Path(token).read_text())
@@ -194,7 +194,7 @@ def gcs_config(options: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
-    """A store of obstore for the bucket of a URL; None where what is known of it does not map cleanly.
+    """An obstore store for the bucket of a URL; None if its options cannot be translated exactly.
 
     Raises:
         ImportError: When obstore is not installed.
@@ -220,7 +220,7 @@ def open_cloud(fs: Any, root: str, options: Mapping[str, Any]) -> Any:
     client: Any = {"timeout": "60s", "allow_http": endpoint.startswith("http://")}
     if kind is not S3Store or config.get("skip_signature"):
         return kind(bucket, config=config, client_options=client)
-    # obstore adds to given keys what the environment says, a session token say; not to what it asks for
+    # obstore adds values of the environment, such as a session token, to keys, but not to those of a provider
     keys: Any = {
         "access_key_id": config.pop("access_key_id", None) or os.environ["AWS_ACCESS_KEY_ID"],
         "secret_access_key": config.pop("secret_access_key", None) or os.environ["AWS_SECRET_ACCESS_KEY"],
@@ -235,9 +235,9 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
     """Every key below a folder of a bucket: `path` (the whole key), `size`, `last_modified`, `e_tag`.
 
     Args:
-        cloud: What `open_cloud` gave.
+        cloud: The result of `open_cloud`.
         prefix: The folder, empty or ending in `/`.
-        on_page: Hears how many keys each page had.
+        on_page: Called with the number of keys of each page.
 
     Raises:
         OddError: When the keys do not come in order.
@@ -262,6 +262,6 @@ def list_keys(cloud: Any, prefix: str, on_page: Callable[[int], None] | None = N
     frames = Ranges(pages, prefix, on_page, pace).run()
     listed: pl.DataFrame = pl.concat([pl.DataFrame(schema=schema), *(one[COLUMNS] for one in frames)])
     if isinstance(cloud, GCSStore):
-        # its XML side, which obstore asks, calls a content by another name than its JSON side, which gcsfs asks
+        # Google's XML API, which obstore uses, gives other etags than its JSON API, which gcsfs uses.
         listed = listed.with_columns(e_tag=pl.lit(None, pl.String))
     return listed

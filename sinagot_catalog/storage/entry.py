@@ -1,11 +1,11 @@
-"""What counts as a file or a folder on a local disk: the rule that listings and jobs share.
+"""Entries: the rule for what counts as a file or a folder on a local disk, shared by listings and jobs.
 
-A file is a regular file or a link to one. A folder counts when a file lies somewhere below it. A link to a folder
-is followed where the pattern names that folder; where the name varies, only with `[path] follow_links`.
+A file is a regular file or a link to one. A folder counts if it contains a file at any depth. A link to a folder
+is followed if the pattern names that folder; if the name varies, it is followed only with `[path] follow_links`.
 Standard library only.
 """
 
-# A `Path` costs a few microseconds, and every row pays them.
+# A `Path` costs a few microseconds for every row.
 # ruff: noqa: PTH114, PTH116
 
 import errno
@@ -17,14 +17,14 @@ __all__ = ["find_entry", "holds_file", "is_absent", "varying_depths"]
 
 
 def is_absent(error: OSError) -> bool:
-    """Whether an error says that nothing is at a path: no entry, or a link that leads nowhere or in a circle."""
+    """Whether an error means that nothing is at a path: no entry, a broken link, or a loop of links."""
     return isinstance(error, (FileNotFoundError, NotADirectoryError)) or error.errno == errno.ELOOP
 
 
 def find_entry(
     root: str, path: str, *, is_directory: bool = False, varies: Sequence[bool] = ()
 ) -> os.stat_result | None:
-    """Look for a file or a folder below a root; None where nothing counts.
+    """Find a file or a folder below a root; None if nothing there counts.
 
     Args:
         root: A local folder.
@@ -49,7 +49,7 @@ def find_entry(
 
 
 def _has_linked_folder(root: str, path: str, varies: Sequence[bool], *, is_folder: bool) -> bool:
-    """Whether a folder of a path is a link and its name is one that varies."""
+    """Whether a folder of a path is a link and has a name that varies."""
     parts = path.split("/")
     return any(
         os.path.islink(f"{root}/{'/'.join(parts[:depth])}")
@@ -63,7 +63,7 @@ def varying_depths(varies: Sequence[bool], count: int) -> Iterator[int]:
 
     Args:
         varies: For each part of the pattern whether it varies.
-        count: How many parts the path has; more than the pattern where a value spans folders.
+        count: How many parts the path has; more than the pattern if a value spans folders.
 
     Example:
         >>> list(varying_depths([False, True, False], 3)), list(varying_depths([False, True, False], 4))
@@ -77,7 +77,7 @@ def varying_depths(varies: Sequence[bool], count: int) -> Iterator[int]:
 
 
 def holds_file(folder: str, on_error: Callable[[str], None] | None = None) -> bool:
-    """Whether a file lies below a folder; links to folders are not followed.
+    """Whether a folder contains a file at any depth; links to folders are not followed.
 
     Args:
         folder: The folder.

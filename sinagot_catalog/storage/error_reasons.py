@@ -1,4 +1,4 @@
-"""Errors of storage libraries in a few words, with their own reason and without a secret."""
+"""Error reasons: describes errors of storage libraries in a few words, without a secret."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ _STATUS = {
 
 
 def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
-    """Why a store refused, in a few words.
+    """Why a store refused a request, in a few words.
 
     Args:
-        error: What its library raised.
+        error: The error that its library raised.
         hidden: Texts that no message may show.
     """
     chain = list(_chain(error))
@@ -85,7 +85,7 @@ def _detail(error: PermissionError, text: str) -> str:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """An error and the errors that caused it."""
     seen: set[int] = set()
     one: BaseException | None = error
     while one is not None and id(one) not in seen:
@@ -95,7 +95,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _code(error: BaseException) -> str:
-    """The store's own name of an error."""
+    """The store's own code of an error."""
     response: Any = getattr(error, "response", None)
     if isinstance(response, dict):
         return str(response.get("Error", {}).get("Code", ""))
@@ -104,7 +104,7 @@ def _code(error: BaseException) -> str:
 
 
 def status_of(error: BaseException | None) -> int | None:
-    """The HTTP status that an error stands for."""
+    """The HTTP status of an error."""
     for name in ("status", "status_code", "code"):
         value = getattr(error, name, None)
         if isinstance(value, int) and not isinstance(value, bool):
@@ -113,7 +113,7 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def is_refusal(error: BaseException) -> bool:
-    """Whether an error says that an object was there already: stores and libraries have several ways to."""
+    """Whether an error means that an object existed already: stores and libraries report this in several ways."""
     if isinstance(error, FileExistsError):
         return True
     code = getattr(error, "code", None) or getattr(error, "status", None)

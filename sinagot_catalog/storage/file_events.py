@@ -1,8 +1,8 @@
-"""Waiting until something changes under some folders of this machine, or a time is over.
+"""File events: waits until something changes under some local folders, or a time is over.
 
-The system tells of changes where it can (inotify, FSEvents), by way of watchfiles. It tells nothing of what others
-write to a network disk, and a tree may have more folders than it is willing to watch: whoever waits here looks
-again from time to time, whatever was heard.
+The system reports changes where it can (inotify, FSEvents), through watchfiles. It does not report what other
+machines write to a network disk, and a tree may have more folders than the system can watch. So callers must also
+list again from time to time, with or without events.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _GROUP_MS = 400
 
 
 class Changes:
-    """Hears of changes under folders.
+    """Waits for changes under folders.
 
     Args:
-        say: Told once where the system cannot watch a folder.
+        say: Called once with a message if the system cannot watch a folder.
     """
 
     def __init__(self, say: Callable[[str], None]) -> None:
@@ -33,16 +33,16 @@ class Changes:
         self._heard: Generator[object] | None = None
 
     def wait(self, seconds: float, folders: Sequence[str] = ()) -> None:
-        """Wait until something changes, at most so long.
+        """Wait until something changes, at most for `seconds`.
 
-        When folders are named for the first time it returns as soon as they are watched: what changed just before
-        needs one more look.
+        When folders are given for the first time the call returns as soon as they are watched: changes just before
+        that need one more listing.
 
         Args:
             seconds: How long to wait at most.
-            folders: What to watch; those that are not there are left out.
+            folders: The folders to watch; absent ones are left out.
         """
-        wanted = tuple(folder for folder in folders if os.path.isdir(folder))  # noqa: PTH112 - text, as all paths
+        wanted = tuple(folder for folder in folders if os.path.isdir(folder))  # noqa: PTH112 - a text, as all paths
         is_new = wanted != self._folders
         if is_new:
             self.close()
@@ -53,7 +53,7 @@ class Changes:
             try:
                 changed = next(self._heard)
             except (OSError, RuntimeError, StopIteration) as error:
-                self._heard = None  # the folders stay noted, so that it is not tried at every look
+                self._heard = None  # the folders stay noted, so that the next call does not try again
                 self._say(
                     f"changes of {', '.join(wanted)} cannot be watched ({error}): looking from time to time"
                 )
@@ -63,7 +63,7 @@ class Changes:
         time.sleep(max(0.0, deadline - time.monotonic()))
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Stop watching."""
         if self._heard is not None:
             self._heard.close()
         self._heard = None
@@ -71,7 +71,7 @@ class Changes:
 
 
 def _heard(folders: Sequence[str]) -> Generator[object]:
-    """Sets of changes, and an empty one at every tick. What is hidden, as unfinished copies are, is not heard."""
+    """Sets of changes, and an empty set at every tick. Hidden files, such as unfinished copies, do not count."""
     from watchfiles import watch
 
     def counts(_change: object, path: str) -> bool:

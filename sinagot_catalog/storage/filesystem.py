@@ -1,4 +1,4 @@
-"""A file system of fsspec: opened by its URL, and what it says of a path. The only module that imports fsspec."""
+"""File systems: opens an fsspec file system by its URL and reads its answers. The only importer of fsspec."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ EXTRAS = {
     "abfss": "azure",
     "adl": "azure",
 }
-"""The extra of this package that brings what a protocol of a bucket needs."""
+"""The extra of this package that installs what a bucket protocol needs."""
 WEB = ("http", "https")
 _TAKES_NO_EXTRAS = ("sftp", "ssh")
-"""Hand every option on to a library that knows none of fsspec's own."""
+"""Protocols whose file systems pass every option on to a library, which knows none of fsspec's own options."""
 _SEVERAL_AT_ONCE = ("memory", "file", "local")
 _TIMES = (
     "LastModified",
@@ -46,19 +46,19 @@ _TIMES = (
 
 
 class Info:
-    """What a store says of one path.
+    """The store's information about one path.
 
     Attributes:
         is_directory: Whether it is no object but a prefix of some.
         size: Bytes.
         mtime_ns: When it was written, in whole seconds: not every answer of a store is more exact.
-        etag: What the store calls its content.
+        etag: The store's identifier of its content.
     """
 
     __slots__ = ("etag", "is_directory", "mtime_ns", "size")
 
     def __init__(self, told: Mapping[str, Any]) -> None:
-        # some say of the marker of a folder that it is a file, by its own name or the address of a page
+        # Some stores report a folder marker as a file; its name, or the URL of a page, shows that it is none.
         names = (str(told.get(key) or "") for key in ("name", "url"))
         is_marker = any(
             (key.lower(), value) == ("hdi_isfolder", "true")
@@ -86,7 +86,7 @@ def _whole_seconds(told: Mapping[str, Any]) -> int | None:
 
 
 def _parsed(when: str) -> datetime | None:
-    if re.fullmatch(r"\d{14}(\.\d+)?", when):  # as FTP servers write it
+    if re.fullmatch(r"\d{14}(\.\d+)?", when):  # the format of FTP servers
         return datetime.strptime(when[:14], "%Y%m%d%H%M%S").replace(tzinfo=UTC)
     for parse in (datetime.fromisoformat, parsedate_to_datetime):
         with suppress(ValueError):
@@ -95,9 +95,9 @@ def _parsed(when: str) -> datetime | None:
 
 
 def file_system(root: str, options: Mapping[str, Any]) -> tuple[Any, str]:
-    """A file system of our own, without a listing cache: a shared one goes on showing what has since changed.
+    """Open a separate file system without a listing cache: a shared one would go on showing outdated listings.
 
-    What the URL says itself (host, user, account) comes before the options.
+    Values in the URL itself (host, user, account) take precedence over the options.
 
     Returns:
         The file system, and the path of the root in it.
@@ -136,7 +136,7 @@ def file_system(root: str, options: Mapping[str, Any]) -> tuple[Any, str]:
 
 
 class _OneAtATime:
-    """A file system that answers one thread at a time: one connection, or one open archive, is behind it."""
+    """A file system that serves one thread at a time: it has a single connection, or a single open archive."""
 
     def __init__(self, fs: Any) -> None:
         self._fs = fs

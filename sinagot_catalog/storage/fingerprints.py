@@ -1,7 +1,7 @@
-"""The fingerprint of a folder: one number for the names, sizes and times of its files. Standard library only.
+"""Folder fingerprints: one number for the names, sizes and times of a folder's files. Standard library only.
 
 Two folders with the same fingerprint hold files of the same names, sizes and times. Workers and the catalog
-compute it alike, so what one recorded the other can compare.
+compute it in the same way, so each can compare what the other recorded.
 """
 
 import os
@@ -17,7 +17,7 @@ _BYTES = 8
 
 
 class Entry(NamedTuple):
-    """What a fingerprint needs to know of a file.
+    """A file, as far as a fingerprint needs it.
 
     Attributes:
         name: Its path below the folder, with `/`.
@@ -31,12 +31,12 @@ class Entry(NamedTuple):
 
 
 class Fingerprint(NamedTuple):
-    r"""A folder at one moment.
+    r"""The state of a folder at one moment.
 
     Attributes:
         digest: 16 hexadecimal digits: blake2b-64 over the sorted lines `name\0size\0mtime_ns`.
         n_files: How many files there are.
-        size: How many bytes they have together.
+        size: Their total size in bytes.
     """
 
     digest: str
@@ -68,7 +68,7 @@ def fingerprint(entries: Iterable[tuple[str, int, int]]) -> Fingerprint:
 
 
 def folder_entries(folder: str) -> Iterator[Entry]:
-    """The files below a local folder, in no order; a link counts as itself and is not followed.
+    """The files below a local folder, in no order; a link counts as the link itself and is not followed.
 
     Raises:
         OSError: When a folder cannot be read.
@@ -81,7 +81,7 @@ def folder_entries(folder: str) -> Iterator[Entry]:
 def input_files(folder: str) -> dict[str, tuple[int, int]]:
     """Size and time of each file below a local folder, by its name; a link to a file counts as that file.
 
-    Hidden siblings that a killed run left are no data.
+    Hidden temporary files of a killed run are left out.
 
     Raises:
         OSError: When a folder cannot be read.
@@ -100,7 +100,7 @@ def input_files(folder: str) -> dict[str, tuple[int, int]]:
 
 
 def as_number(digest: str) -> int:
-    """A digest as the whole number that the journal records of an input.
+    """A digest as the whole number that the journal records for an input.
 
     Example:
         >>> as_number("0000000000000010"), as_number("ffffffffffffffff")
@@ -110,7 +110,7 @@ def as_number(digest: str) -> int:
 
 
 def walk(folder: str) -> Iterator[tuple[str, "os.DirEntry[str]"]]:
-    """All that lies below a folder and is no folder, each with the path of its own folder, `""` or ending in `/`.
+    """All entries below a folder that are no folders, each with the path of its folder, `""` or ending in `/`.
 
     Raises:
         OSError: When a folder cannot be read.

@@ -1,4 +1,4 @@
-"""What a walk saw, as columns: a folder that looks the same at the next one is not listed again."""
+"""Folder cache: keeps the result of a walk as columns, so that the next walk lists only changed folders again."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _ROW = {**FOLDERS, **_LOOK}
 
 @dataclass(frozen=True)
 class FolderSnapshot:
-    """What a walk found, and what each folder looked like before it was listed.
+    """The result of a walk, with the stamp of each folder from before it was listed.
 
     Attributes:
-        folders: A row per folder entered, in the order of the walk: the columns of `FOLDERS` and of a look.
+        folders: A row per folder entered, in the order of the walk: the columns of `FOLDERS` and of `LOOK`.
         names: The names of the files, folder by folder.
     """
 
@@ -34,11 +34,11 @@ class FolderSnapshot:
 
     @property
     def is_of_use(self) -> bool:
-        """Whether any folder can be known again."""
+        """Whether any folder has a stamp."""
         return (self.folders["ino"] > 0).any()
 
     def is_most(self, positions: Sequence[int]) -> bool:
-        """Whether some folders, with the files in them, are more than half of all."""
+        """Whether some folders, with their files, are more than half of all."""
         files = self.folders["n"].gather(pl.Series(positions, dtype=pl.UInt32)).sum()
         return 2 * (len(positions) + files) > self.folders.height + len(self.names)
 
@@ -54,7 +54,7 @@ class FolderSnapshot:
             os.close(top)
 
     def _changed(self, top: int) -> Iterator[int]:
-        """The loop runs once for every folder of a dataset."""
+        """The same, one by one; the loop runs once for every folder of a dataset."""
         look = os.stat
         rows = zip(*(self.folders[name].to_list() for name in ("folder", *_LOOK)), strict=True)
         for position, (folder, dev, ino, changed) in enumerate(rows):
@@ -70,14 +70,14 @@ class FolderSnapshot:
 
 
 def columns(parts: Sequence[FolderBatch | PackedBatch]) -> tuple[FolderSnapshot, int]:
-    """The parts of a tree as one, and how many names in them are no text and were left out."""
+    """Join the batches of a tree, and count the names in them that are not UTF-8 and were left out."""
     frames, names, undecodable = [pl.DataFrame(schema=_ROW)], [pl.Series("name", [], dtype=pl.String)], 0
     for one in parts:
         part = one
         try:
             names.append(_texts("name", part.names, sum(part.counts)))
         except UnicodeEncodeError:
-            assert isinstance(part, FolderBatch)  # noqa: S101 - what travels is text already
+            assert isinstance(part, FolderBatch)  # noqa: S101 - names of a packed batch are UTF-8
             part = decodable(part)
             names.append(_texts("name", part.names, sum(part.counts)))
         looks = {name: part.looks[place::3] for place, name in enumerate(_LOOK)}
@@ -88,19 +88,19 @@ def columns(parts: Sequence[FolderBatch | PackedBatch]) -> tuple[FolderSnapshot,
 
 
 def _texts(name: str, texts: Sequence[str], count: int) -> pl.Series:
-    """A column of texts: of a list, or of one text in which zeros part them."""
+    """A column of texts, from a list, or from one text in which zero characters separate them."""
     if isinstance(texts, str) and count:
         return pl.Series(name, [texts]).str.split("\0").explode(keep_nulls=False, empty_as_null=False)
     return pl.Series(name, texts if count else [], dtype=pl.String)
 
 
 def joined(seen: FolderSnapshot, order: Sequence[int], found: FolderSnapshot) -> FolderSnapshot:
-    """What was seen before and what was found since, as one.
+    """Join a snapshot with newly listed folders.
 
     Args:
-        seen: What was seen before.
-        order: The folders that there are now: positions in what was seen, and behind those in what was found.
-        found: What was found since.
+        seen: The earlier snapshot.
+        order: The present folders in their order: positions in `seen`, then, counted on, positions in `found`.
+        found: The folders listed since.
     """
     every = pl.concat([seen.folders, found.folders])
     at = pl.Series(order, dtype=pl.UInt32)

@@ -1,10 +1,11 @@
-"""What the folders of a tree looked like when they were listed: one that looks the same is not listed again.
+"""Folder stamps: identify the state of a folder, so that an unchanged folder is not listed again.
 
-Making, removing and renaming what lies right in a folder changes the change time of the folder, which the kernel
-sets and nobody else can. So names hold as long as device, inode and change time do, under two conditions. The file
-system is one whose times this kernel keeps: those of a server arrive late, or by another clock. And the folder had
-lain unchanged for a while when its listing began: the clock of file systems goes by ticks, and what changes within
-the tick of the listing would leave the time as it is ("racily clean", as git calls its files then).
+Making, removing and renaming an entry of a folder changes the folder's change time, which only the kernel can set.
+So the names in a folder are unchanged as long as its device, inode and change time (its stamp) are. This holds
+under two conditions. First, this kernel must keep the times of the file system: times of a server arrive late, or
+come from another clock. Second, the folder must have been unchanged for a while when its listing began: file
+system clocks advance in ticks, and a change within the tick of the listing would not change the time (git calls
+such files "racily clean").
 """
 
 from __future__ import annotations
@@ -23,24 +24,24 @@ if TYPE_CHECKING:
 
 __all__ = ["LOOK", "FolderBatch", "Notes", "PackedBatch", "decodable", "is_kept_here", "packed"]
 
-# Not overlay (what lies in its lower folders may change unseen), nor what is kept elsewhere or in another process:
-# nfs, cifs, 9p, virtiofs, fuse, cluster file systems. What is unknown, or no part of Linux, is listed every time.
+# Not overlay (its lower folders may change unnoticed), and no file system of a server or another process: nfs,
+# cifs, 9p, virtiofs, fuse, cluster file systems. Folders of any other file system are listed every time.
 _KEPT_BY_THIS_KERNEL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"}
 LOOK = ("dev", "ino", "changed")
-"""What tells a folder from another one, and from itself at another time."""
+"""The stamp of a folder: it identifies the folder and its state."""
 _NO_LOOK = (0, 0, 0)
-"""Of a folder that is listed every time: no inode has the number 0."""
+"""The stamp of a folder that is listed every time: no inode has the number 0."""
 
 
 class FolderBatch(NamedTuple):
-    """A part of a tree as it was found, folder by folder.
+    """A part of a tree as it was listed, folder by folder.
 
     Attributes:
         folders: The folders.
         counts: How many files each holds.
-        looks: What each looked like: three numbers (`LOOK`).
+        looks: The stamp of each: three numbers (`LOOK`).
         names: The names of the files.
-        undecodable: How many names are no text and were left out.
+        undecodable: How many names are not UTF-8 and were left out.
     """
 
     folders: Sequence[str]
@@ -51,7 +52,7 @@ class FolderBatch(NamedTuple):
 
 
 class PackedBatch(NamedTuple):
-    """A `FolderBatch` that travels well: two texts, in which zeros part folders and names, in place of many."""
+    """A `FolderBatch` for a pipe: folders and names are two texts, separated by zero characters."""
 
     folders: str
     counts: array[int]
@@ -61,10 +62,10 @@ class PackedBatch(NamedTuple):
 
 
 class Notes:
-    """Takes down what a walk finds in each folder, and what the folder looked like.
+    """Collects the files that a walk finds in each folder, and the folder's stamp.
 
     Args:
-        settled: For how many seconds a folder must have lain unchanged to be known again.
+        settled: For how many seconds a folder must have been unchanged to get a stamp.
     """
 
     def __init__(self, settled: float) -> None:
@@ -80,9 +81,9 @@ class Notes:
         return len(self._folders)
 
     def close_folder(self, folder: str, look: tuple[int, int, int] | None = None) -> None:
-        """Say that the names added since the last call are those of a folder.
+        """Assign the names added since the last call to a folder.
 
-        Names lie in one list: a list for each of a hundred thousand folders is what costs time and memory.
+        All names are in one list: a list for each of a hundred thousand folders would cost time and memory.
         """
         self._folders.append(folder)
         self._counts.append(len(self.names) - self._closed)
@@ -90,7 +91,7 @@ class Notes:
         self._looks.extend(look or _NO_LOOK)
 
     def look(self, fd: int) -> tuple[int, int, int] | None:
-        """What tells that a folder is as it was; None where nothing does. To be taken before it is listed."""
+        """The stamp of a folder, or None if it cannot have one. Call this before the folder is listed."""
         try:
             now = os.fstat(fd)
         except OSError:
@@ -102,12 +103,12 @@ class Notes:
         return (now.st_dev, now.st_ino, now.st_ctime_ns) if self._is_kept_here[now.st_dev] else None
 
     def taken(self) -> FolderBatch:
-        """All that was taken down."""
+        """Everything that was collected."""
         return FolderBatch(self._folders, self._counts, self._looks, self.names)
 
 
 def decodable(part: FolderBatch) -> FolderBatch:
-    """A part without the names that are no text, which no column can hold; their folders are listed every time."""
+    """A batch without the names that are not UTF-8, which no column can hold; their folders get no stamp."""
     kept, begin = list[str](), 0
     counts, looks = array("I"), array("Q", part.looks)
     for position, count in enumerate(part.counts):
@@ -121,7 +122,7 @@ def decodable(part: FolderBatch) -> FolderBatch:
 
 
 def packed(part: FolderBatch) -> PackedBatch:
-    """A part in the form that travels."""
+    """A batch in the form for a pipe."""
     try:
         names = "\0".join(part.names)
         names.encode()
@@ -132,7 +133,7 @@ def packed(part: FolderBatch) -> PackedBatch:
 
 
 def is_kept_here(path: str) -> bool:
-    """Whether a folder's times are kept by this kernel."""
+    """Whether this kernel keeps the times of a folder."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     except OSError:
@@ -147,8 +148,8 @@ def _is_kept(fd: int) -> bool:
     try:
         told = re.search(r"^mnt_id:\s*(\d+)$", Path(f"/proc/self/fdinfo/{fd}").read_text(), re.MULTILINE)
         mounts = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
-    except OSError:  # not Linux, or nothing is told
+    except OSError:  # not Linux, or the information is not available
         return False
-    # the number of the mount and not that of the device, which btrfs makes up for each subvolume
+    # By the number of the mount, as btrfs makes up a device number for each subvolume.
     mount = told and re.search(rf"^{told[1]} .*? - (\S+) ", mounts, re.MULTILINE)
     return bool(mount and mount[1] in _KEPT_BY_THIS_KERNEL)

@@ -1,7 +1,7 @@
-"""A listing that is given, in place of one that is made: a table of keys, or an S3 Inventory; and a part of one.
+"""Inventory: reads a listing that the user provides, as a table of keys or an S3 Inventory, in whole or in part.
 
-A given listing is read lazily: of a table of a hundred million keys, only the columns that are needed are read, and
-only those groups of rows that may hold a wanted record.
+A provided listing is read lazily: of a table of a hundred million keys, only the needed columns are read, and only
+the groups of rows that may hold a wanted record.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class IdRange:
     """A range of record ids, in the order of their characters.
 
     Attributes:
-        first: The first one that counts.
-        end: The first one that does not count any more; None where all that follow do.
+        first: The first id in the range.
+        end: The first id after the range; None if the range has no end.
     """
 
     first: str = ""
@@ -56,7 +56,7 @@ class IdRange:
 
     @classmethod
     def of(cls, records: Any) -> IdRange | None:
-        """What a user asks for: the beginning of the ids, or two ids; None for all of them.
+        """The range that a user requests: the beginning of the ids, or two ids; None for all of them.
 
         Raises:
             UsageError: When it is neither.
@@ -87,14 +87,14 @@ class IdRange:
         return self.first <= record_id and (self.end is None or record_id < self.end)
 
     def holds(self, column: pl.Expr) -> pl.Expr:
-        """Whether the ids of a column lie in it."""
+        """Whether the ids of a column are in the range."""
         lower = column >= self.first
         return lower if self.end is None else lower & (column < self.end)
 
     def may_hold(self, column: pl.Expr, head: str, ids: IdPattern) -> pl.Expr:
-        """Whether a path that is `head` and an id, and perhaps more, may have an id that lies in it.
+        """Whether a path that is `head` and an id, and perhaps more, may have an id in the range.
 
-        What is asked of the path are plain comparisons, which a Parquet file answers for whole groups of rows.
+        The conditions on the path are plain comparisons, which a Parquet reader decides for whole groups of rows.
         """
         lower = column >= head + self.first
         if self.end is None:
@@ -102,20 +102,20 @@ class IdRange:
         within = lower & (column < head + self.end)
         for length in range(
             1, len(self.end)
-        ):  # an id with which the end begins: more may follow it in the path
+        ):  # an id that is a prefix of the end: more text may follow it in the path
             if self.end[:length] in self and ids.values(self.end[:length]) is not None:
                 within |= column.str.starts_with(head + self.end[:length])
         return within
 
 
 def _shown(value: object) -> str:
-    """A value as its beginning, where it is long."""
+    """The value, cut if it is long."""
     text = repr(value)
     return text if len(text) <= _LONG else f"{text[:_LONG]}..."
 
 
 def _behind(text: str) -> str | None:
-    """The first text behind all that begin with this one.
+    """The first text after all texts that start with this one.
 
     Example:
         >>> _behind("ab"), _behind(chr(0x10FFFF))
@@ -130,10 +130,10 @@ def _behind(text: str) -> str | None:
 
 @dataclass(frozen=True)
 class KeyFilter:
-    """Which records of a listing are wanted, and where their ids stand in its paths.
+    """Selects the keys of wanted records in a listing.
 
     Attributes:
-        span: The ids.
+        span: The range of ids.
         templates: The patterns of the paths.
         ids: The id pattern.
     """
@@ -143,7 +143,7 @@ class KeyFilter:
     ids: IdPattern
 
     def may_be(self, column: pl.Expr, base: str) -> pl.Expr:
-        """Whether a key may be that of a wanted record; leaves out most of the others."""
+        """Whether a key may belong to a wanted record; leaves out most of the others."""
         told = pl.lit(value=False)
         for one in (variant for template in self.templates for variant in template.variants.values()):
             texts = [*one.tokens, ("text", "")]
@@ -154,7 +154,7 @@ class KeyFilter:
         return told
 
     def narrowed(self, listing: Listing) -> Listing:
-        """A listing without the paths that are of other records alone."""
+        """A listing without the paths that belong only to other records."""
         paths = listing.paths
         found = match_columns(paths["path"], self.templates, self.ids)
         inside = found.filter(self.span.holds(pl.col("record_id")))
@@ -168,15 +168,15 @@ class KeyFilter:
 def read_listing(
     given: Any, dataset: str, options: Callable[[str], Mapping[str, Any]], wanted: KeyFilter | None = None
 ) -> pl.DataFrame:
-    """The columns of `STATS` of a given listing, a row per key of the dataset.
+    """The columns of `STATS` of a provided listing, a row per key of the dataset.
 
     Args:
-        given: A frame; the path or URL of a Parquet or CSV table; or that of the `manifest.json` of an S3
-            Inventory. A column `path` is relative to the dataset, a column `key` to its bucket; `size`,
-            `modified` (or `last_modified`) and `etag` may be there.
+        given: A frame; the path or URL of a Parquet or CSV table; or the path or URL of the `manifest.json` of
+            an S3 Inventory. A column `path` is relative to the dataset, a column `key` to its bucket; `size`,
+            `modified` (or `last_modified`) and `etag` are optional.
         dataset: The dataset.
         options: The fsspec options of a URL.
-        wanted: Leaves out keys that cannot be of a wanted record.
+        wanted: Leaves out keys that cannot belong to a wanted record.
 
     Raises:
         ConfigError: When it is no such listing.
@@ -233,7 +233,7 @@ def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Itera
 
 
 def _parquet(where: str, options: Callable[[str], Mapping[str, Any]]) -> pl.LazyFrame:
-    """A Parquet file, of which only what is needed is read, where Polars can reach it itself."""
+    """A Parquet file; only what is needed is read, if Polars can open the file itself."""
     if not is_url(where):
         if not Path(where).is_file():
             raise ConfigError(f"listing: there is no file {where}")
@@ -251,7 +251,7 @@ def _read(where: str, options: Callable[[str], Mapping[str, Any]]) -> bytes:
 
 
 def _part(where: str, manifest: Mapping[str, Any], key: str) -> str:
-    """Where a part of an inventory lies: in its bucket, or, for a copy on disk, below or beside the manifest."""
+    """Where a part of an inventory is: in its bucket or, for a copy on disk, below or beside the manifest."""
     if is_url(where):
         protocol = where.partition("://")[0]
         return f"{protocol}://{str(manifest['destinationBucket']).rpartition(':')[2]}/{key}"
@@ -261,7 +261,7 @@ def _part(where: str, manifest: Mapping[str, Any], key: str) -> str:
 
 
 def _unquoted(keys: pl.Series) -> pl.Series:
-    """Keys of an inventory in CSV are quoted as in a URL; the few that differ are unquoted one by one."""
+    """Unquote the keys of an inventory in CSV, which are quoted as in a URL. The few quoted ones go one by one."""
     from urllib.parse import unquote_plus
 
     odd = keys.str.contains(r"[%+]")

@@ -1,4 +1,4 @@
-"""One listing of the roots, as a frame."""
+"""Listings: the files, folders and stats under one root, from one pass of a walk or from keys, as frames."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -29,13 +29,13 @@ class Listing:
         folders: The columns of `FOLDERS`: folders, and how many files each has.
         names: The names of the files, folder by folder.
         directories: Paths of the directories that a pattern may name.
-        unreadable: Folders that could not be listed; what lies below them is unknown, not absent.
+        unreadable: Folders that could not be listed; their content is unknown, not absent.
         links: How many links to folders were left out.
         undecodable: How many names are not UTF-8 and were left out.
-        dangling: Links that lead nowhere: nothing is there.
-        stats: Size, time and etag of the paths, where the listing itself gave them: nothing else lies there.
+        dangling: Broken links, which count as absent.
+        stats: Size, time and etag of the paths, if the listing itself has them; then no other path exists.
         empty: Paths of directories that a pattern may name and that hold no file: they count as absent.
-        is_local: Whether the root is on this machine, where looking at a file costs little.
+        is_local: Whether the root is on this machine, where a stat of a file costs little.
     """
 
     folders: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FOLDERS))
@@ -63,19 +63,19 @@ class Listing:
         return len(self.names)
 
     def only(self, kept: pl.DataFrame) -> "Listing":
-        """This listing with some rows of its `paths` alone."""
+        """This listing with only some rows of its `paths`."""
         folders, names = in_folders(kept.filter(pl.col("kind") == "file")["path"])
         directories = kept.filter(pl.col("kind") == "directory")["path"]
         return replace(self, folders=folders, names=names, directories=directories, empty=())
 
     def with_paths(self, new: pl.DataFrame) -> "Listing":
-        """This listing with further paths: columns `path` and `kind`; those that are there already are left out."""
+        """This listing with further paths: columns `path` and `kind`; paths that it has already are left out."""
         new = new.select("path", pl.col("kind").cast(KIND)).unique().sort("path")
         directories = new.filter(pl.col("kind") == "directory")["path"]
         directories = directories.filter(~directories.is_in(self.directories.implode()))
         folders, names = in_folders(new.filter(pl.col("kind") == "file")["path"])
         files = pl.DataFrame({"folder": folders["folder"].gather(repeated(folders["n"])), "name": names})
-        # only what lies in the same folders can be there already
+        # only paths in the same folders can be duplicates
         at = self.folders["folder"].is_in(folders["folder"].unique().implode()).arg_true()
         rows, keys = rows_in(self.folders, at)
         there = {"folder": self.folders["folder"].gather(at).gather(keys), "name": self.names.gather(rows)}
@@ -90,7 +90,7 @@ class Listing:
 
 
 def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_links: bool = False) -> Reach:
-    """Which folders a listing has to enter for some patterns."""
+    """Which folders a listing must enter for some patterns."""
     patterns = {
         tuple(None if "\0" in part else part for part in _varying(variant).split("/"))
         for one in templates
@@ -112,7 +112,7 @@ def scan(store: Store, reach: Reach) -> Listing:
     if found.keys is not None:
         listing = from_keys(found.keys, reach, is_local=store.is_local)
         says_nothing = found.keys.select(pl.col("size", "mtime_ns").is_null().all()).row(0) == (True, True)
-        # what a listing says nothing of is asked for later
+        # stats that a listing lacks are read later
         stats = None if says_nothing else listing.stats
         return replace(listing, stats=stats, unreadable=tuple(sorted(set(found.unreadable))))
     folders, names = _columns(found)
@@ -133,7 +133,7 @@ def scan(store: Store, reach: Reach) -> Listing:
 
 
 def _columns(found: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
-    """Folders that hold files, and the names of those: hidden siblings that a killed run left are no data."""
+    """Folders that hold files, and the names of these files, without hidden temporary files of a killed run."""
     folders, names = found.folders, found.names
     hidden = names.str.starts_with(".") & names.str.ends_with(".tmp")
     if not hidden.any():
@@ -143,13 +143,13 @@ def _columns(found: ScanResult) -> tuple[pl.DataFrame, pl.Series]:
 
 
 def in_folders(paths: pl.Series) -> tuple[pl.DataFrame, pl.Series]:
-    """Paths as folders and the names in them, in their order; a folder comes as often as another is between."""
+    """Paths as folders and the names in them, in their order; a folder occurs again after each other folder."""
     name = paths.str.extract(r"([^/]*)$", 1).alias("name")
     return _runs(paths.str.strip_suffix(name).alias("folder")), name
 
 
 def _runs(folders: pl.Series) -> pl.DataFrame:
-    """The columns of `FOLDERS` of a folder for each file."""
+    """The columns of `FOLDERS`, from a folder for each file."""
     runs = folders.rle().struct
     return pl.DataFrame({"folder": runs.field("value"), "n": runs.field("len")}, schema=FOLDERS)
 
@@ -157,13 +157,13 @@ def _runs(folders: pl.Series) -> pl.DataFrame:
 # --- keys ----------------------------------------------------------------------------------------------------
 
 _Node = tuple[str, bool, tuple[str, ...] | None]
-"""A folder's pattern, whether a pattern of paths ends there, and the only names that count in it (None: all)."""
+"""A folder's pattern, whether a path pattern ends there, and the only names that count in it (None: all)."""
 
 
 def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Listing:
-    """Give the keys of a bucket the shape of a walk: what lies where patterns lead, and directories of their own.
+    """Convert the keys of a bucket to the form of a walk: files that patterns lead to, and directories.
 
-    A directory is a prefix that some key has; a key that ends in `/` only marks one; `LOG/` is never data.
+    A directory is a prefix of some key; a key that ends in `/` only marks a directory; `LOG/` is never data.
 
     Args:
         keys: The columns of `STATS`, `path` relative to the root.
@@ -204,7 +204,7 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
 
 
 def _in_order(keys: pl.DataFrame) -> pl.DataFrame:
-    """Keys by their path, each once, as most listings give them: to see that costs a hundredth of sorting."""
+    """The distinct keys, sorted by path. Most listings are sorted; checking this costs a hundredth of sorting."""
     if not keys["path"].is_sorted():
         keys = keys.sort("path", maintain_order=True)
     path = pl.col("path")
@@ -212,7 +212,7 @@ def _in_order(keys: pl.DataFrame) -> pl.DataFrame:
 
 
 def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:
-    """The folders at which a pattern ends and that hold a key, at whatever depth."""
+    """The folders at which a pattern ends and that hold a key at any depth."""
     found = [pl.DataFrame(schema={"path": pl.String})]
     for pattern, ends, _ in nodes:
         if ends:
@@ -222,7 +222,7 @@ def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:
 
 
 def _markers(markers: pl.DataFrame, nodes: Sequence[_Node], directories: pl.DataFrame) -> tuple[str, ...]:
-    """The folders at which a pattern ends of which there is a marker, and nothing in them."""
+    """The folders at which a pattern ends that have a marker and no content."""
     if markers.is_empty():
         return ()
     return tuple(_directories(markers, nodes).join(directories, on="path", how="anti")["path"].sort())
@@ -231,7 +231,7 @@ def _markers(markers: pl.DataFrame, nodes: Sequence[_Node], directories: pl.Data
 def _nodes(
     reach: Reach, depth: int, folder: str, among: Sequence[tuple[str | None, ...]] | None = None
 ) -> Iterator[_Node]:
-    """The folders that a walk would enter, as patterns: those with a literal name before those with any."""
+    """The folders that a walk would enter, as patterns: literal names come before variable ones."""
     here = list(reach.patterns) if among is None else list(among)
     deeper = [one for one in here if len(one) > depth]
     ends = any(len(one) == depth for one in here) and depth > 0

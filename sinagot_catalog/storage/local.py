@@ -1,4 +1,4 @@
-"""A folder of this machine, through the operating system."""
+"""Local store: a folder of this machine, accessed through the operating system."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class LocalStore:
 
     Args:
         root: The folder.
-        settled: For how many seconds a folder must have lain unchanged before what is in it is remembered.
-        patience: After how many seconds a look is shared with other processes.
+        settled: For how many seconds a folder must have been unchanged before its content is cached.
+        patience: After how many seconds a listing is shared with other processes.
     """
 
     is_local = True
@@ -50,14 +50,14 @@ class LocalStore:
         return f"LocalStore({self.root!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel without what was seen here."""
+        """Pickle without the cache."""
         return {**self.__dict__, "_last": (None, None)}
 
     def _at(self, path: str) -> str:
         return f"{self.root}/{path}" if path else self.root
 
     def check(self) -> None:
-        """Raise a NotFoundError where the folder is absent, a StorageError where it cannot be listed."""
+        """Raise a NotFoundError if the folder is absent, a StorageError if it cannot be listed."""
         root = Path(self.root)
         try:
             if not root.is_dir():
@@ -73,7 +73,7 @@ class LocalStore:
             raise StorageError(f"the dataset folder {self.root} cannot be read: {error.strerror}") from error
 
     def check_writable(self) -> None:
-        """Raise a StorageError where the folder, or the one that it would be made in, cannot be written."""
+        """Raise a StorageError if the folder, or the folder in which it would be created, cannot be written."""
         folder = Path(self.root)
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
@@ -86,8 +86,8 @@ class LocalStore:
     def find(self, reach: Reach) -> ScanResult:
         """List names with one `scandir` per folder, without a `stat` of a file.
 
-        Who looks once pays for nothing else. The second look notes what folders look like, and further ones list
-        again only those that look different. What one user has seen is not another's, who may read other folders.
+        The first listing has no extra cost. The second listing records the stamps of folders, and later listings
+        list only folders with another stamp again. The cache belongs to one user: others may read other folders.
         """
         from sinagot_catalog.storage.folder_cache import columns, joined
         from sinagot_catalog.storage.folder_stamps import is_kept_here
@@ -113,7 +113,7 @@ class LocalStore:
         )
 
     def stat(self, paths: Sequence[str]) -> Stat:
-        """Read size and time of each path; there are no etags here."""
+        """Read size and time of each path; local files have no etags."""
         from sinagot_catalog.storage.parallel_walk import HelperPool
 
         sizes, times = array("q"), array("q")
@@ -137,11 +137,11 @@ class LocalStore:
         return Stat(_where(is_there, sizes), _where(is_there, times), [*nothing])
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files right in a folder."""
+        """Names of the files directly in a folder."""
         return self._entries(folder, files=True)
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders right in a folder."""
+        """Names of the folders directly in a folder."""
         return self._entries(folder, files=False)
 
     def _entries(self, folder: str, *, files: bool) -> list[str]:
@@ -164,7 +164,7 @@ class LocalStore:
         }
 
     def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
-        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
+        """For each folder the size and time of every file below it, by its name; None if it cannot be read."""
         return [self._contents(folder) for folder in folders]
 
     def _contents(self, folder: str) -> dict[str, tuple[int, int]] | None:
@@ -174,12 +174,12 @@ class LocalStore:
             return None
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
-        """For each path `file`, `directory`, or None where nothing is there."""
+        """For each path `file`, `directory`, or None if nothing is there."""
         return [_kind(f"{self.root}/{path}") for path in paths]
 
     def exists(self, path: str) -> bool:
-        """Whether a file or a folder is there."""
-        return os.path.exists(self._at(path))  # noqa: PTH110 - asked for every row
+        """Whether there is a file or a folder."""
+        return os.path.exists(self._at(path))  # noqa: PTH110 - called for every row
 
     def resolve(self, folder: str) -> str:
         """The full path of a folder, with its links resolved."""
@@ -193,15 +193,15 @@ class LocalStore:
             raise StorageError(f"{self._at(path)} cannot be read: {error.strerror}") from error
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """Read whole files one after the other: a disk is no quicker with several."""
+        """Read whole files one after the other: a disk is no faster with several at a time."""
         return [self.read(path) for path in paths]
 
     def cloud_options(self) -> dict[str, str] | None:
-        """On a disk nothing is needed."""
+        """No options: a local folder needs none."""
         return {}
 
     def write(self, path: str, content: bytes) -> None:
-        """Write a hidden sibling, then move it into place."""
+        """Write a hidden temporary file in the same folder, then rename it."""
         target = Path(self._at(path))
         beside = self._beside(target, content)
         try:
@@ -211,7 +211,7 @@ class LocalStore:
             raise StorageError(f"{target} cannot be written: {error.strerror}") from error
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a hidden sibling, then link it: the name appears with its whole content or not at all."""
+        """Write a hidden temporary file, then link it: the name appears with its whole content or not at all."""
         target = Path(self._at(path))
         beside = self._beside(target, content)
         try:
@@ -228,13 +228,13 @@ class LocalStore:
         return True
 
     def can_create(self, folder: str) -> bool:  # noqa: ARG002 - part of the protocol
-        """A disk with hard links does; one without says so when it is tried."""
+        """Always True; on a disk without hard links, `create` itself raises an error."""
         return True
 
     def _beside(self, target: Path, content: bytes) -> Path:
         beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
         try:
-            # Nothing above the root: a dataset that went away must not be made anew, empty.
+            # Create nothing above the root: an unmounted dataset must not be created again, empty.
             Path(self.root).mkdir(exist_ok=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
@@ -252,19 +252,19 @@ class LocalStore:
             raise StorageError(f"{error.filename} cannot be deleted: {error.strerror}") from error
 
     def prune(self, folder: str) -> None:
-        """Remove a folder that is empty."""
+        """Remove a folder if it is empty."""
         with suppress(OSError):
             Path(self._at(folder)).rmdir()
 
 
 def _kind(path: str) -> str | None:
-    if os.path.isfile(path):  # noqa: PTH113 - asked for every output
+    if os.path.isfile(path):  # noqa: PTH113 - called for every output
         return "file"
     return "directory" if os.path.isdir(path) else None  # noqa: PTH112
 
 
 def _look_at_text(root: str, paths: str) -> tuple[array[int], array[int]]:
-    """Size and time of some paths, which zeros part: one text travels better than many."""
+    """Size and time of some paths, which zero characters separate: one text is quicker to send than many."""
     return look_at(root, paths.split("\0"))
 
 
@@ -280,7 +280,7 @@ def look_at(root: str, paths: Sequence[str]) -> tuple[array[int], array[int]]:
     try:
         for path in paths:
             try:
-                one = look(path, dir_fd=top)  # from the root on: the way to it is not walked for every file
+                one = look(path, dir_fd=top)  # quicker than to resolve the root's path for every file
             except (OSError, ValueError):
                 sizes.append(_ABSENT)
                 times.append(0)

@@ -1,4 +1,8 @@
-"""One pass over a local tree, which lists again only the folders that have changed since the last one."""
+"""Local walk: one pass over a local tree, which lists only the folders that changed since the last pass.
+
+A folder cache (`folder_cache`) supplies what the last pass found, and folder stamps (`folder_stamps`) show which
+folders changed. In a long first pass, helper processes (`parallel_walk`) list a part of the tree.
+"""
 
 from __future__ import annotations
 
@@ -22,15 +26,15 @@ if TYPE_CHECKING:
 __all__ = ["Walk", "walk_below"]
 
 _LOOK_UP = 64
-"""After so many folders it looks whether somebody waits for work."""
+"""After this many folders the walk checks whether a helper is free."""
 _FEWEST, _LEAST = 16, 4
-"""How many folders side by side are worth to be shared, and how many are given at least."""
+"""The fewest sibling folders that are shared with a helper, and the fewest that it gets at a time."""
 
 
 class _Level:
-    """The patterns that lead into a folder, and what they say of the folders in it.
+    """The patterns that lead into a folder, and their meaning for the folders in it.
 
-    A tree has few levels and many folders: what a level says of a name is worked out once.
+    A tree has few levels and many folders: what a level says about a name is computed once.
     """
 
     def __init__(self, patterns: Sequence[tuple[str | None, ...]], depth: int, *, everything: bool) -> None:
@@ -42,7 +46,7 @@ class _Level:
         self.is_literal = not everything and all(one[depth] is not None for one in self._patterns)
 
     def below(self, name: str) -> tuple[bool, _Level | None]:
-        """Whether a pattern ends at a folder of this name, and the level in it where a pattern goes on."""
+        """Whether a pattern ends at a folder of this name, and the level in it if a pattern goes on."""
         key = name if name in self.names else None
         if key not in self._below:
             deep = self._depth + 1
@@ -55,12 +59,12 @@ class _Level:
 
 
 class _Rest(NamedTuple):
-    """Folders side by side that are still to be entered, the last one first.
+    """Sibling folders that are still to be entered, the last one first.
 
     Attributes:
-        level: What the patterns say of what is in them.
+        level: What the patterns say about their content.
         folders: The folders.
-        given: Those that others list, from the first that they were given; they come behind the folders.
+        given: The batches that helpers list, in the order in which they were given; they come after the folders.
     """
 
     level: _Level
@@ -69,23 +73,23 @@ class _Rest(NamedTuple):
 
 
 class Walk:
-    """One pass over a local tree that enters only where a pattern goes on.
+    """One pass over a local tree that enters only folders to which a pattern leads.
 
-    Folders are entered depth first and in the order of their names. So what lies below a folder follows it in what
-    was seen before: a *span*, which is taken over as it is up to the next folder that has changed.
+    Folders are entered depth first and in the order of their names. So in the snapshot of the last pass everything
+    below a folder follows it: a *span*, which is reused up to the next folder that has changed.
 
     Args:
         root: The folder at the top.
         reach: Which folders to enter.
-        seen: What the last walk for the same reach saw.
-        takes_notes: Whether to note what folders look like, at a fifth of what it costs to list a small one.
-        settled: For how many seconds a folder must have lain unchanged to be known again.
+        seen: The snapshot of the last walk for the same reach.
+        takes_notes: Whether to record the stamps of folders, at a fifth of the cost of listing a small folder.
+        settled: For how many seconds a folder must have been unchanged to get a stamp.
 
     Attributes:
         found: What was found, without the files.
         parts: The folders and their files, in the order of the walk.
-        before: What was seen before, if it is of use.
-        order: Where each folder stands: in what was seen before, and behind that in what was found.
+        before: The last snapshot, if it is of use.
+        order: The position of each folder: in the last snapshot, or, counted on after it, among the listed folders.
     """
 
     def __init__(
@@ -106,7 +110,7 @@ class Walk:
         self._top = _Level(reach.patterns, 0, everything=reach.everything)
         self._entered: set[tuple[int, int]] = set()
         self._is_odd = False
-        """Whether what is found in the folder at hand may change while the folder itself stays as it is."""
+        """Whether the result for the current folder may change while the folder's stamp does not."""
         self._takes_notes = takes_notes
         self._settled = settled
         self._notes = Notes(settled)
@@ -115,18 +119,18 @@ class Walk:
         self._spans: dict[str, tuple[int, int]] = {}
 
     def go(self, hands: HelperPool | None = None) -> None:
-        """List the root, then what the patterns lead to below it.
+        """List the root, then the folders below it to which the patterns lead.
 
         Args:
-            hands: Who may list a part of it.
+            hands: The helpers that may list a part of it.
         """
-        # a loop of links is entered once, which only one who enters all of them sees
+        # A loop of links is entered once, and only a process that enters every folder can notice it.
         is_shared = self.before is None and not self.reach.follow_links
         self._through([_Rest(self._top, [""], [])], hands if is_shared else None)
         self._close_part()
 
     def go_below(self, folders: list[str]) -> FolderBatch:
-        """List folders that lie side by side, the last one first, and what is below them."""
+        """List sibling folders, the last one first, and everything below them."""
         self._through([_Rest(self._level(folders[0]), folders, [])], None)
         return self._notes.taken()
 
@@ -153,7 +157,7 @@ class Walk:
         self._notes = Notes(self._settled)
 
     def _take_in(self, given: list[Future]) -> None:
-        """Take in what others listed; what they could not list is listed here."""
+        """Add what helpers listed; what they could not list is listed here."""
         if not given:
             return
         self._close_part()
@@ -169,10 +173,10 @@ class Walk:
             self.found.links += found.links
             self.found.dangling += found.dangling
 
-    # --- what was seen before ------------------------------------------------------------------------------------
+    # --- the last snapshot ---------------------------------------------------------------------------------------
 
     def recall(self) -> None:
-        """Look which folders have changed; where most have, what was seen is of no use."""
+        """Find the folders that have changed; if most have, the last snapshot is discarded."""
         if self.before is None:
             return
         count = self.before.folders.height
@@ -185,9 +189,9 @@ class Walk:
         self._spans[""] = 0, count
 
     def _known(self, begin: int, end: int) -> Iterable[_Rest]:
-        """Take over a span up to the first folder that has changed, and list that one.
+        """Reuse a span up to the first folder that has changed, and list that folder.
 
-        What is behind it, and each folder that was known in it, is a span of its own, told by its first folder.
+        The folders after it, and each known folder in it, become separate spans, identified by their first folder.
         """
         first = min(self._changed[bisect_left(self._changed, begin)], end)
         self.order.extend(range(begin, first))
@@ -205,7 +209,7 @@ class Walk:
         yield from self._list(folder, self._level(folder))
 
     def _end(self, position: int, end: int) -> int:
-        """Where what lies below a folder ends."""
+        """The position at which the content of a folder ends."""
         folder = self._paths[position]
         position += 1
         while position < end and self._paths[position].startswith(folder):
@@ -220,15 +224,15 @@ class Walk:
             level = deeper
         return level
 
-    # --- what is listed ------------------------------------------------------------------------------------------
+    # --- listing -------------------------------------------------------------------------------------------------
 
     def _list(self, folder: str, level: _Level) -> Iterable[_Rest]:
-        """Look what is right in a folder, and take down what the folder looks like where that tells it all."""
+        """List the entries of a folder, and record the folder's stamp if the entries depend on nothing else."""
         if self.before is not None:
             self.order.append(self.before.folders.height + len(self._notes))
         self._is_odd = False
         path = f"{self.root}/{folder}"
-        # held open, so that what is taken down and what is listed are of the same folder
+        # Keep the folder open, so that the stamp and the listing are of the same folder.
         fd = self._opened(path) if self._takes_notes else None
         try:
             look = None if fd is None else self._notes.look(fd)
@@ -247,7 +251,7 @@ class Walk:
             return None
 
     def _literal(self, folder: str, path: str, fd: int | None, level: _Level) -> list[str]:
-        """Step into folders that the patterns name; they may be links."""
+        """Check the names that the patterns give literally; these folders may be links."""
         folders: list[str] = []
         above = path if fd is None else ""
         for name in level.names:
@@ -258,7 +262,7 @@ class Walk:
                     self._is_odd = True
                     mode = os.stat(above + name, dir_fd=fd).st_mode
             except OSError as error:
-                if not is_absent(error):  # no right to look, or a mount that is lost
+                if not is_absent(error):  # no permission, or a lost mount
                     self._unreadable(folder)
                     break
                 if stat.S_ISLNK(mode):
@@ -283,7 +287,7 @@ class Walk:
                         folders.append(one.name)
                     elif one.is_symlink():
                         self._link(folder, one, level, folders)
-        except (FileNotFoundError, NotADirectoryError):  # it went away, or is no folder: nothing is there
+        except (FileNotFoundError, NotADirectoryError):  # it was removed, or is no folder: nothing is there
             self._is_odd = True
         except OSError:
             self._unreadable(folder)
@@ -294,15 +298,15 @@ class Walk:
         self.found.unreadable.append(folder.rstrip("/"))
 
     def _below(self, folder: str, names: list[str], level: _Level) -> Iterable[_Rest]:
-        """Take in the folders of a folder: as what a pattern names, and as what is to be entered."""
+        """Sort the subfolders of a folder: folders that a pattern names, and folders to enter."""
         out: dict[_Level, _Rest] = {}
-        # the last is entered first; in the order of names, folders are found quicker than in that of a hash
+        # The last is entered first. Disks find folders faster in the order of names than in the order of a hash.
         for name in sorted(names, reverse=True):
             if not is_text(name) or (folder == "" and name == LOG_FOLDER):
                 continue
             ends, deeper = level.below(name)
             if ends:
-                self._is_odd = True  # it becomes empty or full far below, and this folder stays as it is
+                self._is_odd = True  # files may come and go deep below it without a change of this folder
                 holds = holds_file(f"{self.root}/{folder}{name}", self._note_unreadable)
                 (self.found.directories if holds else self.found.empty).append(folder + name)
             if deeper is not None:
@@ -312,8 +316,8 @@ class Walk:
         return out.values()
 
     def _link(self, folder: str, entry: os.DirEntry[str], level: _Level, folders: list[str]) -> None:
-        """Take a link to a file as a file; enter one to a folder where a pattern or the config says so."""
-        self._is_odd = True  # what it leads to comes and goes, and the folder stays as it is
+        """Treat a link to a file as a file; enter a link to a folder if a pattern or the config allows it."""
+        self._is_odd = True  # its target may appear or vanish without a change of this folder
         try:
             found = entry.stat()
         except OSError as error:
@@ -342,7 +346,7 @@ class Walk:
 def walk_below(
     root: str, reach: Reach, folders: Sequence[str], *, takes_notes: bool, settled: float
 ) -> tuple[PackedBatch, ScanResult]:
-    """List folders that lie side by side, the last one first, and what is below them.
+    """List sibling folders, the last one first, and everything below them.
 
     Returns:
         The folders and their files, and what else was found.
@@ -352,7 +356,7 @@ def walk_below(
 
 
 def _share(todo: list[_Rest], hands: HelperPool, count: int) -> None:
-    """Give whoever waits for work a share of the folders that would be entered last."""
+    """Give free helpers a share of the folders that would be entered last."""
     while hands.are_free(count):
         rest = next((one for one in todo if len(one.folders) >= _FEWEST), None)
         if rest is None:

@@ -1,12 +1,12 @@
-"""Helping hands for a long look at a local tree: further processes that list and stat.
+"""Helper processes: list and stat parts of a local tree in parallel when a listing takes long.
 
-Python lists and stats with one core. Where a look takes longer than it takes to start a process, processes take
-over what would come last, one for each further core; and several for each core where most of the time goes into
-waiting, as on a file system that lies elsewhere or a disk that nobody has read yet. Threads would not do: a listing
-hands the interpreter from one to the next at every name.
+Python lists and stats with one core. If a listing takes longer than the start of a process, helper processes take
+over the last parts of the work. There is one for each further core, or several for each core if most of the time is
+spent waiting, as on a network file system or a disk that is not cached yet. Threads would not help: a listing
+releases the interpreter lock at every name.
 
-A process is told what to do, then does it with each work that it is sent. Standard library only, for it has to be
-there in no time.
+A helper first receives a function, then calls it with each piece of work that it receives. Standard library only,
+so that a helper starts quickly.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 __all__ = ["Future", "HelperPool"]
 
 _MOST, _WAITING = 16, 4
-"""How many look at a time at most; and how many on each core, where most of the time goes into waiting."""
+"""The most processes at a time; and how many per core if most of the time is spent waiting."""
 _TICK = 0.2
 _TELLS_WAITS = hasattr(resource, "RUSAGE_THREAD")
 _BEGIN = (
@@ -41,10 +41,10 @@ _BEGIN = (
 
 
 class Future:
-    """Some work that was given to a hand.
+    """A piece of work that was given to a helper.
 
     Args:
-        work: What the hand's function is called with.
+        work: The argument of the helper's function.
     """
 
     def __init__(self, work: Any) -> None:
@@ -53,24 +53,24 @@ class Future:
         self._result: Any = None
 
     def end(self, result: Any = None) -> None:
-        """Say what came of it; None where it was not done."""
+        """Set the result; None if the work was not done."""
         self._result = result
         self._ended.set()
 
     def result(self) -> Any:
-        """Wait for what came of it; None where it has to be done by oneself."""
+        """Wait for the result; None if the caller has to do the work itself."""
         while not self._ended.wait(_TICK):
-            pass  # in turns, so that an interrupt gets through
+            pass  # short waits, so that an interrupt gets through
         return self._result
 
 
 class HelperPool:
-    """Who takes over work of a long look. Nobody is asked before the look is a long one.
+    """Helpers that take over work of a long listing. They start only when the listing takes long.
 
     Args:
-        function: What is done with each work; can be pickled.
-        patience: After how many seconds a look is a long one.
-        number: How many to begin; None: as many as get on with it.
+        function: The function that is called with each piece of work; it can be pickled.
+        patience: After how many seconds a listing counts as long.
+        number: How many helpers to start; None: as many as are useful.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class HelperPool:
         self._lock = threading.Lock()
         self._is_over = False
         self.number = 0
-        """How many were begun."""
+        """How many helpers were started."""
 
     def __enter__(self) -> Self:
         self._begun = time.monotonic()
@@ -104,35 +104,35 @@ class HelperPool:
             thread.join()
 
     def are_free(self, done: int) -> bool:
-        """Whether one of them waits for work.
+        """Whether a helper is free.
 
         Args:
-            done: How many things were looked at so far.
+            done: How many entries were processed so far.
         """
         if self.number == 0 and time.monotonic() - self._begun > self._patience:
             self._begin(done)
         return bool(self._free)
 
     def give(self, work: Any) -> Future:
-        """Give work to one that is free."""
+        """Give work to a free helper."""
         self._free.pop()
         given = Future(work)
         self._work.put(given)
         return given
 
     def _begin(self, done: int) -> None:
-        """Begin as many as get on with it; none of them is waited for."""
+        """Start as many helpers as are useful, without waiting for them."""
         if self._wanted is None:
             is_waiting = _waits() - self._waited > done / 4
             self._wanted = min(_WAITING * _cores() if is_waiting else _cores(), _MOST) - 1
-        with suppress(RuntimeError):  # there may be no more threads, as there may be no more processes
+        with suppress(RuntimeError):  # the system may allow no more threads or processes
             for _ in range(self._wanted):
                 thread = threading.Thread(target=self._serve, daemon=True)
                 thread.start()
                 self._threads.append(thread)
         self.number = len(self._threads)
         if self.number == 0:
-            self._patience = float("inf")  # nobody is asked again
+            self._patience = float("inf")  # do not try again
 
     def _serve(self) -> None:
         with self._lock:
@@ -153,12 +153,12 @@ class HelperPool:
         try:
             if not _call(process, (sys.getfilesystemencoding(), self._function)):
                 return
-        except BaseException:  # noqa: BLE001 - whatever a process that is gone, or none of ours, is known by
+        except BaseException:  # noqa: BLE001 - any sign that the process died or does not speak this protocol
             return
         for given in self._given():
             try:
                 given.end(_call(process, given.work))
-            except BaseException:  # noqa: BLE001 - the same; or its answer is too large for us
+            except BaseException:  # noqa: BLE001 - the same; or its answer is too large
                 given.end()
                 return
 
@@ -172,9 +172,9 @@ class HelperPool:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    """A process of our own, in a session of its own: what interrupts us ends it by the end of its pipe."""
+    """Start a helper in a separate session: a signal to this process does not reach it; it ends with its pipe."""
     how = ["-I", "-S", "-X", f"utf8={sys.flags.utf8_mode}"]
-    return subprocess.Popen(  # noqa: S603 - our own module
+    return subprocess.Popen(  # noqa: S603 - it runs this module
         [sys.executable, *how, "-c", _BEGIN, str(Path(__file__).parents[2])],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -185,7 +185,7 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 def _call(process: subprocess.Popen[bytes], message: object) -> Any:
-    """Say something to a process and wait for its answer."""
+    """Send a message to a process and wait for its answer."""
     assert process.stdin is not None and process.stdout is not None  # noqa: S101, PT018 - they are pipes
     write_message(process.stdin.fileno(), message)
     return read_message(process.stdout.fileno())
@@ -202,16 +202,16 @@ def _waits() -> int:
 
 
 def main() -> None:
-    """Serve the process that began this one, until it is gone."""
+    """Serve the parent process until it is gone."""
     into, out = os.dup(0), os.dup(1)
     try:
         encoding, function = read_message(into)
-        is_alike = encoding == sys.getfilesystemencoding()  # or names would be read as others
+        is_alike = encoding == sys.getfilesystemencoding()  # else names would be decoded differently
         write_message(out, is_alike)
         while is_alike:
             work = read_message(into)
             result = None
-            with suppress(Exception):  # whoever gave it meets it, too
+            with suppress(Exception):  # the parent does the work again and meets the same error
                 result = function(work)
             write_message(out, result)
     except (OSError, EOFError):

@@ -1,4 +1,4 @@
-"""Messages between processes: a length, then a pickle. Standard library only, as those who speak it."""
+"""Pipe messages: sends and reads messages between processes, each a length and a pickle. Standard library only."""
 
 import os
 import pickle
@@ -9,7 +9,7 @@ __all__ = ["read_message", "write_message"]
 
 _LENGTH = struct.Struct("<Q")
 _LONGEST = 1 << 36
-"""Bytes: whoever announces more speaks something else."""
+"""Bytes: a larger length shows that the other side does not speak this protocol."""
 
 
 def write_message(fd: int, message: object) -> None:
@@ -25,12 +25,12 @@ def read_message(fd: int) -> Any:
 
     Raises:
         EOFError: When the other side is gone.
-        ValueError: When it is none of ours.
+        ValueError: When it is no message of this protocol.
     """
     (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
     if length > _LONGEST:
         raise ValueError("this is no message")
-    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 our own other half wrote it
+    return pickle.loads(_read_exactly(fd, length))  # noqa: S301 the other side is this library, too
 
 
 def _read_exactly(fd: int, length: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What every store answers, local or remote."""
+"""Store protocol: the methods that every store has, local or remote, and the types of their results."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -8,14 +8,14 @@ __all__ = ["LOG_FOLDER", "PATIENCE", "SETTLED", "Reach", "ScanResult", "Stat", "
 
 LOG_FOLDER = "LOG"
 SETTLED = 2.0
-"""Seconds: times of folders step by milliseconds, on some old file systems by a whole second."""
+"""Seconds: folder times advance in steps of milliseconds, on some old file systems of a whole second."""
 PATIENCE = 0.1
-"""Seconds after which a look is a long one: about what it takes to start a process."""
+"""Seconds after which a listing counts as long: about the time to start a process."""
 
 
 @dataclass(frozen=True)
 class Reach:
-    """Which folders a listing enters: those that some pattern goes through.
+    """Which folders a listing enters: those to which some pattern leads.
 
     Attributes:
         patterns: The parts of each pattern, a literal name or None for a part that varies.
@@ -49,18 +49,18 @@ def _literal_head(pattern: tuple[str | None, ...]) -> str:
 
 @dataclass
 class ScanResult:
-    """What a listing found, as columns: the names of each folder's files, and directories of their own.
+    """The result of a listing, as columns: the names of each folder's files, and separate directories.
 
     Attributes:
         folders: A frame with a row per folder, `folder` (`""` or ending in `/`) and how many files it holds, `n`.
         names: The names of the files as a column, folder by folder.
-        directories: Directories that are not empty and stand where a pattern ends.
-        empty: Directories that hold no file and stand where a pattern ends.
+        directories: Directories that are not empty and at which a pattern ends.
+        empty: Directories that hold no file and at which a pattern ends.
         unreadable: Folders that could not be listed.
         links: How many links to folders were left out.
-        dangling: Links that lead nowhere.
+        dangling: Broken links.
         undecodable: How many names are not UTF-8 and were left out.
-        keys: In place of all that, what a bucket lists of itself: a frame of `path, size, mtime_ns, etag`.
+        keys: Instead of all that, the keys of a bucket: a frame of `path, size, mtime_ns, etag`.
     """
 
     folders: Any = None
@@ -89,7 +89,7 @@ class Store(Protocol):
     root: str
     is_local: bool
     on_page: Callable[[int], None] | None
-    """Hears how many keys each page of a long listing had."""
+    """Called with the number of keys of each page of a long listing."""
 
     def find(self, reach: Reach) -> ScanResult:
         """List names under the folders that `reach` enters; sizes and times are not read."""
@@ -98,59 +98,59 @@ class Store(Protocol):
         """Read size, time and etag of each path."""
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files right in a folder, sorted; an absent folder has none."""
+        """Names of the files directly in a folder, sorted; an absent folder has none."""
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the folders right in a folder, sorted; an absent folder has none."""
+        """Names of the folders directly in a folder, sorted; an absent folder has none."""
 
     def tree(self, folder: str) -> dict[str, int | None]:
         """Every file below a folder with its size, in the order of their paths; an absent folder has none."""
 
     def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
-        """For each folder size and time of every file below it, by its name; None where it cannot be read."""
+        """For each folder the size and time of every file below it, by its name; None if it cannot be read."""
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
-        """For each path `file`, `directory`, or None where nothing is there."""
+        """For each path `file`, `directory`, or None if nothing is there."""
 
     def exists(self, path: str) -> bool:
-        """Whether a file or a folder is there."""
+        """Whether there is a file or a folder."""
 
     def resolve(self, folder: str) -> str:
-        """The full path of a folder, with its links resolved where the store has links."""
+        """The full path of a folder, with its links resolved if the store has links."""
 
     def read(self, path: str) -> bytes:
         """Read a whole file."""
 
     def read_all(self, paths: Sequence[str]) -> list[bytes]:
-        """Read whole files, several at a time where that is quicker."""
+        """Read whole files, several at a time if that is faster."""
 
     def cloud_options(self) -> dict[str, str] | None:
-        """What Polars' own readers need to read here by URL; None where they cannot."""
+        """The options with which Polars' own readers can read here by URL; None if they cannot."""
 
     def write(self, path: str, content: bytes) -> None:
         """Write a whole file; readers see the old one or the new one."""
 
     def create(self, path: str, content: bytes) -> bool:
-        """Write a whole file only if none is there; of several writers one gets True."""
+        """Write a whole file only if none exists; of several concurrent writers only one gets True."""
 
     def can_create(self, folder: str) -> bool:
-        """Whether `create` keeps its word here."""
+        """Whether `create` is reliable here."""
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove files; absent ones are no error."""
 
     def prune(self, folder: str) -> None:
-        """Remove a folder that is empty."""
+        """Remove a folder if it is empty."""
 
     def check_writable(self) -> None:
-        """Raise a StorageError that names the place where nothing can be written."""
+        """Raise a StorageError that names the location if nothing can be written."""
 
     def check(self) -> None:
-        """Raise a StorageError where the root cannot be listed."""
+        """Raise a StorageError if the root cannot be listed."""
 
 
 def is_text(name: str) -> bool:
-    """Whether a name can stand in a column: names that are not UTF-8 hold surrogates."""
+    """Whether a name can be in a column: names that are not UTF-8 contain surrogates."""
     if name.isascii():
         return True
     try:

@@ -1,13 +1,13 @@
-"""Listing a store in order of its keys, in ranges side by side where that pays.
+"""Range listing: lists a store in order of its keys, in several ranges in parallel if that is faster.
 
-A store gives a thousand keys a page, one page after the other. Several streams that begin at different keys are
-the only way to be quicker. Every listing begins as one stream, and a short one ends as such. Where it goes on,
-whoever has nothing to do splits a range ahead of its reader, at the digits and letters that vary: where to cut is
-learned from the keys, and how many streams to have from the pages: one more with each that comes as quickly as
-those of a single stream did, one less with each that had to queue.
+A store gives a thousand keys a page, one page after the other. Only several streams that begin at different keys
+are faster. Every listing begins as one stream, and a short one also ends as one. If it goes on, each free stream
+gets a part of the range ahead of a reader. Ranges are split at the digits and letters that vary, which are learned
+from the keys. The number of streams is learned from the pages: it rises by one with each page that is as fast as
+the pages of a single stream, and falls by one with each page that had to queue.
 
-A range is `(lo, hi]` and a stream begins behind a key, so nothing is listed twice or left out at a seam; that keys
-come in order is checked on every page.
+A range is `(lo, hi]` and a stream begins after a key, so no key is listed twice or left out between ranges. Every
+page is checked for the order of its keys.
 """
 
 from __future__ import annotations
@@ -27,30 +27,30 @@ if TYPE_CHECKING:
 __all__ = ["COLUMNS", "ConcurrencyLimiter", "OddError", "Ranges"]
 
 _WORTH = 3
-"""Pages that a piece should have."""
+"""The fewest pages that a range should have."""
 
 COLUMNS = ["path", "last_modified", "size", "e_tag"]
 _CLASSES = ("0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 _PAGE = 1_000
 _SIGNAL_CHECK = 0.25
-"""Seconds that a wait lasts at most: Polars' handler of SIGINT lets an endless one go on after Ctrl-C."""
+"""The most seconds of a wait: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
 _QUEUED = 1.6
-"""So many times as long as usual: a page stood in a queue."""
+"""A page that takes this many times the usual time had to queue."""
 
 
 class OddError(Exception):
-    """The keys do not come as they should; nothing is known of what was read so far."""
+    """The keys are not in the expected order; what was read so far is not reliable."""
 
 
 class ConcurrencyLimiter:
-    """How many streams are worth while.
+    """Decides how many streams are worthwhile.
 
-    A store far away answers thirty as quickly as one. One nearby, or a busy one, only lets them queue.
+    A distant store answers thirty streams as fast as one. In a nearby or a busy store they only queue.
 
     Args:
-        most: The most there may be.
-        warm_up: Seconds for which a listing is one stream, to see how long its pages take; many are over by
-            then. 0: as many as there may be, from the first page on.
+        most: The most streams.
+        warm_up: Seconds for which a listing is one stream, to measure how long its pages take; many listings end
+            within this time. 0: use all streams from the first page on.
     """
 
     def __init__(self, most: int = 32, warm_up: float = 0.25) -> None:
@@ -62,7 +62,7 @@ class ConcurrencyLimiter:
         self.limit = 1 if warm_up else most
 
     def note(self, seconds: float) -> None:
-        """Hear how long a page took."""
+        """Record how long a page took."""
         if self._usual:
             self._lately += (seconds - self._lately) / 4
             step = 1 if self._lately < _QUEUED * self._usual else -1
@@ -70,14 +70,14 @@ class ConcurrencyLimiter:
         elif self.limit == 1:
             self._alone.append(seconds)
             if len(self._alone) > 1 and time.monotonic() >= self._warm_until:
-                # the first page paid for the connection
+                # the time of the first page includes the connection
                 self._usual = self._lately = median(self._alone[1:])
                 self.limit = min(2, self._most)
 
 
 @dataclass
 class _Range:
-    """The keys behind `at`, up to and with `hi`; None is the end."""
+    """The keys after `at`, up to and including `hi`; None means no end."""
 
     at: str
     hi: str | None
@@ -93,10 +93,10 @@ class Ranges:
     """The ranges that are read, that wait, and that are done.
 
     Args:
-        pages: Gives the pages behind a key, as something that Polars reads, with `COLUMNS`.
-        prefix: What every key begins with.
-        on_page: Hears how many keys each page had.
-        pace: How many streams there may be at a time.
+        pages: Gives the pages after a key, as something that Polars reads, with `COLUMNS`.
+        prefix: The common prefix of all keys.
+        on_page: Called with the number of keys of each page.
+        pace: Limits the number of concurrent streams.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Ranges:
         """Every page, in the order of the keys.
 
         Raises:
-            OddError: When the keys do not come in order.
+            OddError: When the keys are not in order.
         """
         try:
             with self._changed:
@@ -130,7 +130,7 @@ class Ranges:
                     self._changed.wait(_SIGNAL_CHECK)
                     self._hire()
         except BaseException as error:
-            self._error = error  # readers end with the page that they are at
+            self._error = error  # readers end after their current page
             raise
         for thread in self._threads:
             thread.join()
@@ -139,7 +139,7 @@ class Ranges:
         return [frame for one in sorted(self._done, key=lambda one: one.lo) for frame in one.frames]
 
     def _hire(self) -> None:
-        """Begin what waits, as far as hands are free."""
+        """Start reading the waiting ranges, as far as the limit allows."""
         while self._waiting and len(self._reading) < self._pace.limit and self._error is None:
             one = self._waiting.pop()
             self._reading.append(one)
@@ -152,7 +152,7 @@ class Ranges:
     def _read(self, one: _Range) -> None:
         try:
             self._stream(one)
-        except BaseException as error:  # noqa: BLE001 - raised by who waits
+        except BaseException as error:  # noqa: BLE001 - `run` raises it
             with self._changed:
                 self._error = self._error or error
         with self._changed:
@@ -188,7 +188,7 @@ class Ranges:
             begin = time.monotonic()
 
     def _split(self, one: _Range) -> None:
-        """Give what lies ahead of a reader to hands that are free."""
+        """Split the range ahead of a reader for free streams."""
         free = self._pace.limit - len(self._reading) - len(self._waiting)
         if free < 1:
             return
@@ -203,10 +203,10 @@ class Ranges:
 
 
 def _cuts(first: str, at: str, hi: str | None, start: int, pages: int = 1) -> list[str]:
-    """Where the keys ahead of `at` may be cut, the farthest apart first.
+    """Where to split the keys ahead of `at`, the largest parts first.
 
-    Digits count up wherever they stand before the place where keys were seen to differ. At that place digits and
-    letters do. What would be cut too small is not cut: the last page of a piece is read in vain for the most part.
+    A cut raises a digit before the position at which keys were seen to differ, or a digit or letter at that
+    position. Parts that would be too small are not split off: most of the last page of a range is read in vain.
 
     Example:
         >>> _cuts("raw/R-018", "raw/R-027", None, 4)[:3]
@@ -216,7 +216,7 @@ def _cuts(first: str, at: str, hi: str | None, start: int, pages: int = 1) -> li
         >>> _cuts("raw/a", "raw/c", "raw/e", 4, pages=1)
         []
     """
-    varies = len(commonprefix([first, at]))  # noqa: RUF071 - they are texts
+    varies = len(commonprefix([first, at]))  # noqa: RUF071 - these are texts
     steps = ord(at[varies]) - ord(first[varies]) if varies < min(len(first), len(at)) else 0
     cuts: list[str] = []
     for index in range(start, min(len(at), varies + 1)):

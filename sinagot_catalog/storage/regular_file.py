@@ -1,7 +1,7 @@
-"""Files that are read whole: regular files of bounded size, and nothing else.
+"""Regular files: reads whole files of bounded size, and refuses anything else.
 
-A pipe or a device in the place of a script, a table or a journal file can be waited for without end, and a sparse
-or endless file fills the memory. Both are an `OSError` with one sentence. Standard library only, as workers use it.
+A read of a pipe or a device in place of a script, a table or a journal file can block forever, and a sparse or
+endless file fills the memory. Both raise an `OSError` with one sentence. Standard library only: workers use it.
 """
 
 import errno
@@ -22,20 +22,20 @@ _KINDS = {
 
 
 class IrregularFileError(OSError):
-    """What should be a file is none, or has no end in sight."""
+    """A path is no regular file, or the file is too large."""
 
     def __init__(self, sentence: str, path: str) -> None:
         super().__init__(errno.EINVAL, sentence, path)
 
 
 def open_regular(path: str | os.PathLike[str]) -> int:
-    """Open a regular file to read; never waits.
+    """Open a regular file for reading; never blocks.
 
     Raises:
         OSError: When it cannot be opened, or is no regular file.
     """
     path = os.fspath(path)
-    _check_kind(os.stat(path).st_mode, path)  # noqa: PTH116 - opening a device may do something to it
+    _check_kind(os.stat(path).st_mode, path)  # noqa: PTH116 - opening a device may change its state
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         _check_kind(os.fstat(fd).st_mode, path)
@@ -50,7 +50,7 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
 
     Args:
         path: The file.
-        most: Bytes that it may have.
+        most: The most bytes that it may have.
 
     Raises:
         OSError: When it cannot be read, is no regular file, or is larger.

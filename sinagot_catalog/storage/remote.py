@@ -1,4 +1,4 @@
-"""A root behind any URL that fsspec knows."""
+"""Remote store: a root behind any URL that fsspec supports."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ R = TypeVar("R")
 
 _AT_ONCE = 16
 _WALKED = (*WEB, "ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs")
-"""Listed folder by folder, so that a folder that cannot be read is known."""
+"""Protocols that are listed folder by folder, so that unreadable folders are known."""
 _MOST_ASKED, _FEW = 1_000, 100
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
-"""An address that means the same whoever reads it."""
+"""A URL that every reader interprets in the same way."""
 
 
 class RemoteStore:
-    """A root behind any URL that fsspec knows.
+    """A root behind any URL that fsspec supports.
 
     Args:
         root: The URL.
-        options: fsspec options; their values are kept out of every message.
+        options: fsspec options; no message shows their values.
     """
 
     is_local = False
@@ -56,7 +56,7 @@ class RemoteStore:
 
     @property
     def shown(self) -> str:
-        """The URL for people."""
+        """The URL as messages show it."""
         return shown_url(self.root)
 
     def __reduce__(self) -> str:
@@ -73,7 +73,7 @@ class RemoteStore:
         return f"{self.base}/{own}" if path else self.base
 
     def _below_root(self, name: str) -> str:
-        """The path relative to the root of what the file system calls by a name."""
+        """The path relative to the root, from a name of the file system."""
         own = name[len(self.base) + 1 :] if self.base else name.lstrip("/")
         return unquote(own) if self.protocol in WEB else own
 
@@ -82,22 +82,22 @@ class RemoteStore:
         return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sinagot-store")
 
     def each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:
-        """Do something for several paths at once; the first error of them is raised."""
+        """Call a function for several items in parallel; raise the first error."""
         items = list(items)
         return [do(one) for one in items] if len(items) < 2 else list(self._pool.map(do, items))  # noqa: PLR2004
 
     def fault(self, path: str, what: str, error: BaseException) -> StorageError:
-        """An error in a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
+        """An error as a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
         where = shown_url(join_url(self.root, path))
         return StorageError(f"{where} {what}: {reason_of(error, secrets_in(self._options))}")
 
     # --- listing -----------------------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Nothing to ask beforehand: the listing itself says what is wrong."""
+        """Do nothing: the listing itself reports what is wrong."""
 
     def find(self, reach: Reach) -> ScanResult:
-        """List keys under the patterns' literal folders, with what the listing says of each."""
+        """List keys under the patterns' literal folders, with the stats that the listing has."""
         import polars as pl
 
         unreadable: list[str] = []
@@ -133,7 +133,7 @@ class RemoteStore:
         return keys if told is None else told
 
     def _walk(self, folder: str, unreadable: list[str]) -> Iterator[tuple[str, Info]]:
-        """The files below a folder, folder by folder, and what each listing says of them."""
+        """The files below a folder, listed folder by folder, and the information that each listing has."""
         todo, seen = [folder], {folder}
         while todo:
             here = todo.pop()
@@ -150,7 +150,7 @@ class RemoteStore:
                 continue
             for entry in entries:
                 if self.protocol in WEB and re.search(r"[?#]", entry["name"]):
-                    continue  # a link that sorts the page, or a place on it
+                    continue  # a link that sorts the page, or leads to a position on it
                 path = self._below_root(entry["name"]).rstrip("/")
                 info = Info(entry)
                 if not info.is_directory:
@@ -160,7 +160,7 @@ class RemoteStore:
                     todo.append(path)
 
     def _list_quickly(self, prefix: str, *, may_be_bare: bool = True) -> Any:
-        """The same in ranges side by side; None where that cannot be done, or gave a reason to doubt it."""
+        """The same in parallel ranges; None if that is not possible, or the result is not reliable."""
         import polars as pl
 
         from sinagot_catalog.storage import cloud_listing
@@ -172,7 +172,7 @@ class RemoteStore:
             if cloud is None:
                 return None
             listed = cloud_listing.list_keys(cloud, f"{folder}/" if folder else "", self.on_page)
-        except Exception:  # noqa: BLE001 - whatever it is, the plain way says it in its own words
+        except Exception:  # noqa: BLE001 - on any error the plain way is tried, and reports its own error
             return None
         keys = listed.select(
             pl.col("path").str.slice(len(base) + 1 if base else 0),
@@ -183,18 +183,18 @@ class RemoteStore:
         return self._without_markers(keys, may_be_bare=may_be_bare)
 
     def _without_markers(self, keys: Any, *, may_be_bare: bool = True) -> Any:
-        """Keys without markers of folders, whose slash a library has dropped.
+        """Keys without markers of folders whose slash a library has dropped.
 
-        An empty object may be one, and one whose name has no suffix. None where there are too many to ask for each.
+        An empty object may be a marker, and an object whose name has no suffix. None if these are too many.
         """
         import polars as pl
 
         path = pl.col("path")
-        keys = keys.filter(path.ne_missing(path.shift()))  # an object comes before a marker of the same name
+        keys = keys.filter(path.ne_missing(path.shift()))  # an object precedes a marker of the same name
         is_empty, is_bare = pl.col("size") == 0, ~path.str.contains(r"\.[^/]*$")
         bare = keys.filter(is_bare & ~is_empty)["path"].to_list()
         if len(bare) > _FEW and not may_be_bare:
-            bare = []  # no pattern fits them
+            bare = []  # no pattern matches them
         asked = keys.filter(is_empty)["path"].to_list() + bare
         if len(asked) > _MOST_ASKED:
             return None
@@ -203,7 +203,7 @@ class RemoteStore:
         return keys.filter(~pl.col("path").is_in(markers)) if markers else keys
 
     def _check_root(self) -> None:
-        """A prefix without a key is an empty dataset; a bucket or a folder that is not there is a mistake."""
+        """Accept a prefix without a key as an empty dataset; raise an error if a bucket or folder is absent."""
         if self.protocol in _WALKED:
             self._check_folder()
             return
@@ -221,7 +221,7 @@ class RemoteStore:
             )
 
     def _check_folder(self) -> None:
-        """Say why a folder of a server cannot be listed."""
+        """Raise an error with the reason if a folder of a server cannot be listed."""
         try:
             self.fs.ls(f"{self.base}/" if self.protocol in WEB else self.base, detail=False)
         except FileNotFoundError as error:
@@ -237,7 +237,7 @@ class RemoteStore:
         return {path: info.size for path, info in self.infos(folder).items()}
 
     def infos(self, folder: str) -> dict[str, Info]:
-        """What the listing says of every object below a folder, without markers of folders."""
+        """The listing's information about every object below a folder, without markers of folders."""
         if self.protocol in _WALKED:
             unreadable: list[str] = []
             below = dict(sorted(self._walk(folder.rstrip("/"), unreadable)))
@@ -266,7 +266,7 @@ class RemoteStore:
         return told
 
     def contents(self, folders: Sequence[str]) -> list[dict[str, tuple[int, int]] | None]:
-        """For each folder size and time of every object below it, by its name."""
+        """For each folder the size and time of every object below it, by its name."""
         return [*self.each(self.files_below, folders)]
 
     def files_below(self, folder: str) -> dict[str, tuple[int, int]]:
@@ -276,11 +276,11 @@ class RemoteStore:
         return {path[start:]: (info.size or 0, info.mtime_ns or 0) for path, info in found}
 
     def names(self, folder: str) -> list[str]:
-        """Names of the keys right under a prefix."""
+        """Names of the keys directly under a prefix."""
         return self._entries(folder, "file")
 
     def folders(self, folder: str) -> list[str]:
-        """Names of the common prefixes right under a prefix."""
+        """Names of the common prefixes directly under a prefix."""
         return self._entries(folder, "directory")
 
     def _entries(self, folder: str, kind: str) -> list[str]:
@@ -296,14 +296,14 @@ class RemoteStore:
     # --- one path ----------------------------------------------------------------------------------------
 
     def info(self, path: str) -> Info | None:
-        """What lies at a path: an object, or a prefix of some; None where nothing does but a marker of a folder."""
+        """The object or prefix at a path; None if there is nothing but a marker of a folder."""
         found = self._info(path)
         if found is not None and found.is_directory and not self.infos(path):
             return None
         return found
 
     def _info(self, path: str) -> Info | None:
-        """What the store says of a path; a marker of a folder is a directory."""
+        """The store's information about a path; a marker of a folder is a directory."""
         try:
             return Info(self.fs.info(self._at(path)))
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -323,12 +323,12 @@ class RemoteStore:
         )
 
     def kinds(self, paths: Sequence[str]) -> list[str | None]:
-        """For each path `file`, `directory`, or None where nothing is there."""
+        """For each path `file`, `directory`, or None if nothing is there."""
         found = self.each(self.info, paths)
         return [None if one is None else "directory" if one.is_directory else "file" for one in found]
 
     def exists(self, path: str) -> bool:
-        """Whether a key, or a key below it, is there."""
+        """Whether there is a key, or a key below it."""
         return self.info(path) is not None
 
     def resolve(self, folder: str) -> str:
@@ -365,7 +365,7 @@ class RemoteStore:
             raise self.fault(path, "cannot be written", error) from error
 
     def cloud_options(self) -> dict[str, str] | None:
-        """The options as Polars' own readers take them; None where they do not map cleanly."""
+        """The options for Polars' own readers; None if they cannot be translated exactly."""
         from sinagot_catalog.storage import cloud_listing
 
         is_plain = _PLAIN.fullmatch(self.root) is not None and "//" not in self.root.partition("://")[2]
@@ -402,14 +402,14 @@ class RemoteStore:
             raise self.fault(path, "cannot be removed", error) from error
 
     def prune(self, folder: str) -> None:
-        """Nothing: a prefix is there as long as a key is."""
+        """Do nothing: a prefix exists as long as one of its keys does."""
 
     # --- create-only -------------------------------------------------------------------------------------
 
     def create(self, path: str, content: bytes) -> bool:
-        """Put an object only if none is there; `content` differs from every other writer's.
+        """Put an object only if none exists; `content` differs from that of every other writer.
 
-        A reply that was lost makes the second try of a library find our own object: what lies there decides.
+        If a reply is lost and a library tries again, it finds the object of the first try. So the content decides.
         """
         try:
             self.fs.pipe_file(self._at(path), content, mode="create")
@@ -423,7 +423,7 @@ class RemoteStore:
         return True
 
     def can_create(self, folder: str) -> bool:
-        """Whether the store honours create-only puts; tried once, with an object that is removed again."""
+        """Whether the store supports create-only puts; tested once, with an object that is removed again."""
         if self._creates is None:
             path = f"{folder}/probe-{secrets.token_hex(8)}"
             try:
@@ -439,7 +439,7 @@ class RemoteStore:
         return self._creates
 
     def check_writable(self) -> None:
-        """Raise a StorageError that names the bucket where nothing can be written."""
+        """Raise a StorageError that names the bucket if nothing can be written."""
         path = f"LOG/probe-{secrets.token_hex(8)}"
         try:
             self.fs.pipe_file(self._at(path), b"")

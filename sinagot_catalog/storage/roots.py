@@ -1,6 +1,6 @@
-"""Where files lie: find, read and write them. The only package that imports fsspec and obstore.
+"""Roots: opens a store for a folder or a URL. Only this package imports fsspec and obstore.
 
-A local folder goes through the operating system, anything else through fsspec. Both give the same answers.
+The operating system serves local folders, fsspec serves everything else; both give the same answers.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def _is_local(path: str) -> bool:
 
 
 def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
-    """Open a root: a folder, or any URL that fsspec knows."""
+    """Open a root: a folder, or any URL that fsspec supports."""
     if is_url(root):
         from sinagot_catalog.storage.remote import RemoteStore
 
@@ -54,7 +54,7 @@ def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
 
 
 class TextReader:
-    """Reads the text behind a URL; what it was given to do so is left behind when it is pickled.
+    """Reads the text behind a URL; when it is pickled, its options are left out.
 
     Args:
         options: fsspec options.

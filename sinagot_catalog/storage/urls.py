@@ -1,4 +1,4 @@
-"""The text of a storage URL: its protocols, its parts, and how it is shown. Standard library only."""
+"""Storage URLs: splits and joins URLs, and shows them without secrets. Standard library only."""
 
 import re
 
@@ -9,12 +9,12 @@ _QUERY = re.compile(r"(?i)([?&](?:sig|signature|x-amz-[a-z-]+|token|access_key|s
 
 
 def _links(url: str) -> list[str]:
-    """The URLs that a chain consists of, the outermost first."""
+    """The URLs of a chain, the outermost first."""
     return url.split("::")
 
 
 def _pathed(links: list[str]) -> int:
-    """Which URL of a chain holds the path: the first one that has a protocol and a path."""
+    """The position of the URL in a chain that holds the path: the first with a protocol and a path."""
     return next((number for number, link in enumerate(links) if "://" in link), len(links) - 1)
 
 
@@ -30,7 +30,7 @@ def protocols_of(url: str) -> list[str]:
 
 
 def normal_url(url: str) -> str:
-    """A URL with its protocols in small letters and without slashes at the end of its path.
+    """A URL with its protocols in lower case and without slashes at the end of its path.
 
     Example:
         >>> normal_url("S3://Lab/x/"), normal_url("memory://"), normal_url("zip://raw/::a.zip")
@@ -77,7 +77,7 @@ def split_url(url: str) -> tuple[str, str]:
 
 
 def shown_url(url: str) -> str:
-    """A URL for people: without its password and without keys in its query.
+    """A URL as messages show it: without its password and without keys in its query.
 
     Example:
         >>> shown_url("ftp://ann:secret@host/a"), shown_url("https://host/a?sig=abc&b=1")
