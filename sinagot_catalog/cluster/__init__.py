@@ -1,7 +1,7 @@
-"""Batches of rows on a Dask or Ray cluster: the same work that the local pool does, on other machines.
+"""Batches of rows on a Dask or Ray cluster: the same work as in the local pool, on other machines.
 
-In: the batches of a run and the address of a cluster. Out: the result of each row. The only package that imports
-Dask and Ray. Begin with `runner`; `connect` opens the connection, `remote_batch` is what a worker there runs.
+In: the batches of a run and the address of a cluster. Out: the result of each row. Only this package imports
+Dask and Ray. Begin with `runner`; `connect` opens the connection, and a cluster worker runs `remote_batch`.
 """
 
 from typing import TYPE_CHECKING

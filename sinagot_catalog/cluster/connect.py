@@ -1,4 +1,4 @@
-"""The cluster of a workspace, opened for a run: what may be sent there, and what is waited for."""
+"""The cluster connection of a run: checks what may be sent to the cluster, and opens it in the background."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -17,10 +17,10 @@ _TICK = 0.5
 
 
 class ClusterConnection:
-    """A cluster that is opened in a thread, while a server is reached: both take seconds, and wait for others.
+    """A connection that a thread opens, while the run connects to the Prefect server: both take seconds.
 
     Args:
-        open_runner: Opens it.
+        open_runner: Opens the cluster.
     """
 
     def __init__(self, open_runner: Callable[[], ClusterRunner]) -> None:
@@ -30,17 +30,17 @@ class ClusterConnection:
     def _open(self, open_runner: Callable[[], ClusterRunner]) -> None:
         try:
             self._runner.set_result(open_runner())
-        except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+        except BaseException as error:  # noqa: BLE001 - `runner` raises it
             self._runner.set_exception(error)
 
     def runner(self) -> ClusterRunner:
-        """Wait until it is open, and look for a Ctrl-C in between; what went wrong is raised here."""
+        """Wait until the cluster is open, in short waits so that Ctrl-C works; raises the errors of opening."""
         while not self._runner.done():
             futures.wait([self._runner], _TICK)
         return self._runner.result()
 
     def close(self) -> None:
-        """Let go of the cluster, also where nobody asked for it; one that is not open yet, as soon as it is."""
+        """Close the cluster, also if it was never used; if it is not open yet, as soon as it is open."""
         self._runner.add_done_callback(_close)
 
 
@@ -57,17 +57,17 @@ def open_cluster(
     """Open the cluster of a workspace for a run.
 
     Args:
-        source: The workspace.
-        order: The run.
-        workers: How many batches at most at a time.
-        ready: How many workers get ready at once, at most.
-        local_width: How many workers a cluster of this machine gets.
-        heard: Takes what scripts say, where their journal cannot be read here.
-        provenance: What rows made before, by their number.
+        source: The session of the workspace.
+        order: The run, as a batch request without rows.
+        workers: The largest number of batches at a time.
+        ready: The largest number of workers to start before the first batch.
+        local_width: The number of workers of a cluster on this machine.
+        heard: Takes the log lines of scripts, if their journal cannot be read here.
+        provenance: What rows made before, by their number; see `journal.ownership`.
 
     Raises:
-        UsageError: Its workers would need what is not to be sent there; or the package is not installed.
-        ServerError: It does not answer.
+        UsageError: When the workers would need secrets that must not be sent; or the package is not installed.
+        ServerError: When the cluster does not answer.
     """
     config = source.config
     kind, address = config.prefect.task_runner, config.prefect.address

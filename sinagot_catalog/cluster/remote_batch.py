@@ -1,8 +1,11 @@
-"""A batch of a run in a process of a cluster, on this or another host: what Dask and Ray call.
+"""Remote batches: the function that Dask and Ray call in a cluster process, on this or another host.
 
-Such a process has a pool of its own for each run that it serves, with workers as everywhere, and writes journal
-files of its own. It holds no claim: it follows that of the run (see `_journal`), and when the run is over it ends
-what still runs and lets go of the pool.
+A cluster process has one pool of worker processes for each run that it serves, and writes its own journal files. It
+holds no claim. It monitors the claim of the run (see `journal.reader`): when the run is over, it ends the scripts
+that still run and closes the pool.
+
+The first process that runs a batch creates `.staging/<run_id>/<batch>.begun`. A process that finds this file
+replaces a lost process: it reads the journal and runs only the rows that have not ended.
 """
 
 import json
@@ -46,22 +49,22 @@ __all__ = ["BatchRequest", "BatchResult", "begun_path", "events_of", "from_text"
 _LOOK_EVERY = 1.0
 _LOOK_EVERY_REMOTE = 3.0
 _ORPHANS_END = 2.5
-"""Seconds after which the workers of a process that was killed have ended, too."""
+"""Seconds after which the workers of a killed process have ended, too."""
 _SEATS = 256
 _MOST_LINES = 300
-"""Lines of scripts that go back with a batch: about what the log of a flow run takes while it lasts."""
+"""The largest number of log lines that a batch returns: about as many as a flow run can log in that time."""
 
 
 @dataclass(frozen=True)
 class BatchRequest:
-    """What a process elsewhere needs to know of a run, beside its rows. No secret is in it.
+    """The data of a run that a cluster process needs, without the rows. It contains no secrets.
 
     Attributes:
         spec: The run.
-        claim: Its claim.
+        claim: The claim of the run.
         log: The `LOG` folder, a path or a URL.
-        scripts: The folder of the scripts, a path or a URL.
-        config: The files of the workspace's config: read for `[storage]`, where they can be.
+        scripts: The scripts folder, a path or a URL.
+        config: The config files of the workspace; read for `[storage]`, if they are readable there.
     """
 
     spec: RunSpec
@@ -72,12 +75,12 @@ class BatchRequest:
 
 
 class BatchResult(NamedTuple):
-    """What comes back of a batch.
+    """The result of a batch.
 
     Attributes:
-        results: What became of its rows.
-        lines: What scripts said meanwhile, where only this process can read their journal at once.
-        more: How many further lines there were.
+        results: The results of its rows.
+        lines: The log lines of scripts, if only the cluster process can read their journal at once.
+        more: The number of further log lines, which were left out.
     """
 
     results: list[Result]
@@ -86,7 +89,7 @@ class BatchResult(NamedTuple):
 
 
 def to_text(answer: BatchResult) -> str:
-    """An answer as one text.
+    """Encode a batch result as one text.
 
     Example:
         >>> from_text(to_text(Answer([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
@@ -96,7 +99,7 @@ def to_text(answer: BatchResult) -> str:
 
 
 def from_text(text: str) -> BatchResult:
-    """The answer that a text holds."""
+    """Decode a batch result."""
     results, lines, more = json.loads(text)
     return BatchResult(
         [Result(*values)._replace(extras=tuple(values[-1])) for values in results],
@@ -106,7 +109,7 @@ def from_text(text: str) -> BatchResult:
 
 
 def begun_path(run_id: str, batch: str) -> str:
-    """What says, below the `LOG` folder, that a batch was begun."""
+    """The path, below the `LOG` folder, of the file that marks a batch as started."""
     return f".staging/{run_id}/{batch}.begun"
 
 
@@ -114,15 +117,15 @@ def run_batch(order: bytes, batch: str) -> str:
     """Run a batch in this process.
 
     Args:
-        order: An `BatchRequest`, pickled.
-        batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, all gets
-            ready for those that come.
+        order: A pickled `BatchRequest`.
+        batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, the call
+            only starts workers for later batches.
 
     Returns:
-        An answer; see `from_text`.
+        The batch result as a text; see `from_text`.
     """
     name, groups, before = json.loads(batch)
-    here = _serving(pickle.loads(order))  # noqa: S301 - our own other half wrote it
+    here = _serving(pickle.loads(order))  # noqa: S301 - `ClusterRunner` wrote it
     try:
         if not groups:
             here.start_workers()
@@ -142,7 +145,7 @@ _LOCK = threading.Lock()
 
 
 def _serving(order: BatchRequest) -> "_Serving":
-    """What this process has for a run; made with its first batch."""
+    """The state of a run in this process; created with the first batch."""
     with _LOCK:
         here = _SERVED.get(order.spec.run_id)
         if here is None:
@@ -152,7 +155,7 @@ def _serving(order: BatchRequest) -> "_Serving":
 
 
 class _Serving:
-    """A run, as this process serves it.
+    """The state of a run in a cluster process: the pool, the claim monitor and the journal uploader.
 
     Args:
         order: The run.
@@ -180,7 +183,7 @@ class _Serving:
         threading.Thread(target=self._follow, name=f"sinagot-follow-{self._run_id}", daemon=True).start()
 
     def _localised(self, order: BatchRequest, options: dict[str, dict[str, Any]]) -> RunSpec:
-        """The run with the folders of this host in it."""
+        """The run spec with the local folders of this host."""
         spec = order.spec
         if is_url(order.scripts):
             folder = Mirror(open_store(order.scripts, options["scripts"])).folder()
@@ -194,7 +197,7 @@ class _Serving:
         return spec
 
     def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
-        """Run a batch; of one that was lost elsewhere, the rows that did not end."""
+        """Run a batch; if another process lost it, only the rows that have not ended."""
         self._pool.add_provenance(before)
         is_first = self._log.create(begun_path(self._run_id, name), b"")
         known = {} if is_first else self._recovered(groups)
@@ -202,7 +205,7 @@ class _Serving:
             ([row for row in group if row[0] not in known], _failed(group, known), {}) for group in groups
         ]
         results = self._pool.run_tasks([task for task in tasks if task[0]])
-        if not is_first:  # none of them was done when the run was planned
+        if not is_first:  # no row was done when the run was planned, so the lost process did it
             results = [
                 one._replace(outcome="done") if one.outcome == "already_done" else one for one in results
             ]
@@ -212,28 +215,28 @@ class _Serving:
         return [*known.values(), *results]
 
     def start_workers(self) -> None:
-        """Start one more worker, before there is something to do."""
+        """Start one more worker, before the first batch arrives."""
         with _LOCK:
             self._warm += 1
         self._pool.start_workers(self._warm)
 
     def said(self) -> tuple[Sequence[Line], int]:
-        """What scripts said since the last batch, where whoever sent it cannot read it; and how many lines more."""
+        """The log lines since the last batch, if the sender cannot read the journal; and the number left out."""
         return ((), 0) if self._said is None else self._said.some(_MOST_LINES)
 
     def _recovered(self, groups: Sequence[Group]) -> dict[int, Result]:
-        """What became of rows that a process had which is gone, by number."""
+        """The results of rows that a lost process ended, by row number."""
         time.sleep(_ORPHANS_END)
         rows = [row for group in groups for row in group]
         return {one.row: one for one in self._pool.recovered(rows, events_of(self._log, self._run_id))}
 
     def leave(self) -> None:
-        """Say that a batch is through."""
+        """Count a batch as complete."""
         with _LOCK:
             self.busy -= 1
 
     def _follow(self) -> None:
-        """Look how the run stands, and end what it began here when it is over."""
+        """Check the claim every few seconds; stop the pool unless it is live, and close it when it is over."""
         pause = _LOOK_EVERY if self._log.is_local else _LOOK_EVERY_REMOTE
         while True:
             time.sleep(pause)
@@ -261,7 +264,7 @@ def _moved(cell: UnitStepSpec, before: str, folder: str) -> UnitStepSpec:
 
 
 def _options(order: BatchRequest) -> dict[str, dict[str, Any]]:
-    """What opens the buckets of a run: `[storage]` of its config where that can be read, else the environment."""
+    """The storage options of a run: `[storage]` of its config if it is readable, else only the environment."""
     parts = {
         "dataset": order.spec.dataset,
         "outputs": order.spec.outputs,
@@ -281,7 +284,7 @@ def _options(order: BatchRequest) -> dict[str, dict[str, Any]]:
 
 
 def events_of(log: Store, run_id: str) -> Iterator[dict[str, Any]]:
-    """The events of one run, those of one process in their order.
+    """The events of one run; the events of one process are in order.
 
     Args:
         log: The `LOG` folder.

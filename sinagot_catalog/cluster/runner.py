@@ -1,7 +1,7 @@
-"""Batches of a run on a cluster: Dask or Ray. The only module that imports them.
+"""The cluster runner: sends the batches of a run to Dask or Ray. The only module that imports them.
 
-Only rows and results travel: the run's own process keeps claim, heartbeat and report, and talks to Prefect. So the
-workers of a cluster need this package and the storage, and neither Prefect nor a way to its API.
+Only rows and results are sent. The process of the run keeps the claim, the heartbeat and the report, and connects
+to Prefect. So cluster workers need this package and access to the storage, but neither Prefect nor its API.
 """
 
 import itertools
@@ -36,51 +36,51 @@ _GRACE = 20.0
 _TRIES = 2
 _WIDTH_EVERY = 2.0
 _MOST_READY = 64
-"""Workers that get ready before there are batches: those of a large cluster may have none of them."""
+"""The largest number of workers to start before the first batch: in a large cluster, many may get no batch."""
 _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 _logger = logging.getLogger("sinagot_catalog")
 
 
 class _LostError(Exception):
-    """The process of the cluster that had a batch is gone."""
+    """The cluster process that ran a batch is gone."""
 
 
 class _Cluster(Protocol):
-    """A cluster that takes calls."""
+    """The interface of a cluster: calls `run_batch` remotely."""
 
     def width(self) -> int:
         """How many calls can run at a time."""
 
     def send(self, name: str, *arguments: Any) -> Any:
-        """Call `run_batch` there; gives what to ask for its answer."""
+        """Call `run_batch` on the cluster; returns a future of the cluster's library."""
 
     def answer(self, sent: Any, seconds: float) -> str:
-        """Wait for an answer.
+        """Wait for the result of a call.
 
         Raises:
-            TimeoutError: It is not there yet.
-            _LostError: It will never be.
+            TimeoutError: When the result has not arrived yet.
+            _LostError: When it will never arrive.
         """
 
     def forget(self, sent: Any) -> None:
-        """Nobody waits for it any more."""
+        """Cancel a call whose result is no longer needed."""
 
     def close(self) -> None:
-        """Let go of the cluster; one that was made here ends."""
+        """Disconnect from the cluster; a cluster that this object started ends."""
 
 
 def check_cluster(kind: str, address: str | None, timeout: float = 3.0) -> None:
-    """Make sure, without importing it, that a cluster can be used.
+    """Check that a cluster can be used, without importing its package.
 
     Args:
-        kind: `[prefect] task_runner`; threads need nothing.
+        kind: `[prefect] task_runner`; threads need no check.
         address: `[prefect] address`.
-        timeout: Seconds to wait for an answer.
+        timeout: Seconds to wait for a connection.
 
     Raises:
-        UsageError: The package is not installed.
-        ServerError: Nobody listens there.
+        UsageError: When the package is not installed.
+        ServerError: When no server listens at the address.
     """
     package = _PACKAGES.get(kind)
     if package is None:
@@ -108,15 +108,15 @@ class ClusterRunner:
 
     Args:
         kind: Dask or Ray.
-        address: Where it is; None: one of this machine, for this run.
-        order: The run.
+        address: The address of the cluster; None: start one on this machine, for this run.
+        order: The run, as a batch request without rows.
         log: The `LOG` folder.
-        workers: How many batches at most at a time; None: as many as the cluster has room for.
-        halt: Called once when the run ends early, to tell the processes elsewhere.
-        heard: Takes what scripts say, where their journal cannot be read here.
-        local_width: How many workers a cluster of this machine gets.
-        ready: How many workers get ready at most, before the first batch comes.
-        provenance: What rows made before, by their number; it goes with the rows.
+        workers: The largest number of batches at a time; None: as many as the cluster has room for.
+        request_stop: Called once when the run ends early, to inform the cluster processes.
+        heard: Takes the log lines of scripts, if their journal cannot be read here.
+        local_width: The number of workers of a cluster on this machine.
+        ready: The largest number of workers to start before the first batch.
+        provenance: What rows made before, by their number; sent with the rows.
     """
 
     def __init__(
@@ -146,8 +146,8 @@ class ClusterRunner:
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
         self._is_closed = False
-        self._early: list[Any] = []  # held, for who lets go of a call cancels it
-        with suppress(Exception):  # where that fails, the first batch says why
+        self._early: list[Any] = []  # kept: dropping the future cancels the call
+        with suppress(Exception):  # if that fails, the first batch reports why
             self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
 
     def __enter__(self) -> Self:
@@ -157,7 +157,7 @@ class ClusterRunner:
         self.close()
 
     def close(self) -> None:
-        """Let go of the cluster, and clear what only the run needed. Once is enough."""
+        """Disconnect from the cluster, and delete the files that only the run needed. Later calls do nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -186,7 +186,7 @@ class ClusterRunner:
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
 
-        A batch whose process is lost is sent once more: what ended of it is known from the journal.
+        A batch whose process is lost is sent once more; the journal tells which of its rows have ended.
         """
         rows = [row for group in groups for row in group]
         with self._lock:
@@ -221,7 +221,7 @@ class ClusterRunner:
                 return answer.results
 
     def _given_up(self, rows: Sequence[Row]) -> list[Result]:
-        """Settle the rows of a batch that was lost for good: those that ended have, the others failed."""
+        """The results of a batch that was lost twice: rows that ended keep their result, the others fail."""
         found = self._run.recovered(
             {row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id)
         )
@@ -239,7 +239,7 @@ class ClusterRunner:
         return results
 
     def stop(self) -> None:
-        """End running scripts within seconds; rows that are left are cancelled."""
+        """End running scripts within seconds; the remaining rows are cancelled."""
         if self._stopped is None:
             self._stopped = time.monotonic()
             with suppress(SinagotError, OSError):
@@ -247,7 +247,7 @@ class ClusterRunner:
 
 
 class _Dask:
-    """A Dask cluster; without an address, threads of this process, each with a worker process of ours."""
+    """A Dask cluster; without an address, threads of this process, each of which uses one worker process."""
 
     def __init__(self, address: str | None, workers: int) -> None:
         import distributed
@@ -275,7 +275,7 @@ class _Dask:
         try:
             return str(sent.result(timeout=seconds))
         except UnboundLocalError as error:
-            # What distributed makes of a wait that ends by a cancel, at the moment at which its time is over.
+            # distributed raises this if a call is cancelled at the moment when the wait for it times out.
             raise TimeoutError from error
         except self._lost as error:
             raise _LostError from error
@@ -290,16 +290,17 @@ class _Dask:
 
 
 def _keep_token_private() -> None:
-    """Give the token of a local Ray cluster to its owner alone: Ray itself writes it as the umask has it.
+    """Make the token of a local Ray cluster readable only by its owner: Ray itself writes it with the umask's mode.
 
-    Whoever reads the token can run code on the cluster. Nothing is made where Ray is told of another token.
+    Any user who can read the token can run code on the cluster. Does nothing if Ray is configured to use another
+    token.
     """
     makes_one = hasattr(sys.modules.get("ray._private.worker"), "enable_token_auth_by_default")
     mode = os.environ.get("RAY_AUTH_MODE", "token" if makes_one else "disabled")
     if mode.lower() != "token" or {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"} & set(os.environ):
         return
     token = Path.home() / ".ray" / "auth_token"
-    with suppress(OSError):  # a home that cannot be written to, which Ray tells of itself
+    with suppress(OSError):  # Ray itself reports a home folder that is not writable
         token.parent.mkdir(mode=0o700, exist_ok=True)
         if not token.exists():
             descriptor = os.open(token, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -310,7 +311,7 @@ def _keep_token_private() -> None:
 
 
 class _Ray:
-    """A Ray cluster; without an address, one of this machine."""
+    """A Ray cluster; without an address, one on this machine."""
 
     def __init__(self, address: str | None, workers: int) -> None:
         import ray
@@ -335,7 +336,7 @@ class _Ray:
                     "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "
                     "RAY_AUTH_TOKEN or ~/.ray/auth_token.",
                 ) from error
-        # Ray would repeat a call that was lost without a word; we do, once, and know what ended.
+        # Ray would retry silently: instead, `run_batch` sends a lost batch again and knows which rows ended.
         self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
 
     def width(self) -> int:

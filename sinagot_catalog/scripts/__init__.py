@@ -1,7 +1,7 @@
-"""The user's code: a script's patterns read from its source, its file imported, its class run.
+"""The user's scripts: reads the patterns of a script from its source, and imports its class.
 
 In: the path of a script, or the text of a command. Out: its declared patterns and options (`declaration`, which
-runs nothing), or its class (`importer`, in workers). Begin with `script`, the base class that users write on.
+does not run the script), or its class (`importer`, in workers). Begin with `script`, the base class of scripts.
 """
 
 from typing import TYPE_CHECKING

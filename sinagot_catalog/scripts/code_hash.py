@@ -1,8 +1,8 @@
-"""The code of a step as one hash, which comments, docstrings and spacing do not change. Standard library only.
+"""Code hashes of steps, which do not change with comments, docstrings and spacing. Standard library only.
 
-The hash of a script covers the modules of the scripts folder that it imports, and what those import. It is made of
-the text of the tokens, by their position, so that every supported Python gives the same hash. The hash of a command
-covers its words, and the content of the words that are files in the scripts folder.
+The hash of a script covers the modules of the scripts folder that it imports, and their imports in turn. It is made
+of the source text of the tokens, cut out by position, so that every supported Python gives the same hash. The hash
+of a command covers its words, and the content of words that name files in the scripts folder.
 """
 
 import ast
@@ -26,11 +26,11 @@ _INDENT, _DEDENT = "\x01", "\x02"
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")
 
 _File = tuple[tuple[int, int], str, tuple[str, ...], bool]
-"""Time and size of a file, the hash of its code, the modules that it may import, whether it is a step's script."""
+"""Time and size of a file, the hash of its code, the modules that it may import, whether it is a step script."""
 
 
 def source_hash(source: bytes) -> str:
-    r"""The hash of one file of Python code; a file that cannot be parsed is hashed as it is.
+    r"""The hash of one Python file; a file that cannot be parsed is hashed byte by byte.
 
     Example:
         >>> source_hash(b"def f(x):\n    '''Add one.'''\n    return x + 1  # more\n")
@@ -75,7 +75,7 @@ def _decoded(source: bytes) -> str:
 
 
 def _normalised(text: str) -> Iterator[str]:
-    """The text of the tokens that count, statement by statement."""
+    """The text of the significant tokens, statement by statement."""
     statement: list[str] = []
     for part in _tokens(text):
         if part in ("\n", ";", _INDENT, _DEDENT):
@@ -121,7 +121,7 @@ def _between(lines: Sequence[str], start: tuple[int, int], end: tuple[int, int])
 
 
 def _without_docstring(statement: Sequence[str]) -> Sequence[str]:
-    """A statement without a text that nothing uses: that is all of it, or the body of a function or class."""
+    """A statement without an unused string, which is all of it or the body of a one-line function or class."""
     if all(map(_is_text, statement)):
         return ()
     if statement[0] in ("def", "class", "async"):
@@ -136,7 +136,7 @@ def _without_docstring(statement: Sequence[str]) -> Sequence[str]:
 
 
 def _is_text(token: str) -> bool:
-    """Whether a token is a string that evaluates nothing."""
+    """Whether a token is a string literal without expressions: no f-string."""
     quote = min((at for at in map(token.find, "'\"") if at >= 0), default=-1)
     prefix = token[: max(quote, 0)].lower()
     return quote >= 0 and len(prefix) <= 2 and prefix in ("", "r", "u", "b", "br", "rb")  # noqa: PLR2004
@@ -146,16 +146,16 @@ def _is_text(token: str) -> bool:
 
 
 class CodeHashes:
-    """Hashes of the code of steps; a file is read again when its time or size has changed."""
+    """Code hashes of steps, cached; a file is read again when its time or size has changed."""
 
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}
 
     def of_script(self, script: str, scripts: str) -> str | None:
-        """The hash of a script and of what it imports from the scripts folder; None where it cannot be read.
+        """The hash of a script and of what it imports from the scripts folder; None if it cannot be read.
 
         Args:
-            script: Its path.
+            script: The path of the script.
             scripts: The scripts folder.
         """
         folders = tuple(dict.fromkeys([os.path.dirname(script), scripts]))  # noqa: PTH120 - paths are text here
@@ -177,10 +177,10 @@ class CodeHashes:
         return _digest("\n".join(lines).encode("utf-8", "surrogateescape"))
 
     def of_command(self, command: str, scripts: str) -> str:
-        """The hash of a command: its words, and the content of those that are files in the scripts folder.
+        """The hash of a command: its words, and the content of words that name files in the scripts folder.
 
         Args:
-            command: Its text.
+            command: The text of the command.
             scripts: The scripts folder.
         """
         try:
@@ -205,7 +205,7 @@ class CodeHashes:
         return made
 
     def _content_hash(self, word: str, scripts: str) -> str:
-        """The hash of a file that a word of a command names; empty where it names none in the scripts folder."""
+        """The hash of the file that a word of a command names; empty if it names no file in the scripts folder."""
         base = os.path.realpath(scripts)
         path = os.path.realpath(os.path.join(base, word))  # noqa: PTH118 - a word may be absolute
         if not path.startswith(f"{base}/"):
@@ -231,7 +231,7 @@ def _stamp(path: str) -> tuple[int, int] | None:
 
 
 def _is_installed(script: str) -> bool:
-    """Whether a package of the name of a step's script is installed: that is what an import finds then."""
+    """Whether an installed package has the name of a step script: an import finds the package then."""
     name = os.path.basename(script).removesuffix(".py")  # noqa: PTH119
     try:
         return importlib.machinery.PathFinder.find_spec(name) is not None
@@ -240,7 +240,7 @@ def _is_installed(script: str) -> bool:
 
 
 def _imports(tree: ast.Module, package: str) -> set[str]:
-    """The names of the modules that a file may import, those of the packages around them too."""
+    """The names of the modules that a file may import, and of the packages that contain them."""
     names = set[str]()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -256,7 +256,7 @@ def _imports(tree: ast.Module, package: str) -> set[str]:
 
 
 def _find(name: str, folders: Sequence[str]) -> tuple[str, str] | None:
-    """The file of a module in the first of some folders that has it, and the package that the module is in."""
+    """The file of a module, in the first folder that has it, and the module's package."""
     for folder in folders:
         path = f"{folder}/{name.replace('.', '/')}"
         for file, package in ((f"{path}/__init__.py", name), (f"{path}.py", name.rpartition(".")[0])):

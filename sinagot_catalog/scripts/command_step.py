@@ -1,7 +1,7 @@
-"""A step that is a program: `[steps.NAME] command = "Rscript clean.R {input} {output}"`.
+"""Command steps, which run a program: `[steps.NAME] command = "Rscript clean.R {input} {output}"`.
 
-The text is split into arguments as a shell would split it, then each argument is filled in: a file name with
-spaces or `$()` stays one argument. No shell is started. Standard library only, as `script`.
+The library splits the text into arguments as a shell does, then fills in each argument: a file name with spaces or
+`$()` stays one argument. It starts no shell. Standard library only, like `script`.
 """
 
 import os
@@ -33,7 +33,7 @@ Argument = tuple[tuple[str, str], ...]
 
 
 class CommandError(SinagotError):
-    """A program could not be started, or did not end well.
+    """A program could not be started, or ended with an error.
 
     Attributes:
         error_type: `CommandFailed` or `CommandNotFound`.
@@ -45,7 +45,7 @@ class CommandError(SinagotError):
 
 
 def parse_command(text: str, names: Collection[str] | None = None) -> tuple[Argument, ...]:
-    """Split a command into arguments, each with its places.
+    """Split a command into arguments, each with its placeholders.
 
     A name in braces is a placeholder, and so is `{input.label}`; `{{name}}` stands for `{name}`, and other braces
     are literal.
@@ -55,7 +55,7 @@ def parse_command(text: str, names: Collection[str] | None = None) -> tuple[Argu
         names: The placeholders that are allowed; None allows all.
 
     Raises:
-        PatternError: When it cannot be split, names no program, or has an unknown placeholder.
+        PatternError: When the text cannot be split, names no program, or has an unknown placeholder.
 
     Example:
         >>> parse_command("cp 'my file' {input} --to={output.a}")[1:]
@@ -95,7 +95,7 @@ def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str
 
 
 def path_names(patterns: Mapping[str, object]) -> list[str]:
-    """The placeholders for the paths of a step: the roles with one path, `role.label` for those of a dict.
+    """The placeholders for the paths of a step: `role` for a single path, `role.label` for each path of a dict.
 
     Example:
         >>> path_names({"input": {"a": "x/{id}", "b": "y/{id}"}, "output": "z/{id}", "control": None})
@@ -113,14 +113,14 @@ def path_names(patterns: Mapping[str, object]) -> list[str]:
 class CommandScript(ScriptTemplate):
     """Runs a program for one record.
 
-    It runs in the scripts folder, so that a file beside the scripts is found by its name. What it prints is kept
-    as the prints of a script are, and an exit code other than 0 is an error. It stays in the process group of
-    its worker: what ends the worker ends it.
+    The program runs in the scripts folder, so that it finds files beside the scripts by name. Its output is
+    recorded like the output of a script, and an exit code other than 0 is an error. It stays in the process group
+    of its worker, so it ends when that group is killed.
 
     Attributes:
-        arguments: The program and its arguments, with their places.
-        folder: Where it runs.
-        ids: What the named groups of an id stand for.
+        arguments: The program and its arguments, with their placeholders.
+        folder: The working directory of the program.
+        ids: The id pattern, which gives the values of the named groups of an id.
     """
 
     arguments: ClassVar[tuple[Argument, ...]]
@@ -131,7 +131,7 @@ class CommandScript(ScriptTemplate):
         """Start the program and wait for its end.
 
         Raises:
-            CommandError: When it cannot be started, or ends with an exit code other than 0.
+            CommandError: When the program cannot be started, or ends with an exit code other than 0.
         """
         values = self._values()
         command = ["".join(_filled(one, values)) for one in self.arguments]
@@ -143,7 +143,7 @@ class CommandScript(ScriptTemplate):
             raise CommandError(f"{name} {_ended(code)}{told}")
 
     def _values(self) -> dict[str, str]:
-        """What each placeholder stands for."""
+        """The value of each placeholder."""
         values = self.ids.known_values(self.id) or {"id": self.id}
         values |= {"task": self.task or "", "modality": self.modality or ""}
         for role in ("input", "output", "control"):
@@ -160,7 +160,7 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
 
     Args:
         text: The command.
-        folder: Where it runs; where there is none, the nearest folder above that is there.
+        folder: The working directory; if it does not exist, the nearest existing folder above it.
         ids: The id pattern of the workspace.
         attributes: Further attributes of the class, such as `PATH_IN`.
     """
@@ -173,11 +173,11 @@ def _filled(argument: Argument, values: Mapping[str, str]) -> Iterable[str]:
 
 
 def _run(command: list[str], folder: str) -> tuple[int, bytes]:
-    """Run a program to its end; its exit code, and the end of what it said on standard error."""
+    """Run a program to its end; returns its exit code and the end of its standard error."""
     place = Path(folder).absolute()
     cwd = next((one for one in (place, *place.parents) if one.is_dir()), place)
     try:
-        process = subprocess.Popen(  # noqa: S603 what the workspace's config says, and no shell
+        process = subprocess.Popen(  # noqa: S603 the workspace's config defines the command; no shell
             command,
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -189,7 +189,7 @@ def _run(command: list[str], folder: str) -> tuple[int, bytes]:
     with process:
         try:
             said = _forward(process)
-            # With a time-out, for else Polars' handler of SIGINT would keep Ctrl-C until the program ends.
+            # With a time-out: Polars' handler of SIGINT would otherwise delay Ctrl-C until the program ends.
             return process.wait(_FOREVER), said
         except BaseException:
             process.terminate()
@@ -200,11 +200,11 @@ def _run(command: list[str], folder: str) -> tuple[int, bytes]:
 
 
 def _forward(process: subprocess.Popen[bytes]) -> bytes:
-    """Pass on what it prints as it comes; gives the end of its standard error.
+    """Forward the output of a program as it arrives; returns the end of its standard error.
 
-    What the program left running is not waited for.
+    Does not wait for processes that the program left running.
     """
-    assert process.stderr is not None  # noqa: S101 it was asked for
+    assert process.stderr is not None  # noqa: S101 it is a pipe
     errors = process.stderr.fileno()
     pipes = {errors: (2, sys.stderr)}
     if process.stdout is not None:
@@ -246,7 +246,7 @@ def _unstarted(program: str, cwd: Path, error: OSError) -> str:
 
 
 def _ended(code: int) -> str:
-    """The end of a program as a clause.
+    """The exit code of a program as a clause.
 
     Example:
         >>> _ended(1), _ended(-9)

@@ -1,4 +1,8 @@
-"""What the source of a script says, without running it."""
+"""The declaration of a script: its path patterns and settings, read from its source without running it.
+
+`static_reader` reads literals and simple expressions. `subprocess_reader` evaluates any other expression, if the
+workspace is trusted.
+"""
 
 import ast
 import warnings
@@ -20,23 +24,23 @@ _SIZE_LIMIT = 4_000_000
 
 @dataclass(frozen=True)
 class ScriptSource:
-    """What the source of a script says of it.
+    """The declared patterns and settings of a script.
 
     Attributes:
         script: The path of the file.
-        path_in: `PATH_IN` as a text, a tuple of texts or a dict of those by label; None where there is none.
+        path_in: `PATH_IN` as a text, a tuple of texts or a dict of those by label; None if it is absent.
         path_out: `PATH_OUT`, likewise.
         path_control: `PATH_CONTROL`, likewise.
         version: `VERSION` as a text.
         retries: `RETRIES`.
         timeout: `TIMEOUT` in seconds.
-        computed: The names of those that cannot be read off the source.
-        error: Why the script cannot be used, with file and line; None where it can.
+        computed: The attributes whose values cannot be read from the source.
+        error: Why the script cannot be used, with file and line; None if it can be used.
         line: The line of the fault, or of the class `Script`, or of the function under `@step`.
-        lines: The line of each name above that is there; the line of the class where that is not known.
-        name: How messages call the file.
-        words: How the file calls those of the names above that it calls otherwise.
-        by: `BY`, the fields of the groups that it runs over; None where it runs over records.
+        lines: The line of each attribute that is present; the line of the class if it is not known.
+        name: The name of the file in messages.
+        words: The file's own names for the attributes, if they differ (keywords of `@step`).
+        by: `BY`, the fields of the groups that it runs over; None if it runs over records.
     """
 
     script: str
@@ -55,7 +59,7 @@ class ScriptSource:
     by: tuple[str, ...] | None = None
 
     def called(self, name: str) -> str:
-        """How the file calls `PATH_IN` and the others: a function's decorator has words of its own."""
+        """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
         return self.words.get(name, name)
 
 
@@ -68,22 +72,22 @@ def read_script(
     distrust: Callable[[], str | None] | None = None,
     cache: MutableMapping[str, Any] | None = None,
 ) -> ScriptSource:
-    """Read the patterns and settings of a script off its source, without running it.
+    """Read the patterns and settings of a script from its source, without running it.
 
-    Literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
-    over those are read. What is computed otherwise is evaluated in a child process, and only when `trusted`, or
-    where `distrust` has no reason against it.
+    Reads literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
+    over those. Any other expression is computed: a child process evaluates it, but only when `trusted`, or when
+    `distrust` returns None.
 
     Args:
         script: The path of the file.
         scripts: The scripts folder, whose modules the script may import; by default the script's own folder.
-        name: How messages call the file; by default its path.
-        trusted: Whether the script may be run to learn what it computes.
-        distrust: Tells why it may not be run, or None where it may; asked only where something is computed.
-        cache: Remembers what was evaluated, by content (JSON values); entries with an `error` too.
+        name: The name of the file in messages; by default its path.
+        trusted: Whether the script may be run to evaluate what it computes.
+        distrust: Returns why the script may not be run, or None if it may; called only if something is computed.
+        cache: Stores evaluated values (JSON) by content; also entries with an `error`.
 
     Returns:
-        The source's word; a fault is in `error`, never raised.
+        The declaration; a fault is in `error`, never raised.
     """
     name = name or script
     try:

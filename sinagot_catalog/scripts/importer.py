@@ -1,4 +1,7 @@
-"""A script's file turned into its class, with what lies beside it importable."""
+"""The script importer: imports a script and returns its class; modules beside the script are importable meanwhile.
+
+A helper is a module beside a script that is not itself the script of a step.
+"""
 
 import importlib.machinery
 import os
@@ -21,10 +24,10 @@ __all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
 Stamp = tuple[int, int]
 
 SOURCE_BOUND = 16_000_000
-"""Bytes that the source of a helper may have."""
+"""The largest size in bytes of a script or helper."""
 
 _STEP = re.compile(rb"^(?:class\s+Script\b|@(?:\w+\.)?step\s*\()", re.MULTILINE)
-"""What makes a file the script of a step, and no helper."""
+"""Matches a file that is the script of a step, and no helper."""
 
 
 def is_step(source: bytes) -> bool:
@@ -41,9 +44,10 @@ def _stamp(path: str) -> Stamp | None:
 
 
 class _SourceLoader(importlib.machinery.SourceFileLoader):
-    """Compiles the source each time: a cache by seconds misses an edit, and is written beside the source.
+    """Compiles the source on each import: Python's bytecode cache can miss an edit within a second.
 
-    The module's `__name__` is one that other processes find, too: what it defines is pickled by that name.
+    That cache would also write files beside the source. The module gets a `__name__` that other processes can
+    import (see `module_names`), because its functions and classes are pickled by that name.
     """
 
     def __init__(self, package: str, fullname: str, path: str) -> None:
@@ -65,10 +69,10 @@ class _SourceLoader(importlib.machinery.SourceFileLoader):
 
 
 class Folder:
-    """The modules beside the scripts of one folder: a finder while one of those scripts is at work.
+    """An import finder for the modules beside the scripts of one folder, active while one of these scripts runs.
 
-    A helper wins over an installed module of that name, not over the standard library's; a step's script and
-    a bare folder win over neither: a step may be called `mne` and import `mne`.
+    A helper takes precedence over an installed module of the same name, but not over the standard library. A step
+    script and a folder without `__init__.py` take precedence over neither: the step `mne` can import `mne`.
     """
 
     def __init__(self, folders: Sequence[str]) -> None:
@@ -88,7 +92,7 @@ class Folder:
         )
 
     def look(self) -> None:
-        """List the helpers anew, and forget every module when one of them has changed."""
+        """List the helpers again, and forget all imported modules if one of them has changed."""
         if any(_stamp(path) != stamp for path, stamp in self.stamps.items()):
             self.forget()
         names = set()
@@ -108,7 +112,7 @@ class Folder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
-        """Python's import asks this before every other finder."""
+        """The spec of a module; Python's import system calls this before every other finder."""
         if path is not None:
             return self._serve(self._spec(name, path)) if name.rpartition(".")[0] in self.served else None
         if name in sys.stdlib_module_names:
@@ -164,7 +168,7 @@ class Folder:
             self.hidden.clear()
 
     def run_script(self, script: str) -> types.ModuleType:
-        """Run a step's file as a module of its own; it stays in `sys.modules`, so that what it defines pickles."""
+        """Execute a script as a module; it stays in `sys.modules`, so that its functions can be pickled."""
         try:
             source = read_regular(script, SOURCE_BOUND)
         except FileNotFoundError:
@@ -199,7 +203,7 @@ class Folder:
 
 
 def _is_helper(entry: Path) -> bool:
-    """Whether a file or folder beside a script is a module that is no step's script."""
+    """Whether a file or folder beside a script is a module, and not the script of a step."""
     if entry.is_dir():
         return (entry / "__init__.py").is_file()
     if entry.suffix != ".py":
@@ -211,12 +215,12 @@ def _is_helper(entry: Path) -> bool:
 
 
 class ScriptHost:
-    """Imports scripts, each once until its file or a helper of it changes.
+    """Imports scripts; imports one again when its file or one of its helpers has changed.
 
-    Used from one thread at a time: Python's table of modules is one for the process.
+    Use it from one thread at a time: all threads of the process share `sys.modules`.
 
     Args:
-        scripts: The scripts folder; every script can import its modules, after those that lie beside it.
+        scripts: The scripts folder; every script can import its modules. Those beside the script come first.
     """
 
     def __init__(self, scripts: str) -> None:
@@ -226,10 +230,10 @@ class ScriptHost:
         self._loaded: dict[str, tuple[types.ModuleType, dict[str, Stamp | None]]] = {}
 
     def load(self, script: str, name: str = "Script") -> type:
-        """The class of a file: `Script` (or what `@step` made of its one function), or another name.
+        """The class of a script: `Script` (or the class that `@step` made of its function), or another name.
 
         Raises:
-            NotFoundError: When there is no such file, or no such class in it.
+            NotFoundError: When the file does not exist, or does not have that class.
         """
         script = str(Path(script).absolute())
         folder = self._folder(script)
@@ -244,7 +248,7 @@ class ScriptHost:
         return _class_of(module, script, name)
 
     def importing(self, script: str) -> AbstractContextManager[None]:
-        """What lies beside a script can be imported here; around each of its runs."""
+        """A context in which the modules beside a script can be imported; entered for each run of the script."""
         return self._folder(script)
 
     def _folder(self, script: str) -> Folder:

@@ -1,14 +1,14 @@
-"""The names of users' modules, under which every process of this machine finds them.
+"""Module names of users' scripts and helpers, under which every process of this machine can import them.
 
     sinagot_catalog.scripts.user_modules./data/scripts.count     the script of the step `count` in /data/scripts
     sinagot_catalog.scripts.user_modules./data/scripts+.helper   helper.py beside it; scripts import it as `helper`
 
-A script may start processes of its own: multiprocessing (fork, spawn, forkserver), concurrent.futures, loky. Those
-import the functions that they are sent by the name of their module. The name holds the folder, with its dots
-escaped, so it needs no entry of `sys.path`, no variable and no file to be found, and no two workspaces share one.
-A process that imports such a name is there for that folder's scripts: their helpers stay importable in it.
+A script may start processes itself: multiprocessing (fork, spawn, forkserver), concurrent.futures, loky. These
+processes import the functions that they receive by the name of their module. The name contains the folder, with its
+dots escaped. So finding the module needs no entry of `sys.path`, no variable and no file, and two workspaces never
+share a name. After a process has imported such a name, the helpers of that folder stay importable in it.
 
-The user's `__main__` is out of sight while a script is at work, for such processes would run it once more.
+The user's `__main__` is hidden while a script runs, because such processes would run it again.
 """
 
 import importlib.abc
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 __all__ = ["NO_MAIN", "USER_SCRIPTS", "escape", "make_importable", "package_of"]
 
 USER_SCRIPTS = "sinagot_catalog.scripts.user_modules"
-"""What the names of users' modules begin with."""
+"""The prefix of the names of users' modules."""
 
 NO_MAIN = types.ModuleType("__main__")
-"""What a script and its processes see as `__main__`."""
+"""The empty module that a script and its processes see as `__main__`."""
 
 _ESCAPED = {"%": "%25", ".": "%2E", ":": "%3A", "+": "%2B"}
 _HELPERS = "+"
@@ -37,8 +37,8 @@ def package_of(folders: Sequence[str], *, helpers: bool = False) -> str:
     """The package of the scripts of a folder, or of the modules beside them.
 
     Args:
-        folders: The scripts' own folder, and the scripts folder of the workspace where that is another one.
-        helpers: Ask for the modules beside the scripts.
+        folders: The scripts' own folder, and the scripts folder of the workspace if that is a different folder.
+        helpers: Return the package of the modules beside the scripts.
 
     Example:
         >>> package_of(["/data/my.scripts"], helpers=True)
@@ -49,24 +49,24 @@ def package_of(folders: Sequence[str], *, helpers: bool = False) -> str:
 
 
 def escape(text: str) -> str:
-    """A text as one part of the name of a module."""
+    """Escape a text so that it is one part of a module name."""
     return "".join(_ESCAPED.get(letter, letter) for letter in text)
 
 
 def _unescaped(text: str) -> str:
-    for letter in (".", ":", "+", "%"):  # the sign that escapes comes last
+    for letter in (".", ":", "+", "%"):  # the escape character comes last
         text = text.replace(_ESCAPED[letter], letter)
     return text
 
 
 def make_importable() -> None:
-    """Let this process find users' modules by their names."""
+    """Make users' modules importable by their names in this process."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
 class _Finder:
-    """Finds users' modules by name, and imports them as scripts do."""
+    """An import finder for users' modules: imports them the same way as scripts do."""
 
     def __init__(self) -> None:
         self._entered: dict[str, Folder] = {}
@@ -77,7 +77,7 @@ class _Finder:
         path: Sequence[str] | None = None,  # noqa: ARG002 a part of the protocol
         target: types.ModuleType | None = None,  # noqa: ARG002 a part of the protocol
     ) -> importlib.machinery.ModuleSpec | None:
-        """Python's import asks this."""
+        """The spec of a user's module; Python's import system calls this."""
         if not name.startswith(f"{USER_SCRIPTS}."):
             return None
         token, _, module = name.removeprefix(f"{USER_SCRIPTS}.").partition(".")
@@ -86,7 +86,7 @@ class _Finder:
         return importlib.machinery.ModuleSpec(name, _Loader(self._folder(token), module, token))
 
     def _folder(self, token: str) -> "Folder":
-        """The folder of a package; from here on its helpers can be imported in this process."""
+        """The folder of a package; its helpers stay importable in this process."""
         from sinagot_catalog.scripts.importer import Folder
 
         token = token.removesuffix(_HELPERS)
@@ -99,7 +99,7 @@ class _Finder:
 
 
 class _Loader(importlib.abc.Loader):
-    """Loads one of users' modules."""
+    """Loads a user's module."""
 
     def __init__(self, folder: "Folder", module: str, token: str) -> None:
         self._folder = folder
@@ -108,7 +108,7 @@ class _Loader(importlib.abc.Loader):
         self._spec: object = None
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:  # noqa: ARG002 as above
-        """The module, run already."""
+        """The module, already executed."""
         if self._is_helper:
             module = importlib.import_module(self._module)
         else:
@@ -118,5 +118,5 @@ class _Loader(importlib.abc.Loader):
         return module
 
     def exec_module(self, module: types.ModuleType) -> None:
-        """Leave it as it is: it was run, and has a spec of its own."""
+        """Do not execute it again; only restore its own spec."""
         module.__spec__ = self._spec  # type: ignore[assignment]

@@ -1,7 +1,7 @@
-"""Scripts that lie in a bucket, as a local folder: fetched by content, never changed once they are there.
+"""The remote scripts cache: local copies of scripts folders in buckets, named by content and never changed.
 
-$SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), for the owner's eyes only
-└── <hash of names and contents>/    a whole scripts folder; another content is another folder
+$SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), readable only by its owner
+└── <hash of names and contents>/    a whole scripts folder; different content gets a different folder
 """
 
 import hashlib
@@ -33,13 +33,13 @@ class Mirror:
         self._folder: str | None = None
 
     def folder(self) -> str:
-        """The local folder that holds what lies in the bucket; fetched when first asked for after `forget`."""
+        """The local copy of the scripts folder; fetched on the first call, and again after `forget`."""
         if self._folder is None:
             self._folder = self._fetch()
         return self._folder
 
     def forget(self) -> None:
-        """Look at the bucket again next time."""
+        """Make the next `folder` list the bucket again."""
         self._folder = None
 
     def _fetch(self) -> str:
@@ -71,7 +71,7 @@ class Mirror:
             try:
                 beside.rename(target)
             except OSError:
-                if not target.is_dir():  # another process was quicker
+                if not target.is_dir():  # another process may have made the folder first
                     raise
         except OSError as error:
             raise StorageError(
@@ -82,13 +82,13 @@ class Mirror:
 
 
 def _is_wanted(path: str) -> bool:
-    """Whether a key may be a file of the copy: nothing that leads out of it, nothing compiled."""
+    """Whether to copy a key: not if its path leads out of the folder, and no compiled files."""
     parts = path.split("/")
     return not {"", ".", "..", "__pycache__"} & set(parts) and PurePosixPath(path).suffix != ".pyc"
 
 
 def _home() -> Path:
-    """The folder of all copies; refused where it is not one's own, for what lies there is run."""
+    """The folder of all copies; refused if other users own or can write it, because its files are run."""
     if own := os.environ.get("SINAGOT_CATALOG_HOME"):
         home = Path(own)
     elif sys.platform == "darwin":

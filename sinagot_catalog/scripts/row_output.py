@@ -1,8 +1,8 @@
-"""What a row prints, kept to a bound: its beginning and its end.
+"""Row output: records what a row prints, limited to its beginning and its end.
 
-In a worker process standard output and error are one file, which the programs that a script starts write to, too.
-In the main process what is printed goes on to the user's console; there only what is written through `sys.stdout`
-and `sys.stderr` is kept, and what the program of a command step prints.
+In a worker process, standard output and error are one file. The programs that a script starts write to it, too.
+In the main process, output also goes to the user's console. There the library records only what is written through
+`sys.stdout` and `sys.stderr`, and what the program of a command step prints.
 """
 
 import os
@@ -23,35 +23,35 @@ __all__ = [
 ]
 
 DONE_BOUND = 4 * 1024
-"""Bytes that are kept of a row that is done."""
+"""Bytes that are recorded for a row that is done."""
 ERROR_BOUND = 16 * 1024
-"""Bytes that are kept of a row that failed."""
+"""Bytes that are recorded for a row that failed."""
 
 _CUT = "\n… cut here …\n"
 _ROOM = 64
 _FULL = 1 << 19
-"""Bytes from which a worker begins its file anew with the next row."""
+"""Size in bytes above which a worker truncates its file before the next row."""
 
 
 class Output(Protocol):
-    """What a script prints, as far as it is kept."""
+    """The recorded output of a script."""
 
     def mark(self) -> int:
-        """A row begins: where its first text will stand."""
+        """Start a row; returns the offset of its output."""
 
     def since(self, mark: int, bound: int) -> str | None:
-        """The beginning and the end of what was printed since then, None where nothing was."""
+        """The beginning and the end of the output since a mark; None if there is none."""
 
 
 class NoOutput:
-    """Prints go where the process' prints go: nothing is kept."""
+    """Records nothing: output goes to the streams of the process."""
 
     def mark(self) -> int:
-        """Nowhere."""
+        """Always 0."""
         return 0
 
     def since(self, mark: int, bound: int) -> str | None:  # noqa: ARG002 part of the protocol
-        """Nothing."""
+        """None: nothing is recorded."""
         return None
 
 
@@ -59,29 +59,29 @@ class NoOutput:
 
 
 class OutputFile:
-    """What the scripts of a worker print: a file without a name that both sides hold.
+    """The output of the scripts of a worker: an unnamed file that the worker and its parent share.
 
     Args:
-        fd: The file, opened to append.
+        fd: The file, opened in append mode.
     """
 
     def __init__(self, fd: int) -> None:
         self.fd = fd
 
     def mark(self) -> int:
-        """Where the next text will stand."""
+        """The offset of the next output."""
         try:
-            # Where we stand in it does not matter, for it is appended to; and a seek costs a fifth of an `fstat`.
+            # The file is in append mode, so its position does not matter; a seek costs a fifth of an `fstat`.
             size = os.lseek(self.fd, 0, os.SEEK_END)
             if size > _FULL:
                 os.ftruncate(self.fd, 0)
                 return 0
         except OSError:
-            return os.fstat(self.fd).st_size  # a script put a pipe in its place
+            return os.fstat(self.fd).st_size  # a script replaced it by a pipe
         return size
 
     def since(self, mark: int, bound: int) -> str | None:
-        """The beginning and the end of what was printed since a mark."""
+        """The beginning and the end of the output since a mark."""
         for stream in (sys.stdout, sys.stderr):
             with suppress(Exception):
                 stream.flush()
@@ -94,12 +94,12 @@ class OutputFile:
 
 
 def read_ends(fd: int, mark: int, bound: int) -> str | None:
-    """The beginning and the end of a file since a mark, None where there is nothing.
+    """The beginning and the end of a file since a mark; None if it is empty there.
 
     Args:
         fd: The file.
-        mark: A byte of it; of a file that was cut since and is shorter now, all is read.
-        bound: Bytes that are read at most.
+        mark: The offset to begin at; if the file was truncated and is shorter now, the offset is 0.
+        bound: How many bytes to read at most.
     """
     size = os.fstat(fd).st_size
     start = mark if mark <= size else 0
@@ -113,7 +113,7 @@ def read_ends(fd: int, mark: int, bound: int) -> str | None:
 
 
 def cut_file(fd: int, mark: int) -> None:
-    """Cut the middle out of what was printed since a mark: more than its ends is never read."""
+    """Cut the middle out of the output since a mark: only its beginning and its end are ever read."""
     end = os.pread(fd, ERROR_BOUND, max(os.fstat(fd).st_size - ERROR_BOUND, 0))
     os.ftruncate(fd, mark + ERROR_BOUND)
     os.write(fd, end)
@@ -123,7 +123,7 @@ def cut_file(fd: int, mark: int) -> None:
 
 
 class MainOutput:
-    """While it is entered, `sys.stdout` and `sys.stderr` go on to the user's console and are kept."""
+    """The output in the main process: a context in which `sys.stdout` and `sys.stderr` are printed and recorded."""
 
     def __init__(self) -> None:
         self._head = self._tail = ""
@@ -151,13 +151,13 @@ class MainOutput:
             self._is_cut |= len(whole) > half
 
     def mark(self) -> int:
-        """A row begins."""
+        """Start a row: discard the output of the last one."""
         self._head = self._tail = ""
         self._is_cut = False
         return 0
 
     def since(self, mark: int, bound: int) -> str | None:  # noqa: ARG002 part of the protocol
-        """The beginning and the end of what the row printed."""
+        """The beginning and the end of the row's output."""
         if not self._is_cut and len(self._head) + len(self._tail) <= bound - _ROOM:
             return self._head + self._tail or None
         half = (bound - _ROOM) // 2
@@ -165,25 +165,25 @@ class MainOutput:
 
 
 class Tee:
-    """A stream that hands on what is written to it, and keeps it; it stays open, as it is not the script's."""
+    """A stream that forwards and records what is written; a script cannot close it, because the user owns it."""
 
     def __init__(self, stream: Any, keep: Any) -> None:
         self._stream = stream
         self._keep = keep
 
     def write(self, text: str) -> int:
-        """Write and keep a text."""
+        """Forward and record a text."""
         written: int = self._stream.write(text)
         self._keep(text)
         return written
 
     def writelines(self, lines: Any) -> None:
-        """Write and keep several texts."""
+        """Forward and record several texts."""
         for line in lines:
             self.write(line)
 
     def close(self) -> None:
-        """Nothing: the user's program goes on printing."""
+        """Do nothing: the user's program continues to print to the stream."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -1,4 +1,4 @@
-"""The base class of users' scripts; standard library only, so that importing it costs a worker nothing."""
+"""`ScriptTemplate`, the base class of users' scripts; standard library only, so that workers import it quickly."""
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,13 +15,13 @@ __all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path"
 
 
 class ScriptPath(NamedTuple):
-    """The paths of one row: a `Path`, a dict of them where the script gives a dict, None where it has none.
+    """The paths of one row: a `Path`, a dict of them if the script declares a dict, None if it declares nothing.
 
     Attributes:
-        input: What to read.
-        output: Where to write: in a run below a staging folder, from where it is moved into place.
-        control: Where to write what should be kept also when the script fails.
-        previous: The outputs of an earlier run, under `force`; None (in a dict too) where there is none.
+        input: The paths to read.
+        output: The paths to write. In a run they are in a staging folder, and the library moves them into place.
+        control: The paths for files that are kept also when the script fails.
+        previous: The outputs of an earlier run, under `force`; None (also in a dict) if there is none.
     """
 
     input: Any
@@ -31,7 +31,7 @@ class ScriptPath(NamedTuple):
 
 
 class DataExist(NamedTuple):
-    """Which files of a row are there.
+    """Which files of a row exist.
 
     Attributes:
         input: Whether each input exists.
@@ -43,23 +43,23 @@ class DataExist(NamedTuple):
 
 
 class ScriptTemplate:
-    """One step: say what it reads and writes, and do the work for one record in `run`.
+    """One step: declares what it reads and writes, and does the work for one record in `run`.
 
-    Paths are relative to the dataset; `{id}`, `{task}`, `{modality}` and the named groups of the workspace's
-    `id_pattern` are filled in. `{ses?}` is a group that some ids lack: it goes with the text before it.
+    Paths are relative to the dataset. The library fills in `{id}`, `{task}`, `{modality}` and the named groups of
+    the workspace's `id_pattern`. `{ses?}` is a group that some ids lack: then the text before it is omitted, too.
 
     Attributes:
-        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of such by label.
-        PATH_OUT: What it writes.
-        PATH_CONTROL: What it may write for a quality check; kept also when `run` raises.
+        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of these by label.
+        PATH_OUT: What the step writes.
+        PATH_CONTROL: What the step may write for a quality check; kept also when `run` raises.
         VERSION: Raise it when the script's results change; earlier results are then `stale`.
-        RETRIES: How many times more to try a record that failed (else `[run] retries`).
+        RETRIES: How many more times to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
         BY: Reserved for steps that run once per group of records: a step with it is refused.
 
-    A script may also define `check`, which sees the outputs before they are published.
+    A script may also define `check`, which is called before the outputs are published.
 
-    It can be tried by hand:
+    A script can be tried by hand:
 
     Example:
         >>> class Script(ScriptTemplate):
@@ -130,25 +130,26 @@ class ScriptTemplate:
         )
 
     def run(self) -> None:
-        """Do the work for one record; to be overridden."""
+        """Do the work for one record; scripts override this method."""
         self.logger.info("Running %s", self.label)
 
     def check(self) -> None:
-        """Look at what `run` wrote, before it is published; to be overridden.
+        """Check what `run` wrote, before it is published; scripts may override this method.
 
-        The outputs are at `self.path.output`. What it raises is the error of this record, and nothing is published.
+        The outputs are at `self.path.output`. If it raises an exception, that is the error of the record, and
+        nothing is published.
         """
 
     @property
     def data_exist(self) -> DataExist:
-        """Which inputs and outputs of this record are there."""
+        """Which inputs and outputs of this record exist."""
         return DataExist(
             {path: path.exists() for path in _listed(self.path.input)},
             {path: path.exists() for path in _listed(self.path.output)},
         )
 
     def _own_paths(self, values: dict[str, str]) -> ScriptPath:
-        """The paths of a script that is made by hand: below its dataset, without staging."""
+        """The paths of a script that the user creates by hand: in its dataset, without staging."""
         known = {"id": self.id, "task": self.task, "modality": self.modality, **values}
         filled = {name: value for name, value in known.items() if value is not None}
 
@@ -169,7 +170,7 @@ class ScriptTemplate:
 
 
 def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
-    """The `check` that a script defines; None where it has none, or a helper of that name that takes arguments.
+    """The `check` that a script defines; None if it has none, or if its `check` takes arguments (a helper method).
 
     Example:
         >>> class Script(ScriptTemplate):
@@ -190,7 +191,7 @@ def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
 
 
 def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
-    """What a script sees of its paths: one `Path`, a dict by label, or None."""
+    """The value that a script sees for its paths: one `Path`, a dict by label, or None."""
     labelled: dict[str, Path | None] = {}
     for label, path in ports:
         one = None if path is None else port_path(path)
@@ -201,7 +202,7 @@ def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
 
 
 def port_path(text: str) -> Path:
-    """A `Path`; below a folder that was asked for before it costs half as much, and every row pays it."""
+    """A `Path`; the `Path` of its folder is cached, which halves the cost that every row pays."""
     folder, _, name = text.rpartition("/")
     return _folder(folder) / name if folder else Path(text)
 

@@ -1,7 +1,8 @@
-"""A module read from top to bottom as Python would run it, as far as that needs no running.
+"""The static reader: reads patterns and settings from the syntax tree of a script, without running it.
 
-Literals, module constants, earlier class attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...`
-over those have a value here; anything else is *computed*. A hostile source costs bounded time and memory.
+It goes through the statements from top to bottom, as Python does. Literals, module constants, earlier class
+attributes, `+`, f-strings, `os.path.join` and `Path(...) / ...` over those have a value here; any other expression
+is *computed*. A hostile source costs bounded time and memory.
 """
 
 import ast
@@ -19,12 +20,12 @@ __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
 
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
 _MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
-"""What comes near a name of `PATHS`, in capitals and without underscores."""
+"""Matches likely misspellings of a name of `PATHS`, in capitals and without underscores."""
 SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY")
 
 
 class FaultError(Exception):
-    """A script cannot be used: the sentence and its line."""
+    """A script cannot be used: the message and its line."""
 
     def __init__(self, sentence: str, line: int | None = None) -> None:
         super().__init__(sentence)
@@ -33,12 +34,12 @@ class FaultError(Exception):
 
 
 class _ComputedError(Exception):
-    """An expression's value is known only by running it."""
+    """The value of an expression is known only by running it."""
 
 
 @dataclass
 class _Class:
-    """A class of the file: its bases, its attributes, and whether every base is known."""
+    """A class of the script: its bases, its attributes, and whether every base is known."""
 
     name: str
     line: int
@@ -48,7 +49,7 @@ class _Class:
     lines: dict[str, int] = field(default_factory=dict)
 
     def find(self, name: str) -> tuple[Any, int]:
-        """An attribute and its line, own or inherited; `_UNKNOWN` when another file may define it."""
+        """The value and line of an own or inherited attribute; `_UNKNOWN` if another file may define it."""
         if name in self.attributes:
             return self.attributes[name], self.lines[name]
         for base in self.bases:
@@ -59,7 +60,7 @@ class _Class:
 
 
 def _check_names(script: _Class, known: Collection[str]) -> None:
-    """Refuse a name such as `PATH_OUTPUT` where `PATH_OUT` is not set: it would have no effect."""
+    """Refuse a name such as `PATH_OUTPUT` if `PATH_OUT` is not set: it would have no effect."""
     for name, line in script.lines.items():
         meant = _MEANT.fullmatch(name.replace("_", ""))
         path = f"PATH_{meant[1]}" if meant else name
@@ -70,13 +71,13 @@ def _check_names(script: _Class, known: Collection[str]) -> None:
 
 
 class _Mark:
-    """A value that is no value of the source."""
+    """A marker value for names that have no value in the source."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
-_ABSENT = _Mark("absent")  # nobody defines the name
+_ABSENT = _Mark("absent")  # no class defines the name
 _UNKNOWN = _Mark("unknown")  # another file may define the name
 _COMPUTED = _Mark("computed")  # defined, but known only by running it
 _TEMPLATE = _Mark("sinagot_catalog.ScriptTemplate")
@@ -107,7 +108,7 @@ Scope = MutableMapping[str, Any]
 
 
 class Reading:
-    """A module, read from top to bottom as Python would run it, as far as that needs no running."""
+    """A module, read statement by statement from top to bottom without running it."""
 
     def __init__(self, module: ast.Module) -> None:
         self.names: dict[str, Any] = {"tuple": tuple, "list": list, "str": str, "dict": dict}
@@ -125,7 +126,7 @@ class Reading:
             raise FaultError("the file nests too deeply to be read") from None
 
     def script(self) -> tuple[dict[str, Any], dict[str, int | None], int]:
-        """What the class `Script`, or the step's function, says: values, computed names with lines, its line."""
+        """The attributes of the class `Script` or the step function: values, computed names with lines, line."""
         found = self.names.get("Script")
         if self._functions:
             found = self._only_function(found)
@@ -149,7 +150,7 @@ class Reading:
                 values[name] = value
                 self.lines[name] = line
         _check_names(found, {*values, *computed, *unknown})
-        # A base of another file may set these; it is asked where the script itself has no input or output.
+        # A base class in another file may set these; it is evaluated if the script itself has no input or output.
         needed = {"PATH_IN", "PATH_OUT"} & set(unknown)
         computed |= {name: found.line if name in needed else None for name in unknown}
         if unknown and not needed:
@@ -159,7 +160,7 @@ class Reading:
         return values, computed, found.line
 
     def _only_function(self, script: Any) -> _Class:
-        """The one function under `@step`; a file is one step."""
+        """The single function under `@step`; a file is one step."""
         first, *others = self._functions
         self.is_function = True
         if others:
@@ -205,7 +206,7 @@ class Reading:
                 self._run(node, scope, lines)
 
     def _decorator(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.expr | None:
-        """The `@step(…)` of a function."""
+        """The `@step(…)` decorator of a function; None if it has none."""
         for decorator in node.decorator_list:
             called = decorator.func if isinstance(decorator, ast.Call) else decorator
             known = isinstance(called, ast.Name) and called.id == "step" and "step" not in self.names
@@ -214,7 +215,7 @@ class Reading:
         return None
 
     def _function(self, node: ast.FunctionDef | ast.AsyncFunctionDef, decorator: ast.expr) -> None:
-        """A function under `@step`: its keywords are what a class has as attributes."""
+        """Read a function under `@step`: the keywords become the attributes of a class."""
         if not isinstance(decorator, ast.Call):
             raise FaultError("@step has arguments: write @step(inputs=…, outputs=…)", decorator.lineno)
         if decorator.args:
@@ -237,7 +238,7 @@ class Reading:
         self._functions.append(made)
 
     def _run(self, node: ast.AST, scope: Scope, lines: dict[str, int]) -> None:
-        """What is only known by running it may bind names and change lists and dicts."""
+        """Mark as computed the names that a statement may bind, and the lists and dicts that it may change."""
         names = {one.id for one in ast.walk(node) if isinstance(one, ast.Name)}
         touched = [scope.get(name) for name in names if isinstance(scope.get(name), (list, dict))]
         changed = {name for name, value in scope.items() if any(value is one for one in touched)}
@@ -275,7 +276,7 @@ class Reading:
                 scope[alias.asname or top] = _MODULES.get(top, _COMPUTED)
                 continue
             if alias.name == "*":
-                # Any name may be another one now.
+                # A star import may rebind any name.
                 scope.update(dict.fromkeys(scope, _COMPUTED))
                 continue
             full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
@@ -347,7 +348,7 @@ class Reading:
 
 
 class _Layered(dict[str, Any]):
-    """The names of a class body over those around it; what is set goes to the class."""
+    """The scope of a class body: looks up the enclosing scope too, and stores in the class."""
 
     def __init__(self, own: dict[str, Any], around: Scope) -> None:
         super().__init__()
@@ -364,7 +365,7 @@ class _Layered(dict[str, Any]):
 
 
 def _check_parameters(node: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
-    """Refuse a step's function that nobody can call."""
+    """Refuse a step function that the library cannot call."""
     if isinstance(node, ast.AsyncFunctionDef):
         raise FaultError(f"{node.name}() is async: a step's function is a plain one", node.lineno)
     told = node.args
@@ -379,7 +380,7 @@ Value = Callable[[ast.expr], Any]
 
 
 def _stored(node: ast.AST) -> set[str]:
-    """Every name that a statement may bind in its own scope, or deeper."""
+    """Every name that a statement may bind, in its own scope or in an inner one."""
     names = {
         one.id for one in ast.walk(node) if isinstance(one, ast.Name) and not isinstance(one.ctx, ast.Load)
     }
@@ -404,7 +405,7 @@ def _stored(node: ast.AST) -> set[str]:
 
 
 def _bounded(value: Any) -> Any:
-    """Refuse what a hostile source could blow up: `a = a + a`, forty lines long."""
+    """Refuse values that a hostile source makes too large: `a = a + a`, repeated forty times."""
     stack, size = [value], 0
     while stack:
         one = stack.pop()
@@ -442,7 +443,7 @@ def _joined(parts: Sequence[ast.expr], value: Value) -> str:
 
 
 def _piece(part: ast.expr, value: Value) -> str:
-    """One piece of an f-string; formats are not followed, they can be as wide as they like."""
+    """The text of one part of an f-string; format specs are not read, because their width is unbounded."""
     match part:
         case ast.Constant(value=str() as text):
             return text

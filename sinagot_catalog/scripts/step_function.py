@@ -1,4 +1,4 @@
-"""A step written as a function: `@step(inputs=…, outputs=…)`; standard library only, as `script`."""
+"""Step functions: the decorator `@step(inputs=…, outputs=…)`; standard library only, like `script`."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ KEYWORDS = {
     "timeout": "TIMEOUT",
     "by": "BY",
 }
-"""The keywords of `step` and the attributes of a script class that they stand for."""
+"""The keywords of `step` and the corresponding attributes of a script class."""
 
 CHECK = "check"
-"""The keyword of `step` that is a function, not an attribute that is read without running the script."""
+"""The keyword of `step` that is a function; unlike the others, it is not read from the source."""
 
 PARAMETERS = (
     "input",
@@ -37,24 +37,24 @@ PARAMETERS = (
     "data_path",
     "opts",
 )
-"""What a step's function may ask for."""
+"""The parameters that a step function may have."""
 
 _OF_PATH = PARAMETERS[:4]
 
 
 class FunctionScript(ScriptTemplate):
-    """What `step` makes of a function.
+    """The script class that `step` makes of a function.
 
     Attributes:
-        function: The function itself, to be called by hand.
-        asked: The names of its parameters: those that only a position reaches, and the others.
+        function: The function itself, for calls by hand.
+        asked: The names of its parameters: first the positional-only ones, then the others.
     """
 
     function: ClassVar[Callable[..., object]]
     asked: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((), ())
 
     def run(self) -> None:
-        """Call the function with what its parameters ask for."""
+        """Call the function with the values of its parameters."""
         self._call(type(self).function, self.asked)
 
     def _call(self, function: Callable[..., object], asked: tuple[tuple[str, ...], tuple[str, ...]]) -> None:
@@ -78,25 +78,25 @@ def step(
     by: Sequence[str] | None = None,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
-    """Make a step of a function: the decorator for `scripts/<step>.py`, in the place of a class `Script`.
+    """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
 
-    The function's parameters are filled in by their names: `input`, `output`, `control`, `previous` (paths, or
-    dicts of them by label), `id`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`.
+    The library fills in the function's parameters by name: `input`, `output`, `control`, `previous` (paths, or
+    dicts of paths by label), `id`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`.
 
     Args:
-        function: Nothing: the decorator is written with its arguments.
-        inputs: What the step reads: a path pattern, or a dict of those by label; `PATH_IN` of a class.
-        outputs: What it writes; `PATH_OUT`.
-        control: What it may write for a quality check; `PATH_CONTROL`.
+        function: Not used; catches a decorator that is written without arguments.
+        inputs: What the step reads: a path pattern, or a dict of patterns by label; `PATH_IN` of a class.
+        outputs: What the step writes; `PATH_OUT`.
+        control: What the step may write for a quality check; `PATH_CONTROL`.
         version: Raise it when the results change; earlier results are then `stale`.
-        retries: How many times more to try a record that failed.
+        retries: How many more times to try a record that failed.
         timeout: Seconds after which an attempt is ended.
         by: Reserved for steps that run once per group of records: a step with it is refused.
-        check: Called on the outputs before they are published, with parameters of the same names. What it raises
-            is the error of the record, and nothing is published.
+        check: Called before the outputs are published, with parameters of the same names. If it raises an
+            exception, that is the error of the record, and nothing is published.
 
     Raises:
-        UsageError: When a parameter of a function is none that a step has.
+        UsageError: When a function has a parameter that no step has.
 
     Example:
         >>> @step(inputs="raw/{id}.csv", outputs="count/{id}.txt")
@@ -139,7 +139,7 @@ def step(
 
 
 def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The names of a function's parameters: those that only a position reaches, and the others."""
+    """The names of a function's parameters: first the positional-only ones, then the others."""
     by_place: list[str] = []
     by_name: list[str] = []
     for one in inspect.signature(function).parameters.values():
@@ -153,7 +153,7 @@ def _asked(function: Callable[..., object]) -> tuple[tuple[str, ...], tuple[str,
 
 
 def _checker(function: Callable[..., object]) -> Callable[[FunctionScript], None]:
-    """The method `check` that calls a function with what its parameters ask for."""
+    """The method `check` that calls a function with the values of its parameters."""
     if not callable(function):
         raise UsageError(f"@step: check is a function, not {type(function).__name__} ({function!r:.60})")
     asked = _asked(function)
@@ -165,7 +165,7 @@ def _checker(function: Callable[..., object]) -> Callable[[FunctionScript], None
 
 
 def parameter_fault(function: str, name: str, *, is_several: bool = False) -> str | None:
-    """What is wrong with a parameter of a step's function, None where nothing is.
+    """The fault of a parameter of a step function; None if it has none.
 
     Example:
         >>> parameter_fault("count", "inptu")

@@ -1,4 +1,8 @@
-"""What is computed, evaluated in a process of its own: `python -m sinagot_catalog.scripts`."""
+"""The subprocess reader: evaluates computed patterns and settings of a script in a child process.
+
+The child process is `python -m sinagot_catalog.scripts SCRIPT SCRIPTS_FOLDER`. It imports the script and writes the
+class attributes as one JSON object on its standard output. Only scripts of a trusted workspace are evaluated.
+"""
 
 import hashlib
 import json
@@ -19,11 +23,11 @@ from sinagot_catalog.scripts.static_reader import PATHS, SETTINGS
 __all__ = ["answer", "content_key", "evaluate"]
 
 TIME_LIMIT = 30.0
-"""How many seconds a child process may take."""
+"""Seconds that a child process may take."""
 
 
 def content_key(script: str, scripts: str, source: bytes) -> str:
-    """Names the content of a script and the state of the modules that it can import."""
+    """A cache key: a hash of the script's content and of the times and sizes of modules that it can import."""
     digest = hashlib.sha256(source)
     for folder in dict.fromkeys((str(Path(script).parent), scripts)):
         with os.scandir(folder) as entries:
@@ -34,7 +38,7 @@ def content_key(script: str, scripts: str, source: bytes) -> str:
 
 
 def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict[str, Any]:
-    """Load a script in a process of its own and ask its class; JSON values, or an `error` and its `line`."""
+    """Load a script in a child process; returns its attributes as JSON values, or an `error` and its `line`."""
     seconds = TIME_LIMIT if time_limit is None else time_limit
     child = subprocess.Popen(  # noqa: S603  # our own interpreter and module
         [
@@ -70,7 +74,11 @@ def evaluate(script: str, scripts: str, time_limit: float | None = None) -> dict
 
 
 def _plain(value: Any) -> Any:
-    """A class attribute as JSON; what is no path and no number is named by its type, and refused later."""
+    """A class attribute as JSON.
+
+    Raises:
+        SinagotError: When the value is no path, text, number or collection of these.
+    """
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, Mapping):
@@ -95,7 +103,7 @@ def _ask(script: str, scripts: str) -> dict[str, Any]:
 
 
 def answer(script: str, scripts: str) -> None:
-    """What the child process does; what the script prints goes nowhere."""
+    """The main function of the child process; discards what the script prints."""
     out = os.dup(1)
     os.dup2(2, 1)
     told = json.dumps(_ask(script, scripts)).encode()

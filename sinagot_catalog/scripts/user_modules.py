@@ -1,11 +1,11 @@
-"""Where users' modules are in Python's table of modules; what makes and finds them is `_loader._names`.
+"""The package of users' modules in `sys.modules`; `scripts.module_names` makes and finds these modules.
 
-Importing this module, as any process does that is sent a function of a script, makes them importable.
+A process that unpickles a function of a script imports this package, which makes users' modules importable.
 """
 
 from sinagot_catalog.scripts.module_names import make_importable
 
 __path__: list[str] = []
-"""A package whose modules no folder holds."""
+"""Makes this module a package; its modules are in no folder, `scripts.module_names` finds them."""
 
 make_importable()

@@ -1,7 +1,8 @@
 """One row in a worker process: find its inputs, run its script in a staging folder, publish its outputs.
 
 In: batches of rows over a pipe (`__main__`), or a call (`job`). Out: files at their final paths, journal lines, one
-result per row. Standard library only, so that a worker is ready in 0.15 s; `remote_files` alone loads the storage.
+result per row. Standard library only, so that a worker is ready in 0.15 s; only `remote_files` loads the storage
+libraries. Begin with `job`, which defines the order of events within a row.
 """
 
 from typing import TYPE_CHECKING

@@ -1,18 +1,22 @@
-"""A process that runs rows: `python -m sinagot_catalog.worker BOARD PARENT`, started by `_pool`.
+"""The worker process, which runs rows: `python -m sinagot_catalog.worker BOARD PARENT`.
 
-Frames (a length, then a pickle) come in on what was standard input and go out on what was standard output:
+`run.worker_process` starts it. BOARD is the descriptor of the shared status, PARENT the id of the parent process.
+
+The protocol of the worker pipe: a frame is a length and a pickle. Frames arrive on the original standard input and
+leave on the original standard output:
 
     parent -> worker   ("hello", spec, name, sys_path, pythonpath, options)   once
-                       ("batch", [task, ...], provenance)            answered by results and one "idle"
-                       ("recall",)                                   give back the tasks that are not begun
-                       ("end",)                                      no more
+                       ("batch", [task, ...], provenance)            answered by "results" and one "idle"
+                       ("recall",)                                   return the tasks that have not started
+                       ("end",)                                      no more batches follow
     worker -> parent   ("ready",)
-                       ("results", [result, ...])                    ten times a second in a batch
+                       ("results", [result, ...])                    ten times a second during a batch
                        ("returned", [task, ...])                     the answer to "recall"
-                       ("idle", [result, ...])                       the batch is through
+                       ("idle", [result, ...])                       the batch is complete
 
-Between frames the parent reads the board, a few shared bytes that say which attempt is at work since when; so
-a row costs no message. Standard library only, and no more of it than needed: starting is paid by every run.
+Between frames the parent reads the `SharedStatus`: a few shared bytes that name the running attempt and the time of
+its start. So a row costs no message. Standard library only, and as few modules as possible, because every run pays
+for the start of its workers.
 """
 
 import contextlib
@@ -46,21 +50,21 @@ _ORPHAN_CHECK = 1.0
 
 
 class SharedStatus:
-    """A few bytes shared by a worker and its parent: row, attempt, time and mark of what is at work.
+    """A few bytes shared by a worker and its parent: time, row, attempt and output mark of the running attempt.
 
     Args:
-        fd: A file of `BOARD_SIZE` bytes; the board keeps its own hold of it.
+        fd: A file of `BOARD_SIZE` bytes. The mapping stays valid after the caller closes the descriptor.
     """
 
     def __init__(self, fd: int) -> None:
         self._map = mmap.mmap(fd, BOARD_SIZE)
-        # Items of views: each is stored at once, and for less than a call that packs them.
+        # Items of memory views: each store is atomic, and costs less than a call that packs all of them.
         self._times = memoryview(self._map).cast("d")
         self._numbers = memoryview(self._map).cast("q")
 
     def show(self, row: int, attempt: int, mark: int) -> None:
-        """Say that an attempt begins now; row -1: nothing is at work."""
-        # The row last: who reads in between sees a new time with the row before, which harms neither.
+        """Publish that an attempt starts now; row -1 means that no row runs."""
+        # The row comes last: a reader in between sees a new time with the previous row, which is harmless.
         self._times[0] = time.monotonic()
         numbers = self._numbers
         numbers[2] = attempt
@@ -68,24 +72,23 @@ class SharedStatus:
         numbers[1] = row
 
     def read(self) -> tuple[float, int, int, int]:
-        """Since when, which row, which attempt, and where its output begins."""
+        """The start time, the row, the attempt, and the offset at which its output begins."""
         entry: tuple[float, int, int, int] = _ENTRY.unpack_from(self._map)
         while (again := _ENTRY.unpack_from(self._map)) != entry:
-            entry = again  # it was written meanwhile: perhaps an old time and a new row were read
+            entry = again  # a write came in between: the first read may mix an old time and a new row
         return entry
 
     def close(self) -> None:
-        """Let go of the shared bytes."""
+        """Unmap the shared bytes."""
         self._times.release()
         self._numbers.release()
         self._map.close()
 
 
 class _Worker:
-    """The process' sides: the main thread runs rows, another one reads frames and sends lumps.
+    """The three threads of a worker: the main thread runs rows, a second one reads frames and sends results.
 
-    A third one brings the journal to the disk after each batch, for a disk takes longer to answer than many rows
-    take to run.
+    A third one syncs the journal to the disk after each batch, because a sync takes longer than many rows.
     """
 
     def __init__(self, frames_in: int, frames_out: int, board: SharedStatus, parent: int) -> None:
@@ -139,22 +142,22 @@ class _Worker:
         self._sync_due.set()
 
     def _coming(self) -> list[Task]:
-        """The next tasks; the other thread may take some of them back meanwhile."""
+        """The next tasks. Meanwhile the frames thread may return some of them to the parent."""
         tasks: list[Task] = []
         with contextlib.suppress(IndexError):
             for number in range(PREFETCHED_ROWS):
-                tasks.append(self._pending[number])  # noqa: PERF401 - as far as there are any
+                tasks.append(self._pending[number])  # noqa: PERF401 - until the queue ends
         return tasks
 
     def _sync(self, journal: JournalWriter) -> None:
-        """Bring the journal to the disk whenever a batch is through."""
+        """Sync the journal to the disk whenever a batch is complete."""
         while self._sync_due.wait():
             self._sync_due.clear()
             with contextlib.suppress(OSError):
                 journal.sync()
 
     def _drain(self) -> list[tuple[Any, ...]]:
-        """The results that were not sent yet: bare tuples, which pickle eight times as fast."""
+        """The results that are not sent yet, as plain tuples, which pickle eight times as fast."""
         results: list[tuple[Any, ...]] = []
         with contextlib.suppress(IndexError):
             while True:
@@ -162,7 +165,7 @@ class _Worker:
         return results
 
     def _listen(self) -> None:
-        """Read frames until the end; whatever goes wrong here leaves nobody to work for."""
+        """Read frames until the end. Any error here means that the parent is gone."""
         try:
             poll = select.poll()
             poll.register(self._in, select.POLLIN)
@@ -179,14 +182,17 @@ class _Worker:
             end_group()
 
     def _check_self(self) -> None:
-        """End while the board names the row, where nobody waits for it or it closed what is not its own."""
+        """End the process if the parent is gone, or if the script closed the pipes to it.
+
+        The shared status still names the row then, so the parent can attribute the exit to it.
+        """
         self._end_if_orphaned()
         for _, state in self._own.poll(0):
             if state & select.POLLNVAL:
                 os._exit(CLOSED)
 
     def _end_if_orphaned(self) -> None:
-        """End where the parent is gone: its rows are free, and another run may be at them already."""
+        """End the process if the parent is gone: its rows are free, and another run may already process them."""
         if os.getppid() != self._parent:
             end_group()
 
@@ -213,7 +219,7 @@ class _Worker:
 
 
 def _limit_memory(limit: int) -> None:
-    """Let allocations beyond a limit fail, in this process and in those that it starts."""
+    """Make allocations beyond a limit fail, in this process and in the processes that it starts."""
     import resource
 
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
@@ -222,7 +228,7 @@ def _limit_memory(limit: int) -> None:
 
 
 def end_group() -> None:
-    """End this process and all that its scripts left running beside it."""
+    """End this process and all processes that its scripts left running."""
     with contextlib.suppress(OSError):
         if os.getpgrp() == os.getpid():
             os.killpg(os.getpid(), signal.SIGKILL)
@@ -230,8 +236,8 @@ def end_group() -> None:
 
 
 def main(board_fd: int, parent: int) -> None:
-    """Serve one parent until it says so or is gone."""
-    frames_in, frames_out = os.dup(0), os.dup(1)  # dup'ed ones are not inherited by a script's children
+    """Serve one parent until it sends "end" or is gone."""
+    frames_in, frames_out = os.dup(0), os.dup(1)  # a script's children do not inherit the copies
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
@@ -249,11 +255,11 @@ def main(board_fd: int, parent: int) -> None:
     else:
         os.environ["PYTHONPATH"] = pythonpath
     sys.argv[:] = [""]
-    # What scripts start takes `__main__` for a program to import; this one is none.
+    # Processes that scripts start import `__main__` as a program; this module is not the user's program.
     sys.modules["sinagot_catalog.worker.__main__"] = sys.modules["__main__"]
     sys.modules["__main__"] = NO_MAIN
     _Worker(frames_in, frames_out, board, parent).serve(spec, name, options)
-    # Not sys.exit: a thread that a script left behind would keep the process.
+    # Not sys.exit: a thread that a script left behind would keep the process alive.
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

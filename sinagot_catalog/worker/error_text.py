@@ -1,4 +1,4 @@
-"""What a script raised, as words for people."""
+"""Error texts: the type, message and traceback of an exception that a script raised."""
 
 import traceback
 from collections.abc import Collection
@@ -16,7 +16,7 @@ _BOUND = 64 * 1024
 
 
 def describe_error(error: BaseException) -> tuple[str, str]:
-    """The type and the message of an exception, whatever it is; never raises.
+    """The type and the message of any exception; never raises.
 
     Example:
         >>> describe_error(ValueError("no boats"))
@@ -33,15 +33,15 @@ def describe_error(error: BaseException) -> tuple[str, str]:
                 f"called sys.exit({'' if error.code is None else repr(error.code)})", _BOUND
             )
         message = getattr(error, _LINE, "") + str.strip(str(error))
-        # A name that is not UTF-8 does not fit into a column of text.
+        # A text column cannot hold a name that is not UTF-8.
         message = message.encode("utf-8", "backslashreplace").decode()
-    except BaseException:  # noqa: BLE001 the text of a script's exception may raise anything, SystemExit too
+    except BaseException:  # noqa: BLE001 str() of a script's exception may raise anything, SystemExit too
         message = f"{error_type} whose message cannot be read"
     return error_type, bounded(masked(message), _BOUND) or f"{error_type} without a message"
 
 
 def _type_name(error: BaseException) -> str:
-    """The name of an exception's type; an exception of ours may name its kind itself."""
+    """The name of an exception's type; an exception of the library may set `error_type`."""
     try:
         name = getattr(error, "error_type", None) if isinstance(error, SinagotError) else None
         return name if isinstance(name, str) else str(type(error).__name__)
@@ -50,7 +50,7 @@ def _type_name(error: BaseException) -> str:
 
 
 def note_line(error: BaseException, script: str) -> None:
-    """Note on an exception of an import which line of the script it came from."""
+    """Store on an exception of an import the line of the script that raised it."""
     with suppress(BaseException):
         line = None
         trace = error.__traceback__
@@ -62,16 +62,16 @@ def note_line(error: BaseException, script: str) -> None:
 
 
 def is_plain(error: BaseException) -> bool:
-    """Whether its message says all: it is ours, and no line of the script raised it."""
+    """Whether the message needs no traceback: the library raised the error, not a line of the script."""
     return isinstance(error, SinagotError) and hasattr(error, "error_type")
 
 
 def own_traceback(error: BaseException, ours: Collection[str | None]) -> str:
-    """The traceback from the script's own frame on.
+    """The traceback, beginning at the script's own frame.
 
     Args:
-        error: What was raised.
-        ours: The files whose frames come before it.
+        error: The exception.
+        ours: The files of the library whose frames come before the script's.
     """
     try:
         frames = error.__traceback__

@@ -1,4 +1,4 @@
-"""Moves of staged paths to their final names on local disks, as if they were written in place.
+"""File moves on local disks: staged paths get their final names, mode and group as if written in place.
 
 Standard library only.
 """
@@ -19,7 +19,10 @@ __all__ = ["copy", "exchange", "link", "regroup", "remove", "sync", "sync_one"]
 
 
 def link(source: str, target: str) -> bool:
-    """Give a file its final name where that is free; says whether that was done, which not every disk can.
+    """Give a file its final name by a hard link, which fails if the name is taken.
+
+    Returns:
+        Whether the link was made; not every file system supports hard links.
 
     Raises:
         FileExistsError: When the name is taken.
@@ -40,11 +43,11 @@ def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:
 
     Args:
         path: The path.
-        group: The group, None where it has it already.
-        sets_group: Whether folders hand the group on to what is made in them.
+        group: The group; None if the path already has it.
+        sets_group: Whether new entries of folders inherit the group (set-group-id).
 
     Returns:
-        Whether that worked: one may not give a file to each group, but a copy in the folder gets it.
+        Whether it worked. A user may not assign a file to every group; a copy made in the folder gets the group.
     """
     is_folder = stat.S_ISDIR(os.lstat(path).st_mode)
     if group is None and not (is_folder and sets_group):
@@ -60,7 +63,7 @@ def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:
 
 
 def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
-    """Set the group of one path, and whether a folder hands it on."""
+    """Set the group of one path, and the set-group-id bit of a folder."""
     found = os.lstat(path)
     mode = stat.S_IMODE(found.st_mode)
     wanted = mode
@@ -69,15 +72,15 @@ def _set_group(path: str, group: int | None, *, sets_group: bool) -> None:
     is_given = False
     if group is not None and group != found.st_gid:
         is_given = True
-        os.chown(path, -1, group, follow_symlinks=False)  # which takes special bits of files away
+        os.chown(path, -1, group, follow_symlinks=False)  # this clears the special mode bits of files
     if (wanted != mode or (is_given and mode & 0o7000)) and not stat.S_ISLNK(found.st_mode):
         os.chmod(path, wanted)
 
 
 def copy(source: str, target: str) -> None:
-    """Copy a staged path as if it were written in place: mode and times stay, the group is that of the folder.
+    """Copy a staged path as if it were written in place: mode and times stay, the folder determines the group.
 
-    A link becomes the file that it names.
+    A symbolic link becomes a copy of the file that it points to.
     """
     if os.path.islink(source):
         shutil.copyfile(source, target)
@@ -89,7 +92,7 @@ def copy(source: str, target: str) -> None:
 
 def _copy_file(source: str, target: str) -> None:
     found = os.stat(source)
-    # Nobody else reads it before it has its mode.
+    # No other user can read the file before it has its mode.
     os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     shutil.copyfile(source, target)
     os.chmod(target, stat.S_IMODE(found.st_mode))
@@ -114,7 +117,7 @@ def _copy_folder(source: str, target: str) -> None:
 
 @cache
 def _exchange_call() -> Callable[[bytes, bytes], int] | None:
-    """The system's call that exchanges two names, where it has one."""
+    """The system call that exchanges two names; None if the system has none."""
     import ctypes
 
     system = ctypes.CDLL(None, use_errno=True)
@@ -129,13 +132,13 @@ def _exchange_call() -> Callable[[bytes, bytes], int] | None:
 
 
 def exchange(one: str, other: str) -> bool:
-    """Exchange two names; says whether that was done."""
+    """Exchange two names atomically; returns whether it was done."""
     call = _exchange_call()
     return call is not None and call(os.fsencode(one), os.fsencode(other)) == 0
 
 
 def remove(path: str) -> None:
-    """Remove a file or a folder, if it is there."""
+    """Remove a file or a folder, if it exists."""
     with suppress(FileNotFoundError):
         if stat.S_ISDIR(os.lstat(path).st_mode):
             shutil.rmtree(path)
@@ -144,7 +147,7 @@ def remove(path: str) -> None:
 
 
 def sync(path: str) -> None:
-    """Bring a file, or all that lies in a folder, to the disk."""
+    """Sync a file, or a folder with everything in it, to the disk."""
     if os.path.isdir(path):
         for folder, _, names in os.walk(path):
             for name in names:
@@ -156,7 +159,7 @@ def sync(path: str) -> None:
 
 
 def sync_one(path: str) -> None:
-    """Bring one file, or the names in one folder, to the disk."""
+    """Sync one file, or the names in one folder, to the disk."""
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         os.fsync(fd)

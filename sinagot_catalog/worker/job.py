@@ -1,20 +1,20 @@
-"""One row: look, stage, run the script, publish, say so in the journal.
+"""The job runner, which processes one row: find inputs, stage, run the script, publish, write the journal.
 
-The order within a row (a reader of the journal relies on it):
+The order within a row (readers of the journal rely on it):
 
-    outputs all there, no force      already_done     no event (a half-published row is run)
-    the maker of an input failed     blocked          no event (not with `ignore_missing`)
+    all outputs exist, no force      already_done     no event (a half-published row runs again)
+    the step of an input failed      blocked          no event (not with `ignore_missing`)
     input missing                    not_available    event `not_available`
-    else                             event `start`, then attempts: staging emptied, `run()`, outputs checked
-      an attempt succeeded           `check()`, the final paths looked at: what this row did not make stays
+    else                             event `start`, then attempts: empty staging, `run()`, check the outputs
+      an attempt succeeded           `check()`, then check the final paths: files that the row did not make stay
                                      event `publishing` (several files, a folder), renames, event `done`
-                                     (not where whoever asked for it is gone: then the process just ends)
-      the last one failed            controls published, event `error`
-      its process was killed         its controls are not kept: nobody can tell whether they are whole
+                                     (if the parent is gone, the process ends without them)
+      the last attempt failed        publish the controls, event `error`
+      its process was killed         discard the controls: they may be incomplete
       ended by the user              event `cancelled`
 
-What `run()` does to the process (folder, umask, environment) is undone after each attempt, and whatever it
-raises, `SystemExit` too, is an error of its row alone.
+The `ProcessStateGuard` undoes after each attempt what `run()` changed in the process (working directory, umask,
+environment). Whatever `run()` raises, `SystemExit` too, is an error of its row only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
@@ -78,11 +78,11 @@ if TYPE_CHECKING:
 __all__ = ["PREFETCHED_ROWS", "JobRunner", "staging_path"]
 
 PREFETCHED_ROWS = 8
-"""Rows that a place hears of before they come."""
+"""How many following rows are announced to the files of a row for prefetching."""
 _SHORT = 2_000
 _OURS = {__file__, sys.modules[ScriptHost.__module__].__file__}
 _RELOAD_AFTER = 0.5
-"""Seconds for which a script's file is not looked at again for changes."""
+"""Seconds between checks of a script's file for changes."""
 
 
 def staging_path(log: str, run_id: str, name: str | None = None) -> str:
@@ -96,7 +96,7 @@ def staging_path(log: str, run_id: str, name: str | None = None) -> str:
 
 
 class _MissingError(SinagotError):
-    """A script returned and an output is not there."""
+    """A script returned without writing a declared output."""
 
     @property
     def error_type(self) -> str:
@@ -104,7 +104,7 @@ class _MissingError(SinagotError):
 
 
 class _Ports:
-    """What a step reads, or what it writes: paths for a row, and what its script sees of them."""
+    """The ports of a step (inputs, outputs or controls): their paths for a row, and how its script sees them."""
 
     def __init__(self, ports: tuple[Port, ...], *, follow_links: bool = False) -> None:
         self.ports = ports
@@ -115,7 +115,7 @@ class _Ports:
         self.are_folders = [port.template.is_directory for port in ports]
         self.labels = [port.label for port in ports]
         self.is_single = self.labels[:1] == [None]
-        # An id alone is always a value that a path may hold; fields are checked for each row.
+        # An id is always a valid part of a path; other fields are checked for each row.
         is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
         self._fillers = [_filler(port.template) for port in ports] if is_plain else None
 
@@ -123,20 +123,20 @@ class _Ports:
         """The paths for a record, relative.
 
         Raises:
-            PatternError: When a pattern names no path for it.
+            PatternError: When a pattern gives no path for the record.
         """
         if self._fillers is None:
             return [port.template.format(values) for port in self.ports]
         return [filler % values for filler in self._fillers]
 
     def folders(self) -> set[str] | None:
-        """The folders that all paths lie in, relative; None where each record has its own."""
+        """The folders that contain all paths, relative; None if they depend on the record."""
         templates = [port.template for port in self.ports]
         is_flat = all(one.text.rpartition("/")[0] == one.prefix[:-1] for one in templates)
         return {one.prefix[:-1] for one in templates} if is_flat else None
 
     def shown(self, paths: Sequence[str | None]) -> Any:
-        """What a script sees: one `Path`, a dict by label, or None."""
+        """The value that a script sees: one `Path`, a dict by label, or None."""
         if not paths:
             return None
         if self.is_single:
@@ -145,7 +145,7 @@ class _Ports:
 
 
 class _PreparedStep:
-    """One step, with all prepared that its rows share."""
+    """A unit step with everything that its rows share, computed once."""
 
     def __init__(
         self,
@@ -176,7 +176,7 @@ class _PreparedStep:
 
 
 class _RowWork:
-    """One row at work: its paths, relative and full, in the order of the step's ports; and how far it is."""
+    """The state of the running row: its relative and full paths, in the order of the ports, and its progress."""
 
     published: list[str] | None = None
     files: Collection[str] = ()
@@ -199,7 +199,7 @@ class _RowWork:
 
     @property
     def half_published(self) -> list[str] | None:
-        """Its paths, where several steps move them into place and may have begun: the journal keeps saying so."""
+        """The paths that may be half published; later events repeat them, so that the journal keeps them."""
         return self.published if self.in_steps else None
 
 
@@ -208,19 +208,19 @@ class JobRunner:
 
     Args:
         spec: The run.
-        name: The name of this process in it: its journal and its staging folder.
-        announce: Called with the row, the number of the attempt and the mark of the output as each begins;
-            with row -1 when the row is through.
-        output: Keeps what scripts print.
-        console: Gets what scripts log, beside the journal.
-        options: fsspec options by part (`dataset`, `outputs`, `log`), where one of them lies in a bucket.
-        raising: Let out what a script raises, after the row's event: for a debugger.
-        after_run: Called when a script has run, before anything is published; may end the process.
-        provenance: What rows made before, by their number; see `_ownership`. What is used is taken out.
+        name: The name of this process in the run; its journal file and its staging folder have this name.
+        announce: Called with the row, the number of the attempt and the mark of the output when an attempt starts;
+            with row -1 when the row has ended.
+        output: Records what scripts print.
+        console: Also gets what scripts log.
+        options: fsspec options by part (`dataset`, `outputs`, `log`), if one of them is in a bucket.
+        raising: Raise the script's exception again after the row's event: for a debugger.
+        after_run: Called after each script, before publishing; may end the process.
+        provenance: What rows made before, by their number; see `journal.ownership`. Used entries are removed.
         interrupts: Tells a script's `KeyboardInterrupt` from the user's.
 
     Attributes:
-        foresees: Whether it is of use to know which rows come: then their inputs are fetched meanwhile.
+        prefetches: Whether the runner can prefetch the inputs of the next rows, if it is given these rows.
     """
 
     def __init__(
@@ -296,11 +296,11 @@ class JobRunner:
         self._shipper = open_uploader(spec, options)
 
     def run(self, task: Task, coming: Sequence[Task] = ()) -> Iterator[Result]:
-        """Run the rows of a task in order; a row whose input an earlier one failed to make is blocked.
+        """Run the rows of a task in order; a row is blocked if an earlier row failed to make its input.
 
         Args:
             task: The rows.
-            coming: Tasks that are likely to be next, where the runner foresees.
+            coming: The tasks that are likely to be next, if the runner prefetches.
         """
         rows, failed, tried = task
         failures = {path: step for row in failed for path, step in self._makes(row)}
@@ -315,7 +315,7 @@ class JobRunner:
             yield result
 
     def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
-        """Tell the place which paths the next rows read and write."""
+        """Announce the paths that the next rows read and write."""
         paths = []
         for _, index, record_id in later[:PREFETCHED_ROWS]:
             values = self._ids.known_values(record_id)
@@ -341,7 +341,7 @@ class JobRunner:
         try:
             return [(path, cell.spec.step) for path in cell.outputs.fill(values)]
         except PatternError:
-            return []  # the row says so itself
+            return []  # the row itself reports the error
 
     # -- one row ------------------------------------------------------------------------------------------
 
@@ -363,7 +363,7 @@ class JobRunner:
             if work.missing:
                 self._check_dataset()
             if not self.spec.ignore_missing:
-                # an input that is there may be an older one, which this run was to renew
+                # an existing input may be outdated: the failed step was to replace it
                 waits = _maker(work.inputs, failures) if failures else None
                 if waits is not None:
                     return Result(number, "blocked", message=f"waits for {waits}, which failed")
@@ -373,7 +373,7 @@ class JobRunner:
                     return Result(number, "not_available", message=bounded(message, _SHORT))
             return self._attempts(work, tried)
         except OSError as error:
-            # What a script raises is settled within; this is the journal, or a folder that cannot be read.
+            # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
             error_type, message = describe_error(error)
             with suppress(OSError):
                 cell.lines.error(
@@ -387,11 +387,11 @@ class JobRunner:
             return Result(number, "error", 0.0, work.attempt, error_type, bounded(message, _SHORT))
 
     def _is_again(self, work: _RowWork) -> bool:
-        """Whether the row runs although its outputs are there."""
+        """Whether the row runs although its outputs exist."""
         return self.spec.force or work.number in self.spec.redo
 
     def _check_dataset(self) -> None:
-        """A dataset that went away, an unmounted disk say, is not a row without data."""
+        """Raise an error if the dataset folder is gone, such as an unmounted disk: that is no missing input."""
         if "://" not in self.spec.dataset and not os.path.isdir(self.spec.dataset):
             raise StorageError(f"the dataset folder {self.spec.dataset} is gone")
 
@@ -402,7 +402,7 @@ class JobRunner:
         return True
 
     def _look(self, work: _RowWork) -> None:
-        """Find the inputs, and note their sizes and times before the script reads them."""
+        """Find the inputs, and record their sizes and times before the script reads them."""
         inputs = work.cell.inputs
         for path, port, look in zip(work.inputs, inputs.ports, inputs.looks, strict=True):
             full, found = self._place.find_input(path, look)
@@ -418,21 +418,21 @@ class JobRunner:
                 work.stamps.append(self._folder_stamp(work, port, path, full))
 
     def _has_own(self, work: _RowWork, port: Port, path: str, full: str, found: os.stat_result) -> bool:
-        """Whether a folder holds more than what steps declare in it."""
+        """Whether a folder holds files that no step declares."""
         raw = self._raw_folder(work, port)
         return raw is None or not stat.S_ISDIR(found.st_mode) or self._place.has_own(path, full, raw)
 
     def _raw_folder(self, work: _RowWork, port: Port) -> RawFolder | None:
-        """What tells which files of a folder steps declare; None where all of them count."""
+        """The matcher for files of a folder that steps declare; None if all its files count."""
         values = self._ids.values(work.record_id) if port.inside else None
         return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
 
     def _folder_stamp(self, work: _RowWork, port: Port, path: str, full: str) -> Stamp | None:
-        """Bytes, number and fingerprint of the files of a folder; None where they cannot be listed."""
+        """Bytes, number and fingerprint of the files of a folder; None if they cannot be listed."""
         try:
             files = self._place.input_files(path, full)
         except OSError:
-            return None  # the script says what it cannot read
+            return None  # the script reports what it cannot read
         raw = self._raw_folder(work, port)
         counted = ((name, *one) for name, one in files.items() if raw is None or raw.is_own(f"{path}/{name}"))
         found = fingerprint(counted)
@@ -441,7 +441,7 @@ class JobRunner:
     # -- attempts -----------------------------------------------------------------------------------------
 
     def _attempts(self, work: _RowWork, tried: int) -> Result:
-        """Try until one attempt is through or the last one failed; publish; write how it ended."""
+        """Repeat attempts until one succeeds or the last one fails; publish; write the final event."""
         cell = work.cell
         root = f"{self._place.staging}/{cell.name}"
         work.attempt = tried + 1
@@ -494,10 +494,10 @@ class JobRunner:
                 self._tidy(cell, root)
 
     def _tidy(self, cell: _PreparedStep, root: str) -> None:
-        """Empty the staging folder but for the folders that every row of the step needs."""
+        """Empty the staging folder, except for the folders that every row of the step needs."""
         with suppress(OSError):
             self._place.clear(root, cell.keep)
-        cell.made.clear()  # the script may have taken away more than its own
+        cell.made.clear()  # the script may have removed shared folders, too
 
     def _attempt(self, work: _RowWork, root: str) -> None:
         """Run the script once."""
@@ -510,9 +510,9 @@ class JobRunner:
             self._place.stage(root, folders, cell.made)
         self._place.fetch()
         one = script(work.record_id, path=self._script_path(work, root), **cell.given)
-        one._urls = partial(self._urls, work)  # noqa: SLF001 - set by who runs it
+        one._urls = partial(self._urls, work)  # noqa: SLF001 - only the job runner sets it
         work.script = one
-        # Its time runs from here, not from the import of what it needs.
+        # The time limit of the attempt starts here, after the script's imports.
         self._announce(work.number, work.attempt, work.mark)
         try:
             with self._undoing, cell.importing, self._interrupts:
@@ -568,7 +568,7 @@ class JobRunner:
     # -- the end of a row ---------------------------------------------------------------------------------
 
     def _checked(self, work: _RowWork, root: str) -> tuple[list[str], bool]:
-        """What is to be published, as `_to_publish`, when the script's own `check` has seen it."""
+        """The same as `_to_publish`, after the script's own `check`."""
         found = self._to_publish(work, root)
         check = None if work.script is None else own_check(work.script)
         if check is None:
@@ -578,14 +578,14 @@ class JobRunner:
                 check()
         finally:
             self._after_run()
-        return self._to_publish(work, root)  # it may have changed something
+        return self._to_publish(work, root)  # `check` may have changed the outputs
 
     def _to_publish(self, work: _RowWork, root: str) -> tuple[list[str], bool]:
-        """What is to be published, declared outputs last; and whether staging is tidy when it is.
+        """The paths to publish, declared outputs last; and whether staging is empty after publishing them.
 
         Raises:
-            _MissingError: When a declared output is not there.
-            InvalidOutputError: When something that it wrote cannot be published.
+            _MissingError: When a declared output is missing.
+            InvalidOutputError: When a written path cannot be published.
         """
         cell = work.cell
         units = {*work.outputs, *work.controls} if work.controls else work.outputs
@@ -607,7 +607,7 @@ class JobRunner:
         return extras + work.outputs, is_tidy
 
     def _check(self, work: _RowWork, root: str) -> None:
-        """Look at each declared output."""
+        """Check each declared output."""
         for port, path in zip(work.cell.spec.outputs, work.outputs, strict=True):
             fault = self._place.check(root, path, is_directory=port.template.is_directory)
             if fault is not None:
@@ -616,7 +616,7 @@ class JobRunner:
                 raise _MissingError(f"wrote no output: {path} {fault}")
 
     def _publish(self, work: _RowWork, root: str) -> tuple[str, ...]:
-        """Move what a row wrote into place; says what of it no output declares."""
+        """Move what a row wrote into place; returns the paths that no output declares."""
         published = work.published
         if not published:
             return ()
@@ -643,7 +643,7 @@ class JobRunner:
         )
 
     def _announce_paths(self, work: _RowWork, paths: Sequence[str], made: Sequence[Made]) -> None:
-        """Write down what is about to appear: what may be half there is known before it is there."""
+        """Write the event `publishing` before the first path appears, so that a killed row is known."""
         work.cell.lines.publishing(work.record_id, paths, made)
         if self.spec.durable:
             self.journal.sync()
@@ -651,7 +651,7 @@ class JobRunner:
             self._shipper.send(self._name)
 
     def _publish_controls(self, work: _RowWork, root: str) -> list[str]:
-        """Keep the controls of a row that failed, as far as that can be done."""
+        """Publish the controls of a row that failed, as far as possible."""
         written = [path for path in work.controls if self._place.check(root, path) is None]
         if not written:
             return []
@@ -666,7 +666,7 @@ class JobRunner:
         return []
 
     def _failed_somehow(self, work: _RowWork, root: str, error: BaseException) -> Result:
-        """As `_failed`, also of an exception that raises another one when it is looked at."""
+        """The same as `_failed`, also for an exception that raises another one when it is formatted."""
         try:
             return self._failed(work, root, error)
         except OSError:
@@ -677,7 +677,7 @@ class JobRunner:
             return self._failed(work, root, SinagotError("raised an exception that cannot be described"))
 
     def _failed(self, work: _RowWork, root: str, error: BaseException) -> Result:
-        """Keep the controls, write the event, make the result."""
+        """Publish the controls, write the event, make the result."""
         extras: list[str] = []
         if work.controls and work.published is None:
             extras = self._publish_controls(work, root)
@@ -700,31 +700,31 @@ class JobRunner:
 
 
 def _filler(template: Template) -> str:
-    """A template as a text for `%`: the quickest way to fill it, for every row anew."""
+    """A template as a `%` format string: the fastest way to fill it, which happens for every row."""
     return "".join(
         value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
     )
 
 
 def _announce_nothing(row: int, attempt: int, mark: int) -> None:
-    """Nobody watches."""
+    """Default of `announce`: no observer."""
 
 
 def _announce_no_paths(paths: Sequence[str], made: Sequence[Made]) -> None:
-    """Files of a row that failed: each is whole at each moment."""
+    """Skip the event for plain control files: a rename publishes each of them whole."""
 
 
 def _nothing() -> None:
-    """Nobody has to be asked."""
+    """Default of `after_run`: no check."""
 
 
 def _by_label(ports: list[tuple[str | None, str]]) -> object:
-    """One text, or a dict of them."""
+    """One URL for a single port, a dict by label for several, None for none."""
     return ports[0][1] if ports and ports[0][0] is None else dict(ports) or None
 
 
 def _maker(paths: list[str], failures: dict[str, str]) -> str | None:
-    """The failed step that would have made one of these paths, or a folder around it, or a part of it."""
+    """The failed step that makes one of these paths, a folder that contains it, or a file inside it."""
     for path in paths:
         for made, step in failures.items():
             if path == made or path.startswith(f"{made}/") or made.startswith(f"{path}/"):

@@ -1,7 +1,8 @@
-"""Where a job finds its inputs and leaves its outputs, on local disks.
+"""The files of a row on local disks: finds its inputs, stages and publishes its outputs.
 
-A script writes below a staging folder that is laid out as the outputs folder is. Only when it has returned is
-what it wrote moved into place, each path by one rename, so a file at its final path is always whole.
+A script writes to a staging folder with the layout of the outputs folder. When the script has returned, each path
+moves into place by one rename. So a file at its final path is always complete. `remote_files` does the same for
+buckets; `publication` defines the protocol of publishing.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
@@ -27,23 +28,23 @@ __all__ = ["Coming", "LocalFiles", "Look", "Staged", "clear_folder", "clear_stag
 _NOT_SIMPLE = frozenset(
     (errno.EISDIR, errno.ENOTDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.EXDEV)
 )
-"""What a rename ends with where a folder is in its way, or has gone, or where it has to be a copy."""
+"""Errors of a rename if a folder is in its way or is gone, or if the file has to be copied."""
 
 _BESIDE = ".beside"
-"""In a staging folder: what its process hid on other file systems, written down before it is made."""
+"""A file in the staging folder: names the hidden files beside final paths, written before they are made."""
 
 
 def clear_folder(path: str) -> None:
-    """Remove a folder and all below it, as far as that can be done; links are removed, not followed."""
+    """Remove a folder and everything below it, as far as possible; links are removed, not followed."""
     shutil.rmtree(path, ignore_errors=True)
 
 
 def clear_staging(path: str, outputs: str) -> None:
-    """Remove a staging folder of a run or of one of its processes, and what that hid beside its targets.
+    """Remove a staging folder of a run or of one of its processes, and its hidden files beside final paths.
 
     Args:
-        path: The folder.
-        outputs: Where the run published to.
+        path: The staging folder.
+        outputs: The outputs folder of the run.
     """
     run_id = path.partition("/.staging/")[2].partition("/")[0]
     if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
@@ -52,7 +53,7 @@ def clear_staging(path: str, outputs: str) -> None:
         for note in _noted(noted):
             sibling, _, target = note.partition("//")
             name = os.path.basename(sibling)
-            # The note is a file that anybody may have written: it can name nothing but what is ours.
+            # Other users may have written the note: accept only names that this run can have made.
             if (
                 name.startswith(".")
                 and name.endswith(".tmp")
@@ -66,7 +67,7 @@ def clear_staging(path: str, outputs: str) -> None:
 
 
 def _put_back(old: str, name: str) -> None:
-    """Give an output that was put aside its name back, where what should replace it never came."""
+    """Rename an output that was moved aside back to its name, if its replacement never arrived."""
     if name in ("", ".", "..") or "/" in name:
         return
     target = f"{os.path.dirname(old)}/{name}"
@@ -82,7 +83,7 @@ def _names(folder: str) -> list[str]:
 
 
 def _noted(path: str) -> list[str]:
-    """The paths in a note, relative to the outputs folder."""
+    """The paths in a note file, relative to the outputs folder."""
     try:
         with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
             return [os.fsdecode(one).lstrip("/") for one in file.read().split(b"\0") if one]
@@ -91,12 +92,12 @@ def _noted(path: str) -> list[str]:
 
 
 class Look(NamedTuple):
-    """How a path is looked for.
+    """How to search for a path.
 
     Attributes:
         is_directory: Whether only a folder counts.
-        roots: The roots that it may lie under, in order: `outputs`, `dataset`.
-        varies: As of `find_entry`.
+        roots: The roots to search, in order: `outputs`, `dataset`.
+        varies: See `find_entry`.
     """
 
     is_directory: bool = False
@@ -107,16 +108,16 @@ class Look(NamedTuple):
 _ANY = Look()
 
 Coming: TypeAlias = tuple[Sequence[str], Sequence[str], Sequence[Look]]
-"""Of a row that comes: its inputs, its outputs, and how each input is looked for."""
+"""A following row: its inputs, its outputs, and how to search for each input."""
 
 
 class Staged(NamedTuple):
-    """What lies in a staging folder.
+    """The contents of a staging folder.
 
     Attributes:
-        paths: All that is to be published, relative.
-        files: Those of the units that are plain files: neither links nor folders.
-        is_tidy: Whether nothing is left once all is moved.
+        paths: The paths to publish, relative.
+        files: The declared paths that are plain files: neither links nor folders.
+        is_tidy: Whether the folder is empty after all paths are moved, except for folders that stay.
     """
 
     paths: list[str]
@@ -128,14 +129,14 @@ class LocalFiles:
     """Dataset and outputs on local disks.
 
     Args:
-        dataset: Where inputs lie.
-        outputs: Where outputs go; a root of inputs, too.
-        log: The `LOG` folder, that no output may reach.
-        staging: A folder of this process alone; made when needed.
-        run_id: Names what lies hidden beside a target on another file system.
+        dataset: The dataset folder, a root of inputs.
+        outputs: The outputs folder; also a root of inputs.
+        log: The `LOG` folder; publishing below it is refused.
+        staging: The staging folder of this process; made when needed.
+        run_id: The id of the run; part of the names of hidden files beside final paths.
         trusted: Literal folders of the outputs, relative; they may be links, also out of the outputs folder.
-        durable: Bring contents to the disk before they get their names.
-        links: Those of the literal folders that were links when the run began, and where each leads; None: as now.
+        durable: Sync contents to the disk before they get their final names.
+        links: The literal folders that were links when the run began, with their targets; None: read them now.
         raw: The patterns of inputs that no step makes.
 
     Attributes:
@@ -178,25 +179,25 @@ class LocalFiles:
         )
         self._found_in: dict[str, str] = {}
 
-    # -- looking ------------------------------------------------------------------------------------------
+    # -- finding ------------------------------------------------------------------------------------------
 
     def prepare(
         self,
-        inputs: Sequence[str],  # noqa: ARG002 - a bucket is asked for them
+        inputs: Sequence[str],  # noqa: ARG002 - `RemoteFiles` uses them
         outputs: Sequence[str],  # noqa: ARG002
         looks: Sequence[Look] = (),  # noqa: ARG002
     ) -> None:
-        """Hear which paths a row is about to look at: forget those of the last one."""
+        """Get ready for the paths of the next row: forget those of the last row."""
         self._found_in.clear()
 
     def prefetch(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
-        """Hear of the rows that come: nothing to prepare on a disk."""
+        """Prefetch the inputs of the following rows: a local disk needs nothing."""
 
     def close(self) -> None:
-        """End what goes on beside the rows: nothing on a disk."""
+        """End background work: a local disk has none."""
 
     def fetch(self) -> None:
-        """Bring the inputs that were found to where scripts can read them: on a disk they are."""
+        """Make the inputs that were found readable for scripts: on a local disk they are."""
 
     def url_of(self, path: str, *, is_input: bool) -> str:
         """The URL of a path."""
@@ -204,7 +205,7 @@ class LocalFiles:
         return f"file://{root}/{path}"
 
     def find_input(self, path: str, look: Look = _ANY) -> tuple[str, os.stat_result | None]:
-        """The full path of an input and what it is; None when it is absent. An empty folder is absent."""
+        """The full path of an input and its `stat`; None when it is absent. An empty folder is absent."""
         root = self.dataset
         for root in self.roots_of(look):
             found = find_entry(root, path, is_directory=look.is_directory, varies=look.varies)
@@ -220,7 +221,7 @@ class LocalFiles:
         Args:
             path: The folder, relative.
             full: Its full path.
-            raw: Tells what steps declare.
+            raw: Matches the paths that steps declare.
         """
         with os.scandir(full) as entries:
             for entry in entries:
@@ -233,12 +234,12 @@ class LocalFiles:
         return False
 
     def roots_of(self, look: Look) -> list[str]:
-        """The roots that an input is looked for under, in order."""
+        """The roots in which to search for an input, in order."""
         if not self._apart:
             return [self.dataset]
         return [self.outputs if name == "outputs" else self.dataset for name in look.roots]
 
-    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - a bucket's path
+    def input_files(self, path: str, full: str) -> dict[str, tuple[int, int]]:  # noqa: ARG002 - for buckets
         """Size and time of each file of a folder that is an input, by its name.
 
         Args:
@@ -262,8 +263,8 @@ class LocalFiles:
 
         Args:
             root: The staging folder.
-            folders: Where something is going to be written, relative to the outputs folder.
-            made: The folders, relative, that are there already; new ones are added.
+            folders: The folders of the paths to be written, relative to the outputs folder.
+            made: The folders that already exist, relative; new ones are added.
         """
         if "" not in made:
             check_links(self._log)
@@ -274,18 +275,18 @@ class LocalFiles:
                 made.update(parents(folder))
 
     def staged(self, root: str, units: Collection[str], keep: Collection[str]) -> Staged:
-        """What was written below a staging folder.
+        """The paths that a script wrote below a staging folder.
 
         Args:
             root: The folder.
-            units: Paths that are moved as one, folders too.
-            keep: Folders, relative, that stay for the next row.
+            units: Declared paths: each is moved as a whole, also a folder.
+            keep: The folders that stay for the next row, relative.
         """
         found = Staged([], set())
         return Staged(found.paths, found.files, _walk(root, "", units, keep, found))
 
     def check(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
-        """What is wrong with a staged output, as the end of a sentence; None when it can be published."""
+        """The fault of a staged output, as the end of a sentence; None when it can be published."""
         full = f"{root}/{path}"
         try:
             found = os.lstat(full)
@@ -309,7 +310,7 @@ class LocalFiles:
         return os.path.isdir(f"{root}/{path}")
 
     def staged_size(self, root: str, path: str) -> int:
-        """How many bytes a staged file has; a link counts as what it names."""
+        """The size of a staged file; a link is followed."""
         return os.stat(f"{root}/{path}").st_size
 
     def staged_files(self, root: str, path: str) -> dict[str, tuple[int, int]]:
@@ -337,17 +338,17 @@ class LocalFiles:
         return files
 
     def clear(self, root: str, keep: Collection[str] = ("",)) -> None:
-        """Empty a staging folder but for some of its folders."""
+        """Empty a staging folder, except for some of its folders."""
         _empty(root, "", keep)
 
     # -- publishing ---------------------------------------------------------------------------------------
 
     def standing(self, path: str, *, is_folder: bool) -> Standing | None:  # noqa: ARG002 - part of the protocol
-        """What lies at a final path now, None where nothing does; a link is not followed.
+        """What exists at a final path now; None if nothing does. A link is not followed.
 
         Args:
             path: The path, relative.
-            is_folder: Whether a folder is about to take its place.
+            is_folder: Whether a folder is about to replace it.
         """
         full = f"{self.outputs}/{path}"
         try:
@@ -364,21 +365,21 @@ class LocalFiles:
         return Standing(kind, {"": _standing_file(found)})  # type: ignore[arg-type]
 
     def stamp(self, root: str, path: str) -> tuple[int, int] | None:
-        """Size and time of a staged file that keeps both at its final path; None where it may not."""
+        """Size and time of a staged file; None if it is not regular, or if they may change when it is published."""
         found = os.lstat(f"{root}/{path}")
         if not stat.S_ISREG(found.st_mode) or self.copies(path):
             return None
         return found.st_size, found.st_mtime_ns
 
     def copies(self, path: str) -> bool:
-        """Whether a path is copied to its final place, where its times may be less exact."""
+        """Whether publishing copies a path to another file system, which may store times less exactly."""
         return self._folders.get(path.rpartition("/")[0]).device != self._of_staging().st_dev
 
     def publish_file(self, root: str, path: str) -> bool:
-        """Move one plain staged file into place by one rename, which nearly every row does.
+        """Move one plain staged file into place by one rename: the fast path of nearly every row.
 
         Returns:
-            False where it is not that simple; nothing was done then.
+            False if the path needs `publish` instead; nothing was done then.
 
         Raises:
             StorageError: When the path would leave the outputs folder, or lie in `LOG`.
@@ -407,18 +408,18 @@ class LocalFiles:
     ) -> None:
         """Move staged paths into place, each by one rename.
 
-        What has to be copied to another file system is copied first, to a hidden sibling, so that the renames
-        follow each other closely.
+        Paths that need a copy to another file system are copied first, to a hidden file beside the final path. So
+        all renames happen within a short time.
 
         Args:
             root: The staging folder.
-            paths: What is moved, relative.
-            files: Those that are known to be plain files.
-            new: Those that replace nothing: where a file came there meanwhile, nothing is published.
+            paths: The paths to move, relative.
+            files: The paths that are known to be plain files.
+            new: The paths that must replace nothing: if one of them exists by now, nothing is published.
 
         Raises:
             StorageError: When a path would leave the outputs folder, or lie in `LOG`.
-            ForeignFileError: When a new path is there already.
+            ForeignFileError: When a new path already exists.
             OSError: When the disk refuses.
         """
         moves = []
@@ -446,7 +447,7 @@ class LocalFiles:
                 moves.append((source, target, parent, path in new))
             self._move_all(moves)
             for source in copied:
-                remove(source)  # or it would be taken for something that the next row wrote
+                remove(source)  # otherwise it would count as an output of the next row
             if self._durable:
                 for parent in {parent for _, _, parent, _ in moves}:
                     sync_one(f"{self.outputs}/{parent}")
@@ -455,7 +456,7 @@ class LocalFiles:
                 remove(sibling)
 
     def _move_all(self, moves: Sequence[tuple[str, str, str, bool]]) -> None:
-        """Move all; the new ones first, and none where one of these is there already."""
+        """Move all paths, the new ones first; move none if a new path already exists."""
         linked: list[str] = []
         for source, target, _, _ in (one for one in moves if one[3]):
             try:
@@ -482,13 +483,13 @@ class LocalFiles:
         return self._staging_stat
 
     def _sibling(self, folder: str, name: str, end: str, *, returns: bool = False) -> str:
-        """The hidden name beside a target, noted in staging before it is used: so a dead run's can be cleared.
+        """A hidden name beside a final path, noted in staging before use so that `clear_staging` finds it.
 
         Args:
-            folder: Where the target lies, relative.
-            name: The name of the target.
-            end: How the hidden name ends.
-            returns: Whether what gets it is put back when nothing came in its place.
+            folder: The folder of the final path, relative.
+            name: The name of the final path.
+            end: The ending of the hidden name.
+            returns: Whether `clear_staging` renames the file back if no replacement exists.
         """
         short = name.encode("utf-8", "surrogateescape")[:120].decode("utf-8", "surrogateescape")
         sibling = f"{folder}/.{short}.{self._run_id}.{os.getpid()}.{end}"
@@ -507,13 +508,13 @@ class LocalFiles:
         try:
             os.replace(source, target)
         except FileNotFoundError:
-            # Somebody removed the folder since we looked.
+            # The folder was removed after it was checked: make it again.
             self._folders.forget()
             self._folders.get(folder)
             os.replace(source, target)
         except OSError as error:
             if error.errno == errno.EXDEV:
-                # One device, two mounts.
+                # Two mounts of one device: a rename between them is refused, although the device is the same.
                 sibling = self._sibling(folder, os.path.basename(target), "tmp")
                 try:
                     copy(source, sibling)
@@ -527,15 +528,15 @@ class LocalFiles:
                 raise
 
     def _swap(self, source: str, target: str, folder: str) -> None:
-        """Put a path in the place of another where a plain rename cannot: one of them is a folder.
+        """Replace a path when a plain rename cannot, because one of the two is a folder.
 
-        Where the system can exchange two names at once, there is no moment without the one or the other; else two
-        renames do it, and the old one is kept until the second is done.
+        If the system can exchange two names atomically, one of them exists at each moment. Otherwise two renames do
+        it, and the old path is kept until the second rename is done.
         """
         if exchange(source, target):
             remove(source)
             return
-        # Beside it: were this process killed now, the next run would find it there and put it back.
+        # Hidden beside the target: if this process is killed now, `clear_staging` renames it back.
         old = self._sibling(folder, os.path.basename(target), "old.tmp", returns=True)
         os.rename(target, old)
         try:
@@ -551,12 +552,12 @@ def _standing_file(found: os.stat_result) -> StandingFile:
 
 
 def _walk(root: str, prefix: str, units: Collection[str], keep: Collection[str], found: Staged) -> bool:
-    """Add what lies in a folder; says whether nothing is left of it that no next row needs."""
+    """Add the paths in a folder; returns whether it is empty after they move, except for folders to keep."""
     is_tidy = True
     try:
         entries = list(os.scandir(f"{root}/{prefix}"))
     except FileNotFoundError:
-        return False  # the script took the folder away
+        return False  # the script removed the folder
     for entry in entries:
         path = prefix + entry.name
         if path in units:

@@ -1,9 +1,9 @@
-"""What a user's code did to the process, undone after each row.
+"""The process state guard: undoes after each row what a script changed in the process.
 
-Put back are: folder, environment, umask, signal handlers, mask and timers, `sys.path`, `sys.argv`, hooks and the
-recursion limit, the standard streams, logging, warnings, the locale, limits of the system, and how multiprocessing
-starts processes. Figures of matplotlib that the row left open are closed.
-Nothing is imported for that: what a process has not loaded needs no care.
+It restores: the working directory, environment, umask, signal handlers, mask and timers, `sys.path`, `sys.argv`,
+hooks and the recursion limit, the standard streams, logging, warnings, the locale, resource limits, and the start
+method of multiprocessing. It closes figures of matplotlib that the row left open.
+It imports no module for that: the state of a module that is not loaded cannot have changed.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
@@ -36,13 +36,13 @@ _SIGNALS = tuple(
 _TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _NO_TIMER = (0.0, 0.0)
 _raw_handler: Callable[[int], Any] = import_module("_signal").getsignal
-"""`signal.getsignal` makes an Enum of what it finds, which costs ten times as much."""
+"""`signal.getsignal` converts its result to an Enum, which costs ten times as much."""
 _raw_mask: Callable[..., set[int]] = import_module("_signal").pthread_sigmask
 _STREAMS = ("stdin", "stdout", "stderr")
 
 
 class ProcessStateGuard:
-    """Puts the process back to what it was before the user's code; `close` it when no more rows come."""
+    """Restores the process to its state before the script; `close` it after the last row."""
 
     def __init__(self) -> None:
         self._process = os.getpid()
@@ -97,16 +97,16 @@ class ProcessStateGuard:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if os.getpid() != self._process:
-            # A child that the script forked came back from run(): it must not go on as a second worker.
+            # A child that the script forked returned from run(): it must not continue as a second worker.
             os._exit(0 if kind is None else 1)
         for undo in self._undoing:
             try:
                 undo()
-            except Exception:  # noqa: BLE001, S112 - a script may leave anything; the rest is put back
+            except Exception:  # noqa: BLE001, S112 - one failure must not keep the rest from being restored
                 continue
 
     def close(self) -> None:
-        """Let go of the standard streams."""
+        """Close the copies of the standard streams."""
         self._descriptors.close()
 
     def _undo_signals(self) -> None:
@@ -121,7 +121,7 @@ class ProcessStateGuard:
 
     def _undo_environment(self) -> None:
         if os.environ is not self._environ:
-            os.environ = self._environ  # noqa: B003 - the same object again, no other environment
+            os.environ = self._environ  # noqa: B003 - the original object, not a new environment
         if _environment() != self._before:
             wanted = {os.fsdecode(name): os.fsdecode(value) for name, value in self._before.items()}
             for name in set(os.environ) - set(wanted):
@@ -159,7 +159,7 @@ class ProcessStateGuard:
             locale.setlocale(locale.LC_ALL, self._locale)
 
     def _undo_start_method(self) -> None:
-        """A script may set it but once in a process."""
+        """Reset the start method: multiprocessing allows a script to set it only once in a process."""
         if _start_method() != self._method:
             sys.modules["multiprocessing"].set_start_method(self._method, force=True)
 
@@ -170,7 +170,7 @@ class ProcessStateGuard:
                 resource.setrlimit(limit, (before, hard))
 
     def _undo_figures(self) -> None:
-        """Close what the row left open: the next row would draw into it."""
+        """Close figures that the row left open: the next row would draw into them."""
         left = [number for number in _figures() if number not in self._figures]
         for number in left:
             with suppress(Exception):
@@ -185,11 +185,11 @@ class _Signals:
         self._handlers: list[Any] = []
 
     def note(self) -> None:
-        """Take down which handlers there are."""
+        """Record the present handlers."""
         self._handlers = list(map(_raw_handler, _SIGNALS))
 
     def undo(self) -> None:
-        """Put them back, and stop timers."""
+        """Restore the handlers and the mask, and stop timers."""
         if signal.getitimer(signal.ITIMER_REAL) != _NO_TIMER:
             signal.setitimer(signal.ITIMER_REAL, 0)
         if _raw_mask(signal.SIG_BLOCK, ()) != self._mask:
@@ -200,12 +200,12 @@ class _Signals:
         for timer in _TIMERS:
             signal.setitimer(timer, 0)
         for number, before, now in zip(_SIGNALS, self._handlers, handlers, strict=True):
-            if now != before and before is not None:  # None: no handler of Python's
+            if now != before and before is not None:  # None: the handler was not installed from Python
                 signal.signal(number, before)
 
 
 class _Descriptors:
-    """Standard input, output and error as the process was given them."""
+    """Standard input, output and error as they were when the process started."""
 
     def __init__(self) -> None:
         import fcntl
@@ -229,11 +229,11 @@ class _Descriptors:
                     os.dup2(copy, fd)
 
     def reopen(self, name: str, stream: Any) -> None:
-        """A new stream for one that a script closed, where that was the process' own."""
+        """Replace a standard stream that a script closed, if it was the process' original one."""
         fd = _STREAMS.index(name)
         if stream is not getattr(sys, f"__{name}__") or fd not in self._kept:
             return
-        anew = open(  # noqa: SIM115 - it stays
+        anew = open(  # noqa: SIM115 - it stays open
             fd, "w" if fd else "r", encoding=stream.encoding, errors=stream.errors, closefd=False
         )
         anew.reconfigure(line_buffering=stream.line_buffering, write_through=stream.write_through)
@@ -248,7 +248,7 @@ class _Descriptors:
 
 
 def _is_closed(stream: Any) -> bool:
-    """Whether nothing can be printed to a stream; a detached one has no `closed`."""
+    """Whether a stream cannot be printed to; `closed` of a detached stream raises ValueError."""
     try:
         return bool(getattr(stream, "closed", False))
     except ValueError:
@@ -267,13 +267,13 @@ class _Logging:
         self._captures = False
 
     def note(self) -> None:
-        """Take down how they are."""
+        """Record their present state."""
         self._disabled = logging.root.manager.disable
         self._captures = _captures_warnings()
         self._before = {logger: _state(logger) for logger in _loggers()}
 
     def undo(self) -> None:
-        """Put them back; a logger that a library set up when it was imported stays as it is."""
+        """Restore them; a logger that a library created on import keeps its state."""
         if logging.root.manager.disable != self._disabled:
             logging.disable(self._disabled)
         if _captures_warnings() != self._captures:
@@ -300,7 +300,7 @@ def _state(logger: logging.Logger) -> _State:
 
 
 def _is_of_library(name: str) -> bool:
-    """Whether a module of a library has the name of a logger, or one around it."""
+    """Whether a logger is named after a module of a library, or below one."""
     top = name.partition(".")[0]
     return top in sys.modules and top != "__main__" and not name.startswith(USER_SCRIPTS)
 
@@ -322,12 +322,12 @@ def _is_folder(folder: str) -> bool:
 
 
 def _environment() -> dict[bytes, bytes]:
-    """The environment's own dict: copying and comparing `os.environ` itself decodes every value, per row."""
+    """The dict inside `os.environ`: copying and comparing `os.environ` itself would decode every value, per row."""
     return os.environ._data  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
 
 def _locale() -> str | None:
-    """The locale, where something of the process may have set one."""
+    """The locale; None if the process has not loaded the module that sets it."""
     module = sys.modules.get("locale")
     if module is None:
         return None
@@ -337,19 +337,19 @@ def _locale() -> str | None:
 
 
 def _limits() -> dict[int, int]:
-    """The limits of the system that a script may lower: open files, the size of a file, memory."""
+    """The resource limits that a script may lower: open files, file size, memory."""
     kinds = (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE, resource.RLIMIT_AS)
     return {kind: resource.getrlimit(kind)[0] for kind in kinds}
 
 
 def _start_method() -> str | None:
-    """How multiprocessing starts processes, where a script set that."""
+    """The start method of multiprocessing; None if no script set it."""
     module = sys.modules.get("multiprocessing")
     return None if module is None else module.get_start_method(allow_none=True)
 
 
 def _figures() -> list[int]:
-    """The figures of matplotlib that are open; empty where it is not loaded."""
+    """The open figures of matplotlib; empty if it is not loaded."""
     pyplot = sys.modules.get("matplotlib.pyplot")
     if pyplot is None:
         return []

@@ -1,6 +1,15 @@
-"""The publication of one row: what it wrote is checked, announced, moved into place and recorded.
+"""The publication of one row: checks its staged outputs, announces them, moves them into place, records them.
 
-Nothing is published where a file would be replaced or removed that the row did not make (see `_ownership`).
+The protocol of publishing, in this order:
+
+    check     `Publication.check` reads the final paths. It refuses to replace or remove what the row did not make
+              (see `journal.ownership`); nothing is published then.
+    announce  The journal gets `publishing` with all paths, if there are several paths or a folder. A row that is
+              killed later is then known to be half published.
+    move      Each path moves into place by one rename, or is uploaded; declared outputs come last.
+    record    `done` records the folders as they are now, and the undeclared files.
+
+A row whose only output is a plain file skips all of this if one local rename suffices (`LocalFiles.publish_file`).
 Standard library only.
 """
 
@@ -22,24 +31,24 @@ __all__ = ["InvalidOutputError", "Publication", "check_sizes", "staged_folders"]
 
 
 class InvalidOutputError(SinagotError):
-    """What a script wrote is not fit to be published."""
+    """What a script wrote cannot be published."""
 
     @property
     def error_type(self) -> str:
-        """What the report calls it."""
+        """The error type in the report."""
         return "OutputInvalid"
 
 
 def staged_folders(
     place: LocalFiles, root: str, written: Iterable[str], declared: Collection[str]
 ) -> dict[str, dict[str, tuple[int, int]]]:
-    """Size and time of each file in the staged folders among some paths.
+    """Size and time of each file in the declared folders that a script wrote.
 
     Args:
-        place: Where they go.
+        place: The files of the row.
         root: The staging folder.
-        written: What lies there, relative.
-        declared: The paths that outputs and controls declare; only these are looked at.
+        written: The staged paths, relative.
+        declared: The paths that outputs and controls declare; only these are checked.
 
     Raises:
         InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
@@ -62,10 +71,10 @@ def staged_folders(
 def check_sizes(
     place: LocalFiles, root: str, outputs: Iterable[str], folders: Mapping[str, Mapping[str, tuple[int, int]]]
 ) -> None:
-    """Refuse outputs without a byte, for `[run] empty_outputs = "error"`.
+    """Refuse empty outputs, for `[run] empty_outputs = "error"`.
 
     Raises:
-        InvalidOutputError: When there is one.
+        InvalidOutputError: When an output is empty.
     """
     for path in outputs:
         files = folders.get(path)
@@ -75,16 +84,16 @@ def check_sizes(
 
 
 class Publication:
-    """What a row is about to publish.
+    """The outputs that a row is about to publish.
 
     Args:
-        place: Where it goes.
+        place: The files of the row.
         root: The staging folder.
-        paths: What is published, relative, declared outputs last.
-        declared: The paths among them that outputs or controls declare.
-        files: Those that are known to be plain files.
-        folders: Size and time of each file of those that are folders, by its name.
-        before: What the row made before.
+        paths: The paths to publish, relative, declared outputs last.
+        declared: The paths that outputs or controls declare.
+        files: The paths that are known to be plain files.
+        folders: For each path that is a folder, size and time of its files by name.
+        before: The journal's records of what the row made before.
     """
 
     def __init__(
@@ -109,15 +118,15 @@ class Publication:
 
     @property
     def is_in_steps(self) -> bool:
-        """Whether several renames or uploads do it, so that it can be found half done."""
+        """Whether publishing takes several renames or uploads, so that a killed row may be half published."""
         return len(self.paths) > 1 or (self._place.uploads and bool(self.folders))
 
     def check(self) -> None:
-        """Look at the final paths.
+        """Check the final paths.
 
         Raises:
-            ForeignFileError: When the row did not make what is there.
-            StorageError: When the store does not say.
+            ForeignFileError: When the row did not make what exists there.
+            StorageError: When the store does not answer.
         """
         extras = set(self.extras)
         for path in self.paths:
@@ -133,13 +142,13 @@ class Publication:
                 check_folder(path, standing, self._before, self.folders.get(path, ()))
 
     def run(self, announce: Callable[[Sequence[str], Sequence[Made]], None]) -> None:
-        """Announce it where it takes more than one plain file, and move all into place.
+        """Announce the paths if there is more than one plain file, then move all into place.
 
         Args:
-            announce: Writes down the paths, and what is known of them, before anything appears.
+            announce: Writes the paths and their records to the journal before any of them appears.
 
         Raises:
-            ForeignFileError: When another row was quicker; nothing is published then.
+            ForeignFileError: When another row published a new path first; nothing is published then.
             StorageError: When a path may not be written.
             OSError: When the disk refuses.
         """
@@ -147,7 +156,7 @@ class Publication:
             made = []
             for path, files in self.folders.items():
                 now = made_of(path, files)
-                # Until this is done, what is there may be of any earlier attempt.
+                # Until the rename is done, the folder at the final path may be of any earlier attempt.
                 made += [*(one for one in self._before.earlier(path) if one != now), now]
             for path in self.extras:
                 stamp = self._place.stamp(self._root, path)
@@ -157,7 +166,7 @@ class Publication:
         self._place.publish(self._root, self.paths, self._files, new=self._new)
 
     def record(self) -> list[Made]:
-        """What `done` says that the row made: its folders as they are now, and its undeclared files."""
+        """The records for `done`: the row's folders as they are now, and its undeclared files."""
         made = []
         for path, files in self.folders.items():
             standing = self._place.standing(path, is_folder=True) if self._place.copies(path) else None

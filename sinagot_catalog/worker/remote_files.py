@@ -1,10 +1,10 @@
-"""Where a job finds its inputs and leaves its outputs, where one of them lies in a bucket.
+"""The files of a row in buckets: fetches and prefetches its inputs, uploads its outputs.
 
-Inputs are fetched to a folder of the worker that is laid out as the dataset is, so that files which name each
-other find each other. A file that is there in the same version (URL and etag) is not fetched again; what was
-used longest ago goes when the folder is full. While a script runs, the next rows are looked at and their inputs
-fetched, as far as there is room. Outputs go whole to their final keys: a store shows an object only
-when all of it is there.
+Inputs are fetched to a folder of the worker with the layout of the dataset, so that files which refer to each other
+by relative paths work. A file that is already there in the same version (URL and etag) is not fetched again. When
+the folder is full, the least recently used files are removed. While a script runs, the inputs of the next rows are
+prefetched, as far as there is room. Each output is uploaded to its final key as a whole: a store shows an object
+only when it is complete.
 """
 
 # ruff: noqa: PTH103, PTH105, PTH108, PTH112, PTH114, PTH118, PTH120
@@ -40,15 +40,15 @@ __all__ = ["RemoteFiles", "open_uploader"]
 T = TypeVar("T")
 
 PATIENCE = 30.0
-"""Seconds that a store may be away before a row fails for it."""
+"""Seconds that a store may be unreachable before a row fails."""
 
 _ANY = Look()
 
 _AHEAD = 4
-"""Rows that are looked at while another one runs."""
+"""How many rows are prefetched while another one runs."""
 
 _FRESH = 2.0
-"""Seconds for which an answer of a store about an output is good."""
+"""Seconds for which prefetched information about an output stays valid."""
 
 _PASSING = (
     "Connect",
@@ -63,16 +63,16 @@ _PASSING_ERRNOS = (errno.EIO, errno.EBUSY, errno.ECONNREFUSED, errno.ECONNRESET,
 
 
 class TransferError(StorageError):
-    """A file could not be fetched or written; its message says all."""
+    """A file could not be fetched or written; the message needs no traceback."""
 
     @property
     def error_type(self) -> str:
-        """What the report calls it."""
+        """The error type in the report."""
         return "StorageError"
 
 
 def open_uploader(spec: RunSpec, options: Mapping[str, Mapping[str, Any]]) -> JournalUploader | None:
-    """What sends the journal of a worker to a bucket; None where it lies on a disk."""
+    """The uploader for the journal of a worker; None if `LOG` is on a local disk."""
     if spec.remote is None or not is_url(spec.remote.log):
         return None
     return JournalUploader(RemoteStore(spec.remote.log, options.get("log")), spec.log, spec.run_id)
@@ -84,10 +84,10 @@ class RemoteFiles(LocalFiles):
     Args:
         spec: The run.
         options: fsspec options by part: `dataset`, `outputs`.
-        staging: A folder of this process alone; made when needed.
-        fetched: Where inputs are fetched to.
-        trusted: As of a `LocalFiles`.
-        raw: As of a `LocalFiles`.
+        staging: The staging folder of this process; made when needed.
+        fetched: The folder to which inputs are fetched.
+        trusted: See `LocalFiles`.
+        raw: See `LocalFiles`.
     """
 
     def __init__(
@@ -133,16 +133,16 @@ class RemoteFiles(LocalFiles):
         self._coming: dict[_Paths, Future[_Answers | None]] = {}
         self.data_path = fetched if is_url(spec.dataset) else spec.dataset
 
-    # -- looking ------------------------------------------------------------------------------------------
+    # -- finding ------------------------------------------------------------------------------------------
 
     def prepare(self, inputs: Sequence[str], outputs: Sequence[str], looks: Sequence[Look] = ()) -> None:
-        """Ask for all that a row is about to look at, several paths at once, as far as it is not known yet."""
+        """Query the paths of the next row, several at once, unless prefetching has already done so."""
         super().prepare(inputs, outputs, looks)
         self._asked.clear()
         self._wanted.clear()
         coming = self._coming.pop((tuple(inputs), tuple(outputs)), None)
         if coming is not None and not coming.cancel() and (known := coming.result()) is not None:
-            # An input is what was fetched, and its stamp is noted as such; all else may have been written since.
+            # A fetched input keeps its version, which the row records; other paths may have changed since.
             is_fresh = time.monotonic() - known[0] < _FRESH
             self._asked.update(
                 (at, info)
@@ -156,13 +156,13 @@ class RemoteFiles(LocalFiles):
             self._asked.update(zip(((root, path) for path in paths), answers, strict=True))
 
     def _is_held(self, root: str, path: str, info: Info | None) -> bool:
-        """Whether this version of a file was fetched and is still there."""
+        """Whether this version of a file is in the folder of fetched inputs."""
         return info is not None and self._held.get(path) == _version(root, info)
 
     def _paths(
         self, root: str, inputs: Sequence[str], outputs: Iterable[str], looks: Sequence[Look]
     ) -> set[str]:
-        """What is asked of one root for a row."""
+        """The paths of a row to query in one root."""
         read = zip(inputs, looks or [Look()] * len(inputs), strict=True)
         found = {path for path, look in read if root in self.roots_of(look)}
         return found | (set(outputs) if root == self.outputs else set())
@@ -173,7 +173,7 @@ class RemoteFiles(LocalFiles):
         return self._asked[root, path]
 
     def find_input(self, path: str, look: Look = _ANY) -> tuple[str, os.stat_result | None]:
-        """Where an input is going to be, and what it is; None when it is absent."""
+        """The path to which `fetch` brings an input, and its `stat`; None when it is absent."""
         full, found = f"{self._fetched}/{path}", None
         for root in self.roots_of(look):
             if root not in self._stores:
@@ -208,7 +208,7 @@ class RemoteFiles(LocalFiles):
         return info is not None and (info.is_directory or not look.is_directory)
 
     def find_output(self, path: str, look: Look = _ANY) -> str | None:
-        """A copy of an output that is in place."""
+        """The path of a local copy of an output that is in place."""
         if self._outputs_store is None:
             return super().find_output(path, look)
         info = self._ask(self.outputs, path)
@@ -227,12 +227,12 @@ class RemoteFiles(LocalFiles):
     # -- the next rows ------------------------------------------------------------------------------------
 
     def prefetch(self, made: Iterable[str], rows: Iterable[Coming]) -> None:
-        """Look at coming rows, and fetch their inputs, while another one runs.
+        """Query the following rows and fetch their inputs while another row runs.
 
         Args:
             made: The outputs of the row that runs now.
-            rows: Those that come, in their order. One that reads or writes what an earlier
-                one makes is left alone: what lies there now is not what it will find.
+            rows: The following rows in their order. A row that reads or writes a path which an earlier row makes is
+                not prefetched: the path will have changed when the row runs.
         """
         made = set(made)
         wanted: dict[_Paths, Future[_Answers | None]] = {}
@@ -242,16 +242,16 @@ class RemoteFiles(LocalFiles):
             if is_free and len(wanted) < _AHEAD:
                 key = (tuple(inputs), tuple(outputs))
                 known = self._coming.pop(key, None)
-                with suppress(RuntimeError):  # no thread to be had: the row looks itself
+                with suppress(RuntimeError):  # no thread is available: the row queries its paths itself
                     wanted[key] = known or self._ahead.submit(self._look_ahead, *key, looks)
-        for gone in self._coming.values():  # given back to the parent, or another attempt
+        for gone in self._coming.values():  # returned to the parent, or another attempt
             gone.cancel()
         self._coming = wanted
 
     def _look_ahead(
         self, inputs: tuple[str, ...], outputs: tuple[str, ...], looks: Sequence[Look]
     ) -> _Answers | None:
-        """Ask for the paths of a row and fetch its inputs; None where anything fails: the row itself says what."""
+        """Query the paths of a row and fetch its inputs; None on any error, which the row itself will report."""
         asked: dict[tuple[str, str], Info | None] = {}
         try:
             for root, store in self._stores.items():
@@ -264,14 +264,14 @@ class RemoteFiles(LocalFiles):
             if self._force or not is_done:
                 for path, look in zip(inputs, looks, strict=True):
                     self._fetch_ahead(path, self.roots_of(look), asked)
-        except (StorageError, OSError, RuntimeError):  # a store that is being closed, too
+        except (StorageError, OSError, RuntimeError):  # also raised by a store that is being closed
             return None
         return now, asked
 
     def _fetch_ahead(
         self, path: str, roots: Sequence[str], asked: Mapping[tuple[str, str], Info | None]
     ) -> None:
-        """Fetch one file where there is room for it, and nobody reads it now."""
+        """Fetch one file if there is room for it and the running script does not read it."""
         root = next((one for one in roots if asked.get((one, path)) is not None), None)
         info = None if root is None else asked[root, path]
         if root is None or info is None or info.is_directory:
@@ -291,7 +291,7 @@ class RemoteFiles(LocalFiles):
                 self._getting.discard(path)
 
     def close(self) -> None:
-        """End what is fetched ahead; what is on its way now is dropped when it comes."""
+        """End prefetching; a running download is discarded when it completes."""
         self._closed.set()
         self._ahead.shutdown(wait=False, cancel_futures=True)
         self._coming.clear()
@@ -299,10 +299,10 @@ class RemoteFiles(LocalFiles):
     # -- fetching -----------------------------------------------------------------------------------------
 
     def fetch(self) -> None:
-        """Fetch the inputs that were found, as far as they are not there; several at once.
+        """Fetch the inputs that were found and are not fetched yet; several at once.
 
         Raises:
-            StorageError: When one cannot be fetched, or all of them are too much for the folder.
+            StorageError: When an input cannot be fetched, or the inputs together exceed the limit of the folder.
         """
         files: dict[str, tuple[str, Info]] = {}
         for path, (root, info) in self._wanted.items():
@@ -323,12 +323,12 @@ class RemoteFiles(LocalFiles):
                 self._on_its_way -= size
 
     def _each(self, do: Callable[[str], None], paths: Collection[str]) -> None:
-        """Do something for several paths at once."""
+        """Call a function for several paths in parallel."""
         if paths:
             next(iter(self._stores.values())).each(do, paths)
 
     def _get(self, path: str, root: str, info: Info, *, is_ahead: bool = False) -> None:
-        """Fetch one file, to a name of its own first that no input can have."""
+        """Fetch one file, first to a temporary name that no input can have."""
         if self._closed.is_set():
             return
         target = f"{self._fetched}/{path}"
@@ -338,7 +338,7 @@ class RemoteFiles(LocalFiles):
             self._stores[root].get(path, part)
             os.chmod(part, 0o444)  # noqa: PTH101 - an input is for reading
             with self._lock:
-                # What the script at work reads stays as it is, whoever fetched a newer one for a later row.
+                # The running script must keep the version that it reads: a prefetched newer version is dropped.
                 is_read = is_ahead and any(_is_about(path, one) for one in list(self._wanted))
                 if not (self._closed.is_set() or is_read):
                     os.makedirs(os.path.dirname(target), exist_ok=True)
@@ -346,10 +346,10 @@ class RemoteFiles(LocalFiles):
                     self._held[path] = _version(root, info)
         finally:
             with suppress(OSError):
-                os.unlink(part)  # where it got no name: it failed, or nobody wants it any more
+                os.unlink(part)  # left over if the download failed or was dropped
 
     def _below(self, root: str, path: str) -> dict[str, tuple[str, Info]]:
-        """The files of a directory; those of an earlier version that are gone are removed."""
+        """The files of a directory; removes fetched files that the directory no longer has."""
         store = self._stores[root]
         found = self._patiently(lambda: store.infos(path))
         with self._lock:
@@ -358,7 +358,7 @@ class RemoteFiles(LocalFiles):
         return {one: (root, info) for one, info in found.items()}
 
     def _make_room(self, files: Mapping[str, tuple[str, Info]], size: int) -> None:
-        """Let go of what was used longest ago, and keep room for what is about to be fetched."""
+        """Remove the least recently used files, and reserve room for the files to be fetched."""
         needed = sum(info.size or 0 for _, info in files.values())
         if needed > self._limit:
             raise TransferError(
@@ -385,7 +385,7 @@ class RemoteFiles(LocalFiles):
     # -- publishing ---------------------------------------------------------------------------------------
 
     def standing(self, path: str, *, is_folder: bool) -> Standing | None:
-        """What lies at a final path now, None where nothing does."""
+        """What exists at a final path now; None if nothing does."""
         store = self._outputs_store
         if store is None:
             return super().standing(path, is_folder=is_folder)
@@ -399,7 +399,7 @@ class RemoteFiles(LocalFiles):
         return None if info is None else Standing("file", {"": _standing_file(info)})
 
     def copies(self, path: str) -> bool:
-        """A bucket says itself when it wrote an object."""
+        """Whether publishing may change the times of a path: a bucket sets the time of an object itself."""
         return self._outputs_store is not None or super().copies(path)
 
     def publish(
@@ -410,10 +410,10 @@ class RemoteFiles(LocalFiles):
         *,
         new: Collection[str] = (),
     ) -> None:
-        """Upload staged paths to their final keys, each object whole; a directory gives up what it held before.
+        """Upload staged paths to their final keys, each object as a whole; then delete outdated keys.
 
         Raises:
-            StorageError: When a path lies in `LOG`, or the bucket refuses.
+            StorageError: When a path is in `LOG`, or the bucket refuses.
         """
         store = self._outputs_store
         if store is None:
@@ -425,13 +425,13 @@ class RemoteFiles(LocalFiles):
             self._forget(paths)
 
     def _forget(self, paths: Sequence[str]) -> None:
-        """Ask again for what was said of coming rows before these paths were written."""
+        """Discard prefetched information about these paths, which have just been written."""
         for key in list(self._coming):
             if any(_is_about(one, path) for one in (*key[0], *key[1]) for path in paths):
                 self._coming.pop(key).cancel()
 
     def _upload(self, store: RemoteStore, root: str, paths: Sequence[str]) -> None:
-        """Upload all, then remove what earlier outputs left there, then what was staged."""
+        """Upload all paths, then delete the keys of earlier outputs, then the staged files."""
         uploads: list[tuple[str, str]] = []
         for path in paths:
             if path.partition("/")[0] == "LOG":
@@ -455,7 +455,7 @@ class RemoteFiles(LocalFiles):
     def _outdated(
         self, store: RemoteStore, root: str, paths: Iterable[str], new: Collection[str]
     ) -> list[str]:
-        """What an earlier output of another shape left: keys in a directory, a file where one is now."""
+        """Keys of an earlier output: old keys in a directory, and a file that is now a directory."""
         old = []
         for path in paths:
             before = self._asked.get((self.outputs, path))
@@ -468,9 +468,9 @@ class RemoteFiles(LocalFiles):
     # -- outages ------------------------------------------------------------------------------------------
 
     def _patiently(self, do: Callable[[], T]) -> T:
-        """Do something that may be repeated; while the store is away, wait and try again.
+        """Call a repeatable function; while the store is unreachable, wait and try again.
 
-        After a row has waited in vain the next ones do not, until the store answers again.
+        After one row has waited without success, the next rows do not wait until the store answers again.
         """
         end = time.monotonic() + self._patience
         delay = 0.25
@@ -493,23 +493,23 @@ _Paths = tuple[tuple[str, ...], tuple[str, ...]]
 """The inputs and the outputs of a row."""
 
 _Answers = tuple[float, dict[tuple[str, str], Info | None]]
-"""When a store was asked for paths of a row, and what it said of each."""
+"""The time at which a store was queried for the paths of a row, and its answer for each."""
 
 
 def _is_about(path: str, other: str) -> bool:
-    """Whether two paths are one, or one lies in the other."""
+    """Whether two paths are the same, or one contains the other."""
     return path == other or path.startswith(f"{other}/") or other.startswith(f"{path}/")
 
 
 def _impatient(root: str, options: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Options with few retries of the library's own, where the user says nothing of them: ours know the row."""
+    """Options with few retries in botocore, unless the user sets them: `_patiently` retries instead."""
     if not root.startswith(("s3://", "s3a://")) or "config_kwargs" in options:
         return options
     return {**options, "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}
 
 
 def _is_passing(error: BaseException | None) -> bool:
-    """Whether an error may be gone in a moment: the store is away or busy."""
+    """Whether an error is temporary: the store is unreachable or busy."""
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
     if isinstance(error, OSError) and error.errno in _PASSING_ERRNOS:
@@ -518,7 +518,7 @@ def _is_passing(error: BaseException | None) -> bool:
 
 
 def _version(root: str, info: Info) -> tuple[str, str, int]:
-    """What tells a version of an object from another one."""
+    """The root, etag (or time) and size that identify a version of an object."""
     return root, info.etag or str(info.mtime_ns), info.size or 0
 
 

@@ -1,7 +1,7 @@
-"""`KeyboardInterrupt` while a row's script runs: an error of its row, or the user's interrupt of the run.
+"""Interrupts while a script runs: tells a script's `KeyboardInterrupt` from the user's Ctrl-C.
 
-The two must not be mixed up: a script that raises it, or calls `_thread.interrupt_main`, fails its own row, and a
-user who presses Ctrl-C ends the run.
+A script that raises `KeyboardInterrupt`, or calls `_thread.interrupt_main`, fails its own row. A user who presses
+Ctrl-C ends the run.
 """
 
 import _thread
@@ -16,7 +16,7 @@ __all__ = ["MainInterrupts", "RowInterrupts", "WorkerInterrupts"]
 
 
 class RowInterrupts(Protocol):
-    """Entered while a script is at work."""
+    """A context manager that is entered while a script runs."""
 
     def __enter__(self) -> object: ...
 
@@ -27,9 +27,10 @@ class RowInterrupts(Protocol):
 
 
 class WorkerInterrupts:
-    """In a worker process each interrupt is the script's: the user's reaches the parent, which ends its workers.
+    """Interrupts in a worker process: each comes from the script.
 
-    One that comes when no script is at work, from a thread that a script left behind, has no effect.
+    The user's interrupt reaches the parent, which ends its workers. An interrupt between scripts, which a thread of
+    an earlier script may raise, has no effect.
     """
 
     def __init__(self) -> None:
@@ -47,14 +48,15 @@ class WorkerInterrupts:
             raise KeyboardInterrupt
 
     def is_from_user(self, error: BaseException) -> bool:  # noqa: ARG002 part of the protocol
-        """Never."""
+        """False: only the parent gets the user's interrupts."""
         return False
 
 
 class MainInterrupts:
-    """In the main process an interrupt is the user's where a signal came; `listen` for them around the run.
+    """Interrupts in the main process: an interrupt comes from the user if a signal arrived.
 
-    A script's own call of `_thread.interrupt_main` reaches the thread that runs the script, without a signal.
+    The run calls `listen` before its first row and `unlisten` after its last. A script's call of
+    `_thread.interrupt_main` is redirected to the thread that runs the script, without a signal.
     """
 
     def __init__(self) -> None:
@@ -67,7 +69,7 @@ class MainInterrupts:
     # -- the run ------------------------------------------------------------------------------------------
 
     def listen(self) -> Self:
-        """Take note of signals until `unlisten`; what handled them before still does."""
+        """Record signals until `unlisten`; the previous handlers are still called."""
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 handler = signal.getsignal(number)
@@ -77,7 +79,7 @@ class MainInterrupts:
         return self
 
     def unlisten(self) -> None:
-        """Let signals go where they went before."""
+        """Restore the previous signal handlers."""
         while self._before:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
@@ -90,12 +92,12 @@ class MainInterrupts:
             raise
 
     def check(self) -> None:
-        """Raise `KeyboardInterrupt` where a signal came and a script kept it to itself."""
+        """Raise `KeyboardInterrupt` if a signal arrived and a script caught the exception."""
         if self._has_come:
             raise KeyboardInterrupt
 
     def is_from_user(self, error: BaseException) -> bool:
-        """Whether a signal came; Polars takes it itself while it computes, and raises from its own code."""
+        """Whether a signal arrived. While Polars computes, it handles the signal and raises from its own code."""
         return isinstance(error, KeyboardInterrupt) and (self._has_come or _is_raised_by_polars(error))
 
     # -- a row --------------------------------------------------------------------------------------------
@@ -109,7 +111,7 @@ class MainInterrupts:
         _thread.interrupt_main = self._interrupt_main
         if self._is_pending:
             self._is_pending = False
-            _raise_in(self._thread, None)  # it came too late for its row
+            _raise_in(self._thread, None)  # the row ended before the interrupt was raised
 
     def _interrupt_row(self, signum: int = signal.SIGINT, /) -> None:
         if signum != signal.SIGINT:
@@ -120,7 +122,7 @@ class MainInterrupts:
 
 
 def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    """Raise an exception in a thread at its next step; None takes back one that is not raised yet."""
+    """Raise an exception in a thread at its next bytecode; None withdraws a pending exception."""
     import ctypes
 
     given = None if error is None else ctypes.py_object(error)

@@ -1,4 +1,4 @@
-"""The logger that a script is given: its lines become events of the row at work."""
+"""The script logger (`self.logger`): writes the log lines of a script as journal events of the running row."""
 
 import logging
 
@@ -11,14 +11,14 @@ class ScriptLog:
     """`self.logger` of the rows that one process runs.
 
     Args:
-        level: The least level that is kept.
-        console: Gets what scripts log, beside the journal.
+        level: The lowest level that is recorded.
+        console: Also gets what scripts log.
     """
 
     def __init__(self, level: int | str, console: logging.Logger | None = None) -> None:
         self._handler = _Journaling(console)
         self._level = level
-        # A manager of its own: what a script or a user sets up for logging at large does not reach it.
+        # A separate manager: the logging configuration of a script or a user does not affect this logger.
         self.logger = logging.Manager(logging.RootLogger(logging.WARNING)).getLogger("script")
         self._ready()
 
@@ -31,7 +31,7 @@ class ScriptLog:
         self._number = self.logger.level
 
     def point(self, lines: UnitStepLines, record_id: str, unit: dict[str, str | None]) -> None:
-        """From here on what is said belongs to this row, whatever the last one did to the logger."""
+        """Assign the following log lines to this row, and undo what the last row did to the logger."""
         logger = self.logger
         is_changed = logger.handlers != [self._handler] or logger.level != self._number
         if is_changed or logger.filters or logger.disabled or logger.propagate:
@@ -41,12 +41,12 @@ class ScriptLog:
         self._handler.unit = unit
 
     def rest(self) -> None:
-        """No row is at work: what is said now goes nowhere but to the console."""
+        """End the row: later log lines go to the console only."""
         self._handler.lines = None
 
 
 class _Journaling(logging.Handler):
-    """Turns records of a script's logger into `log` events of the row at work."""
+    """Writes the records of a script's logger as `log` events of the running row."""
 
     def __init__(self, console: logging.Logger | None) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class _Journaling(logging.Handler):
         self._console = console
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write one event; a full disk is told to `logging`, not to the script."""
+        """Write one event; `logging` handles a full disk, so the script does not fail."""
         try:
             if self.lines is not None:
                 self.lines.log(self.record_id, self.format(record), record.levelname)

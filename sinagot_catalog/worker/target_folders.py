@@ -1,8 +1,8 @@
-"""Folders that outputs are published to on local disks: made, checked, remembered. Standard library only.
+"""Target folders: the folders of the outputs on local disks; makes, checks and caches them.
 
-Nothing is published through a link but for the literal folders of patterns, and through these only where the link
-was there when the run began and belongs to the user or root. What was checked once is known by its inode, so a
-folder that becomes another one is checked anew.
+Outputs are never published through a symbolic link, except for literal folders of patterns. Such a link must have
+existed when the run began, and must belong to the user or root. A checked folder is cached with its device and
+inode, so a replaced folder is checked again. Standard library only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
@@ -25,17 +25,17 @@ _REMEMBERED = 10_000
 
 
 class TargetFolder(NamedTuple):
-    """A folder of the outputs, as it was when it was looked at first.
+    """A folder of the outputs, as it was when it was first checked.
 
     Attributes:
         full: Its full path.
-        real: The same with all links resolved.
-        device: Of its file system.
-        inode: Its number there: another one means that it was replaced.
-        is_plain: Whether a file that is renamed into it is as one that is written there.
-        group: The group that what is published there gets; None where it has it already.
-        sets_group: Whether folders that are made there hand the group on (set-group-id).
-        has_own_name: Whether no link leads to it or to an input, so that its path says what lies in it.
+        real: The full path with all links resolved.
+        device: The device number of its file system.
+        inode: Its inode number; a different number means that the folder was replaced.
+        is_plain: Whether a file that is renamed into it equals a file that is written there.
+        group: The group that published files get; None if staged files already have it.
+        sets_group: Whether new entries inherit the group (set-group-id).
+        has_own_name: Whether no path in it can be an input by another name, through a link.
     """
 
     full: str
@@ -53,13 +53,13 @@ class TargetFolders:
 
     Args:
         outputs: The outputs folder.
-        dataset: Where inputs lie.
-        log: The `LOG` folder, that no output may reach.
-        staging: Gives what the system says of the staging folder.
+        dataset: The dataset folder, a root of inputs.
+        log: The `LOG` folder; publishing below it is refused.
+        staging: Returns the `stat` of the staging folder.
         trusted: Literal folders of the outputs, relative; they may be links.
-        links: Those of them that were links when the run began, and where each leads; None: as now.
+        links: The literal folders that were links when the run began, with their targets; None: read them now.
         raw: The patterns of inputs that no step makes.
-        durable: Bring the name of a new folder to the disk.
+        durable: Sync the name of a new folder to the disk.
     """
 
     def __init__(
@@ -86,17 +86,17 @@ class TargetFolders:
         self._aliases: _Aliases | None = None
 
     def forget(self) -> None:
-        """Look at each folder anew."""
+        """Forget all checked folders: the next `get` checks them again."""
         self._known.clear()
 
     def get(self, folder: str) -> TargetFolder:
-        """A folder, made where it is absent.
+        """A target folder; made if it is absent.
 
         Args:
             folder: Its path, relative.
 
         Raises:
-            StorageError: When nothing may be published below it.
+            StorageError: When publishing below it is not allowed.
             OSError: When the disk refuses.
         """
         known = self._known.get(folder)
@@ -107,7 +107,7 @@ class TargetFolders:
                     return known
             except (FileNotFoundError, NotADirectoryError):
                 pass
-            self._known.clear()  # it, or a folder above it, is another one by now
+            self._known.clear()  # the folder, or one above it, was replaced
         return self._look_at(folder)
 
     def _look_at(self, folder: str) -> TargetFolder:
@@ -152,7 +152,7 @@ class TargetFolders:
         )
 
     def _check_folder(self, folder: str, full: str) -> None:
-        """Refuse a folder that was there before, where nothing may be published below it."""
+        """Refuse an existing folder if publishing below it is not allowed."""
         found = os.stat(full)
         if not stat.S_ISDIR(found.st_mode):
             raise StorageError(f"cannot publish below {folder}: it is a file, not a folder")
@@ -167,7 +167,7 @@ class TargetFolders:
             self._check_link(folder, full, real)
 
     def _check_link(self, folder: str, full: str, real: str) -> None:
-        """The literal folders of patterns may be links; those named after a record may not."""
+        """Refuse a link, unless it is a literal folder of a pattern; a folder named after a record is none."""
         if folder not in self._trusted:
             root = os.path.realpath(self.outputs)
             leaves = real != root and not real.startswith(f"{root}/")
@@ -185,10 +185,10 @@ class TargetFolders:
                 )
 
     def check_alias(self, path: str, folder: TargetFolder) -> None:
-        """Refuse to write among inputs by another name.
+        """Refuse an output path that is an input by another name.
 
         Raises:
-            StorageError: When a link leads to where an input lies.
+            StorageError: When the path is a file of an input, reached through a link.
         """
         if self._aliases is not None:
             pattern = self._aliases.pattern_of(path, folder.real)
@@ -211,7 +211,7 @@ def parents(folder: str) -> list[str]:
 
 
 def links_among(root: str, folders: Iterable[str]) -> dict[str, str]:
-    """Which of some folders are links, and where each leads."""
+    """The folders that are symbolic links, each with its target."""
     links = {}
     for folder in folders:
         with suppress(OSError):
@@ -220,7 +220,7 @@ def links_among(root: str, folders: Iterable[str]) -> dict[str, str]:
 
 
 def _chain(link: str) -> list[str]:
-    """A link, and the links that it leads to by its own text."""
+    """A link and the further links that its target leads through."""
     chain = []
     while os.path.islink(link) and link not in chain:
         chain.append(link)
@@ -229,11 +229,11 @@ def _chain(link: str) -> list[str]:
 
 
 class _Aliases:
-    """Finds inputs that a link gives a second name.
+    """Finds inputs that have a second name through a symbolic link.
 
     Args:
-        dataset: Where inputs lie.
-        outputs: Where outputs go.
+        dataset: The dataset folder, a root of inputs.
+        outputs: The outputs folder.
         raw: The patterns of inputs that no step makes.
     """
 
@@ -251,7 +251,7 @@ class _Aliases:
             self._inputs.append((template.text, folder, is_linked, by_name, by_place))
 
     def is_own_name(self, folder: str, real: str) -> bool:
-        """Whether no path in a folder can be that of an input by another name.
+        """Whether no path in a folder can be an input by another name.
 
         Args:
             folder: The folder, relative to the outputs folder.
@@ -264,7 +264,7 @@ class _Aliases:
         )
 
     def pattern_of(self, path: str, folder: str) -> str | None:
-        """The pattern of the input that a path is by another name.
+        """The pattern of the input that a path is by another name; None if it is no such path.
 
         Args:
             path: The path, relative to the outputs folder.
@@ -279,12 +279,12 @@ class _Aliases:
 
 
 def _is_nested(one: str, other: str) -> bool:
-    """Whether two folders are one, or one lies in the other."""
+    """Whether two folders are the same, or one contains the other."""
     return f"{one}/".startswith(f"{other}/") or f"{other}/".startswith(f"{one}/")
 
 
 def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:
-    """What the paths of a pattern look like, and all that lies in them, below the folder of its prefix."""
+    """A regex for the paths of a pattern, and for everything inside them, below a root folder."""
     parts = [re.escape(value) if kind == "text" else "[^/]+" for kind, value in template.tokens]
     if prefix:
         parts[0] = re.escape(template.tokens[0][1].removeprefix(prefix))
