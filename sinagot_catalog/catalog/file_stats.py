@@ -76,7 +76,7 @@ class Stats:
             paths = pl.Series("path", list(folders), dtype=pl.String).to_frame()
             return paths.join(held, on="path", how="left", maintain_order="left")
 
-    # --- what is known already ---------------------------------------------------------------------------
+    # --- known stats -------------------------------------------------------------------------------------
 
     def take(self, root: str, given: pl.DataFrame) -> None:
         """Take the stats that a listing contains; no other file exists."""

@@ -42,7 +42,7 @@ class RowsFrame(pl.LazyFrame):
         self._scan = scan
         self._further = further
         self._shown = frozenset(plain.collect_schema())
-        self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public way to make a frame of a class of ours
+        self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public API for subclasses of LazyFrame
 
     def _named(self, *given: Any) -> tuple[str, ...]:
         """The further columns that the arguments of a verb name."""

@@ -220,7 +220,7 @@ def _compared(column: pl.Expr, match: Match) -> pl.Expr:
     return column.fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix)
 
 
-# --- what meets nothing --------------------------------------------------------------------------------------
+# --- rows and records without a match ------------------------------------------------------------------------
 
 
 def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool = True) -> list[Notice]:

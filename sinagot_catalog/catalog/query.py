@@ -173,7 +173,7 @@ class Resolver:
                 )
         return {name: known[name] for name in names}
 
-    # --- answers -----------------------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------------
 
     def fetch(
         self, query: Query, columns: Sequence[str] | None = None, *, limit: int | None = None

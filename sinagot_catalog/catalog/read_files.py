@@ -74,7 +74,7 @@ def format_of(path: str, given: str | None = None) -> str:
 def scan_files(
     stores: Mapping[str, Store],
     files: pl.DataFrame,
-    format: str | None,  # noqa: A002 - the word that readers use
+    format: str | None,  # noqa: A002 - the usual name of a reader's option
     options: Mapping[str, Any],
     *,
     strict: bool = True,

@@ -294,7 +294,7 @@ class _Judge:
         indices = tuple(dict.fromkeys(cell.index for cell in cells))
         self.doubts.append(Doubt(self._located[output], other, shown, is_raw, indices, sentence))
 
-    # --- outputs among each other --------------------------------------------------------------------------------
+    # --- pairs of outputs ----------------------------------------------------------------------------------------
 
     @property
     def _located_outputs(self) -> dict[int, Template]:

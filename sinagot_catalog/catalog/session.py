@@ -66,7 +66,7 @@ class Session:
     Args:
         config: The config.
         storage_options: fsspec options for every remote root; they override those of the config.
-        trust: Whether the library may run the scripts; by default if config and scripts are local and the user's own.
+        trust: Whether the library may run scripts; by default if they and the config are local and the user's own.
         everything: List the whole dataset, not only the folders that the patterns name.
         listing: A listing of the dataset that replaces the library's own; see `storage.read_listing`.
         records: The only records of this session; see `storage.IdRange.of`.
@@ -197,7 +197,7 @@ class Session:
                 "If you trust who can write there: Workspace(…, trust=True), or --trust.",
             )
 
-    # --- looking -----------------------------------------------------------------------------------------
+    # --- layout and catalog ------------------------------------------------------------------------------
 
     def layout(self) -> Layout:
         """Return the present declarations of config and scripts; a changed script is read again."""

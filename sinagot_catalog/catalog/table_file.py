@@ -105,7 +105,7 @@ class TableFile:
         if self.format not in _TEXTS or "encoding" in self.options:
             return self.format in _TEXTS
         try:
-            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - asked for every file
+            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - faster than pathlib, called for every file
         except OSError:
             return True
 
@@ -274,7 +274,7 @@ class TableFile:
             if self.format in _CSV and self.options.get("has_header", True):
                 separator = self.options.get("separator", "\t" if self.format == "tsv" else ",")
                 return _csv_place(self._text(), separator, str(error))
-        except Exception:  # noqa: BLE001 - the fault itself is what counts
+        except Exception:  # noqa: BLE001 - the original error is reported without a position
             return ""
         return ""
 

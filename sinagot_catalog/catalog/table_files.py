@@ -80,7 +80,7 @@ class TableFiles:
         source = register_io_source(
             self._read, schema=self._schema, explain_name="files", explain_detail=f"{self.keys.height} files"
         )
-        frame = cast("TableFrame", TableFrame._from_pyldf(source._ldf))  # noqa: SLF001 - how Polars makes a subclass
+        frame = cast("TableFrame", TableFrame._from_pyldf(source._ldf))  # noqa: SLF001 - Polars has no public API for subclasses of LazyFrame
         frame._files = self  # noqa: SLF001 - the same module
         return frame
 
@@ -288,7 +288,7 @@ class TableFiles:
                 stacklevel=2,
             )
 
-    # --- narrowed by a filter ----------------------------------------------------------------------------
+    # --- filters of key columns --------------------------------------------------------------------------
 
     def narrowed(self, predicates: Sequence[pl.Expr]) -> tuple[TableFiles, list[pl.Expr]] | None:
         """Return the files that predicates of keys leave, and the predicates of rows.
@@ -340,7 +340,7 @@ def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
         schema = pl.Schema({**others, **keys})
         try:
             register_io_source(source, schema=schema).filter(predicate).collect()
-        except Exception:  # noqa: BLE001, S112 - whatever it is, the query itself says it
+        except Exception:  # noqa: BLE001, S112 - the query itself raises the error
             continue
         return bool(asked) and asked[-1] is not None
     return False
