@@ -157,7 +157,7 @@ class Explanation:
     def lines(
         self, follow: Callable[[dict[str, bool | str]], str] | None = None
     ) -> Iterator[tuple[str, str]]:
-        """Yield the explanation as lines of text with their kinds: head, rule, decided, file, absent, text, failure.
+        """Yield the lines of the explanation with their kinds: head, rule, decided, file, absent, text, failure.
 
         Args:
             follow: Formats the command that runs the row with given options.
