@@ -93,7 +93,7 @@ class StepCollection(Selection):
         """Return the statuses with sinagot's column names and numbers.
 
         Returns:
-            Columns `record_id, task, modality, step_index, step_label, step_status`; null where unknown.
+            Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
         rows = self._resolver().rows(self._query)
         codes = {status.name: status.value for status in StepStatus}
@@ -270,7 +270,7 @@ class StepCollection(Selection):
                 default as set in `[run] rerun_on`.
             limit: Run at most this many rows, in run order.
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
@@ -324,7 +324,7 @@ class StepCollection(Selection):
             workers: The number of processes; by default the number of cores.
             stale: Rows that are stale by an input or a version, with `"code"` also by a changed script; by
                 default as set in `[run] rerun_on`.
-            say: Takes a line on each error of a round; by default it goes to stderr.
+            say: Receives a message on each error of a round; by default it goes to stderr.
 
         Yields:
             The report of each round that ran rows.

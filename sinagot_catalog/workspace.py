@@ -440,7 +440,7 @@ class Workspace:
 
         Args:
             flow_run_id: Its id in Prefect, the last part of its page's address.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Raises:
             NotFoundError: There is no such flow run.
@@ -493,7 +493,7 @@ class Workspace:
             downstream: Also run rows that become ready by the run, so that one run completes a chain of steps.
             concurrency: How many of its runs may be active at the same time.
             create_pool: Make the pool, one of processes, if there is none of that name.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Returns:
             Its name, id, page and parameters.

@@ -65,7 +65,7 @@ class UnitStep:
         script: Path of the script file; for a program its name in the config.
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
-        by: The fields of the groups that it runs over; None where it runs over records.
+        by: The fields of the groups that it runs over; None if it runs over records.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 

@@ -97,7 +97,7 @@ def diff(source: Session, a: str | None = None, b: str | None = None) -> Diff:
     """Return the changes between two snapshots, or between a snapshot and now.
 
     Args:
-        source: The workspace.
+        source: The session of the workspace.
         a: The earlier snapshot; by default the newest.
         b: The later snapshot; by default a fresh listing.
 

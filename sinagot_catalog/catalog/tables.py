@@ -165,7 +165,7 @@ class Catalog(Presence):
         """The last event of each row, by unit step: its position, its kind, and whether its run is alive."""
         last = self.last_coded
         at = _positions(_spots(last, len(self.ids)), height)
-        # an event without a run comes from a log of sinagot: nobody can tell that it is dead
+        # an event without a run comes from a log of sinagot: whether it is dead is unknown
         alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
         return [
             at.alias("_last"),

@@ -36,7 +36,7 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
     """Write the page.
 
     Args:
-        source: The workspace.
+        source: The session of the workspace.
         failures: Its failures, clustered.
         path: The output file.
 
