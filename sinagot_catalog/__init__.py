@@ -1,10 +1,10 @@
-"""A dataframe-centric catalog of recordings, and the runs of scripts over them.
+"""sinagot_catalog: a dataframe catalog of recordings, and runs of scripts over them.
 
-A selection is a workspace plus a list of Polars expressions; a run is the plan made from its steps frame; status
-is always derived from what lies in storage, never stored.
+A selection is a workspace plus a list of Polars expressions. A run executes the plan made from the frame of its
+steps. The library always derives a status from files and journal, and never stores it.
 
-Names are imported when they are first used: a script's `from sinagot_catalog import ScriptTemplate` brings
-neither Polars nor anything else that is heavy.
+Names are imported at first use: a script's `from sinagot_catalog import ScriptTemplate` imports neither Polars nor
+other slow packages.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m sinagot_catalog`: the command line."""
+"""Entry point of `python -m sinagot_catalog`: runs the command line."""
 
 from sinagot_catalog.cli import main
 

@@ -1,4 +1,4 @@
-"""The classes that the modalities of a workspace bring for their records."""
+"""Custom classes: imports the record classes that the modalities of a workspace define."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ __all__ = ["kinds_of"]
 
 
 def kinds_of(source: Session, workspace: Workspace | None = None) -> ViewTypes:
-    """The classes of a workspace's handles."""
+    """Return the classes of a workspace's handles."""
     return ViewTypes(RecordCollection, Record, StepCollection, _Customs(source), workspace)
 
 
 class _Customs:
-    """The classes that the modalities of a workspace bring for their records.
+    """The record classes that the modalities of a workspace define.
 
-    Their files are imported when a scope of the modality is taken, and only where the workspace is trusted.
+    A modality's file is imported when a scope of the modality is made, and only if the workspace is trusted.
     """
 
     def __init__(self, source: Session) -> None:
@@ -37,7 +37,7 @@ class _Customs:
     def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
         config = self._source.config
         file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
-        if not os.path.exists(file):  # noqa: PTH110 - asked for each scope
+        if not os.path.exists(file):  # noqa: PTH110 - faster than pathlib, called for each scope
             return None
         if self._source.distrust() is not None:
             return None
@@ -61,7 +61,7 @@ class _Customs:
         return ScriptHost(self._source.scripts)
 
     def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
-        """A class attribute `task` is the task of a scope that names none; `task` itself stays the scope's."""
+        """Return the class body: a class attribute `task` becomes the default task, `task` stays the scope's."""
         pinned = getattr(own, "task", None)
         if not isinstance(pinned, str):
             return {}

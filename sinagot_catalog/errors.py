@@ -1,17 +1,17 @@
-"""Every error that this library raises on purpose.
+"""Errors: every error that this library raises on purpose.
 
     SinagotError                 anything below
-    ├── UsageError               the caller's words are off: nothing was run (exit code 2)
+        ├── UsageError               invalid usage: nothing was run (exit code 2)
     │   ├── ConfigError          a workspace.toml or an option
     │   ├── PatternError         a path pattern or an id pattern
     │   ├── SelectionError       a filter, a step label, a task or modality, a frame of rows
-    │   └── NotFoundError        a record id, a script or a file that is asked for by name
+        │   └── NotFoundError        a record id, a script or a file that does not exist
     ├── StorageError             the dataset cannot be listed, read or written (exit code 1)
     ├── RunError                 some rows failed (exit code 3)
     └── ServerError              Prefect's API or the local server does not answer (exit code 1)
 
-A message is one sentence that says what is wrong and where. `hint`, where there is one, says what to do. Both are
-masked: an address in them shows no password, token or signature.
+A message is one sentence: what is wrong, and where. `hint`, if there is one, says what to do. The library masks
+both: addresses in them show no password, token or signature.
 """
 
 import sys
@@ -35,18 +35,18 @@ __all__ = [
 
 
 class SinagotError(Exception):
-    """Something went wrong that the library can name.
+    """An error that the library reports in its own words.
 
     Attributes:
         message: What is wrong and where, one sentence.
-        hint: What to do about it, or an empty string.
-        exit_code: What the command line ends with.
+        hint: What to do, or an empty string.
+        exit_code: The exit code of the command line.
     """
 
     exit_code = 1
 
     def __init__(self, message: str, hint: str = "") -> None:
-        mask_error(sys.exc_info()[1])  # what it is raised from is shown beside it
+        mask_error(sys.exc_info()[1])  # a traceback also shows the cause
         self.message = masked(message)
         self.hint = masked(hint)
         super().__init__(self.message, self.hint)
@@ -56,13 +56,13 @@ class SinagotError(Exception):
 
 
 class UsageError(SinagotError):
-    """The caller's words are off; nothing was run."""
+    """Invalid usage; nothing was run."""
 
     exit_code = 2
 
 
 class ConfigError(UsageError):
-    """A `workspace.toml` or an option has a fault; the message gives its address."""
+    """A `workspace.toml` or an option is wrong; the message gives its address."""
 
 
 class PatternError(UsageError, ValueError):
@@ -70,11 +70,11 @@ class PatternError(UsageError, ValueError):
 
 
 class SelectionError(UsageError, ValueError):
-    """A filter, a label, a scope or a frame of rows names what cannot exist."""
+    """A filter, a label, a scope or a frame of rows names something that cannot exist."""
 
 
 class NotFoundError(UsageError, LookupError):
-    """What is asked for by name is not there."""
+    """A record, script or file of the given name does not exist."""
 
 
 class StorageError(SinagotError, OSError):
@@ -88,19 +88,19 @@ class RunError(SinagotError):
 
 
 class ServerError(SinagotError):
-    """Prefect's API or the local server does not answer as it should."""
+    """Prefect's API or the local server does not answer as expected."""
 
 
 def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
-    """Name what lies nearest to a wrong value, as the end of a sentence.
+    """Suggest the choices nearest to a wrong value, as the end of a sentence.
 
     Args:
-        value: What was given.
-        choices: What would have been right.
-        most: How many near ones to name.
+        value: The wrong value.
+        choices: The valid values.
+        most: How many suggestions to make.
 
     Returns:
-        `"; did you mean 'x'?"`, or an empty string where nothing is near.
+        `"; did you mean 'x'?"`, or an empty string if no choice is near.
 
     Example:
         >>> did_you_mean("DOEN", ["INIT", "DONE", "ERROR"])

@@ -1,6 +1,6 @@
-"""The classes to build on in `scripts/<modality>/models/record.py` and `record_collection.py`.
+"""Base classes for `scripts/<modality>/models/record.py` and `record_collection.py`.
 
-A class `Record` or `RecordCollection` there takes the place of ours for that modality, in that workspace alone:
+A class `Record` or `RecordCollection` there replaces the library's class for that modality, in that workspace only:
 
     from sinagot_catalog.models import Record as BaseRecord
 
@@ -14,4 +14,4 @@ from sinagot_catalog.records import Record, RecordCollection
 __all__ = ["Record", "RecordCollection", "Subset"]
 
 Subset = RecordCollection
-"""sinagot's other name of `RecordCollection`."""
+"""sinagot's other name for `RecordCollection`."""

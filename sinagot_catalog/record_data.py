@@ -1,4 +1,4 @@
-"""The data of records that a modality keeps in files of its own, and results read back by key."""
+"""Record data: reads and writes the data files that a modality keeps of its records, and reads results by key."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _TYPES: dict[str, Any] = {"str": pl.String, "int": pl.Int64, "float": pl.Float64
 
 
 def _data_place(source: Session, query: Query) -> int:
-    """The place of a modality's data file.
+    """Return the bound pattern of a modality's data file.
 
     Raises:
         SelectionError: When the scope has no such modality.
@@ -57,13 +57,13 @@ def _data_place(source: Session, query: Query) -> int:
 
 
 def data_path(source: Session, query: Query) -> str:
-    """The path of one record's data file."""
+    """Return the path of one record's data file."""
     values = id_values(query.record or "", source.config.ids) or {}
     return source.layout().places[_data_place(source, query)].template.format(values)
 
 
 def read_data(source: Session, query: Query) -> dict[str, Any] | None:
-    """One record's data; None where its file is not there."""
+    """Return one record's data; None if its file is absent."""
     path = data_path(source, query)
     store = source.stores["dataset"]
     if not store.exists(path):
@@ -73,7 +73,7 @@ def read_data(source: Session, query: Query) -> dict[str, Any] | None:
 
 
 def write_data(source: Session, query: Query, data: Mapping[str, Any]) -> None:
-    """Replace one record's data; readers see the old file or the new one."""
+    """Replace one record's data; readers see either the old file or the new one."""
     path = data_path(source, query)
     values = {str(name): _plain(value) for name, value in dict(data).items()}
     try:
@@ -85,13 +85,13 @@ def write_data(source: Session, query: Query, data: Mapping[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """What JSON knows of a value: numpy's numbers as Python's, what is no number as null."""
+    """Convert a value for JSON: numpy's numbers become Python's, a value that is no number becomes null."""
     value = value.item() if hasattr(value, "item") else value
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def data_frame(source: Session, resolver: Resolver, query: Query) -> pl.DataFrame:
-    """The data of a scope's records: `record_id` and a column per key, a row per record whose file is there."""
+    """Return the data of a scope's records: `record_id` and a column per key, a row per record with a data file."""
     place = _data_place(source, query)
     records = resolver.rows(query)
     there = records.filter(resolver.catalog.presence[place].gather(records["_rec"]))
@@ -107,7 +107,7 @@ def data_frame(source: Session, resolver: Resolver, query: Query) -> pl.DataFram
 def outputs(
     resolver: Resolver, rows: pl.DataFrame, step: str | None, label: str | None, scope: Query | None = None
 ) -> pl.DataFrame:
-    """Where the results of some rows of `steps` lie: key columns, `root` and `path`, existing ones only.
+    """Return the existing result files of rows of `steps`: key columns, `root` and `path`.
 
     Raises:
         SelectionError: When the rows have several steps, or the step several outputs, and none is named; when
@@ -164,9 +164,9 @@ def outputs(
 
 
 def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
-    """The files of `outputs`, each once: keys that its pattern does not name are null.
+    """Return the files of `outputs`, each once: keys that its pattern does not name are null.
 
-    Where a file's pattern does not name its record, the fields that it names are columns of their own.
+    If a file's pattern does not name its record, the fields that it names are separate columns.
 
     Raises:
         SelectionError: When they are folders.
@@ -216,7 +216,7 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
 
 
 def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
-    """The steps of a scope's units, each once."""
+    """Return the steps of a scope's units, each once."""
     task, modality = (scope.task, scope.modality) if scope is not None else (None, None)
     cells = resolver.layout.cells
     inside = [cell for cell in cells if task in (None, cell.task) and modality in (None, cell.modality)]
@@ -224,7 +224,7 @@ def _steps_of(resolver: Resolver, scope: Query | None) -> list[str]:
 
 
 def _output(links: list[Link], step: str, label: str | None) -> Link | None:
-    """The one output that is meant."""
+    """Return the output with the given label, or the only output."""
     labels = [link.label for link in links if link.label is not None]
     if label is not None:
         if label not in labels:
@@ -241,7 +241,7 @@ def _output(links: list[Link], step: str, label: str | None) -> Link | None:
 
 
 def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None]:
-    """The task and modality that a key of `[processed]` speaks of.
+    """Return the task and modality of a key of `[processed]`.
 
     Raises:
         NotFoundError: When the config has no such key.
@@ -256,10 +256,10 @@ def scope_of_processed(config: Config, key: str) -> tuple[str | None, str | None
 
 
 def processed(source: Session, resolver: Resolver, rows: pl.DataFrame, key: str) -> pl.DataFrame:
-    """The results that `[processed.KEY]` names, for some rows of `steps`: `record_id` and the values.
+    """Return the results that `[processed.KEY]` names, for rows of `steps`: `record_id` and the values.
 
     Raises:
-        SelectionError: When a result lacks a column that the config names.
+        SelectionError: When a result has no column of a name in the config.
         StorageError: When a value is not of the type that the config names.
     """
     one = source.config.processed[key]
@@ -293,7 +293,7 @@ def processed(source: Session, resolver: Resolver, rows: pl.DataFrame, key: str)
 
 
 def _chosen(frame: pl.DataFrame, columns: Sequence[str], key: str) -> pl.DataFrame:
-    """The columns that the config names; all of them where it names none."""
+    """Return the columns that the config names; all of them if it names none."""
     for column in columns:
         if column not in frame.columns:
             near = did_you_mean(column, frame.columns)

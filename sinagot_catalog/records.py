@@ -1,4 +1,4 @@
-"""Records: a scope of them, and one of them."""
+"""Records: the handles of a scope of records (`RecordCollection`) and of one record (`Record`)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Record", "RecordCollection", "ScopeError"]
 
 
 class ScopeError(SelectionError, AttributeError):
-    """A task or modality that does not exist here was asked for as an attribute."""
+    """The scope has no task or modality of the given attribute's name."""
 
 
 class RecordCollection(Selection):
@@ -83,7 +83,7 @@ class RecordCollection(Selection):
         return self.all()
 
     def first(self) -> Record | None:
-        """The first record, or None where there is none."""
+        """The first record, or None if there is none."""
         return next(self.all(), None)
 
     def head(self, count: int = 5) -> Iterator[Record]:
@@ -92,10 +92,10 @@ class RecordCollection(Selection):
             yield self._record(record_id)
 
     def get(self, record_id: str) -> Record:
-        """The record of an id, also of one that has no file yet.
+        """Return the record of an id, even if it has no file yet.
 
         Raises:
-            NotFoundError: When the id does not fit `id_pattern`; names the closest ids. Or when the workspace was
+            NotFoundError: When the id does not fit `id_pattern`; names similar ids. Or when the workspace was
                 opened for other records.
         """
         if str(record_id) != record_id or id_values(record_id, self._source.config.ids) is None:
@@ -107,17 +107,17 @@ class RecordCollection(Selection):
         return self._record(record_id)
 
     def __getitem__(self, record_id: str) -> Record:
-        """The record of an id that is here.
+        """Return the existing record of an id.
 
         Raises:
-            NotFoundError: When no record has that id; names the closest ids.
+            NotFoundError: When no record has that id; names similar ids.
         """
         if not self.has(record_id):
             raise NotFoundError(f"there is no record {record_id!r}{did_you_mean(record_id, self.ids())}")
         return self._record(record_id)
 
     def has(self, record_id: str) -> bool:
-        """Whether a record of that id is here."""
+        """Whether a record of that id exists."""
         return record_id in self
 
     def __contains__(self, record_id: object) -> bool:
@@ -142,14 +142,14 @@ class RecordCollection(Selection):
 
     @property
     def is_unit(self) -> bool:
-        """Whether the scope is one unit: a task and a modality, or what the config declares without."""
+        """Whether the scope is one unit: a task and a modality, or all if the config declares neither."""
         return (self.task, self.modality) in self._pairs()
 
     def get_subscope(self, task: str | None = None, modality: str | None = None) -> Self:
         """Narrow the scope to a task, a modality or both.
 
         Raises:
-            ScopeError: When the config has no such unit; names those that it has.
+            ScopeError: When the config has no such unit; names the existing ones.
         """
         if task is not None and modality is not None:
             return self.get_subscope(task=task).get_subscope(modality=modality)
@@ -185,7 +185,7 @@ class RecordCollection(Selection):
     def __getattr__(self, name: str) -> Self:
         if name.startswith("_"):
             raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        if hasattr(type(self), name):  # a property of a modality's own class raised it: let it say so itself
+        if hasattr(type(self), name):  # a property of a custom class raised the error: raise it again
             return object.__getattribute__(self, name)  # type: ignore[no-any-return]
         if name in self._source.config.tasks:
             return self.get_subscope(task=name)
@@ -234,10 +234,10 @@ class RecordCollection(Selection):
     # --- counts ------------------------------------------------------------------------------------------
 
     def count_detail(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
-        """How many records have data, by unit.
+        """Count the records with data, by unit.
 
         Args:
-            with_record_id: Give a row per record and unit instead, with count 1.
+            with_record_id: Return a row per record and unit instead, with count 1.
 
         Returns:
             Columns `task, modality, count`, or `record_id, task, modality, count`.
@@ -246,7 +246,7 @@ class RecordCollection(Selection):
         return self._counted(rows, each=with_record_id)
 
     def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
-        """`count_detail` by the name that sinagot 0.3 gave it."""
+        """`count_detail` under its name in sinagot 0.3."""
         return self.count_detail(with_record_id)
 
     def count_step(
@@ -255,12 +255,12 @@ class RecordCollection(Selection):
         position: str = "input",
         with_record_id: bool = False,  # noqa: FBT001, FBT002 - sinagot's own
     ) -> pl.DataFrame:
-        """How many records have all inputs, or all outputs, of a step, by unit.
+        """Count the records that have all inputs, or all outputs, of a step, by unit.
 
         Args:
-            step_label: The step; by default the first one of each unit.
+            step_label: The step; by default the first step of each unit.
             position: `input` or `output`.
-            with_record_id: Give a row per record and unit instead, with count 1.
+            with_record_id: Return a row per record and unit instead, with count 1.
 
         Returns:
             Columns `task, modality, count`, or `record_id, task, modality, count`.
@@ -279,7 +279,7 @@ class RecordCollection(Selection):
         return self._counted(rows, each=with_record_id)
 
     def _counted(self, rows: pl.DataFrame, *, each: bool) -> pl.DataFrame:
-        """How many rows each unit has, also the units without any; or each row with count 1."""
+        """Count the rows of each unit, also of units without rows; or return each row with count 1."""
         if each:
             return rows.select("record_id", "task", "modality", pl.lit(1, dtype=pl.Int64).alias("count"))
         counts = rows.group_by("task", "modality", maintain_order=True).agg(
@@ -300,21 +300,21 @@ class RecordCollection(Selection):
 
     @property
     def data(self) -> Any:
-        """What the modality of this scope keeps of its records (`models.plugin`, `models.data_path`).
+        """The record data of the scope's modality (`models.plugin`, `models.data_path`).
 
-        Of a collection: a frame with `record_id` and a column per key, a row per record whose file is there. Of a
-        record: a dict, None without a file; setting it replaces the file.
+        For a collection: a frame with `record_id` and a column per key, a row per record with a data file. For
+        a record: a dict, None without a file; setting it replaces the file.
 
         Raises:
-            SelectionError: When the scope's modality keeps none.
+            SelectionError: When the scope's modality has no record data.
         """
         return record_data.data_frame(self._source, self._resolver(), self._query)
 
     def get_processed_data(self, data_key: str) -> pl.DataFrame:
-        """Results read back as `[processed.KEY]` says.
+        """Read results as `[processed.KEY]` declares.
 
         Returns:
-            `record_id` and the values, a row (of a table: its rows) per record whose result is there.
+            `record_id` and the values, a row (of a table: its rows) per record with a result.
 
         Raises:
             NotFoundError: When the config has no such key.
@@ -328,10 +328,10 @@ class RecordCollection(Selection):
     # --- logs --------------------------------------------------------------------------------------------
 
     def logs(self) -> pl.DataFrame:
-        """What runs wrote down of these records, newest first.
+        """The log of runs for these records, newest first.
 
         Returns:
-            The columns of `events`, with sinagot's `step_label`, `step_status`, `log_from` and `scope` beside ours.
+            The columns of `events`, and sinagot's `step_label`, `step_status`, `log_from` and `scope`.
         """
         query = self._query
         events = self._source.events()
@@ -377,7 +377,7 @@ class Record(RecordCollection):
 
     @property
     def data(self) -> dict[str, Any] | None:
-        """What the modality of this scope keeps of the record; setting it replaces the file."""
+        """The record's data in the scope's modality; setting it replaces the file."""
         return record_data.read_data(self._source, self._query)
 
     @data.setter
@@ -400,12 +400,12 @@ class Record(RecordCollection):
         return counts if with_record_id else counts.insert_column(0, pl.lit(self.id).alias("record_id"))
 
     def logs_json(self) -> list[dict[str, Any]]:
-        """`logs` as plain dicts, times as ISO text; empty where there is none."""
+        """Return `logs` as plain dicts, times as ISO text; empty if there are none."""
         frame = self.logs().with_columns(pl.col("time").dt.to_string("iso:strict"))
         return frame.with_columns(pl.col("status").cast(pl.String)).to_dicts()
 
     def status_dict(self) -> dict[str, dict[str, list[dict[str, Any]]]]:
-        """The steps' statuses by task and modality, as sinagot gives them to a web page."""
+        """Return the steps' statuses by task and modality, in sinagot's form for web pages."""
         out: dict[str, dict[str, list[dict[str, Any]]]] = {}
         for row in self.steps.status().iter_rows(named=True):
             steps = out.setdefault(row["task"] or "", {}).setdefault(row["modality"] or "", [])
@@ -413,7 +413,7 @@ class Record(RecordCollection):
         return out
 
     def status_json(self) -> str:
-        """`status_dict` as JSON text."""
+        """Return `status_dict` as JSON text."""
         import json
 
         return json.dumps(self.status_dict())
@@ -424,7 +424,7 @@ class Record(RecordCollection):
 
 
 def _scopes(pairs: list[tuple[str | None, str | None]]) -> set[tuple[str | None, str | None]]:
-    """Every task and modality that can be chosen together, either of them left open or not."""
+    """Return every combination of task and modality that can be chosen, each of them optional."""
     return {
         (task if keep_task else None, modality if keep_modality else None)
         for task, modality in pairs

@@ -1,4 +1,4 @@
-"""The report of a run, under the name that users import it by."""
+"""The report of a run: the public import path of `RunReport`."""
 
 from sinagot_catalog.journal import RunReport
 

@@ -1,7 +1,7 @@
-"""Names and dtypes of every table that this library hands out. Computes nothing.
+"""Table schemas: names and dtypes of every table that this library returns. Computes nothing.
 
-Paths are relative to the dataset root and use `/`. Times are UTC. A table has its schema also when it has no
-row. In a workspace without tasks and modalities the columns `task` and `modality` are null.
+Paths are relative to the dataset root and use `/`. Times are UTC. A table has its schema even without rows. In a
+workspace without tasks and modalities the columns `task` and `modality` are null.
 """
 
 import polars as pl
@@ -44,16 +44,16 @@ OUTCOMES = (
     "already_done",
     "cancelled",
 )
-"""What can become of a job, in the order in which reports count them."""
+"""The possible outcomes of a job, in the order of reports."""
 OUTCOME = pl.Enum(OUTCOMES)
 ATTEMPT = pl.Enum(["done", "error", "timeout", "lost", "cancelled", "not_available"])
-"""What can become of the last attempt at a step."""
+"""The possible outcomes of the last attempt at a step."""
 FAILED_ATTEMPTS = ("error", "timeout", "lost")
 """The outcomes of an attempt that count as failures."""
 ACTION = pl.Enum(["run", "skip", "blocked"])
 
 KEYS = {"record_id": pl.String(), "task": pl.String(), "modality": pl.String(), "step": pl.String()}
-"""What names one row of `steps`; the first three name one row of `units`."""
+"""The key of a row of `steps`; the first three are the key of a row of `units`."""
 
 STATUS_COUNTS: dict[str, pl.DataType] = {
     "n_init": pl.UInt32(),
@@ -64,11 +64,11 @@ STATUS_COUNTS: dict[str, pl.DataType] = {
     "n_data_not_available": pl.UInt32(),
     "n_unknown": pl.UInt32(),
 }
-"""How many steps of a record or unit have each status; `n_unknown` counts the null ones."""
+"""The number of steps of a record or unit in each status; `n_unknown` counts the null ones."""
 
 RECORDS: dict[str, pl.DataType] = {
     "record_id": pl.String(),
-    # here follow the named groups of `id_pattern` and the columns of the metadata table
+    # the named groups of `id_pattern` and the columns of the metadata tables are inserted here
     "n_units": pl.UInt32(),
     "n_steps": pl.UInt32(),
     **STATUS_COUNTS,
@@ -77,7 +77,7 @@ RECORDS: dict[str, pl.DataType] = {
     "first_modified": TIME,
     "last_modified": TIME,
 }
-"""One row per record. The groups of `id_pattern` and the metadata columns stand behind `record_id`."""
+"""One row per record. The groups of `id_pattern` and the metadata columns follow `record_id`."""
 
 UNITS: dict[str, pl.DataType] = {
     "record_id": pl.String(),
@@ -88,7 +88,7 @@ UNITS: dict[str, pl.DataType] = {
     **STATUS_COUNTS,
     "next_step": pl.String(),
 }
-"""One row per record, task and modality that the config declares, whether files are there or not."""
+"""One row per record, task and modality that the config declares, with or without files."""
 
 FILES: dict[str, pl.DataType] = {
     "path": pl.String(),
@@ -102,7 +102,7 @@ FILES: dict[str, pl.DataType] = {
     "step": pl.String(),
     "role": ROLE,
 }
-"""One row per file, or directory that a pattern names. `step` makes the file, else it is its only reader."""
+"""One row per file, or directory that a pattern names. `step` makes the file, or is its only reader."""
 
 STEPS: dict[str, pl.DataType] = {
     "record_id": pl.String(),
@@ -128,7 +128,7 @@ STEPS: dict[str, pl.DataType] = {
     "message": pl.String(),
     "host": pl.String(),
 }
-"""One row per unit and step; `outcome`, and from `run_id` on: what the journal says of the last attempt."""
+"""One row per unit and step; `outcome`, and all columns from `run_id` on, describe the last attempt."""
 
 LINKS: dict[str, pl.DataType] = {
     "record_id": pl.String(),
@@ -167,12 +167,13 @@ EVENTS: dict[str, pl.DataType] = {
 }
 """One row per line of the journal.
 
-`claim` is the number of the run's claim, 0 where a line has none. `output` is what a script printed, done or
-failed: its beginning and its end. `code` is the hash of the step's code, of events `done` and `accepted`.
+`claim` is the number of the run's claim, 0 for a line without one. `output` is the beginning and the end of the
+text that a script printed, successful or not. `code` is the hash of the step's code, in events `done` and
+`accepted`.
 """
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}
-"""One row per selected row of `steps`, in the order in which they run."""
+"""One row per selected row of `steps`, in run order."""
 
 REPORT: dict[str, pl.DataType] = {
     **KEYS,
@@ -192,10 +193,10 @@ TABLES: dict[str, dict[str, pl.DataType]] = {
     "links": LINKS,
     "events": EVENTS,
 }
-"""The tables that `Workspace.sql` knows, by name."""
+"""The tables that `Workspace.sql` accepts, by name."""
 
 TIMED = {
     "records": frozenset({"size", "first_modified", "last_modified"}),
     "steps": frozenset({"stale"}),
 }
-"""Columns that need sizes or times of files: a frame has them, with their values, where they are named."""
+"""Columns that need sizes or times of files: a frame contains them only if the user names them."""

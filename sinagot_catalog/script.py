@@ -1,4 +1,4 @@
-"""The base class of scripts, under the name that users import it by."""
+"""The base class of scripts: the public import path of `ScriptTemplate`."""
 
 from sinagot_catalog.scripts import ScriptPath, ScriptTemplate
 

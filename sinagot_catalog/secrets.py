@@ -24,7 +24,7 @@ _USER = re.compile(
     re.VERBOSE,
 )
 _TOKEN_SCHEMES = re.compile(r"(?:https?|webhdfs|(?:git|hg|svn)(?:\+\w+)?)://\Z", re.IGNORECASE)
-"""Where a name alone before the host is a token; elsewhere it is a user or a container."""
+"""Schemes in which a name alone before the host is a token; elsewhere it is a user or a container."""
 
 _NAME = (
     r"[\w.-]*(?:signature|token|secret|passw|password|credential|authorization|key[_-]?id|key)"
@@ -39,7 +39,7 @@ _REFERENCE = ("github://", "gitlab://")
 
 
 def masked(text: str) -> str:
-    """A text as it may be shown: the secrets of every address in it are replaced by `…`.
+    """Return a text that may be shown: `…` replaces the secrets of every address in it.
 
     Example:
         >>> masked("ftp://ann:pw@host/lab cannot be read")
@@ -57,7 +57,7 @@ def masked(text: str) -> str:
 
 
 def is_secret(address: str) -> bool:
-    """Whether an address holds a password, a token or a signature.
+    """Whether an address contains a password, a token or a signature.
 
     Example:
         >>> is_secret("ftp://ann:pw@host/lab"), is_secret("s3://lab/ws"), is_secret("https://h/x?sig=a")
@@ -67,7 +67,7 @@ def is_secret(address: str) -> bool:
 
 
 def mask_error(error: BaseException | None) -> None:
-    """Mask what an exception of another library, and those that led to it, quote: tracebacks show them all."""
+    """Mask the messages of a foreign exception and its causes: a traceback shows them all."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

@@ -1,4 +1,4 @@
-"""A selection of rows, and how it is seen as another table."""
+"""Selections: immutable rows of one table, and their views as other tables."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class ViewTypes:
-    """The classes that a workspace's handles have, so that none is set on a class shared with another workspace.
+    """The classes of a workspace's handles, so that no class is set globally for other workspaces.
 
     Attributes:
         records: The class of its record collections.
         record: The class of its records.
         steps: The class of its step collections.
-        custom: Gives a modality's own class for collections (False) or records (True), or None.
-        workspace: The workspace that the handles are of.
+        custom: Returns a modality's own class for collections (False) or records (True), or None.
+        workspace: The workspace of the handles.
     """
 
     records: type[RecordCollection]
@@ -63,7 +63,7 @@ class ViewTypes:
     workspace: Workspace | None = field(default=None, repr=False, compare=False)
 
     def make(self, source: Session, query: Query) -> Selection:
-        """The handle of what a query shows."""
+        """Return the handle of a query's table."""
         if query.table == "steps":
             return self.steps(source, self, query)
         if query.table != "records":
@@ -77,9 +77,9 @@ class ViewTypes:
 
 
 class Selection:
-    """Rows of one table of the catalog; immutable, and nothing is listed before they are asked for.
+    """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
-    It is filtered like a Polars frame, collected into one, and handed to anything that reads Arrow.
+    It is filtered like a Polars frame, collected into one, and passed to any library that reads Arrow.
 
     Example:
         >>> ws = getfixture("harbor")
@@ -105,14 +105,14 @@ class Selection:
     # --- narrowing ---------------------------------------------------------------------------------------
 
     def filter(self, *predicates: pl.Expr | bool | Iterable[pl.Expr], **constraints: Any) -> Self:
-        """Keep the rows that fit, with Polars' own signature.
+        """Keep the rows that fit, like Polars' `filter`.
 
         Args:
             predicates: Expressions over the columns of this table, and of `records`.
-            constraints: Columns and the value that each must have; None means null.
+            constraints: Columns and their values; None means null.
 
         Raises:
-            SelectionError: When a column that only takes certain values is compared with another one.
+            SelectionError: When a column with fixed values is compared with a value that it can never have.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -145,14 +145,14 @@ class Selection:
         return predicate
 
     def sql_filter(self, where: str) -> Self:
-        """Keep the rows that fit a predicate in SQL, as the command line and deployments write it.
+        """Keep the rows that fit a predicate in SQL, as used on the command line and in deployments.
 
         Raises:
-            SelectionError: When the text cannot be read, or compares a column with what it can never be.
+            SelectionError: When the text cannot be read, or compares a column with a value that it can never have.
         """
         return self.filter(sql_predicate(where))
 
-    # --- seen as another table ---------------------------------------------------------------------------
+    # --- views -------------------------------------------------------------------------------------------
 
     @property
     def records(self) -> RecordCollection:
@@ -161,7 +161,7 @@ class Selection:
 
     @property
     def units(self) -> Selection:
-        """The units that have at least one of these rows, or are theirs."""
+        """The units of these rows: all units of records, and the units that have at least one of the rows."""
         return self._with(self._query.seen_as("units"))
 
     @property
@@ -171,30 +171,30 @@ class Selection:
 
     @property
     def steps(self) -> StepCollection:
-        """The steps of these rows: of records and units all of them, of files those that read or write one."""
+        """The steps of these rows: all steps of records and units, and the steps that read or write files."""
         return self._with(self._query.seen_as("steps"))  # type: ignore[return-value]
 
     # --- rows --------------------------------------------------------------------------------------------
 
     def collect(self) -> pl.DataFrame:
-        """The rows as a Polars frame, ordered by record id and the config's order.
+        """Return the rows as a Polars frame, ordered by record id and the config's order.
 
         Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record) are
-        here where a filter names them; `select` gives them by name.
+        included if a filter names them; `select` returns them by name.
         """
         return self._resolver().fetch(self._query)
 
     def select(
         self, *columns: str | pl.Expr | Iterable[str | pl.Expr], **named: pl.Expr | str
     ) -> pl.DataFrame:
-        """Some columns of the rows as a Polars frame, with Polars' own signature.
+        """Return columns of the rows as a Polars frame, like Polars' `select`.
 
         Args:
-            columns: Names and expressions; they may name columns of `records`, too.
+            columns: Names and expressions; they may also name columns of `records`.
             named: Further expressions by the names of their columns.
 
         Raises:
-            SelectionError: When there is no such column; names the near ones.
+            SelectionError: When there is no such column; names similar ones.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -216,18 +216,18 @@ class Selection:
             raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
 
     def sort(self, *by: str | pl.Expr, descending: bool = False, nulls_last: bool = False) -> pl.DataFrame:
-        """The rows as a Polars frame in another order.
+        """Return the rows as a Polars frame in another order.
 
         Args:
-            by: Columns and expressions; they may name columns of `records`, too.
+            by: Columns and expressions; they may also name columns of `records`.
             descending: Largest first.
-            nulls_last: Nulls behind all else.
+            nulls_last: Put nulls last.
         """
         ordered = self.lazy().sort(*by, descending=descending, nulls_last=nulls_last, maintain_order=True)
         return ordered.select(*self.collect_schema()).collect()
 
     def head(self, n: int = 5) -> Any:
-        """The first rows, as a selection: they can be run.
+        """Return the first rows as a selection, which can be run.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -237,20 +237,20 @@ class Selection:
         return self._same(self._query.where(pl.int_range(pl.len()) < n))
 
     def sample(self, n: int = 1, *, seed: int | None = None) -> Self:
-        """Some rows at random, as a selection: the same ones whenever it is looked at.
+        """Return random rows as a selection, with the same rows each time that it is collected.
 
         Args:
-            n: How many.
-            seed: Chooses them; by default each call chooses others.
+            n: The number of rows.
+            seed: The random seed; by default each call chooses other rows.
         """
         chosen = randrange(2**31) if seed is None else seed  # noqa: S311 - no secret
         return self._same(self._query.where(pl.int_range(pl.len()).shuffle(chosen) < n))
 
     def lazy(self) -> pl.LazyFrame:
-        """The rows as a lazy frame; what it does not use is not read.
+        """Return the rows as a lazy frame; columns that it does not use are not read.
 
-        Without a projection it has the columns of `collect`. Its verbs may name those that need sizes or times, and
-        columns of `records`.
+        Without a projection it has the columns of `collect`. Its verbs may also name columns that need sizes or
+        times, and columns of `records`.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -276,14 +276,14 @@ class Selection:
         return RowsFrame(scan, lambda: resolver().known(self._query.table))
 
     def collect_schema(self) -> pl.Schema:
-        """Names and dtypes of the columns that `collect` gives."""
+        """Return names and dtypes of the columns that `collect` returns."""
         if self._query.table == "records":
             return pl.Schema(self._resolver().described(self._query))
-        schema = _STATIC[self._query.table]  # known without a look
+        schema = _STATIC[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
     def to_arrow(self) -> pa.Table:
-        """The rows as an Arrow table."""
+        """Return the rows as an Arrow table."""
         return self.collect().to_arrow()
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
@@ -293,7 +293,7 @@ class Selection:
         return self._resolver().rows(self._query).height
 
     def count(self) -> int:
-        """The number of rows."""
+        """Return the number of rows."""
         return len(self)
 
     def is_empty(self) -> bool:
@@ -306,7 +306,7 @@ class Selection:
         )
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By what it shows, not by its class: a modality's own class has no name to be found by.
+        # Pickle the query, not the class: a modality's own class cannot be imported by name.
         return _made, (self._kinds, self._source, self._query)
 
     if not TYPE_CHECKING:
@@ -315,17 +315,17 @@ class Selection:
             raise AttributeError(no_attribute(self, name), name=name, obj=self)
 
     def failures(self) -> pl.DataFrame:
-        """What failed, clustered: a row per step, error type and kind of message.
+        """Cluster the failures: a row per step, error type and kind of message.
 
-        A row whose last attempt failed counts, also where older outputs make it DONE.
+        A row whose last attempt failed counts, even if older outputs make it DONE.
 
         Returns:
-            Columns `task, modality, step, error_type, message` (what differs within it as `…`), `n`,
-            `first`, `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
+            Columns `task, modality, step, error_type, message` (with `…` for parts that differ), `n`, `first`,
+            `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(failed()).collect()
-        # what the catalog says itself, as of a script that cannot be read, is the same for every row already,
-        # and no earlier attempt has to do with it
+        # a reason of the catalog's own, such as an unreadable script, is the same for every row already,
+        # and has nothing to do with an earlier attempt
         of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)
         rows = rows.with_columns(
             pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
@@ -340,7 +340,7 @@ class Selection:
             rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
             .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
             .agg(
-                # the very words, where all rows say the same
+                # the full text, if all rows have the same
                 pl.when(pl.col("message").n_unique() == 1)
                 .then(first_line(pl.col("message").first()))
                 .alias("message"),
@@ -360,7 +360,7 @@ class Selection:
     # --- running -----------------------------------------------------------------------------------------
 
     def plan(self, *args: Any, **options: Any) -> Plan:
-        """What `run` would do with the steps of these rows; see `StepCollection.plan`."""
+        """Return what `run` would do with the steps of these rows; see `StepCollection.plan`."""
         return self.steps.plan(*args, **options)
 
     def run(self, *args: Any, **options: Any) -> RunReport:
@@ -368,23 +368,23 @@ class Selection:
         return self.steps.run(*args, **options)
 
     def submit(self, *args: Any, **options: Any) -> RunHandle:
-        """Send the steps of these rows as a Prefect flow; see `StepCollection.submit`."""
+        """Submit the steps of these rows as a Prefect flow; see `StepCollection.submit`."""
         return self.steps.submit(*args, **options)
 
     def accept(
         self, step_label: str | Sequence[str] | None = None, *, all_rows: bool = False
     ) -> pl.DataFrame:
-        """Take the present outputs of these rows as they are, after a copy, say: the rows count as done.
+        """Accept the present outputs of these rows, for example after a copy: the rows count as done.
 
-        What is recorded are the present inputs, outputs and code: from here on a change of them makes a row stale.
+        The journal records the present inputs, outputs and code: a later change of them makes a row stale.
 
         Args:
             step_label: Only this step, or these.
-            all_rows: Accept all rows of the workspace; else something has to narrow the selection.
+            all_rows: Accept all rows of the workspace; otherwise the selection must be narrowed.
 
         Returns:
-            A row per selected row: `record_id, task, modality, step, accepted`, and `reason` where it was left out
-            (an output is missing, or a run that is alive has it in hand).
+            A row per selected row: `record_id, task, modality, step, accepted`, and `reason` if the row was
+            left out (an output is missing, or a live run has claimed it).
 
         Raises:
             UsageError: Nothing narrows the selection.
@@ -393,7 +393,7 @@ class Selection:
 
         return accept(self._source, self._query, step_label, all_rows=all_rows)
 
-    # --- shown -------------------------------------------------------------------------------------------
+    # --- display -----------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
         return f"<{self._name()} | {self._scope()}>" if self._scope() else f"<{self._name()}>"
@@ -407,7 +407,7 @@ class Selection:
         return f"task: {self._query.task}, modality: {self._query.modality}"
 
     def _repr_html_(self) -> str:
-        """Counts first, then the first rows; a bucket is not listed for it."""
+        """Show counts first, then the first rows; does not list a bucket."""
         if not self._source.is_cheap:
             return f"<p>{html.escape(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
         rows = self.collect()
@@ -417,7 +417,7 @@ class Selection:
 
 
 def no_attribute(selection: Selection, name: str) -> str:
-    """What is said of a name that a selection does not have."""
+    """Return the message for a name that a selection does not have."""
     said = f"{type(selection).__name__!r} object has no attribute {name!r}"
     if not name.startswith("_") and hasattr(pl.LazyFrame, name):
         return f"{said}; frames have it: .lazy().{name}(…) or .collect().{name}(…)"
@@ -432,7 +432,7 @@ def _made(kinds: ViewTypes, source: Session, query: Query) -> Selection:
 
 
 def _expression(given: object) -> pl.Expr:
-    """A predicate as an expression: a text names a column, True and False keep all rows and none."""
+    """Convert a predicate to an expression: a text names a column, True and False keep all rows and none."""
     if isinstance(given, pl.Expr):
         return given
     if isinstance(given, bool):

@@ -1,7 +1,6 @@
-"""The status of one step of one unit.
+"""Step statuses: the status of one step of one unit.
 
-Kept apart from the tables' dtypes so that a worker, which never sees a frame, can name a status without
-importing Polars.
+This module is separate from the tables' dtypes: a worker can use a status without importing Polars.
 """
 
 from enum import IntEnum
@@ -10,9 +9,9 @@ __all__ = ["StepStatus"]
 
 
 class StepStatus(IntEnum):
-    """Where one step of one unit stands.
+    """The status of one step of one unit.
 
-    The numbers are those that sinagot writes to its logs, so old logs and new ones read the same.
+    The numbers are those of sinagot's logs, so that old and new logs are compatible.
 
     Example:
         >>> StepStatus.DONE.value
@@ -24,12 +23,12 @@ class StepStatus(IntEnum):
     INIT = 0
     """An input is missing; another step may still make it."""
     DATA_READY = 10
-    """Every input is there: the step can run now."""
+    """Every input is present: the step can run now."""
     PROCESSING = 20
-    """A live run is at it."""
+    """A live run is running it."""
     DONE = 30
-    """Every output is there."""
+    """Every output is present."""
     ERROR = 40
-    """The last attempt failed or was lost with its run; or the script cannot be read, or its paths are refused."""
+    """The last attempt failed or was lost; or the script cannot be read, or its paths are refused."""
     DATA_NOT_AVAILABLE = 41
     """The last attempt found an input missing."""

@@ -1,4 +1,4 @@
-"""Steps: those of a scope, and one of them."""
+"""Steps: the handles of the steps of a scope (`StepCollection`) and of one step (`Step`)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StepCollection(Selection):
     """
 
     def scripts_names(self) -> list[str] | dict[str, list[str]]:
-        """The step names in run order; a dict by modality where the scope has no modality."""
+        """Return the step names in run order; a dict by modality if the scope has no modality."""
         config, query = self._source.config, self._query
         if config.is_unit_mode:
             return list(config.steps.scripts)
@@ -55,10 +55,10 @@ class StepCollection(Selection):
         )
 
     def get(self, label: str) -> Any:
-        """A step by name; a dict by modality (None where it has no such step) where the scope has no modality.
+        """Return a step by name; a dict by modality (None without such a step) if the scope has no modality.
 
         Raises:
-            NotFoundError: When no step of the scope has that name; names the near ones.
+            NotFoundError: When no step of the scope has that name; names similar ones.
         """
         names = self.scripts_names()
         every = names if isinstance(names, list) else [name for some in names.values() for name in some]
@@ -75,7 +75,7 @@ class StepCollection(Selection):
         }
 
     def first(self) -> Any:
-        """The first step, or None; a dict by modality where the scope has no modality."""
+        """Return the first step, or None; a dict by modality if the scope has no modality."""
         names = self.scripts_names()
         if isinstance(names, list):
             return self._step(names[0], self._query.modality) if names else None
@@ -90,10 +90,10 @@ class StepCollection(Selection):
         return Step(StepCollection(self._source, self._kinds, query), label)
 
     def status(self) -> pl.DataFrame:
-        """The statuses with sinagot's column names and numbers.
+        """Return the statuses with sinagot's column names and numbers.
 
         Returns:
-            Columns `record_id, task, modality, step_index, step_label, step_status`; null where unknown.
+            Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
         rows = self._resolver().rows(self._query)
         codes = {status.name: status.value for status in StepStatus}
@@ -111,37 +111,38 @@ class StepCollection(Selection):
         self,
         step: str | None = None,
         label: str | None = None,
-        format: str | None = None,  # noqa: A002 - the word that readers use
+        format: str | None = None,  # noqa: A002 - the usual name of a reader's option
         *,
         strict: bool = True,
         **reader_options: Any,
     ) -> pl.LazyFrame:
-        """Every result file of these rows as one lazy frame.
+        """Read all result files of these rows as one lazy frame.
 
-        The frame has the columns of all its files, each of a type that holds all values; what a file lacks is null.
-        No file is opened before the frame is collected or its schema is asked for. A filter of key columns right
-        behind it chooses files, as a filter of the rows before it does: others are never opened, and their
-        columns are not there.
+        The frame has the columns of all its files, each of a type that holds all values; columns that a file
+        lacks are null. No file is opened before the frame is collected or its schema is read. A filter of key
+        columns directly on the frame chooses files, like a filter of the rows before: other files are never
+        opened, and their columns are not included.
 
-        Each file comes once. Where a file's pattern does not name the record, `record_id` is null and the fields
-        that it names are columns; `task` and `modality` are null where the file belongs to several.
+        Each file is read once. If a file's pattern does not name the record, `record_id` is null and the fields
+        that it names are columns; `task` and `modality` are null if the file belongs to several.
 
         Args:
-            step: The step whose results are read; not needed where the rows have one step.
-            label: The output, where the step has several.
+            step: The step that wrote the results; not needed if the rows have one step.
+            label: The output, if the step has several.
             format: `csv`, `tsv`, `parquet`, `ipc`, `json`, `ndjson`, or for files of one value (column `value`)
-                `value`, a number where all of them read as one, and `text`; by default as the names end.
-            strict: False leaves out files that cannot be read, with a warning that says how many.
-            reader_options: Passed on to Polars' own reader of each file, and `encoding`, which may be any that
-                Python knows. A `schema` gives these columns alone, and spares the look at the others.
+                `value`, a number if all of them are numbers, and `text`; by default the ends of the names
+                decide.
+            strict: False leaves out unreadable files, with a warning that gives their number.
+            reader_options: Options for Polars' own reader of each file, and `encoding`, which may be any that
+                Python knows. A `schema` sets the columns, and the library does not read the others.
 
         Returns:
-            `record_id, task, modality, step`, then the columns of the files; one that is named like a key ends in
-            `_right`. Rows whose file is absent are left out. What cannot be read is a `StorageError`, when the
-            frame is collected, that names the file, the record and the place.
+            `record_id, task, modality, step`, then the columns of the files; a column with the name of a key
+            ends in `_right`. Rows without a file are left out. An unreadable file raises a `StorageError` when
+            the frame is collected; it names the file, the record and the position.
 
         Raises:
-            SelectionError: When step or label are needed, or not known.
+            SelectionError: When step or label are needed, or unknown.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -166,16 +167,16 @@ class StepCollection(Selection):
         stale: bool | str | None = None,
         limit: int | None = None,
     ) -> Plan:
-        """What `run` would do: every row with its action and the reason for it. Nothing is run or written.
+        """Return what `run` would do: every row with its action and the reason for it. Nothing is run or written.
 
         Args:
             step_label: Only this step, or these.
-            force: Run rows that are done, too.
-            ignore_missing: Try rows that lack an input, too.
+            force: Also run rows that are done.
+            ignore_missing: Also try rows that lack an input.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as `[run] rerun_on` says.
-            limit: Run at most this many rows, the first ones of the order.
+                default as set in `[run] rerun_on`.
+            limit: Run at most this many rows, in run order.
 
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
@@ -204,21 +205,21 @@ class StepCollection(Selection):
         stale: bool | str | None = None,
         limit: int | None = None,
     ) -> RunReport:
-        """Run these rows here and now, and wait for them.
+        """Run these rows on this machine, and wait for them.
 
         Args:
-            step_label: Only this step, or these; their rows are tried even where an input is missing.
-            force: Run rows that are done, too.
-            ignore_missing: Try rows that lack an input, too.
-            debug: Run in this process, log at DEBUG, and raise what a script raises.
-            mode: `processes`, `main_process` or `prefect`; by default as `[run] mode` says.
-            workers: How many processes; by default as many as there are cores.
-            progress: True for a bar, False for nothing; by default a bar on a terminal or in a notebook, log lines
-                elsewhere.
+            step_label: Only this step, or these; their rows are tried even if an input is missing.
+            force: Also run rows that are done.
+            ignore_missing: Also try rows that lack an input.
+            debug: Run in this process, log at DEBUG, and re-raise the errors of a script.
+            mode: `processes`, `main_process` or `prefect`; by default as set in `[run] mode`.
+            workers: The number of processes; by default the number of cores.
+            progress: True for a bar, False for no output; by default a bar on a terminal or in a notebook,
+                otherwise log lines.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as `[run] rerun_on` says.
-            limit: Run at most this many rows, the first ones of the order.
+                default as set in `[run] rerun_on`.
+            limit: Run at most this many rows, in run order.
 
         Returns:
             A report with a row per job.
@@ -254,28 +255,28 @@ class StepCollection(Selection):
         deployment: str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> RunHandle:
-        """Send these rows as a Prefect flow, and follow it by the handle.
+        """Submit these rows as a Prefect flow; the handle follows it.
 
-        Without a configured Prefect API a local server is started that stays up. The flow runs in this process
-        or, where a deployment is named, on its workers.
+        Without a configured Prefect API the library starts a local server that keeps running. The flow runs in this
+        process or, with a deployment, on the workers of that deployment.
 
         Args:
             step_label: Only this step, or these.
-            force: Run rows that are done, too.
-            ignore_missing: Try rows that lack an input, too.
-            workers: How many processes; by default as many as there are cores.
+            force: Also run rows that are done.
+            ignore_missing: Also try rows that lack an input.
+            workers: The number of processes; by default the number of cores.
             downstream: Add the rows that become ready by this run.
             stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as `[run] rerun_on` says.
-            limit: Run at most this many rows, the first ones of the order.
-            deployment: Whose workers run them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+                default as set in `[run] rerun_on`.
+            limit: Run at most this many rows, in run order.
+            deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
 
         Raises:
-            NotFoundError: There is no such deployment; names those that are near.
+            NotFoundError: There is no such deployment; names similar ones.
         """
         options = RunOptions(
             step=step_label,
@@ -305,31 +306,31 @@ class StepCollection(Selection):
         stale: bool | str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> Iterator[RunReport]:
-        """Run these rows as they become ready, and what becomes ready by them; each row once.
+        """Run these rows as they become ready, and the rows that become ready by them; each row once.
 
-        New files on a disk of this machine are noticed at once where the system tells of them; buckets and network
-        disks are listed from time to time. A row that failed waits until one of its inputs changes, or until it is
-        run by other means. One round runs at a time; what comes meanwhile is in the next.
-        Ctrl-C while it waits ends it.
+        New files on a local disk are noticed at once if the operating system reports them. Buckets and network
+        disks are listed periodically. A failed row waits until one of its inputs changes, or until another run
+        executes it. Rounds run one after the other; rows that become ready during a round run in the next
+        round. Ctrl-C between two rounds ends the watch.
 
         Args:
             step_label: Only this step, or these, and nothing downstream.
-            every: Seconds after which to look again, whatever was noticed.
-            settle: Seconds for which size and time of a new file must stand still before it is read.
-            submit: Submit the rows of a round as a Prefect flow; else they run here, as `run` does.
-            deployment: Whose workers run them, such as `"run-workspace/nightly"`; what runs there goes on when the
+            every: Seconds until the next listing, even if no change was noticed.
+            settle: Seconds for which size and time of a new file must be stable before it is read.
+            submit: Submit the rows of a round as a Prefect flow; otherwise they run here, as in `run`.
+            deployment: The deployment that runs them, such as `"run-workspace/nightly"`; its runs continue when the
                 watch ends.
-            once: End when nothing is left that is ready.
-            workers: How many processes; by default as many as there are cores.
+            once: End when no row is ready.
+            workers: The number of processes; by default the number of cores.
             stale: Rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as `[run] rerun_on` says.
-            say: Takes a line for what went wrong in a round; by default it goes to stderr.
+                default as set in `[run] rerun_on`.
+            say: Receives a message on each error of a round; by default it goes to stderr.
 
         Yields:
-            The report of each round that ran something.
+            The report of each round that ran rows.
 
         Raises:
-            SinagotError: In the first round, and with `once`. Later the fault is said, and the watch goes on.
+            SinagotError: In the first round, and with `once`. Later errors are reported, and the watch continues.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -384,7 +385,7 @@ class Step:
 
     @property
     def id(self) -> str | None:
-        """The id of its record, None where it is a step of several."""
+        """The id of its record, None if it is a step of several."""
         return self._steps._query.record  # noqa: SLF001 - a step is a view of its collection
 
     @property
@@ -399,7 +400,7 @@ class Step:
 
     @property
     def rows(self) -> StepCollection:
-        """The rows of `steps` that it stands for."""
+        """The rows of `steps` that this step has."""
         return self._steps.filter(pl.col("step") == self.label)
 
     @property
@@ -421,10 +422,10 @@ class Step:
         return script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:
-        """Where the step of its record stands; None where that cannot be known.
+        """Return the status of its record's step; None if it is unknown.
 
         Raises:
-            SelectionError: When it stands for several rows.
+            SelectionError: When it has several rows.
         """
         status = self.rows.select("status")["status"].to_list()
         if len(status) != 1:
@@ -444,7 +445,7 @@ class Step:
         return self._steps.run(self.label, force, ignore_missing, debug, **options)
 
     def logs(self) -> pl.DataFrame:
-        """What runs wrote down of it, newest first."""
+        """Return the log of its runs, newest first."""
         return self._steps.records.logs().filter(pl.col("step") == self.label)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""A workspace: a config, a dataset and a folder of scripts, opened as a catalog."""
+"""The workspace: opens a config, a dataset and a folder of scripts as a catalog."""
 
 from __future__ import annotations
 
@@ -47,24 +47,25 @@ __all__ = ["Workspace"]
 
 
 class Workspace:
-    """A workspace, opened. Nothing is listed or written until it is asked for.
+    """An open workspace. It lists and writes nothing until the user asks for it.
 
     Args:
-        config_path: A folder or URL that holds `workspace.toml`, the toml itself, or several tomls that are merged
-            deeply, later over earlier.
-        data_path: The dataset, instead of the config's; relative to the current folder.
-        scripts_path: The scripts, instead of the config's; relative to the current folder.
-        storage_options: fsspec options for every remote part.
-        trust: Whether scripts may be run, and computed patterns evaluated. By default where the config and the
-            scripts are local, and nobody but you and root can write them.
-        listing: A listing of the dataset in place of one that is made: a frame, a Parquet or CSV file with a column
-            `path` (or `key`), or the `manifest.json` of an S3 Inventory.
-        records: The only records to look at: what their ids begin with, or a pair of the first id and the first
-            one that is left out (None: no bound). Of a given Parquet listing, only what may hold them is read.
-        snapshot: A look that `snapshot()` kept, in place of a listing: its name, the path or URL of its folder, or
-            `"latest"`. Files and what runs had done are as they were then; the config with its version, the
-            scripts and the tables of records are those of now. `refresh()` lists, and so do `plan`, `run` and
-            `submit`.
+        config_path: A folder or URL that contains `workspace.toml`, the toml itself, or several tomls that are
+            merged deeply; later ones override earlier ones.
+        data_path: The dataset; overrides the config; relative to the current folder.
+        scripts_path: The scripts; overrides the config; relative to the current folder.
+        storage_options: fsspec options for every remote root.
+        trust: Whether the library may run scripts and evaluate computed patterns. By default if the config and the
+            scripts are local, and only the user and root can write them.
+        listing: A listing of the dataset that replaces the library's own: a frame, a Parquet or CSV file with a
+            column `path` (or `key`), or the `manifest.json` of an S3 Inventory.
+        records: The only records to include: a prefix of their ids, or a pair of the first id and the first id
+            that is excluded (None: no bound). Of a given Parquet listing, only the parts that may contain them
+            are read.
+        snapshot: A snapshot made by `snapshot()` that replaces the listing: its name, the path or URL of its
+            folder, or `"latest"`. Files and the results of runs come from the snapshot; the config with its
+            version, the scripts and the tables of records are the present ones. `refresh()` lists the files,
+            and so do `plan`, `run` and `submit`.
 
     Raises:
         ConfigError: With every fault of the config, each with its address.
@@ -112,7 +113,7 @@ class Workspace:
         for notice in config.notices:
             self.logger.warning(notice)
 
-    # --- what it holds -----------------------------------------------------------------------------------
+    # --- tables ------------------------------------------------------------------------------------------
 
     @property
     def records(self) -> RecordCollection:
@@ -126,7 +127,7 @@ class Workspace:
 
     @property
     def files(self) -> Selection:
-        """Every file that lies where a pattern looks."""
+        """Every file in the folders that the patterns name."""
         return self._select("files")
 
     @property
@@ -144,12 +145,12 @@ class Workspace:
 
     @property
     def data_path(self) -> Path | str:
-        """Where the dataset lies: a `Path`, or the text of a URL."""
+        """The dataset: a `Path`, or the text of a URL."""
         return _located(self.config.dataset)
 
     @property
     def scripts_path(self) -> Path | str:
-        """Where the scripts lie: a `Path`, or the text of a URL."""
+        """The folder of the scripts: a `Path`, or the text of a URL."""
         return _located(self.config.scripts)
 
     @property
@@ -170,11 +171,11 @@ class Workspace:
     # --- scopes ------------------------------------------------------------------------------------------
 
     def get_subscope(self, task: str | None = None, modality: str | None = None) -> RecordCollection:
-        """The records of a task, a modality or both."""
+        """Return the records of a task, a modality or both."""
         return self.records.get_subscope(task, modality)
 
     def __getitem__(self, task_or_modality: str) -> RecordCollection:
-        """The records of a task or a modality, whatever its name."""
+        """Return the records of a task or a modality of any name."""
         if task_or_modality in self.config.tasks:
             return self.get_subscope(task=task_or_modality)
         return self.get_subscope(modality=task_or_modality)
@@ -198,21 +199,21 @@ class Workspace:
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *self.config.tasks, *self.config.modalities]
 
-    # --- looking -----------------------------------------------------------------------------------------
+    # --- queries -----------------------------------------------------------------------------------------
 
     def refresh(self) -> Self:
-        """Forget the listing, or the snapshot that is looked at; the next look lists.
+        """Forget the listing, or the snapshot; the next question lists again.
 
-        On a local disk of Linux it lists again only the folders that have changed, from the third look on.
+        On a local disk of Linux, from the third listing on, only changed folders are listed again.
         """
         self._source.refresh()
         return self
 
     def sql(self, query: str) -> pl.LazyFrame:
-        """Ask in SQL over the tables `records`, `units`, `files`, `steps`, `links` and `events`.
+        """Query the tables `records`, `units`, `files`, `steps`, `links` and `events` in SQL.
 
         Raises:
-            SelectionError: When Polars cannot read the query, or a column can never be what it is compared with.
+            SelectionError: When Polars cannot read the query, or it compares a column with an impossible value.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -227,7 +228,7 @@ class Workspace:
         }
         try:
             frame = pl.SQLContext(frames=tables).execute(as_text(query), eager=False)
-            frame.collect_schema()  # Polars tells of an unknown table or column only when it needs it
+            frame.collect_schema()  # Polars reports an unknown table or column only now
         except Exception as error:
             raise SelectionError(
                 f"the query cannot be read: {str(error).splitlines()[0]}", f"Tables: {', '.join(TABLES)}."
@@ -235,7 +236,7 @@ class Workspace:
         return frame
 
     def _table(self, name: str, named: Container[str]) -> pl.LazyFrame:
-        """A table for a query: with the columns that need sizes or times where the query names them."""
+        """Return a table for a query, with columns that need sizes or times if the query names them."""
         rows = self._select(name)
         further = [column for column in sorted(TIMED.get(name, ())) if column in named]
         return rows.lazy().select(*rows.collect_schema(), *further) if further else rows.lazy()
@@ -251,7 +252,7 @@ class Workspace:
 
     @property
     def notices(self) -> pl.DataFrame:
-        """What the last look left out or could not use: a row per kind, with `count`, an `example` and a `text`.
+        """What the last listing left out or could not use: a row per kind, with `count`, an `example` and a `text`.
 
         Example:
             >>> getfixture("harbor").notices.columns
@@ -259,13 +260,14 @@ class Workspace:
         """
         return notices_frame(self._source.notices())
 
-    # --- kept looks --------------------------------------------------------------------------------------
+    # --- snapshots and reports ---------------------------------------------------------------------------
 
     def snapshot(self) -> str:
-        """Keep the catalog as it is now, as Parquet files under `LOG/snapshots`.
+        """Store the present catalog as Parquet files under `LOG/snapshots`.
 
-        Kept are the files, the status and last state of each step, which runs were alive, and the tables of
-        records. The config with its version and the scripts are not: a snapshot is shown with those of now.
+        The snapshot contains the files, the status and last state of each step, the live runs, and the tables
+        of records. It does not contain the config, its version and the scripts: a snapshot is shown with the
+        present ones.
 
         Returns:
             The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.
@@ -280,15 +282,15 @@ class Workspace:
         return snapshot(self._source)
 
     def snapshots(self) -> list[str]:
-        """The names of the snapshots that are kept, oldest first."""
+        """Return the names of the stored snapshots, oldest first."""
         return names(self._source)
 
     def diff(self, a: str | None = None, b: str | None = None) -> Diff:
-        """What changed: which records and files are new, gone or not what they were, and which statuses moved.
+        """Return the changes: records and files that are new, gone or different, and changed statuses.
 
         Args:
-            a: The earlier snapshot; by default the newest that is kept.
-            b: The later one; by default a fresh look.
+            a: The earlier snapshot; by default the newest.
+            b: The later snapshot; by default a fresh listing.
 
         Raises:
             NotFoundError: When there is no such snapshot.
@@ -305,17 +307,18 @@ class Workspace:
     def explain(
         self, record_id: str, step: str, task: str | None = None, modality: str | None = None
     ) -> Explanation:
-        """Why one row of `steps` has its status: every rule with what it was decided on.
+        """Explain the status of one row of `steps`: every rule with its values.
 
         Args:
             record_id: The record; it may have no file yet.
             step: The step's name.
-            task: Its task, where several units have that step.
-            modality: Its modality, where several units have that step.
+            task: Its task, if several units have that step.
+            modality: Its modality, if several units have that step.
 
         Returns:
-            The rules, the files with sizes and times, the last attempt with its traceback, what the row waits for,
-            and what would change its status. It prints as text; `to_dict()` gives plain values.
+            The rules, the files with sizes and times, the last attempt with its traceback, the steps that the
+            row waits for, and what would change its status. It prints as text; `to_dict()` returns plain
+            values.
 
         Raises:
             NotFoundError: When the id does not fit `id_pattern`, or there is no such step.
@@ -346,10 +349,10 @@ class Workspace:
         return Plot(self._source)
 
     def report(self, path: str | Path = "report.html") -> Path:
-        """Write one self-contained HTML page on everything: completeness, failures, runs, what is missing.
+        """Write one self-contained HTML page: completeness, failures, runs, missing inputs.
 
         Args:
-            path: The file; one that is there is replaced.
+            path: The file; an existing file is replaced.
 
         Returns:
             The file's path.
@@ -365,13 +368,14 @@ class Workspace:
         return write_report(self._source, self.steps.failures(), path)
 
     def try_pattern(self, pattern: str | Sequence[str]) -> PatternReport:
-        """What a pattern would find in the dataset: what matches, what nearly does, what collides on one unit.
+        """Return what a pattern finds in the dataset: matches, near misses, and collisions on one unit.
 
         Args:
-            pattern: As in a script; a further placeholder such as `{run}` stands for any text without a `/`.
+            pattern: A pattern as in a script; a further placeholder such as `{run}` stands for any text without
+                a `/`.
 
         Returns:
-            The paths that fit, those beside them that do not with the token that fails, and the collisions.
+            The fitting paths, similar paths with the token that fails, and the collisions.
 
         Raises:
             PatternError: When the pattern is empty or leaves the dataset.
@@ -395,7 +399,7 @@ class Workspace:
         return PatternReport(template.text, *try_pattern(template, paths, self.config.ids, names), free)
 
     def _cell(self, step: str, task: str | None, modality: str | None) -> UnitStep:
-        """The only step of that name in that task and modality."""
+        """Return the only unit step of that name in that task and modality."""
         cells = self._source.layout().cells
         named = [cell for cell in cells if cell.step == step]
         if not named:
@@ -415,11 +419,11 @@ class Workspace:
     # --- running -----------------------------------------------------------------------------------------
 
     def run(self, rows: Any, **options: Any) -> RunReport:
-        """Run the rows of some ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
+        """Run the rows of ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
 
         Args:
-            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. A column that is not
-                there narrows nothing, null equals null, rows that come twice count once.
+            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. An absent column
+                narrows nothing, null equals null, duplicate rows count once.
             options: Those of `StepCollection.run`.
 
         Raises:
@@ -428,15 +432,15 @@ class Workspace:
         return self._of(rows).run(**options)
 
     def submit(self, rows: Any, **options: Any) -> RunHandle:
-        """Send the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
+        """Submit the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
         return self._of(rows).submit(**options)
 
     def handle(self, flow_run_id: str, *, say: Callable[[str], None] | None = None) -> RunHandle:
-        """Take hold of a flow run of this workspace that was begun elsewhere: by a schedule, by another process.
+        """Attach to a flow run of this workspace that was started elsewhere: by a schedule, by another process.
 
         Args:
-            flow_run_id: Its id in Prefect, the end of the address of its page.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+            flow_run_id: Its id in Prefect, the last part of its page's address.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Raises:
             NotFoundError: There is no such flow run.
@@ -466,36 +470,36 @@ class Workspace:
         create_pool: bool = False,
         say: Callable[[str], None] | None = None,
     ) -> Deployed:
-        """Deploy a filter: each of its runs looks anew at what fits, and runs that on a worker of a pool.
+        """Deploy a filter: each run lists anew, selects the fitting rows, and runs them on a worker of a pool.
 
-        A deployment of that name is replaced. The worker needs this package, access to the workspace at the same
-        address, and its credentials in the environment: nothing secret is deployed. Options given to this
-        `Workspace` in code do not travel.
+        An existing deployment of that name is replaced. The worker needs this package, access to the workspace
+        at the same address, and its credentials in the environment: no secret is deployed. Options given to
+        this `Workspace` in code are not part of the deployment.
 
         Args:
             name: Its name; Prefect calls it `run-workspace/NAME`.
             pool: The work pool whose workers run it.
-            where: A filter over `steps`, in SQL; without it, all rows that can run.
-            cron: When it runs, as a crontab has it; without `cron` and `every` only when it is asked to.
+            where: A filter over `steps`, in SQL; by default all rows that can run.
+            cron: Its schedule in crontab syntax; without `cron` and `every` it runs only on request.
             every: Seconds from one run to the next.
-            timezone: Of the cron text, such as `"Europe/Paris"`; by default UTC.
-            work_queue: The queue of that pool.
-            image: The image of a container, where the pool starts one.
-            env: Variables of the environment of its runs; whoever sees the deployment sees them.
+            timezone: The time zone of the cron text, such as `"Europe/Paris"`; by default UTC.
+            work_queue: The queue of the pool.
+            image: The container image, if the pool starts containers.
+            env: Environment variables of its runs; all users who can see the deployment can see them.
             step: Only the rows of this step, or of these.
-            workers: How many processes run scripts.
-            limit: How many rows a run has at most.
+            workers: The number of processes that run scripts.
+            limit: The maximal number of rows per run.
             tags: Tags of its runs.
-            downstream: Run what becomes ready by the run, too, so that a chain goes through in one night.
-            concurrency: How many of its runs may be under way at once.
-            create_pool: Make the pool, one of processes, where there is none of that name.
-            say: Takes the lines that say which server is used; by default they go to stderr.
+            downstream: Also run rows that become ready by the run, so that one run completes a chain of steps.
+            concurrency: How many of its runs may be active at the same time.
+            create_pool: Make the pool, one of processes, if there is none of that name.
+            say: Receives messages on the server in use; by default they go to stderr.
 
         Returns:
             Its name, id, page and parameters.
 
         Raises:
-            SelectionError: The filter, the schedule or a number cannot be meant; nothing is deployed.
+            SelectionError: The filter, the schedule or a number is invalid; nothing is deployed.
             NotFoundError: There is no such pool.
         """
         from sinagot_catalog.flows import deploy, describe
@@ -530,15 +534,15 @@ class Workspace:
         return StepCollection(self._source, self._kinds, query)
 
     def gc(self, keep: str | timedelta = "90d") -> GcResult:
-        """Forget old events, but for those that say how a row stands; clear what dead runs left.
+        """Delete old events that no status needs, and clean up after dead runs.
 
-        No status changes, and nothing of the dataset is touched.
+        No status changes, and the dataset is not touched.
 
         Args:
-            keep: How far back everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
+            keep: The age up to which everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
 
         Raises:
-            SelectionError: When it is no length of time.
+            SelectionError: When it is not a duration.
 
         Example:
             >>> ws = getfixture("harbor")
@@ -549,10 +553,10 @@ class Workspace:
 
         return gc(self._source, keep)
 
-    # --- manners -----------------------------------------------------------------------------------------
+    # --- closing and display -----------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Give back what the workspace holds; its handles can still be used, and list anew."""
+        """Release the resources of the workspace; its handles stay usable, and list again."""
         self._source.refresh()
         for handler in list(self.logger.handlers):
             self.logger.removeHandler(handler)
@@ -600,7 +604,7 @@ def _located(place: str) -> Path | str:
 
 
 def _logger(config: Config) -> logging.Logger:
-    """A logger of this workspace alone: the name is sinagot's, but it is not shared by name."""
+    """Return a logger of this workspace: it has sinagot's name, but workspaces do not share it."""
     logger = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001 - see above
     logger.parent = logging.getLogger(config.logging.name)
     return logger

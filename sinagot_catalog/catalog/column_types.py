@@ -1,4 +1,4 @@
-"""Column types: the one that holds the values of two, and how a column is converted to it."""
+"""Column types: finds the common type of two column types, and converts a column to it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ __all__ = ["common_type", "converted"]
 
 
 def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """The type that holds the values of two types.
+    """Give the type that holds the values of both types.
 
-    A type `Null` is that of a column without values.
+    The type `Null` stands for a column without values.
 
     Returns:
-        The type; None where there is none, as for a list and a number.
+        The type; None where no such type exists, for example for a list and a number.
 
     Example:
         >>> common_type(pl.Int32(), pl.Float32()), common_type(pl.Date(), pl.Datetime("us"))
@@ -33,7 +33,7 @@ def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """Structs have the fields of both, lists the common type of their items."""
+    """Give the common type of two nested types: structs get the fields of both, lists the items' common type."""
     if isinstance(one, pl.Struct) and isinstance(other, pl.Struct):
         return _common_struct(one, other)
     if isinstance(one, (pl.List, pl.Array)) and isinstance(other, (pl.List, pl.Array)):
@@ -43,7 +43,7 @@ def _common_nested(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """Times of two zones are the same moments in UTC; with and without a zone they are texts."""
+    """Give the common type of two times: UTC for two zones, text if only one of them has a zone."""
     zones = {getattr(each, "time_zone", None) for each in (one, other)}
     if len(zones) == 1 or pl.Date in (one, other):
         return _supertype(one, other)
@@ -51,7 +51,7 @@ def _common_time(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def _common_struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
-    """The fields of both; a field that both have gets the common type."""
+    """Give a struct with the fields of both; a field that both have gets the common type."""
     fields = {field.name: _instance(field.dtype) for field in one.fields}
     for field in other.fields:
         found = common_type(fields.get(field.name, pl.Null()), _instance(field.dtype))
@@ -62,7 +62,7 @@ def _common_struct(one: pl.Struct, other: pl.Struct) -> pl.DataType | None:
 
 
 def _instance(dtype: object) -> pl.DataType:
-    """A type as an object, where a class stands for it."""
+    """Give a type as an instance, also where it is given as a class."""
     return dtype() if isinstance(dtype, type) else dtype  # type: ignore[return-value]
 
 
@@ -71,7 +71,7 @@ def _in_utc(dtype: pl.DataType) -> pl.DataType:
 
 
 def _supertype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
-    """What Polars takes for both."""
+    """Give the supertype that Polars chooses for both."""
     frames = [pl.DataFrame(schema={"column": dtype}) for dtype in (one, other)]
     try:
         return pl.concat(frames, how="vertical_relaxed").schema["column"]
@@ -80,7 +80,7 @@ def _supertype(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
 
 
 def converted(column: pl.Expr, have: pl.DataType, want: pl.DataType) -> pl.Expr:
-    """A column in a type that `common_type` gave; fields that it lacks are null.
+    """Convert a column to a type that `common_type` returned; absent fields become null.
 
     Example:
         >>> have, want = pl.Struct({"a": pl.Int64}), pl.Struct({"a": pl.Float64, "b": pl.String})

@@ -1,4 +1,4 @@
-"""Sizes, times and etags of files, and fingerprints of folders: each is read once per look, where it is needed."""
+"""File stats: reads sizes, times and etags of files and fingerprints of folders, once per listing and on demand."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 __all__ = ["FOLDERS", "Stats"]
 
 FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
-"""Of a folder: the bytes of its files, the time of the newest, the fingerprint as `etag`, the number of files."""
+"""Columns of a folder: the bytes of its files, the newest time, the fingerprint as `etag`, the number of files."""
 
 
 class Stats:
-    """Reads sizes and times for one workspace.
+    """Reads and caches sizes and times for one workspace.
 
     Args:
         stores: The store of each root.
@@ -37,12 +37,12 @@ class Stats:
         self._is_closed = False
 
     def __call__(self, root: str, paths: pl.Series) -> pl.DataFrame:
-        """Size, time and etag of some paths, in their order."""
+        """Return size, time and etag of paths, in the order of the paths."""
         with self._lock:
             held = self._held.get(root, pl.DataFrame(schema=STATS))
             asked = paths
             if root in self._listed:
-                # a bucket's listing gave them all: only what was written since is asked for
+                # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
             new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
             if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
@@ -55,11 +55,11 @@ class Stats:
             return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
 
     def folders(self, root: str, folders: Mapping[str, RawFolder | None]) -> pl.DataFrame:
-        """The columns of `FOLDERS` of some folders; null where the content of one cannot be read.
+        """Return the columns of `FOLDERS` for folders; null where the content of a folder cannot be read.
 
         Args:
             root: The root.
-            folders: Each path with what tells which of its files are left out, None where all of them count.
+            folders: Each path with the rule that excludes some of its files; None where all files count.
         """
         with self._lock:
             held = self._folders.get(root, pl.DataFrame(schema=FOLDERS))
@@ -76,20 +76,20 @@ class Stats:
             paths = pl.Series("path", list(folders), dtype=pl.String).to_frame()
             return paths.join(held, on="path", how="left", maintain_order="left")
 
-    # --- what is known already ---------------------------------------------------------------------------
+    # --- known stats -------------------------------------------------------------------------------------
 
     def take(self, root: str, given: pl.DataFrame) -> None:
-        """Take what a listing gave: nothing else is there."""
+        """Take the stats that a listing contains; no other file exists."""
         self._held[root] = given
         self._listed[root] = pl.Series("path", [], dtype=pl.String)
 
     def take_folders(self, root: str, given: pl.DataFrame) -> None:
-        """Take what a snapshot kept of folders: no other is read."""
+        """Take the folder stats that a snapshot stores; no other folder is read."""
         self._folders[root] = given.with_columns(pl.lit(None, pl.Int64).alias("count")).select(*FOLDERS)
         self._is_closed = True
 
     def written(self, paths: pl.DataFrame) -> None:
-        """Forget what is known of paths that were written: columns `root, path`."""
+        """Forget the stats of paths that were written: columns `root, path`."""
         with self._lock:
             self._folders.clear()
             for root in self._stores:
@@ -101,7 +101,7 @@ class Stats:
                     self._held.pop(root, None)
 
     def forget(self) -> None:
-        """Forget everything: the next question reads again."""
+        """Forget all stats: the next call reads them again."""
         with self._lock:
             self._held.clear()
             self._listed.clear()
@@ -112,7 +112,7 @@ class Stats:
 def _measured(
     path: str, files: Mapping[str, tuple[int, int]] | None, raw: RawFolder | None
 ) -> tuple[int | None, int | None, str | None, int | None]:
-    """Bytes, newest time, fingerprint and number of the files of a folder that count."""
+    """Return bytes, newest time, fingerprint and number of the files of a folder that count."""
     if files is None:
         return None, None, None, None
     counted = (

@@ -1,4 +1,4 @@
-"""What a config and its scripts declare: units, their steps in order, and the paths that link them."""
+"""The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,13 +16,13 @@ __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "build_layout",
 
 @dataclass(frozen=True)
 class BoundPattern:
-    """A bound pattern and the roots that its paths may lie under: `dataset`, `outputs`.
+    """A bound pattern: a pattern and the roots that may hold its paths (`dataset`, `outputs`).
 
     Attributes:
-        root: Where a path is looked for first.
-        other: Where else, if it is not there.
-        is_guess: Only paths of some records may be made by a step, and only the ids tell: what lies under
-            `outputs` tells no record.
+        root: The root that is searched first.
+        other: The root that is searched next, if the path is absent there.
+        is_guess: A step may write the paths of some records only, and only the ids decide which: a file under
+            `outputs` does not define a record.
     """
 
     template: Template
@@ -32,12 +32,12 @@ class BoundPattern:
 
     @property
     def roots(self) -> tuple[str, ...]:
-        """The roots in the order in which they are looked through."""
+        """The roots in search order."""
         return (self.root,) if self.other is None else (self.root, self.other)
 
     @property
     def telling(self) -> tuple[str, ...]:
-        """The roots whose files tell records."""
+        """The roots whose files define records."""
         return tuple(root for root in self.roots if not self.is_guess or root != "outputs")
 
 
@@ -47,8 +47,8 @@ class Link:
 
     Attributes:
         role: `input`, `output`, `control` or `data`.
-        label: Its key where the script has a dict of patterns, else None.
-        place: Its index in `Layout.places`.
+        label: Its key if the script has a dict of patterns, else None.
+        place: Index of its bound pattern in `Layout.places`.
     """
 
     role: str
@@ -58,15 +58,15 @@ class Link:
 
 @dataclass(frozen=True)
 class UnitStep:
-    """One step of one unit, the same for every record.
+    """A unit step: one step of one unit, the same for every record.
 
     Attributes:
         step_index: From 1, the order in the config.
-        script: Path of the script file; for a program the config's name of it.
+        script: Path of the script file; for a program its name in the config.
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
-        by: The fields of the groups that it runs over; None where it runs over records.
-        is_refused: Whether its patterns are known and put data at risk (see `_refusals`).
+        by: The fields of the groups that it runs over; None if it runs over records.
+        is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
     index: int
@@ -86,7 +86,7 @@ class UnitStep:
     is_refused: bool = False
 
     def places(self, role: str) -> list[int]:
-        """Indices of the places it uses in a role, in the script's order."""
+        """Indices of the bound patterns that it uses in a role, in the script's order."""
         return [link.place for link in self.links if link.role == role]
 
     def linked(self, role: str) -> list[Link]:
@@ -107,18 +107,18 @@ class Unit:
 
 @dataclass(frozen=True)
 class Layout:
-    """Everything that is known without looking at a file of the dataset."""
+    """Everything that is known without a listing of the dataset."""
 
     ids: IdPattern
     units: tuple[Unit, ...]
     cells: tuple[UnitStep, ...]
     places: tuple[BoundPattern, ...]
     doubts: tuple[Doubt, ...] = ()
-    """Pairs of patterns that may meet in a path: the record ids of a look decide."""
+    """Pairs of patterns whose paths may be the same: the record ids of a listing decide."""
 
     @cached_property
     def makers(self) -> dict[int, list[int]]:
-        """For each place the cells that write it, a directory counting for what lies in it."""
+        """For each bound pattern the unit steps that write it; a directory also counts for the paths in it."""
         outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
         return {
             place: makers
@@ -134,10 +134,10 @@ class Layout:
 
     @cached_property
     def raw_folders(self) -> dict[int, tuple[int, ...]]:
-        """The folders of raw data that steps also write to: for each the places in it that steps declare.
+        """The folders of raw data that steps also write to: for each the bound patterns in it that steps declare.
 
-        A folder that is an input is raw where no step makes it, and where a step that writes in it reads it
-        itself, or where another raw input lies in it. A folder that steps fill and others read is not.
+        An input folder is raw if no step makes it, and if a step that writes in it also reads it, or another
+        raw input lies in it. A folder that steps fill and other steps read is not raw.
         """
         written: dict[int, list[UnitStep]] = {}
         for cell in self.cells:
@@ -157,11 +157,11 @@ class Layout:
         return {folder: tuple(places) for folder, places in inside.items() if self._text(folder) in raw}
 
     def _text(self, place: int) -> str:
-        """The text of a place, which is the same with and without a final slash."""
+        """The text of a bound pattern, the same with and without a final slash."""
         return self.places[place].template.text
 
     def entries(self, root: str) -> Iterator[Template]:
-        """Patterns of the entries of raw folders that steps also write to: a listing has to see them."""
+        """Patterns of the entries of raw folders that steps also write to: a listing must contain these entries."""
         for place, inside in self.raw_folders.items():
             folder = self.places[place].template
             ways = {way for one in inside for way in self.places[one].template.folders()}
@@ -170,7 +170,7 @@ class Layout:
                     yield Template((*way.tokens, ("text", "/"), ("field", "entry")))
 
     def _around(self, place: int) -> Iterator[int]:
-        """The places that a place is, or lies in."""
+        """The bound pattern itself, and those of the folders around it."""
         one = self.places[place]
         parts = one.template.text.split("/")
         for depth in range(1, len(parts) + 1):
@@ -178,7 +178,7 @@ class Layout:
 
     @cached_property
     def _at(self) -> dict[tuple[str, str], list[int]]:
-        """The places by root and text: with and without a final slash they are two."""
+        """The bound patterns by root and text: with and without a final slash they are two."""
         found: dict[tuple[str, str], list[int]] = {}
         for index, place in enumerate(self.places):
             found.setdefault((place.root, place.template.text), []).append(index)
@@ -186,18 +186,18 @@ class Layout:
 
     @cached_property
     def _read(self) -> set[int]:
-        """The places of inputs and data."""
+        """The bound patterns of inputs and data."""
         read = {link.place for cell in self.cells for link in cell.links if link.role == "input"}
         return read | {place for unit in self.units for place in unit.data}
 
     @cached_property
     def telling(self) -> frozenset[int]:
-        """The places whose paths tell which record they are of; other paths are shared by records."""
+        """The bound patterns whose paths name their record; records share all other paths."""
         return frozenset(n for n, place in enumerate(self.places) if self.ids.is_told_by(place.template))
 
     @cached_property
     def not_telling(self) -> list[int]:
-        """The inputs and data with all fields but `{id}`, where an id cannot be written from its fields."""
+        """The inputs and data with all fields but `{id}`, if the id cannot be built from its fields."""
         if not self.ids.groups or not isinstance(self.ids.form, str):
             return []
         fields = set(self.ids.groups)
@@ -207,7 +207,7 @@ class Layout:
 
     @property
     def id_faults(self) -> list[str]:
-        """Why raw inputs find no records: for each pattern one sentence that names the place in the config."""
+        """Why raw inputs find no records: one sentence per pattern, with its position in the config."""
         return [
             f"workspace.toml: records.id_pattern: an id cannot be written from its fields, for {self.ids.form}; "
             f"so {self.places[place].template.text} finds no records (put what varies in a field, or write {{id}})"
@@ -216,15 +216,15 @@ class Layout:
 
     @property
     def literal_stars(self) -> list[str]:
-        """A sentence for each pattern of raw inputs with a `*`: wildcards are not built yet."""
+        """A sentence for each pattern of raw inputs with a `*`: wildcards are not supported yet."""
         texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
         return [f"{text}: {STAR}" for text in texts if "*" in text]
 
     @cached_property
     def near(self) -> dict[int, list[tuple[int, int]]]:
-        """For each place that steps read, the outputs that may name the same path for another record.
+        """For each bound pattern that steps read, the outputs that may name the same path for another record.
 
-        Their patterns differ in text, and only the ids tell whether the paths meet: pairs of place and cell.
+        Their patterns differ in text, and only the ids decide: pairs of bound pattern and unit step.
         """
         read = {place for cell in self.cells for place in cell.places("input")}
         outputs = [(place, cell.index) for cell in self.cells for place in cell.places("output")]
@@ -242,7 +242,7 @@ class Layout:
 
     @cached_property
     def raw(self) -> list[int]:
-        """The places of inputs and data that no step makes: what recordings bring along."""
+        """The bound patterns of inputs and data that no step makes: the recorded data."""
         return sorted(self._read - set(self.makers))
 
     @cached_property
@@ -252,12 +252,12 @@ class Layout:
 
 
 def _holds(made: BoundPattern, wanted: BoundPattern) -> bool:
-    """Whether making one place makes another: it is the same, or a folder around it or inside it."""
+    """Whether making `made` also makes `wanted`: the same path, a folder around it, or an entry in it."""
     return made.root in wanted.roots and holds(made.template, wanted.template)
 
 
 def holds(made: Template, wanted: Template) -> bool:
-    """Whether the paths of one pattern are those of another, or folders around them or entries inside them."""
+    """Whether the paths of both patterns are the same, or one path is a folder around the other."""
     one, other = made.text, wanted.text
     return one == other or other.startswith(one + "/") or one.startswith(other + "/")
 
@@ -265,12 +265,12 @@ def holds(made: Template, wanted: Template) -> bool:
 def build_layout(
     config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None
 ) -> Layout:
-    """Join a config with what its scripts declare.
+    """Join a config with the declarations of its scripts.
 
     Args:
         config: The workspace's config.
         read: Reads one script's patterns without running it, given the path of its file.
-        scripts: The local folder of the scripts, where the config's is in a bucket.
+        scripts: The local folder of the scripts, if the config names a bucket.
     """
     ids = config.ids
     places = _PatternIndex(ids, scoped=not config.is_unit_mode)
@@ -323,7 +323,7 @@ def build_layout(
 
 
 def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
-    """The units that a config declares: task by task, then modalities that no task names."""
+    """The units that a config declares: task by task, then the modalities that no task names."""
     if config.is_unit_mode:
         yield None, None
         return
@@ -344,7 +344,7 @@ def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[s
 
 
 def _told(name: str, program: CommandConfig) -> ScriptSource:
-    """What the config says of a step that is a program, as a script's source would."""
+    """Return the config's declaration of a program step, in the form of a script's declaration."""
     return ScriptSource(
         name,
         program.inputs,
@@ -372,7 +372,7 @@ class _PatternIndex:
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None
     ) -> tuple[tuple[Link, ...], str | None, bool]:
-        """The links of a script in one unit, or why they are not known, and whether that is a refusal."""
+        """Return the links of a script in one unit, or the error, and whether the error is a refusal."""
         if source.error is not None:
             return (), source.error, False
         links: list[Link] = []
@@ -395,12 +395,12 @@ class _PatternIndex:
         return tuple(links), None, False
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
-        """The places of a modality's own data files."""
+        """Return the bound patterns of a modality's own data files."""
         if modality is None:
             return ()
         models = config.modalities[modality].models
         path = models.data_path
-        if path is None and "{" in str(models.dataframe_path):  # sinagot's documents call it so
+        if path is None and "{" in str(models.dataframe_path):  # sinagot's documents use this name
             path = models.dataframe_path
         if path is None:
             return ()
@@ -414,10 +414,10 @@ class _PatternIndex:
 
 
 def in_two_roots(layout: Layout) -> Layout:
-    """Say where each path lies when outputs have a root of their own; one pattern may become several places.
+    """Set the root of each path if outputs have their own root; one pattern may become several bound patterns.
 
-    What a step writes lies under `outputs`. An input that no other step makes lies in the dataset. One that
-    another step makes lies under `outputs`, and in the dataset too where no pattern reads it there as raw data.
+    Outputs lie under `outputs`. An input that no other step makes lies in the dataset. An input that another
+    step makes lies under `outputs`, and also in the dataset unless a pattern reads it there as raw data.
     """
     index: dict[BoundPattern, int] = {}
     readings = _Readings(layout)
@@ -438,13 +438,13 @@ def in_two_roots(layout: Layout) -> Layout:
 
 
 def _data_place(layout: Layout, readings: "_Readings", place: int, index: dict[BoundPattern, int]) -> int:
-    """The place of a modality's data: under `outputs` where a step makes them, else in the dataset."""
+    """Return the bound pattern of a modality's data: under `outputs` if steps make it, else in the dataset."""
     template = layout.places[place].template
     return index.setdefault(readings.place(None, template), len(index))
 
 
 class _Readings:
-    """Which inputs other steps make, and which patterns read raw data."""
+    """Knows which inputs other steps make, and which patterns read raw data."""
 
     def __init__(self, layout: Layout) -> None:
         self._written = [
@@ -465,7 +465,7 @@ class _Readings:
         }
 
     def place(self, cell: UnitStep | None, template: Template) -> BoundPattern:
-        """The place of an input of a step, or of a file that no step reads."""
+        """Return the bound pattern of a step's input, or of a file that no step reads."""
         if self._is_made(cell, template):
             is_raw = any(self._meets(raw, template) for raw in self._raw)
             return BoundPattern(template, "outputs", None if is_raw else "dataset")
@@ -475,11 +475,11 @@ class _Readings:
         return BoundPattern(template, "dataset")
 
     def _is_made(self, cell: UnitStep | None, template: Template) -> bool:
-        """Whether another step's pattern says that it makes an input."""
+        """Whether another step declares that it makes an input."""
         return any(holds(made, template) for maker, made in self._written if self._is_other(maker, cell))
 
     def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
-        """Whether a step is another one; one that makes the same outputs for another task is the same."""
+        """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
         return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
 
     def _meets(self, one: Template, other: Template) -> bool:

@@ -1,4 +1,4 @@
-"""The lazy frame of a selection: columns that it does not show come in when a verb names them."""
+"""The lazy frame of a selection: adds columns that it does not show when a verb names them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import polars as pl
 __all__ = ["RowsFrame", "Scan"]
 
 Scan: TypeAlias = Callable[[tuple[str, ...]], pl.LazyFrame]
-"""Gives the rows as a plain lazy frame, with further columns."""
+"""Returns the rows as a plain lazy frame, with further columns."""
 
 _KEEPING = ("filter", "remove", "sort", "head", "tail", "slice", "limit", "reverse", "with_columns")
 """Verbs whose result has the same columns, or more."""
@@ -22,18 +22,18 @@ _NAMING = (
     *("select", "select_seq", "with_columns_seq", "group_by", "unique", "join", "join_asof"),
     *("drop", "drop_nulls", "rename", "cast", "explode", "top_k", "bottom_k"),
 )
-"""Further verbs that name columns."""
+"""Other verbs that name columns."""
 
 
 class RowsFrame(pl.LazyFrame):
     """The rows of a selection as a lazy frame.
 
-    Its schema has the columns that the selection shows. A verb may name further columns: its result is then made
-    with them.
+    Its schema has the columns that the selection shows. A verb may name further columns: then its result contains
+    them.
 
     Args:
-        scan: Gives the rows.
-        further: Gives the names of the further columns; it is called when a verb names a column that is not shown.
+        scan: Returns the rows.
+        further: Returns the names of the further columns; called when a verb names a column that is not shown.
     """
 
     def __init__(self, scan: Scan, further: Callable[[], Collection[str]]) -> None:
@@ -42,10 +42,10 @@ class RowsFrame(pl.LazyFrame):
         self._scan = scan
         self._further = further
         self._shown = frozenset(plain.collect_schema())
-        self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public way to make a frame of a class of ours
+        self._ldf = plain._ldf  # noqa: SLF001 - Polars has no public API for subclasses of LazyFrame
 
     def _named(self, *given: Any) -> tuple[str, ...]:
-        """The further columns that arguments of a verb name."""
+        """The further columns that the arguments of a verb name."""
         names = [name for name in dict.fromkeys(_names_in(given)) if name not in self._shown]
         if not names:
             return ()
@@ -54,11 +54,11 @@ class RowsFrame(pl.LazyFrame):
 
 
 def _names_in(given: Any) -> list[str]:
-    """The names of columns in arguments: texts, expressions, and what is made of them."""
+    """The names of columns in arguments: texts, expressions, and containers of them."""
     if isinstance(given, str):
         return [given]
     if isinstance(given, pl.Expr):
-        # a selector tells the names that it was given only in its text
+        # a selector shows its names only in its text
         by_name = _QUOTED.findall(str(given)) if given.meta.has_multiple_outputs() else []
         return [*given.meta.root_names(), *by_name]
     if isinstance(given, (list, tuple, set, frozenset, dict)):

@@ -1,4 +1,4 @@
-"""Texts that expressions compare columns with: those that a column can never be are refused."""
+"""Literals in expressions: refuses texts that a column can never contain."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["check_literals", "check_value"]
 
 
 def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str, list[str]]) -> None:
-    """Refuse texts that a column can never be: a typo in a deployed filter must not mean "nothing to do".
+    """Refuse texts that a column can never contain: a typo in a deployed filter must not mean "nothing to do".
 
     Raises:
-        SelectionError: Naming what is near.
+        SelectionError: Names similar values.
     """
     operands = expression.meta.pop()
     for column in (one for one in operands if one.meta.is_column()):
@@ -40,9 +40,9 @@ _ORDER = frozenset({"<", "<=", ">", ">="})
 def _compares(
     expression: pl.Expr, column: pl.Expr, operands: Sequence[pl.Expr], signs: frozenset[str]
 ) -> bool:
-    """Whether the outermost thing that an expression does is to compare a column with its other operand.
+    """Whether the outermost operation of an expression compares a column with the other operand.
 
-    Polars does not tell what an expression does, but how it is written: only a comparison is written like one.
+    Polars shows an operation only in the text of the expression; no other operation has this text.
     """
     text = str(expression)
     if text.startswith((f"{column}.is_in(", f"{column}.sql_is_in(")):
@@ -64,7 +64,7 @@ def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[st
 
 
 def check_value(column: str, value: str, choices: Sequence[str]) -> None:
-    """Refuse one value that a column can never have."""
+    """Refuse a value that a column can never contain."""
     if value not in choices:
         raise SelectionError(
             f"{column} is never {value!r}{did_you_mean(value, choices)}",

@@ -1,7 +1,7 @@
-"""Tables of records: which row of a table belongs to which record, and what its columns are called. Pure.
+"""Metadata tables: match rows of tables to records, and name their columns. Pure.
 
-A row belongs to the records whose keys are those of the row. Keys are text, exactly as the table has them,
-compared in Unicode's form NFC. What meets nothing is counted.
+A row belongs to the records that have the same keys. Keys are text, exactly as in the table, compared in Unicode's
+form NFC. Rows and records without a match are counted.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ __all__ = [
 ]
 
 _MANY = 20
-"""So many columns are named."""
+"""Number of columns that a message names."""
 _FEW = 3
-"""So many examples of a kind are named."""
+"""Number of examples that a message gives per kind."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """One table of records.
+    """A table of records.
 
     Attributes:
-        name: How messages call it.
-        address: Where the config names it.
-        owner: What a column is called after whose name an earlier table has taken.
-        matches: What its rows are found by.
+        name: Its name in messages.
+        address: Its key in the config.
+        owner: The suffix of a column whose name an earlier table already uses.
+        matches: The keys that match its rows to records.
         frame: Its rows: the compared columns as text, the others with their types.
-        faults: What could not be used of it.
+        faults: Why parts of it cannot be used.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Table:
     faults: tuple[Notice, ...] = ()
 
     def to_text(self) -> str:
-        """All but its rows as one text, for `from_text`."""
+        """Return everything but its rows as one text, for `from_text`."""
         return json.dumps(asdict(replace(self, frame=None)))  # type: ignore[arg-type]
 
     @classmethod
     def from_text(cls, text: str, frame: pl.DataFrame) -> Table:
-        """The table that `to_text` described, with its rows."""
+        """Return the table that `to_text` described, with its rows."""
         fields = json.loads(text)
         matches = tuple(Match(**one) for one in fields["matches"])
         faults = tuple(Notice(**one) for one in fields["faults"])
@@ -72,12 +72,12 @@ class Table:
 
     @property
     def unread(self) -> str | None:
-        """Why its contents cannot be read; None where they are."""
+        """Why its contents cannot be read; None if they are readable."""
         return next((one.text for one in self.faults if not self.matches), None)
 
 
 def unread_table(name: str, address: str, owner: str, text: str) -> Table:
-    """A table whose contents cannot be read."""
+    """Return a table whose contents cannot be read."""
     return Table(name, address, owner, faults=(Notice("table not read", 1, name, text),))
 
 
@@ -87,10 +87,10 @@ def unread_table(name: str, address: str, owner: str, text: str) -> Table:
 def read_rows(
     raw: RawTable, name: str, address: str, owner: str, *, fields: Sequence[str], key: Sequence[str]
 ) -> Table:
-    """A table with its keys as text and its values with their types.
+    """Return a table with its keys as text and its values with their types.
 
     Raises:
-        ConfigError: It has no column that tells which record a row is of.
+        ConfigError: If no column names the record of a row.
     """
     frame = raw.frame.rename(_plain_names(raw.frame.columns))
     matches = find_matches(frame.columns, fields, key)
@@ -110,13 +110,13 @@ def read_rows(
         else plain_values(values, name)
     )
     rows = pl.DataFrame([*texts, *read.columns])
-    # a line without any value is no row
+    # a line without any value is not a row
     rows = rows.filter(~pl.all_horizontal(pl.all().is_null()))
     return Table(name, address, owner, matches, rows, read.faults)
 
 
 def _plain_names(columns: Sequence[str]) -> dict[str, str]:
-    """New names for columns without one, and for those that Polars takes for patterns: `*` and `^…$`."""
+    """Return new names for columns without a name, and for those that Polars reads as patterns: `*` and `^…$`."""
     odd = {name for name in columns if name in ("", "*") or (name[0] == "^" and name[-1] == "$")}
     names: dict[str, str] = {}
     for position, name in enumerate(columns, 1):
@@ -129,7 +129,7 @@ def _plain_names(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], where: str) -> ConfigError:
-    """What is wrong with a table that has no key column."""
+    """Return the error for a table without a key column."""
     absent = next((one for one in key if one not in columns), "record_id")
     shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
     others = " or ".join(["participant_id", *fields])
@@ -139,10 +139,10 @@ def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], w
 
 
 def expected_ids(table: Table) -> pl.Series:
-    """The ids that a table names.
+    """Return the ids that a table names.
 
     Raises:
-        ConfigError: Its rows are found by fields, which name no record.
+        ConfigError: If its rows are matched by fields, which do not name a record.
     """
     match = table.matches[0]
     if match.field != "record_id" or len(table.matches) > 1:
@@ -158,10 +158,10 @@ def expected_ids(table: Table) -> pl.Series:
 
 
 def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
-    """The records with the columns of their rows.
+    """Join the records with the columns of their rows.
 
-    A column that an earlier table has is called by its own table too, and one that the records have anyway ends in
-    `_metadata`.
+    If an earlier table has a column of the same name, the table's name is appended. If the records themselves have
+    a column of the same name, `_metadata` is appended.
 
     Args:
         records: `record_id` and the fields of the id.
@@ -182,7 +182,7 @@ def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
 
 
 def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:
-    """What the columns of a table are called in `records`."""
+    """Return the names of a table's columns in `records`."""
     compared = {one.column for one in table.matches}
     hidden = {one.column for one in table.matches if one.column == one.field or one.column in taken}
     used = {*taken, *RECORDS}
@@ -192,7 +192,7 @@ def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, 
         if column in hidden:
             continue
         tries = [column, f"{column}_{table.owner}"]
-        if column.startswith("_") or column in RECORDS or column in own:  # `_…` is a column of ours
+        if column.startswith("_") or column in RECORDS or column in own:  # `_…` is reserved
             tries = [f"{column}_metadata", f"{column}_metadata_{table.owner}"]
         while (name := tries.pop(0)) in used or (name != column and name in plain - compared):
             tries = tries or [f"{name}_"]
@@ -216,20 +216,20 @@ def _record_keys(table: Table) -> list[pl.Expr]:
 
 
 def _compared(column: pl.Expr, match: Match) -> pl.Expr:
-    """What is compared; a field without a value, and a cell without one, are the same."""
+    """Return the compared text; a field without a value and a table value that is absent are equal."""
     return column.fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix)
 
 
-# --- what meets nothing --------------------------------------------------------------------------------------
+# --- rows and records without a match ------------------------------------------------------------------------
 
 
 def notices_of(records: pl.DataFrame, tables: Iterable[Table], *, is_whole: bool = True) -> list[Notice]:
-    """What is off between records and tables: rows and records that meet nothing, keys that come twice.
+    """Report what does not match between records and tables: rows, records, and duplicate keys.
 
     Args:
         records: `record_id` and the fields of the id.
         tables: The tables.
-        is_whole: Whether these are all records: else a row without one means nothing.
+        is_whole: Whether these are all records: otherwise a row without a record is no problem.
     """
     out: list[Notice] = []
     for table in tables:
@@ -269,7 +269,7 @@ def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
 
 
 def _of(some: pl.Series, total: int, noun: str) -> str:
-    """`1 of 30 rows meets`, `2 of 30 records have`."""
+    """Format counts: `1 of 30 rows meets`, `2 of 30 records have`."""
     verb = {"row": ("meets", "meet"), "record": ("has", "have")}[noun][len(some) != 1]
     return f"{len(some):,} of {total:,} {noun}{'' if total == 1 else 's'} {verb}"
 
@@ -279,7 +279,7 @@ def _some(shown: pl.Series) -> str:
 
 
 def _shown(columns: Sequence[str]) -> pl.Expr:
-    """The key of a row as a reader sees it: blanks at its ends show."""
+    """Format the key of a row for a reader: blanks at its ends are visible."""
     plain = [pl.col(one).fill_null("") for one in columns]
     text = pl.concat_str(plain, separator=" ")
     blank = text.str.strip_chars() == ""
@@ -290,7 +290,7 @@ def _shown(columns: Sequence[str]) -> pl.Expr:
 
 
 def _near(key: str | None, table: Table, records: pl.DataFrame) -> str:
-    """The record that a key may mean: it differs in blanks, in zeros before a number, or in case."""
+    """Return the record that a key may mean: it differs in blanks, in leading zeros of a number, or in case."""
     if len(table.matches) > 1 or key is None:
         return ""
     field = table.matches[0].field

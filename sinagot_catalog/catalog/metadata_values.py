@@ -1,4 +1,4 @@
-"""Values of a table of records: what type a text has, what stands for no value, which types are kept. Pure."""
+"""Values of metadata tables: choose the type of text columns, and read texts for "no value" as null. Pure."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 _COMMA = r"^[+-]?[0-9]+,[0-9]+$"
 _CODE = r"^[+-]?(0[0-9]+|[0-9]{19,})$"
-"""Digits that are a code, not a number: a number has no zero before it, and fits into 64 bits."""
+"""Digits that are a code: a number has no leading zero and fits into 64 bits."""
 _BOOLEAN = r"^(?i:true|false)$"
 _MOSTLY = 10
-"""A column is called mixed where it has so many times more numbers than other texts."""
+"""A column is reported as mixed if it has this many times more numbers than other texts."""
 
 
 @dataclass(frozen=True)
 class Values:
-    """The columns of a table, and what could not be used of them."""
+    """The columns of a table, and notices on values that could not be used."""
 
     columns: list[pl.Series]
     faults: tuple[Notice, ...] = ()
 
 
 def _with_nulls(column: pl.Series) -> pl.Series:
-    """Texts, and null for those that stand for no value."""
+    """Return texts, with null for those that mean "no value"."""
     return column.zip_with(~column.str.strip_chars().is_in(_MISSING), pl.Series([None], dtype=pl.String))
 
 
 def key_text(column: pl.Series) -> pl.Series:
-    """A column of keys as text, exactly as it is written; as it is where it cannot be text."""
+    """Return a column of keys as text, exactly as written; unchanged if it cannot be text."""
     if column.dtype.is_float() and (column.drop_nulls().drop_nans() % 1 == 0).all():
-        column = column.fill_nan(None).cast(pl.Int64)  # whole numbers beside an absent one
+        column = column.fill_nan(None).cast(pl.Int64)  # whole numbers next to an absent one
     try:
         text = column.cast(pl.String)
     except pl.exceptions.PolarsError:
@@ -49,7 +49,7 @@ def key_text(column: pl.Series) -> pl.Series:
 
 
 def typed_values(frame: pl.DataFrame, name: str, *, has_decimal_commas: bool) -> Values:
-    """Texts with the type that fits the whole column: numbers, Booleans, else text."""
+    """Convert texts to the type that fits the whole column: numbers, Booleans, else text."""
     texts = [_with_nulls(column) for column in frame]
     read = [_typed(column, has_decimal_commas=has_decimal_commas) for column in texts]
     mixed = [
@@ -80,7 +80,7 @@ def _typed(column: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
 
 
 def _mixed(column: pl.Series, name: str, *, has_decimal_commas: bool) -> Notice | None:
-    """A column that is text for a few of its values alone."""
+    """Report a column that is text because of few of its values."""
     plain = column.str.strip_chars()
     number = plain.str.contains(f"{_NUMBER}|{_COMMA}" if has_decimal_commas else _NUMBER)
     code = plain.str.contains(_CODE).fill_null(value=False)
@@ -102,7 +102,7 @@ def _mixed(column: pl.Series, name: str, *, has_decimal_commas: bool) -> Notice 
 
 
 def plain_values(frame: pl.DataFrame, name: str) -> Values:
-    """Values of a file that has types, in those that every output knows; what none knows is left out."""
+    """Convert values of a typed file to types that every output format supports; drop the others."""
     kept, faults = [], []
     for column in frame:
         target = _kept(column.dtype)
@@ -115,7 +115,7 @@ def plain_values(frame: pl.DataFrame, name: str) -> Values:
 
 
 def _kept(dtype: pl.DataType) -> pl.DataType:
-    """The type that values of a type are kept in."""
+    """Return the type in which values of a type are stored."""
     if isinstance(dtype, (pl.List, pl.Array)):
         inner = _kept(dtype.inner)  # type: ignore[arg-type]
         return pl.List(inner)
@@ -127,14 +127,14 @@ def _kept(dtype: pl.DataType) -> pl.DataType:
 
 
 def _without_nan(column: pl.Series) -> pl.Series:
-    """The values, and null for texts and numbers that stand for no value."""
+    """Return the values, with null for texts and numbers that mean "no value"."""
     if column.dtype.is_float():
         return column.fill_nan(None)
     return _with_nulls(column) if column.dtype == pl.String else column
 
 
 def text_of(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column as text: a list or a struct as JSON, bytes in base64."""
+    """Convert a column to text: a list or a struct becomes JSON, bytes become base64."""
     column = pl.col(name)
     if isinstance(dtype, (pl.List, pl.Array, pl.Struct)):
         value = pl.struct(column.alias("_")).struct.json_encode()

@@ -1,4 +1,4 @@
-"""Notices: what a look left out or could not use, each kind with a count and an example."""
+"""Notices: report what a listing left out or could not use, each kind with a count and an example."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ NOTICES: dict[str, pl.DataType] = {
 """One row per notice of `Workspace.notices`."""
 
 _MOST = 5
-"""So many examples of a kind have a sentence of their own."""
+"""Number of examples per kind that have their own sentence."""
 
 
 @dataclass(frozen=True)
 class Notice:
-    """One kind of thing that a look left out or could not use.
+    """One kind of item that a listing left out or could not use.
 
     Attributes:
-        kind: What it is, in a few words that stay the same: `row without record`.
+        kind: A few words that never change: `row without record`.
         count: How many there are.
-        example: One of them.
+        example: One example.
         text: A sentence with the count and the example.
         hint: What to do, or an empty string.
-        details: A sentence for each of the first few.
-        area: What it is about.
+        details: A sentence for each of the first few items.
+        area: The subject.
     """
 
     kind: str
@@ -64,7 +64,7 @@ def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
 
 
 def listing_notices(catalog: Catalog) -> list[Notice]:
-    """The notices on files and patterns; nothing is listed for them."""
+    """Return the notices on files and patterns, without a new listing."""
     return [
         *_folders(catalog),
         *_links(catalog),
@@ -80,7 +80,7 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
 
 
 def _folders(catalog: Catalog) -> Iterator[Notice]:
-    """Folders that could not be listed, and those that are empty where a pattern names a folder."""
+    """Report folders that could not be listed, and empty folders that a pattern names."""
     unreadable = _listed(one.unreadable for one in catalog.listings.values())
     if unreadable:
         first = unreadable[0] or "."
@@ -104,7 +104,7 @@ def _folders(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _links(catalog: Catalog) -> Iterator[Notice]:
-    """Links that are not followed or lead nowhere, and names that no column can hold."""
+    """Report links that are not followed or are broken, and names that a text column cannot hold."""
     listings = catalog.listings.values()
     if links := sum(one.links for one in listings):
         yield Notice(
@@ -138,7 +138,7 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _patterns(catalog: Catalog) -> Iterator[Notice]:
-    """Patterns that can find no record, hold a `*`, or find no file."""
+    """Report patterns that can find no record, contain a `*`, or find no file."""
     layout = catalog.layout
     for kind, faults in (
         ("pattern without id", layout.id_faults),
@@ -163,7 +163,7 @@ def _patterns(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _refused(catalog: Catalog) -> Iterator[Notice]:
-    """Files whose ids cannot be records."""
+    """Report files whose ids cannot be records."""
     count, refused = catalog.refused(_MOST)
     if refused:
         path, record_id, why = refused[0]
@@ -180,7 +180,7 @@ def _refused(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _unmatched(catalog: Catalog) -> Iterator[Notice]:
-    """Files that lie where raw inputs are looked for and fit no pattern."""
+    """Report files in the folders of raw inputs that fit no pattern."""
     count, examples = catalog.unmatched(_MOST)
     if examples:
         path, pattern = examples[0]
@@ -201,7 +201,7 @@ def _unmatched(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _twins(catalog: Catalog) -> Iterator[Notice]:
-    """Ids, and files beside those of records, that differ in case or in their form of Unicode only."""
+    """Report ids, and files next to those of records, that differ only in case or Unicode form."""
     pairs = [pair for twins in (_twin_ids(catalog.ids), catalog.twin_files) for pair in twins.iter_rows()]
     if pairs:
         first = _pair(*pairs[0])
@@ -218,7 +218,7 @@ def _twins(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _twin_ids(ids: pl.Series) -> pl.DataFrame:
-    """Pairs of ids that are the same without case and form: columns `first, second`, each id once as second."""
+    """Pairs of ids that are equal without case and form: columns `first, second`, each id once as second."""
     frame = pl.DataFrame({"second": ids, "form": folded(ids)})
     return (
         frame.filter(pl.col("form").is_duplicated())
@@ -229,7 +229,7 @@ def _twin_ids(ids: pl.Series) -> pl.DataFrame:
 
 
 def folded(names: pl.Series) -> pl.Series:
-    """Names without case, in one form of Unicode.
+    """Return names without case, in one form of Unicode.
 
     Example:
         >>> folded(pl.Series(["R\u00c9", "re\u0301"])).n_unique()
@@ -240,13 +240,13 @@ def folded(names: pl.Series) -> pl.Series:
 
 
 def _pair(first: str, second: str) -> str:
-    """Two names; as escapes where they look the same."""
+    """Format two names; as escapes if they look the same."""
     look_alike = first.casefold() != second.casefold()
     return f"{first!a} and {second!a}" if look_alike else f"{first} and {second}"
 
 
 def _outputs(catalog: Catalog) -> Iterator[Notice]:
-    """Outputs whose record has no input left."""
+    """Report outputs whose record has no input left."""
     outputs = catalog.outputs_without_input
     if outputs.height:
         path = str(outputs["path"][0])

@@ -1,7 +1,7 @@
-"""What is there: which file fits which pattern for which record, and so which paths each record has. Pure.
+"""Presence of files: matches listed files to patterns and records, and so finds the present paths per record. Pure.
 
-A record is an integer code, its position among the sorted ids, and whether a pattern's path is there is one Boolean
-column per pattern, a row per record.
+A record is an integer code: its position among the sorted ids. The presence of a bound pattern's paths is one
+Boolean column with a row per record.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ if TYPE_CHECKING:
 __all__ = ["Presence"]
 
 _MOST_MISSED = 10_000
-"""So many files that fit no pattern are asked why."""
+"""Number of files without a pattern that are compared with all patterns."""
 
 
 @dataclass(frozen=True)
 class Presence:
-    """The records of one look at a workspace, and which of their paths are there.
+    """The records of one listing of a workspace, and which of their paths are present.
 
     Attributes:
         layout: What the config and the scripts declare.
         listings: One listing per root, `dataset` first.
         expected: Ids of a table that count as records even without a file.
-        asked: Ids that are asked for and count as records even without a file.
+        asked: Ids that the user asked for; they count as records even without a file.
     """
 
     layout: Layout
@@ -54,7 +54,7 @@ class Presence:
     asked: tuple[str, ...] = ()
 
     def with_records(self, ids: pl.Series) -> Self:
-        """This catalog, holding some records also where no file of them is there yet."""
+        """Return this catalog with further records, also those without a file."""
         new = ids.filter(~ids.is_in(self.ids.implode())).unique()
         return self if new.is_empty() else replace(self, asked=(*self.asked, *new))
 
@@ -62,7 +62,7 @@ class Presence:
     def ids(self) -> pl.Series:
         """The record ids, sorted; a record's code is its position here."""
         rows, texts = self._fits
-        # a folder may tell an id and hold no file that fits
+        # a folder may name an id and contain no file that fits
         guesses = [index for index, place in enumerate(self.layout.places) if place.is_guess]
         telling = rows
         if guesses:
@@ -70,7 +70,7 @@ class Presence:
         used = pl.Series([False]).new_from_index(0, len(texts)).scatter(telling["key"], True)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
         if self.expected:
-            # a row may be written in another form of Unicode than the files of its record
+            # a row of the table may use another Unicode form than the files of its record
             found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
             expected = pl.Series(self.expected, dtype=pl.String)
             others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
@@ -80,7 +80,7 @@ class Presence:
     def coded(self) -> pl.DataFrame:
         """Columns `root, row, place, _rec`: which file fits which pattern for which record."""
         rows, texts = self._fits
-        # an id is looked up once for each key, of which a folder that tells the id has one
+        # an id is looked up once per key; a folder that names the id has one key
         codes = self.ids.to_frame().with_row_index("_rec")
         code = texts.to_frame().join(codes, on="record_id", how="left", maintain_order="left")["_rec"]
         coded = rows.drop("key").with_columns(code.gather(rows["key"]))
@@ -112,7 +112,7 @@ class Presence:
         return pl.concat(rows), pl.concat(texts)
 
     def _hidden_ids(self) -> pl.Series:
-        """The ids in names of folders that could not be read: what lies there is unknown, not absent."""
+        """The ids in names of unreadable folders: their content is unknown, not absent."""
         found = [pl.Series([], dtype=pl.String)]
         for root, listing in self.listings.items():
             if listing.unreadable:
@@ -129,7 +129,7 @@ class Presence:
 
     @cached_property
     def presence(self) -> list[pl.Series]:
-        """For each place whether its path is there, a row per record."""
+        """For each bound pattern whether its path is present, a row per record."""
         there = self._present(self.coded)
         return [
             self._holds_own(index)
@@ -141,7 +141,7 @@ class Presence:
         ]
 
     def _present(self, coded: pl.DataFrame) -> list[pl.Series]:
-        """For each place whether some rows of `coded` hold its path, a row per record."""
+        """For each bound pattern whether rows of `coded` contain its path, a row per record."""
         n_places, n_records = len(self.layout.places), len(self.ids)
         there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
         spots = coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
@@ -159,9 +159,9 @@ class Presence:
 
     @cached_property
     def pathless(self) -> dict[int, pl.Series]:
-        """For each place that names no path for some records whether it names none, a row per record.
+        """For each bound pattern without a path for some records, which records lack it, a row per record.
 
-        A field that its pattern needs has no value there, or a part of the path would be empty.
+        A field that the pattern needs has no value, or a part of the path would be empty.
         """
         values = self.record_values
         lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
@@ -174,7 +174,7 @@ class Presence:
         return out
 
     def _holds_own(self, index: int) -> pl.Series:
-        """Presence of a folder of raw data that steps also write to: what they declare in it does not count."""
+        """Presence of a folder of raw data that steps also write to: files that steps declare do not count."""
         place = self.layout.places[index]
         template = place.template
         declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
@@ -190,7 +190,7 @@ class Presence:
         return paths.is_in(_cut(own, template.depth).unique().implode()).fill_null(value=False)
 
     def _fit(self, paths: pl.Series, template: Template) -> pl.Series:
-        """Whether each path fits a pattern, for whichever record."""
+        """Whether each path fits a pattern, for any record."""
         if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
             return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
@@ -199,7 +199,7 @@ class Presence:
 
     @cached_property
     def _only_in_other(self) -> dict[int, pl.Series]:
-        """For each place with a second root whether its path is there alone, a row per record."""
+        """For each bound pattern with a second root whether its path is present only there, a row per record."""
         two = {index: place for index, place in enumerate(self.layout.places) if place.other is not None}
         if not two:
             return {}
@@ -212,7 +212,7 @@ class Presence:
         }
 
     def root_of(self, index: int, records: pl.Series) -> pl.Series:
-        """The root that the paths of a place lie under for some records: where they are, else the first."""
+        """The root of a bound pattern's paths for some records: the root that holds them, else the first."""
         place = self.layout.places[index]
         first = pl.Series("root", [place.root]).new_from_index(0, len(records))
         if place.other is None:
@@ -222,9 +222,9 @@ class Presence:
 
     @cached_property
     def makers(self) -> dict[int, list[int]]:
-        """For each place the cells that write it, for the same record or for another one.
+        """For each bound pattern the unit steps that write it, for the same record or for another one.
 
-        Patterns that differ in text are joined on the paths of the records that there are.
+        Patterns that differ in text are joined on the paths of the known records.
         """
         makers = {place: list(cells) for place, cells in self.layout.makers.items()}
         for place, pairs in self.layout.near.items():
@@ -234,37 +234,37 @@ class Presence:
         return dict(sorted(makers.items()))
 
     def met(self, place: int, made: int, records: pl.Series | None = None) -> pl.Series:
-        """Whether the path of a place is one that another place names for any record, a row per record.
+        """Whether the path of a bound pattern is one that another one names for any record, a row per record.
 
         Args:
-            place: The place.
-            made: The other one.
-            records: Which records count for the other one, a row per record; by default all.
+            place: Index of the bound pattern.
+            made: Index of the other bound pattern.
+            records: The records that count for the other one, a row per record; by default all.
         """
         others = self.paths(made)
         others = others if records is None else others.filter(records)
         return _within(self.paths(place), others)
 
     def makers_of(self, place: int, rec: int) -> list[int]:
-        """The cells that write a place's path of one record."""
+        """The unit steps that write a bound pattern's path of one record."""
         found = {cell: self.waits_for(place, cell) for cell in self.makers.get(place, [])}
         return [cell for cell, rows in found.items() if rows is None or rows[rec]]
 
     def waits_for(self, place: int, cell: int) -> pl.Series | None:
-        """For which records a step makes the path of a place; None: for all."""
+        """For which records a step makes the path of a bound pattern; None means all."""
         if cell in self.layout.makers.get(place, []):
             return None
         met = [self.met(place, made) for made, maker in self.layout.near.get(place, []) if maker == cell]
         return reduce(or_, met)
 
     def paths(self, place: int) -> pl.Series:
-        """The paths of a place, a row per record."""
+        """The paths of a bound pattern, a row per record."""
         template = self.layout.places[place].template
         return self.record_values.select(paths_of(template).alias("path"))["path"]
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:
-        """For each place whether its path lies in a folder that could not be read; None where none does."""
+        """For each bound pattern whether its path lies in an unreadable folder; None if no path does."""
         out: list[pl.Series | None] = []
         for place in self.layout.places:
             unreadable = [one for root in place.roots for one in self.listings[root].unreadable]
@@ -280,13 +280,13 @@ class Presence:
         return out
 
     def unmatched(self, most: int = 3) -> tuple[int, list[tuple[str, str]]]:
-        """Count the files that lie where raw inputs are looked for and fit no pattern.
+        """Count the files in the folders of raw inputs that fit no pattern.
 
-        A folder that scripts write to is left out: what they leave beside their outputs is theirs.
+        Folders that scripts write to are skipped: scripts may leave further files next to their outputs.
 
         Returns:
-            How many there are, and examples: a path with the pattern that it resembles most. Those of `refused`
-            are not among them.
+            The number of files, and examples: a path with the pattern that is most similar. Files of `refused`
+            are not counted.
         """
         count, examples = 0, list[tuple[str, str]]()
         told = {path for path, _, _ in self._refused}
@@ -297,10 +297,10 @@ class Presence:
         return count, examples[:most]
 
     def refused(self, most: int = 3) -> tuple[int, list[tuple[str, str, str]]]:
-        """Count the files whose id fits `id_pattern` and cannot be a record: a field of it is `..`, say.
+        """Count the files whose id fits `id_pattern` and cannot be a record, for example because a field is `..`.
 
         Returns:
-            How many there are, and examples: a path, its id, and why that is no record.
+            The number of files, and examples: a path, its id, and why the id is no record.
         """
         return len(self._refused), self._refused[:most]
 
@@ -316,7 +316,7 @@ class Presence:
 
     @cached_property
     def _missed(self) -> list[tuple[list[Template], pl.Series]]:
-        """For each root its patterns of raw inputs, and the files that lie near them and fit none."""
+        """For each root its patterns of raw inputs, and the files near them that fit none."""
         found = []
         for root, listing in self.listings.items():
             templates = [
@@ -335,14 +335,14 @@ class Presence:
             )
             for place in self.layout.raw_folders:
                 one = self.layout.places[place]
-                if one.root == root:  # whatever lies in a folder of raw data is part of it
+                if one.root == root:  # every file in a folder of raw data is part of it
                     missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
             found.append((templates, missed))
         return found
 
     @cached_property
     def twin_files(self) -> pl.DataFrame:
-        """Files that fit no pattern and differ from one that does in case or Unicode form only.
+        """Files that fit no pattern and differ from a fitting file only in case or Unicode form.
 
         Columns `first, second`: the file that fits, and the other one.
         """
@@ -359,7 +359,7 @@ class Presence:
 
     @cached_property
     def empty_folders(self) -> pl.Series:
-        """Empty folders that a pattern names for some record: they count as absent."""
+        """Empty folders that a pattern names for a record: they count as absent."""
         named = [pl.Series([], dtype=pl.String)]
         for root, listing in self.listings.items():
             empty = pl.Series(listing.empty, dtype=pl.String)
@@ -371,7 +371,7 @@ class Presence:
 
     @cached_property
     def outputs_without_input(self) -> pl.DataFrame:
-        """Files that steps write, of records without any raw input: columns `path` and `_rec`."""
+        """Files that steps write, for records without any raw input: columns `path` and `_rec`."""
         raw = [place for place in self.layout.raw if self.layout.places[place].template.fields]
         written = {
             place
@@ -395,7 +395,7 @@ class Presence:
         return pl.concat(out).sort("path")
 
     def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
-        """For each folder of raw inputs whether a path lies in it; in the root itself only what is named alike."""
+        """For each folder of raw inputs whether a path lies in it; in the root only similar names count."""
         path = pl.col("path")
         written = {
             place.template.prefix
@@ -416,7 +416,7 @@ class Presence:
         return [*near.values(), *(path.str.contains(f"^(?i:{one})$") & own for one in alike)]
 
     def shared_matches(self) -> pl.DataFrame:
-        """The columns of `coded` for files of patterns without an id: they are no record's."""
+        """The columns of `coded` for files of patterns without an id: they belong to no record."""
         parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
             if index not in self.layout.telling:
@@ -438,12 +438,12 @@ class Presence:
 
 
 def _cut(paths: pl.Series, depth: int) -> pl.Series:
-    """The first parts of each path, null where it has fewer."""
+    """The first parts of each path, null if it has fewer."""
     return paths.str.extract(f"(?s)^((?:[^/]+/){{{depth - 1}}}[^/]+)", 1)
 
 
 def _within(paths: pl.Series, others: pl.Series) -> pl.Series:
-    """Whether each path is one of some others, lies in one of them, or holds one of them."""
+    """Whether each path is one of the other paths, lies in one of them, or contains one of them."""
     known = others.drop_nulls().unique()
     found = paths.is_in(known.implode())
     if _depths(paths) != _depths(known):
@@ -473,7 +473,7 @@ def _folders(paths: pl.Series) -> pl.DataFrame:
 
 
 def _below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:
-    """Whether each path lies in one of some folders, which end in `/`: one question for each depth."""
+    """Whether each path lies in one of the folders, which end in `/`: one comparison per depth."""
     depths: dict[int, list[str]] = {}
     for one in folders:
         depths.setdefault(one.count("/"), []).append(one)

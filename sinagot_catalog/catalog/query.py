@@ -1,8 +1,8 @@
-"""A selection: predicates over the tables of one catalog, joined through hidden keys. Pure.
+"""Queries: apply the predicates of a selection to the tables of one catalog, joined through hidden keys. Pure.
 
-A query shows the rows of one table within a scope. Its predicates are applied one after the other, as filters of a
-Polars frame are. A query that shows the rows of another query as another table keeps the rows that are linked to at
-least one of those: a semi-join.
+A query shows the rows of one table within a scope. Its predicates are applied one after the other, like the
+filters of a Polars frame. A query that shows the rows of another query as another table keeps the rows that are
+linked to at least one of those rows: a semi-join.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _TABLES: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files
 
 @dataclass(frozen=True)
 class Query:
-    """What is selected, and which table of it is shown.
+    """The predicates of a selection, and the table that it shows.
 
     Attributes:
-        table: The table that is shown.
+        table: The shown table.
         task: The scope's task, or None for all.
         modality: The scope's modality, or None for all.
         record: The only record, or None for all.
-        predicates: The predicates of the table that is shown, in the order in which they were given.
+        predicates: The predicates of the shown table, in the order in which they were given.
         rows: Keys that rows must have: some of `record_id, task, modality, step`.
         before: The query whose rows are shown as another table, or in a narrower scope.
     """
@@ -53,35 +53,35 @@ class Query:
         """Narrow the shown table.
 
         Raises:
-            SelectionError: When a column that only takes certain values is compared with another one.
+            SelectionError: When a column with fixed values is compared with a value that it can never have.
         """
         for predicate in predicates:
             check_literals(predicate, _TABLES[self.table], {})
         return replace(self, predicates=self.predicates + predicates)
 
     def seen_as(self, table: str) -> Query:
-        """The same rows seen as another table."""
+        """Return the same rows as another table."""
         if table == self.table:
             return self
         return self._after(replace(self, table=table))
 
     def within(self, task: str | None, modality: str | None) -> Query:
-        """The same rows in another scope."""
+        """Return the same rows in another scope."""
         return self._after(replace(self, task=task, modality=modality))
 
     def _after(self, query: Query) -> Query:
-        """A query of this one's rows: linked to them where something narrows them."""
+        """Return a query for the rows of this one: linked to them if the query is narrowed."""
         if not self.is_narrowed:
             return query
         return replace(query, predicates=(), rows=None, before=self)
 
     def widened(self, catalog: Catalog) -> Catalog:
-        """A catalog that also holds the records that are asked for by id and have no file yet."""
+        """Return a catalog that also contains the records that the query names by id and that have no file yet."""
         named = self.ids()
         return catalog.with_records(pl.concat(named)) if named else catalog
 
     def ids(self) -> list[pl.Series]:
-        """The ids that the query and those before it ask for."""
+        """The ids that the query and the queries before it name."""
         named = [] if self.before is None else self.before.ids()
         if self.record is not None:
             named.append(pl.Series([self.record], dtype=pl.String))
@@ -90,9 +90,9 @@ class Query:
         return named
 
     def shown(self, schema: Iterable[str]) -> list[str]:
-        """The columns that it shows where none are named.
+        """The columns that it shows if the user names none.
 
-        Those of `steps` and `records` that need sizes or times are shown where a predicate names them.
+        Columns of `steps` and `records` that need sizes or times are shown if a predicate names them.
         """
         named = {name for one in self.predicates for name in _named_in(self.table, one, schema)}
         hidden = TIMED.get(self.table, frozenset()) - named
@@ -100,11 +100,11 @@ class Query:
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether more than the scope narrows it."""
+        """Whether anything but the scope narrows it."""
         return bool(self.predicates) or self.rows is not None or self.before is not None
 
     def named_steps(self, steps: Sequence[str]) -> set[str]:
-        """Which of some steps the predicates name; one that only leaves steps out names none."""
+        """Which of the steps the predicates name; a predicate that only excludes steps names none."""
         names = pl.DataFrame({"step": [*steps, ""]})
         named = set[str]() if self.before is None else self.before.named_steps(steps)
         for predicate in self.predicates if self.table == "steps" else ():
@@ -112,7 +112,7 @@ class Query:
                 try:
                     kept = names.filter(predicate)["step"].to_list()
                 except pl.exceptions.PolarsError:
-                    continue  # the selection itself says what is wrong
+                    continue  # the selection itself reports the error
                 named |= set(kept) if "" not in kept else set()
         return named
 
@@ -137,7 +137,7 @@ class Resolver:
 
     @property
     def record_schema(self) -> dict[str, Any]:
-        """The columns of `records` here."""
+        """The columns of `records` in this workspace."""
         own = {name: dtype for name, dtype in self.catalog.described.schema.items() if name not in RECORDS}
         return {"record_id": RECORDS["record_id"], **own, **RECORDS}
 
@@ -146,22 +146,22 @@ class Resolver:
         return self.record_schema if table == "records" else _TABLES[table]
 
     def known(self, table: str) -> dict[str, Any]:
-        """The columns that can be named where the rows of a table are: its own, and those of `records`."""
+        """The columns that a filter may name for the rows of a table: its own, and those of `records`."""
         return {**self.record_schema, **self.schema(table)}
 
     def columns(self, query: Query) -> list[str]:
-        """The columns that a query shows where none are named."""
+        """The columns that a query shows if the user names none."""
         return query.shown(self.schema(query.table))
 
     def described(self, query: Query, columns: Sequence[str] | None = None) -> dict[str, Any]:
-        """Names and dtypes of the columns of a query.
+        """Return names and dtypes of the columns of a query.
 
         Args:
             query: The query.
             columns: Columns of its table and of `records`; by default those that it shows.
 
         Raises:
-            SelectionError: When there is no such column; names the near ones.
+            SelectionError: When there is no such column; names similar ones.
         """
         known = self.known(query.table)
         names = self.columns(query) if columns is None else columns
@@ -173,12 +173,12 @@ class Resolver:
                 )
         return {name: known[name] for name in names}
 
-    # --- answers -----------------------------------------------------------------------------------------
+    # --- results -----------------------------------------------------------------------------------------
 
     def fetch(
         self, query: Query, columns: Sequence[str] | None = None, *, limit: int | None = None
     ) -> pl.DataFrame:
-        """The rows of a query, or the first of them, with the columns that it shows, or some of them."""
+        """Return the rows of a query, or the first of them, with the shown columns or the given ones."""
         names = self.columns(query) if columns is None else list(columns)
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
@@ -190,14 +190,14 @@ class Resolver:
         return self._attach(query.table, rows, names).select(names)
 
     def _is_held(self, query: Query, names: Iterable[str]) -> bool:
-        """Whether a query asks for columns of `steps` that are held, and is narrowed by nothing else."""
+        """Whether a query needs only columns of `steps` that are cached, and nothing else narrows it."""
         if query.table != "steps" or not replace(query, predicates=()).is_whole:
             return False
         used = {name for one in query.predicates for name in self.check("steps", one)}
         return {*used, *names} <= set(self.catalog.held_steps.columns)
 
     def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
-        """The rows of such a query; columns that nobody asked for are not carried along."""
+        """Return the rows of such a query, without columns that are not needed."""
         used = [name for one in query.predicates for name in self.check("steps", one)]
         rows = self.catalog.held_steps.select(list(dict.fromkeys([*names, *used])))
         for predicate in query.predicates:
@@ -205,11 +205,11 @@ class Resolver:
         return (rows if limit is None else rows.head(limit)).select(names)
 
     def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
-        """The rows of a query with core columns and hidden keys.
+        """Return the rows of a query with core columns and hidden keys.
 
         Args:
             query: The query.
-            shown: Whether they are handed out; else they only lead to another table.
+            shown: Whether the user gets these rows; otherwise they only lead to another table.
         """
         frame = self._scoped(query, shown=shown)
         if query.before is not None:
@@ -219,7 +219,7 @@ class Resolver:
         return self.apply(query.table, frame, query.predicates)
 
     def _scoped(self, query: Query, *, shown: bool) -> pl.DataFrame:
-        """A table's core rows within the scope."""
+        """Return a table's core rows within the scope."""
         frame = self._core(query.table)
         if query.record is not None:
             frame = frame.filter(pl.col("record_id") == query.record)
@@ -233,13 +233,13 @@ class Resolver:
             fits += [pl.col("modality") == query.modality] if query.modality is not None else []
             return frame.filter(*fits)
         if query.before is not None and query.before.table != "records":
-            return frame  # the records of rows are all that have such a row, with files or without
+            return frame  # the query names its records: it has their rows with or without files
         if not shown and not query.predicates:
-            return frame  # the steps and units of a scope are those of records without a file there, too
+            return frame  # the steps and units of a scope also belong to records without a file there
         return frame.filter(pl.col("_rec").is_in(self.catalog.seen_in(self.units(query)).implode()))
 
     def _linked(self, table: str, frame: pl.DataFrame, other: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of a table that are linked to at least one row of another table, or are one of the same."""
+        """Return the rows of a table that are linked to a row of another table, or are a row of the same one."""
         if table == "files":
             return self._files_of(frame, other, rows)
         if other == "files":
@@ -252,7 +252,7 @@ class Resolver:
         return frame
 
     def units(self, query: Query) -> list[int]:
-        """The units of a query's scope."""
+        """Return the units of a query's scope."""
         return [
             unit.index
             for unit in self.layout.units
@@ -274,7 +274,7 @@ class Resolver:
         return pl.DataFrame(pairs, schema={"place": pl.UInt16, "_cell": pl.UInt16}, orient="row")
 
     def _files_of(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
-        """The files that rows of another table are linked to."""
+        """Return the files that rows of another table are linked to."""
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
         if table == "units":
@@ -295,7 +295,7 @@ class Resolver:
         )
 
     def _shared_paths(self, rows: pl.DataFrame, key: str, link: pl.DataFrame) -> pl.Series:
-        """Paths without an id that some rows use."""
+        """Return paths without an id that the rows use."""
         from sinagot_catalog.patterns import paths_of
 
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
@@ -308,7 +308,7 @@ class Resolver:
         return pl.concat([pl.Series("path", [], dtype=pl.String), *found]).drop_nulls().unique()
 
     def _of_files(self, table: str, rows: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
-        """The rows of a table that are linked to some files."""
+        """Return the rows of a table that are linked to the files."""
         if table == "records":
             return rows.filter(pl.col("record_id").is_in(files["record_id"].drop_nulls().implode()))
         matched = self.catalog.coded.join(files, on=["root", "row"], how="semi")
@@ -333,7 +333,7 @@ class Resolver:
         return rows.join(pl.concat([touched, sharing]), on=["_rec", "_cell"], how="semi")
 
     def _sharing_cells(self, files: pl.DataFrame) -> list[int]:
-        """The cells that use one of some files by a pattern without an id."""
+        """Return the unit steps that use one of the files by a pattern without an id."""
         there = files.filter(pl.col("record_id").is_null())["path"].to_list()
         places = {
             index
@@ -345,7 +345,7 @@ class Resolver:
     # --- predicates --------------------------------------------------------------------------------------
 
     def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
-        """Apply one predicate after the other to rows of a table; columns of `records` may be named too."""
+        """Apply predicates one after the other to rows of a table; they may also name columns of `records`."""
         for predicate in predicates:
             names = self.check(table, predicate)
             wide = self._attach(table, frame, names)
@@ -356,7 +356,11 @@ class Resolver:
         return frame
 
     def check(self, table: str, predicate: pl.Expr) -> list[str]:
-        """The columns that a predicate names; one that names no column, or what none can be, is refused."""
+        """Return the columns that a predicate names; refuse unknown columns and impossible values.
+
+        Raises:
+            SelectionError: When it names no known column, or a value that the column can never have.
+        """
         names = _named_in(table, predicate, self.schema(table))
         known = self.known(table)
         unknown = [name for name in names if name not in known]
@@ -366,7 +370,7 @@ class Resolver:
                 f"{table} has no column {unknown[0]!r}{self._absent(unknown[0], known)}",
                 f"{sql}Its columns: {', '.join(known)}.",
             )
-        # columns of the table itself were looked at when the predicate was given
+        # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & _TABLES[table].keys()
         choices = self._names() if not keys.isdisjoint(names) else {}
         others = {name: known[name] for name in names if name not in _TABLES[table]}
@@ -375,12 +379,12 @@ class Resolver:
         return names
 
     def _absent(self, name: str, known: Iterable[str]) -> str:
-        """Why a column may be absent, as the end of a sentence: a table cannot be read, or it is a typo."""
+        """Return why a column may be absent, as the end of a sentence: a table is unreadable, or a typo."""
         unread = "; ".join(one.unread for one in self.catalog.tables if one.unread)
         return f"; {unread}" if unread else did_you_mean(name, known)
 
     def _names(self) -> dict[str, list[str]]:
-        """What the key columns can be, by column."""
+        """The values that the key columns can have, by column."""
         units, cells = self.layout.units, self.layout.cells
         return {
             "task": sorted({unit.task for unit in units if unit.task}),
@@ -390,9 +394,9 @@ class Resolver:
         }
 
     def _attach(self, table: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-        """Attach the columns that are named and not there yet, those of `records` too.
+        """Attach named columns that are not there yet, also those of `records`.
 
-        Sizes and times are read where a column needs them.
+        Sizes and times are read if a column needs them.
         """
         absent = set(names) - set(rows.columns)
         own = absent & self.schema(table).keys()
@@ -410,7 +414,7 @@ class Resolver:
 
 
 def _named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]:
-    """The columns that a predicate names; with a selector all that the table shows."""
+    """Return the columns that a predicate names; for a selector all columns that the table shows."""
     names = dict.fromkeys(predicate.meta.root_names())
     if predicate.meta.has_multiple_outputs():
         text, hidden = str(predicate), TIMED.get(table, frozenset())
@@ -419,10 +423,10 @@ def _named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str
 
 
 def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
-    """The rows of a frame that fit a predicate.
+    """Return the rows of a frame that fit a predicate.
 
     Args:
-        frame: The frame; it may have more columns than a predicate with selectors shall see.
+        frame: The frame; it may have more columns than a predicate with selectors may see.
         predicate: The predicate.
         names: The columns that it names.
 

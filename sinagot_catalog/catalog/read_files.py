@@ -1,4 +1,4 @@
-"""Files of many records read as one frame: result files, single values, the data of a modality."""
+"""Reading table files of many records as one frame: result files, single values, the data of a modality."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ FORMATS = {
     ".jsonl": "ndjson",
     ".txt": "value",
 }
-"""How a file is read, by the end of its name; `value` is a file that holds one value."""
+"""The format of a file, by the end of its name; `value` is a file that contains one value."""
 
 _LONGEST = 100_000
-"""So many characters of a line are looked at for its separator."""
+"""Number of characters of a line that are searched for its separator."""
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
 _READS: dict[str, Callable[..., pl.DataFrame]] = {
     **dict.fromkeys(_SEPARATORS, pl.read_csv),
@@ -50,10 +50,10 @@ _READS: dict[str, Callable[..., pl.DataFrame]] = {
 
 
 def format_of(path: str, given: str | None = None) -> str:
-    """How a file is read: as it is said, else by the end of its name.
+    """Return the format of a file: the given format, else the format that belongs to the end of its name.
 
     Raises:
-        SelectionError: When neither tells.
+        SelectionError: When both are unknown.
     """
     known = sorted({*FORMATS.values(), "text"})
     if given is not None:
@@ -74,23 +74,23 @@ def format_of(path: str, given: str | None = None) -> str:
 def scan_files(
     stores: Mapping[str, Store],
     files: pl.DataFrame,
-    format: str | None,  # noqa: A002 - the word that readers use
+    format: str | None,  # noqa: A002 - the usual name of a reader's option
     options: Mapping[str, Any],
     *,
     strict: bool = True,
 ) -> pl.LazyFrame:
-    """Read files as one lazy frame; no file is opened before it is collected or its schema is asked for.
+    """Read files as one lazy frame; no file is opened before the frame is collected or its schema is read.
 
     Args:
-        stores: Where they lie, by the names in the column `root`.
+        stores: The stores of the files, by the names in the column `root`.
         files: Columns `root` and `path`, and the key columns that each file's rows get.
-        format: One of the values of `FORMATS`, or `text`: one value, never read as a number; by default as the
-            names end.
-        options: Passed on to Polars' own reader; a `schema` says which columns to give.
-        strict: Whether a file that cannot be read is an error; else it is left out with a warning.
+        format: One of the values of `FORMATS`, or `text`: one value, never read as a number. By default the
+            format depends on the end of each name.
+        options: Options for Polars' own reader; a `schema` sets the columns of the result.
+        strict: Whether an unreadable file is an error; otherwise it is left out with a warning.
 
     Raises:
-        SelectionError: When the format of a file is not known, or takes no such option.
+        SelectionError: When the format of a file is unknown, or does not take an option.
     """
     if files.is_empty():
         return files.drop("root", "path").lazy()
@@ -120,8 +120,8 @@ class RawTable:
 
     Attributes:
         frame: Every column of a CSV file is text; the columns of other files have the types of the file.
-        is_text: Whether it comes from a CSV file.
-        has_decimal_commas: Whether its numbers may be written as `1,5`: the values are parted by semicolons.
+        is_text: Whether the file is a CSV file.
+        has_decimal_commas: Whether its numbers may be written as `1,5`, because semicolons separate the values.
     """
 
     frame: pl.DataFrame
@@ -133,15 +133,15 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
     """Read a table that the config names.
 
     Args:
-        store: Where it lies.
-        path: Its path there.
-        address: Where the config names it, for messages.
-        is_header: Whether names of columns can be those of such a table; tells by what the values of a CSV file are
-            parted.
+        store: The store that contains it.
+        path: Its path in the store.
+        address: Its key in the config, for messages.
+        is_header: Whether these names can be the columns of such a table; it finds out which separator a CSV file
+            uses.
 
     Raises:
-        ConfigError: It is not there, empty, or of no known kind.
-        StorageError: Its contents cannot be read; names the line and the column where it can.
+        ConfigError: It is absent, empty, or of an unknown kind.
+        StorageError: Its contents cannot be read; names the line and the column if possible.
     """
     kind = FORMATS.get(PurePosixPath(path).suffix.lower())
     if kind not in _READS:
@@ -166,7 +166,7 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
 def _read_text(
     content: bytes, separator: str, where: str, is_header: Callable[[Sequence[str]], bool]
 ) -> RawTable:
-    """Read CSV as text, whatever parts its values and ends its lines."""
+    """Read CSV as text, with any separator and line ending."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):  # Excel's "Unicode text"
         content = content.decode("utf-16", errors="replace").encode()
     content = content.removeprefix(codecs.BOM_UTF8).lstrip(b"\r\n")
@@ -183,7 +183,7 @@ def _read_text(
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    """The values of one line; none where it is not CSV."""
+    """Return the values of one line; none if it is not CSV."""
     try:
         return next(csv.reader([line[:_LONGEST]], delimiter=separator), [])
     except csv.Error:
@@ -191,7 +191,7 @@ def _cells(line: str, separator: str) -> list[str]:
 
 
 def _text_fault(content: bytes, separator: str) -> str | None:
-    """What is wrong with a CSV file that Polars refuses: the first line at fault, and its column."""
+    """Return the fault of a CSV file that Polars refuses: the first faulty line, and its column."""
     try:
         text = content.decode()
     except UnicodeDecodeError as error:

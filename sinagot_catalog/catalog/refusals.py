@@ -1,8 +1,8 @@
-"""Refusals: steps whose paths put data at risk are not run, and one sentence says what to write instead. Pure.
+"""Refusals: find steps whose paths put data at risk, and explain in one sentence what to write instead. Pure.
 
-Patterns are compared with the links of their literal folders resolved. A pair of patterns that cannot meet in a
-path is settled from its text. Where they may meet, the pair is kept as a `Doubt`, and the record ids of a look
-decide, by one column operation.
+The library does not run a refused step. Patterns are compared after the links of their literal folders are
+resolved. The texts of two patterns often show that their paths never meet. If they may meet, the pair becomes a
+`Doubt`: the record ids of a listing decide it, with one column operation.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ Step: TypeAlias = tuple[str | None, str]
 
 @dataclass(frozen=True)
 class Doubt:
-    """An output whose filled path may be, or hold, a path of another pattern.
+    """An output whose filled path may be a path of another pattern, or contain it.
 
     Attributes:
         output: The pattern of the output, links resolved.
-        other: The other pattern, or of that the folder at the depth of the output, links resolved.
+        other: The other pattern, or its folder at the depth of the output, links resolved.
         shown: The pattern of the output as the user wrote it.
-        is_raw: Whether any file of the other pattern counts, not only those of the records of the look.
-        cells: The steps that are refused.
-        sentence: Why; `{}` is where an example stands.
+        is_raw: Whether any file of the other pattern counts, not only files of the listed records.
+        cells: The unit steps that are refused if the paths meet.
+        sentence: The reason; `{}` stands for an example.
     """
 
     output: Template
@@ -51,7 +51,7 @@ class Doubt:
 
 
 def list_fault(value: object, *, is_output: bool) -> str | None:
-    """Say why a list is not the parts of one path, but likely several paths.
+    """Explain why a list is not the parts of one path, but probably several paths.
 
     Args:
         value: A pattern as the user wrote it.
@@ -84,11 +84,11 @@ def list_fault(value: object, *, is_output: bool) -> str | None:
 
 
 def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layout:
-    """Mark the cells that are refused whatever the records are, and note the pairs that records decide.
+    """Mark the unit steps that are refused for any records, and collect the pairs that records decide.
 
     Args:
         layout: The layout, as config and scripts declare it.
-        locate: Gives the pattern of the full paths of a place, with the links of its literal folders resolved.
+        locate: Returns the full path pattern of a bound pattern, with the links of its literal folders resolved.
     """
     judge = _Judge(layout, locate)
     found = judge.settle()
@@ -101,7 +101,7 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layou
 
 
 def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:
-    """Decide the pairs of patterns that may meet: the refused cells, each with its sentence.
+    """Decide the pairs of patterns that may meet: return the refused unit steps, each with its sentence.
 
     Args:
         doubts: The pairs.
@@ -120,7 +120,7 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
 
 
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
-    """The first record whose output meets the other pattern."""
+    """Return the first record whose output meets the other pattern."""
     # Polars is loaded here: completion reads a layout without it.
     from sinagot_catalog.patterns import match_columns, paths_of
 
@@ -144,7 +144,7 @@ class _Judge:
         self._located = [locate(place) for place in layout.places]
         self._raw_located = [locate(replace(place, root="dataset")) for place in layout.places]
         self._owners: dict[int, list[UnitStep]] = defaultdict(list)
-        """For each place that is written the cells that do so, a cell for each of its labels."""
+        """For each written bound pattern the unit steps that write it, once per label."""
         self._steps_of: dict[Template, set[Step]] = defaultdict(set)
         self._made_by: dict[int, set[Step]] = {}
         for cell in self._usable:
@@ -158,7 +158,7 @@ class _Judge:
             self._siblings[_step(cell)].append(cell)
 
     def settle(self) -> dict[int, str]:
-        """The cells that are refused, each with its sentence; the first reason counts."""
+        """Return the refused unit steps, each with its sentence; the first reason counts."""
         for cell in self._usable:
             self._check_by(cell)
         for cell in self._usable:
@@ -179,7 +179,7 @@ class _Judge:
         return repr(template.text + "/" * template.is_directory)
 
     def _elsewhere(self, cell: UnitStep, place: int) -> str:
-        """A pattern to write instead of an output, with all fields of the inputs."""
+        """Return a pattern that the user can write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
         needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
         is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
@@ -189,7 +189,7 @@ class _Judge:
     # --- groups --------------------------------------------------------------------------------------------------
 
     def _check_by(self, cell: UnitStep) -> None:
-        """Refuse a step that runs per group: the word is reserved, and it does nothing yet."""
+        """Refuse a step that runs per group: the key is reserved and has no effect yet."""
         if cell.by is None:
             return
         groups = self.layout.ids.groups
@@ -204,11 +204,11 @@ class _Judge:
     # --- raw inputs ----------------------------------------------------------------------------------------------
 
     def _own_inputs(self, cell: UnitStep) -> list[int]:
-        """The inputs that no other step makes; the same step in another task is no other step."""
+        """The inputs that no other step makes; the same step in another task is not another step."""
         return [place for place in cell.places("input") if self._makers(place) <= {_step(cell)}]
 
     def _makers(self, place: int) -> set[Step]:
-        """The steps whose output a place is by its text; records play no part."""
+        """The steps whose output has the text of this bound pattern; records are not considered."""
         if place not in self._made_by:
             path = self.layout.places[place].template
             inside = {self.layout.places[one].template for one in self.layout.raw_folders.get(place, ())}
@@ -221,7 +221,7 @@ class _Judge:
         return self._made_by[place]
 
     def _check_own_inputs(self, cell: UnitStep) -> None:
-        """Refuse an output that is, or holds, an input of the step that no other step makes."""
+        """Refuse an output that is an input of the step that no other step makes, or contains it."""
         for place in self._own_inputs(cell):
             raw = self._raw_located[place]
             for output in (*cell.places("output"), *cell.places("control")):
@@ -239,12 +239,12 @@ class _Judge:
                 )
 
     def _is_linked(self, output: int, other: int) -> bool:
-        """Whether two patterns that meet differ in their text, so that a link leads from one to the other."""
+        """Whether the texts of two meeting patterns differ, which means that a link leads from one to the other."""
         ours, theirs = self.layout.places[output], self.layout.places[other]
         return not (holds(ours.template, theirs.template) and ours.root == theirs.root)
 
     def _raw(self) -> dict[int, tuple[str, set[Step]]]:
-        """The raw inputs: who reads each, in words, and the steps that do."""
+        """The raw inputs: a phrase that names the reader of each, and the steps that read it."""
         readers: dict[int, tuple[str, set[Step]]] = {}
         for cell in self._usable:
             for place in self._own_inputs(cell):
@@ -256,7 +256,7 @@ class _Judge:
         return readers
 
     def _check_raw(self) -> None:
-        """Refuse outputs that lie where raw inputs lie, or may match their patterns."""
+        """Refuse outputs in the folders of raw inputs, or that may match the patterns of raw inputs."""
         readers = self._raw()
         raw = {place: self._raw_located[place] for place in readers}
         for meeting in meetings(self._located_outputs, raw, self.layout.ids):
@@ -275,7 +275,7 @@ class _Judge:
         elif not holds(raw, path) and (
             not raw.fields or self.layout.ids.is_told_by(raw) or _step(cell) in readers
         ):
-            # a path of several records (`one/{sub}_1`) that another step writes is made by that step
+            # a path of several records (`one/{sub}_1`) counts as made if another step writes it
             what = "matches" if meeting.is_whole else "may hold raw data of"
             end = (
                 f" {what} {read}: a run would replace raw data, or take its results for recordings. "
@@ -292,19 +292,19 @@ class _Judge:
         *,
         is_raw: bool,
     ) -> None:
-        """Leave it to the records whether an output meets another pattern."""
+        """Let the records decide whether an output meets another pattern."""
         shown = self.layout.places[output].template
         indices = tuple(dict.fromkeys(cell.index for cell in cells))
         self.doubts.append(Doubt(self._located[output], other, shown, is_raw, indices, sentence))
 
-    # --- outputs among each other --------------------------------------------------------------------------------
+    # --- pairs of outputs ----------------------------------------------------------------------------------------
 
     @property
     def _located_outputs(self) -> dict[int, Template]:
         return {place: self._located[place] for place in self._owners}
 
     def _check_outputs(self) -> None:
-        """Refuse the same output of two steps, and outputs that lie one in the other."""
+        """Refuse the same output of two steps, and outputs that contain each other."""
         for place, cells in self._owners.items():
             self._check_owners(place, cells)
         for meeting in meetings(self._located_outputs, self._located_outputs, self.layout.ids):
@@ -330,7 +330,7 @@ class _Judge:
             )
 
     def _check_pair(self, meeting: Meeting) -> None:
-        """Refuse two outputs where the first holds the second; note where the records decide that."""
+        """Refuse two outputs if the first contains the second; add a doubt if the records decide."""
         outer, inner = meeting.outer, meeting.inner
         first, second = self._located[outer], self._located[inner]
         cells = (*self._owners[outer], *self._owners[inner])
@@ -353,7 +353,7 @@ class _Judge:
     # --- fields --------------------------------------------------------------------------------------------------
 
     def _check_fields(self, cell: UnitStep) -> None:
-        """Refuse outputs that several rows with different inputs would share, and outputs that differ in fields."""
+        """Refuse outputs that several rows with different inputs would share, and outputs with different fields."""
         outputs = [
             (link.place, self._fields(cell, link.role, n)) for n, link in _numbered(cell, "output", "control")
         ]
@@ -380,7 +380,7 @@ class _Judge:
             )
 
     def _fields(self, cell: UnitStep, role: str, number: int) -> frozenset[str]:
-        """The fields of a path of a step; `{id}` counts as all, `{task}` where the step is in several tasks."""
+        """The fields of a step's path; `{id}` counts as all, `{task}` if the step belongs to several tasks."""
         place = cell.places(role)[number]
         template = self.layout.places[place].template
         fields = template.fields
@@ -392,13 +392,13 @@ class _Judge:
 
 
 def _numbered(cell: UnitStep, *roles: str) -> Iterator[tuple[int, Link]]:
-    """The links of some roles, each with its position in its role."""
+    """Yield the links of some roles, each with its position in its role."""
     for role in roles:
         yield from enumerate(cell.linked(role))
 
 
 def _step(cell: UnitStep) -> Step:
-    """What makes a step one step in all its tasks."""
+    """Return the identity of a step, the same in all its tasks."""
     return cell.modality, cell.step
 
 

@@ -1,4 +1,16 @@
-"""One open workspace behind every handle: it holds a look at the files and the journal until it is refreshed."""
+"""The session of an open workspace: caches one listing and the journal's events until the workspace is refreshed.
+
+All handles of a workspace share one session. The first question lists the files, reads the journal and builds the
+catalog. Later questions read this catalog:
+
+- `refresh` forgets it, and the next question lists again;
+- `catalog(max_age=...)` lists again if it is older; a plan asks for this;
+- `published` adds the files that a run of this process wrote; the next question merges them and the new events
+  of the journal, without a listing;
+- a changed script is read again, and the catalog is built from the new layout.
+
+A session that was opened with a snapshot reads the snapshot instead, until the first refresh.
+"""
 
 import math
 import os
@@ -49,16 +61,16 @@ __all__ = ["Session", "stamp"]
 
 
 class Session:
-    """A workspace's config, its stores, and the last look at them.
+    """A workspace's config, its stores, and its latest catalog.
 
     Args:
         config: The config.
-        storage_options: fsspec options for every remote part; they win over those of the config.
-        trust: Whether the scripts may be run; by default where config and scripts are local and the user's own.
-        everything: List the whole dataset, not only what the patterns lead to.
-        listing: A listing of the dataset, in place of one that is made; see `_inventory.read_listing`.
-        records: The only records that there are here; see `_inventory.IdRange.of`.
-        snapshot: A snapshot that is looked at until the first refresh, in place of a listing.
+        storage_options: fsspec options for every remote root; they override those of the config.
+        trust: Whether the library may run scripts; by default if they and the config are local and the user's own.
+        everything: List the whole dataset, not only the folders that the patterns name.
+        listing: A listing of the dataset that replaces the library's own; see `storage.read_listing`.
+        records: The only records of this session; see `storage.IdRange.of`.
+        snapshot: A snapshot that replaces the listing until the first refresh.
     """
 
     def __init__(
@@ -83,7 +95,7 @@ class Session:
         self._given = listing
         self._records = records
         self.span = IdRange.of(records)
-        """The ids that this workspace was narrowed to."""
+        """The ids that this workspace is limited to."""
         self.everything = everything
         self.storage_options = dict(storage_options or {})
         self.trust = trust
@@ -109,12 +121,12 @@ class Session:
         self._code = CodeHashes()
         self._listed_at = 0.0
         self.kept = None if snapshot is None else self.find_snapshot(snapshot)
-        """The snapshot that is looked at; None where files are listed."""
+        """The snapshot in use; None if files are listed."""
         self.seconds = 0.0
-        """How long the last listing took."""
+        """Duration of the last listing."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Travel as the order to open the workspace again: no option's value, no listing."""
+        """Pickle the arguments that open the workspace again: no option values, no listing."""
         how = {
             "trust": self.trust,
             "everything": self.everything,
@@ -128,7 +140,7 @@ class Session:
         self.__init__(**state)  # type: ignore[misc]
 
     def options(self, root: str) -> dict[str, Any]:
-        """The fsspec options of a root: those of the config, then those given in code; a folder has none."""
+        """The fsspec options of a root: those of the config, then those given in code; none for a local folder."""
         if not is_url(root):
             return {}
         return {**self.config.options_of(root), **self.storage_options}
@@ -137,14 +149,14 @@ class Session:
         return open_store(root, self.options(root))
 
     def find_snapshot(self, asked: str) -> Snapshot:
-        """A snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
+        """Return a snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
         return snapshot_files.find(self.log_store, asked, self._open)
 
     def check_span(self, record_id: str) -> None:
-        """Refuse a record that the workspace was not opened for.
+        """Refuse a record outside of the ids that the workspace was opened for.
 
         Raises:
-            NotFoundError: It was opened for others.
+            NotFoundError: The record is not among these ids.
         """
         if self.span is not None and record_id not in self.span:
             raise NotFoundError(
@@ -154,13 +166,13 @@ class Session:
 
     @property
     def scripts(self) -> str:
-        """The local folder of the scripts; those of a bucket are fetched by content."""
+        """The local folder of the scripts; scripts of a bucket are downloaded by content."""
         return self.config.scripts if self._mirror is None else self._mirror.folder()
 
     # --- trust -------------------------------------------------------------------------------------------
 
     def distrust(self) -> str | None:
-        """Why the scripts are not run: others can have written them, or the config; None where they may be run."""
+        """Why the library does not run the scripts: other users may have written them or the config; else None."""
         config = self.config
         if self.trust is not None:
             return None if self.trust else "the workspace was opened with trust=False"
@@ -174,10 +186,10 @@ class Session:
         return fault or next((fault for file in files if (fault := foreign(file))), None)
 
     def check_trusted(self) -> None:
-        """Refuse to run scripts that others can have written.
+        """Refuse to run scripts that other users may have written.
 
         Raises:
-            UsageError: Naming the file, and who can write it.
+            UsageError: Names the file, and who can write it.
         """
         if fault := self.distrust():
             raise UsageError(
@@ -185,10 +197,10 @@ class Session:
                 "If you trust who can write there: Workspace(…, trust=True), or --trust.",
             )
 
-    # --- looking -----------------------------------------------------------------------------------------
+    # --- layout and catalog ------------------------------------------------------------------------------
 
     def layout(self) -> Layout:
-        """What config and scripts declare now; a script is read again when its file has changed."""
+        """Return the present declarations of config and scripts; a changed script is read again."""
         with self._lock:
             changed = [script for script, (noted, _) in self._scripts.items() if stamp(script) != noted]
             if self._layout is None or changed:
@@ -199,7 +211,7 @@ class Session:
             return self._layout
 
     def _judged(self, layout: Layout) -> Layout:
-        """The layout with the steps marked whose paths are refused; the same one while no link has changed."""
+        """Mark the steps whose paths are refused; return the same layout if no link has changed."""
         prefixes = {place.template.prefix for place in layout.places}
         folders = {
             (root, prefix): store.resolve(prefix.rstrip("/"))
@@ -226,13 +238,13 @@ class Session:
         return known[1]
 
     def _called(self, script: str) -> str:
-        """How messages call a script."""
+        """Return the name of a script in messages."""
         if self._mirror is not None:
             return f"{self.config.scripts}/{os.path.relpath(script, self._mirror.folder())}"
         return _beside(script, self.config.root)
 
     def catalog(self, *, max_age: float | None = None) -> Catalog:
-        """The last look; a new one where there is none, or where it is older than `max_age` seconds."""
+        """Return the cached catalog; list again if there is none, or if it is older than `max_age` seconds."""
         with self._lock:
             layout = self.layout()
             if max_age is not None and time.monotonic() - self._listed_at > max_age:
@@ -247,7 +259,7 @@ class Session:
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
-        if self._declared is not None:  # links may lead elsewhere by now
+        if self._declared is not None:  # links may have changed since the last listing
             self._layout = layout = self._judged(self._declared)
         if self.kept is None:
             self._events = self.journal.events()
@@ -296,7 +308,7 @@ class Session:
         return listing if wanted is None else wanted.narrowed(listing)
 
     def paths_near(self, template: Template) -> pl.Series:
-        """What lies in the folders that a pattern goes through; where that is nothing, all that lies there."""
+        """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
         for everything in (False, True):
             reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
             listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
@@ -309,13 +321,13 @@ class Session:
         return wanted["path"].unique().sort()
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
-        """The live runs; claims are read only where the journal leaves a row unfinished."""
+        """Return the live runs; claims are read only if the journal leaves a row unfinished."""
         if last.filter(pl.col("event").is_in(["start", "publishing"])).is_empty():
             return frozenset()
         return self.claims.alive()
 
     def _expected(self, table: Table) -> tuple[str, ...]:
-        """The ids of the first table, which count without a file."""
+        """Return the ids of the first table, which count as records without a file."""
         if table.unread is not None:
             raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
         ids = expected_ids(table)
@@ -334,7 +346,7 @@ class Session:
         return tuple(one for one in ids if self.span is None or one in self.span)
 
     def _read_tables(self) -> tuple[Table, ...]:
-        """The config's tables of records; one whose contents cannot be read says so."""
+        """Read the config's tables of records; an unreadable table carries its error."""
         return tuple(self._read_one(*one) for one in self._metadata_tables())
 
     def _read_one(self, store: Store, path: str, address: str, owner: str, key: Sequence[str] = ()) -> Table:
@@ -346,7 +358,7 @@ class Session:
         return read_rows(raw, path, address, owner, fields=fields, key=key)
 
     def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
-        """The tables with columns of records: store, path, where the config names it, whose it is, its key."""
+        """Yield the metadata tables: store, path, key in the config, owner, key columns."""
         for n, table in enumerate(self.config.metadata):
             folder, name = split_url(table.path)
             several = len(self.config.metadata) > 1
@@ -361,14 +373,14 @@ class Session:
                 yield self.stores["dataset"], text, address, modality, ()
 
     def notices(self) -> list[Notice]:
-        """What the last look left out or could not use."""
+        """Return what the last listing left out or could not use."""
         catalog = self.catalog()
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
         return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables)]
 
     @property
     def is_cheap(self) -> bool:
-        """Whether a look costs little: it was made already, is kept, or everything is on this machine."""
+        """Whether a catalog costs little: it is cached, it comes from a snapshot, or all files are local."""
         return (
             self._catalog is not None
             or self.kept is not None
@@ -376,7 +388,7 @@ class Session:
         )
 
     def events(self) -> pl.DataFrame:
-        """Every event of the journal as of the last look."""
+        """Return every event of the journal at the time of the last listing."""
         with self._lock:
             if self._events is None:
                 events = self.journal.events()
@@ -386,14 +398,14 @@ class Session:
             return self._events
 
     def code_of(self, cell: UnitStep) -> str | None:
-        """The hash of a step's code as it is now; None where its script cannot be read."""
+        """Return the present hash of a step's code; None if its script cannot be read."""
         with self._lock:
             if cell.command is not None:
                 return self._code.of_command(cell.command, self.scripts)
             return self._code.of_script(cell.script, self.scripts)
 
     def refresh(self) -> None:
-        """Forget the look: the next one lists again."""
+        """Forget the catalog: the next question lists again."""
         with self._lock:
             self._catalog = None
             self._events = None
@@ -409,11 +421,11 @@ class Session:
     # --- after a run -------------------------------------------------------------------------------------
 
     def published(self, paths: pl.DataFrame, run_id: str | None = None) -> None:
-        """Note what a run wrote: the next look takes it up without a listing.
+        """Add files that a run wrote: the next catalog contains them without a new listing.
 
         Args:
             paths: Columns `root, path, kind` of what was published.
-            run_id: The run that did it.
+            run_id: The run that wrote them.
         """
         with self._lock:
             self._written.append(paths)
@@ -422,7 +434,7 @@ class Session:
             self.stats.written(paths)
 
     def _with_written(self, catalog: Catalog) -> Catalog:
-        """A look with what runs of this process wrote since, and what they say of it in the journal."""
+        """Add to a catalog what runs of this process wrote since, and the new events of these runs."""
         wrote = [run_id for run_id in self._wrote if run_id is not None]
         events = self.journal.of_runs(wrote) if len(wrote) == len(self._wrote) else None
         last = (
@@ -437,7 +449,7 @@ class Session:
 
 
 def stamp(path: str) -> tuple[int, int] | None:
-    """Time and size of a file of this machine, None where there is none: it changes when the file is edited."""
+    """Return time and size of a local file, None if it is absent: the value changes when the file is edited."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - a script's path is text
     except OSError:
@@ -446,5 +458,5 @@ def stamp(path: str) -> tuple[int, int] | None:
 
 
 def _beside(path: str, folder: str) -> str:
-    """A path as seen from the config's folder, where it lies below it."""
+    """Return a path relative to the config's folder if it lies below that folder."""
     return os.path.relpath(path, folder) if path.startswith(f"{folder}/") else path

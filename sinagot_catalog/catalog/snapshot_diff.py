@@ -1,4 +1,4 @@
-"""What has changed between two looks that are kept, or since one."""
+"""Snapshot diffs: finds the changes between two snapshots, or between a snapshot and now."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _CHANGES = {
 
 @dataclass(frozen=True)
 class Diff:
-    """What changed between two looks at a workspace.
+    """The changes between two states of a workspace.
 
     Attributes:
         before: The name of the earlier snapshot.
@@ -51,7 +51,7 @@ class Diff:
 
     @property
     def records(self) -> pl.DataFrame:
-        """Records that are new, gone, or changed: a file or a value of theirs is another, or a status moved."""
+        """Records that are new, gone, or changed: a file, a value of a table or a status differs."""
         return self._of("record", "record_id")
 
     @property
@@ -61,12 +61,12 @@ class Diff:
 
     @property
     def steps(self) -> pl.DataFrame:
-        """Steps whose status moved."""
+        """Steps whose status changed."""
         return self._of("step", *KEYS, "before", "after")
 
     @property
     def metadata(self) -> pl.DataFrame:
-        """Values of the tables of records that are new, gone, or changed; a row per record and column."""
+        """Values of metadata tables that are new, gone, or changed; a row per record and column."""
         return self._of("metadata", "record_id", "column", "before", "after")
 
     def __len__(self) -> int:
@@ -83,23 +83,23 @@ class Diff:
 
 
 def snapshot(source: Session) -> str:
-    """Keep the catalog as a fresh look finds it; says its name."""
+    """Store the catalog of a fresh listing as a snapshot; return its name."""
     source.refresh()
     return snapshot_files.keep(source.log_store, source.catalog(), source.stats, source.config.dataset)
 
 
 def names(source: Session) -> list[str]:
-    """The snapshots that are kept, oldest first."""
+    """Return the names of the stored snapshots, oldest first."""
     return snapshot_files.names(source.log_store)
 
 
 def diff(source: Session, a: str | None = None, b: str | None = None) -> Diff:
-    """What changed between two snapshots, or since one.
+    """Return the changes between two snapshots, or between a snapshot and now.
 
     Args:
-        source: The workspace.
-        a: The earlier one; by default the newest that is kept.
-        b: The later one; by default a fresh look.
+        source: The session of the workspace.
+        a: The earlier snapshot; by default the newest.
+        b: The later snapshot; by default a fresh listing.
 
     Raises:
         NotFoundError: When there is no such snapshot.
@@ -117,7 +117,7 @@ def diff(source: Session, a: str | None = None, b: str | None = None) -> Diff:
 def _values(
     source: Session, kept: snapshot_files.Snapshot | None, look: snapshot_files.Tables
 ) -> pl.DataFrame | None:
-    """What the tables of records say of each record of a look; None where they were not kept."""
+    """Return the values of the metadata tables per record; None if the snapshot does not store them."""
     if kept is None:
         return source.catalog().described.drop(source.config.ids.groups)
     tables = kept.tables()
@@ -128,13 +128,13 @@ def _values(
 
 
 def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.DataFrame:
-    """Rows of `_CHANGES` for values of records that both looks have."""
+    """Return rows of `_CHANGES` for values of records that are in both states."""
     empty = pl.DataFrame(schema={**_CHANGES, "change": pl.String()})
     if old is None or new is None:
         return empty
     parts = [empty]
     for name in dict.fromkeys([*new.columns[1:], *old.columns[1:]]):
-        # a whole number is the same one where another record's value has made the column one of fractions
+        # a whole number is unchanged if the value of another record turned the column into fractions
         types = [one.schema.get(name, pl.String()) for one in (old, new)]
         is_fraction = types[0] != types[1] and all(one.is_numeric() for one in types)
         looks = [one.cast({name: pl.Float64}) if is_fraction else one for one in (old, new)]
@@ -155,7 +155,7 @@ def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.Dat
 
 
 def _value(frame: pl.DataFrame, name: str, to: str) -> pl.DataFrame:
-    """The values of a column as text, null where there is no such column."""
+    """Return the values of a column as text, null if the column is absent."""
     if name not in frame.columns:
         return frame.select("record_id", pl.lit(None, pl.String).alias(to))
     return frame.select("record_id", text_of(name, frame.schema[name]).alias(to))
@@ -170,7 +170,7 @@ def _files_and_steps(source: Session, kept: snapshot_files.Snapshot | None) -> s
 
 
 def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.DataFrame) -> pl.DataFrame:
-    # the folders of an earlier version's snapshot have no fingerprint, or are not in it
+    # snapshots of earlier versions have no folders, or folders without a fingerprint
     has_folders = all((one[0]["kind"] == "directory").any() for one in (old, new))
     known = pl.col("kind") == "file" if not has_folders else pl.lit(value=True)
     files = _joined(old[0].filter(known), new[0].filter(known), ["root", "path"])
@@ -211,7 +211,7 @@ def _changes(old: snapshot_files.Tables, new: snapshot_files.Tables, values: pl.
 
 
 def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
-    """Both as one: columns of the later one end in `_after`, `there` and `there_after` say who has a row."""
+    """Join both frames: later columns end in `_after`; `there` and `there_after` tell which frame has the row."""
     there = pl.lit(value=True).alias("there")
     both = old.with_columns(there).join(
         new.with_columns(there),
@@ -229,7 +229,7 @@ def _joined(old: pl.DataFrame, new: pl.DataFrame, keys: list[str]) -> pl.DataFra
 
 
 def _change(is_other: pl.Expr) -> pl.Expr:
-    """In what way a row is not what it was; null where it is."""
+    """Return how a row changed; null if it did not."""
     return (
         pl.when(~pl.col("there")).then(pl.lit("new"))
         .when(~pl.col("there_after")).then(pl.lit("gone"))

@@ -1,4 +1,7 @@
-"""Looks that are kept as Parquet files, to be compared with others and to be looked at without a listing.
+"""Snapshot files: stores catalogs as Parquet files, for comparison and for use without a listing.
+
+`keep` writes a snapshot once, and nothing changes it later. `files.parquet` is written last: a snapshot without it
+is incomplete.
 
 LOG/snapshots/<name>/files.parquet   every file, and directory that a pattern names, with size, time and etag
 LOG/snapshots/<name>/steps.parquet   every step with its status
@@ -33,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["LATEST", "Snapshot", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
 
 LATEST = "latest"
-"""The newest snapshot, whatever its name."""
+"""The word for the newest snapshot."""
 
 _SCHEMA = 1
 _FOLDER = "snapshots"
@@ -52,16 +55,16 @@ _FILES = {
 _STEPS = {**KEYS, "status": STATUS}
 
 Tables = tuple[pl.DataFrame, pl.DataFrame]
-"""What two looks are compared by: files and steps."""
+"""The tables that a diff compares: files and steps."""
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One snapshot: where it lies, and when it was taken.
+    """A snapshot: its name, and where it is stored.
 
     Attributes:
-        name: Its name, the moment in UTC.
-        store: The store of the folder that holds it.
+        name: Its name, the time in UTC.
+        store: The store of the folder that contains it.
         folder: That folder in the store, `""` or ending in `/`.
     """
 
@@ -76,7 +79,7 @@ class Snapshot:
 
     @property
     def age(self) -> str:
-        """How long ago that was, in words.
+        """Its age for messages.
 
         Example:
             >>> Kept("20200101T000000-0", None).age.endswith(" days")
@@ -92,10 +95,10 @@ class Snapshot:
         return f"snapshot {self.name}, {self.age} old"
 
     def read(self, table: str) -> tuple[pl.DataFrame, dict[str, str]]:
-        """One of its tables, and what was noted with it.
+        """Read one of its tables, and the metadata of the Parquet file.
 
         Raises:
-            StorageError: When it is not there, is no Parquet file of ours, or is of a newer version.
+            StorageError: When it is absent, is not a Parquet file of this library, or is of a newer version.
         """
         path = f"{self.folder}{self.name}/{table}.parquet"
         try:
@@ -115,17 +118,17 @@ class Snapshot:
         return frame, noted
 
     def files(self) -> tuple[pl.DataFrame, dict[str, str]]:
-        """The table of files, of an earlier version too, and what was noted with it."""
+        """Read the table of files, also of an earlier version, and the metadata of the Parquet file."""
         frame, noted = self.read("files")
         new: dict[str, pl.Expr] = {}
-        if "kind" not in frame.columns:  # directories were not kept
+        if "kind" not in frame.columns:  # an earlier version stored no directories
             new["kind"] = pl.lit("file")
         if "mtime_ns" not in frame.columns and "modified" in frame.columns:
             new["mtime_ns"] = pl.col("modified").dt.epoch("us") * 1_000
         return self._as(_FILES, frame.with_columns(**new)), noted
 
     def steps(self) -> pl.DataFrame:
-        """The table of steps."""
+        """Read the table of steps."""
         return self._as(_STEPS, self.read("steps")[0])
 
     def _as(self, schema: Mapping[str, Any], frame: pl.DataFrame) -> pl.DataFrame:
@@ -136,7 +139,7 @@ class Snapshot:
             raise StorageError(f"snapshot {self.name} cannot be compared: {first}", _ANEW) from error
 
     def listings(self, is_local: Mapping[str, bool]) -> dict[str, Listing]:
-        """What was listed then, as if it were listed now.
+        """Return the stored listings, in the form of present listings.
 
         Args:
             is_local: The roots, and whether each is on this machine.
@@ -159,12 +162,12 @@ class Snapshot:
         return out
 
     def folders(self, root: str) -> pl.DataFrame:
-        """The columns of `STATS` of the folders of a root; null in a snapshot of an earlier version."""
+        """Return the columns of `STATS` of the folders of a root; null in a snapshot of an earlier version."""
         files, _ = self.files()
         return files.filter(pl.col("root") == root, pl.col("kind") == "directory").select(*STATS)
 
     def journal(self) -> tuple[pl.DataFrame, frozenset[str]]:
-        """The last state of each step then, see `_journal.LAST`, and the runs that were alive."""
+        """Return the stored last state of each step, see `journal.LAST`, and the runs that were alive."""
         last, noted = self.read("last")
         new = {
             "_claim": pl.lit(0, pl.Int64),
@@ -175,7 +178,7 @@ class Snapshot:
         return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))
 
     def tables(self) -> tuple[Table, ...] | None:
-        """The config's tables of records then; None where they were not kept, by an earlier version."""
+        """Return the stored metadata tables; None in a snapshot of an earlier version."""
         count = self.read("last")[1].get("tables")
         if count is None:
             return None
@@ -184,12 +187,12 @@ class Snapshot:
 
 
 def names(log: Store) -> list[str]:
-    """The snapshots that are kept in a `LOG` folder, oldest first."""
+    """Return the names of the snapshots in a `LOG` folder, oldest first."""
     return [name for name in log.folders(_FOLDER) if _is_name(name)]
 
 
 def _is_name(name: str) -> bool:
-    """Whether a folder is named like a snapshot, by a moment that there is."""
+    """Whether a folder has the name of a snapshot with a valid time."""
     try:
         return _NAME.fullmatch(name) is not None and bool(_moment(name))
     except ValueError:
@@ -201,10 +204,10 @@ def _moment(name: str) -> datetime:
 
 
 def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Snapshot:
-    """A snapshot by its name, by the word `latest`, or by the path or URL of its folder.
+    """Return a snapshot by its name, by the word `latest`, or by the path or URL of its folder.
 
     Raises:
-        NotFoundError: When there is none of that name; names the near ones.
+        NotFoundError: When there is no such snapshot; names similar ones.
     """
     if "/" in asked:
         parent, _, name = asked.rstrip("/").rpartition("/")
@@ -228,7 +231,7 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Snapshot
 
 
 def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
-    """Keep a catalog; says the name of the snapshot."""
+    """Store a catalog as a snapshot; return the name of the snapshot."""
     files, steps = tables_now(catalog, stats)
     name = f"{datetime.now(UTC):%Y%m%dT%H%M%S-%f}"
     unreadable = {root: listing.unreadable for root, listing in catalog.listings.items()}
@@ -249,10 +252,10 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
 
 
 def tables_of(kept: Snapshot) -> Tables:
-    """The tables of a snapshot."""
+    """Return the compared tables of a snapshot."""
     return kept.files()[0], kept.steps()
 
 
 def tables_now(catalog: Catalog, stats: Stats) -> Tables:
-    """The same tables of a look."""
+    """Return the compared tables of a catalog."""
     return catalog.files_with(catalog.files, stats).select(*_FILES), catalog.steps.select(*_STEPS)

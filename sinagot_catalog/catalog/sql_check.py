@@ -1,4 +1,4 @@
-"""SQL texts of users: read a filter, and check what it or a query compares, names and reads."""
+"""SQL checks: reads a user's SQL filter, and checks which values and names an SQL text compares and reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NO_VALUES = re.compile(
     r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
     r"|QUALIFY|REGEXP|RIGHT|RLIKE|SELECT|SEMI|SIMILAR|THEN|TO|UNION|USING|WHEN|WHERE|WITH|XOR"
 )
-"""Words behind which a name is a column or a table that is there already, not one that the query gives."""
+"""Words that precede an existing column or table, not a name that the query defines."""
 
 _CHOICES = {
     name: list(dtype.categories)
@@ -42,7 +42,7 @@ _CHOICES = {
     for name, dtype in table.items()
     if isinstance(dtype, pl.Enum)
 }
-"""What the columns that only take certain values can be, by their names: the same in every table."""
+"""The possible values of columns with fixed values, by column: the same in every table."""
 
 
 _TEXT_WORDS = ("LIKE", "ILIKE", "RLIKE", "REGEXP", "SIMILAR", "||", "~", "^@")
@@ -52,13 +52,13 @@ _TEXT_FUNCTIONS = re.compile(
 )
 
 _PREFIXES = re.compile(r"[A-Za-z]{1,2}")
-"""Letters right before a quote give the text other rules, such as `E'…'`: Polars and this module could differ."""
+"""Letters before a quote change the text's rules, as in `E'…'`: Polars and this module could disagree."""
 
 _FILE_READER = re.compile(r"(?:read|scan|sink|write)_\w+|glob", re.IGNORECASE)
-"""Functions that open files when Polars reads the SQL, before anything is collected."""
+"""Functions that open files as soon as Polars parses the SQL."""
 
 _QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN", "SHOW"})
-"""Words that begin a query, right behind a bracket."""
+"""Words that begin a query, directly after a bracket."""
 
 
 def sql_predicate(where: str) -> pl.Expr:
@@ -90,7 +90,7 @@ def sql_predicate(where: str) -> pl.Expr:
 
 
 def as_text(query: str) -> str:
-    """A query in which columns of certain values, such as `status`, are texts where SQL takes only texts.
+    """Cast columns with fixed values, such as `status`, to text if SQL requires text.
 
     Example:
         >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
@@ -107,7 +107,7 @@ def as_text(query: str) -> str:
 
 
 def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
-    """Whether the name at this place is an operand of what takes only texts."""
+    """Whether the name at this position is an operand of an operation that requires text."""
     texts = [one[0].upper() for one in words[max(at - 2, 0) : at + 4]]
     before, after = texts[: min(at, 2)], texts[min(at, 2) + 1 :]
     after = after[1:] if after[:1] == ["NOT"] else after
@@ -117,7 +117,7 @@ def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:
 
 
 def names_in(query: str) -> set[str]:
-    """The names that a query has, each without its table.
+    """Return the names in a query, each without its table.
 
     Example:
         >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
@@ -127,7 +127,7 @@ def names_in(query: str) -> set[str]:
 
 
 def _ambiguous(query: str) -> str | None:
-    """What is refused because Polars could end a text or a comment elsewhere than this module does."""
+    """Return the fault of a text in which Polars could end a string or a comment elsewhere than this module."""
     pieces = [(found.lastgroup, found[0]) for found in _TOKEN.finditer(query)]
     for kind, text in pieces:
         if kind == "skip" and ("/*" in text[2:] or re.search(r"\r(?!\n|$)", text.lstrip())):
@@ -141,7 +141,7 @@ def _ambiguous(query: str) -> str | None:
 
 
 def _reads_files(text: str) -> str | None:
-    """What is refused because a file would be opened."""
+    """Return the fault of a text that would open a file."""
     for (kind, name), (_, then) in pairwise(_tokens(text)):
         if kind == "name" and then == "(" and _FILE_READER.fullmatch(_plain(name)):
             return f"calls {_plain(name)}: no file is read here"
@@ -149,7 +149,7 @@ def _reads_files(text: str) -> str | None:
 
 
 def _query_word(text: str) -> str | None:
-    """The word that begins a query within a filter."""
+    """Return the word that begins a query within a filter."""
     before = "("
     for kind, token in _tokens(text):
         word = token.upper()
@@ -160,16 +160,16 @@ def _query_word(text: str) -> str | None:
 
 
 def check_query(query: str, own: Container[str] = ()) -> None:
-    """Refuse functions that read files, and texts that a column can never be: a typo must not mean "nothing".
+    """Refuse functions that read files, and values that a column never has: a typo must not mean "nothing".
 
-    A name that the query gives to something itself is left alone.
+    Names that the query itself defines are not checked.
 
     Args:
         query: The text.
-        own: Columns of `records`, where a user's table may have one of the same name.
+        own: Columns of `records`, because a user's table may have a column of the same name.
 
     Raises:
-        SelectionError: Naming the function, or what is near.
+        SelectionError: Names the function, or similar values.
 
     Example:
         >>> check_query("SELECT * FROM read_csv('/etc/hosts')")
@@ -194,13 +194,13 @@ def check_query(query: str, own: Container[str] = ()) -> None:
 
 
 def _ends(kind: str, text: str) -> bool:
-    """Whether a name behind this token is a new one: behind `AS`, or right behind a value, where AS is left out."""
+    """Whether the next name is a new one: after `AS`, or directly after a value if `AS` is left out."""
     word = text.upper()
     return word in ("AS", ")") or kind == "text" or (kind == "name" and not _NO_VALUES.fullmatch(word))
 
 
 def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
+    """Yield columns and the texts that they are compared with: `a = 'x'`, `'x' = a`, `a [NOT] IN ('x', …)`."""
     kinds = [kind for kind, _ in tokens]
     for at, (kind, text) in enumerate(tokens):
         if kinds[at : at + 3] == ["name", "sign", "text"]:
@@ -216,7 +216,7 @@ def comparisons(tokens: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _listed(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
-    """The texts of a list up to where it ends, or to what is no list."""
+    """Yield the texts of a list up to its end, or up to the first token that does not belong to a list."""
     for kind, text in tokens:
         if kind == "text":
             yield _value(text)
@@ -231,7 +231,7 @@ def _tokens(query: str) -> Iterator[tuple[str, str]]:
 
 
 def _plain(name: str) -> str:
-    """A column's own name: without its table, without quotes."""
+    """Return a column's own name: without its table, without quotes."""
     last = re.split(r"\s*\.\s*", name)[-1]
     return last[1:-1] if last[:1] in ('"', "`") else last
 

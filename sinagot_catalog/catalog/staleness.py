@@ -1,7 +1,7 @@
-"""Which causes make a DONE row stale: its inputs, a version, its code. Pure Polars expressions.
+"""Staleness: find the causes that make a DONE row stale (inputs, a version, code). Pure Polars expressions.
 
-A cause is true where what was recorded differs from what is there now, false where it does not, null where nobody
-can know. The events `done` and `accepted` record; a row without one is compared by times alone.
+A cause is true if the recorded value differs from the present value, false if it is equal, null if it is unknown.
+The events `done` and `accepted` record these values. A row without such an event is compared by file times alone.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["ASKED", "CAUSES", "FOLDER", "acted_on", "causes_of", "in_words", "is_stale"]
 
 CAUSES = pl.Struct({"input": pl.Boolean(), "version": pl.Boolean(), "code": pl.Boolean()})
-"""What can make a row stale."""
+"""The causes that can make a row stale."""
 
 ASKED = ("input", "version", "params")
-"""What `--stale` acts on; `--stale=code` acts on `code`, too."""
+"""The causes that `--stale` acts on; `--stale=code` also acts on `code`."""
 
 FOLDER = 3
-"""How many numbers the journal records of a folder; of a file there are two."""
+"""How many numbers the journal records per folder; per file it records two."""
 
 
 def acted_on(stale: bool | str | None, rerun_on: Sequence[str]) -> frozenset[str]:  # noqa: FBT001
-    """The causes that a run acts on.
+    """Return the causes that a run acts on.
 
     Args:
-        stale: What was asked for: True, False, `"code"`; None for what the config says.
+        stale: The user's choice: True, False, `"code"`; None for the choice of the config.
         rerun_on: `[run] rerun_on`.
 
     Example:
@@ -44,7 +44,7 @@ def acted_on(stale: bool | str | None, rerun_on: Sequence[str]) -> frozenset[str
 
 
 def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "code")) -> pl.Series:
-    """Whether one of some causes holds; null where none holds and one of them is not known.
+    """Whether one of the causes is true; null if none is true and one is unknown.
 
     Args:
         causes: A struct of `CAUSES`.
@@ -57,7 +57,7 @@ def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "cod
 
 
 def in_words(causes: pl.Series, among: Iterable[str]) -> pl.Series:
-    """The causes that hold, as a clause; empty where none does."""
+    """Return the true causes as a clause; empty if none is true."""
     words = {
         "input": "an input changed since",
         "version": "a version changed since",
@@ -80,15 +80,15 @@ def causes_of(
     workspace_version: str | None,
     code: str | None,
 ) -> pl.Series:
-    """The causes for some rows of one step; a struct of `CAUSES`.
+    """Return the causes for rows of one step; a struct of `CAUSES`.
 
     Args:
-        done: What was recorded: `_inputs`, `_script`, `_workspace`, `_code`.
-        inputs: For each input what is there now: `size, mtime_ns, etag, is_folder`.
+        done: The recorded values: `_inputs`, `_script`, `_workspace`, `_code`.
+        inputs: The present state of each input: `size, mtime_ns, etag, is_folder`.
         outputs: The same of each output.
         version: `VERSION` of the script.
         workspace_version: `[info] version`.
-        code: The hash of the code; None where it does not count.
+        code: The hash of the code; None if it does not count.
     """
     known = pl.col("_inputs").is_not_null()
     others = pl.col("_script").ne_missing(_text(version)) | pl.col("_workspace").ne_missing(
@@ -111,7 +111,7 @@ def _text(value: str | None) -> pl.Expr:
 
 
 def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
-    """Whether an input differs from what was recorded of it."""
+    """Whether an input differs from its recorded state."""
     then = pl.col("_inputs").list.get(position, null_on_oob=True)
     is_folder, length = pl.lit(now["is_folder"]), then.list.len()
     size, time = (then.list.get(item, null_on_oob=True) for item in (0, 1))
@@ -119,7 +119,7 @@ def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
         now["etag"].str.to_integer(base=16, dtype=pl.UInt64, strict=False).reinterpret(signed=True)
     )
     return (
-        # what is gone cannot be compared, nor made anew from
+        # an absent input cannot be compared, and a new run could not read it
         pl.when(pl.lit(now["size"]).is_null()).then(None)
         .when(then.is_null() & is_folder).then(pl.when(newer).then(newer))
         .when(then.is_null()).then(pl.lit(value=True))
@@ -130,7 +130,7 @@ def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
 
 
 def _newer(inputs: Sequence[pl.DataFrame], outputs: Sequence[pl.DataFrame]) -> pl.Expr:
-    """Whether an input is newer than the oldest output; null where a time is not known."""
+    """Whether an input is newer than the oldest output; null if a time is unknown."""
     if not (inputs and outputs):
         return pl.lit(value=False)
     times = [[pl.lit(one["mtime_ns"]) for one in some] for some in (inputs, outputs)]

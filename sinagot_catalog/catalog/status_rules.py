@@ -1,9 +1,9 @@
-"""How a step's status follows from files and events, and the sentence that says why. Pure Polars expressions.
+"""Status rules: derive a step's status from files and events, and the sentence that explains it. Pure expressions.
 
-The columns that they read, a row per record and cell: `_broken` (the script cannot be used, the step's paths are
-refused, or a pattern names no path), `_unknown` (a path lies in a folder that cannot be read), `_ready` (every
-input is there), `_made` (every output is there, null without outputs), `_event` (the last event that is a status,
-see `_journal`), `_alive` (its run is alive).
+They read these columns, a row per record and unit step: `_broken` (the script cannot be used, the step's paths are
+refused, or a pattern names no path), `_unknown` (a path lies in an unreadable folder), `_ready` (every input is
+present), `_made` (every output is present, null without outputs), `_event` (the last event that is a status, see
+`journal.reader`), `_alive` (its run is alive).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["counts", "failed", "first_line", "outcome", "reason", "status"]
 
 
 def status() -> pl.Expr:
-    """The status rules: the first that holds counts."""
+    """Return the status: the first rule that holds decides."""
     event, alive = pl.col("_event"), pl.col("_alive")
     running = event.is_in(["start", "publishing"])
     made = pl.coalesce("_made", event.is_in(["done", "accepted"])).fill_null(value=False)
@@ -44,7 +44,7 @@ def _is(status: str) -> pl.Expr:
 
 
 def outcome(alive: Iterable[str]) -> pl.Expr:
-    """What became of an attempt; null while its run is alive, and where a log of sinagot names no run.
+    """Return the outcome of an attempt; null while its run is alive, and if a log of sinagot names no run.
 
     Args:
         alive: The runs that are alive.
@@ -62,16 +62,16 @@ def outcome(alive: Iterable[str]) -> pl.Expr:
 
 
 def failed() -> pl.Expr:
-    """Whether a row of `steps` counts as a failure: also where older outputs make it DONE."""
+    """Whether a row of `steps` counts as a failure, also if older outputs make it DONE."""
     is_error = pl.col("status") == "ERROR"
     return (is_error | pl.col("outcome").is_in(FAILED_ATTEMPTS)).fill_null(value=False)
 
 
 def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:
-    """Why a row has its status, one short sentence.
+    """Return why a row has its status, one short sentence.
 
     Args:
-        errors: Why steps cannot run, by the index of their cell.
+        errors: Why steps cannot run, by the index of their unit step.
         unreadable: Folders that could not be read.
     """
     failure = pl.concat_str(
@@ -122,7 +122,7 @@ def reason(errors: Mapping[int, str], unreadable: Sequence[str]) -> pl.Expr:
 
 
 def counts() -> list[pl.Expr]:
-    """How many steps a group has, in all and by status."""
+    """Return the number of steps of a group, in total and by status."""
     names = dict(zip(STATUS_COUNTS, [*STATUS.categories, None], strict=True))
     return [
         pl.len().cast(pl.UInt32).alias("n_steps"),
@@ -135,5 +135,5 @@ def counts() -> list[pl.Expr]:
 
 
 def first_line(text: pl.Expr) -> pl.Expr:
-    """The first line of a text, cut to what fits in a table."""
+    """Return the first line of a text, cut to the width of a table column."""
     return text.str.extract(r"^\s*([^\n]{0,200})", 1)

@@ -1,4 +1,4 @@
-"""One table file: the columns that it holds, and its rows in given types, read through its store."""
+"""A table file: reads its columns and its rows in given types, through its store."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ __all__ = ["FILE", "TableFile", "check_options", "parse_json", "rows_of_alike"]
 T = TypeVar("T")
 
 FILE = "__file__"
-"""The column of `TableFile.rows` that tells files apart."""
+"""The column of `TableFile.rows` that distinguishes files."""
 _LARGE = 8 << 20
-"""Bytes from which a text file of a local disk is read in pieces instead of whole."""
+"""Size in bytes from which a local text file is read in pieces instead of as a whole."""
 _CSV = ("csv", "tsv")
 _TEXTS = (*_CSV, "ndjson")
 _SINGLE = ("json", "value", "text")
 _PLAIN = ("utf8", "utf-8", "utf8-lossy")
-"""Encodings that Polars reads itself."""
+"""Encodings that Polars reads natively."""
 _VALUE_FAULT = re.compile(r"could not parse `(.*)` as dtype `.*` at column '(.*)' \(", re.DOTALL)
 
 
@@ -61,7 +61,7 @@ def parse_json(content: bytes | str, path: str) -> Any:
     """Read a JSON file's content.
 
     Raises:
-        StorageError: When it is no JSON; names the file.
+        StorageError: When it is not JSON; names the file.
     """
     try:
         return json.loads(content)
@@ -74,12 +74,12 @@ class TableFile:
     """One file of a table.
 
     Attributes:
-        store: Where it lies.
-        path: Its path there.
-        format: One of the formats of `_tables.FORMATS`.
-        owner: The record that it belongs to, for messages; None where several do.
-        options: Passed on to Polars' own reader.
-        content: Its bytes, where they are held.
+        store: The store that contains it.
+        path: Its path in the store.
+        format: One of the formats of `read_files.FORMATS`.
+        owner: Its record, for messages; None if it belongs to several.
+        options: Options for Polars' own reader.
+        content: Its bytes, if they are in memory.
     """
 
     store: Store
@@ -92,39 +92,39 @@ class TableFile:
 
     @property
     def kind(self) -> tuple[Any, ...] | None:
-        """Files of the same kind are read together by Polars; None where it cannot read them itself."""
+        """Polars reads files of the same kind together; None if Polars cannot read the file natively."""
         if not self.store.is_local or self.options or self.format in _SINGLE or not self._schema:
             return None
         return self.store.root, self.format, *self._schema.items()
 
     @property
     def is_read_whole(self) -> bool:
-        """Whether its bytes are read through the store before they are parsed."""
+        """Whether the store reads all its bytes before they are parsed."""
         if not self.store.is_local or self.format in _SINGLE:
             return True
         if self.format not in _TEXTS or "encoding" in self.options:
             return self.format in _TEXTS
         try:
-            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - asked for every file
+            return os.stat(self.full_path).st_size < _LARGE  # noqa: PTH116 - faster than pathlib, called for every file
         except OSError:
             return True
 
     @property
     def full_path(self) -> str:
-        """Its path on a local disk, its address elsewhere."""
+        """Its path on a local disk, its address in other stores."""
         return f"{self.store.root}/{self.path}"
 
     def schema(self) -> pl.Schema:
-        """Its columns.
+        """Return its columns.
 
         Raises:
-            StorageError: When it cannot be read: one sentence with path, record and place in the file.
+            StorageError: When it cannot be read: one sentence with path, record and position in the file.
         """
         self._schema = self._explained(lambda: self._frame().collect_schema())
         return self._schema
 
     def has_values(self, column: str) -> bool:
-        """Whether a column holds any value.
+        """Whether a column contains any value.
 
         Raises:
             StorageError: As `schema`.
@@ -133,7 +133,7 @@ class TableFile:
         return bool(self._explained(lambda: self._frame().select(any_value).collect().item()))
 
     def rows(self, types: Mapping[str, pl.DataType], number: int = 0) -> pl.DataFrame:
-        """Its rows: `FILE`, which is `number`, and those of the given columns that it has, in the given types.
+        """Return its rows: `FILE`, set to `number`, and those of the given columns that it has, in the given types.
 
         Raises:
             StorageError: As `schema`.
@@ -145,7 +145,7 @@ class TableFile:
         schema = self._schema if self._schema is not None else frame.collect_schema()
         kept = {name: types[name] for name in schema if name in types}
         if any(schema[name] != dtype for name, dtype in kept.items()):
-            frame = self._frame(kept)  # the text of a number in a column of texts is not that of its value
+            frame = self._frame(kept)  # a number's text may differ from its value's text
             schema = frame.collect_schema()
         columns = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
         return frame.with_columns(*columns, pl.lit(number, pl.UInt32).alias(FILE)).select(FILE, *kept)
@@ -153,7 +153,7 @@ class TableFile:
     # --- by format ---------------------------------------------------------------------------------------
 
     def _frame(self, types: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
-        """Its rows as they are, in the given types where the reader can parse them so."""
+        """Return its rows as they are, in the given types if the reader can parse them directly."""
         if self.format == "json":
             return self._objects()
         if self.format in ("value", "text"):
@@ -172,7 +172,7 @@ class TableFile:
                 return pl.LazyFrame()
             source = (
                 glob.escape(source) if isinstance(source, str) else source
-            )  # it has no switch for patterns
+            )  # the reader cannot disable globs
             frame = pl.scan_ndjson(source, **{"infer_schema_length": None, **options})
         else:
             frame = self._csv(options, types)
@@ -190,16 +190,16 @@ class TableFile:
             options = {"separator": "\t", **options}
         if self.options.get("encoding") == "utf8-lossy":
             options["encoding"] = "utf8-lossy"
-        # All rows say what a column's type is, and a file without any row is no fault.
+        # All rows decide the type of a column, and a file without rows is valid.
         options = {"infer_schema_length": None, "raise_if_empty": False, **self._literal(), **options}
         return pl.scan_csv(self._source(), **options)
 
     def _objects(self) -> pl.LazyFrame:
-        """A JSON file: an object is a row, a list of objects several, anything else a value."""
+        """Read a JSON file: an object is a row, a list of objects several, anything else a value."""
         found = parse_json(self._text(), self.path)
         is_list = isinstance(found, list) and all(isinstance(each, dict) for each in found)
         objects = found if is_list else [found if isinstance(found, dict) else {"value": found}]
-        rows = [{FILE: 0, **each} for each in objects]  # objects without a key are rows, too
+        rows = [{FILE: 0, **each} for each in objects]  # objects without a key are rows too
         return pl.LazyFrame(rows, infer_schema_length=None).drop(FILE, strict=False)
 
     def _single_value(self, *, is_text: bool) -> pl.DataFrame:
@@ -222,7 +222,7 @@ class TableFile:
         return self._bytes().decode("utf-8-sig" if encoding in _PLAIN else encoding)
 
     def _source(self) -> str | io.BytesIO:
-        """What Polars' reader is given: a file of a local disk that it may read in part, or the content."""
+        """Return the argument of Polars' reader: a local file that it may read in part, or the content."""
         if not self.is_read_whole and self.content is None:
             os.close(open_regular(self.full_path))
             return self.full_path
@@ -237,13 +237,13 @@ class TableFile:
         return io.BytesIO(content)
 
     def _literal(self) -> dict[str, Any]:
-        """Names are names, whatever `*` and `[` mean in a pattern."""
+        """Return the options that make the reader take `*` and `[` in names literally."""
         return {} if self.is_read_whole else {"glob": False}
 
     # --- faults ------------------------------------------------------------------------------------------
 
     def _explained(self, do: Callable[[], T]) -> T:
-        """Do something with the file; what goes wrong is one sentence."""
+        """Call a function that reads the file; turn an error into one sentence."""
         try:
             return do()
         except StorageError:
@@ -267,23 +267,23 @@ class TableFile:
         )
 
     def _place(self, error: BaseException) -> str:
-        """Where in the file the fault is, as the beginning of a sentence; empty where that is not known."""
+        """Return the position of the fault, as the beginning of a sentence; empty if it is unknown."""
         try:
             if self.format == "ndjson":
                 return _ndjson_place(self._text())
             if self.format in _CSV and self.options.get("has_header", True):
                 separator = self.options.get("separator", "\t" if self.format == "tsv" else ",")
                 return _csv_place(self._text(), separator, str(error))
-        except Exception:  # noqa: BLE001 - the fault itself is what counts
+        except Exception:  # noqa: BLE001 - the original error is reported without a position
             return ""
         return ""
 
 
 def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-    """What `TableFile.rows` gives of several files of one `kind`, in one scan of Polars.
+    """Return the rows, as `TableFile.rows` does, of several files of one `kind`, in one scan of Polars.
 
     Raises:
-        StorageError: When one of them cannot be read, or they are of no kind.
+        StorageError: When one of them cannot be read, or they have no kind.
     """
     first = next(iter(files.values()))
     if first.kind is None:
@@ -298,7 +298,7 @@ def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataTyp
         schema |= kept
         frame = pl.scan_csv(paths, schema=schema, separator=separator, **options)
     elif format_ == "ndjson":
-        literal = [glob.escape(path) for path in paths]  # it has no switch for patterns
+        literal = [glob.escape(path) for path in paths]  # the reader cannot disable globs
         frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
     else:
         scan = pl.scan_parquet if format_ == "parquet" else pl.scan_ipc

@@ -1,8 +1,8 @@
-"""Table files of many rows as one lazy frame: which files are read, and the union of their columns.
+"""Sets of table files as one lazy frame: chooses the files to read, and unites their columns.
 
-The frame is a source of Polars. Its schema is the union over all its files, so that a projection or a later filter
-never changes a value; the first look at the schema reads the files' columns, and nothing is opened before. A filter
-of key columns right behind the frame chooses files: what it leaves out is never opened.
+The frame is an IO source of Polars. Its schema is the union over all its files, so that a projection or a later
+filter never changes a value. Reading the schema reads the columns of the files; no file is opened before. A filter
+of key columns directly on the frame chooses files: an excluded file is never opened.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
 __all__ = ["TableFiles", "TableFrame"]
 
 _FEWEST, _MOST = 16, 512
-"""Files that are read at once: the first time, and at most."""
+"""Number of files that are read at once: at first, and at most."""
 _SMALL, _BIG = 16 << 20, 128 << 20
-"""Bytes of a batch of files under which the next one has more files, and above which fewer."""
+"""Bytes of a batch below which the next batch has more files, and above which it has fewer."""
 _HELD = 64 << 20
-"""Bytes of content that are held between the look at the columns and the rows."""
+"""Bytes of content that stay in memory between reading the columns and reading the rows."""
 _SCHEMA_FAULT = re.compile(
     r"schema callable failed: StorageError: (.*?)(?:\n\nThis error occurred .*)?$", re.DOTALL
 )
 
 
 class TableFiles:
-    """Files with the key columns that each file's rows get.
+    """Files with the key columns of their rows.
 
     Args:
-        stores: Where they lie, by the names in the column `root`.
+        stores: The stores of the files, by the names in the column `root`.
         located: A row per file: the key columns, `root`, `path` and `format`.
-        schema: The columns to give, where they are not to be found out.
-        options: Passed on to Polars' own readers.
-        strict: Whether a file that cannot be read is an error; else it is left out with a warning.
+        schema: The columns of the result, if the user sets them.
+        options: Options for Polars' own readers.
+        strict: Whether an unreadable file is an error; otherwise it is left out with a warning.
     """
 
     def __init__(
@@ -76,11 +76,11 @@ class TableFiles:
         return self._files[number]
 
     def frame(self) -> TableFrame:
-        """The rows of all files as one lazy frame."""
+        """Return the rows of all files as one lazy frame."""
         source = register_io_source(
             self._read, schema=self._schema, explain_name="files", explain_detail=f"{self.keys.height} files"
         )
-        frame = cast("TableFrame", TableFrame._from_pyldf(source._ldf))  # noqa: SLF001 - how Polars makes a subclass
+        frame = cast("TableFrame", TableFrame._from_pyldf(source._ldf))  # noqa: SLF001 - Polars has no public API for subclasses of LazyFrame
         frame._files = self  # noqa: SLF001 - the same module
         return frame
 
@@ -92,7 +92,7 @@ class TableFiles:
         return pl.Schema({**self.keys.schema, **{names[name]: dtype for name, dtype in types.items()}})
 
     def _names(self, types: Mapping[str, pl.DataType]) -> dict[str, str]:
-        """The columns' names in the frame: one that is a key's is told apart, as in a join."""
+        """Return the columns' names in the frame: a name that is also a key's gets a suffix, as in a join."""
         taken = {*self.keys.columns, *types}
         names = {}
         for name in types:
@@ -104,7 +104,7 @@ class TableFiles:
         return names
 
     def _union(self) -> dict[str, pl.DataType]:
-        """The columns of all files, in the order in which they come, each of a type that holds all its values."""
+        """Return the columns of all files, in order of appearance, each of a type that holds all its values."""
         if self._types is None:
             self._types = dict(self._given) if self._given is not None else self._found()
         return self._types
@@ -131,7 +131,7 @@ class TableFiles:
     def _united(
         self, schemas: Mapping[tuple[tuple[str, pl.DataType], ...], list[int]]
     ) -> dict[str, pl.DataType]:
-        """The common type of each column; where there is none, the file that comes first is right."""
+        """Return the common type of each column; without a common type, the first file's type counts."""
         valueless = self._valueless(schemas)
         types: dict[str, pl.DataType] = {}
         first: dict[str, int] = {}
@@ -157,7 +157,7 @@ class TableFiles:
         return types
 
     def _valueless(self, schemas: Mapping[tuple[tuple[str, pl.DataType], ...], list[int]]) -> set[str]:
-        """Columns of CSV files that are texts only where no file has a value: what they are, others say."""
+        """Return columns that are text only in CSV files without a value in them: other files decide their type."""
         texts: dict[str, list[int]] = {}
         others: set[str] = set()
         for schema, numbers in schemas.items():
@@ -184,7 +184,7 @@ class TableFiles:
     def _read(
         self, columns: list[str] | None, predicate: pl.Expr | None, limit: int | None, _batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        """What Polars calls to get rows: a limit counts before the predicate."""
+        """Read rows for Polars: a limit applies before the predicate."""
         types = self._union()
         names = self._names(types)
         wanted = {*(columns if columns is not None else self._schema())}
@@ -211,7 +211,7 @@ class TableFiles:
         self._warn({number: fault for number, fault in self._left_out.items() if number not in before})
 
     def _chosen(self, predicate: pl.Expr | None, limit: int | None) -> list[int]:
-        """The files whose rows a predicate may keep."""
+        """Return the files with rows that a predicate may keep."""
         keys = self.keys.with_row_index(FILE)
         if predicate is not None and limit is None:
             named = set(self.keys.columns)
@@ -221,7 +221,7 @@ class TableFiles:
         return keys[FILE].to_list()
 
     def _rows(self, numbers: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.DataFrame:
-        """The rows of some files, in the files' order; every column is there."""
+        """Return the rows of files, in the files' order, with all columns."""
         empty = pl.DataFrame(schema={FILE: pl.UInt32(), **types})
         parts = [empty]
         for group in self._alike(numbers):
@@ -229,11 +229,11 @@ class TableFiles:
             try:
                 parts.append(rows_of_alike(files, types))
             except StorageError:
-                parts += self._one_by_one(group, types)  # which file it is
+                parts += self._one_by_one(group, types)  # finds the faulty file
         return pl.concat(parts, how="diagonal").sort(FILE, maintain_order=True)
 
     def _alike(self, numbers: Sequence[int]) -> Iterable[list[int]]:
-        """Files that one scan of Polars can read together, others alone."""
+        """Group files that one scan of Polars can read together; others are alone."""
         groups: dict[object, list[int]] = {}
         for number in numbers:
             groups.setdefault(self._file(number).kind or number, []).append(number)
@@ -248,7 +248,7 @@ class TableFiles:
             self._file(number).content = None
 
     def _with_content(self, numbers: Sequence[int]) -> list[int]:
-        """Files whose content is held, or that Polars reads itself; those of a store are fetched side by side."""
+        """Return files that are in memory or that Polars reads natively; fetch files of a store in parallel."""
         fetched = [
             number
             for number in numbers
@@ -288,13 +288,13 @@ class TableFiles:
                 stacklevel=2,
             )
 
-    # --- narrowed by a filter ----------------------------------------------------------------------------
+    # --- filters of key columns --------------------------------------------------------------------------
 
     def narrowed(self, predicates: Sequence[pl.Expr]) -> tuple[TableFiles, list[pl.Expr]] | None:
-        """The files that are left by what predicates say of keys, and the predicates of rows.
+        """Return the files that predicates of keys leave, and the predicates of rows.
 
         Returns:
-            None where the predicates cannot be told apart so, such as one over all rows.
+            None if the predicates cannot be separated, for example a predicate over all rows.
         """
         parts = [part for predicate in predicates for part in _conjuncts(predicate)]
         named = set(self.keys.columns)
@@ -309,14 +309,14 @@ class TableFiles:
 
 
 def _next_many(many: int, size: int) -> int:
-    """How many files to read at once after so many had so many bytes."""
+    """Return how many files to read at once, from the size of the last batch."""
     if size < _SMALL:
         return min(2 * many, _MOST)
     return max(many // 2, 1) if size > _BIG else many
 
 
 def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
-    """The parts of a predicate that `&` joins."""
+    """Return the parts of a predicate that `&` joins."""
     operands = predicate.meta.pop()
     if len(operands) == 2:  # noqa: PLR2004 - left and right
         right, left = operands
@@ -326,7 +326,7 @@ def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
 
 
 def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
-    """Whether a predicate looks at one row at a time: then Polars gives it to the source of the rows."""
+    """Whether a predicate reads one row at a time: only then Polars pushes it down to the IO source."""
     asked: list[pl.Expr | None] = []
 
     def source(
@@ -335,12 +335,12 @@ def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
         asked.append(given)
         yield schema.to_frame()
 
-    for dtype in (pl.Null(), pl.Int64(), pl.String()):  # of a file's columns nothing is known
+    for dtype in (pl.Null(), pl.Int64(), pl.String()):  # the types of a file's columns are unknown here
         others = dict.fromkeys(predicate.meta.root_names(), dtype)
         schema = pl.Schema({**others, **keys})
         try:
             register_io_source(source, schema=schema).filter(predicate).collect()
-        except Exception:  # noqa: BLE001, S112 - whatever it is, the query itself says it
+        except Exception:  # noqa: BLE001, S112 - the query itself raises the error
             continue
         return bool(asked) and asked[-1] is not None
     return False
@@ -352,7 +352,7 @@ class TableFrame(pl.LazyFrame):
     _files: TableFiles | None = None
 
     def filter(self, *predicates: Any, **constraints: Any) -> pl.LazyFrame:
-        """Keep the rows that fit; as `polars.LazyFrame.filter`."""
+        """Keep the rows that fit, as `polars.LazyFrame.filter` does."""
         given = [*predicates, *(pl.col(name) == value for name, value in constraints.items())]
         if self._files is not None and given and all(isinstance(each, pl.Expr) for each in given):
             found = self._files.narrowed(given)
@@ -362,19 +362,19 @@ class TableFrame(pl.LazyFrame):
         return super().filter(*predicates, **constraints)
 
     def collect(self, *args: Any, **options: Any) -> Any:
-        """Read the rows; as `polars.LazyFrame.collect`."""
+        """Read the rows, as `polars.LazyFrame.collect` does."""
         with _own_faults():
             return super().collect(*args, **options)
 
     def collect_schema(self) -> pl.Schema:
-        """The columns of the files; as `polars.LazyFrame.collect_schema`."""
+        """Return the columns of the files, as `polars.LazyFrame.collect_schema` does."""
         with _own_faults():
             return super().collect_schema()
 
 
 @contextmanager
 def _own_faults() -> Iterator[None]:
-    """Faults of files as they are told, where Polars puts them into an error of its own."""
+    """Raise the library's own errors on files, where Polars wraps them in an error of its own."""
     try:
         yield
     except pl.exceptions.ComputeError as error:

@@ -1,8 +1,8 @@
-"""The catalog: pure joins from a layout, a listing and the journal's last word to every table.
+"""The catalog: joins a layout, a listing and the last events of the journal to all tables. Pure.
 
-Inside, a record is an integer code, a step of a unit is the index of its cell, and whether a pattern's path is
-there is one Boolean column per pattern, a row per record. Strings are attached to what is handed out; sentences
-(`reason`, `missing`) and times are attached last, to the rows that are left.
+Internally a record is an integer code, a step of a unit is the index of its unit step, and the presence of a bound
+pattern's paths is one Boolean column with a row per record. Strings are attached to the rows of a result; sentences
+(`reason`, `missing`) and times are attached last, to the remaining rows.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _TEXT = pl.String()
 
 @dataclass(frozen=True)
 class Catalog(Presence):
-    """Every table of one look at a workspace: what is there, and what the journal says of it.
+    """Every table of one listing of a workspace: the present files, and the journal's events for them.
 
     Attributes:
-        last: The last state of each step that the journal knows, see `_journal.LAST`.
+        last: The last state of each step in the journal, see `journal.LAST`.
         alive: The runs that are alive now.
         tables: The config's tables of records.
         workspace_version: `[info] version`.
-        code_of: Gives the hash of a step's code as it is now, None where it is not known.
+        code_of: Returns the present hash of a step's code, None if it is unknown.
     """
 
     last: pl.DataFrame = field(kw_only=True)
@@ -57,28 +57,28 @@ class Catalog(Presence):
 
     @cached_property
     def notices(self) -> list[Notice]:
-        """What was left out or could not be used."""
+        """What the listing left out or could not use."""
         return listing_notices(self)
 
     # --- steps -------------------------------------------------------------------------------------------
 
     @cached_property
     def faults(self) -> dict[int, str]:
-        """Why cells cannot run, by their index: their script cannot be used, or their paths are refused."""
+        """Why unit steps cannot run, by their index: the script cannot be used, or the paths are refused."""
         faults = {cell.index: cell.error for cell in self.layout.cells if cell.error is not None}
         if self.layout.doubts and len(self.ids):
             faults = settled(self.layout.doubts, self.layout.ids, self.record_values) | faults
         return faults
 
     def is_refused(self, cell: int) -> bool:
-        """Whether the paths of a cell put data at risk; a script that cannot be used is another fault."""
+        """Whether the paths of a unit step put data at risk; a script that cannot be used is a different fault."""
         return cell in self.faults and (
             self.layout.cells[cell].error is None or self.layout.cells[cell].is_refused
         )
 
     @cached_property
     def cell_table(self) -> pl.DataFrame:
-        """What is the same for every record: a row per cell."""
+        """The columns that are the same for every record: a row per unit step."""
         cells = self.layout.cells
         return pl.DataFrame(
             {
@@ -101,7 +101,7 @@ class Catalog(Presence):
 
     @cached_property
     def last_coded(self) -> pl.DataFrame:
-        """`last` with the hidden keys `_rec` and `_cell`; what names no row of ours is left out."""
+        """`last` with the hidden keys `_rec` and `_cell`; events of rows that do not exist are left out."""
         cells = self.cell_table.select("task", "modality", "step").with_row_index("_cell")
         codes = self.ids.to_frame().with_row_index("_rec")
         return (
@@ -112,26 +112,26 @@ class Catalog(Presence):
 
     @property
     def highest_claim(self) -> int:
-        """The highest number of a claim that the journal names, 0 where it names none."""
+        """The highest claim number in the journal, 0 if it has none."""
         highest = self.last["_claim"].max()
         return highest if isinstance(highest, int) else 0
 
     @cached_property
     def steps(self) -> pl.DataFrame:
-        """The core of `steps`: hidden keys, names, counts and status, a row per record and cell."""
+        """The core of `steps`: hidden keys, names, counts and status, a row per record and unit step."""
         count, n_cells = len(self.ids), len(self.layout.cells)
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
         core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
         core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.status())
-        # rows come cell by cell; a gather puts them record by record, which is cheaper than a sort
+        # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
         ).to_series()
         return self._named(core.select(pl.col(*_CORE).gather(order)))
 
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
-        """Presence of one cell's paths, a row per record."""
+        """Return the presence of one unit step's paths, a row per record."""
         records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
         inputs = [self.presence[place] for place in cell.places("input")]
         outputs = [self.presence[place] for place in cell.places("output")]
@@ -162,10 +162,10 @@ class Catalog(Presence):
         )
 
     def _event_columns(self, height: int) -> list[pl.Series]:
-        """The last event of each row, cell by cell: where it stands, its kind, and whether its run is alive."""
+        """The last event of each row, by unit step: its position, its kind, and whether its run is alive."""
         last = self.last_coded
         at = _positions(_spots(last, len(self.ids)), height)
-        # a line that names no run is one of sinagot's own: nobody can say that it is dead
+        # an event without a run comes from a log of sinagot: whether it is dead is unknown
         alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
         return [
             at.alias("_last"),
@@ -174,26 +174,26 @@ class Catalog(Presence):
         ]
 
     def _named(self, core: pl.DataFrame) -> pl.DataFrame:
-        """Attach the names that the hidden keys stand for."""
+        """Attach the names that belong to the hidden keys."""
         return core.with_columns(
             self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
         )
 
     @cached_property
     def whole_steps(self) -> pl.DataFrame:
-        """`steps` with all that is derived from the look alone; made where every row of it is asked for."""
+        """`steps` with all columns that need no stats; computed when a query needs all rows."""
         return self.steps_with(self.steps, STEPS.keys() - {"stale"})
 
     @property
     def held_steps(self) -> pl.DataFrame:
-        """`steps` with what was derived before: what is held need not be derived again."""
+        """`steps` with the derived columns that are already computed."""
         held: pl.DataFrame = vars(self).get("whole_steps", self.steps)
         return held
 
     def steps_with(
         self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
     ) -> pl.DataFrame:
-        """Attach derived columns to some rows of `steps`; `stale` needs `stats`."""
+        """Attach derived columns to rows of `steps`; `stale` needs `stats`."""
         wanted = set(names) - set(rows.columns)
         if attempt := [name for name in _ATTEMPT if name in wanted]:
             rows = self.with_attempt(rows, attempt)
@@ -206,7 +206,7 @@ class Catalog(Presence):
         return rows
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-        """Attach what the journal says of the last attempt at some rows of `steps`."""
+        """Attach the journal's columns on the last attempt to rows of `steps`."""
         last = self.last_coded
         if last.is_empty():
             return rows.with_columns(pl.lit(None, dtype=last.schema[name]).alias(name) for name in names)
@@ -220,7 +220,7 @@ class Catalog(Presence):
         derive: Callable[[UnitStep, pl.DataFrame], pl.Series],
         dtype: pl.DataType = _TEXT,
     ) -> pl.Series:
-        """Derive one column cell by cell, for which patterns are the same, where a row needs it; else null."""
+        """Derive a column per unit step, because its patterns are the same for all rows; null for other rows."""
         some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
         parts = some.filter("_some").partition_by("_cell", as_dict=True)
         derived = [
@@ -236,7 +236,7 @@ class Catalog(Presence):
         return pl.concat([value.alias(name) for _, value in derived]).gather(at)
 
     def _missing(self, rows: pl.DataFrame) -> pl.Series:
-        """The absent inputs of some rows of `steps`, joined by `; `."""
+        """The absent inputs of rows of `steps`, joined by `; `."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             places = dict.fromkeys(cell.places("input"))
@@ -245,7 +245,7 @@ class Catalog(Presence):
         return self._by_cell("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
     def _waits(self, rows: pl.DataFrame) -> pl.Series:
-        """The steps that would make the absent inputs of some rows of `steps`, joined by `, `."""
+        """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             makers: dict[str, list[int]] = {}
@@ -266,7 +266,7 @@ class Catalog(Presence):
         return self._by_cell("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
     def _unnamed(self, rows: pl.DataFrame) -> pl.Series:
-        """Which pattern of some rows of `steps` names no path, and why."""
+        """Which pattern of rows of `steps` names no path, and why."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             records = self.record_values[part["_rec"]]
@@ -287,7 +287,7 @@ class Catalog(Presence):
         return self._by_cell("_unnamed", rows, pl.col("_broken"), derive)
 
     def step_name(self, cell: UnitStep, seen_from: UnitStep) -> str:
-        """How a step is called from another: with its task and modality where these differ."""
+        """Return the name of a step as seen from another: with its task and modality if these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
             return cell.step
         return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
@@ -295,7 +295,7 @@ class Catalog(Presence):
     def _absent(
         self, part: pl.DataFrame, texts: Sequence[tuple[Sequence[int], pl.Expr]], separator: str = "; "
     ) -> pl.Series:
-        """Join the texts of which one of the places is absent; null where none is."""
+        """Join the texts of the bound patterns whose paths are absent; null if none is absent."""
         if not texts:
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
         records = self.record_values[part["_rec"]]
@@ -307,7 +307,7 @@ class Catalog(Presence):
         return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()
 
     def _reason(self, rows: pl.DataFrame) -> pl.Series:
-        """One short sentence for some rows of `steps` on why they have their status."""
+        """One short sentence per row of `steps` that explains its status."""
         kept = pl.col("_event").is_in(["error", "start"]).fill_null(value=False)
         plain = rows.select(
             pl.when((pl.col("status") == "DONE") & ~kept)
@@ -316,7 +316,7 @@ class Catalog(Presence):
             .then(pl.lit("all inputs are there"))
             .alias("reason")
         ).to_series()
-        # the others need words of their own, and are few
+        # the other rows are few, and each gets its own sentence
         others = plain.is_null().arg_true()
         used = [name for name in (*_CORE, "n_inputs", "missing") if name in rows.columns]
         some = rows.select(pl.col(used).gather(others))
@@ -332,7 +332,7 @@ class Catalog(Presence):
         ]
 
     def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
-        """For each cause whether it makes a DONE row stale, null where nobody can know; a struct of `CAUSES`."""
+        """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
             names = ("_inputs", "_script", "_workspace", "_code")
@@ -353,7 +353,7 @@ class Catalog(Presence):
         return self._by_cell("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
 
     def link_stats(self, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
-        """Size, time and fingerprint of one link's path for some records, and whether it is a folder."""
+        """Return size, time and fingerprint of one link's path for records, and whether it is a folder."""
         place = self.layout.places[link.place]
         path = paths_of(place.template).alias("path")
         paths = self.record_values[codes].select(path, self.root_of(link.place, codes)).with_row_index("_row")
@@ -366,7 +366,7 @@ class Catalog(Presence):
         return pl.concat(parts).sort("_row").drop("_row")
 
     def stat_paths(self, root: str, paths: pl.DataFrame, stats: Stats) -> pl.DataFrame:
-        """The columns of `FOLDERS` and `is_folder` of some paths, in their order; of a folder what it holds."""
+        """Return the columns of `FOLDERS` and `is_folder` for paths, in their order; of a folder its content."""
         folders = self.listings[root].directories
         distinct = paths["path"].drop_nulls().unique()
         is_folder = distinct.is_in(folders.implode())
@@ -379,7 +379,7 @@ class Catalog(Presence):
         return paths.select("path").join(pl.concat(parts), on="path", how="left", maintain_order="left")
 
     def _folders(self, root: str, paths: pl.Series) -> dict[str, RawFolder | None]:
-        """Some folders, each with what tells which of its files steps declare."""
+        """Return folders, each with the rule that excludes the files in it that steps declare."""
         folders: dict[str, RawFolder | None] = dict.fromkeys(paths)
         for place, inside in self.layout.raw_folders.items() if folders else ():
             template = self.layout.places[place].template
@@ -398,7 +398,7 @@ class Catalog(Presence):
 
     @cached_property
     def described(self) -> pl.DataFrame:
-        """What is known of each record beside its files: the groups of its id and its rows of the tables."""
+        """The values of each record that do not come from files: the groups of its id and its metadata."""
         return joined(self.record_values, self.tables)
 
     @cached_property
@@ -441,7 +441,7 @@ class Catalog(Presence):
         )
 
     def _has_data(self, unit: int) -> pl.Series:
-        """Whether a unit's first step has its inputs, or its data file is there."""
+        """Whether a unit's first step has its inputs, or the unit's data file is present."""
         one = self.layout.units[unit]
         first = self.layout.cells[one.cells[0]].places("input") if one.cells else []
         groups = [_all([self.presence[place] for place in group]) for group in (first, one.data) if group]
@@ -480,7 +480,7 @@ class Catalog(Presence):
         return rows.join(sums, on="_rec", how="left", maintain_order="left")
 
     def _apart(self, files: pl.DataFrame) -> pl.DataFrame:
-        """Some rows of `files` without those that a folder among them counts as its own."""
+        """Return rows of `files` without those that already count for a folder among them."""
         inside = pl.lit(value=False)
         for root in self.listings:
             is_folder = (pl.col("root") == root) & (pl.col("kind") == "directory")
@@ -495,7 +495,7 @@ class Catalog(Presence):
         return files.filter(~inside.fill_null(value=False))
 
     def seen_in(self, units: Sequence[int]) -> pl.Series:
-        """Codes of the records of which at least one file matches a pattern of these units."""
+        """Return the codes of the records with at least one file that matches a pattern of these units."""
         places = {
             place
             for unit in units
@@ -514,14 +514,14 @@ class Catalog(Presence):
 
     @cached_property
     def place_table(self) -> pl.DataFrame:
-        """Whose file a place is: a row per place that a step or a modality names."""
+        """The owner of each bound pattern's files: a row per bound pattern that a step or a modality names."""
         rows = [self._owner(index) for index in range(len(self.layout.places))]
         names = {"task": pl.String(), "modality": pl.String(), "step": pl.String(), "role": ROLE}
         schema: dict[str, pl.DataType] = {"place": pl.UInt16(), **names, "rank": pl.UInt8()}
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     def _owner(self, place: int) -> tuple[int, str | None, str | None, str | None, str, int]:
-        """The step that makes a place, else its only reader, else nobody."""
+        """Return the step that makes a bound pattern, else its only reader, else none."""
         for rank, role in enumerate(_ROLES):
             cells = [cell for cell in self.layout.cells if place in cell.places(role)]
             if cells:
@@ -548,24 +548,24 @@ class Catalog(Presence):
             found = [self.ids.gather(owner["_rec"]), owner["place"], pl.lit(root).alias("root")]
             parts.append(listing.paths.with_row_index("row").with_columns(found))
         rows = pl.concat(parts)
-        # a folder is a row only where a pattern names it
+        # a folder has a row only if a pattern names it
         rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")
         owners = self.place_table.drop("place", "rank").select(pl.all().gather(rows["place"]))
         return rows.drop("place").hstack(owners)
 
     def _owner_of_rows(self, owned: pl.DataFrame, height: int) -> pl.DataFrame:
-        """The record and the place that each file of a listing belongs to; of several places the first in rank."""
+        """The record and the bound pattern of each listed file; of several bound patterns the first in rank."""
         at = _positions(owned["row"], height)
         if height - at.null_count() < owned.height:
             ranks = self.place_table.select("place", "rank")
             owned = owned.join(ranks, on="place", how="left", maintain_order="left").sort(
                 "rank", "place", descending=True, maintain_order=True
             )
-            at = _positions(owned["row"], height)  # the last that is written stays
+            at = _positions(owned["row"], height)  # the last written value wins
         return owned.select(pl.col("_rec", "place").gather(at))
 
     def files_with(self, rows: pl.DataFrame, stats: Stats) -> pl.DataFrame:
-        """Attach size, time and etag to some rows of `files`."""
+        """Attach size, time and etag to rows of `files`."""
         numbered = rows.select("root", "path").with_row_index("_row")
         parts = []
         for root in self.listings:
@@ -579,7 +579,7 @@ class Catalog(Presence):
         )
 
     def links(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The table `links` of some rows of `steps`, hidden keys `_rec`, `_cell`, `_place` kept."""
+        """Return the table `links` for rows of `steps`, with the hidden keys `_rec`, `_cell`, `_place`."""
         parts = []
         for key, part in (
             rows.select("_rec", "_cell", "record_id", "task", "modality", "step")
@@ -621,7 +621,7 @@ _CORE: dict[str, pl.DataType] = {
 
 
 def _spots(rows: pl.DataFrame, count: int) -> pl.Series:
-    """Where rows stand among all rows, cell by cell, of so many records.
+    """Return the positions of rows among all rows by unit step; `count` is the number of records.
 
     Example:
         >>> rows = pl.DataFrame({"_rec": [7], "_cell": [50]}, schema={"_rec": pl.UInt32, "_cell": pl.UInt16})
@@ -632,13 +632,13 @@ def _spots(rows: pl.DataFrame, count: int) -> pl.Series:
 
 
 def _positions(spots: pl.Series, height: int) -> pl.Series:
-    """For each of so many rows where it stands in a list of rows, null where it does not."""
+    """Return the position of each of `height` rows in a list of rows, null if it is not in the list."""
     nowhere = pl.Series([None], dtype=pl.UInt32).new_from_index(0, height)
     return nowhere.scatter(spots, pl.int_range(len(spots), dtype=pl.UInt32, eager=True))
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:
-    """How many of some Boolean columns hold."""
+    """Count the true columns among Boolean columns."""
     if not columns:
         return pl.lit(0, dtype=pl.UInt16)
     return pl.sum_horizontal([pl.lit(one).cast(pl.UInt16) for one in columns]).cast(pl.UInt16)
@@ -649,6 +649,6 @@ def _all(columns: Sequence[pl.Series]) -> pl.Series:
 
 
 def _only(values: Iterable[str | None]) -> str | None:
-    """The value that all of them are, else None."""
+    """Return the value that all values equal, else None."""
     found = set(values)
     return found.pop() if len(found) == 1 else None

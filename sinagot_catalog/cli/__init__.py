@@ -1,8 +1,8 @@
-"""The command line: `sinagot-catalog VERB`.
+"""The command line: runs `sinagot-catalog VERB`.
 
-Result on stdout, talk on stderr. Exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows
-failed, 130 interrupted. What a verb needs is imported when it is called: help and version cost no frame, and only
-a submit that has something to do costs Prefect.
+Results go to stdout, messages to stderr. Exit codes: 0 success or nothing to do, 1 an error of the library, 2 usage
+or config, 3 some rows failed, 130 interrupted. A verb's imports happen when it is called: help and version import
+no Polars, and only a submit with rows to run imports Prefect.
 """
 
 import os
@@ -23,17 +23,17 @@ def call(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Args:
-        argv: The words after the program's name; by default those of this process.
+        argv: The arguments after the program's name; by default those of this process.
 
     Returns:
         The exit code.
 
     Raises:
-        SystemExit: For `--help`, `--version`, and words that are no command (2).
+        SystemExit: For `--help`, `--version`, and invalid usage (2).
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not end a run
+            stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop a run
     args = parse(argv)
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
     try:
@@ -47,7 +47,7 @@ def call(argv: Sequence[str] | None = None) -> int:
             _traceback()
         say(f"error: {error.message}", error.hint)
         return error.exit_code
-    except Exception as error:  # noqa: BLE001 - the last door: nobody above can say it better
+    except Exception as error:  # noqa: BLE001 - the outermost handler of the program
         if debug:
             _traceback()
         else:
@@ -57,17 +57,17 @@ def call(argv: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The console script: runs the command and ends the process."""
+    """The console script: run the command and end the process."""
     code = call()
     try:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-    except OSError:  # the reader went away
+    except OSError:  # the reader closed the pipe
         os._exit(code)
     if "prefect" in sys.modules or os.environ.get("SINAGOT_CATALOG_DEBUG"):
         sys.exit(code)
-    # Taking Polars down takes as long as loading it: nothing is left to be saved, so the process just ends.
+    # Unloading Polars takes as long as loading it. Everything is written by now: end the process directly.
     os._exit(code)
 
 

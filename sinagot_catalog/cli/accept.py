@@ -1,4 +1,4 @@
-"""`accept`: the present outputs of rows are taken as they are."""
+"""`accept`: records the present outputs of rows as done."""
 
 from __future__ import annotations
 

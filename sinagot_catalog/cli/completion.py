@@ -1,8 +1,8 @@
-"""`completion`: what a shell needs to complete words, and the words that it is then offered.
+"""`completion`: prints the completion scripts of shells, and the candidates for a word.
 
-The script of each shell only asks this program, so it stays right through upgrades. What is offered is found
-without frames and without a scan: names come from the config, ids from the names in one folder. Whatever goes wrong
-while a word is completed is silent: nobody asked for an answer.
+The script of each shell only calls this program, so that it stays valid after upgrades. Candidates are found
+without Polars and without a full listing: names come from the config, ids from the names in one folder. Errors
+during the completion of a word are silent, because a shell shows no errors there.
 """
 
 from __future__ import annotations
@@ -60,22 +60,22 @@ complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
 
 
 def completion(args: Any) -> int:
-    """Print the script for one shell, or what it can offer for the last of some words."""
+    """Print the script of a shell, or the candidates for the last of the given words."""
     if not args.words:
-        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - without the frames of `put`
+        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - `put` would import Polars
         return 0
     try:
         lines = [_line(args.shell, word, about) for word, about in offered(args.words[1:])]
     except Exception:  # noqa: BLE001 - a shell that completes a word shows no errors
         lines = []
     for line in lines:
-        if clean(line) == line:  # a name that would steer the shell is not offered
+        if clean(line) == line:  # skip names with terminal control characters
             print(line)  # noqa: T201
     return 0
 
 
 def _line(shell: str, word: str, about: str) -> str:
-    """A word with its help, as a shell reads it."""
+    """Format a candidate with its help for a shell."""
     about = " ".join(about.replace("%%", "%").split())
     if shell == "zsh":
         escaped = word.replace("\\", "\\\\").replace(":", "\\:")
@@ -84,10 +84,10 @@ def _line(shell: str, word: str, about: str) -> str:
 
 
 def offered(words: Sequence[str]) -> list[tuple[str, str]]:
-    """What the last of some words can be, each with its help; nothing where it is a file's name.
+    """Return the candidates for the last word, each with its help; none if it is a file name.
 
     Args:
-        words: Those after the program's name, as they were typed.
+        words: The words after the program's name, as the user typed them.
 
     Example:
         >>> offered(["expl"])
@@ -104,12 +104,12 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
 
 
 class _Typed:
-    """The words before the one that is completed.
+    """The words before the completed one.
 
     Attributes:
-        verb: The verb, None where none is typed yet.
-        values: What options and arguments were given, by their names.
-        wanted: The argument that comes next, None where it is the verb or nothing is.
+        verb: The verb, None if there is none yet.
+        values: The values of options and arguments, by their names.
+        wanted: The next argument, None if it is the verb or there is none.
     """
 
     def __init__(self, words: Sequence[str]) -> None:
@@ -137,7 +137,7 @@ class _Typed:
             self.wanted = places[0]
 
     def choices(self, beginning: str) -> Iterable[tuple[str, str]]:
-        """What comes next: a value, an option, or a verb."""
+        """Return the candidates: values, options, or verbs."""
         of_option = self.wanted is not None and bool(self.wanted.option_strings)
         if beginning.startswith("-") and not of_option:
             return [(one, action.help or "") for one, action in self.options.items() if one.startswith("--")]
@@ -165,14 +165,14 @@ def _options(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]:
 
 
 def _unquoted(word: str) -> str:
-    """A word without its quotes, where they are complete."""
+    """Return a word without its quotes, if they are complete."""
     try:
         return "".join(shlex.split(word))
     except ValueError:
         return word.strip("'\"")
 
 
-# --- names of a workspace --------------------------------------------------------------------------------------
+# --- ids of a workspace ----------------------------------------------------------------------------------------
 
 
 def _layout(config: Config) -> Layout:
@@ -180,7 +180,7 @@ def _layout(config: Config) -> Layout:
 
 
 def _ids(config: Config, beginning: str) -> list[str]:
-    """The ids that begin so; where there are very many, only how they go on."""
+    """Return the ids with this beginning; if there are very many, only their next characters."""
     layout = _layout(config)
     found: set[str] = set()
     for place in layout.raw:
@@ -198,7 +198,7 @@ def _ids(config: Config, beginning: str) -> list[str]:
 
 
 def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
-    """The ids in the names of folders and files: by `{id}` in the first part that has it, or by its fields."""
+    """Yield the ids in the names of folders and files: from the first part with `{id}`, or from its fields."""
     for variant in template.variants.values():
         found: list[tuple[str, dict[str, str]]] = [(root, {})]
         for part in variant.parts:
@@ -222,7 +222,7 @@ def _in_names(root: str, template: Template, ids: IdPattern) -> Iterator[str]:
 
 
 def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
-    """A part of a pattern as a regular expression; what a field stands for is known, or taken from the name."""
+    """Return a regular expression for a part of a pattern; field values are given, or taken from the name."""
     text, known = "", set[str]()
     for kind, value in part:
         if kind == "text" or value in values:
@@ -235,7 +235,7 @@ def _expression(part: Tokens, values: Mapping[str, str]) -> re.Pattern[str]:
 
 def _listed(folder: str) -> list[str]:
     try:
-        return os.listdir(folder)  # noqa: PTH208 - the quickest there is
+        return os.listdir(folder)  # noqa: PTH208 - faster than pathlib
     except OSError:
         return []
 

@@ -1,4 +1,4 @@
-"""`deploy` and `serve`: a filter that runs by a schedule, or when it is asked to."""
+"""`deploy` and `serve`: make deployments, which run a filter by a schedule or on request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["deploy", "serve"]
 
 
 def deploy(args: Any) -> int:
-    """Make a deployment, and say how to trigger it and who runs it."""
+    """Make a deployment; print how to trigger it and which workers run it."""
     from sinagot_catalog.flows import deploy
 
     ws = open_workspace(args)
@@ -44,7 +44,7 @@ def deploy(args: Any) -> int:
 
 
 def serve(args: Any) -> int:
-    """Make a deployment and run it here."""
+    """Make a deployment and run it in this process."""
     from sinagot_catalog.flows import serve
 
     ws = open_workspace(args)

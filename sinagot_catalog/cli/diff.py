@@ -1,4 +1,4 @@
-"""`snapshot` and `diff`: the catalog kept as it is, and what has changed since."""
+"""`snapshot` and `diff`: store the catalog, and print the changes since a snapshot."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["diff", "snapshot"]
 
 
 def snapshot(args: Any) -> int:
-    """Keep the catalog as it is, and print the name of what is kept."""
+    """Store the present catalog as a snapshot, and print its name."""
     put(open_workspace(args).snapshot())
     return 0
 
 
 def diff(args: Any) -> int:
-    """Print what changed between two snapshots, or since one."""
+    """Print the changes between two snapshots, or between a snapshot and now."""
     found = open_workspace(args).diff(args.before, args.after)
     if is_machine(args):
         put_rows(args, found.frame)

@@ -1,4 +1,4 @@
-"""`doctor`: what is wrong with a set-up, and what to do about it."""
+"""`doctor`: checks a set-up, and prints how to repair it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31
 
 
 def doctor(args: Any) -> int:
-    """Print a line for each thing that a run needs; 2 where a run could not work."""
+    """Print a line for each check; exit with 2 if a run cannot work."""
     place = place_of(args) or nearest()
     if place is None:
         raise ConfigError(

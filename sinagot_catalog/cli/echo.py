@@ -1,4 +1,4 @@
-"""Talk: what a command says beside its result, and what no terminal is sent."""
+"""Messages: prints to stderr, and removes characters that could control the terminal."""
 
 import os
 import re
@@ -10,24 +10,24 @@ __all__ = ["clean", "say"]
 
 
 def say(*lines: str) -> None:
-    """Print lines of talk; empty ones are left out, and so is talk that nobody reads any more."""
+    """Print messages to stderr; skip empty lines, and discard messages once stderr is closed."""
     try:
         for line in lines:
             if line:
-                print(clean(masked(line)), file=sys.stderr)  # noqa: T201 - what this is for
+                print(clean(masked(line)), file=sys.stderr)  # noqa: T201 - this function prints
     except BrokenPipeError:
         sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - for the rest of the process
 
 
 _STEERING = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters but tab and newline
-    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # hidden, or turning the direction
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters except tab and newline
+    "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # invisible, or changing the direction
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
 
 
 def clean(text: str) -> str:
-    r"""Take out what could steer the terminal or hide text: names of files are other people's text.
+    r"""Replace characters that could control the terminal or hide text: other people may choose the names of files.
 
     Example:
         >>> clean("a\x1b[2Jb")

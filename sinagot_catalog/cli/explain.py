@@ -1,4 +1,4 @@
-"""`explain`: why a row has its status."""
+"""`explain`: prints why a row has its status."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure"
 
 
 def explain(args: Any) -> int:
-    """Print the rules of one row with what they were decided on."""
+    """Print the rules of one row with their evidence."""
     ws = open_workspace(args)
     told = ws.explain(args.record, args.label, args.task, args.modality)
     if args.json:

@@ -1,4 +1,4 @@
-"""`gc`: forget old events, clear what dead runs left."""
+"""`gc`: deletes old events, and cleans up after dead runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["gc"]
 
 
 def gc(args: Any) -> int:
-    """Clear what is old."""
+    """Delete old events and the files of dead runs."""
     swept = open_workspace(args).gc(args.keep)
     if args.json:
         put_json(asdict(swept))

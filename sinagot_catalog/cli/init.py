@@ -1,4 +1,4 @@
-"""`init`: a working workspace to start from."""
+"""`init`: creates a new workspace that works."""
 
 from __future__ import annotations
 
@@ -104,13 +104,13 @@ deployments:
 
 
 def init(args: Any) -> int:
-    """Write a workspace where nothing of it is yet."""
+    """Write a new workspace into a folder without one."""
     folder = Path(args.folder)
     try:
         if args.prefect:
             _check_free(folder, ["prefect.yaml"])
         if args.prefect and (folder / "workspace.toml").is_file() and not (args.from_files or args.example):
-            pass  # it is there
+            pass  # the file exists
         elif args.from_files:
             _around_files(folder, args.from_files)
         elif args.example:
@@ -135,12 +135,12 @@ def init(args: Any) -> int:
 
 
 def _prefect_yaml(folder: Path) -> str:
-    # Any JSON text is one of YAML, whatever the folder is called.
+    # JSON texts are valid YAML, for any name of the folder.
     return _PREFECT.format(name=json.dumps(folder.name), workspace=json.dumps(str(folder)))
 
 
 def _own_files(folder: Path) -> list[str]:
-    """The files of a folder that are no part of a workspace."""
+    """Return the files of a folder that are not part of a workspace."""
     if not folder.is_dir():
         return []
     files = list_files(folder)
@@ -148,7 +148,7 @@ def _own_files(folder: Path) -> list[str]:
 
 
 def _beside_files(folder: Path, own: list[str]) -> None:
-    """A config beside files that are there: which of them are recordings is for the user to say."""
+    """Write a config next to existing files; the user decides which of them are recordings."""
     _check_free(folder, ["workspace.toml"])
     _write(
         folder / "workspace.toml", _EMPTY.format(dataset="dataset" if (folder / "dataset").is_dir() else ".")
@@ -163,7 +163,7 @@ def _beside_files(folder: Path, own: list[str]) -> None:
 
 
 def _likely(files: list[str]) -> str:
-    """A pattern for the most frequent kind of file: those of one folder with one suffix."""
+    """Return a pattern for the most frequent kind of file: same folder, same suffix."""
     kinds = Counter((one.rpartition("/")[0], Path(one).suffix) for one in files)
     (folder, suffix), _ = kinds.most_common(1)[0]
     folder = folder.removeprefix("dataset").removeprefix("/")
@@ -171,7 +171,7 @@ def _likely(files: list[str]) -> str:
 
 
 def _around_files(folder: Path, pattern: str) -> None:
-    """A workspace around files that are there: they are looked at and left as they are."""
+    """Write a workspace around existing files, which are only read."""
     found = find_records(folder, pattern)
     files, ids = workspace_files(found), found.ids
     toml = folder / "workspace.toml"
@@ -199,7 +199,7 @@ def _around_files(folder: Path, pattern: str) -> None:
 
 
 def _copy_example(folder: Path) -> None:
-    """The harbour's config and scripts, and a month of its boats made anew."""
+    """Write the config and scripts of the harbour example, and generate a month of its data."""
     example = _example()
     names = [str(path.relative_to(example)) for path in sorted(example.glob("scripts/*.py"))]
     names += ["workspace.toml", "make_dataset.py"]
@@ -211,7 +211,7 @@ def _copy_example(folder: Path) -> None:
 
 
 def _example() -> Path:
-    """The harbour example: in the wheel, or in the repository beside an editable install."""
+    """Return the folder of the harbour example: in the wheel, or in the repository of an editable install."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package / "_example" / "harbor", package.parent / "example" / "harbor"):
         if (folder / "workspace.toml").is_file():
@@ -220,7 +220,7 @@ def _example() -> Path:
 
 
 def _check_free(folder: Path, names: Any) -> None:
-    """Refuse to write over anything."""
+    """Refuse to overwrite an existing file."""
     there = [name for name in names if (folder / name).exists()]
     if there:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""`init --from-files`: a workspace around files that are there, with an id pattern proposed from their names."""
+"""`init --from-files`: creates a workspace around existing files, and proposes an id pattern from their names."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ _SEPARATORS = ("_", "__", "~", "+", "=")
 
 @dataclass(frozen=True)
 class ScanResult:
-    """What the files of a pattern say.
+    """The result of matching files with a pattern.
 
     Attributes:
         template: The pattern.
-        dataset: Where the files lie, as the config has it.
-        rows: The values of its placeholders, one row for each file.
-        id_pattern: The id pattern that is proposed.
+        dataset: The folder of the files, as in the config.
+        rows: The values of its placeholders, one row per file.
+        id_pattern: The proposed id pattern.
         ids: The ids, sorted.
     """
 
@@ -45,12 +45,12 @@ class ScanResult:
     ids: list[str]
 
     def values(self, name: str) -> list[str]:
-        """The values of a placeholder, sorted."""
+        """Return the values of a placeholder, sorted."""
         return sorted({row[name] for row in self.rows if row.get(name)})
 
     @property
     def units(self) -> dict[str, list[str]]:
-        """The modalities of each task; of none where the pattern has no `{task}` and no `{modality}`."""
+        """Return the modalities of each task; none if the pattern has no `{task}` and no `{modality}`."""
         if {"task", "modality"}.isdisjoint(self.template.fields):
             return {}
         folders = [part[0][1] for part in self.template.parts[:-1] if len(part) == 1 and part[0][0] == "text"]
@@ -62,10 +62,10 @@ class ScanResult:
 
 
 def find_records(folder: Path, pattern: str) -> ScanResult:
-    """The records of the files that fit a pattern.
+    """Find the records of the files that fit a pattern.
 
     Raises:
-        NotFoundError: When no file fits; names one that nearly does.
+        NotFoundError: When no file fits; names a similar one.
         PatternError: When the pattern cannot be used.
     """
     names = re.findall(r"\{(\w+)\??\}", pattern)
@@ -100,7 +100,7 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
 
 
 def workspace_files(found: ScanResult) -> dict[str, str]:
-    """What to write for a workspace around files that are there: texts by file name."""
+    """Return the files of a workspace around existing data: texts by file name."""
     units = found.units
     script = _SCRIPT.format(
         path_in=_tuple(found.template.text),
@@ -126,7 +126,7 @@ def _scopes(template: Template) -> list[str]:
 
 
 def _scoped(units: Mapping[str, Sequence[str]]) -> str:
-    """The sections of tasks and modalities."""
+    """Format the sections of tasks and modalities."""
     lines = [
         line
         for task, modalities in units.items()
@@ -148,13 +148,13 @@ def _key(name: str) -> str:
 
 
 def _tuple(text: str) -> str:
-    """A pattern as a script writes it."""
+    """Format a pattern as in a script."""
     parts = ", ".join(json.dumps(part, ensure_ascii=False) for part in text.split("/"))
     return f"({parts})" if "/" in text else parts
 
 
 def list_files(root: Path, prefix: str = "") -> list[str]:
-    """The files under a folder of a dataset; what is hidden, and a journal, are not data."""
+    """List the files under a folder of a dataset, without hidden files and a journal."""
     found: list[str] = []
     for folder, folders, names in os.walk(root / prefix.rpartition("/")[0]):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "LOG")
@@ -166,7 +166,7 @@ def list_files(root: Path, prefix: str = "") -> list[str]:
 
 
 def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]]:
-    """What the placeholders stand for in each path that fits; the same text wherever a placeholder stands.
+    """Return the placeholders' values for each fitting path; a repeated placeholder has the same text everywhere.
 
     Example:
         >>> one = parse_template("raw/{id}/{id}.csv", fields={"id"})
@@ -188,7 +188,7 @@ def find_values(paths: Sequence[str], template: Template) -> list[dict[str, str]
 
 
 def _expression(template: Template) -> str:
-    """A pattern as a regular expression; the shortest texts are taken where several are possible."""
+    """Convert a pattern to a regular expression; if several texts fit, the shortest is taken."""
     text, known = "", set[str]()
     for kind, value in template.tokens:
         if kind == "text":
@@ -200,10 +200,10 @@ def _expression(template: Template) -> str:
 
 
 def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[str, list[str]]:
-    """An id pattern whose named groups are the fields of a pattern, and the ids of some values.
+    """Return an id pattern whose named groups are the fields of a pattern, and the ids of the values.
 
     Raises:
-        PatternError: When no id can be made of them that tells them apart.
+        PatternError: When no id built from the fields distinguishes all records.
     """
     names = [name for _, name in template.tokens if name in template.fields - {"task", "modality"}]
     names = sorted(dict.fromkeys(names), key=lambda name: name not in template.needed)
@@ -235,7 +235,7 @@ def _of_fields(template: Template, rows: Sequence[Mapping[str, str]]) -> tuple[s
 
 
 def _label(template: Template, name: str) -> str:
-    """What stands before a field where it says what the field is: `sub-` in `sub-{sub}`."""
+    """Return the text before a field that names the field: `sub-` in `sub-{sub}`."""
     for before, token in pairwise(template.tokens):
         if token[0] != "text" and token[1] == name:
             found = re.search(r"(?:^|[/_])([A-Za-z]+-)$", before[1]) if before[0] == "text" else None
@@ -244,7 +244,7 @@ def _label(template: Template, name: str) -> str:
 
 
 def propose(ids: Sequence[str]) -> str:
-    r"""A regular expression that these ids fit, and others that look like them.
+    r"""Propose a regular expression that matches these ids and similar ones.
 
     Example:
         >>> propose(["REC-001", "REC-002"])
@@ -271,7 +271,7 @@ def propose(ids: Sequence[str]) -> str:
 
 
 def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
-    """The different looks that ids have, each by one of them and how many look like it, most frequent first.
+    """Group ids by their form: an example of each form and the number of its ids, most frequent first.
 
     Example:
         >>> looks(["REC-001", "REC-002", "copy of REC-001"])
@@ -284,7 +284,7 @@ def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _split(text: str) -> list[tuple[str, str]]:
-    """Runs of digits (d), letters (l) and the rest, each by itself."""
+    """Split a text into runs of digits (d), letters (l) and other characters."""
 
     def kind(char: str) -> str:
         return "d" if char.isdecimal() else "l" if char.isalpha() else "-"
@@ -308,7 +308,7 @@ def _piece(runs: Sequence[tuple[str, str]], *, several: bool) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text for TOML, literal where that is possible."""
+    """Quote a text for TOML, as a literal string if possible."""
     return f"'{text}'" if "'" not in text else '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 

@@ -1,4 +1,4 @@
-"""`logs`: what scripts said, and the tracebacks of failures."""
+"""`logs`: prints the log lines of scripts and the tracebacks of failures."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def logs(args: Any) -> int:
     known = source_of(ws).layout().steps
     args.records = [*([args.record] if args.record else []), *(args.records or [])]
     for record_id in args.records:
-        ws.records.get(record_id)  # names the ids that are near where it cannot be one
+        ws.records.get(record_id)  # an invalid id raises an error that names similar ids
     for step in args.step or ():
         if step not in known:
             raise NotFoundError(
@@ -63,7 +63,7 @@ def _events(ws: Workspace, args: Any) -> pl.DataFrame:
 
 
 def _steps(ws: Workspace, args: Any) -> StepCollection:
-    """The steps of the records and the names that are given."""
+    """Return the steps of the given records and names."""
     steps = ws.steps
     if args.records:
         steps = steps.filter(pl.col("record_id").is_in(args.records))
@@ -71,7 +71,7 @@ def _steps(ws: Workspace, args: Any) -> StepCollection:
 
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
-    """The failure of each row whose last attempt failed; where no event tells of it, the status does."""
+    """Return the failure of each row whose last attempt failed; without an event the status describes it."""
     rows = _steps(ws, args).filter(failed())
     errors = rows.select(*KEYS, "reason", "run_id", "ended")
     events = _events(ws, args).filter(pl.col("event") == "error")
@@ -89,7 +89,7 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
 
 
 def _groups(ws: Workspace, args: Any) -> int:
-    """The kinds of failure, each with its number, examples, and the command that runs its rows again."""
+    """Print the kinds of failure: number, examples, and the command that runs the rows again."""
     steps = _steps(ws, args)
     found = steps.failures()
     by = ("task", "modality", "step", "error_type")
@@ -117,10 +117,10 @@ def _groups(ws: Workspace, args: Any) -> int:
 
 
 def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
-    """The command that runs the rows of one kind of failure again.
+    """Return the command that runs the rows of one kind of failure again.
 
     Args:
-        args: The words of the command line.
+        args: The arguments of the command line.
         one: The kind of failure.
         is_kept: Whether older outputs make some of its rows DONE.
     """
@@ -138,12 +138,12 @@ def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
 
 
 def _text(value: str) -> str:
-    """A text in SQL."""
+    """Quote a text for SQL."""
     return "'" + value.replace("'", "''") + "'"
 
 
 def _show(events: pl.DataFrame) -> None:
-    """A line per event; a failure's traceback and what the script printed stand below it."""
+    """Print a line per event, then the traceback of a failure and the output of the script."""
     for row in events.iter_rows(named=True):
         when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
         key = " ".join(row[name] for name in KEYS if row[name])
@@ -158,7 +158,7 @@ def _show(events: pl.DataFrame) -> None:
 
 
 def _follow(ws: Workspace, args: Any) -> None:
-    """Print what comes in, until Ctrl-C."""
+    """Print new events until Ctrl-C."""
     seen = _events(ws, args).height
     try:
         while True:

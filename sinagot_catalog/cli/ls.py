@@ -1,4 +1,4 @@
-"""`ls`: rows of a table."""
+"""`ls`: prints rows of a table."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sinagot_catalog.errors import SelectionError, did_you_mean
 __all__ = ["LIMIT", "ls"]
 
 LIMIT = 100
-"""How many rows a terminal is shown where nobody says how many."""
+"""Default number of rows on a terminal."""
 
 _SHOWN = {
     "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],
@@ -60,7 +60,7 @@ def ls(args: Any) -> int:
 
 
 def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:
-    """Narrow a table that is no selection."""
+    """Narrow a table that is not a selection."""
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
     for name in [*predicate.meta.root_names(), *columns]:
         if name not in frame.columns:
@@ -78,7 +78,7 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFram
 
 
 def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leave out columns that say nothing here."""
+    """Leave out columns without values."""
     kept = [
         one.name
         for one in frame

@@ -1,7 +1,7 @@
-"""What a command prints: tables that fit a terminal, and JSON, CSV or Parquet for programs.
+"""Output of commands: tables that fit a terminal, and JSON, CSV or Parquet for programs.
 
-Tables are put together column by column in Polars: 100,000 rows are a matter of milliseconds, and a command on
-three records needs no further library.
+Tables are formatted column by column in Polars: 100,000 rows take milliseconds, and a command on three records
+needs no further library.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "DATA_READY": "36",
     "run": "36", "PROCESSING": "33", "skip": "2", "INIT": "2", "DATA_NOT_AVAILABLE": "35",
 }  # fmt: skip
-"""The colour of words in tables, as the number of a terminal's escape sequence."""
+"""The colours of words in tables, as numbers of terminal escape sequences."""
 
 _COLOURED = ("status", "action", "outcome", "event")
 _KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
@@ -50,26 +50,26 @@ _NARROWEST = 8
 
 
 _MARK = f"\x1e{os.urandom(8).hex()}\x1e"
-"""Stands for the beginning of our own escape sequences until a text is printed: no name can hold it."""
+"""Marks the library's own escape sequences until a text is printed: no name can contain it."""
 
 
 def put(text: str, end: str = "\n") -> None:
-    """Print a piece of the result for people: nothing in it steers the terminal but `paint`."""
+    """Print a part of the result for people: only `paint` can send control characters."""
     _write("\x1b[".join(clean(piece) for piece in masked(text).split(_MARK)) + end)
 
 
 def put_whole(text: str, end: str = "\n") -> None:
-    """Print a piece of the result for programs, as it is; on a terminal as `put` does."""
+    """Print a part of the result for programs, unchanged; on a terminal like `put`."""
     _write((clean(masked(text)) if sys.stdout.isatty() else masked(text)) + end)
 
 
 def clear_screen() -> None:
-    """Begin again at the top of the terminal."""
+    """Clear the terminal and continue at its top."""
     _write("\x1b[H\x1b[2J")
 
 
 def _write(text: str) -> None:
-    """Write to stdout; a reader that went away, as in `| head`, is no error."""
+    """Write to stdout; a closed pipe, as in `| head`, is no error."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -79,17 +79,17 @@ def _write(text: str) -> None:
 
 @cache
 def colours() -> bool:
-    """Whether stdout takes colours: a terminal, and nobody said no."""
+    """Whether stdout shows colours: it is a terminal, and the user did not switch colours off."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 def paint(text: str, code: str) -> str:
-    """Colour a text where stdout takes colours."""
+    """Colour a text if stdout shows colours."""
     return f"{_MARK}{code}m{text}{_MARK}0m" if colours() else text
 
 
 def can_show(text: str) -> bool:
-    """Whether stdout's encoding has these characters."""
+    """Whether stdout's encoding has all characters of a text."""
     try:
         text.encode(sys.stdout.encoding or "ascii")
     except UnicodeEncodeError:
@@ -98,7 +98,7 @@ def can_show(text: str) -> bool:
 
 
 def width() -> int | None:
-    """How many characters a line may have; None where it is no terminal."""
+    """The width of the terminal in characters; None if stdout is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
@@ -106,12 +106,12 @@ def width() -> int | None:
 
 
 def is_machine(args: Any) -> bool:
-    """Whether the rows are asked for as JSON, CSV or Parquet."""
+    """Whether the user chose JSON, CSV or Parquet."""
     return bool(args.json or args.csv or args.parquet)
 
 
 def put_rows(args: Any, frame: pl.DataFrame) -> None:
-    """Give rows in the form that was asked for: a JSON array with a row per line, CSV, or a Parquet file."""
+    """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
     if args.parquet:
         try:
             frame.write_parquet(args.parquet)
@@ -123,7 +123,7 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
         pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
     )
     if args.csv:
-        # of these CSV knows nothing
+        # CSV cannot represent these types
         odd = {
             name: dtype
             for name, dtype in frame.schema.items()
@@ -155,9 +155,9 @@ def put_table(
 
     Args:
         frame: The rows.
-        names: Other words for some column names.
+        names: Other names for some columns.
         bold_last: Whether the last row is a total.
-        beside: What stands at the right of each row: pieces of text, each with its colour; all of one width.
+        beside: Text to the right of each row: pieces with their colours; all of one width.
     """
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
@@ -175,7 +175,7 @@ def put_table(
         body[-1] = paint(body[-1], "1")
     if beside:
         length = sum(sizes.values()) + 2 * (len(sizes) - 1)
-        # what is painted is longer than it looks: the pad is told from the plain line
+        # escape sequences have no width: the padding is computed from the plain line
         pads = [" " * (length - size + 2) for size in lines.str.len_chars()]
         drawn = ["".join(paint(piece, code) for piece, code in pieces) for pieces in beside]
         body = [f"{line}{pad}{bar}" for line, pad, bar in zip(body, pads, drawn, strict=True)]
@@ -185,7 +185,7 @@ def put_table(
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    """A column as short text on one line; what could steer the terminal is taken out."""
+    """Format a column as short text on one line, without control characters."""
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         text = column.dt.to_string("%Y-%m-%d %H:%M:%S")
@@ -197,14 +197,14 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
 
 
 def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
-    """Narrow the widest columns of text until all fit; where that is not enough, leave the last ones out."""
+    """Narrow the widest text columns until all fit; if that is not enough, leave out the last ones."""
     left_out: list[str] = []
     while most is not None and sizes:
         over = sum(sizes.values()) + 2 * (len(sizes) - 1) - most
         if over <= 0:
             break
         wide = [name for name in sizes if name in soft and sizes[name] > _NARROWEST]
-        wide = [name for name in wide if name not in _KEYS] or wide  # what names a row is cut last
+        wide = [name for name in wide if name not in _KEYS] or wide  # keys are cut last
         if wide:
             widest = max(wide, key=sizes.__getitem__)
             second = max((sizes[name] for name in wide if name != widest), default=_NARROWEST)

@@ -1,4 +1,4 @@
-"""The words of the command line. Imports nothing that is heavy: what a verb does is loaded when it is called."""
+"""The argument parser of the command line. Imports no slow package: the call of a verb imports its module."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows
 
 
 def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
-    """Read the words of a command; `verb` of what is returned does it.
+    """Parse the arguments of a command; `verb` of the result runs it.
 
     Raises:
-        SystemExit: After help, the version, or a word that is wrong (2).
+        SystemExit: After help, the version, or invalid usage (2).
     """
     parser = Parser(prog="sinagot-catalog", description=_ABOUT, epilog=_FIRST)
     parser.add_argument("--version", action="version", version=f"sinagot-catalog {__version__}")
@@ -68,7 +68,7 @@ def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
 
 
 def verbs() -> dict[str, Parser]:
-    """Every verb with its parser."""
+    """Return the parser of every verb."""
     under = Parser(prog="sinagot-catalog").add_subparsers(parser_class=Parser)
     return {add.__name__.removeprefix("add_"): add(under) for add in _VERBS}
 

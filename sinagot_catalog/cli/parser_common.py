@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: the parser, and the words that several of them take."""
+"""Shared parts of the argument parser: its class, and the options that several verbs have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ __all__ = [
 
 
 class Parser(argparse.ArgumentParser):
-    """Keeps the layout of its texts, and names what lies near a wrong word."""
+    """Keeps the layout of help texts, and suggests the nearest valid word for a wrong one."""
 
     def __init__(self, **options: object) -> None:
         layout = argparse.RawDescriptionHelpFormatter
@@ -42,16 +42,16 @@ class Parser(argparse.ArgumentParser):
 
     @property
     def options(self) -> list[str]:
-        """Every option that it takes."""
+        """Return every option of the parser."""
         return [text for action in self._actions for text in action.option_strings]
 
     @property
     def arguments(self) -> list[argparse.Action]:
-        """Everything that it takes."""
+        """Return every argument of the parser."""
         return self._actions
 
     def error(self, message: str) -> NoReturn:
-        """Say what is wrong in one line, and end with 2."""
+        """Print the error in one line, and exit with 2."""
         wrong = re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message)
         if wrong:
             choices = re.findall(r"[\w-]+", wrong[2])
@@ -76,7 +76,7 @@ _DEBUG = {"run": "run in this process, log everything, and raise what a script r
 
 
 def late(does: str) -> Callable[[argparse.Namespace], int]:
-    """The function that does a verb, imported when it is called."""
+    """Return the function of a verb, imported when it is called."""
 
     def call(args: argparse.Namespace) -> int:
         module, _, name = does.partition(":")
@@ -87,32 +87,32 @@ def late(does: str) -> Callable[[argparse.Namespace], int]:
 
 
 class Narrow(argparse.Action):
-    """Given again, a filter narrows further."""
+    """Combines repeated filters: each narrows further."""
 
     def __call__(self, _parser: Any, args: argparse.Namespace, value: Any, _option: Any = None) -> None:
-        """Take one more filter."""
+        """Add one more filter."""
         before = getattr(args, self.dest, None)
         setattr(args, self.dest, value if before is None else f"({before}) AND ({value})")
 
 
 def add_where(parser: Any, about: str) -> None:
-    """Declare the verb `where`."""
+    """Declare the option `--where`."""
     parser.add_argument(
         "--where", metavar="SQL", action=Narrow, help=f"{about}; repeated, it narrows further"
     )
 
 
 def add_steps(parser: Any, about: str) -> None:
-    """Declare the verb `steps`."""
+    """Declare the option `--step`."""
     parser.add_argument("--step", metavar="L", action="append", help=f"{about}; may be repeated")
 
 
 def add_stale(parser: Any) -> None:
-    """Declare the verb `stale`."""
+    """Declare the option `--stale`."""
     parser.add_argument(
         "--stale", action="store_const", const=True, help="what is stale by an input or a version, too"
     )
-    # a value that stands apart would take the place of a workspace
+    # a separate value could be mistaken for the workspace argument
     parser.add_argument(
         "--stale=code", dest="stale", action="store_const", const="code", help="by a changed script, too"
     )
@@ -145,7 +145,7 @@ def add_snapshot_option(parser: Parser) -> None:
 
 
 def add_rows(parser: Parser) -> Any:
-    """The options that say which rows; gives their group."""
+    """Declare the options that choose rows; return their group."""
     add_place(parser, positional=True)
     which = parser.add_argument_group("which rows")
     add_where(which, "steps that fit, such as \"status = 'ERROR'\"")
@@ -194,7 +194,7 @@ def add_output(parser: Parser) -> None:
 
 
 def seconds(text: str) -> float:
-    """A pause."""
+    """Parse a duration in seconds."""
     try:
         seconds = float(text)
     except ValueError:
@@ -205,7 +205,7 @@ def seconds(text: str) -> float:
 
 
 def duration(text: str) -> float:
-    """A time with its unit; seconds without one."""
+    """Parse a duration with a unit; without one it is in seconds."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(s|m|min|h|d|)", text.strip())
     if match is None:
         raise argparse.ArgumentTypeError(f"{text!r} is no time such as 30s, 5m or 1h")
@@ -213,7 +213,7 @@ def duration(text: str) -> float:
 
 
 def count(text: str) -> int:
-    """A number of things: not negative."""
+    """Parse a number that is not negative."""
     if not text.isdecimal():
         raise argparse.ArgumentTypeError(f"{text!r} is no number of rows")
     return int(text)

@@ -1,4 +1,4 @@
-"""The words of the verbs that look at a workspace, begin one or tidy it."""
+"""Argument parsers of the verbs that inspect, create or clean a workspace."""
 
 from __future__ import annotations
 

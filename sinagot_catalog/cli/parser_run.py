@@ -1,4 +1,4 @@
-"""The words of the verbs that run rows, now or later, here or elsewhere."""
+"""Argument parsers of the verbs that run rows, now or later, here or on other machines."""
 
 from __future__ import annotations
 
@@ -256,7 +256,7 @@ With --json the first line of stdout is an object with name, id, url, pool, para
 
 
 def add_deployed(parser: Parser) -> None:
-    """Declare the verb `deployed`."""
+    """Declare the options of `deploy` and `serve`."""
     which = parser.add_argument_group("which rows, each time")
     add_where(which, "steps that fit, such as \"status = 'DATA_READY'\"")
     add_steps(which, "only this step")

@@ -1,4 +1,4 @@
-"""`report`: one self-contained HTML page."""
+"""`report`: writes one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["report"]
 
 
 def report(args: Any) -> int:
-    """Write the page and print where it lies."""
+    """Write the page and print its path."""
     ws = open_workspace(args)
     path = ws.report(args.output)
     if args.json:

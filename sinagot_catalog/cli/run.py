@@ -1,4 +1,4 @@
-"""`plan`, `run` and `submit`: what would run, and running it."""
+"""`plan`, `run` and `submit`: print the plan of a run, run rows, or submit them to Prefect."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHOWN = 5
 
 
 def plan(args: Any) -> int:
-    """Print what `run` would do."""
+    """Print the plan of a run."""
     ws = open_workspace(args)
     steps = selected(ws, args)
     made = _plan(steps, args)
@@ -70,7 +70,7 @@ def plan(args: Any) -> int:
 
 
 def _costs(made: Plan) -> pl.DataFrame:
-    """Per step what running it may take: rows, time by the median of earlier runs, bytes to read."""
+    """Return the expected cost per step: rows, time by the median of earlier runs, bytes to read."""
     costs = made.costs.join(made.volume(), on="step", how="left", maintain_order="left")
     return costs.select(
         "step",
@@ -82,14 +82,14 @@ def _costs(made: Plan) -> pl.DataFrame:
 
 
 def _duration(seconds: float | None) -> str:
-    """A time in words; a step that never ran has none."""
+    """Format a duration; empty for a step that never ran."""
     if seconds is None:
         return "?"
     return f"{seconds * 1000:.0f} ms" if seconds < 1 else _time(seconds)
 
 
 def _size(count: int | None) -> str:
-    """A number of bytes in words."""
+    """Format a number of bytes."""
     if not count:
         return "-"
     for most, size, unit in ((1e3, 1, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
@@ -142,7 +142,7 @@ def submit(args: Any) -> int:
     try:
         report = handle.wait()
     except KeyboardInterrupt:
-        with suppress(ServerError):  # one that never began leaves no report
+        with suppress(ServerError):  # a flow run that never began leaves no report
             handle.cancel()
             handle.wait()
         raise
@@ -150,7 +150,7 @@ def submit(args: Any) -> int:
 
 
 def _follow(args: Any) -> int:
-    """Wait for a flow run that was begun elsewhere; a Ctrl-C leaves it alone."""
+    """Wait for a flow run that was started elsewhere; Ctrl-C does not cancel it."""
     ws = open_workspace(args)
     handle = ws.handle(args.follow)
     if args.no_wait:
@@ -159,11 +159,11 @@ def _follow(args: Any) -> int:
     return _end(ws, args, ws.steps, handle.wait())
 
 
-# --- before --------------------------------------------------------------------------------------------------
+# --- before a run --------------------------------------------------------------------------------------------
 
 
 def _options(args: Any) -> dict[str, Any]:
-    """The words of a selection that planning takes."""
+    """Return the options of a selection that planning takes."""
     return {
         "force": args.force,
         "ignore_missing": args.ignore_missing,
@@ -174,9 +174,9 @@ def _options(args: Any) -> dict[str, Any]:
 
 
 def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
-    """Say what `--force` replaces; on a terminal ask, and say whether the answer is yes."""
+    """Print what `--force` replaces; on a terminal ask, and return whether the answer is yes."""
     if not args.force or getattr(args, "handle_fd", None) is not None:
-        return True  # the process that waits for this one has asked
+        return True  # the waiting parent process has asked
     count, size = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
@@ -196,7 +196,7 @@ def _plan(steps: StepCollection, args: Any) -> Plan:
 
 
 def _sum(made: Plan) -> str:
-    """How many rows a plan has by action, and how long they may take."""
+    """Return the number of rows of a plan by action, and their expected duration."""
     counts = made.counts()
     words = [f"{counts['run']} to run"]
     words += [f"{counts['blocked']} blocked"] if counts["blocked"] else []
@@ -214,15 +214,15 @@ def _time(seconds: float) -> str:
 
 
 def _is_of_script(error: BaseException, scripts: str) -> bool:
-    """Whether an error came up in a file of the scripts."""
+    """Whether an error came from a file of the scripts."""
     return any(frame.filename.startswith(scripts) for frame in traceback.extract_tb(error.__traceback__))
 
 
-# --- after ---------------------------------------------------------------------------------------------------
+# --- after a run ---------------------------------------------------------------------------------------------
 
 
 def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> int:
-    """Say what became of a run, and give the exit code."""
+    """Print the result of a run, and return the exit code."""
     if is_machine(args):
         put_rows(args, report.frame)
     if report.frame.is_empty():
@@ -243,7 +243,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
 
 
 def say_failures(args: Any, report: RunReport) -> None:
-    """Say the first rows that failed, and where to read on."""
+    """Print the first failed rows, and the command that shows more."""
     failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
     for row in failed.head(_SHOWN).iter_rows(named=True):
         say(_failure(row))
@@ -253,12 +253,12 @@ def say_failures(args: Any, report: RunReport) -> None:
 
 
 def in_one_line(report: RunReport) -> str:
-    """What became of a run, and how long it took."""
+    """Return the result of a run and its duration."""
     return f"{report.summary()} in {_time(report.seconds)}"
 
 
 def _failure(row: dict[str, Any]) -> str:
-    """One failed row in one line."""
+    """Format a failed row in one line."""
     key = " ".join(row[name] for name in ("record_id", "task", "modality", "step") if row[name])
     kind = f"{row['error_type']}: " if row["error_type"] else ""
     text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
@@ -266,7 +266,7 @@ def _failure(row: dict[str, Any]) -> str:
 
 
 def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> None:
-    """Say that there is nothing to do, and why where that is not because all is done."""
+    """Print that there is nothing to do, and the reason if not all rows are done."""
     line = say if is_machine(args) else put
     waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
     if made.frame.is_empty():
@@ -297,11 +297,11 @@ def _is_narrowed(args: Any) -> bool:
 
 
 def _submit_beside(args: Any) -> int:
-    """Submit from a process of its own, which drives the flow to its end, and return when the flow has begun."""
+    """Submit from a separate process, which drives the flow to its end; return when the flow has started."""
     words = [word for word in sys.argv[1:] if word != "--no-wait"]
     ours, theirs = os.pipe()
     with open(os.devnull, "wb") as nowhere:  # noqa: PTH123 - a device
-        child = subprocess.Popen(  # noqa: S603 - our own program with the words that it was given
+        child = subprocess.Popen(  # noqa: S603 - the library's own program with its own arguments
             [sys.executable, "-P", "-m", "sinagot_catalog", *words, "--handle-fd", str(theirs)],
             pass_fds=[theirs], stdin=subprocess.DEVNULL, stdout=nowhere, start_new_session=True,
         )  # fmt: skip
@@ -319,7 +319,7 @@ def _submit_beside(args: Any) -> int:
 
 
 def _tell(args: Any, handle: dict[str, Any], pid: int | None = None) -> int:
-    """Say where a run that is not waited for can be seen."""
+    """Print where the user can see a run that continues in the background."""
     if args.json:
         put_json({**handle, "pid": pid})
     elif handle["url"] is None:
@@ -335,7 +335,7 @@ def _tell(args: Any, handle: dict[str, Any], pid: int | None = None) -> int:
 
 
 def _hand_over(descriptor: int, handle: dict[str, Any]) -> None:
-    """Tell the process that waits how the flow is called, and let go of its terminal."""
+    """Send the handle of the flow run to the waiting parent process, and detach from its terminal."""
     try:
         with os.fdopen(descriptor, "wb") as pipe:
             pipe.write(json.dumps(handle).encode())

@@ -15,7 +15,7 @@ __all__ = ["server"]
 
 
 def server(args: Any) -> int:
-    """Start, describe or stop the local server; or say how Prefect's own programs find it."""
+    """Start, describe or stop the local server; or print the settings for Prefect's own programs."""
     return {"start": _start, "status": _status, "stop": _stop, "env": _env}[args.action](args)
 
 
@@ -60,14 +60,14 @@ def _stop(args: Any) -> int:
 
 
 def _env(args: Any) -> int:
-    """Lines for a shell. They hold the server's password, as its page needs it, too."""
+    """Print lines for a shell. They contain the server's password, which its page also needs."""
     from sinagot_catalog.flows import environment
 
     try:
         found = environment(say=say)
     except BaseException:
         if not args.json:
-            put("false")  # so that `eval "$(...)" && ...` goes no further
+            put("false")  # makes `eval "$(...)" && ...` stop here
         raise
     if args.json:
         put_json(found)

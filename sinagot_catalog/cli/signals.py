@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, which end a command: workers are stopped, rows are given back."""
+"""Signals: Ctrl-C and SIGTERM end a command; workers are stopped, and rows are released."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 __all__ = ["Interrupts"]
 
 _MOMENT = 0.005
-"""Seconds after which an interrupt that came at a bad time comes again."""
+"""Seconds until an interrupt at an unsafe moment is raised again."""
 _PATIENCE = 2.0
-"""Seconds after which it is not put off any more: Polars may be waiting for the user's own code."""
+"""Seconds after which an interrupt is no longer delayed: Polars may be waiting for the user's own code."""
 
 
 class Interrupts:
-    """While it is entered, both signals raise KeyboardInterrupt in the main thread, but not within Polars.
+    """Context manager: both signals raise KeyboardInterrupt in the main thread, but not within Polars.
 
-    Polars calls some of its own Python from Rust, and takes an exception there for a fault of its own: a panic,
-    with a page of addresses. It is left in a moment, and then the interrupt comes.
+    Polars calls some of its Python code from Rust, and treats an exception there as an internal error: a panic
+    with a long backtrace. Such a call is short, so the interrupt is delayed until the call is over.
     """
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Interrupts:
             self._before[signal.SIGTERM] = signal.signal(signal.SIGTERM, self._came)
             if (
                 signal.getsignal(signal.SIGINT) is signal.default_int_handler
-            ):  # not ignored, as in a job of a shell
+            ):  # not if ignored, as in a background job of a shell
                 self._before[signal.SIGINT] = signal.signal(signal.SIGINT, self._came)
         return self
 
@@ -49,19 +49,19 @@ class Interrupts:
         now = time.monotonic()
         since = now if self._since is None else self._since
         if self._again is not None:
-            self._again.cancel()  # that one and this one are one
+            self._again.cancel()  # merge that interrupt with this one
         if not _is_in_polars(frame) or now - since > _PATIENCE:
             self._since = None
             raise KeyboardInterrupt
         self._since = since
-        # To this thread: a signal that another one gets ends no sleep of this one.
+        # Send it to this thread: a signal to another thread does not end a sleep of this one.
         self._again = threading.Timer(_MOMENT, signal.pthread_kill, [threading.get_ident(), number])
         self._again.daemon = True
         self._again.start()
 
 
 def _is_in_polars(frame: FrameType | None) -> bool:
-    """Whether our code waits for Polars; the frames of this module do not count, for signals can nest."""
+    """Whether this library waits for Polars; frames of this module do not count, because signals can nest."""
     while frame is not None:
         package = str(frame.f_globals.get("__name__")).partition(".")[0]
         if package in ("polars", "sinagot_catalog") and frame.f_globals is not globals():

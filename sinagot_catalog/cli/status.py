@@ -1,4 +1,4 @@
-"""`status`: where the work stands, at a glance."""
+"""`status`: prints how many rows have each status, and what can run next."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _STEPS = 4
 
 
 def status(args: Any) -> int:
-    """Print counts per step and status, and what can run next; with `--watch` again and again."""
+    """Print counts per step and status, and what can run next; repeatedly with `--watch`."""
     ws = open_workspace(args)
     if args.watch is None:
         return _once(ws, args)
@@ -87,16 +87,16 @@ def _once(ws: Workspace, args: Any) -> int:
 
 @dataclass(frozen=True)
 class _Look:
-    """What was counted.
+    """The counts of one listing.
 
     Attributes:
-        by: The columns that it was counted by.
-        n_steps: How many steps there are: a step of two modalities counts twice.
+        by: The columns that the rows are grouped by.
+        n_steps: The number of steps: a step of two modalities counts twice.
         counts: A row per group: the columns of `by`, a column per status, `unknown`, `failed` (the last attempt),
             `stale`, `total`.
-        totals: The same of all rows.
-        ready: How many rows of each step can run now.
-        n_broken: How many rows have a script or a pattern that cannot be used.
+        totals: The same counts of all rows.
+        ready: The number of rows of each step that can run now.
+        n_broken: The number of rows whose script or pattern cannot be used.
     """
 
     ws: Workspace
@@ -131,7 +131,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
 
 
 def _by(ws: Workspace, args: Any) -> list[str]:
-    """The columns to count by."""
+    """Return the columns to group by."""
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = [name.strip() for name in args.by.split(",") if name.strip()]
@@ -146,7 +146,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
-    """The rows to count, with the columns that they are counted by."""
+    """Return the rows to count, with the columns to group by."""
     needed = [
         "record_id",
         "task",
@@ -171,11 +171,11 @@ def _aggregates() -> list[pl.Expr]:
     ]
 
 
-# --- showing -------------------------------------------------------------------------------------------------
+# --- output --------------------------------------------------------------------------------------------------
 
 
 def _summary(look: _Look, args: Any) -> dict[str, Any]:
-    """What `--json` prints."""
+    """Return the object that `--json` prints."""
     kept = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
     return {
@@ -192,7 +192,7 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
 
 
 def _show(look: _Look, args: Any) -> None:
-    """The counts as a table; groups that are complete are only named."""
+    """Print the counts as a table; complete groups are only named."""
     groups = _many(look.counts.height, "group")
     if "step" in look.by:
         is_plain = set(look.by) <= {"modality", "step"}
@@ -222,13 +222,13 @@ def _show(look: _Look, args: Any) -> None:
 
 
 def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
-    """For each row a bar in painted pieces: how much has each status, and how many percent are done."""
+    """Return for each row a bar in coloured pieces: the share of each status, and the percentage of done rows."""
     if (width() or 0) < _BAR_FROM or not can_show("█"):
         return None
     bars = []
     for row in table.iter_rows(named=True):
         total = row["total"] or 1
-        # what is there is seen, however little of it
+        # a small share is still visible
         ends = [0, *(upto * _BAR // total for upto in accumulate(row[key] for key in _PARTS))]
         parts = zip(_PARTS, pairwise(ends), strict=True)
         sizes = {key: max(end - begin, min(row[key], 1)) for key, (begin, end) in parts}
@@ -242,7 +242,7 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
 
 
 def _show_failures(steps: StepCollection, args: Any) -> None:
-    """The kinds of failure, most frequent first."""
+    """Print the kinds of failure, most frequent first."""
     failures = steps.failures()
     for one in failures.head(_KINDS).iter_rows(named=True):
         where = " ".join(part for part in (one["task"], one["modality"], one["step"]) if part)
@@ -254,7 +254,7 @@ def _show_failures(steps: StepCollection, args: Any) -> None:
 
 
 def _next(look: _Look, args: Any) -> str:
-    """One line on what can be done now."""
+    """Return one line on what can be run now."""
     totals = look.totals
     if not totals["total"]:
         return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
@@ -272,14 +272,14 @@ def _next(look: _Look, args: Any) -> str:
 
 
 def _stale_command(look: _Look, args: Any) -> str:
-    """The command that runs what is stale; where only scripts have changed, it says so."""
+    """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
     rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
     is_code = rows.plan(args.step or None, stale=True).n_run == 0
     return command(args, "run", "--stale=code" if is_code else "--stale")
 
 
 def _stuck(look: _Look, args: Any) -> str:
-    """The same where no row has all that it needs."""
+    """Return the same line for the case that no row is ready."""
     totals = look.totals
     if totals["processing"]:
         verb = "is" if totals["processing"] == 1 else "are"

@@ -1,4 +1,4 @@
-"""`watch`: run what becomes ready."""
+"""`watch`: runs rows as they become ready."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["watch"]
 
 
 def watch(args: Any) -> int:
-    """Run rows as they become ready; a line for each round that did something."""
+    """Run rows as they become ready; print a line for each round that ran rows."""
     ws = open_workspace(args)
     reports = selected(ws, args).watch(
         steps_of(args),
@@ -46,13 +46,13 @@ def watch(args: Any) -> int:
         ok = ok and report.ok
         try:
             _tell(args, report)
-        except KeyboardInterrupt:  # its rows are settled: it ends as it does while it waits
+        except KeyboardInterrupt:  # the round has resolved its rows: end as between two rounds
             break
     return 0 if ok or not args.once else SOME_FAILED
 
 
 def _tell(args: Any, report: RunReport) -> None:
-    """One line on a round, with its failures; or a line of JSON for each of its rows."""
+    """Print one line on a round, with its failures; or a line of JSON for each of its rows."""
     say_failures(args, report)
     line = f"{time.strftime('%H:%M:%S')}  {in_one_line(report)}"
     if args.json:

@@ -1,4 +1,4 @@
-"""Which workspace, and which rows of it: what the words of a command mean."""
+"""Workspace arguments: open the workspace that a command names, and select its rows."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ WORDS = {
     "ERROR": "ERROR",
     "DATA_NOT_AVAILABLE": "NO DATA",
 }
-"""What the statuses are called in tables; `--status` takes these words, too."""
+"""The names of statuses in tables; `--status` also accepts these words."""
 
 _TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor")
 
 
 def open_workspace(args: Any) -> Workspace:
-    """Open the workspace that a command is about: its argument, `-C`, or the nearest folder above."""
+    """Open the workspace of a command: its argument, `-C`, or the nearest folder above with a config."""
     named = place_of(args)
     place = named or nearest()
     if place is None:
@@ -63,8 +63,8 @@ def open_workspace(args: Any) -> Workspace:
         )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
-        # Polars puts a handler of its own before Python's, after which a wait without a time limit sleeps through
-        # Ctrl-C. This puts Python's back.
+        # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
+        # This restores Python's handler.
         signal.signal(signal.SIGINT, handler)
     trust = True if getattr(args, "trust", False) else None
     snapshot = getattr(args, "snapshot", None)
@@ -78,7 +78,7 @@ def open_workspace(args: Any) -> Workspace:
 
 
 class _Counter:
-    """Says on the terminal how far a long listing is; a short one goes by without a word."""
+    """Shows the progress of a long listing on the terminal; a short listing shows nothing."""
 
     def __init__(self, root: str) -> None:
         self._root = root
@@ -99,7 +99,7 @@ class _Counter:
 
 
 def place_of(args: Any) -> str | None:
-    """The workspace as the command names it."""
+    """Return the workspace as the command names it."""
     argument, option = getattr(args, "place", None), getattr(args, "workspace", None)
     if argument and option and argument != option:
         raise ConfigError(f"two workspaces are named: {argument} and {option}")
@@ -108,17 +108,17 @@ def place_of(args: Any) -> str | None:
 
 
 def source_of(ws: Workspace) -> Session:
-    """What lies behind a workspace: the last listing, the layout."""
-    return ws._source  # noqa: SLF001 - the command line says how much was listed, which no table does
+    """Return the session of a workspace."""
+    return ws._source  # noqa: SLF001 - no table contains the number of listed files
 
 
 def name_of(ws: Workspace) -> str:
-    """A workspace in one word: its folder's name."""
+    """Return the short name of a workspace: its folder's name."""
     return ws.config.root.rstrip("/").rpartition("/")[2] or ws.config.root
 
 
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
-    """A further command about the same workspace, and the same rows unless it is about all; ready to be pasted."""
+    """Return a further command about the same workspace, and the same rows unless `whole`; ready to paste."""
     place = place_of(args)
     where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
@@ -129,7 +129,7 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
 
 
 def steps_of(args: Any) -> str | list[str] | None:
-    """The steps that `--step` names."""
+    """Return the steps that `--step` names."""
     named: list[str] | None = args.step
     return named[0] if named and len(named) == 1 else named
 
@@ -138,13 +138,13 @@ def steps_of(args: Any) -> str | list[str] | None:
 
 
 def selected(ws: Workspace, args: Any) -> StepCollection:
-    """The steps that `--rows`, `--record`, `--status` and `--where` select together."""
+    """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
     steps = ws.steps
     if args.rows:
-        steps = ws._of(_read_rows(args.rows))  # noqa: SLF001 - what Workspace.run does, to be narrowed further
+        steps = ws._of(_read_rows(args.rows))  # noqa: SLF001 - like Workspace.run, but the result can be narrowed
     if args.record:
         for record_id in args.record:
-            ws.records.get(record_id)  # says which ids are near where it cannot be one
+            ws.records.get(record_id)  # an invalid id raises an error that names similar ids
         if args.rows:
             steps = steps.filter(pl.col("record_id").is_in(args.record))
         elif len(args.record) == 1:
@@ -159,7 +159,7 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
 
 
 def _status(text: str) -> str:
-    """A status by its name, its word, in any case."""
+    """Parse a status: its name or its word, in any case."""
     names = {name: name for name in WORDS} | {word.replace(" ", "_"): name for name, word in WORDS.items()}
     key = text.strip().upper().replace(" ", "_").replace("-", "_")
     if key not in names:
@@ -171,7 +171,7 @@ def _status(text: str) -> str:
 
 
 def _read_rows(file: str) -> pl.DataFrame:
-    """The rows that a file names."""
+    """Read the rows that a file names."""
     readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
         ".csv": lambda one: pl.read_csv(one, infer_schema=False),
         ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),
@@ -195,11 +195,11 @@ def _read_rows(file: str) -> pl.DataFrame:
     return frame
 
 
-# --- what is off ---------------------------------------------------------------------------------------------
+# --- notices -------------------------------------------------------------------------------------------------
 
 
 def say_what_is_missing(ws: Workspace) -> None:
-    """Say which steps cannot run, what the look left out, and why there is no record."""
+    """Print which steps cannot run, what the listing left out, and why there is no record."""
     source = source_of(ws)
     catalog = source.catalog()
     for index, fault in sorted(catalog.faults.items()):

@@ -1,6 +1,6 @@
-"""Is this set-up fit to run? One line for each thing that is looked at: it is in order, or what to do.
+"""The doctor: checks whether a set-up can run. Each check yields one line: it is in order, or what to do.
 
-Nothing is run and nothing is written. Only what would keep `run` from working at all is a fault.
+The doctor runs and writes nothing. Only problems that stop `run` completely are faults.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ _SOURCE = 4_000_000
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        area: What it is about.
-        state: `ok`, `warning`, or `fault` where `run` could not work.
-        text: What was found.
+        area: Its subject.
+        state: `ok`, `warning`, or `fault` if `run` cannot work.
+        text: The result, one sentence.
         hint: What to do, or an empty string.
     """
 
@@ -57,16 +57,16 @@ class Check:
     hint: str = ""
 
     def to_dict(self) -> dict[str, str]:
-        """Its fields."""
+        """Return its fields."""
         return asdict(self)
 
 
 def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterator[Check]:
-    """Look at everything that a run needs, one after the other.
+    """Check everything that a run needs, one after the other.
 
     Args:
         place: The workspace: a folder, a URL, a toml, or several tomls.
-        trust: Whether computed patterns may be evaluated.
+        trust: Whether the library may evaluate computed patterns.
 
     Example:
         >>> folder = getfixture("harbor_folder")
@@ -80,7 +80,7 @@ def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterato
         yield _fault("config", error)
         yield from _prefect(is_needed=False)
         return
-    source = ws._source  # noqa: SLF001 - the doctor looks behind the handles
+    source = ws._source  # noqa: SLF001 - the doctor reads the workspace's session
     places = ", ".join(source.config.files)
     yield Check("config", "ok", f"{places} can be read")
     for notice in source.config.notices:
@@ -108,7 +108,7 @@ def _fault(area: str, error: SinagotError) -> Check:
 
 
 def _versions() -> Iterator[Check]:
-    """This library, what it stands on, and pairs that are known not to work together."""
+    """Check this library and its dependencies, and pairs of versions that do not work together."""
     python = f"Python {platform.python_version()}, {platform.system()} {platform.machine()}"
     yield Check("versions", "ok", f"sinagot-catalog {__version__}, {python}")
     found = {name: _version(name) for name in ("polars", "pyarrow", "fsspec", "pydantic", "rich", "prefect")}
@@ -146,7 +146,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _scripts(source: Session) -> Iterator[Check]:
-    """Whether the scripts can be read, and whether what they import, or the program that they call, is here."""
+    """Check that the scripts can be read, and that their imports or their programs are installed."""
     cells = {cell.script: cell for cell in source.layout().cells}
     if not cells:
         yield Check(
@@ -167,7 +167,7 @@ def _scripts(source: Session) -> Iterator[Check]:
             f"{_many(fine, 'script')} can be read: {_some([_short(one) for one in cells if one not in broken])}",
         )
     for error in broken.values():
-        # the others can run all the same
+        # the other scripts can still run
         yield Check(
             "scripts", "warning" if fine else "fault", str(error), "Mend it; the next look reads it again."
         )
@@ -178,7 +178,7 @@ def _scripts(source: Session) -> Iterator[Check]:
 
 
 def _shadows(source: Session) -> Iterator[Check]:
-    """Files beside the scripts that are named like a module of the standard library."""
+    """Check for files next to the scripts with the name of a module of the standard library."""
     scripts = {str(Path(cell.script)) for cell in source.layout().cells if cell.command is None}
     for folder in sorted({str(Path(script).parent) for script in scripts} | {source.scripts}):
         for path in sorted(Path(folder).iterdir()) if Path(folder).is_dir() else ():
@@ -196,7 +196,7 @@ def _shadows(source: Session) -> Iterator[Check]:
 
 
 def _refused(source: Session) -> Iterator[Check]:
-    """Steps whose paths put data at risk: they do not run."""
+    """Report steps whose paths put data at risk: they do not run."""
     catalog = source.catalog()
     for fault in dict.fromkeys(text for cell, text in catalog.faults.items() if catalog.is_refused(cell)):
         yield Check("steps", "fault", fault, "Until then the step does not run; the others do.")
@@ -214,7 +214,7 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
     try:
         names = _imports(Path(cell.script))
     except (OSError, SyntaxError, ValueError):
-        return  # said above, or on the way to be said by the next look
+        return  # already reported above, or reported by the next listing
     folder = Path(cell.script).parent
     absent = [name for name in names if not _is_there(name, folder)]
     if absent:
@@ -227,7 +227,7 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
 
 
 def _imports(script: Path) -> list[str]:
-    """The first names of what a script imports at its top."""
+    """Return the top-level names of a script's top imports."""
     names: list[str] = []
     for node in ast.parse(read_regular(script, _SOURCE)).body:
         if isinstance(node, ast.Import):
@@ -238,7 +238,7 @@ def _imports(script: Path) -> list[str]:
 
 
 def _is_there(name: str, folder: Path) -> bool:
-    """Whether a module can be found; it is not imported."""
+    """Whether a module can be found, without importing it."""
     if name in sys.stdlib_module_names or any((folder / one).exists() for one in (f"{name}.py", name)):
         return True
     try:
@@ -266,7 +266,7 @@ def _records(source: Session) -> Iterator[Check]:
 
 
 def _patterns(source: Session) -> Iterator[Check]:
-    """How many files each pattern of raw inputs finds."""
+    """Report how many files each pattern of raw inputs finds."""
     catalog = source.catalog()
     layout = catalog.layout
     counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
@@ -287,7 +287,7 @@ def _pattern(place: BoundPattern, count: int, records: int) -> Check:
 
 
 def _notices(source: Session) -> Iterator[Check]:
-    """What a look left out, a line for each of the first few; patterns without a file have theirs already."""
+    """Report what a listing left out, a line for each of the first few; `_patterns` reports empty patterns."""
     for notice in source.notices():
         if notice.kind == "pattern without file":
             continue
@@ -299,7 +299,7 @@ def _notices(source: Session) -> Iterator[Check]:
 
 
 def _metadata(source: Session) -> Iterator[Check]:
-    """Whether the tables of records and the records meet."""
+    """Check whether the metadata tables and the records match."""
     for table in source.catalog().tables:
         if table.matches:
             by = ", ".join(one.column for one in table.matches)
@@ -308,7 +308,7 @@ def _metadata(source: Session) -> Iterator[Check]:
 
 
 def _order(source: Session) -> Iterator[Check]:
-    """Whether the steps can be put in an order."""
+    """Check whether the steps can be ordered."""
     from sinagot_catalog.run import PlanOptions, make_plan
 
     catalog = source.catalog()
@@ -324,7 +324,7 @@ def _order(source: Session) -> Iterator[Check]:
 
 
 def _journal(source: Session) -> Iterator[Check]:
-    """What runs wrote down, and whether one goes on or died."""
+    """Check the journal, and whether a run is live or died."""
     events = source.events()
     runs = events["run_id"].drop_nulls().n_unique()
     alive = source.claims.alive()
@@ -349,12 +349,12 @@ def _journal(source: Session) -> Iterator[Check]:
 
 
 def _writing(source: Session) -> Iterator[Check]:
-    """Whether a run could write its outputs and its journal."""
+    """Check whether a run can write its outputs and its journal."""
     for what, root in {"outputs": source.config.outputs, "log": source.config.log}.items():
         store = source.log_store if what == "log" else source.stores.get("outputs", source.stores["dataset"])
         if not store.is_local:
             try:
-                check_places(source, source.config.run.mode)  # what a run itself would say
+                check_places(source, source.config.run.mode)  # the same check as at the start of a run
             except SinagotError as error:
                 yield _fault("writing", error)
             else:
@@ -371,7 +371,7 @@ def _writing(source: Session) -> Iterator[Check]:
 
 
 def _space(source: Session) -> Iterator[Check]:
-    """Room for outputs, for the journal, and for what is fetched."""
+    """Check the free space for outputs, for the journal, and for downloads."""
     folders = {
         _nearest(Path(store.root)): None
         for store in (source.stores.get("outputs", source.stores["dataset"]), source.log_store)
@@ -398,7 +398,7 @@ def _space(source: Session) -> Iterator[Check]:
 
 
 def _nearest(folder: Path) -> Path:
-    """A folder, or the nearest one above it that is there."""
+    """Return a folder, or its nearest existing parent."""
     return next((one for one in (folder, *folder.parents) if one.is_dir()), Path("/"))
 
 
@@ -406,7 +406,7 @@ def _nearest(folder: Path) -> Path:
 
 
 def _prefect(*, is_needed: bool) -> Iterator[Check]:
-    """Whether `submit` would reach a Prefect API; `run` needs none, but for [run] mode = "prefect"."""
+    """Check whether `submit` reaches a Prefect API; `run` needs one only with [run] mode = "prefect"."""
     api = configured_api()
     if api is not None:
         try:
@@ -429,7 +429,7 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
         )  # fmt: skip
 
 
-# --- words ---------------------------------------------------------------------------------------------------
+# --- formatting ----------------------------------------------------------------------------------------------
 
 
 def _many(count: int, noun: str) -> str:

@@ -1,6 +1,6 @@
-"""Why one row of `steps` has its status: every rule in order with what it was decided on. Pure.
+"""Explanations: explain the status of one row of `steps` by all rules in order, with their values. Pure.
 
-The rules are those of `catalog._status`; what is said here of each of them is tested against that.
+The rules are those of `catalog.status_rules`; tests compare the rules here with them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _NEAR = 5000
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of the chain: what status it gives, whether it holds (None: not asked), and what that rests on."""
+    """A rule: the status that it gives, whether it holds (None: not evaluated), and the evidence for that."""
 
     number: int
     says: str
@@ -41,10 +41,10 @@ class Rule:
 
 @dataclass(frozen=True)
 class File:
-    """One path that the step reads or writes.
+    """A path that the step reads or writes.
 
-    `size` of a folder is that of its files, and `count` their number (of a file None); `near` names a file there
-    that looks alike where it is absent; `is_dangling` says that a link to nothing is there.
+    For a folder, `size` is the total of its files and `count` their number; `count` of a file is None. `near` names
+    a similar file in the same folder if the path is absent. `is_dangling` means that the path is a broken link.
     """
 
     role: str
@@ -61,7 +61,7 @@ class File:
 
 @dataclass(frozen=True)
 class Attempt:
-    """What the journal says of the last attempt."""
+    """The journal's record of the last attempt."""
 
     event: str
     run_id: str | None
@@ -79,7 +79,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Upstream:
-    """A step that makes an absent input, directly or through others."""
+    """A step that makes an absent input, directly or through other steps."""
 
     step: str
     status: str | None
@@ -89,11 +89,12 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Change:
-    """What would give the row another status.
+    """A change that would give the row another status.
 
     Attributes:
-        text: What it is.
-        run: The options of a run of this row that does it, `whole_record` for one of all its steps; or None.
+        text: A description of the change.
+        run: The options of a run of this row that makes the change, `whole_record` for a run of all its steps;
+            or None.
     """
 
     text: str
@@ -102,18 +103,18 @@ class Change:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a row has its status.
+    """The explanation of a row's status.
 
     Attributes:
-        status: Its status, None where it cannot be known.
+        status: Its status, None if it is unknown.
         reason: The sentence of the table `steps`.
-        rules: The rules in order; the first that holds decided.
-        files: What the step reads and writes, with sizes and times.
-        attempt: What the journal says of the last attempt, None where there was none.
-        stale: What has changed since the row was done; None where it is not DONE.
-        upstream: The steps that its absent inputs wait for, nearest first.
-        held_by: Live runs that have this row on their list.
-        changes: What would change its status.
+        rules: The rules in order; the first that holds decides.
+        files: The paths that the step reads and writes, with sizes and times.
+        attempt: The journal's record of the last attempt, None without an attempt.
+        stale: The changes since the row was done; None if it is not DONE.
+        upstream: The steps that would make its absent inputs, nearest first.
+        held_by: Live runs that have claimed this row.
+        changes: Changes that would give it another status.
 
     Example:
         >>> ws = getfixture("harbor")
@@ -140,26 +141,26 @@ class Explanation:
 
     @property
     def decided(self) -> Rule:
-        """The rule that gave the status."""
+        """The rule that decided the status."""
         return next(rule for rule in self.rules if rule.holds)
 
     @property
     def name(self) -> str:
-        """The row in words."""
+        """The name of the row for messages."""
         return " ".join(part for part in (self.record_id, self.task, self.modality, self.step) if part)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values: times as ISO text, what JSON can hold."""
+        """Return everything as plain values for JSON: times as ISO text."""
         plain: dict[str, Any] = _plain(asdict(self))
         return {**plain, "decided_by": self.decided.number}
 
     def lines(
         self, follow: Callable[[dict[str, bool | str]], str] | None = None
     ) -> Iterator[tuple[str, str]]:
-        """The explanation as lines of text, each with its kind: head, rule, decided, file, absent, text, failure.
+        """Yield the lines of the explanation with their kinds: head, rule, decided, file, absent, text, failure.
 
         Args:
-            follow: Words the command that runs the row with some options.
+            follow: Formats the command that runs the row with given options.
         """
         yield "head", f"{self.name}: {self.status or 'unknown'}"
         yield "text", f"  {self.reason}"
@@ -206,7 +207,7 @@ class Explanation:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What an explanation looks at beside the catalog.
+    """The sources of an explanation besides the catalog.
 
     Attributes:
         stats: Reads sizes and times.
@@ -220,12 +221,12 @@ class Evidence:
 
 
 def explain(catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> Explanation:
-    """Explain the row of a record, given by its code, and a step."""
+    """Explain one row: the step of a record, which is given by its code."""
     return _Row(catalog, rec, cell, evidence).explain()
 
 
 class _Row:
-    """One row with what its rules look at."""
+    """One row, with the values that its rules read."""
 
     def __init__(self, catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> None:
         self.catalog, self.rec, self.cell = catalog, rec, cell
@@ -235,7 +236,7 @@ class _Row:
 
     @cached_property
     def frame(self) -> pl.DataFrame:
-        """The row of `steps` with its hidden keys and derived columns, but not `stale`."""
+        """The row of `steps` with its hidden keys and derived columns, except `stale`."""
         return self._of(self.cell.index)
 
     def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
@@ -258,11 +259,11 @@ class _Row:
             changes=tuple(self.changes(stale)),
         )
 
-    # --- evidence ----------------------------------------------------------------------------------------
+    # --- files and attempts ------------------------------------------------------------------------------
 
     @cached_property
     def files(self) -> tuple[File, ...]:
-        """What the step reads and writes."""
+        """The paths that the step reads and writes."""
         out = []
         for link in self.links.iter_rows(named=True):
             stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
@@ -294,7 +295,7 @@ class _Row:
         return self.catalog.stat_paths(root, paths, self.stats).row(0, named=True)
 
     def _near(self, root: str, path: str) -> str | None:
-        """A file in the same folder whose name looks like an absent one."""
+        """Return a file in the same folder with a name similar to an absent one."""
         folder, _, name = path.rpartition("/")
         start = f"{folder}/" if folder else ""
         listed = self.catalog.listings[root].paths
@@ -303,13 +304,13 @@ class _Row:
         fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
         near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
         strange = [names[one] for one in near]
-        # what is another record's file is no near miss
+        # the file of another record is not a near miss
         taken = set(listed["path"].gather(sorted(fitting))) if strange and fitting else set[str]()
         return next((one for one in strange if one not in taken), None)
 
     @cached_property
     def attempt(self) -> Attempt | None:
-        """What the journal says of the last attempt."""
+        """Return the journal's record of the last attempt."""
         event = self.row["_event"]
         if event is None:
             return None
@@ -331,12 +332,12 @@ class _Row:
 
     @cached_property
     def causes(self) -> dict[str, bool | None]:
-        """For each cause whether it makes the row stale; see `_stale`."""
+        """For each cause whether it makes the row stale; see `catalog.staleness`."""
         found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
         return found or {}
 
     def stale(self) -> tuple[str, ...] | None:
-        """What a DONE row was made from and has changed since."""
+        """Return what changed since a DONE row was done; None for other rows."""
         if self.row["status"] != "DONE":
             return None
         names = ("_inputs", "_script", "_workspace")
@@ -348,7 +349,7 @@ class _Row:
         return (*self._changed(done, inputs), *code)
 
     def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
-        """The inputs that are newer than the oldest output."""
+        """Yield the inputs that are newer than the oldest output."""
         times = [file.modified for file in self.files if file.role == "output" and file.modified]
         for file in inputs:
             if file.modified and times and file.modified > min(times):
@@ -366,7 +367,7 @@ class _Row:
         recorded = [*done["_inputs"], *[None] * len(inputs)]
         for link, file, before in zip(links, inputs, recorded, strict=False):
             if file.size is None:
-                continue  # it is gone, or cannot be read
+                continue  # absent or unreadable
             found = self._stat(link["root"], link["path"])
             if before is None:
                 yield from self._newer([file]) if found["is_folder"] else [f"{file.path} was not there"]
@@ -378,7 +379,7 @@ class _Row:
                 yield f"{file.path} was changed {_time(file.modified)}"
 
     def upstream(self) -> Iterator[Upstream]:
-        """The steps that the absent inputs wait for, nearest first, each once."""
+        """Yield the steps that would make the absent inputs, nearest first, each once."""
         seen, todo = {self.cell.index}, [self.cell]
         while todo:
             cell = todo.pop(0)
@@ -396,7 +397,7 @@ class _Row:
                     yield Upstream(name, row["status"], row["reason"], path or "")
 
     def _maker_of(self, place: int, cell: int, path: str) -> int:
-        """The record whose step makes a path: often this one, or another one that shares it."""
+        """Return the record whose step makes a path: mostly this one, or another record that shares the path."""
         for made, maker in self.catalog.layout.near.get(place, []):
             if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
                 return int(found[0])
@@ -405,7 +406,7 @@ class _Row:
     # --- rules -------------------------------------------------------------------------------------------
 
     def rules(self) -> Iterator[Rule]:
-        """The rules in order; those behind the first that holds are not asked."""
+        """Yield the rules in order; rules after the first that holds are not evaluated."""
         decided = False
         for number, (says, status, holds, evidence) in enumerate(self._asked()):
             yield Rule(number, says, status, None if decided else holds, "" if decided else evidence)
@@ -413,11 +414,11 @@ class _Row:
 
     @property
     def _fault(self) -> str | None:
-        """Why the step cannot run."""
+        """Return why the step cannot run."""
         return self.catalog.faults.get(self.cell.index)
 
     def _unusable(self) -> tuple[str, str, bool, str]:
-        """The first rule: a step that cannot run, or a pattern that names no path for this record."""
+        """Return the first rule: a step that cannot run, or a pattern that names no path for this record."""
         if self.row["_broken"] and self._fault is None:
             return "a pattern names no path", "ERROR", True, self.row["reason"]
         what = "the script cannot be used, or its paths are refused"
@@ -464,7 +465,7 @@ class _Row:
 
     @cached_property
     def _hidden(self) -> bool:
-        """Whether an absent path lies in a folder that could not be read."""
+        """Whether an absent path lies in an unreadable folder."""
         catalog = self.catalog
         return any(
             (below := catalog.unknown[link.place]) is not None
@@ -505,10 +506,10 @@ class _Row:
         first = (self.row["message"] or "").strip().partition("\n")[0]
         return f"{self.row['error_type'] or 'error'}: {first}"
 
-    # --- what would change it ----------------------------------------------------------------------------
+    # --- changes -----------------------------------------------------------------------------------------
 
     def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        """What would give the row another status."""
+        """Yield the changes that would give the row another status."""
         status = self.row["status"]
         if self._fault is not None:
             is_refused = self.catalog.is_refused(self.cell.index)
@@ -564,7 +565,7 @@ class _Row:
 
 
 def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
-    """What is other in a folder than it was recorded."""
+    """Yield how a folder differs from its recorded state."""
     if not now["is_folder"]:
         yield f"{file.path} was a folder and is a file"
     elif len(before) != FOLDER:
@@ -637,7 +638,7 @@ def _time(when: datetime | None) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """A value as JSON has it."""
+    """Convert a value for JSON."""
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, dict):

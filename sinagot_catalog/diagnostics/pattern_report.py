@@ -1,4 +1,4 @@
-"""What a pattern would find before a script has it: what matches, what nearly does, what collides. Pure."""
+"""Pattern reports: test a pattern before a script uses it (matches, near misses, collisions). Pure."""
 
 from __future__ import annotations
 
@@ -25,15 +25,16 @@ _ANY = "[^/]+?"
 
 @dataclass(frozen=True)
 class PatternReport:
-    """What a pattern finds.
+    """The result of testing a pattern.
 
     Attributes:
         pattern: The pattern.
-        matches: A row per path that fits: `path` and a column per placeholder.
-        near: A row per path that lies there and does not fit: `path`, `token` (the first part of the pattern that
-            fails; null where the path goes on behind its end) and `rest` (what stands there instead).
-        collisions: A row per unit that several paths fit: its placeholders, `n`, `paths`.
-        free: Placeholders that stand for any text, for neither the config nor `id_pattern` knows them.
+        matches: A row per fitting path: `path` and a column per placeholder.
+        near: A row per similar path that does not fit: `path`, `token` (the first part of the pattern that
+            fails; null if the path continues after the end of the pattern) and `rest` (the text of the path
+            from there).
+        collisions: A row per unit with several fitting paths: its placeholders, `n`, `paths`.
+        free: Placeholders that match any text, because neither the config nor `id_pattern` declares them.
 
     Example:
         >>> ws = getfixture("harbor")
@@ -51,16 +52,16 @@ class PatternReport:
     free: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
-        """How many paths fit, how many lie there and do not, how many units have several."""
+        """Return the number of fitting paths, of near misses, and of units with several paths."""
         return {"match": self.matches.height, "nearly": self.near.height, "collide": self.collisions.height}
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as plain values."""
+        """Return everything as plain values."""
         frames = {name: getattr(self, name).to_dicts() for name in ("matches", "near", "collisions")}
         return {"pattern": self.pattern, "counts": self.counts(), "free": list(self.free), **frames}
 
     def lines(self) -> Iterator[str]:
-        """The trial in words."""
+        """Yield the report as lines of text."""
         yield f"{self.pattern}: " + ", ".join(f"{count:,} {word}" for word, count in self.counts().items())
         if self.free:
             names = ", ".join(f"{{{name}}}" for name in self.free)
@@ -86,10 +87,10 @@ class PatternReport:
 
 
 def template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
-    """A pattern with any placeholder, and those that are not known.
+    """Parse a pattern with any placeholders; also return the unknown placeholders.
 
     Raises:
-        PatternError: When it is empty, no text, or leaves the dataset.
+        PatternError: When it is empty, not a text, or leaves the dataset.
     """
     text = "/".join(pattern) if isinstance(pattern, (tuple, list)) else pattern
     names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
@@ -107,7 +108,7 @@ def try_pattern(
         template: The pattern.
         paths: Paths below the dataset.
         ids: The id pattern.
-        names: The values that `task` and `modality` can have.
+        names: The possible values of `task` and `modality`.
 
     Returns:
         The frames `matches`, `near` and `collisions` of a `PatternReport`.
@@ -139,7 +140,7 @@ def try_pattern(
 def _fitting(
     template: Template, paths: pl.Series, ids: IdPattern, names: Mapping[str, Sequence[str]]
 ) -> pl.DataFrame:
-    """The paths that the catalog takes for one of a record, with the text of each placeholder."""
+    """Return the paths that the catalog assigns to a record, with the text of each placeholder."""
     used = [name for name in names if name in template.fields]
     bound = [dict(zip(used, values, strict=True)) for values in product(*(names[name] for name in used))]
     found = match_columns(paths, [template.bind(one) for one in bound], ids)
@@ -152,12 +153,12 @@ def _fitting(
 
 
 def _field_regexes(ids: IdPattern) -> dict[str, str]:
-    """What a value of each field looks like, where Rust has such an expression; any text elsewhere."""
+    """Return a regular expression for each field's values; any text if Rust's syntax cannot express it."""
     return {name: text if (text := field_regex(ids, name)) is not None else _ANY for name in ids.groups}
 
 
 def _id_regex(ids: IdPattern) -> str:
-    """The id pattern without names for its groups; any text where Rust has no such expression."""
+    """Return the id pattern without group names; any text if Rust's syntax cannot express it."""
     text = re.sub(r"\(\?P<\w+>", "(?:", ids.text)
     text = text.removeprefix("^").removesuffix("$")
     try:
@@ -170,7 +171,7 @@ def _id_regex(ids: IdPattern) -> str:
 def _captured(
     template: Template, paths: pl.Series, kinds: Mapping[str, str], fields: Sequence[str]
 ) -> pl.DataFrame:
-    """The paths that fit, with the text of each placeholder; twice the same name is twice the same text."""
+    """Return the fitting paths, with the text of each placeholder; repeated placeholders have the same text."""
     parts, spots = [], dict[str, list[str]]()
     for number, (kind, value) in enumerate(template.tokens):
         if kind == "text":
@@ -194,7 +195,7 @@ def _captured(
 
 
 def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
-    """Those whose id is one by Python's own meaning, and whose fields agree with it."""
+    """Keep the paths whose id is valid in Python's regular expressions, and whose fields agree with the id."""
     if not ids.is_told_by(template):
         return found
     if "id" not in template.fields:
@@ -211,28 +212,28 @@ def _checked(found: pl.DataFrame, template: Template, ids: IdPattern) -> pl.Data
 
 
 def _near(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
-    """For each path that does not fit, the first token that fails and what stands there instead."""
+    """Return for each path that does not fit the first token that fails and the text of the path from there."""
     parts = [_failing(one, missed, kinds) for one in template.variants.values()]
-    # of several variants the one of which the least is left fits best
+    # of several variants the best one leaves the fewest tokens
     near = (
         pl.concat(parts).sort("left", maintain_order=True).unique("path", keep="first", maintain_order=True)
     )
     near = near.sort("path").select("path", "token", "rest")
     first = {_token(*one.tokens[0]) for one in template.variants.values()}
-    # what has not even the beginning in common is near only where nothing is nearer
+    # a path that differs from the first token on is a near miss only if no other path is nearer
     nearer = near.filter(pl.col("token").is_in(first).not_().fill_null(value=True))
     return near if nearer.is_empty() or template.tokens[0][0] != "text" else nearer
 
 
 def _failing(template: Template, missed: pl.Series, kinds: Mapping[str, str]) -> pl.DataFrame:
-    """The columns `path`, `token` and `rest` of `near`, and how many tokens are `left`."""
+    """Return the columns `path`, `token` and `rest` of `near`, and the number of tokens that are `left`."""
     tokens = template.tokens
     so_far, depth, rest = "^", pl.lit(0, pl.Int32), pl.col("path")
     for kind, value in tokens:
         so_far += re.escape(value) if kind == "text" else f"(?:{kinds.get(value, _ANY)})"
         fits = pl.col("path").str.contains(so_far)
         depth = depth + fits.cast(pl.Int32)
-        if kind == "text" or kinds.get(value, _ANY) != _ANY:  # any text ends where the next token begins
+        if kind == "text" or kinds.get(value, _ANY) != _ANY:  # free text ends where the next token begins
             rest = pl.when(fits).then(pl.col("path").str.replace(so_far, "")).otherwise(rest)
     names = pl.lit(pl.Series([*(_token(*one) for one in tokens), None], dtype=pl.String))
     return missed.to_frame().select(

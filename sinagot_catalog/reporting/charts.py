@@ -1,4 +1,4 @@
-"""Charts of a workspace in Polars' own way: Altair charts, to be refined and saved as any other (extra `plot`)."""
+"""Charts: draws the charts of a workspace with Altair, as Polars does (extra `plot`)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Plot:
         self._source = source
 
     def matrix(self) -> alt.Chart:
-        """Records by steps, coloured by status; many records are binned: a bin shows the share of each status."""
+        """Draw records by steps, coloured by status; a bin of many records shows the share of each status."""
         _need_altair()
         import altair as alt
 
@@ -81,7 +81,7 @@ class Plot:
         return chart
 
     def timeline(self, last: int = 30) -> alt.Chart:
-        """The last runs: when they began and ended, and the share of failed rows."""
+        """Draw the last runs: start, end, and the share of failed rows."""
         _need_altair()
         import altair as alt
 
@@ -113,7 +113,7 @@ class Plot:
         return chart
 
     def durations(self) -> alt.LayerChart:
-        """How long each step took at its last attempt: from shortest to longest, the middle half, the median."""
+        """Draw the duration of each step's last attempts: shortest, longest, middle half, median."""
         _need_altair()
         import altair as alt
 
@@ -142,7 +142,7 @@ class Plot:
         return alt.LayerChart(layer=[line, box, middle])
 
     def graph(self) -> alt.LayerChart:
-        """The steps and what leads from one to another, each with how much of it is done."""
+        """Draw the steps and their dependencies, each with its share of done rows."""
         _need_altair()
         import altair as alt
 
@@ -186,7 +186,7 @@ class Plot:
         return alt.LayerChart(layer=[lines, circles, base.mark_text(dy=-18).encode(text="name:N")])
 
     def mermaid(self) -> str:
-        """The step graph as text for Mermaid; needs no extra."""
+        """Return the step graph as text for Mermaid; needs no extra."""
         return graph_of(self._source.layout()).mermaid()
 
     def _steps(self) -> pl.DataFrame:
@@ -200,7 +200,7 @@ class Plot:
 
 
 def _need_altair() -> None:
-    """Say what to install where altair is not there."""
+    """Raise an error that names the extra to install if Altair is absent."""
     try:
         import_module("altair")
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""A report on a workspace: one self-contained HTML page, to be kept, sent and printed. Needs no network."""
+"""The HTML report: writes one self-contained page on a workspace, to store, send and print. Needs no network."""
 
 from __future__ import annotations
 
@@ -36,15 +36,15 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
     """Write the page.
 
     Args:
-        source: The workspace.
+        source: The session of the workspace.
         failures: Its failures, clustered.
-        path: The file.
+        path: The output file.
 
     Returns:
         The file's path.
 
     Raises:
-        StorageError: When it cannot be written.
+        StorageError: When the page cannot be written.
     """
     target = Path(path)
     try:
@@ -55,7 +55,7 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
 
 
 def render(source: Session, failures: pl.DataFrame) -> str:
-    """The page as text."""
+    """Return the page as text."""
     from jinja2 import Environment, FileSystemLoader
 
     folder = Path(__file__).parent / "templates"
@@ -74,7 +74,7 @@ def render(source: Session, failures: pl.DataFrame) -> str:
 
 
 def _embedded(value: object) -> str:
-    """JSON that can stand inside a script element."""
+    """Return JSON that is safe inside a script element."""
     text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
     for char, code in (
         ("<", "\\u003c"),
@@ -89,7 +89,7 @@ def _embedded(value: object) -> str:
 
 @dataclass(frozen=True)
 class _Band:
-    """A part of one row of the matrix: from where to where in bins, and one status from top to bottom."""
+    """A part of one row of the matrix: its first and last bin, and its share of one status, from top to bottom."""
 
     x: int
     width: int
@@ -99,7 +99,7 @@ class _Band:
 
 
 class _Page:
-    """What the page shows."""
+    """The values that the page shows."""
 
     version = __version__
 
@@ -113,23 +113,23 @@ class _Page:
 
     @property
     def title(self) -> str:
-        """The workspace in one word."""
+        """The short name of the workspace."""
         root = self.source.config.root
         return masked(root.rstrip("/").rpartition("/")[2] or root)
 
     @property
     def root(self) -> str:
-        """Where the workspace lies."""
+        """The address of the workspace."""
         return masked(self.source.config.root)
 
     @property
     def n_records(self) -> int:
-        """How many records there are."""
+        """The number of records."""
         return len(self.catalog.ids)
 
     @property
     def n_files(self) -> int:
-        """How many files were listed."""
+        """The number of listed files."""
         return sum(one.n_files for one in self.catalog.listings.values())
 
     @property
@@ -139,25 +139,25 @@ class _Page:
 
     @cached_property
     def steps(self) -> pl.DataFrame:
-        """Every row with a code for its status, record by record."""
+        """Every row with a code for its status, ordered by record."""
         code = pl.col("status").to_physical().fill_null(_UNKNOWN).cast(pl.UInt8).alias("_code")
         return self.catalog.whole_steps.with_columns(code)
 
     @cached_property
     def counts(self) -> list[list[int]]:
-        """For each step how many rows have each status."""
+        """For each step the number of rows per status."""
         found = {(cell, code): n for cell, code, n in self.steps.group_by("_cell", "_code").len().iter_rows()}
         return [[found.get((cell.index, code), 0) for code in range(len(_NAMES))] for cell in self.cells]
 
     @property
     def statuses(self) -> list[tuple[int, str, int]]:
-        """The statuses that a row has: code, word, how many rows."""
+        """The statuses that occur: code, name, number of rows."""
         totals = [sum(column) for column in zip(*self.counts, strict=True)] if self.counts else []
         return [(code, _WORDS[code], total) for code, total in enumerate(totals) if total]
 
     @property
     def notes(self) -> list[str]:
-        """What the page shows, and which steps cannot run."""
+        """Notes for the reader: what the page shows, and which steps cannot run."""
         out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
         faults = self.catalog.faults
         out += [
@@ -167,23 +167,23 @@ class _Page:
 
     @cached_property
     def notices(self) -> list[Notice]:
-        """What the look left out or could not use."""
+        """What the listing left out or could not use."""
         return self.source.notices()
 
     def name(self, cell: UnitStep) -> str:
-        """A step in words, with its task and modality."""
+        """Return the name of a step, with its task and modality."""
         return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
 
     # --- matrix ------------------------------------------------------------------------------------------
 
     @property
     def n_bins(self) -> int:
-        """Into how many bins the records are put."""
+        """The number of bins for the records."""
         return min(self.n_records, _BINS)
 
     @cached_property
     def bands(self) -> list[list[_Band]]:
-        """For each step what is drawn: neighbouring bins of one status are one band."""
+        """For each step its bands: neighbouring bins of one status form one band."""
         bins = max(self.n_bins, 1)
         placed = self.steps.select(
             "_cell", "_code", (pl.col("_rec").cast(pl.UInt64) * bins // max(self.n_records, 1)).alias("_bin")
@@ -216,7 +216,7 @@ class _Page:
 
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
-        """The last runs, newest first, each with its place on a common axis of time."""
+        """The last runs, newest first, each with its position on a common time axis."""
         events = self.source.events().filter(pl.col("run_id").is_not_null())
         runs = (
             events.group_by("run_id")
@@ -247,7 +247,7 @@ class _Page:
 
     @cached_property
     def durations(self) -> list[dict[str, Any]]:
-        """How long each step took: quantiles of its last attempts, placed on a common logarithmic axis."""
+        """The duration of each step: quantiles of its last attempts, on a common logarithmic axis."""
         seconds = pl.col("seconds")
         taken = self.steps.filter(seconds.is_not_null(), seconds >= 0)
         rows = taken.group_by("_cell").agg(
@@ -269,7 +269,7 @@ class _Page:
 
     @cached_property
     def failures(self) -> list[dict[str, Any]]:
-        """The kinds of failure, each with the traceback of one."""
+        """The kinds of failure, each with the traceback of one example."""
         told = (
             self.source.events()
             .filter(pl.col("event") == "error")
@@ -294,14 +294,14 @@ class _Page:
 
     @property
     def n_kinds(self) -> int:
-        """How many kinds of failure there are."""
+        """The number of kinds of failure."""
         return self._failures.height
 
-    # --- what is lacking ---------------------------------------------------------------------------------
+    # --- missing inputs ----------------------------------------------------------------------------------
 
     @cached_property
     def lacks(self) -> list[dict[str, Any]]:
-        """Which raw inputs records lack together: how many records lack just these."""
+        """The combinations of absent raw inputs: how many records lack exactly these."""
         layout = self.catalog.layout
         places = [place for place in layout.raw if place in layout.telling]
         if not places or not self.n_records:
@@ -327,7 +327,7 @@ class _Page:
         return sorted(out, key=lambda one: (-one["n"], len(one["absent"]), one["examples"]))[:_LACKS]
 
     def _lacking(self, place: int) -> str:
-        """A raw input in words: whose it is, and its pattern."""
+        """Return the name of a raw input: its owner, and its pattern."""
         layout = self.catalog.layout
         units = [
             unit
@@ -341,7 +341,7 @@ class _Page:
 
     @property
     def graph(self) -> str:
-        """The step graph as SVG; empty where it would be too large to be read."""
+        """The step graph as SVG; empty if it is too large to read."""
         if len(self.cells) > _NODES:
             return ""
         done = {
@@ -359,11 +359,11 @@ class _Page:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """The rows by columns, cell by cell: one character per status, sentences once each."""
+        """The rows by columns, by unit step: one character per status, each sentence stored once."""
         steps = self.steps.sort("_cell", "_rec")
         plain = pl.col("status").is_in(["DONE", "DATA_READY"]).fill_null(value=False)
         told = ~plain | pl.col("reason").str.starts_with("kept")
-        # most sentences differ by the record's id alone
+        # most sentences differ only in the record's id
         sentence = pl.when(told).then(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID))
         steps = steps.with_columns(sentence.fill_null("").alias("_said"))
         said = steps["_said"].unique(maintain_order=True)
@@ -398,7 +398,7 @@ _QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high":
 
 
 def _span(seconds: float | None) -> str:
-    """A time in words."""
+    """Format a duration."""
     if seconds is None:
         return ""
     if seconds < 1:

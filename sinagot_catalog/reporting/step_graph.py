@@ -1,4 +1,4 @@
-"""The graph of the steps: which makes what another reads. As text for Mermaid and as a drawing in SVG. Pure."""
+"""The step graph: which step makes the inputs of another, as text for Mermaid and as SVG. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WIDE, _HIGH, _GAP, _BESIDE = 170, 44, 14, 60
 
 @dataclass(frozen=True)
 class Node:
-    """A step of a unit; `depth` counts the steps before it."""
+    """A step of a unit; `depth` is the number of steps before it."""
 
     index: int
     task: str | None
@@ -29,13 +29,13 @@ class Node:
 
     @property
     def unit(self) -> str:
-        """Its task and modality in words."""
+        """Its task and modality for display."""
         return " ".join(part for part in (self.task, self.modality) if part)
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Steps and what leads from one to another.
+    """Steps and the dependencies between them.
 
     Example:
         >>> ws = getfixture("harbor")
@@ -52,7 +52,7 @@ class Graph:
     edges: tuple[tuple[int, int], ...]
 
     def mermaid(self) -> str:
-        """The graph as text that Mermaid draws; a unit with task or modality is a box around its steps."""
+        """Return the graph as text for Mermaid; a unit with task or modality is a box around its steps."""
         lines = ["flowchart LR"]
         for unit in dict.fromkeys(node.unit for node in self.nodes):
             indent = "    "
@@ -66,7 +66,7 @@ class Graph:
         return "\n".join([*lines, *(f"    s{first} --> s{second}" for first, second in self.edges)])
 
     def svg(self, done: Mapping[int, tuple[int, int]]) -> str:
-        """The graph as a drawing; `done` has for each step how many of how many rows are done."""
+        """Return the graph as SVG; `done` has for each step the number of done rows and of all rows."""
         spots, height = self._places()
         width = (max((node.depth for node in self.nodes), default=0) + 1) * (_WIDE + _BESIDE) + _GAP
         label = f"{len(self.nodes)} steps and {len(self.edges)} links between them"
@@ -94,7 +94,7 @@ class Graph:
         return "".join([*parts, "</svg>"])
 
     def _places(self) -> tuple[dict[int, tuple[int, int]], int]:
-        """Where each node stands: depth from left to right, units below each other."""
+        """Return the position of each node: depth from left to right, units below each other."""
         spots: dict[int, tuple[int, int]] = {}
         top = _GAP
         for unit in dict.fromkeys(node.unit for node in self.nodes):
@@ -109,7 +109,7 @@ class Graph:
 
 
 def graph_of(layout: Layout) -> Graph:
-    """The graph of everything that a config and its scripts declare."""
+    """Return the graph of all steps that a config and its scripts declare."""
     edges: list[tuple[int, int]] = []
     for cell in layout.cells:
         for place in cell.places("input"):
@@ -131,7 +131,7 @@ def graph_of(layout: Layout) -> Graph:
 
 
 def _depths(count: int, edges: Sequence[tuple[int, int]]) -> list[int]:
-    """How many steps come before each; steps that wait for each other end somewhere."""
+    """Return the number of steps before each step; in a cycle the number is limited."""
     depths = [0] * count
     for _ in range(count):
         before = list(depths)
@@ -154,5 +154,5 @@ def _cut(text: str, most: int = 20) -> str:
 
 
 def _plain(text: str) -> str:
-    """A text within quotes of Mermaid."""
+    """Escape a text for quotes of Mermaid."""
     return text.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;").replace(">", "&gt;")
