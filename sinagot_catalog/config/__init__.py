@@ -1,9 +1,10 @@
-"""`workspace.toml` read into one frozen `Config`: every path resolved, every fault reported with its address.
+"""Configuration of a workspace: reads `workspace.toml` into one frozen `Config` and reports every fault in it.
 
-In: the toml files of a workspace. Out: a `Config`, or one error that lists all faults of the files.
+In: the toml files of a workspace. Out: a `Config` with resolved paths, or one error that lists all faults of the
+files with their addresses.
 
-Begin with `reader` (from text to `Config`); `model` declares the sections, `validator` and `checks` find the
-faults, `permissions` says who may run what.
+Begin with `reader` (from text to `Config`). `model` declares the sections, `validator` and `checks` find the
+faults, `permissions` decides which workspaces a worker may run.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""What is wrong with a document, each fault with its address, in our words."""
+"""Checks of a config document: find its faults, each with its address and a sentence in our own wording."""
 
 import re
 from collections.abc import Collection, Iterator, Sequence
@@ -26,11 +26,11 @@ Fault = tuple[Address, str]
 Table = dict[str, Any]
 
 _NOT_NAMED = ("dask", "commands")
-_WIDTH = 60  # how much of a wrong value is shown
+_WIDTH = 60  # characters of a wrong value that a message shows
 
 
 def validated(document: Table) -> tuple[Document, list[Fault]]:
-    """The model of a document, with the faulty parts left out, and the faults."""
+    """Validate a document: return its model without the faulty parts, and the faults."""
     try:
         return validate(Document, document), []
     except ValidationError as error:
@@ -44,7 +44,7 @@ def validated(document: Table) -> tuple[Document, list[Fault]]:
 
 
 def own_sections(document: Table) -> list[str]:
-    """The sections that are the user's own: their names are not near one of this library's."""
+    """The sections that belong to the user: their names do not resemble a section of this library."""
     names = [one.name for one in fields(Document)]
     return [
         name
@@ -54,12 +54,12 @@ def own_sections(document: Table) -> list[str]:
 
 
 def _written(address: Address) -> Address:
-    """An address as the toml has it: `[steps.X]` is kept in `steps.commands`."""
+    """An address as the toml writes it: the model stores `[steps.X]` in `steps.commands`."""
     return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
 
 
 def _cut(document: Table, address: Address, *, is_table: bool) -> None:
-    """Take a faulty value out, so that what is left can be checked further."""
+    """Remove a faulty value, so that the rest of the document can be checked."""
     place: Any = document
     *parents, last = address[: next((n for n, key in enumerate(address) if isinstance(key, int)), None)]
     for key in parents:
@@ -87,7 +87,7 @@ _KINDS = {
 
 
 def _sentence(error: ErrorDetails, address: Address) -> str:
-    """Say one of pydantic's findings in our words."""
+    """Report a validation error of pydantic in our own wording."""
     kind, value, context = error["type"], error["input"], error.get("ctx", {})
     shown = "the value" if address[0] in ("storage", "dask") else _shown(value)
     if kind == "unexpected_keyword_argument":
@@ -127,7 +127,7 @@ def _section_in(hint: Any) -> type | None:
 
 
 def _section_at(address: Address) -> type:
-    """The section's class at an address."""
+    """The class of the section at an address."""
     section: type = Document
     for key in address:
         hint = next((one.type for one in fields(section) if one.name == key), None)
@@ -136,7 +136,7 @@ def _section_at(address: Address) -> type:
 
 
 def dotted(address: Address) -> str:
-    """`("modalities", "EEG", "scripts", 0)` as `modalities.EEG.scripts[0]`."""
+    """Format an address: `("modalities", "EEG", "scripts", 0)` as `modalities.EEG.scripts[0]`."""
     text = ""
     for key in address:
         if isinstance(key, int):
@@ -157,7 +157,7 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def cross_checks(model: Document) -> Iterator[Fault]:
-    """Faults that concern several sections at once."""
+    """Find the faults that a single value does not show: they concern names, patterns or several sections."""
     yield from _id_faults(model.records)
     yield from _metadata_faults(model.records)
     paths = [one.models.dataframe_path for one in model.modalities.values()]
@@ -187,7 +187,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
 
 
 def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
-    """Tables without a path, and keys that are nothing of an id."""
+    """Metadata tables without a path, and keys that are not a field of the id."""
     try:
         fields = IdPattern(records.id_pattern).groups
     except PatternError:
@@ -220,7 +220,7 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
 
 
 def _name_faults(address: Address, name: str, what: str) -> Iterator[Fault]:
-    """A name becomes a file or a folder: it must be one plain part of a path."""
+    """Faults of a name: it becomes a file or a folder, so it must be a single plain part of a path."""
     if name in ("", ".", "..") or re.search(r"[/\\\x00-\x1f]", name):
         yield address, f"{name!r} cannot name a {what}: it must be a plain file name"
     elif what == "step" and name.endswith(".py"):
@@ -270,7 +270,7 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
 
 
 def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
-    """What is wrong with a step that is a program; its placeholders are known before it runs."""
+    """Faults of a command step; its placeholders can be checked before it runs."""
     from sinagot_catalog.scripts import parse_command, path_names
 
     address: Address = ("steps", name)
@@ -282,7 +282,7 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
     try:
         groups = IdPattern(model.records.id_pattern).groups
     except PatternError:
-        return  # told already; without it no placeholder can be judged
+        return  # already reported; placeholders cannot be checked without it
     fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
     for key in ("inputs", "outputs", "control"):
         try:

@@ -1,8 +1,9 @@
-"""Ownership of files: whether anybody but the user and root can have written a file that is run.
+"""Ownership of files: checks whether anybody but the user and root can have written a file that runs.
 
-A file is the user's own where the user or root owns it and nobody else can write it, in folders of which the same
-is true up to the root of the disk; every link on the way is followed, hop by hop. In a sticky folder of root's,
-such as `/tmp`, an entry of the user's own is safe. The user's private group is the user. Standard library only.
+A file is safe if the user or root owns it and nobody else can write it, and if the same is true of every folder
+above it, up to the root of the disk. The check follows every link on the way, hop by hop. In a sticky folder that
+root owns, such as `/tmp`, an entry that the user owns is safe. The user's private group counts as the user.
+Standard library only.
 """
 
 import os
@@ -19,9 +20,9 @@ _ACL = "system.posix_acl_access"
 
 
 def foreign(path: str) -> str | None:
-    """Why others can have written a file, or the entries of a folder; None where only the user and root can.
+    """Why others can have written a file, or the entries of a folder; None if only the user and root can.
 
-    A path that does not exist is judged by the folders that do.
+    For a path that does not exist, the existing folders above it are checked.
 
     Example:
         >>> folder = getfixture("tmp_path")
@@ -43,7 +44,7 @@ def foreign(path: str) -> str | None:
         try:
             found = entry.lstat()
         except FileNotFoundError:
-            return _shared(at, at.stat())  # others may be able to make it
+            return _shared(at, at.stat())  # others may be able to create it
         except OSError as error:
             return f"{entry} cannot be looked at: {error.strerror}"
         if not stat.S_ISLNK(found.st_mode):
@@ -64,7 +65,7 @@ def foreign_code(folder: str, *, leave_out: Collection[str] = ()) -> str | None:
     """Why others can have written something in a folder of scripts: a script, a helper, a program.
 
     Args:
-        folder: The folder; what it holds can be imported, so nobody else may add to it.
+        folder: The folder. Scripts can import everything in it, so nobody else may add files to it.
         leave_out: Folders inside it that hold data.
     """
     fault = foreign(folder)
@@ -83,7 +84,7 @@ def foreign_code(folder: str, *, leave_out: Collection[str] = ()) -> str | None:
 
 
 def _entries(folder: str, leave_out: Collection[str], seen: set[str]) -> Iterator[os.DirEntry[str]]:
-    """What a folder holds, folders before what they hold; hidden names and compiled files are never imported."""
+    """Entries of a folder and its subfolders, each folder before its entries; skips names never imported."""
     real = os.path.realpath(folder)
     if real in seen:
         return
@@ -99,11 +100,11 @@ def _entries(folder: str, leave_out: Collection[str], seen: set[str]) -> Iterato
 
 
 def _fault_of(path: Path | str, found: os.stat_result, *, is_last: bool) -> str | None:
-    """What is wrong with a file or folder itself; of a folder on the way only the next entry counts."""
+    """What is wrong with a single file or folder; in a folder on the way only the next entry matters."""
     if found.st_uid not in _owners():
         return f"{path} belongs to {_user(found.st_uid)}"
     if not is_last and found.st_mode & stat.S_ISVTX and found.st_uid == 0:
-        return None  # nobody can replace what the user or root owns there
+        return None  # the sticky bit: nobody else can replace an entry that the user or root owns
     return _shared(path, found)
 
 
@@ -113,7 +114,7 @@ def _shared(path: Path | str, found: os.stat_result) -> str | None:
     if found.st_mode & stat.S_IWGRP:
         if not _is_private(found.st_gid):
             return f"{path} can be written by {_group(found.st_gid)}"
-        if _has_acl(path):  # its mask is what the mode shows
+        if _has_acl(path):  # then the group bits of the mode show the mask of the access control list
             return f"{path} can be written by others through its access control list"
     return None
 
@@ -123,20 +124,20 @@ def _owners() -> tuple[int, int]:
 
 
 def _parts(path: str) -> list[str]:
-    """The parts of a path, the first one last."""
+    """The parts of a path in reverse order, so that `pop` gives the first."""
     return [part for part in reversed(path.split("/")) if part not in ("", ".")]
 
 
 def _has_acl(path: Path | str) -> bool:
     try:
         return _ACL in os.listxattr(path)
-    except (AttributeError, OSError):  # not on this system, not on this disk
+    except (AttributeError, OSError):  # the system or the disk has no extended attributes
         return False
 
 
 @lru_cache
 def _is_private(gid: int) -> bool:
-    """Whether a group is the user's, or root's, alone: it has that user's name, and no other member."""
+    """Whether a group belongs to the user or to root alone: it has that user's name and no other member."""
     import grp
     import pwd
 

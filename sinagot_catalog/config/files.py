@@ -1,4 +1,4 @@
-"""Where a config lies and what it names: files found and read, documents merged, paths resolved."""
+"""Config files: finds and reads `workspace.toml` files, merges documents, resolves the paths in them."""
 
 import os
 import posixpath
@@ -26,15 +26,15 @@ def _is_url(path: str) -> bool:
 
 
 def folder_of(file: str) -> str:
-    """The folder or URL that a config file lies in."""
+    """The folder or URL that contains a config file."""
     return split_url(file)[0] if _is_url(file) else str(Path(file).parent)
 
 
 def resolved(path: str, base: str) -> str:
-    """An absolute local path or a URL; `base` is a folder or a URL."""
+    """Resolve a path against a folder or URL: an absolute local path, or a URL."""
     if _is_url(path):
         head, chained, last = path.rpartition("::")
-        if chained and "://" not in last:  # an archive beside the config
+        if chained and "://" not in last:  # `zip://…::data.zip`: relative to the config
             path = f"{head}::{resolved(last, base)}"
         return normal_url(path)
     try:
@@ -47,7 +47,7 @@ def resolved(path: str, base: str) -> str:
         scheme, _, rest = base.partition("://")
         return f"{scheme}://{posixpath.normpath(f'{rest}/{own}')}"
     joined = Path(base).absolute() / own
-    # `..` after a link means the folder above the link's target, as the system sees it.
+    # The system reads `..` after a link as the folder above the target of the link.
     return str(joined.resolve()) if ".." in joined.parts else os.path.normpath(joined)
 
 
@@ -69,7 +69,7 @@ def find(path: str | Path) -> str:
 
 
 def _elsewhere(folder: Path) -> str:
-    """Where a toml lies that may be meant: in the folder by another name, above it, or right below it."""
+    """Hint at a toml that the user may mean: another name in the folder, above it, or directly below it."""
     others = sorted(one.name for one in folder.glob("*.toml"))
     if others:
         return f"It holds {', '.join(others[:5])}: give the file itself."
@@ -84,7 +84,7 @@ def nearest(folder: str | None = None) -> str | None:
     """The nearest folder from here up that holds a `workspace.toml`.
 
     Raises:
-        ConfigError: When it lies above, where others can have put it: who stands here did not choose it.
+        ConfigError: When it is in a folder above and others can have written it: the user did not choose it.
     """
     start = at = os.path.abspath(folder or os.curdir)  # noqa: PTH100 - links stay as the user wrote them
     while True:
@@ -103,7 +103,7 @@ def nearest(folder: str | None = None) -> str | None:
 
 
 def read(file: str, read_text: Callable[[str], str] | None) -> str:
-    """The text of a toml file, local or behind a URL."""
+    """Read the text of a toml file, local or at a URL."""
     try:
         if _is_url(file):
             if read_text is None:
@@ -119,13 +119,13 @@ def read(file: str, read_text: Callable[[str], str] | None) -> str:
 
 
 def short_names(files: Sequence[str]) -> dict[str, str]:
-    """How messages call the files: by name where that tells them apart."""
+    """The names of the files in messages: the file name if it is unique, else the full path."""
     tails = [file.rsplit("/", 1)[-1].rsplit(os.sep, 1)[-1] for file in files]
     return {file: tail if tails.count(tail) == 1 else file for file, tail in zip(files, tails, strict=True)}
 
 
 def merge(base: Table, over: Table, file: str, origins: dict[Address, str], address: Address = ()) -> None:
-    """Lay one document over another in place, and note which file has the last word at each address."""
+    """Merge a document into another in place; `origins` records which file gives the value at each address."""
     for key, value in over.items():
         here = (*address, key)
         origins[here] = file

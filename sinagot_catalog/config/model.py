@@ -1,4 +1,4 @@
-"""The sections of a `workspace.toml`: names, types and defaults."""
+"""The model of `workspace.toml`: a dataclass for each section, with names, types and defaults."""
 
 import re
 from dataclasses import dataclass, field
@@ -42,7 +42,7 @@ def _bytes(value: object) -> object:
 
 
 def _pattern(value: object) -> object:
-    """A path pattern: a text or a list of texts (kept as a tuple)."""
+    """A path pattern: a string, or a list of strings (stored as a tuple)."""
     if isinstance(value, str):
         return value
     if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
@@ -51,14 +51,14 @@ def _pattern(value: object) -> object:
 
 
 def _patterns(value: object) -> object:
-    """One path pattern, or a table of them by label."""
+    """A single path pattern, or a table of patterns by port."""
     if isinstance(value, dict):
         return {label: _pattern(one) for label, one in value.items()}
     return _pattern(value)
 
 
 def _tables(value: object) -> object:
-    """One table or several: paths, or tables with `path` and `key`."""
+    """A single metadata table or several: paths, or tables with `path` and `key`."""
     several = value if isinstance(value, list) else [value]
     if not all(isinstance(one, (str, dict)) for one in several):
         raise fault(
@@ -68,12 +68,12 @@ def _tables(value: object) -> object:
 
 
 def _text(value: object) -> object:
-    """A version may be written as a number."""
+    """A version as text; the user may write it as a number."""
     return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else value
 
 
 def _commands(value: object) -> object:
-    """Every table in `[steps]` is a step that is a program."""
+    """Every table in `[steps]` declares a command step."""
     if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
         return value
     tables = {name: one for name, one in value.items() if isinstance(one, dict)}
@@ -127,7 +127,7 @@ class PathSection:
 
 @dataclass(frozen=True)
 class MetadataTable:
-    """A table of records, and the columns that tell which record a row is of; by default their names tell it."""
+    """A metadata table of records, and its key columns; by default the column names tell which columns are keys."""
 
     path: str = ""
     key: Names = ()
@@ -145,7 +145,7 @@ class RecordsSection:
 
 @dataclass(frozen=True)
 class CommandConfig:
-    """`[steps.X]`: the step X is a program, not a script."""
+    """`[steps.X]`: a command step, where X is a program and not a script."""
 
     command: str = ""
     inputs: Patterns = None
@@ -164,7 +164,7 @@ class CommandConfig:
 
 @dataclass(frozen=True)
 class StepsSection:
-    """`[steps]`: the scripts of unit mode, in their order; and the steps of either mode that are programs."""
+    """`[steps]`: the scripts of unit mode, in their order, and the command steps of either mode."""
 
     scripts: Names = ()
     commands: dict[str, CommandConfig] = field(default_factory=dict)
@@ -203,7 +203,7 @@ class PrefectSection:
 
 @dataclass(frozen=True)
 class LogSection:
-    """`[log]`: the logger of the workspace. The folder of the logs is `Config.log`."""
+    """`[log]`: the logger of the workspace. `Config.log` is the folder of the logs."""
 
     name: str = "sinagot"
     format: Annotated[str, Check(after=_format)] = "%(asctime)s : %(message)s"
@@ -230,7 +230,7 @@ class ModelsSection:
 
 @dataclass(frozen=True)
 class ModalityConfig:
-    """`[modalities.M]`: its scripts, in their order, then those of single tasks."""
+    """`[modalities.M]`: the scripts of a modality, in their order, then the scripts for single tasks."""
 
     scripts: Names = ()
     task_scripts: dict[str, Names] = field(default_factory=dict)
@@ -239,7 +239,7 @@ class ModalityConfig:
     file_match: object = field(default=None, repr=False)
 
     def steps(self, task: str | None) -> tuple[str, ...]:
-        """The step labels of this modality for one task; without a task those of all tasks."""
+        """The steps of this modality for a task; without a task, the steps of all tasks."""
         if task is not None:
             return self.scripts + self.task_scripts.get(task, ())
         every = [*self.scripts, *(name for names in self.task_scripts.values() for name in names)]
@@ -248,7 +248,7 @@ class ModalityConfig:
 
 @dataclass(frozen=True)
 class ProcessedConfig:
-    """`[processed.K]`: a result that is read back by key."""
+    """`[processed.K]`: a result that the user reads back by key."""
 
     task: str | None = None
     modality: str | None = None

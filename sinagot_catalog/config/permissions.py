@@ -1,20 +1,23 @@
-"""Which workspaces a worker runs.
+"""Permissions: decide which workspaces a worker runs.
 
-A run of a deployment is told by its parameters which workspace to open, and a workspace brings scripts: whoever
-chooses it chooses what runs as the worker's user. So a worker runs
+The parameters of a deployment's run name the workspace to open. A workspace brings scripts, so a person who
+chooses the workspace chooses the code that runs as the worker's user. Therefore a worker runs
 
-- the workspaces that `SINAGOT_CATALOG_ALLOW` of its environment names, and no other, where that is set;
-- else the workspace that its deployment was made for, with the config files of that deployment, and no other.
+- only the workspaces in `SINAGOT_CATALOG_ALLOW`, if its environment sets that variable;
+- else only the workspace that its deployment was made for, with the config files of that deployment.
 
-`SINAGOT_CATALOG_ALLOW` is a list, parted by commas, of folders, URLs or tomls; one that ends in `/` stands for
-all that lies below it. It is exact otherwise, so that a toml among the recordings of a workspace is not one.
-Scheme, authority and path are compared apart, part by part. An address that a store may read in another way than
-this module does (`..`, an empty or a percent-encoded part, a blank at an end) is refused.
+`SINAGOT_CATALOG_ALLOW` is a comma-separated list of folders, URLs or tomls. An entry that ends in `/` allows
+everything below it. Any other entry is exact, so that it does not allow a toml among the recordings of a
+workspace. Scheme, authority and path are compared separately, part by part. An address that a store may read in
+another way than this module does (`..`, an empty or a percent-encoded part, a blank at an end) is refused.
 
-Who can forge what: whoever may only start runs (a custom run in the page) chooses parameters, and is held by this.
-Whoever may edit deployments changes the workspace that one was made for, and is held by the worker's own list
-only. Whoever may set job variables, or make deployments, can have a worker of Prefect run any command as its user,
-this library or not: against them the API is what is to be guarded.
+Threat model, by what a person may do in Prefect:
+
+- Start runs only (a custom run in the page): the person chooses parameters. Both rules above limit them.
+- Edit deployments: the person can change the workspace that a deployment was made for. Only the worker's own list
+  limits them.
+- Set job variables, or make deployments: the person can have a Prefect worker run any command as its user, with or
+  without this library. Only access control of the API protects against them.
 """
 
 import os
@@ -35,21 +38,21 @@ _LOCAL = ("file", "local")
 
 
 class _Address(NamedTuple):
-    """Where a workspace is, in the parts that are compared."""
+    """The address of a workspace, split into the parts that are compared."""
 
     scheme: str
     authority: str
     path: tuple[str, ...]
 
     def is_below(self, other: "_Address") -> bool:
-        """Whether it lies in a folder, and is not the folder itself."""
+        """Whether this address is inside a folder, and is not the folder itself."""
         same_host = (self.scheme, self.authority) == (other.scheme, other.authority)
         depth = len(other.path)
         return same_host and len(self.path) > depth and self.path[:depth] == other.path
 
 
 def place_of(workspace: str) -> str:
-    """One name for a workspace, however its address is written; two names are equal for the same workspace only.
+    """Normalize the address of a workspace; two results are equal only for the same workspace.
 
     Example:
         >>> place_of("s3://lab/sonetaa/workspace.toml"), place_of("S3://lab/sonetaa/")
@@ -75,7 +78,7 @@ def _without_toml(parts: Sequence[str]) -> tuple[str, ...]:
 
 
 def _oddity(workspace: str) -> str | None:
-    """Why an address is refused, whatever a list names: stores do not agree on what it means."""
+    """Why an address is refused in every case: stores do not agree on what it means."""
     is_remote = is_url(workspace) and workspace.partition("://")[0].lower() not in _LOCAL
     _, authority, path = _parse(workspace) if is_remote else _Address("", "", ())
     parts = (authority, *path)
@@ -94,15 +97,16 @@ def check_allowed(workspace: str, config: Sequence[str], deployed: Mapping[str, 
     """Refuse a workspace that this worker does not run.
 
     Args:
-        workspace: What the run is asked to open.
-        config: Further config files that it is asked to lay over it.
-        deployed: The parameters that the deployment was made with; None where the flow was called by hand.
+        workspace: The workspace that the run should open.
+        config: Further config files that the run should merge over it.
+        deployed: The parameters that the deployment was made with; None if the user called the flow directly.
 
     Returns:
-        True where it is allowed, so that its scripts may be trusted; None where nobody asked.
+        True if the workspace is allowed, so that its scripts may be trusted. None if no rule applies: the
+        environment has no list, and there is no deployment.
 
     Raises:
-        UsageError: It is not.
+        UsageError: The worker does not run this workspace.
     """
     own = os.environ.get(ALLOW, "").strip()
     if not own and deployed is None:
@@ -135,7 +139,7 @@ def check_allowed(workspace: str, config: Sequence[str], deployed: Mapping[str, 
 
 
 def _names(entry: str, address: str) -> bool:
-    """Whether an entry of the list names an address: exactly, or as a folder around it."""
+    """Whether an entry of the list allows an address: exactly, or as a folder above it."""
     if _oddity(entry):
         return False
     if entry.endswith("/"):

@@ -1,6 +1,7 @@
-"""`workspace.toml` read into one frozen `Config`: every path resolved, every fault told with its address.
+"""The config reader: reads `workspace.toml` into one frozen `Config` and reports every fault with its address.
 
-Pydantic's core checks the sections; what it refuses is said in our own words, all faults at once.
+It merges the files, checks the document (pydantic's core checks the sections) and resolves every path. Validation
+errors are reported in our own wording, all faults at once.
 """
 
 import copy
@@ -73,15 +74,15 @@ class Config:
 
     Attributes:
         files: The toml files that it was read from, in their order.
-        root: The folder (or URL) of the first of them.
-        dataset: Where the records lie: an absolute local path or a URL, as all paths here.
-        scripts: Where the scripts lie.
-        outputs: Where outputs are written; the dataset where the config names no other place.
-        log: The folder of the journal, `<outputs>/LOG` where the config names no other.
+        root: The folder (or URL) of the first file.
+        dataset: The folder of the records: an absolute local path or a URL, like all paths here.
+        scripts: The folder of the scripts.
+        outputs: The folder of the outputs; by default the dataset.
+        log: The folder of the journal; by default `<outputs>/LOG`.
         metadata: The tables of `records.metadata`, with their resolved paths.
         ids: `records.id_pattern`, compiled.
         logging: The section `[log]`.
-        notices: One sentence for each thing that is accepted but not as it is written.
+        notices: A sentence for each setting that is accepted, but not as the user wrote it.
     """
 
     files: tuple[str, ...]
@@ -108,10 +109,10 @@ class Config:
     _again: tuple[Any, ...] = field(repr=False, compare=False)
 
     def __getitem__(self, section: str) -> Any:
-        """A section as it is written, with the defaults of `path` and `run`; the user's own sections too.
+        """A section as the user wrote it, with the defaults of `path` and `run`; also sections of the user.
 
         Raises:
-            KeyError: When the config has no such section; `storage` is never handed out.
+            KeyError: When the config has no such section. `storage` is always refused: it may hold secrets.
         """
         if section not in self:
             raise KeyError(f"the config has no section {section!r}{did_you_mean(section, self)}")
@@ -124,7 +125,7 @@ class Config:
         return (section for section in self._written if section in self)
 
     def get(self, section: str, default: Any = None) -> Any:
-        """A section as it is written, or another value where there is none."""
+        """A section as the user wrote it, or a default if there is none."""
         try:
             return self[section]
         except KeyError:
@@ -136,25 +137,25 @@ class Config:
         return not self.tasks and not self.modalities
 
     def storage_options(self, protocol: str) -> dict[str, Any]:
-        """The fsspec options for one protocol, `${NAME}` replaced from the environment now."""
+        """The fsspec options for a protocol; replaces `${NAME}` from the present environment."""
         return self.storage.options(protocol)
 
     def options_of(self, url: str) -> dict[str, Any]:
-        """The fsspec options that open a URL; those of a chain by the protocol of each of its URLs."""
+        """The fsspec options that open a URL; for a chain of URLs, the options by the protocol of each."""
         protocols = protocols_of(url)
         if len(protocols) == 1:
             return self.storage_options(protocols[0])
         return {one: options for one in protocols if (options := self.storage.own(one))}
 
     def locate(self, path: str) -> str:
-        """A path that the config names, resolved against the config's folder."""
+        """Resolve a path of the config against the folder of the config."""
         return resolved(path, self.root)
 
     def again(self) -> "Config":
-        """Read the same files anew.
+        """Read the same files again.
 
         Raises:
-            ConfigError: With one line for every fault that they have now.
+            ConfigError: With a line for every fault that the files have now.
         """
         return _read_again(*self._again)
 
@@ -169,12 +170,12 @@ class Config:
                 f"{masked(self.files[0])} is not pickled: an address of the workspace holds a password",
                 "Put it into [storage] as ${NAME}, and the variable into the environment.",
             )
-        # A pickled config is the order to read it again: no option's value travels.
+        # Unpickling reads the files again, so that no storage option (a secret) is in the pickle.
         return _read_again, self._again
 
 
 def _line_of(error: Exception, text: str) -> str:
-    """The line that is no TOML, as the end of a sentence."""
+    """The line that is not valid TOML, as the end of a sentence."""
     number = getattr(error, "lineno", 0)
     line = text.splitlines()[number - 1].strip() if 0 < number <= len(text.splitlines()) else ""
     return f": {line[:100]}" if line else ""
@@ -188,17 +189,17 @@ def read_config(
     scripts_path: str | Path | None = None,
     reserved: Collection[str] = (),
 ) -> Config:
-    """Read one `workspace.toml`, or several merged deeply, later over earlier.
+    """Read a `workspace.toml`, or several merged deeply, later over earlier.
 
     Args:
         paths: A folder that holds `workspace.toml`, a toml file, or several of those.
-        read_text: Reads the text of a URL; raises FileNotFoundError where there is none.
-        data_path: Takes the place of `path.dataset`; relative to the current folder.
-        scripts_path: Takes the place of `path.scripts`; relative to the current folder.
-        reserved: Names that a task or modality cannot be reached by as an attribute.
+        read_text: Reads the text of a URL; raises FileNotFoundError if there is no such file.
+        data_path: Replaces `path.dataset`; relative to the current folder.
+        scripts_path: Replaces `path.scripts`; relative to the current folder.
+        reserved: Attribute names of the workspace; a task or modality with such a name gets a notice.
 
     Raises:
-        ConfigError: With one line for every fault of the files.
+        ConfigError: With a line for every fault of the files.
     """
     several = [paths] if isinstance(paths, (str, Path)) else list(paths)
     if not several:
@@ -276,7 +277,7 @@ def read_config(
 
 
 def _with_defaults(document: Table) -> Table:
-    """A copy of a document, with what `path` and `run` are without a word on them."""
+    """A copy of a document, with the defaults of `path` and `run` filled in."""
     written = copy.deepcopy(document)
     for section, defaults in _DEFAULTS.items():
         if isinstance(written.setdefault(section, {}), dict):
@@ -297,7 +298,7 @@ def _read_again(
 
 
 def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str]) -> dict[str, str]:
-    """The paths that the config names, each resolved against the folder of the file that names it."""
+    """The paths of the config, each resolved against the folder of the file that sets it."""
     written: dict[Address, str | None] = {
         ("path", "dataset"): model.path.dataset,
         ("path", "scripts"): model.path.scripts,
@@ -314,13 +315,13 @@ def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str
 def _metadata(
     model: Document, origins: Mapping[Address, str], files: Sequence[str]
 ) -> tuple[MetadataTable, ...]:
-    """The tables of records, their paths resolved against the folder of the file that names them."""
+    """The metadata tables, with paths resolved against the folder of the file that names them."""
     base = folder_of(origins.get(("records", "metadata"), files[0]))
     return tuple(replace(one, path=resolved(one.path, base)) for one in model.records.metadata)
 
 
 def _replace_dask(document: Table) -> list[str]:
-    """Turn the seed's Dask settings into ours, with one notice for all of them."""
+    """Replace sinagot's Dask settings by settings of this library, with one notice for all of them."""
     run = document.get("run")
     is_mode = isinstance(run, dict) and run.get("mode") == "dask"
     if not is_mode and "dask" not in document:

@@ -1,4 +1,7 @@
-"""Which columns of a table tell the record that a row belongs to, by their names. Standard library only."""
+"""Key columns of a metadata table: finds, by name, the columns that match a row to a record.
+
+Standard library only.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +14,12 @@ _SESSION = ("ses", "session")
 
 @dataclass(frozen=True)
 class Match:
-    """A column of a table that is compared with a column of the records.
+    """A pair of columns to match on: a column of a table and a column of the records.
 
     Attributes:
         column: The table's column.
         field: A field of the id, or `record_id`.
-        prefix: Left out on both sides: `sub-` of a participant.
+        prefix: Removed from both sides before they are compared, such as `sub-` of a participant.
     """
 
     column: str
@@ -25,12 +28,12 @@ class Match:
 
 
 def find_matches(columns: Sequence[str], fields: Sequence[str], key: Sequence[str] = ()) -> tuple[Match, ...]:
-    """What the rows of a table are found by; nothing where no column tells it.
+    """Find the columns that match the rows of a table to records; empty if there are none.
 
     Args:
         columns: The columns of the table.
         fields: The fields of the id.
-        key: Columns that the config names.
+        key: Columns that the config names as the key.
 
     Example:
         >>> find_matches(["participant_id", "age"], ["sub", "ses"])
@@ -50,7 +53,7 @@ def find_matches(columns: Sequence[str], fields: Sequence[str], key: Sequence[st
 
 
 def match_of(column: str, fields: Sequence[str]) -> Match | None:
-    """What a column of this name is compared with: its own field, or what BIDS means by it; None for others."""
+    """The match of a column: with the field of the same name, or by its meaning in BIDS; None for others."""
     if column in (*fields, "record_id"):
         return Match(column, column)
     if column == "participant_id":

@@ -1,4 +1,4 @@
-"""Options of remote file systems; their values are never shown."""
+"""Storage options: the fsspec options of remote file systems. Their values may be secrets and are never shown."""
 
 import os
 import re
@@ -31,7 +31,7 @@ _PROTOCOLS = frozenset().union(*_ALIASES) | {
 
 
 class Storage:
-    """`[storage]`: options of remote file systems. Shows its keys, never its values.
+    """`[storage]`: options of remote file systems. Its repr shows the keys, never the values.
 
     Example:
         >>> storage = Storage({"anon": False, "s3": {"key": "AKIA", "secret": "x"}})
@@ -45,7 +45,7 @@ class Storage:
         self._values = dict(values)
 
     def options(self, protocol: str) -> dict[str, Any]:
-        """The options for one protocol, `${NAME}` replaced from the environment now.
+        """The options for a protocol; replaces `${NAME}` from the present environment.
 
         Raises:
             ConfigError: When such a variable is not set.
@@ -62,7 +62,7 @@ class Storage:
         return merged
 
     def own(self, protocol: str) -> dict[str, Any]:
-        """The options of one protocol alone, without those that are for all."""
+        """The options of a single protocol, without the options for all protocols."""
         common = {key for key, value in self._values.items() if not isinstance(value, dict)}
         return {key: value for key, value in self.options(protocol).items() if key not in common}
 

@@ -1,7 +1,7 @@
-"""Frozen dataclasses checked by pydantic's core.
+"""Validation of config sections: builds frozen dataclasses with pydantic's core.
 
-The core is a third of pydantic's import, and no more than it is needed here: a command that only looks must
-start quickly. A section's annotations are all there is: `Check` adds what a type alone cannot say.
+The core alone takes a third of pydantic's import time and is enough here: a command that only reads must start
+quickly. The annotations of a section are its whole schema; `Check` adds what a type alone cannot express.
 """
 
 import types
@@ -29,13 +29,13 @@ _PLAIN: dict[Any, Schema] = {
 
 @dataclass(frozen=True)
 class Check:
-    """What an annotation demands beyond its type.
+    """A constraint of an annotation beyond its type.
 
     Attributes:
-        at_least: The least number that is right.
-        above: The number that every right one is greater than.
-        before: Turns the written value into one of the type, or raises a `fault`.
-        after: Turns a value of the type into the final one, or raises a `fault`.
+        at_least: The least valid number.
+        above: The exclusive lower bound of valid numbers.
+        before: Converts the written value to the type, or raises a `fault`.
+        after: Converts a value of the type to the final value, or raises a `fault`.
     """
 
     at_least: float | None = None
@@ -44,7 +44,7 @@ class Check:
     after: Callable[[Any], Any] | None = None
 
     def on(self, schema: Schema) -> Schema:
-        """The schema with this check."""
+        """Add this check to a schema."""
         bounds = {"ge": self.at_least, "gt": self.above}
         schema = {**schema, **{key: bound for key, bound in bounds.items() if bound is not None}}
         for kind, function in (("function-before", self.before), ("function-after", self.after)):
@@ -58,15 +58,15 @@ class Check:
 
 
 def fault(sentence: str) -> PydanticCustomError:
-    """What a check raises: the end of a sentence that begins with the value."""
+    """The error that a check raises; `sentence` is the end of a sentence that begins with the value."""
     return PydanticCustomError("sinagot", "{sentence}", {"sentence": sentence})
 
 
 def validate(section: type[T], document: dict[str, Any]) -> T:
-    """An instance of a section.
+    """Validate a document and build an instance of its section.
 
     Raises:
-        ValidationError: Of pydantic's core, with every fault.
+        ValidationError: An error of pydantic's core, with every fault.
     """
     key: Any = section
     made: T = _validator(key).validate_python(document)
@@ -79,7 +79,7 @@ def _validator(section: Any) -> SchemaValidator:
     return SchemaValidator(schema)
 
 
-def _schema(hint: Any) -> Schema:  # noqa: PLR0911  # one for each kind of hint
+def _schema(hint: Any) -> Schema:  # noqa: PLR0911  # a return for each kind of hint
     if hint in _PLAIN:
         return _PLAIN[hint]
     if is_dataclass(hint):

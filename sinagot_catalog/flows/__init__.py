@@ -1,11 +1,12 @@
-"""All of Prefect: the flow over the rows of a workspace, its deployments, and the local server.
+"""Prefect integration: the flow over the rows of a workspace, its deployments, and the local server.
 
 In: selected rows and the options of a run. Out: a flow run, its pages in Prefect, a report. Files and the journal
-are the truth; Prefect schedules, shows and carries the work to other machines. The flow takes JSON parameters only,
-opens the workspace itself and feeds batches of rows, as task runs, to the same worker pool that `run` uses.
+are the truth; Prefect schedules the work, shows it and carries it to other machines. The flow takes JSON parameters
+only, opens the workspace itself and feeds batches of rows, as task runs, to the same worker pool that `run` uses.
 
-Begin with `submit` (what the command line and Python call; it plans before Prefect is imported) and `flow`. Prefect
-takes seconds to import, so the names below are imported when they are first used.
+Begin with `submission` (the command line and Python call its `submit`; it plans before Prefect is imported) and
+`flow`, which tells the course of a flow run. Prefect takes seconds to import, so the names below are imported on
+first use.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A run that is under way in this process: shared by its flow, its task runs and its handle."""
+"""An active run: the state of a running flow run in this process, shared by its flow, task runs and handle."""
 
 import threading
 from collections import Counter
@@ -25,18 +25,18 @@ _CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
 
 @dataclass
 class ActiveRun:
-    """A run that is under way in this process, shared by the flow, its task runs and the handle.
+    """A run that is running in this process, shared by the flow, its task runs and the handle.
 
     Attributes:
-        execution: What is run.
-        stop: Set to end it early.
-        runner: The pool, once it is open.
-        report: How it ended, once it has.
-        error: What went wrong with the run itself.
-        is_fed: Whether the flow got as far as its rows.
-        cutter: Cuts its batches, and learns from them.
-        resting: How many batches wait before they are tried again.
-        started: Called in the first lines of the flow.
+        execution: The planned and claimed run.
+        stop: Set to end the run early.
+        runner: The runner, once it is open.
+        report: The report, once the run has ended.
+        error: The error of the run itself, not of a row.
+        is_fed: Whether the flow has opened its runner, so that rows can run.
+        cutter: Sizes the batches, and learns from their times.
+        resting: Number of batches that wait for a retry.
+        started: Callback; the flow calls it when it starts.
     """
 
     execution: Execution
@@ -48,7 +48,7 @@ class ActiveRun:
     is_fed: bool = False
     resting: int = 0
     cutter: BatchSizer = field(default_factory=lambda: BatchSizer(0))
-    _codes: bytearray = field(init=False)  # by row, a byte each: a dict takes a hundred times its room
+    _codes: bytearray = field(init=False)  # a byte per row: a dict takes a hundred times the memory
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -57,21 +57,21 @@ class ActiveRun:
 
     @property
     def width(self) -> int:
-        """How many batches can run at a time."""
+        """Number of batches that can run at a time."""
         return self.execution.workers if self.runner is None else self.runner.width
 
     @property
     def done(self) -> int:
-        """How many rows are through."""
+        """Number of rows that have ended."""
         return sum(self._counts.values()) - self._counts["cancelled"]
 
     @property
     def failed(self) -> int:
-        """How many rows failed so far."""
+        """Number of rows that failed so far."""
         return sum(self._counts[outcome] for outcome in FAILED)
 
     def note(self, results: list[Result]) -> None:
-        """Keep what a batch gave; any thread may call it. What is said later of a row counts."""
+        """Record the results of a batch; callable from any thread. The latest result of a row counts."""
         self.execution.note(results)
         with self._lock:
             for one in results:
@@ -84,16 +84,16 @@ class ActiveRun:
         return _OUTCOMES[self._codes[row]]
 
     def unfinished(self, groups: Sequence[Group]) -> list[Group]:
-        """What of some groups is not done: a batch that is tried again leaves out the rows that are."""
+        """The rows of some groups that are not done: a retry of a batch leaves out the rows that are done."""
         kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
         return [group for group in kept if group]
 
     def counts(self, groups: Sequence[Group]) -> Counter[str]:
-        """How the rows of some groups stand."""
+        """Number of rows of some groups per outcome."""
         return Counter(self._outcome(row[0]) or "cancelled" for group in groups for row in group)
 
     def rest(self, seconds: float) -> None:
-        """Wait before a batch is tried again; a cancel ends the wait, and meanwhile others may run."""
+        """Wait before a retry of a batch; other batches may run meanwhile, and a cancel ends the wait."""
         with self._lock:
             self.resting += 1
         self.stop.wait(seconds)
@@ -101,13 +101,13 @@ class ActiveRun:
             self.resting -= 1
 
     def opened(self, runner: Runner) -> None:
-        """Take the pool; a cancel that came before it counts."""
+        """Set the runner; stop it at once if the run was cancelled before."""
         self.runner, self.is_fed = runner, True
         if self.stop.is_set():
             runner.stop()
 
     def fail(self, error: Exception) -> None:
-        """End the run: not a row failed, but what runs the rows."""
+        """End the run with an error of the run itself, not of a row."""
         with self._lock:
             self.error = self.error or error
         self.cancel()
@@ -120,7 +120,7 @@ class ActiveRun:
 
 
 LIVE: dict[str, ActiveRun] = {}
-"""By run id: how a flow and its task runs find what was planned before the flow began."""
+"""Active runs by run id: here a flow and its task runs find the run that was planned before the flow began."""
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def known(live: ActiveRun) -> Iterator[None]:
 
 
 def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
-    """A state without data: what a Failed state carries is printed into the log."""
+    """Make the final state, without data: Prefect prints the data of a Failed state into the log."""
     total = sum(counts.values())
     failed = sum(counts.get(outcome, 0) for outcome in FAILED)
     if cancelled:
@@ -145,7 +145,7 @@ def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
     if failed:
         return Failed(message=f"{failed} of {in_words(total)} failed")
     if left := counts.get("cancelled", 0):
-        return Failed(message=f"{left} of {in_words(total)} were not run")  # nobody asked for that
+        return Failed(message=f"{left} of {in_words(total)} were not run")  # nobody cancelled them
     done = counts.get("done", 0)
     others = [f"{n} {name.replace('_', ' ')}" for name, n in sorted(counts.items()) if n and name != "done"]
     return Completed(message=", ".join([f"{in_words(done)} done", *others]))

@@ -1,6 +1,6 @@
-"""The API of Prefect: which one the user configured, and asking it over HTTP.
+"""Prefect API discovery: finds the API that the user configured, and queries it over HTTP.
 
-Prefect is not imported here: to say in time that an API does not answer takes no two seconds.
+Prefect is not imported here: its import takes seconds, and an API that does not answer should be reported at once.
 """
 
 import base64
@@ -22,22 +22,22 @@ from sinagot_catalog.errors import ServerError
 __all__ = ["WITHOUT_PREFECT", "ConfiguredApi", "ask", "configured_api", "of_prefect", "probe"]
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
-"""The other way out, where Prefect is what fails."""
+"""A hint for errors of Prefect: rows can run without it."""
 
-# -- asking an API -------------------------------------------------------------------------------------------
+# -- HTTP requests -------------------------------------------------------------------------------------------
 
 
 def probe(url: str, *, auth: str | None = None, key: str | None = None, timeout: float = 3.0) -> None:
-    """Make sure that a Prefect API answers, and lets us in.
+    """Check that a Prefect API answers and accepts the credentials.
 
     Args:
-        url: The API, as `PREFECT_API_URL` has it.
-        auth: Its `user:password`, where it has one.
+        url: The URL of the API, as in `PREFECT_API_URL`.
+        auth: Its `user:password`, if it has one.
         key: The key of Prefect Cloud.
         timeout: Seconds to wait for each of two answers.
 
     Raises:
-        ServerError: One sentence: which URL, what came back.
+        ServerError: The check failed; a sentence with the URL and the answer.
     """
     base = url.rstrip("/")
     ask(f"{base}/health", auth=auth, key=key, timeout=timeout)
@@ -53,28 +53,28 @@ def ask(
     body: Mapping[str, object] | None = None,
     absent: bool = False,
 ) -> Any:
-    """Get JSON from an address.
+    """Get JSON from a URL.
 
     Args:
-        url: What to get.
+        url: The URL.
         auth: The API's `user:password`.
         key: The key of Prefect Cloud.
         timeout: Seconds to wait.
-        body: What to post, instead of getting.
-        absent: Whether a 404 is None (Prefect Cloud has fewer routes).
+        body: The JSON body of a POST request; without it, a GET request.
+        absent: Whether a 404 returns None (Prefect Cloud has fewer routes).
 
     Raises:
-        ServerError: One sentence: which URL, what came back.
+        ServerError: The request failed; a sentence with the URL and the answer.
     """
     if not url.startswith(("http://", "https://")):
         raise ServerError(f"{url!r} is no address of a Prefect API.", "It begins with http:// or https://.")
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    if auth:  # before the key, as Prefect's own client has it
+    if auth:  # takes precedence over the key, as in Prefect's own client
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
     elif key:
         request.add_header("Authorization", f"Bearer {key}")
-    # A loopback address is never reached by way of a proxy.
+    # A loopback address must not go through a proxy.
     local = re.match(r"https?://(127\.|localhost\b|\[::1\])", url)
     opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
     try:
@@ -112,16 +112,16 @@ def _no_answer(url: str, reason: str) -> ServerError:
     return ServerError(f"The Prefect API at {url} does not answer as it should: {reason}.", WITHOUT_PREFECT)
 
 
-# -- what the user configured --------------------------------------------------------------------------------
+# -- configuration of the user -------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class ConfiguredApi:
-    """A Prefect API that the user set up.
+    """A Prefect API that the user configured.
 
     Attributes:
-        url: Its address.
-        source: Where that is written, in words.
+        url: The URL of the API.
+        source: The place of the setting, in words.
     """
 
     url: str
@@ -133,13 +133,13 @@ class ConfiguredApi:
         return f"<ConfiguredApi {self.url} | {self.source}>"
 
     def probe(self, timeout: float = 3.0) -> None:
-        """Make sure that it answers, and lets us in.
+        """Check that the API answers and accepts the credentials.
 
         Args:
             timeout: Seconds to wait for an answer.
 
         Raises:
-            ServerError: It does not.
+            ServerError: The API does not answer, or refuses the credentials.
         """
         try:
             probe(self.url, auth=self.auth, key=self.key, timeout=timeout)
@@ -148,10 +148,10 @@ class ConfiguredApi:
 
 
 def configured_api() -> ConfiguredApi | None:
-    """Find the Prefect API that the user configured, in Prefect's own order of places, without its import.
+    """Find the Prefect API that the user configured, in Prefect's order of settings, without its import.
 
     Returns:
-        None where there is none: then a local server is started. `PREFECT_API_URL=""` counts as none.
+        None if there is none: then the library starts a local server. `PREFECT_API_URL=""` counts as none.
     """
     places = [
         ("the environment", dict(os.environ)),
@@ -176,7 +176,7 @@ def configured_api() -> ConfiguredApi | None:
 
 
 def of_prefect(command: str) -> str:
-    """Write a command of Prefect's own so that it finds the API that is used here."""
+    """Format a command of Prefect so that it finds the API that this library uses."""
     return command if configured_api() else f'eval "$(sinagot-catalog server env)" && {command}'
 
 
@@ -191,7 +191,7 @@ def _toml(path: Path) -> dict[str, Any]:
     try:
         return tomli.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return {}  # Prefect says what is wrong with it, where it matters
+        return {}  # Prefect reports a faulty file itself
 
 
 def _dotenv(path: Path) -> dict[str, Any]:
@@ -204,7 +204,7 @@ def _dotenv(path: Path) -> dict[str, Any]:
 
 
 def _profile() -> tuple[str, dict[str, Any]]:
-    """The active profile of the user's file; where that names none, the default one that Prefect brings."""
+    """The active profile of the user's profiles file, or else the default profile of Prefect."""
     path = _profiles_path()
     document = _toml(path)
     name = os.environ.get("PREFECT_PROFILE") or document.get("active")

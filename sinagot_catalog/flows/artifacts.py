@@ -1,4 +1,7 @@
-"""What Prefect's page shows of a run beside its task runs; and the cancel that is asked for there."""
+"""Artifacts of a flow run: tables of failures, summary, progress, name and tags on Prefect's page.
+
+A thread beside the flow (`watched`) updates the progress, relays log lines, and looks for a cancel on the page.
+"""
 
 import logging
 import re
@@ -36,11 +39,11 @@ __all__ = ["rename", "short", "show_failures", "show_summary", "since_retry", "t
 _LOOK_EVERY = 1.5
 _MOST_FAILURES = 500
 _SHOWN = ("record_id", "task", "modality", "step", "message", "error_type", "outcome", "seconds", "attempts")
-"""The columns of failures, what they say first: the page cuts off what is far to the right."""
+"""The columns of failures, the most important first: the page cuts off columns far to the right."""
 
 
 def _without_traceback(record: logging.LogRecord) -> bool:
-    """Let Prefect say that a batch returned Failed without `NoneType: None`, the traceback of no exception."""
+    """Remove `NoneType: None`, an empty traceback, from Prefect's message that a batch returned Failed."""
     if record.exc_info and record.exc_info[1] is None:
         record.exc_info = None
     return True
@@ -50,7 +53,7 @@ logging.getLogger("prefect.task_runs").addFilter(_without_traceback)
 
 
 def show_failures(report: RunReport, workspace: str, *, force: bool, stale: bool) -> None:
-    """Make a table artifact of the rows that failed: why, and how to run them again."""
+    """Make a table artifact of the failed rows: why they failed, and how to run them again."""
     frame = report.failures()
     columns = [name for name in _SHOWN if frame[name].null_count() < frame.height]
     shortened = frame.select(columns).with_columns(cs.by_name("seconds", require_all=False).round_sig_figs(3))
@@ -63,14 +66,14 @@ def show_failures(report: RunReport, workspace: str, *, force: bool, stale: bool
         else "Failures"
     )
     again = _again(report, workspace, force=force, stale=stale)
-    with suppress(Exception):  # a page without its table is no reason to fail
+    with suppress(Exception):  # a missing table must not fail the run
         create_table_artifact(
             table, key=_key(workspace, "failures"), description=f"{shown}. To run these rows again: `{again}`"
         )
 
 
 def _again(report: RunReport, workspace: str, *, force: bool, stale: bool) -> str:
-    """The command that runs just the failed rows of a run again, and those that waited for them."""
+    """The command that runs again only the failed rows of a run and the rows that waited for them."""
     blocked = report.counts().get("blocked")
     words = ["--where", f"run_id = '{report.run_id}' AND error_type IS NOT NULL"]
     words += ["--downstream"] if blocked else []
@@ -81,7 +84,7 @@ def _again(report: RunReport, workspace: str, *, force: bool, stale: bool) -> st
 
 
 def show_summary(report: RunReport, workspace: str, report_url: str | None) -> None:
-    """Make a markdown artifact of how many rows of each step ended how, and where to read more."""
+    """Make a markdown artifact with the outcomes per step and a link to the report."""
     frame = report.frame.group_by("step", maintain_order=True).agg(
         pl.len().alias("rows"),
         *(pl.col("outcome").eq(name).sum().alias(name) for name in OUTCOMES),
@@ -121,39 +124,39 @@ def _key(workspace: str, what: str) -> str:
 
 
 def short(workspace: str) -> str:
-    """The name of a workspace as pages show it."""
+    """The short name of a workspace for pages."""
     path = PurePosixPath(masked(workspace).rstrip("/"))
     return (path.parent if path.suffix == ".toml" else path).name or "workspace"
 
 
 def tags_of(execution: Execution) -> list[str]:
-    """The tags of a flow run: what it is, its workspace, those of the config."""
+    """The tags of a flow run: the tag of this library, the workspace, and the tags of the config."""
     config = execution.source.config
     return list(dict.fromkeys([TAG, short(config.root), *config.prefect.tags]))
 
 
 def rename(name: str, tags: Iterable[str]) -> None:
-    """Give this flow run the name, and beside its own the tags, that are known when it is planned."""
+    """Set the name of this flow run and add tags to its own; both are known only after planning."""
     with suppress(Exception), get_client(sync_client=True) as client:
         run_id = UUID(runtime.flow_run.id)
         client.update_flow_run(run_id, name=name, tags=list(dict.fromkeys([*runtime.flow_run.tags, *tags])))
 
 
 def since_retry() -> datetime | None:
-    """When this flow run first began, where it is tried again: what it did since then is not done twice."""
-    if runtime.flow_run.run_count < 2:  # noqa: PLR2004 - the first try
+    """The first start of a flow run that is a retry: rows done since then are not run again."""
+    if runtime.flow_run.run_count < 2:  # noqa: PLR2004 - the first attempt
         return None
     with get_client(sync_client=True) as client:
         begun = client.read_flow_run(UUID(runtime.flow_run.id)).start_time
-    # What Prefect hands out is a datetime with ways of its own, which Polars need not know.
+    # Prefect returns a subclass of datetime, which Polars may not accept.
     return None if begun is None else datetime.fromtimestamp(begun.timestamp(), UTC)
 
 
 @contextmanager
 def watched(live: ActiveRun) -> Iterator[None]:
-    """Beside the feeding, which an API that hangs must not hold up: look for a cancel, show the progress."""
+    """Poll for a cancel and show the progress, in a thread: an API that hangs must not block the batches."""
     over = threading.Event()
-    # A thread begins with an empty context, and would ask the API of the user's profile.
+    # A new thread has an empty context, and would use the API of the user's profile.
     watching = copy_context().run
     thread = threading.Thread(target=watching, args=(_watch, live, over), name="sinagot-watch", daemon=True)
     thread.start()
@@ -187,7 +190,7 @@ def _watch(live: ActiveRun, over: threading.Event) -> None:
                 return
             with get_client(sync_client=True) as client:
                 state = client.read_flow_run(flow_run_id).state
-        except Exception as error:  # noqa: BLE001 - the run goes on without its page
+        except Exception as error:  # noqa: BLE001 - the run goes on without the API
             if last:
                 return
             logger.debug("The API could not be asked: %s", error)

@@ -1,4 +1,4 @@
-"""How many rows a task run takes."""
+"""Batch sizes: decides how many rows a task run of Prefect takes."""
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
@@ -8,24 +8,25 @@ from sinagot_catalog.journal import Group, Result
 __all__ = ["MOST_TASK_RUNS", "BatchSizer"]
 
 MOST_TASK_RUNS = 1_000
-"""What a page, and the server's database, show and hold with ease."""
+"""The most task runs of a flow run: more would slow down Prefect's page and the database of the server."""
 _MOST_ROWS = 1_000
 _FIRST_ROWS = 10
 _MOST_SECONDS = 15.0
 _LEAST_SECONDS = 0.1
-"""A task run costs some 5 ms: spread over this much work that is little."""
+"""The least seconds of work in a task run, so that its cost of about 5 ms is small in comparison."""
 
 
 class BatchSizer:
-    """Cuts the rows of a run into batches, one at a time, by how long rows like them took.
+    """Divides the rows of a run into batches, according to the time that rows of the same step took.
 
-    Slow rows go in small batches (some 15 s of work), quick ones in large ones; towards the end batches shrink, so
-    that no worker is left with the rest. What is not known yet is learnt from the first batches.
+    Slow rows go into small batches (about 15 s of work), quick rows into large ones. Towards the end the batches
+    shrink, so that no worker gets all the remaining rows. Unknown times are learned from the first batches.
 
     Args:
-        rows: How many rows the run has, in how many phases.
-        size: Rows in a batch, where the user says so.
-        seconds: How long a row of a step took before, by cell.
+        rows: Number of rows of the run.
+        phases: Number of phases of the run.
+        size: Rows in a batch, if the user sets it.
+        seconds: Known seconds of a row, by the index of its unit step.
 
     Example:
         >>> groups = iter([[(n, 0, f"R{n}")] for n in range(100)])
@@ -43,14 +44,14 @@ class BatchSizer:
         seconds: Mapping[int, float] | None = None,
     ) -> None:
         self._left = rows
-        self._runs = max(MOST_TASK_RUNS - phases, 1)  # the last batch of a phase may be a small one
+        self._runs = max(MOST_TASK_RUNS - phases, 1)  # the last batch of each phase may be small
         self._size = size
         self._seconds = dict(seconds or {})
         self._seen: dict[int, tuple[int, float]] = {}
         self._lock = threading.Lock()
 
     def learn(self, groups: Iterable[Group], results: Iterable[Result]) -> None:
-        """Take up how long the rows of a batch took; any thread may call it."""
+        """Learn from the times of a batch; callable from any thread."""
         cells = {number: cell for group in groups for number, cell, _ in group}
         with self._lock:
             for one in results:
@@ -61,11 +62,11 @@ class BatchSizer:
                     self._seconds[cell] = (seconds + one.seconds) / (rows + 1)
 
     def cut(self, groups: Iterator[Group], width: int) -> list[Group]:
-        """Take the next batch; a group is never cut. It is empty when none is left.
+        """Take the next batch of whole groups; it is empty when no group is left.
 
         Args:
-            groups: What is left of the phase.
-            width: How many batches run at a time.
+            groups: The remaining groups of the phase.
+            width: Number of batches that run at a time.
         """
         least = -(-self._left // max(self._runs, 1))
         batch: list[Group] = []

@@ -1,4 +1,4 @@
-"""The named global concurrency limit of `[prefect] concurrency`."""
+"""Concurrency limit: checks and uses the global concurrency limit of Prefect that `[prefect] concurrency` names."""
 
 import shlex
 from collections.abc import Iterator
@@ -21,10 +21,10 @@ _ASK_EVERY = 5.0
 
 
 def check_limit(client: SyncPrefectClient, name: str | None) -> None:
-    """Make sure that the limit exists: Prefect lets everything pass where it does not.
+    """Check that the limit exists: Prefect does not limit anything under an unknown name.
 
     Raises:
-        UsageError: It does not; the hint is the command that makes it.
+        UsageError: It does not exist; the hint is the command that makes it.
     """
     if name is None:
         return
@@ -38,7 +38,7 @@ def check_limit(client: SyncPrefectClient, name: str | None) -> None:
 
 
 def ask_limit(execution: Execution) -> None:
-    """Check the limit of a run that was planned in its flow; gives its rows back where there is none."""
+    """Check the limit of a run that was planned in its flow; release its rows if the limit does not exist."""
     if name := execution.source.config.prefect.concurrency:
         try:
             with get_client(sync_client=True) as client:
@@ -49,14 +49,14 @@ def ask_limit(execution: Execution) -> None:
 
 
 def open_limit(execution: Execution) -> None:
-    """Start what asks for slots: a service of Prefect, which cannot be begun while the program ends."""
+    """Start Prefect's service that acquires slots early: it cannot start while the program exits."""
     if name := execution.source.config.prefect.concurrency:
         ConcurrencySlotAcquisitionWithLeaseService.instance(frozenset({name}))
 
 
 @contextmanager
 def slot(live: ActiveRun) -> Iterator[None]:
-    """Hold a slot of the limit, if there is one; a run that is stopped waits for none."""
+    """Hold a slot of the limit, if the config names one; a stopped run does not wait for a slot."""
     name = live.execution.source.config.prefect.concurrency
     with ExitStack() as held:
         while name is not None and not live.stop.is_set():

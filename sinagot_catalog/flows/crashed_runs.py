@@ -1,7 +1,9 @@
-"""Flow runs whose process is gone: a client that was killed leaves its flow run Running for ever.
+"""Crashed flow runs of clients: marks flow runs as Crashed if the process on this machine that drove them has died.
 
-Prefect finds such runs by heartbeats and an automation, which a local server does not have. So each flow run of
-ours says in its context which process drives it, and whoever comes next on the same machine says that it crashed.
+A client that is killed leaves its flow run in the state Running for ever. Prefect finds such runs by heartbeats and
+an automation, which a local server does not have. So each flow run of this library names in its context the process
+that drives it, and the next submission on the same machine marks the flow runs of dead processes as Crashed.
+`lost_runs` does the same for flow runs on workers.
 """
 
 import os
@@ -20,7 +22,7 @@ _MOST = 50
 
 
 def driver(run_id: str) -> dict[str, Any]:
-    """What a flow run's context says of the process that drives it: this one.
+    """The context of a flow run that this process drives: identifies the process.
 
     Args:
         run_id: The name of the run in the journal.
@@ -31,15 +33,15 @@ def driver(run_id: str) -> dict[str, Any]:
 
 
 def mark_crashed(api_url: str, *, auth: str | None = None, key: str | None = None) -> int:
-    """Mark flow runs of ours as Crashed whose process on this machine has ended.
+    """Mark flow runs of this library as Crashed if their process on this machine has ended.
 
     Args:
-        api_url: The API.
-        auth: Its `user:password`, where it has one.
+        api_url: The URL of the API.
+        auth: Its `user:password`, if it has one.
         key: The key of Prefect Cloud.
 
     Returns:
-        How many.
+        The number of marked flow runs.
 
     Raises:
         ServerError: The API does not answer as it should.
@@ -62,7 +64,7 @@ def mark_crashed(api_url: str, *, auth: str | None = None, key: str | None = Non
 
 
 def _is_dead(who: Mapping[str, Any] | None) -> bool:
-    """Whether a process of this machine, since it booted, has ended; of others nobody can tell here."""
+    """Whether a process has ended; False for processes of other machines or boots, which cannot be checked."""
     if not who or who.get("host") != socket.gethostname() or who.get("boot") != boot_id():
         return False
     return not is_same_process(who["pid"], who["started"] or "", who["boot"])

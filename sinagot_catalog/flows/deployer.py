@@ -1,7 +1,7 @@
-"""Deployments of a filter: made, or served from this machine.
+"""The deployer: makes deployments of a filter in Prefect, or serves them from this machine.
 
-The entry point is the flow of the installed package, so a worker's machine needs the package and access to the
-workspace, and no copy of anything. What was deployed under a name before is replaced.
+The entry point is the flow of the installed package. So a worker's machine needs the package and access to the
+workspace, but no copy of any code or file. A new deployment replaces an older one with the same name.
 """
 
 import asyncio
@@ -35,7 +35,7 @@ _ENTRYPOINT = "sinagot_catalog.flows.run_workspace"
 
 
 def check_schedule(wanted: Deployment) -> Schedule | None:
-    """Read when it runs.
+    """Read the schedule of a deployment.
 
     Raises:
         SelectionError: The cron text or the time zone cannot be read.
@@ -60,11 +60,11 @@ def check_schedule(wanted: Deployment) -> Schedule | None:
 
 
 def deploy(wanted: Deployment, *, page: str) -> Deployed:
-    """Make a deployment, or replace what has its name.
+    """Make a deployment, or replace the deployment with the same name.
 
     Args:
-        wanted: What to deploy, and how.
-        page: The address of the API's page.
+        wanted: The deployment to make.
+        page: The URL of Prefect's page.
 
     Raises:
         NotFoundError: There is no such work pool.
@@ -85,7 +85,7 @@ def deploy(wanted: Deployment, *, page: str) -> Deployed:
 
 @contextmanager
 def _refused(wanted: Deployment) -> Iterator[None]:
-    """Say in a sentence that the API refused something."""
+    """Convert a refusal of the API into an error with a sentence."""
     try:
         yield
     except DeploymentApplyError as error:
@@ -97,15 +97,15 @@ def _refused(wanted: Deployment) -> Iterator[None]:
 
 
 def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
-    """Make a deployment and run what it is asked for, each run in a process, until this one is told to end.
+    """Make a deployment and run its flow runs, each in a process, until this process gets a signal to end.
 
     Args:
-        wanted: What to serve, and when it runs.
-        page: The address of the API's page.
-        ready: Called with the deployment when it is there, and whoever is told of it may end this.
+        wanted: The deployment to serve, with its schedule.
+        page: The URL of Prefect's page.
+        ready: Callback with the new deployment, once the server runs; may raise to stop the server.
     """
     built = _built(wanted)
-    built.paused = False  # the end of the one before paused it
+    built.paused = False  # the end of an earlier `serve` paused it
     runner = _Runner(name=wanted.name, pause_on_shutdown=True, limit=wanted.concurrency)
     with _refused(wanted):
         with get_client(sync_client=True) as client:
@@ -116,24 +116,24 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
 
 
 class _Runner(Runner):
-    """Prefect's own answer to SIGTERM leaves its loop by an exception, and kills the runs before they can end."""
+    """A runner that ends in order: Prefect's SIGTERM handler raises out of the loop and kills the running flows."""
 
     told: asyncio.Event
     begun: asyncio.Event
 
     async def __aenter__(self) -> Self:
-        """Begin, and say so: from here on either signal ends it in order."""
+        """Start and set `begun`: from now on SIGINT and SIGTERM end the runner in order."""
         await super().__aenter__()
         self.begun.set()
         return self
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
-        """Have the loop end the runs, and then itself."""
+        """Let the event loop end the runs and then the runner."""
         asyncio.get_running_loop().call_soon_threadsafe(self.told.set)
 
 
 async def _until_told(runner: _Runner, ready: Callable[[], None]) -> None:
-    """Run what is asked for until Ctrl-C or SIGTERM; then runs under way are cancelled, and end by themselves."""
+    """Serve runs until Ctrl-C or SIGTERM; then cancel the active runs, which end by themselves."""
     runner.told, runner.begun = asyncio.Event(), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.told.set)
     running = asyncio.ensure_future(runner.start())
@@ -162,7 +162,7 @@ def deployment_named(client: SyncPrefectClient, name: str) -> Any:
         name: `run-workspace/nightly`, or `nightly`.
 
     Raises:
-        NotFoundError: There is none; names those that are near.
+        NotFoundError: There is no such deployment; the message suggests similar names.
     """
     full = name if "/" in name else f"{FLOW}/{name}"
     with suppress(ObjectNotFound):
@@ -192,7 +192,7 @@ def _built(wanted: Deployment) -> RunnerDeployment:
         work_queue_name=wanted.work_queue,
         job_variables=variables,
     )
-    built._path = None  # noqa: SLF001 - the folder from which it was deployed is of no use to a worker
+    built._path = None  # noqa: SLF001 - a worker cannot use the folder of the deploying machine
     return built
 
 
@@ -220,7 +220,7 @@ def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
 
 
 def _replaced(client: SyncPrefectClient, wanted: Deployment) -> str | None:
-    """The workspace whose deployment has that name so far, where it is another one: names are the server's."""
+    """The other workspace whose deployment has that name, if any: all workspaces of a server share the names."""
     with suppress(ObjectNotFound):
         place = client.read_deployment_by_name(wanted.full_name).parameters.get("workspace")
         if place is not None and place_of(place) != place_of(wanted.parameters["workspace"]):

@@ -1,6 +1,6 @@
-"""What is deployed: a filter over a workspace, checked before anything is sent anywhere.
+"""Deployments: describe the deployment of a filter over a workspace, and check it before anything is sent.
 
-Prefect is not imported here.
+Prefect is not imported here; `deployer` sends the description to Prefect.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ if TYPE_CHECKING:
 __all__ = ["FLOW", "Deployed", "Deployment", "address_of", "describe"]
 
 FLOW = "run-workspace"
-"""The name of the flow; the first part of a deployment's."""
+"""The name of the flow; the first part of the full name of a deployment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """A filter to be deployed, and how.
+    """The description of a deployment: a filter, and how its runs start.
 
     Attributes:
-        name: Its name, without the flow's.
-        parameters: What each of its runs is given: JSON, small, nothing secret.
+        name: The name of the deployment, without the name of the flow.
+        parameters: The parameters of each run: small JSON without secrets.
         tags: Tags of its runs.
-        cron: When it runs, as a crontab has it.
-        every: Seconds from one run to the next, in place of `cron`.
-        timezone: Of the cron text.
-        pool: The work pool whose workers run it; None where it is served.
+        cron: The schedule, in crontab syntax.
+        every: Seconds from one run to the next, instead of `cron`.
+        timezone: The time zone of `cron`.
+        pool: The work pool whose workers run it; None if it is served.
         work_queue: The queue of that pool.
-        image: The image of a container, where the pool starts one.
-        env: Variables of the environment of its runs. Whoever sees the deployment sees them.
-        create_pool: Make the pool, one of processes, where there is none of that name.
-        concurrency: How many of its runs may be under way at once.
-        n_rows: How many rows it would run now.
+        image: The container image, if the pool starts containers.
+        env: Environment variables of its runs. Everybody who sees the deployment sees them.
+        create_pool: Make the work pool, of type process, if no pool has that name.
+        concurrency: The most runs of it that may be running at once.
+        n_rows: Number of rows that it would run now.
     """
 
     name: str
@@ -63,22 +63,22 @@ class Deployment:
 
     @property
     def full_name(self) -> str:
-        """Its name as Prefect has it."""
+        """The name in Prefect: flow and deployment."""
         return f"{FLOW}/{self.name}"
 
 
 @dataclass(frozen=True)
 class Deployed:
-    """A deployment as the API has it now.
+    """A deployment that exists in the API now.
 
     Attributes:
         name: `run-workspace/NAME`, as `submit(deployment=...)` and `prefect deployment run` take it.
-        id: Its id.
-        url: Its page.
-        pool: Whose workers run it; None where it is served.
-        parameters: What each of its runs is given.
-        n_rows: How many rows it would run now.
-        replaced: Another workspace, whose deployment had that name until now.
+        id: The id of the deployment.
+        url: The URL of its page.
+        pool: The work pool whose workers run it; None if it is served.
+        parameters: The parameters of each run.
+        n_rows: Number of rows that it would run now.
+        replaced: Another workspace whose deployment had the same name and was replaced.
     """
 
     name: str
@@ -105,21 +105,21 @@ def describe(
     tags: Sequence[str] = (),
     **how: Any,
 ) -> Deployment:
-    """Check a deployment against the workspace as it is now, and put it together.
+    """Check a deployment against the present workspace, and build its description.
 
     Args:
-        source: The workspace.
-        name: Its name.
+        source: The session of the workspace.
+        name: The name of the deployment.
         where: The filter over `steps`, in SQL; without it, all rows that can run.
-        step: Only the rows of this step, or of these.
-        workers: How many processes run scripts.
-        limit: How many rows a run has at most.
-        downstream: Whether a run has the rows that become ready by it, too.
-        tags: Tags of its runs, beside those of the config.
+        step: Only the rows of this step, or of these steps.
+        workers: Number of processes that run scripts.
+        limit: The most rows of a run.
+        downstream: Whether a run also has the rows that become ready by it.
+        tags: Tags of its runs, in addition to those of the config.
         how: The other attributes of `Deployment`.
 
     Raises:
-        UsageError: A name, a column, a status, a step or a number that cannot be meant.
+        UsageError: A name, a column, a status, a step or a number is not valid.
     """
     if not name.strip() or re.search(r"[/%&<>]", name):
         raise SelectionError(
@@ -162,7 +162,7 @@ def _check_how(
     env: Mapping[str, str] | None = None,
     **_: Any,
 ) -> None:
-    """What can be told to be wrong without Prefect."""
+    """Check what can be checked without Prefect."""
     if cron is not None and every is not None:
         raise SelectionError("cron and every are both given", "A deployment has one schedule: leave one out.")
     if timezone is not None and cron is None:
@@ -177,10 +177,10 @@ def _check_how(
 
 
 def address_of(source: Session) -> tuple[str, list[str] | None]:
-    """How another process opens the same workspace: its config file, and those over it.
+    """The address with which another process opens the same workspace: its config file, and those merged over it.
 
     Raises:
-        ConfigError: It cannot: the address holds a password, or paths were given in code.
+        ConfigError: Another process cannot open it: the address holds a password, or paths were given in code.
     """
     config = source.config
     shown = [*config.files, config.dataset, config.scripts, config.outputs, config.log]

@@ -1,4 +1,4 @@
-"""What a deployment was made for, as its own parameters say; and the manners of a run on a worker."""
+"""Deployment parameters: reads what a deployment was made for, and mutes a misleading traceback on workers."""
 
 import logging
 from typing import Any
@@ -11,9 +11,9 @@ __all__ = ["made_for"]
 
 
 class _Plain(logging.Filter):
-    """Drops what Prefect's engine says of a flow that returned Failed or Cancelled: its state says it already.
+    """Drops the log record of Prefect's engine for a flow that returned Failed or Cancelled: the state is enough.
 
-    It takes the state for an exception that nobody caught, and pours its own traceback into the run's log.
+    The engine treats such a state as an uncaught exception, and writes a traceback of its own code into the log.
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
@@ -26,15 +26,16 @@ _PLAIN = _Plain()
 def made_for() -> dict[str, Any] | None:
     """The parameters of the deployment that this flow run belongs to.
 
-    They are those of the deployment itself: who starts a run chooses the run's parameters, not these.
+    A person who starts a run can choose the parameters of the run, but not these parameters of the deployment. So
+    `config.permissions` checks a run against them.
 
     Returns:
-        None where the flow was called by hand.
+        The parameters, or None if the user called the flow directly.
     """
     deployment_id = runtime.deployment.id
     if deployment_id is None:
         return None
     for name in ("prefect.flow_runs", "prefect.engine"):
-        logging.getLogger(name).addFilter(_PLAIN)  # once, however often
+        logging.getLogger(name).addFilter(_PLAIN)  # a repeated call adds nothing
     with get_client(sync_client=True) as client:
         return dict(client.read_deployment(UUID(str(deployment_id))).parameters)

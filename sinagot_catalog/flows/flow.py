@@ -1,4 +1,18 @@
-"""The flow over the rows of a workspace, and the task runs that it cuts them into."""
+"""The flow over the rows of a workspace, and its task runs, which run batches of rows.
+
+The course of a flow run:
+
+1. Plan and claim. A run of this process was planned before (`submission`), and the flow finds it in
+   `active_run.LIVE` by `run_id`. Any other flow run plans itself (`prepare`): it checks that the worker may run the
+   workspace, and stores its rows in `LOG`, so that a retry has the same rows.
+2. Announce. `keep_report(ended=False)` stores an empty report with the run's name in `LOG`, so that other processes
+   find the claim of the flow run (see `remote_run`, `lost_runs`).
+3. Run. The flow opens a runner and feeds each phase as batches; each batch is a task run (`run_rows`). A retry of a
+   task run leaves out the rows that are done. A thread (`artifacts.watched`) looks for a cancel on the page, shows
+   the progress and relays log lines.
+4. Finish. `Execution.finish` reports and releases the rows, `keep_report(ended=True)` stores the report, and the
+   flow returns a state: Completed, Failed or Cancelled.
+"""
 
 import json
 from contextlib import suppress
@@ -35,11 +49,11 @@ from sinagot_catalog.run import Phase, prepare
 __all__ = ["run_workspace"]
 
 _AHEAD = 2
-"""Batches that wait for a worker, so that none waits for a batch."""
+"""Number of batches submitted in advance, so that no worker waits for a batch."""
 
 
 def _name_of_flow_run() -> str:
-    """What a run is called: its label or, as long as its rows are not known, what was asked for."""
+    """The name of a flow run: the label of the run or, before its rows are known, its parameters."""
     parameters = runtime.flow_run.parameters
     if live := LIVE.get(parameters.get("run_id") or ""):
         return live.execution.label
@@ -75,17 +89,17 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     Args:
         workspace: Folder or URL of the workspace.
         where: A filter over the steps, in SQL; it is evaluated when the run begins.
-        rows: A selection that was kept beside the journal, or by hand the path of any Parquet file with rows;
+        rows: A stored selection in `LOG`, or the path of any Parquet file with rows if you call the flow directly;
             without it and `where`, all rows that can run.
-        step: Only the rows of this step, or of these.
+        step: Only the rows of this step, or of these steps.
         force: Also the rows that are done.
-        ignore_missing: Also the rows that miss an input.
+        ignore_missing: Also the rows that lack an input.
         downstream: Also the rows that become ready by this run.
-        stale: Also the rows that are stale, with `code` by a changed script, too; by default as `[run] rerun_on`
-            says.
-        workers: How many processes run scripts.
-        limit: How many rows to run at most.
-        config: Further configuration files, over the one of the workspace.
+        stale: Also the rows that are stale; with `code`, also by a changed script. By default `[run] rerun_on`
+            decides.
+        workers: Number of processes that run scripts.
+        limit: The most rows to run.
+        config: Further configuration files, merged over the config of the workspace.
         batch: Rows in a task run.
         run_id: A run that was planned in this process.
 
@@ -111,7 +125,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             )
             ask_limit(execution)
         except SinagotError as error:
-            return Failed(message=str(error))  # a sentence for people: a traceback would only hide it
+            return Failed(message=str(error))  # the message is enough: a traceback would hide it
         live = ActiveRun(execution)
         execution.start_workers()
         rename(execution.label, tags_of(execution))
@@ -138,19 +152,19 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
     state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
     if state.is_failed() and _is_tried_again():
-        raise RunError(state.message or "The run failed")  # only that lets Prefect try again in this process
+        raise RunError(state.message or "The run failed")  # Prefect retries here only after an exception
     return state
 
 
 def _clear_lost(source: Session) -> None:
-    """Free the slots of the deployment that lost runs hold; a page with a stale line harms no row."""
+    """Free the slots of the deployment that lost runs hold; an error here does not stop the run."""
     deployment_id = runtime.deployment.id
     if deployment_id is None:
         return
     try:
         with get_client(sync_client=True) as client:
             clear_lost(client, source, under_way(client, UUID(str(deployment_id))))
-    except Exception as error:  # noqa: BLE001 - the rows run all the same
+    except Exception as error:  # noqa: BLE001 - the rows can run anyway
         get_run_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
 
 
@@ -172,12 +186,12 @@ def _is_tried_again() -> bool:
     retries=0,
 )
 def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 - the label is the name
-    """Run one batch of rows on the pool of this process.
+    """Run a batch of rows on the runner of this process.
 
     Args:
-        label: What the batch holds, in words.
-        run_id: The run that it belongs to.
-        rows: The groups of rows, as JSON: one text, for Prefect looks through anything else for futures.
+        label: A description of the batch.
+        run_id: The run of the batch.
+        rows: The groups of rows, as JSON text: Prefect would search a list for futures, which takes time.
 
     Returns:
         Completed, Failed ("2 of 100 rows failed") or Cancelled.
@@ -187,7 +201,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
         raise ServerError(f"Run {run_id} is over")
     groups = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
     if runtime.task_run.run_count > 1:
-        # Not by Prefect's own delay, which no cancel would end.
+        # Wait here and not by Prefect's retry delay, which a cancel cannot end.
         live.rest(live.execution.source.config.prefect.retry_delay)
     todo = live.unfinished(groups)
     try:
@@ -206,11 +220,11 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
 
 
 def _feed(live: ActiveRun, cutter: BatchSizer, phase: Phase) -> None:
-    """Submit batches, only a few more than can run, until all are done or the run is stopped."""
+    """Submit batches until all are done or the run is stopped; never more than a few ahead of the workers."""
     waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
     execution = live.execution
-    # No tags: for each of a task run Prefect asks its API for a slot, and holds it by a thread of its own.
+    # No tags: for each tag of a task run, Prefect requests a slot from the API and holds it with another thread.
     run = run_rows.with_options(retries=execution.source.config.prefect.retries)
     under_way = 0
     while under_way or (left and not live.stop.is_set()):
@@ -226,12 +240,12 @@ def _feed(live: ActiveRun, cutter: BatchSizer, phase: Phase) -> None:
             ended.get(timeout=1.0)
             under_way -= 1
     if left and live.runner is not None:
-        # A runner that was stopped begins nothing: it writes down that these rows were cancelled.
+        # A stopped runner begins no row: it returns these rows as cancelled.
         live.note(live.runner.run_batch(list(waiting)))
 
 
 def _conclude(live: ActiveRun, workspace: str) -> State[Any]:
-    """Say in the page how it ended."""
+    """Show summary and failures on Prefect's page, and return the final state."""
     report = live.report
     if report is None:
         return Failed(message="The run gave no report")

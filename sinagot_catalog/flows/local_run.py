@@ -1,4 +1,4 @@
-"""A run of this process as a flow run of Prefect, in a thread."""
+"""Local flow runs: drives a run of this process as a flow run of Prefect, in a thread."""
 
 import logging
 import threading
@@ -38,12 +38,13 @@ _ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "
 
 
 class Submitted(threading.Thread):
-    """A run of this process as a flow run: created at once, so that its page is there before the work begins.
+    """A thread that drives a run of this process as a flow run.
 
-    The end of the program waits for it.
+    The flow run is created at once, so that its page exists before the work begins. When the program exits, it
+    waits for the run.
 
     Args:
-        execution: What is run.
+        execution: The planned and claimed run.
         api: The local server, or None for the API that the user configured.
     """
 
@@ -65,11 +66,11 @@ class Submitted(threading.Thread):
         self.state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
-        # Not `join`: interrupted in it, Python 3.11 takes a thread that still runs for one that has ended.
+        # An event and not `join`: after an interrupt in `join`, Python 3.11 treats a running thread as ended.
         self._ended = threading.Event()
 
     def start(self) -> None:
-        """Start, and return when the flow has begun: from then on the end of the program waits for it."""
+        """Start, and return when the flow has begun: from then on the program waits for it when it exits."""
         super().start()
         _wait(self._begun)
 
@@ -80,7 +81,7 @@ class Submitted(threading.Thread):
         mute_console(self.flow_run_id)
         try:
             with pointed_at(self._api):
-                EventsWorker.drain_all(timeout=5)  # what the program has of them may talk to another API
+                EventsWorker.drain_all(timeout=5)  # an existing worker may send to another API
                 try:
                     ended = run_flow_sync(
                         run_workspace,
@@ -91,7 +92,7 @@ class Submitted(threading.Thread):
                 finally:
                     EventsWorker.drain_all(timeout=5)
             self.state = (isinstance(ended, State) and ended.name) or "Completed"
-        except BaseException as error:  # noqa: BLE001 - raised where the run is waited for
+        except BaseException as error:  # noqa: BLE001 - `wait` raises it
             self.state, self._error = "Crashed", error
         finally:
             LIVE.pop(execution.run_id, None)
@@ -103,15 +104,15 @@ class Submitted(threading.Thread):
 
     @property
     def last_state(self) -> str:
-        """The state; it is known without asking."""
+        """The state; no request to the API is needed."""
         return self.state
 
     def settle(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait for the end; an error of the run is not raised."""
         _wait(self._ended)
 
     def wait(self, timeout: float | None) -> RunReport:
-        """Wait for the end and give the report; what went wrong with the run itself is raised."""
+        """Wait for the end and return the report; raises an error of the run itself."""
         if timeout is None:
             self.settle()
         elif not self._ended.wait(timeout):
@@ -129,10 +130,10 @@ class Submitted(threading.Thread):
         self._live.cancel()
 
     def _hold_the_end(self) -> None:
-        """Let the end of the program wait, before it closes thread pools and Prefect's services.
+        """Make the program wait for the run at exit, before it closes thread pools and Prefect's services.
 
-        Python closes them before it waits for threads, the youngest first: so this is called, from within the
-        flow, when all of them are there.
+        At exit, Python closes these before it waits for threads, in reverse order of their registration. So the
+        flow calls this when all of them exist: then Python runs this callback first.
         """
         self.state = "Running"
         EventsWorker.instance()
@@ -140,19 +141,19 @@ class Submitted(threading.Thread):
         open_limit(self._live.execution)
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
-            with suppress(RuntimeError):  # it is ending already
-                register(_wait, self._ended)  # which holds nothing of the run
+            with suppress(RuntimeError):  # the program is exiting already
+                register(_wait, self._ended)  # the event does not keep the run in memory
         self._begun.set()
 
 
 def _wait(event: threading.Event) -> None:
-    """Wait without end, but look for a Ctrl-C in between, whichever thread was given the signal."""
+    """Wait without a limit, in short waits: so a Ctrl-C takes effect even if another thread got the signal."""
     while not event.wait(_TICK):
         pass
 
 
 def _parameters(execution: Execution) -> dict[str, Any]:
-    """What the page shows of a run that was planned here."""
+    """The parameters that the page shows for a run that was planned in this process."""
     first, *further = execution.source.config.files
     options = asdict(execution.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
@@ -167,22 +168,23 @@ def _parameters(execution: Execution) -> dict[str, Any]:
 
 
 def page_of(api: LocalServer | None) -> str:
-    """The address of the API's page."""
+    """The URL of Prefect's page."""
     return api.url if api is not None else str(PREFECT_UI_URL.value())
 
 
 def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:
-    """Let Prefect talk to the local server, in this thread only; the user's profile stays as it is."""
+    """Point Prefect at the local server, in this thread only; the user's profile does not change."""
     if api is None:
         return nullcontext()
     where: dict[Any, Any] = {PREFECT_API_URL: api.api_url, PREFECT_API_AUTH_STRING: api.auth}
-    # Only automations look for heartbeats, of which our server has none; ending them costs each run a second.
+    # No heartbeats: only automations use them, and the local server has none. At the end of each run, stopping the
+    # heartbeats would take a second.
     where[PREFECT_FLOWS_HEARTBEAT_FREQUENCY] = None
     return temporary_settings(where, restore_defaults={PREFECT_API_KEY})
 
 
 class _Quiet(logging.Filter):
-    """Keeps the lines of our own runs off the console: the page has them."""
+    """Keeps log lines of this library's flow runs off the console: the page has them."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,8 +200,8 @@ _QUIET = _Quiet()
 
 
 def mute_console(flow_run_id: str) -> None:
-    """Say nothing of this flow run on the console: whoever submitted it has a handle."""
+    """Print nothing about this flow run on the console: the caller who submitted it has a handle."""
     _QUIET.flow_runs.add(flow_run_id)
     for handler in logging.getLogger().handlers:
         if isinstance(handler, PrefectConsoleHandler):
-            handler.addFilter(_QUIET)  # once, however often
+            handler.addFilter(_QUIET)  # a repeated call adds nothing

@@ -1,15 +1,15 @@
-"""The local Prefect server: found, started and stopped.
+"""The local Prefect server: finds, starts and stops it.
 
-Prefect is not imported here: the server is a process of its own, asked over HTTP. It stays up after the
-program that started it, in a session and a folder of its own:
+Prefect is not imported here: the server is a separate process, and this module queries it over HTTP. It keeps
+running after the program that started it, in its own process session and its own folder:
 
-    $SINAGOT_CATALOG_HOME (or the state folder of the platform), for the owner's eyes only
-    ├── server.json     what was started last: process, port, password, version
-    ├── server.lock     held while starting and stopping, so that two submits start one server
+    $SINAGOT_CATALOG_HOME (or the state folder of the platform), readable by the owner only
+    ├── server.json     the server started last: process, port, password, version
+    ├── server.lock     held during start and stop, so that two submits start a single server
     ├── server.log
     └── prefect/        PREFECT_HOME of the server, with its database
 
-A process is believed to be ours only by id, start time and boot of the machine together.
+A process counts as this server only if its id, its start time and the boot of the machine all match.
 """
 
 import contextlib
@@ -38,22 +38,22 @@ from sinagot_catalog.journal import boot_id, is_same_process, start_time
 __all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
 
 _HOST = "127.0.0.1"
-# Outside the ranges from which Linux and macOS take ports for outgoing connections, so that it stays free.
+# Outside the port ranges that Linux and macOS use for outgoing connections, so that the port stays free.
 _PORTS = range(21_000, 29_000)
 _LOG_BYTES = 5_000_000
 _BEGIN = "--- starting Prefect"
 _LEAST_BYTES = 5_000_000
 
 _SETTINGS = {
-    # The recorder writes one event at a time by default, 24 ms of the server's time for each task run.
+    # By default the recorder writes events one by one, which takes the server 24 ms for each task run.
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_BATCH_SIZE": "500",
     "PREFECT_SERVER_SERVICES_EVENT_PERSISTER_READ_BATCH_SIZE": "200",
-    # Slots of deployments are lent for minutes; kept in memory only, what is lent when the server ends is lost.
+    # Slots of deployments are leased for minutes. In memory only, the leases would be lost when the server ends.
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    # What an idle server spends its time on: less often. Schedules, new deployments and leases keep their pace.
+    # Loops of an idle server run less often. Schedules, new deployments and leases keep their default intervals.
     "PREFECT_SERVER_SERVICES_LATE_RUNS_LOOP_SECONDS": "15",
     "PREFECT_SERVER_SERVICES_FOREMAN_LOOP_SECONDS": "30",
     "PREFECT_SERVER_SERVICES_CANCELLATION_CLEANUP_LOOP_SECONDS": "60",
@@ -66,7 +66,8 @@ _SETTINGS = {
     "DO_NOT_TRACK": "1",
 }
 
-# Started by a process that ends at once, the server is nobody's child: no caller has to wait for its end.
+# A process that ends at once starts the server. So the server is not a child of the caller, and the caller does not
+# have to wait for its end.
 _LAUNCH = """
 import subprocess, sys
 with open(sys.argv[1], "ab") as log:
@@ -84,14 +85,14 @@ class LocalServer:
     """A Prefect server that this library started on this machine.
 
     Attributes:
-        pid: Its process id.
-        started: Its start time, as the machine counts.
-        boot: The boot of the machine in which it started.
-        port: Where it listens, on the loopback only.
-        auth: Its password, as `user:password`.
+        pid: The process id.
+        started: The start time of the process, as the operating system counts it.
+        boot: The id of the machine's boot in which it started.
+        port: The port, on the loopback address only.
+        auth: The login, as `user:password`.
         prefect: The version of Prefect that runs it.
-        since: When it was started (ISO, UTC).
-        log: The file of its output.
+        since: The time of its start (ISO, UTC).
+        log: The log file.
     """
 
     pid: int
@@ -105,30 +106,30 @@ class LocalServer:
 
     @property
     def url(self) -> str:
-        """The address of its page."""
+        """The URL of its page."""
         return f"http://{_HOST}:{self.port}"
 
     @property
     def api_url(self) -> str:
-        """The address of its API, as `PREFECT_API_URL` takes it."""
+        """The URL of its API, as in `PREFECT_API_URL`."""
         return f"{self.url}/api"
 
     @property
     def is_alive(self) -> bool:
-        """Whether its process, and not another one under that id, is there."""
+        """Whether its process is running, and not another process with the same id."""
         return is_same_process(self.pid, self.started, self.boot)
 
     def __repr__(self) -> str:
         return f"<LocalServer {self.url} | pid: {self.pid}, prefect: {self.prefect}>"
 
     def is_healthy(self, timeout: float = 1.0) -> bool:
-        """Tell whether it answers, and to its own password.
+        """Check that it answers and accepts its own password.
 
         Args:
             timeout: Seconds to wait for the answer.
 
         Returns:
-            False as well while it is still starting.
+            Whether it does; also False while it is still starting.
         """
         with contextlib.suppress(ServerError):
             return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
@@ -141,7 +142,7 @@ class LocalServer:
             timeout: Seconds to wait at most.
 
         Raises:
-            ServerError: It ended, or did not answer in time; the message has the last line of its log.
+            ServerError: The server ended, or did not answer in time; the message has the last line of its log.
         """
         deadline = time.monotonic() + timeout
         while not self.is_healthy():
@@ -155,11 +156,11 @@ class LocalServer:
             time.sleep(0.1)
 
 
-# -- the server's life ---------------------------------------------------------------------------------------
+# -- start and stop ------------------------------------------------------------------------------------------
 
 
 def home() -> Path:
-    """Give the folder that holds the local server's state.
+    """The folder with the state of the local server.
 
     Returns:
         `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform.
@@ -171,10 +172,10 @@ def home() -> Path:
 
 
 def find() -> LocalServer | None:
-    """Find the local server that runs; it may still be starting.
+    """Find the running local server; it may still be starting.
 
     Returns:
-        None where none runs, whatever an old state file says.
+        The server, or None if its process is not running, even if a state file exists.
     """
     server = _read_state()
     return server if server is not None and server.is_alive else None
@@ -184,15 +185,15 @@ def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
     """Find the local server, or start it. Does not wait until it answers: see `LocalServer.wait_healthy`.
 
     Args:
-        port: Where it shall listen; without it at the port of the last time, or at a free one.
-        fresh: Put the database of the last time aside, and start with an empty one.
+        port: The port to use; by default the port of the last server, or a free port.
+        fresh: Put the database of the last server aside, and start with an empty database.
 
     Returns:
-        The server that runs, or that was just started.
+        The server that is running or starting.
 
     Raises:
-        ServerError: The port is taken, its folder cannot be written, or a server of another Prefect version is at
-            work.
+        ServerError: The port is taken, its folder cannot be written, or a server of another Prefect version has
+            active flow runs.
     """
     with _lock():
         last = _read_state()
@@ -212,7 +213,7 @@ def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
         )
         try:
             _write_state(server)
-        except OSError:  # nobody would find it again
+        except OSError:  # without a state file no program can find this server
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
             raise
@@ -220,16 +221,16 @@ def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
 
 
 def stop(timeout: float = 10.0) -> dict[str, Any]:
-    """End the local server, after it has recorded what it was told.
+    """End the local server, after it has recorded the events that it received.
 
-    Only a process proven ours is ended: first asked (SIGTERM), then, with its session, killed.
+    Only ends a process that is certainly this server: first with SIGTERM, then by killing its process session.
 
     Args:
-        timeout: Seconds to wait at most for runs under way and for the records; as many again, but no more
-            than 10, for its end.
+        timeout: The most seconds to wait for active runs and for the records; then the same time again, but at
+            most 10 seconds, for the end of the process.
 
     Returns:
-        `stopped` (bool), `pid`, `url`, and `running`: how many flow runs were still under way.
+        `stopped` (bool), `pid`, `url`, and `running`: the number of flow runs that were still active.
     """
     if _read_state() is None:
         return {"stopped": False, "pid": None, "url": None, "running": 0}
@@ -247,7 +248,7 @@ def status() -> dict[str, Any]:
 
     Returns:
         `running`, `healthy`, `url`, `api_url`, `user` and `password` (the login of its page), `pid`,
-        `prefect`, `since`, `log` and `home`; where it does not run, what is known of the last one.
+        `prefect`, `since`, `log` and `home`; if it does not run, the values of the last server.
     """
     server = _read_state()
     if server is None:
@@ -299,7 +300,7 @@ def _launch(port: int, auth: str) -> LocalServer:
 
 
 def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
-    """The server's environment: nothing of the user's Prefect settings, a password, its own page only."""
+    """The environment of the server: no Prefect settings of the user, a password, access for its own page only."""
     origin = f"http://{_HOST}:{port}"
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
     own = {
@@ -313,7 +314,7 @@ def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
 
 
 def _put_aside(last: LocalServer | None) -> None:
-    """Rename the server's own folder; the history in it is kept."""
+    """Rename the folder of the server, so that its history is kept."""
     if last is not None and last.is_alive:
         raise ServerError(
             f"The local Prefect server runs at {last.url}: its database cannot be put aside.",
@@ -325,7 +326,7 @@ def _put_aside(last: LocalServer | None) -> None:
 
 
 def _make_way(server: LocalServer) -> None:
-    """End a server of another Prefect version, unless it is at work."""
+    """End a server of another Prefect version; raise if it has active flow runs."""
     if running := _drain(server, 2.0):
         raise ServerError(
             f"The local Prefect server at {server.url} is of Prefect {server.prefect}, this is "
@@ -336,7 +337,7 @@ def _make_way(server: LocalServer) -> None:
 
 
 def _drain(server: LocalServer, timeout: float) -> int:
-    """Wait until nothing is under way and the records stand still; give the number of runs left under way."""
+    """Wait until no flow run is active and the records do not change; return the number of active runs."""
     deadline = time.monotonic() + timeout
     under_way = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}}
     seen: list[Any] = []
@@ -346,8 +347,8 @@ def _drain(server: LocalServer, timeout: float) -> int:
             running = int(_count(server, "flow_runs", under_way))
             seen.append(_count(server, "task_runs", {}))
         except (ServerError, ValueError):
-            return running  # it does not answer: nothing that waiting could save
-        # The recorder writes once a second: three equal counts half a second apart are one silent second.
+            return running  # it does not answer: waiting is of no use
+        # The recorder writes once a second: three equal counts, half a second apart, are a second without writes.
         still = len(seen) > 2 and len(set(seen[-3:])) == 1  # noqa: PLR2004
         if still and not running:
             return 0
@@ -362,7 +363,7 @@ def _end(server: LocalServer, timeout: float) -> None:
             os.kill(server.pid, signal.SIGTERM)
     if not _is_gone(server, timeout):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(server.pid, signal.SIGKILL)  # it leads its session: with whatever it started
+            os.killpg(server.pid, signal.SIGKILL)  # it leads its session: this ends its children, too
     if not _is_gone(server, 5.0):
         raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
     _write_state(replace(server, pid=0, started=""))
@@ -419,7 +420,7 @@ def _write_state(server: LocalServer) -> None:
 
 
 def _ended_early(server: LocalServer) -> ServerError:
-    """Say why a server ended before it answered, as far as its log tells."""
+    """The error for a server that ended before it answered, with the reason from its log."""
     said = _said(server)
     where = f"Its log is {server.log}. {WITHOUT_PREFECT}"
     if any("Can't locate revision" in line for line in said):
@@ -438,7 +439,7 @@ def _ended_early(server: LocalServer) -> ServerError:
 
 
 def _said(server: LocalServer) -> list[str]:
-    """What a server wrote to its log since it was started."""
+    """The log lines of a server since its start."""
     try:
         text = Path(server.log).read_text(encoding="utf-8", errors="replace")
     except OSError:

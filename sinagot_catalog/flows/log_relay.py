@@ -1,4 +1,4 @@
-"""What scripts say, on its way into the log of the flow run, at a bounded rate."""
+"""Log relay: copies the log lines of scripts into the log of the flow run, at a limited rate."""
 
 import logging
 import time
@@ -13,13 +13,13 @@ _A_RUN = 1_000
 
 
 class Lines:
-    """Says the lines of a run.
+    """Relays the log lines of a run.
 
     Args:
-        said: The journal that can be read here.
-        heard: What a cluster hands over.
-        say: Takes the level and the text of a line.
-        rest: Ends the sentence about lines that were not said.
+        said: Tail of the journal, if it can be read here.
+        heard: Buffer of the lines that a cluster sends.
+        say: Receives the level and the text of a line.
+        rest: The end of the message about lines that were left out.
     """
 
     def __init__(self, said: LogTail, heard: LogBuffer, say: Callable[[int, str], None], rest: str) -> None:
@@ -33,7 +33,10 @@ class Lines:
         self._unsaid = 0
 
     def look(self) -> None:
-        """Say what is new, as far as the rate allows. What was handed over comes in bursts: its rest can wait."""
+        """Relay new lines as far as the rate allows.
+
+        Other lines of the journal are left out. Lines of a cluster arrive in bursts, so they wait in the buffer.
+        """
         now = time.monotonic()
         self._left = min(self._left + (now - self._since) * _A_SECOND, 2.0 * _A_SECOND)
         self._since = now
@@ -56,7 +59,7 @@ class Lines:
             self._left -= 1
 
     def end(self) -> None:
-        """Say the last lines, what was handed over at the end among them, and how many were left out."""
+        """Relay the last lines, also those in the buffer, and tell how many lines were left out."""
         self.look()
         while self._heard.lines and self._said < _A_RUN:
             self._speak(self._heard.lines.popleft())

@@ -1,9 +1,11 @@
-"""Flow runs whose process is gone: Prefect goes on calling them Running, until somebody says so.
+"""Lost flow runs of workers: finds them by their claim and marks them as Crashed, which frees their slots.
 
-Nobody tells the API when a worker is killed with the flow that it runs. The rows are free at once, or when the
-lease of the run has run out, for the journal's claims say who is alive; but the flow run stands in the page as
-Running, and holds a slot of its deployment until Prefect's own lease runs out, which is five minutes. Here such
-runs are found by their claim, and marked as Crashed, which gives the slot back.
+When a worker is killed with its flow, the API does not learn of it. The rows are free at once, or when the lease of
+the run has run out, because the claims in the journal tell which runs are alive. But Prefect's page still shows the
+flow run as Running, and it holds a slot of its deployment until Prefect's own lease runs out after five minutes.
+
+A flow run is lost if its stored report (see `flow`) has not ended and its claim is neither released nor alive.
+`crashed_runs` does the same for clients on this machine.
 """
 
 import time
@@ -28,19 +30,19 @@ from sinagot_catalog.journal import read_report
 __all__ = ["clear_lost", "is_lost", "under_way"]
 
 _PAUSE = 3.0
-"""Seconds between two looks: a run that just ended gives its rows back a moment before its report is there."""
+"""Seconds between two checks: a run that ends releases its rows a moment before its report is stored."""
 
 
 def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[FlowRun]) -> list[UUID]:
-    """Mark as Crashed which of some flow runs are lost, and were so a moment ago.
+    """Mark the lost runs among some flow runs as Crashed; a run must be lost in two checks.
 
     Args:
-        client: The API.
-        source: The workspace that they run.
-        flow_runs: Runs that the API calls under way.
+        client: The client of the API.
+        source: The session of the workspace that they run.
+        flow_runs: Flow runs that are active according to the API.
 
     Returns:
-        The ids of those that were.
+        The ids of the marked flow runs.
     """
     if not any(is_lost(source, one) for one in flow_runs):
         return []
@@ -55,21 +57,21 @@ def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[F
 
 
 def is_lost(source: Session, flow_run: FlowRun) -> bool:
-    """Whether a flow run began, did not end, and has no living run.
+    """Whether a flow run began, did not end, and has no live run.
 
-    An attempt that has told nothing yet is not lost, nor is one that gave its rows back: its report is on its way.
+    An attempt without a stored report is not lost. Nor is an attempt that released its rows: its report follows.
     """
     kept = read_report(source.log_store, str(flow_run.id))
     if kept is None or kept.ended or not kept.is_claimed or kept.attempt != flow_run.run_count:
         return False
     claim = next((one for one in source.claims.all() if one.run_id == kept.report.run_id), None)
     if claim is None:
-        return True  # swept by a later run
+        return True  # a later run swept the dead claim
     return claim.state != "released" and not source.claims.is_alive(claim, source.claims.store_time())
 
 
 def under_way(client: SyncPrefectClient, deployment_id: UUID) -> list[FlowRun]:
-    """The runs of a deployment that the API calls Running, but for the one that asks."""
+    """The active flow runs of a deployment according to the API, without the flow run that calls this."""
     types = FlowRunFilterStateType(any_=[StateType.RUNNING, StateType.CANCELLING])
     found = client.read_flow_runs(
         flow_run_filter=FlowRunFilter(

@@ -1,4 +1,7 @@
-"""A flow run that goes on elsewhere: on the workers of a deployment, or in another process."""
+"""Remote flow runs: follows a flow run on the workers of a deployment or in another process.
+
+Its state comes from the API; its report comes from the `LOG` folder, where the flow stores it.
+"""
 
 import shlex
 import time
@@ -26,17 +29,17 @@ __all__ = ["RemoteFlowRun", "send"]
 _TICK = 0.5
 _LOST_EVERY = 10.0
 _LATE = 10.0
-"""Seconds within which the process of a run that was cancelled writes its report."""
+"""Seconds to wait for the report of a cancelled run: its process may still be writing it."""
 _SILENCE = 60.0
-"""Seconds for which an API may be away before waiting gives up."""
+"""Seconds for which an API may fail to answer before waiting gives up."""
 
 
 class RemoteFlowRun:
-    """A flow run, looked at from afar: its state is the API's, its report lies beside the journal.
+    """A flow run of another process: reads its state from the API, and its report from `LOG`.
 
     Args:
-        source: The workspace whose rows it runs.
-        flow_run: The flow run as it was last seen.
+        source: The session of the workspace whose rows it runs.
+        flow_run: The last known state of the flow run.
         api: The local server, or None for the API that the user configured.
     """
 
@@ -52,7 +55,7 @@ class RemoteFlowRun:
         """Find a flow run by its id.
 
         Raises:
-            NotFoundError: The API knows of none.
+            NotFoundError: There is no such flow run, or it runs another workspace.
         """
         missing = NotFoundError(
             f"there is no flow run {flow_run_id!r}", "Its id stands at the end of the address of its page."
@@ -76,25 +79,25 @@ class RemoteFlowRun:
 
     @property
     def last_state(self) -> str:
-        """The state as it was last seen; the API is not asked."""
+        """The last known state, without a request to the API."""
         state = self._seen.state
         return "Pending" if state is None else str(state.name or state.type.value.capitalize())
 
     @property
     def state(self) -> str:
-        """The state now."""
+        """The present state, from the API."""
         self._look()
         return self.last_state
 
     def settle(self) -> None:
-        """Wait for the end, whatever it is."""
+        """Wait for the end; a failed state is not raised."""
         self._until(None)
 
     def wait(self, timeout: float | None) -> RunReport:
-        """Wait for the end and give the report.
+        """Wait for the end and return the report.
 
         Raises:
-            TimeoutError: It is still under way.
+            TimeoutError: The flow run is still running.
             ServerError: It ended without a report: it was refused, cancelled before it began, or lost.
         """
         if not self._until(timeout):
@@ -111,7 +114,7 @@ class RemoteFlowRun:
         return kept.report
 
     def _kept(self, *, is_late: bool) -> StoredReport | None:
-        """What is kept of its report; of a run that is called cancelled its process may be about to write it."""
+        """Read its stored report; for a cancelled run, wait a little, as its process may still be writing it."""
         end = time.monotonic() + _LATE
         while True:
             kept = read_report(self._source.log_store, self.flow_run_id)
@@ -120,10 +123,10 @@ class RemoteFlowRun:
             time.sleep(_TICK)
 
     def cancel(self) -> None:
-        """Ask for its end: rows under way are ended where it runs, or it never begins."""
+        """Request a cancel: its process ends the running rows, or the flow run never begins."""
         self._look()
         if self._seen.state is not None and self._seen.state.is_final():
-            return  # from where the API would take it back into Cancelling
+            return  # the API would set an ended flow run to Cancelling again
         try:
             with pointed_at(self._api), get_client(sync_client=True) as client:
                 client.set_flow_run_state(self._seen.id, State(type=StateType.CANCELLING))
@@ -134,7 +137,7 @@ class RemoteFlowRun:
             ) from error
 
     def _until(self, timeout: float | None) -> bool:
-        """Look until it has ended, or the time is over; give whether it has ended."""
+        """Poll until the flow run has ended or the time is over; return whether it has ended."""
         begun = heard = asked = time.monotonic()
         while True:
             try:
@@ -154,7 +157,7 @@ class RemoteFlowRun:
             time.sleep(left)
 
     def _say_lost(self) -> None:
-        """Tell the API where the process that ran it is gone, for nobody else does."""
+        """Mark the flow run as Crashed if its process has died; no other program does it."""
         state = self._seen.state
         if state is not None and (state.is_running() or state.is_cancelling()):
             with suppress(Exception), pointed_at(self._api), get_client(sync_client=True) as client:
@@ -181,15 +184,15 @@ def send(
     api: LocalServer | None,
     say: Callable[[str], None],
 ) -> RemoteFlowRun:
-    """Ask a deployment for a run.
+    """Start a flow run of a deployment.
 
     Args:
-        source: The workspace.
-        deployment: Its name.
-        parameters: Gives the run's own; called when the deployment was found.
-        name: What the run is called.
+        source: The session of the workspace.
+        deployment: The name of the deployment.
+        parameters: Returns the parameters of the run; called after the deployment was found.
+        name: The name of the flow run.
         api: The local server, or None for the API that the user configured.
-        say: Takes lines for people: where its page is, and who is missing where nobody asks for its runs.
+        say: Receives messages: the URL of its page, and a hint if no worker polls for its runs.
 
     Raises:
         NotFoundError: There is no such deployment.
@@ -197,7 +200,7 @@ def send(
     """
     with pointed_at(api), get_client(sync_client=True) as client:
         known = deployment_named(client, deployment)
-        with suppress(Exception):  # they hold the slots of the deployment
+        with suppress(Exception):  # lost runs hold slots of the deployment, and this run would wait for them
             clear_lost(client, source, under_way(client, known.id))
         try:
             flow_run = client.create_flow_run_from_deployment(
@@ -219,7 +222,7 @@ def send(
 
 
 def _missing(pool: str | None) -> str:
-    """Say what a run waits for of whose deployment nobody has asked for runs of late."""
+    """The hint for a run of a deployment that is not ready: no worker has polled for its runs lately."""
     if pool is None:
         return "it waits until its deployment is served; where it is not:  sinagot-catalog serve"
     worker = of_prefect(f"prefect worker start --pool {shlex.quote(pool)}")

@@ -1,7 +1,7 @@
-"""Hand a planned run to Prefect, and hold on to it.
+"""Submission: submits a planned run to Prefect, or rows to a deployment, and returns a `RunHandle` to follow it.
 
-Prefect is imported only when there is something to do, and after the local server, where one is needed, was
-told to start: both take seconds, and take them at the same time.
+Prefect is imported only when there is something to do, and after the local server (if needed) has begun to start:
+both take seconds, and so they take them at the same time.
 """
 
 import html
@@ -32,12 +32,12 @@ __all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "sub
 
 
 class RunHandle:
-    """A run that was submitted: to follow, to wait for, to cancel.
+    """A handle of a submitted run, to follow it, wait for it or cancel it.
 
     Attributes:
-        run_id: The name of the run in the journal; of a run elsewhere it is known when it was waited for.
-        flow_run_id: Its id in Prefect, None where there was nothing to do.
-        url: Its page in Prefect, None where there was nothing to do.
+        run_id: The name of the run in the journal; for a run of another process, known after `wait`.
+        flow_run_id: The id of the flow run in Prefect, None if there was nothing to do.
+        url: The URL of its page in Prefect, None if there was nothing to do.
     """
 
     def __init__(self, run_id: str | None, work: "Submitted | RemoteFlowRun | RunReport") -> None:
@@ -48,7 +48,7 @@ class RunHandle:
 
     @property
     def state(self) -> str:
-        """The flow run's state: such as `Scheduled`, `Running`, `Completed`, `Failed`, `Cancelled`, `Crashed`."""
+        """The state of the flow run: `Scheduled`, `Running`, `Completed`, `Failed`, `Cancelled`, `Crashed`, ..."""
         return "Completed" if isinstance(self._work, RunReport) else self._work.state
 
     @property
@@ -69,13 +69,13 @@ class RunHandle:
         """Wait until the run has ended.
 
         Args:
-            timeout: Seconds to wait at most; without it, as long as it takes.
+            timeout: The most seconds to wait; by default, no limit.
 
         Returns:
-            What became of each row.
+            The report, with the outcome of each row.
 
         Raises:
-            TimeoutError: It is still under way; it goes on, and can be waited for again.
+            TimeoutError: The run has not ended; it goes on, and you can wait for it again.
             ServerError: Prefect could not run it.
         """
         report = self._work if isinstance(self._work, RunReport) else self._work.wait(timeout)
@@ -83,7 +83,7 @@ class RunHandle:
         return report
 
     def cancel(self) -> None:
-        """End the run early: no more rows are begun, scripts under way are ended. Returns at once."""
+        """End the run early: no more rows begin, and running scripts are ended. Returns at once."""
         if not isinstance(self._work, RunReport):
             self._work.cancel()
 
@@ -95,27 +95,27 @@ def submit(
     say: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> RunHandle:
-    """Run what was planned and claimed as a Prefect flow, in a thread of this process.
+    """Run a planned and claimed run as a Prefect flow, in a thread of this process.
 
     Args:
-        execution: The run. It is finished here, also where Prefect cannot be reached.
+        execution: The run. This function finishes it, also if Prefect does not answer.
         wait: Return only when the run has ended.
-        say: Takes lines for people: where the page is, how to end the server. By default they go to stderr.
+        say: Receives messages: the URL of the page, how to end the server. By default they go to stderr.
         timeout: Seconds that the local server may take to start.
 
     Returns:
-        The handle. A program that ends waits for its runs.
+        The handle. When the program exits, it waits for its runs.
 
     Raises:
         ServerError: The configured API, or the local server, does not answer.
-        KeyboardInterrupt: While waiting; the run was cancelled, and has ended.
+        KeyboardInterrupt: The user interrupted the wait; the run was cancelled and has ended.
     """
     if not execution.n_rows:
         return RunHandle(execution.run_id, execution.finish())
     try:
         work = _begin(execution, say or to_stderr, timeout)
     except BaseException:
-        execution.finish()  # gives the rows back
+        execution.finish()  # releases the rows
         raise
     try:
         work.start()
@@ -135,16 +135,19 @@ def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> 
     local = _reach(say, timeout)
     from sinagot_catalog.flows.local_run import Submitted
 
-    execution.wait_warm()  # from here on its workers start beside the flow, which would only slow this process down
+    execution.wait_warm()  # a cluster that still connects while the flow runs would slow this process
     work = Submitted(execution, api=local)
     say(f"{execution.label}: {work.url}")
     return work
 
 
 def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
-    """Make sure of an API: None for the one that the user configured, else the local server, which is started.
+    """Make sure that an API answers; start the local server unless the user configured an API.
 
     Prefect is imported while the server starts.
+
+    Returns:
+        The local server, or None for the API that the user configured.
     """
     configured = _api.configured_api()
     local = None if configured else local_server.start()
@@ -160,7 +163,7 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
             f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
             "prints, end it with `sinagot-catalog server stop`."
         )
-    with suppress(ServerError):  # what others left there is no reason to run nothing
+    with suppress(ServerError):  # an error in this cleanup must not prevent the run
         if configured:
             mark_crashed(configured.url, auth=configured.auth, key=configured.key)
         elif local is not None:
@@ -169,8 +172,8 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
 
 
 def to_stderr(line: str) -> None:
-    """Say a line to people, beside the result."""
-    print(line, file=sys.stderr, flush=True)  # noqa: T201 - talk, not result
+    """Print a message for the user to stderr, apart from the result."""
+    print(line, file=sys.stderr, flush=True)  # noqa: T201 - a message, not a result
 
 
 # --- on the workers of a deployment ---------------------------------------------------------------------------
@@ -185,17 +188,17 @@ def send(
     say: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> RunHandle:
-    """Have the selected rows run by the workers of a deployment.
+    """Run the selected rows on the workers of a deployment.
 
-    What is to do is planned here, and where that is nothing no run is asked for. The keys of the rows are kept
-    beside the journal; the run plans and claims them itself.
+    The rows are planned here; if there is nothing to do, no flow run starts. The keys of the rows are stored in
+    `LOG`; the flow run plans and claims the rows again itself.
 
     Args:
-        source: The workspace.
+        source: The session of the workspace.
         query: The selection.
-        options: What the run is asked to do.
-        deployment: Its name.
-        say: Takes lines for people; by default they go to stderr.
+        options: The options of the run.
+        deployment: The name of the deployment.
+        say: Receives messages; by default they go to stderr.
         timeout: Seconds that the local server may take to start.
 
     Raises:
@@ -213,7 +216,7 @@ def send(
     from sinagot_catalog.flows import remote_run
 
     def parameters() -> dict[str, Any]:
-        """All of a selection's, for what is not given is that of the deployment's own filter."""
+        """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
         left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
         asked = {key: value for key, value in asdict(options).items() if key not in left_out}
         is_whole = query.is_whole and source.span is None
@@ -227,7 +230,7 @@ def send(
 def follow(
     source: Session, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> RunHandle:
-    """Take hold of a flow run of a workspace that was begun elsewhere.
+    """Attach to a flow run of a workspace that was started elsewhere.
 
     Raises:
         NotFoundError: There is no such flow run.
@@ -241,7 +244,7 @@ def follow(
 def deploy(
     wanted: Deployment, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> Deployed:
-    """Make a deployment, or replace what has its name.
+    """Make a deployment, or replace the deployment with the same name.
 
     Raises:
         UsageError: The schedule cannot be read, or there is no such work pool; nothing is deployed.
@@ -263,9 +266,9 @@ def serve(
     say: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> None:
-    """Make a deployment and run what it is asked for here, until the process is told to end.
+    """Make a deployment and run its flow runs in this process's children, until the process gets a signal to end.
 
-    The process is pointed at the API by its environment, for that is what the processes of its runs get.
+    The environment of this process points at the API, because the processes of its runs inherit the environment.
     """
     os.environ.update(environment(say=say, timeout=timeout))
     from sinagot_catalog.flows import deployer
@@ -276,10 +279,10 @@ def serve(
 
 
 def environment(*, say: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:
-    """What points Prefect's own programs at the API that is used here; it is started where it has to be.
+    """Environment variables that point Prefect's own programs at the API; starts the local server if needed.
 
     Returns:
-        Nothing where the user configured an API: then they find it themselves.
+        The variables; empty if the user configured an API, because then the programs find it themselves.
     """
     configured = _api.configured_api()
     if configured is not None:

@@ -1,7 +1,9 @@
-"""Many rows: from a selection to a plan, to a claim, to running workers, to a report.
+"""A run over many rows: from a selection to a plan, a claim, worker processes and a report.
 
-In: selected rows of `steps` and the options of a run. Out: a `Plan`, or a `RunReport`. `plan` decides what runs,
-`execution` claims the rows and drives them, `pool` and `worker_slot` run the worker processes, `watch` repeats it.
+In: selected rows of `steps` and the options of a run. Out: a `Plan`, or a `RunReport`.
+
+Begin with `execution`, which tells the stages of a run. `planner` decides which rows run; `pool`, `worker_slot` and
+`worker_process` run the worker processes; `watcher` repeats runs as rows become ready.
 """
 
 from typing import TYPE_CHECKING

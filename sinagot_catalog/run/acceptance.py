@@ -1,4 +1,4 @@
-"""Take the present outputs of rows as they are: each row gets an event `accepted`, which counts as done."""
+"""Acceptance of present outputs: writes an event `accepted` for each row, so that the row counts as done."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def accept(
     """Accept the present outputs of a selection.
 
     Args:
-        source: The workspace.
-        query: What is selected.
-        step: Only this step, or these.
-        all_rows: Allow a selection that nothing narrows.
+        source: The session of the workspace.
+        query: The selection.
+        step: Only this step, or these steps.
+        all_rows: Allow a selection without a filter.
 
     Returns:
-        A row per selected row: its keys, `accepted`, and `reason` where it was left out.
+        A row per selected row: its keys, `accepted`, and `reason` if it was not accepted.
 
     Raises:
-        UsageError: Nothing narrows the selection.
+        UsageError: The selection has no filter, and `all_rows` is not set.
     """
     query = of_steps(source, query.seen_as("steps"), RunOptions(step=step))
     if query.is_whole and not all_rows:
@@ -62,7 +62,7 @@ def accept(
 
 
 def _reason() -> pl.Expr:
-    """Why a row cannot be accepted, null where it can."""
+    """Why a row cannot be accepted; null if it can."""
     absent = pl.col("n_outputs") - pl.col("n_outputs_found")
     return (
         pl.when(pl.col("_broken")).then(pl.lit("its script cannot be used, or its paths are refused"))
@@ -74,7 +74,7 @@ def _reason() -> pl.Expr:
 
 
 def _write(source: Session, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
-    """Claim rows and write their events; gives those (by `_at`) that another run holds."""
+    """Claim rows and write their events; return the rows (by `_at`) that another run holds."""
     if source.log_store.is_local:
         check_links(source.log_store.root)
     make_roots(source)
@@ -97,14 +97,14 @@ def _write(source: Session, catalog: Catalog, todo: pl.DataFrame) -> pl.Series:
 
 
 class _Lines(JournalWriter):
-    """The lines of a journal file that is written at once."""
+    """A journal writer that collects its lines, so that the whole file is written at once."""
 
     def __init__(self, run_id: str, claim: int, workspace_version: str | None) -> None:
         super().__init__("", run_id=run_id, claim=claim, workspace_version=workspace_version)
         self.lines: list[str] = []
 
     def write(self, line: str) -> None:
-        """Keep one line."""
+        """Collect a line."""
         self.lines.append(line)
 
 
@@ -141,7 +141,7 @@ def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:
 
 
 def _made(source: Session, root: str, found: pl.DataFrame) -> Iterator[Made | None]:
-    """The record of one output of some rows; None for a file, which its declaration makes the row's own."""
+    """The provenance of one output of some rows; None for a file: the declaration is enough to own it."""
     store = source.stores[root]
     folders = found.filter("is_folder")["path"].unique().to_list()
     contents = dict(zip(folders, store.contents(folders), strict=True))

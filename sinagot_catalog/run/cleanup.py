@@ -1,4 +1,4 @@
-"""What runs left behind that died, and what of the journal is old: cleared away."""
+"""Cleanup: clears what dead runs left behind (`sweep`) and old entries of the journal (`gc`)."""
 
 import re
 from collections.abc import Collection, Iterator
@@ -19,13 +19,13 @@ _UNITS = {"h": "hours", "d": "days", "w": "weeks"}
 
 @dataclass(frozen=True)
 class GcResult:
-    """What `gc` cleared.
+    """Counts of what `gc` cleared.
 
     Attributes:
-        events: How many events were left out of the journal.
-        selections: How many kept selections of old runs were deleted.
-        reports: How many kept reports of old flow runs were deleted.
-        runs: Of how many dead runs something was left in staging.
+        events: Number of events removed from the journal.
+        selections: Number of deleted stored selections of old runs.
+        reports: Number of deleted stored reports of old flow runs.
+        runs: Number of dead runs that had left files in staging.
     """
 
     events: int
@@ -35,10 +35,10 @@ class GcResult:
 
 
 def span(text: str) -> timedelta:
-    """A length of time as people write it.
+    """Parse a duration such as `90d`, `12w` or `36h`.
 
     Raises:
-        SelectionError: When it is none.
+        SelectionError: When the text is not a duration.
 
     Example:
         >>> span("90d")
@@ -51,18 +51,19 @@ def span(text: str) -> timedelta:
 
 
 def sweep(source: Session, asker: Claim | None = None) -> int:
-    """Clear what runs that died left in staging, hidden beside its targets, and among the claims.
+    """Clear what dead runs left behind: staging folders, hidden files next to their targets, and claims.
 
     Args:
-        source: The workspace.
-        asker: The claim of the run that does it.
+        source: The session of the workspace.
+        asker: The claim of the run that calls this.
 
     Returns:
-        Of how many runs something was found.
+        The number of dead runs that had left files in staging.
     """
     if source.log_store.is_local:
         check_links(source.log_store.root)
-    # Staging first: a run has its claim before its staging, so what is listed here is claimed, or dead.
+    # List staging before the claims: a run takes its claim before it makes its staging folder. So a folder listed
+    # here without a live claim belongs to a dead run.
     found = list(_folders(Path(source.log_store.root) / ".staging")) if source.log_store.is_local else []
     with suppress(StorageError):
         source.claims.sweep(source.claims.now(asker))
@@ -75,17 +76,17 @@ def sweep(source: Session, asker: Claim | None = None) -> int:
 
 
 def _folders(path: Path) -> Iterator[Path]:
-    """The staging folders of runs; all else in there is not the library's."""
+    """The staging folders of runs; the library did not make any other entry there."""
     with suppress(OSError):
         yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
 
 
 def gc(source: Session, keep: str | timedelta) -> GcResult:
-    """Forget what is old, but for what says how a row stands: no status changes.
+    """Remove old events, selections and reports; keep the events that decide a status, so that no status changes.
 
     Args:
-        source: The workspace.
-        keep: How far back everything is kept.
+        source: The session of the workspace.
+        keep: The age up to which everything is kept.
     """
     back = span(keep) if isinstance(keep, str) else keep
     since = datetime.now(UTC) - back
@@ -101,7 +102,7 @@ def gc(source: Session, keep: str | timedelta) -> GcResult:
 
 
 def _delete_old(source: Session, folder: str, since: datetime, alive: Collection[str]) -> int:
-    """Delete the files of a folder that are older than a moment, but for those of live runs."""
+    """Delete the files of a folder that are older than `since`, except those of live runs."""
     names = [name for name in source.log_store.names(folder) if is_kept_file(name)]
     times = source.log_store.stat([f"{folder}/{name}" for name in names]).modified
     old = [

@@ -1,4 +1,17 @@
-"""One run: rows selected, planned and claimed, handed to workers, reported. Whoever drives it."""
+"""Execution of a run: plans and claims rows, runs them on workers, and reports; the same for every caller.
+
+The stages of a run, in order:
+
+1. Plan: `planner` decides for each selected row whether it runs. Nothing is written yet.
+2. Claim: `Execution` takes the rows that no live run holds (see `journal.claims`), sweeps what dead runs left, and
+   for buckets opens a spool, the local folder of the run. From now on a thread renews the lease of the claim.
+3. Run: the caller opens a runner (this process, a pool, or a cluster) and feeds it phase by phase. Workers write
+   the journal and publish outputs; results come back to `note`. For a bucket, a thread uploads the journal.
+4. Finish: `finish` makes the report, uploads the rest of the journal, tells the session which files are new, ends
+   the journal, releases the claim and compacts the journal. It runs however the run ended.
+
+If the claim is lost (the lease ran out and another run took the rows), the run stops its runner.
+"""
 
 from __future__ import annotations
 
@@ -60,10 +73,10 @@ if TYPE_CHECKING:
 __all__ = ["Execution", "in_words", "prepare", "prepare_query", "run"]
 
 _SHIP_EVERY = 2.0
-"""Seconds after which what runs wrote down is sent to a bucket."""
+"""Seconds between two uploads of the journal to a bucket."""
 
 _NAMED = 4
-"""So many steps a title names."""
+"""The most steps that the label of a run names."""
 
 _logger = logging.getLogger("sinagot_catalog")
 
@@ -72,18 +85,19 @@ _logger = logging.getLogger("sinagot_catalog")
 
 
 class Execution:
-    """One planned and claimed run.
+    """A planned and claimed run.
 
     Attributes:
-        run_id: The run's name.
-        plan: Every selected row and what becomes of it.
+        run_id: The name of the run.
+        plan: Every selected row, with its action and reason.
         phases: The groups to run; each phase ends before the next begins.
-        n_rows: How many rows there are to run.
-        spec: What every row shares.
-        workers: How many processes to use.
-        name: What the workspace is called.
-        label: What it runs, in a few words.
-        heard: What its scripts said on a cluster whose journal cannot be read here.
+        n_rows: Number of rows to run.
+        spec: The settings that all rows of the run share.
+        workers: Number of processes to use.
+        name: The name of the workspace.
+        label: What the run does, in a few words.
+        lost: Whether another run took the rows.
+        heard: Log lines of its scripts on a cluster whose journal cannot be read here.
     """
 
     def __init__(
@@ -137,7 +151,7 @@ class Execution:
             threading.Thread(target=self._ship, name=f"sinagot-ship-{self.run_id}", daemon=True).start()
 
     def _take(self, todo: pl.DataFrame) -> pl.DataFrame:
-        """Claim rows; gives those that no other run holds."""
+        """Claim rows; return those that no other run holds."""
         source = self.source
         check_places(source, self.mode)
         make_roots(source)
@@ -150,12 +164,12 @@ class Execution:
             sweep(source, claim)
             self._open_spool()
         except BaseException:
-            source.claims.release(claim)  # this process may live on, and its claim with it
+            source.claims.release(claim)  # the claim would stay live as long as this process
             raise
         return todo
 
     def _without_files(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """The rows of records that were asked for by their ids and have no file; logs which."""
+        """The rows of records that the user selected by id and that have no file; logs a warning."""
         if self.query.rows is None:
             return rows.clear()
         known = self.source.catalog().ids
@@ -173,7 +187,7 @@ class Execution:
         return f"{self.name} · {rows}"
 
     def label_of(self, groups: Sequence[Group]) -> str:
-        """What some of its groups hold, in a few words: the number of rows comes last."""
+        """Describe some of its groups in a few words; the number of rows comes last."""
         cells = {cell: None for group in groups for _, cell, _ in group}
         steps = list(dict.fromkeys(self.spec.cells[cell].step for cell in cells))
         first, last = groups[0][0][2], groups[-1][-1][2]
@@ -181,17 +195,17 @@ class Execution:
         return f"{self.name} · {_some(steps)} · {span} · {in_words(sum(map(len, groups)))}"
 
     def keep_selection(self) -> str | None:
-        """Keep the selected rows as a Parquet file beside the journal, for a selection can be anything.
+        """Store the selected rows as a Parquet file in `LOG`: a selection may not fit in a JSON parameter.
 
         Returns:
-            Its path in the `LOG` folder, or None where the whole workspace was selected.
+            Its path in the `LOG` folder, or None if the whole workspace is selected.
         """
         if self.query.is_whole and self.source.span is None:
             return None
         return keep_selection(self.source.log_store, self.plan.frame, self.run_id)
 
     def keep_rows(self, flow_run_id: str) -> None:
-        """Keep which rows a flow run has beside the journal: tried again, it has the same ones.
+        """Store the rows of a flow run in `LOG`, so that a retry of the flow run has the same rows.
 
         Args:
             flow_run_id: The flow run that drives this run.
@@ -205,12 +219,12 @@ class Execution:
             _logger.warning("The rows of the flow run could not be kept: %s", error)
 
     def keep_report(self, flow_run_id: str, attempt: int, *, ended: bool) -> None:
-        """Keep the report beside the journal, for those who wait for the flow run elsewhere.
+        """Store the report in `LOG`, for other processes that wait for the flow run.
 
         Args:
             flow_run_id: The flow run that drives this run.
-            attempt: How often it has been tried, this time included.
-            ended: Whether this is its end; at its begin it only tells which run of the journal it is.
+            attempt: The number of this attempt, counted from 1.
+            ended: Whether the run has ended. At the start the report is empty: it only gives the run id.
         """
         report = self.finish() if ended else RunReport(pl.DataFrame(schema=REPORT), self.run_id)
         try:
@@ -223,17 +237,17 @@ class Execution:
 
     @property
     def seconds(self) -> dict[int, float]:
-        """How long a row took before, by the number of its cell, where that is known."""
+        """The known median seconds of a row in earlier runs, by the index of its unit step."""
         known = self.plan.rows.drop_nulls("_median").select("_cell", "_median").unique("_cell")
         return dict(known.iter_rows())
 
     def _beat(self) -> None:
-        """Say to other hosts that the run is alive."""
+        """Renew the lease of the claim, so that other hosts know that the run is alive."""
         while not self._over.wait(self.source.config.run.lease / 4):
             try:
                 is_held = self._claim is None or self.source.claims.heartbeat(self._claim)
             except OSError:
-                continue  # the next beat may get through; else the lease runs out, as it should
+                continue  # the next heartbeat may succeed; if none does, the lease should run out
             if not is_held and not self._over.is_set():
                 self.lost = True
                 if self._runner is not None:
@@ -241,7 +255,7 @@ class Execution:
                 return
 
     def _open_spool(self) -> None:
-        """Where a part lies in a bucket: the local folder of the run, and who sends its journal there."""
+        """If a part of the workspace is in a bucket: open the run's local folder and a journal uploader."""
         config = self.source.config
         if not any(map(is_url, (config.dataset, config.outputs, config.log))):
             return
@@ -255,13 +269,13 @@ class Execution:
             self._shipper = JournalUploader(self.source.log_store, spool, self.run_id)
 
     def _ship(self) -> None:
-        """Send the journal to its bucket while the run goes on, so that others see what it does."""
+        """Upload the journal to its bucket during the run, so that others see the progress."""
         while self._shipper is not None and not self._over.wait(_SHIP_EVERY):
-            with suppress(StorageError):  # the next time sends it all
+            with suppress(StorageError):  # the next upload includes what this one missed
                 self._shipper.send_all()
 
     def _close_spool(self) -> None:
-        """Send what is left of the journal, and remove the local folder; where that fails a later run does it."""
+        """Upload the rest of the journal and remove the local folder; if that fails, a later run does it."""
         if self.spec.remote is None:
             return
         try:
@@ -274,12 +288,12 @@ class Execution:
 
     @property
     def mode(self) -> Literal["processes", "main_process"]:
-        """Where the rows run."""
+        """Whether the rows run in worker processes or in this process."""
         resolved = self.options.resolved_mode(self.source.config)
         return "main_process" if resolved == "main_process" else "processes"
 
     def start_workers(self) -> None:
-        """Get ready what runs the rows of a run that is about to be submitted: meanwhile a server is reached."""
+        """Start workers (or a cluster connection) early, while the caller still connects to a Prefect server."""
         claim = self._claim
         if claim is None:
             return
@@ -292,7 +306,7 @@ class Execution:
             self._pool.start_workers()
 
     def wait_warm(self) -> None:
-        """Wait until a cluster is reached, where one is; what went wrong is raised here."""
+        """Wait until the cluster is connected, if there is one; raises the error of a failed connection."""
         if self._opening is not None:
             self._opening.runner()
 
@@ -301,11 +315,11 @@ class Execution:
         return max(1, min(self.workers, sum(map(len, self.phases))))
 
     def open_runner(self, console: logging.Logger | None = None, *, submitted: bool = False) -> Runner:
-        """Start what runs the rows.
+        """Start the runner of the rows.
 
         Args:
-            console: Gets what scripts log in this process.
-            submitted: Whether a flow runs them: then they go where `[prefect] task_runner` says.
+            console: Receives what scripts log in this process.
+            submitted: Whether a flow runs the rows: then `[prefect] task_runner` chooses the runner.
         """
         if submitted:
             self.start_workers()
@@ -343,7 +357,7 @@ class Execution:
         )
 
     def check_held(self) -> None:
-        """Say that another run took the rows, where that was so."""
+        """Raise an error if another run took the rows."""
         if self.lost:
             lease = self.source.config.run.lease
             raise StorageError(
@@ -357,10 +371,12 @@ class Execution:
         return Blocking(self.source.catalog(), rows)
 
     def phases_in_turn(self, note: Callable[[list[Result]], None]) -> Iterator[Phase]:
-        """The phases, each when the one before is over, without the rows that wait for one that failed.
+        """Yield the phases in order, each without the rows that wait for an output of a failed row.
+
+        The caller asks for the next phase when the last one has ended.
 
         Args:
-            note: Is given the results of the rows that are left out.
+            note: Receives the results of the blocked rows.
         """
         blocks = not self.options.ignore_missing
         for number, phase in enumerate(self.phases):
@@ -372,17 +388,17 @@ class Execution:
             yield phase.without([one.row for one in blocked]) if blocked else phase
 
     def note(self, results: list[Result]) -> None:
-        """Collect results; any thread may call it."""
+        """Collect results; callable from any thread."""
         with self._lock:
             self._results.add(results)
 
     def finish(self) -> RunReport:
-        """Give the rows back and report; the workspace sees the new files. Further calls give the same report."""
+        """Release the rows and report; the session learns the new files. Further calls return the same report."""
         with self._lock:
             if self._report is None:
                 self._over.set()
                 if self._pool is not None:
-                    self._pool.close()  # its workers may be warm, and never have been used
+                    self._pool.close()  # its workers may run even if no runner was opened
                 if self._opening is not None:
                     self._opening.close()
                 self._report = self._make_report()
@@ -400,7 +416,7 @@ class Execution:
             return self._report
 
     def _give_back(self, claim: Claim) -> None:
-        """Release the rows and tidy the journal; a full disk must not take the report with it."""
+        """Release the rows and compact the journal; a full disk must not lose the report."""
         source = self.source
         with suppress(OSError):
             source.journal.end(self.run_id)
@@ -434,7 +450,7 @@ class Execution:
             ),
         ]
         results = pl.concat([results, *others], how="diagonal")
-        # Whatever ended the run: a row that it never came to, or that it can say nothing of, is in the report.
+        # The report has every claimed row, however the run ended: rows without a result count as cancelled.
         left = self._todo.join(results, on="row", how="anti").with_columns(
             pl.lit("cancelled").cast(OUTCOME).alias("outcome")
         )
@@ -447,7 +463,7 @@ class Execution:
         return RunReport(frame.select(*REPORT), self.run_id if self._claim else None, seconds=seconds)
 
     def _publish(self) -> None:
-        """Tell the source which paths this run wrote."""
+        """Tell the session which paths this run wrote."""
         catalog = self.source.catalog()
         layout = catalog.layout
         rows = self.plan.rows.with_row_index("row").join(self._outcomes, on="row", how="inner")
@@ -474,12 +490,12 @@ class Execution:
         self.source.published(pl.concat([empty, *written]), self.run_id)
 
     def _there(self, root: str, paths: pl.DataFrame, folders: Collection[str] | None = None) -> pl.DataFrame:
-        """Which of some paths exist, and as what; a bucket is not asked for what is known to be there.
+        """Which of some paths exist, and their kinds; a bucket is not queried for paths known to exist.
 
         Args:
-            root: Whose paths they are.
+            root: The root of the paths.
             paths: A column `path`.
-            folders: Those that are directories, where all of them are known to be there.
+            folders: The paths that are directories; give it only if all paths are known to exist.
         """
         store = self.source.stores[root]
         names = paths["path"].to_list()
@@ -493,7 +509,7 @@ class Execution:
 
 
 def in_words(rows: int) -> str:
-    """A number of rows.
+    """Format a number of rows.
 
     Example:
         >>> in_words(1), in_words(20)
@@ -507,8 +523,9 @@ def _some(steps: list[str]) -> str:
 
 
 def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
-    """What the workers need to know to run some rows."""
-    # Some of their outputs are new and some old: that they are there does not mean that they are done.
+    """Build the run's spec: what the workers need to know to run some rows."""
+    # An earlier run ended while it published these rows, so some outputs may be new and some old: existing outputs
+    # do not mean that the row is done.
     half = rows.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
     config = source.config
     layout = source.layout()
@@ -536,7 +553,7 @@ def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame)
 
 
 def _literal_links(source: Session) -> dict[str, str]:
-    """The literal folders of outputs that are links now, and where each leads."""
+    """The literal folders of outputs that are symbolic links now, each with its target."""
     store = source.stores.get("outputs", source.stores["dataset"])
     if not store.is_local:
         return {}
@@ -580,10 +597,10 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
 
 
 def _sweep_spools(source: Session) -> None:
-    """Send what runs that died on this machine had no time to send, and remove their folders."""
+    """Upload the journals that dead runs on this machine did not upload, and remove their folders."""
     for folder, is_ours in dead_spools(source.config.log):
         if not is_ours:
-            continue  # its own workspace does that
+            continue  # a run of that other workspace does it
         with suppress(StorageError):
             journal = Path(folder, "journal")
             for run in journal.iterdir() if journal.is_dir() else ():
@@ -608,13 +625,13 @@ def run(
         return _run(Execution(source, query, options, pool=pool), progress=progress, watch=watch)
     finally:
         if pool is not None:
-            pool.close()  # also where nothing was run: some workers may be warm
+            pool.close()  # also if no row ran: some workers may have been started
 
 
 def _run(
     execution: Execution, *, progress: bool | None, watch: Callable[[list[Result]], None] | None
 ) -> RunReport:
-    """Run what is planned and claimed."""
+    """Run the planned and claimed rows."""
     from sinagot_catalog.run.progress import open_progress
 
     if not execution.n_rows:
@@ -640,7 +657,7 @@ def _run(
 
 
 def _workers(source: Session, options: RunOptions) -> int:
-    """How many processes a run uses at most."""
+    """The most processes that a run uses."""
     return options.workers or source.config.run.workers or os.cpu_count() or 1
 
 
@@ -660,18 +677,18 @@ def prepare(
     flow_run_id: str | None = None,
     **options: Any,
 ) -> Execution:
-    """Open a workspace, plan and claim: how a flow begins that was not planned in its own process.
+    """Open a workspace, plan and claim: the start of a flow whose run was not planned in the same process.
 
     Args:
         workspace: Folder, URL or toml.
         where: A filter over `steps`, in SQL.
-        rows: A selection beside the journal; or, by hand, any Parquet file with the keys of rows.
+        rows: A stored selection in `LOG`; without a deployment also any Parquet file with the keys of rows.
         config: Further config files, merged over the first.
-        since: Leave out what was done since then, whatever else is asked.
-        deployed: The parameters of the deployment, where it is a run of one.
-        flow_run_id: The flow run that asks. Its rows are kept when it first has some; tried again it has those, for
-            the filter may fit others by then: a row that failed is `ERROR`, and no more what it was.
-        options: The words of `RunOptions`.
+        since: Leave out rows that were done after this time, whatever the other options select.
+        deployed: The parameters of the deployment, if the run belongs to one.
+        flow_run_id: The flow run that calls this. The first attempt with rows stores them, and a retry runs the
+            stored rows: by then the filter may match other rows, because a row that failed has the status `ERROR`.
+        options: The fields of `RunOptions`.
 
     Raises:
         UsageError: This worker does not run that workspace.

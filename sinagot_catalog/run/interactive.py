@@ -1,4 +1,4 @@
-"""The script of a step for one record, in the hands of a user: to look at its paths, to run it, to debug it."""
+"""Interactive use of a script: gives the user the script of a step for a record, to inspect, run or debug it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def script_of(
     """The script of a step for one record, with its real paths.
 
     Raises:
-        SelectionError: When the step has other paths for each task or modality of the scope, and none is said.
+        SelectionError: When the paths differ between tasks or modalities of the scope, and the user names none.
     """
     from sinagot_catalog.scripts import ScriptPath, port_paths
 
@@ -68,10 +68,10 @@ def script_of(
 
 
 def _find(source: Session, step: str, task: str | None, modality: str | None) -> list[UnitStep]:
-    """The cells of a step within a scope.
+    """The unit steps of a step within a scope.
 
     Raises:
-        NotFoundError: When there is none, or its patterns are not known.
+        NotFoundError: When there is no such step, or its patterns are not known.
     """
     found = [
         cell

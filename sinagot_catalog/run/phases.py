@@ -1,4 +1,4 @@
-"""What goes into a run and what comes out of it, as columns: groups of rows by phases, and results."""
+"""Phases and results of a run, stored as columns: groups of rows in, results out, and rows that become blocked."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["Blocking", "Phase", "Results", "phases_of"]
 
 _LUMP = 10_000
-"""So many results are kept as they come, before a frame is made of them."""
+"""Number of results that stay objects before they are packed into a frame."""
 
 _RESULT = {
     "row": pl.UInt32(),
@@ -31,7 +31,7 @@ _RESULT = {
     "error_type": pl.String(),
     "message": pl.String(),
 }
-"""The first fields of a `Result`, in their order."""
+"""Types of the first fields of a `Result`, in their order."""
 
 
 _PATHS = {
@@ -46,10 +46,10 @@ _NO_ROWS = pl.DataFrame(schema={"row": pl.UInt32(), "step": pl.String()})
 
 
 class Results:
-    """What became of rows, as it comes in: as objects they would take three times the room.
+    """Collects the results of rows in frames: as objects they would take three times the memory.
 
     Attributes:
-        extras: What was published beside the outputs.
+        extras: Paths that rows published in addition to the declared outputs.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Results:
         self._lumps: list[pl.DataFrame] = []
 
     def add(self, results: list[Result]) -> None:
-        """Take up some more."""
+        """Add results."""
         self.extras += [path for one in results for path in one.extras]
         self._new += results
         if len(self._new) >= _LUMP:
@@ -66,7 +66,7 @@ class Results:
             self._new = []
 
     def frame(self) -> pl.DataFrame:
-        """A row for each: of one that was tried again, the last word."""
+        """A row per result; of a row with several results, the last."""
         return pl.concat([*self._lumps, self._frame_of_new()]).unique("row", keep="last", maintain_order=True)
 
     def _frame_of_new(self) -> pl.DataFrame:
@@ -75,13 +75,13 @@ class Results:
 
 
 class Phase:
-    """Groups that may run at the same time; each is made when its turn comes, for as objects they fill the memory.
+    """Groups that may run at the same time; iteration makes them one by one, as all groups would fill the memory.
 
     Args:
-        rows: The rows of the phase, those of a group one after the other.
+        rows: The rows of the phase, with the rows of a group together.
 
     Attributes:
-        rows: Those that are left to run.
+        rows: The rows to run.
     """
 
     def __init__(self, rows: pl.DataFrame) -> None:
@@ -93,7 +93,7 @@ class Phase:
         return self.rows.select("_rec", "_component").unique().height
 
     def without(self, rows: Sequence[int]) -> Phase:
-        """This phase without some rows."""
+        """A copy of this phase without some rows."""
         left = self._rows.filter(~pl.col("row").is_in(list(rows)))
         return Phase(left.with_columns(_phase=pl.lit(0)))
 
@@ -103,10 +103,10 @@ class Phase:
 
 
 class Blocking:
-    """Tells which rows of a later phase wait for a file that a row of an earlier one failed to make.
+    """Finds the rows of a later phase that wait for a file that a row of an earlier phase failed to make.
 
     Args:
-        catalog: The look that the run was planned with.
+        catalog: The catalog that the run was planned with.
         rows: All rows of the run: `row, record_id, _cell, _position`.
     """
 
@@ -120,8 +120,8 @@ class Blocking:
         """The rows of a phase that are blocked, as results.
 
         Args:
-            phase: The phase that comes next.
-            results: What became of the rows so far: `row`, `outcome`.
+            phase: The next phase.
+            results: The results so far: `row`, `outcome`.
         """
         failed = results.filter(pl.col("outcome").is_in(list(FAILED)))
         if failed.is_empty():
@@ -162,7 +162,7 @@ class Blocking:
 
 
 def phases_of(todo: pl.DataFrame) -> list[Phase]:
-    """Cut the rows of a run into phases of groups: a group's rows run one after the other."""
+    """Divide the rows of a run into phases of groups; the rows of a group run one after the other."""
     columns = todo.select("_phase", "_rec", "_component", "_position", "row", "_cell", "record_id")
     ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
     return [Phase(rows) for rows in ordered.partition_by("_phase", maintain_order=True) if rows.height]

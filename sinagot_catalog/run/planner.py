@@ -1,4 +1,7 @@
-"""From selected rows of `steps` to a plan: what runs, in which order, and why not the rest. Pure."""
+"""The planner: makes a `Plan` from selected rows of `steps`: what runs, in which order, and why the rest does not.
+
+It only reads a catalog and sizes of files; it writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -28,15 +31,15 @@ _SHOWN = 10
 
 @dataclass(frozen=True)
 class PlanOptions:
-    """What a plan may do.
+    """Options of a plan.
 
     Attributes:
-        force: Run rows that are done, too.
-        ignore_missing: Try rows that lack an input, too.
-        asked: The rows were asked for by step name: rows that lack an input are tried, and say so.
+        force: Also run rows that are done.
+        ignore_missing: Also try rows that lack an input.
+        asked: The user named the step: rows that lack an input are tried, and their reason tells it.
         downstream: Add the rows that become ready by this run.
-        stale: Run rows that are stale by one of these causes, and what reads their outputs.
-        limit: Run at most so many rows, the first ones of the order.
+        stale: Run rows that are stale by one of these causes, and the rows that read their outputs.
+        limit: The most rows to run: the first ones in the order.
     """
 
     force: bool = False
@@ -49,28 +52,28 @@ class PlanOptions:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run would do: every selected row, in order, with what becomes of it and why.
+    """What a run would do: every selected row, in order, with its action and reason.
 
     Attributes:
         frame: `record_id, task, modality, step, action` (`run`, `skip` or `blocked`), `reason, status`.
-        rows: The same rows with hidden keys: `_rec, _cell, _phase, _group`, and how long each step took before.
+        rows: The same rows with hidden keys: `_rec, _cell, _phase, _component`, and the median time of each step.
     """
 
     frame: pl.DataFrame
     rows: pl.DataFrame = field(repr=False)
     measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
-    """Gives the columns `step, bytes` for some rows; reads sizes."""
+    """Returns the columns `step, bytes` for some rows; reads sizes."""
 
     @property
     def n_run(self) -> int:
-        """How many rows would run."""
+        """Number of rows that would run."""
         return self.frame.filter(pl.col("action") == "run").height
 
     @property
     def costs(self) -> pl.DataFrame:
-        """What the rows that would run may take: per step the rows, the median of earlier runs, their product.
+        """Estimated time of the rows that would run: per step the rows, the median of earlier runs, their product.
 
-        Columns `step, rows, seconds_each, seconds`; seconds are null where a step never ran.
+        Columns `step, rows, seconds_each, seconds`; seconds are null for a step that never ran.
         """
         run = self.rows.filter(pl.col("action") == "run")
         return (
@@ -80,16 +83,16 @@ class Plan:
         )
 
     def volume(self) -> pl.DataFrame:
-        """How much the rows that would run read of what is there now: per step, columns `step, bytes`.
+        """Estimated bytes of existing inputs that the rows that would run read: columns `step, bytes`.
 
-        Sizes are read of some 2,000 of the files (of a bucket some 200), and the sum is scaled to all of them.
+        Reads the sizes of about 2,000 of the files (about 200 in a bucket) and scales the sum to all of them.
         """
         if self.measure is None:
             return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
         return self.measure(self.rows.filter(pl.col("action") == "run"))
 
     def counts(self) -> dict[str, int]:
-        """How many rows have each action."""
+        """Number of rows per action."""
         found = dict(self.frame.group_by("action").len().iter_rows())
         return {action: found.get(action, 0) for action in ACTION.categories}
 
@@ -116,10 +119,10 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
     """Plan some rows of `steps`.
 
     Args:
-        catalog: A fresh look.
+        catalog: A catalog of a fresh listing.
         selected: Rows of the catalog's `steps` with their hidden keys.
-        options: What the plan may do.
-        stats: Reads sizes and times, where `options.stale` needs them.
+        options: The options of the plan.
+        stats: Reads sizes and times, if `options.stale` needs them.
 
     Raises:
         SelectionError: When steps wait for each other.
@@ -142,7 +145,7 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
 
 
 def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
-    """Per step the bytes of the inputs that are there, from the sizes of a sample of them."""
+    """Estimated bytes of the existing inputs per step, from the sizes of a sample."""
     links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
     links = links.unique(["step", "root", "path"], maintain_order=True)
     sums = []
@@ -160,7 +163,10 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 class _Order:
-    """In which order the steps run, which of them belong together, and which must wait for a whole phase."""
+    """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
+
+    A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
+    """
 
     def __init__(
         self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
@@ -173,7 +179,7 @@ class _Order:
                 self.before[second].add(first)
         for cell in layout.cells:
             if cell.index in faults:
-                continue  # it never runs
+                continue  # a step whose paths are refused never runs
             for place in cell.places("input"):
                 for maker in makers.get(place, []):
                     if maker != cell.index and maker not in faults:
@@ -185,7 +191,7 @@ class _Order:
         self.cells = self._sorted()
 
     def _sorted(self) -> list[int]:
-        """The cells in an order that respects `before`, else as the config has them."""
+        """The unit steps in topological order; otherwise in the order of the config."""
         sorter = TopologicalSorter(self.before)
         try:
             sorter.prepare()
@@ -209,7 +215,7 @@ class _Order:
 
     @property
     def table(self) -> pl.DataFrame:
-        """Per cell: its position in the order, its phase, and the component whose rows run one after the other."""
+        """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
         phase: dict[int, int] = {}
         component = {cell: cell for cell in self.cells}
         for cell in self.cells:
@@ -226,7 +232,7 @@ class _Order:
 
 
 class _Considered:
-    """The rows of a plan, decided cell by cell: whole columns over all records."""
+    """Decides the rows of a plan, unit step by unit step, as whole columns over all records."""
 
     def __init__(self, catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> None:
         self.catalog = catalog
@@ -237,9 +243,9 @@ class _Considered:
         nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
         self.nothing = nothing
         self.made: dict[int, pl.Series] = {}
-        """For each place whether this run writes it, a row per record."""
+        """By bound pattern: whether this run writes its file, a row per record."""
         self.jobs: dict[frozenset[int], pl.Series] = {}
-        """For each set of outputs whether a row of this run makes them, a row per record."""
+        """By set of outputs: whether a row of this run makes them, a row per record."""
 
     def decide(self, order: _Order) -> pl.DataFrame:
         """Give every row its action and reason."""
@@ -273,7 +279,7 @@ class _Considered:
         return self._explain(cell, rows)
 
     def _rows(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
-        """The selected rows of a cell, with `downstream` also those that this run makes ready."""
+        """The selected rows of a unit step; with `downstream`, also the rows that this run makes ready."""
         if not self.options.downstream:
             return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
         every = self.catalog.steps.filter(pl.col("_cell") == cell.index)
@@ -285,7 +291,7 @@ class _Considered:
         return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
 
     def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
-        """Whether each row is stale by a cause that counts, and the causes in words."""
+        """Whether each row is stale by a cause in `options.stale`, and the causes in words."""
         if not self.options.stale:
             nothing = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
             return [nothing.is_not_null().alias("_stale"), nothing.alias("_causes")]
@@ -294,14 +300,14 @@ class _Considered:
         return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
-        """Whether a run that is alive is at each row; a log of sinagot, which names no run, holds none."""
+        """Whether a live run is running each row; logs of sinagot name no run, so they never hold a row."""
         at_work = rows["status"].eq_missing("PROCESSING")
         if not at_work.any():
             return at_work
         return at_work & self.catalog.steps_with(rows, ["run_id"])["run_id"].is_not_null()
 
     def _inputs(self, cell: UnitStep) -> list[pl.Series]:
-        """Whether the inputs will be there, and whether one of them is made by this run; a row per record."""
+        """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
         places = cell.places("input")
         made = [self.made.get(place, self.nothing) for place in places]
         there = [self.catalog.presence[place] | new for place, new in zip(places, made, strict=True)]
@@ -312,7 +318,7 @@ class _Considered:
         ]
 
     def _runs(self) -> pl.Expr:
-        """The action of each row of a cell."""
+        """The action of each row of a unit step."""
         options = self.options
         again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")
         if options.stale:
@@ -331,7 +337,7 @@ class _Considered:
         )
 
     def _one_job(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
-        """Rows with the same outputs are one job: the first one runs."""
+        """Rows with the same outputs are a single job: only the first row runs."""
         rows = rows.with_columns(pl.lit(False).alias("_twin"))
         outputs = cell.places("output")
         if not outputs:
@@ -356,7 +362,7 @@ class _Considered:
         )
 
     def _note(self, cell: UnitStep, records: pl.Series) -> None:
-        """Remember what the rows that run will write."""
+        """Record which files the rows that run will write."""
         layout = self.catalog.layout
         outputs = cell.places("output")
         if not outputs:
@@ -373,7 +379,7 @@ class _Considered:
                 self.made[place] = self.made.get(place, self.nothing) | met
 
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
-        """What is written for some records, for all records that share the path."""
+        """Extend a mask of records to all records that share the path of the output."""
         template = self.catalog.layout.places[place].template
         if place in self.catalog.layout.telling:
             return written

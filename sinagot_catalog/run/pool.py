@@ -1,7 +1,9 @@
-"""The parent's side of a run: worker processes, batches, deadlines; or this process, one row after the other.
+"""The pool: runs rows in worker processes (`Pool`), or one after the other in this process (`MainProcess`).
 
-A thread per worker takes batches of about a quarter of a second from one feed; the thread that called
-`execute` hands the results on, and is the one that an interrupt reaches.
+A thread per worker slot takes batches of about a quarter of a second from a shared `BatchQueue` and runs them on
+its worker (see `worker_slot`). It puts results into an inbox. The thread that called `execute` reads the inbox,
+passes the results on and receives interrupts. When the queue is empty and a worker waits, a busy worker gives back
+the tasks that it has not begun.
 """
 
 import contextlib
@@ -30,15 +32,15 @@ _FIRST_BATCH = 8
 _MOST_A_BATCH = 5_000
 _LUMP = 10_000
 _SIGNAL_CHECK = 0.25
-"""Seconds that a wait lasts at most: Polars' handler of SIGINT lets an endless one go on after Ctrl-C."""
+"""The longest wait in seconds: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
 
 
 class Runner(Protocol):
-    """What runs the rows of one run."""
+    """Runs the rows of a run."""
 
     @property
     def width(self) -> int:
-        """How many batches can run at a time."""
+        """Number of batches that can run at a time."""
 
     def __enter__(self) -> Self: ...
 
@@ -47,14 +49,14 @@ class Runner(Protocol):
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups; `on_results` is called from this thread.
 
-        An interrupt ends what runs, cancels the rest and is raised again.
+        An interrupt ends running scripts, cancels the other rows and is raised again.
         """
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
-        """Run some groups one after the other and wait for them; may be called from many threads."""
+        """Run some groups one after the other and wait for them; callable from many threads."""
 
     def stop(self) -> None:
-        """End running scripts now; rows that are left are cancelled."""
+        """End running scripts now and cancel the other rows."""
 
 
 def open_runner(
@@ -68,17 +70,17 @@ def open_runner(
     options: StorageOptions | None = None,
     provenance: Mapping[int, str] | None = None,
 ) -> Runner:
-    """What runs the rows of a run in this mode.
+    """Open the runner of a mode.
 
     Args:
-        spec: The run.
-        mode: `processes`, or `main_process`: here, without time-outs and without protection from crashes.
-        workers: How many processes.
-        sys_path: What scripts can import from, by default what this process can.
-        console: Gets what scripts log in `main_process`.
-        pool: Workers that were started before the run was known.
-        options: fsspec options by part, where one lies in a bucket; workers get them over their pipe.
-        provenance: What rows made before, by their number; workers get it with the rows.
+        spec: The spec of the run.
+        mode: `processes`, or `main_process`: in this process, without time-outs or protection from crashes.
+        workers: Number of processes.
+        sys_path: The import path of scripts; by default the one of this process.
+        console: Receives what scripts log in `main_process`.
+        pool: A pool whose workers were started before the run was known.
+        options: fsspec options of the parts in buckets; workers get them over their pipe.
+        provenance: What rows made before, by row number; workers get it with the rows.
     """
     if mode == "main_process":
         return MainProcess(spec, console=console, options=options, provenance=provenance)
@@ -89,13 +91,13 @@ def open_runner(
 
 
 class MainProcess:
-    """Runs rows in this process: no time-outs, no protection from crashes; a debugger works.
+    """Runs rows in this process: without time-outs or protection from crashes, but a debugger works.
 
     Args:
-        spec: The run; with `debug` what a script raises is raised here, after its event.
-        console: Gets what scripts log.
-        options: fsspec options by part, where one lies in a bucket.
-        provenance: What rows made before, by their number.
+        spec: The spec of the run; with `debug`, an exception of a script is raised here, after its event.
+        console: Receives what scripts log.
+        options: fsspec options of the parts in buckets.
+        provenance: What rows made before, by row number.
     """
 
     def __init__(
@@ -109,7 +111,7 @@ class MainProcess:
         self._spec = spec
         self.width = 1
         self._interrupts = MainInterrupts()
-        self._output = None if spec.debug else MainOutput()  # a debugger needs the streams as they are
+        self._output = None if spec.debug else MainOutput()  # a debugger needs the real streams
         self._jobs = JobRunner(
             spec,
             "main",
@@ -133,13 +135,13 @@ class MainProcess:
         clear_staging(staging_path(self._spec.log, self._spec.run_id), self._spec.outputs)
 
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups, a call of `on_results` after each row."""
+        """Run all groups; calls `on_results` after each row."""
         left = iter(groups)
         group: Group = []
         done = 0
         self._interrupts.listen()
         try:
-            for group in left:  # what is left of it is cancelled below
+            for group in left:  # an interrupt cancels the rest of it below
                 done = 0
                 for result in self._run(group):
                     done += 1
@@ -165,12 +167,12 @@ class MainProcess:
         yield from cancelled(group[done:])
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
-        """Run some groups; one thread at a time."""
+        """Run some groups; a lock admits a single thread at a time."""
         with self._lock:
             return [result for group in groups for result in self._run(group)]
 
     def stop(self) -> None:
-        """Begin no further row; the one at work ends by itself."""
+        """Begin no further row; the running row ends by itself."""
         self._stopping = True
 
 
@@ -178,9 +180,9 @@ class Pool:
     """Worker processes that run rows.
 
     Args:
-        workers: How many at most; they are started when there is something to do, or by `start_workers`.
-        sys_path: What scripts can import from, by default what this process can.
-        threads_per_worker: The cap that numeric libraries in a worker are given.
+        workers: The most workers; each starts when it gets a batch, or by `start_workers`.
+        sys_path: The import path of scripts; by default the one of this process.
+        threads_per_worker: The thread limit of numeric libraries in a worker.
     """
 
     def __init__(
@@ -194,7 +196,7 @@ class Pool:
         self._is_closed = False
 
     def start_workers(self, workers: int | None = None) -> Self:
-        """Start workers now; they are ready by the time that their rows are claimed and grouped."""
+        """Start workers early, so that they are ready when the rows are claimed and grouped."""
         for seat in self._seats[::-1][:workers]:
             seat.start_workers()
         return self
@@ -206,22 +208,22 @@ class Pool:
         prefix: str = "",
         provenance: Mapping[int, str] | None = None,
     ) -> None:
-        """Say which run the workers serve, and with which options they reach its buckets.
+        """Set the run that the workers serve, and the options that open its buckets.
 
         Args:
-            spec: The run.
+            spec: The spec of the run.
             options: fsspec options by part.
-            prefix: What the workers' names begin with, where other pools serve the same run.
-            provenance: What rows made before, by their number; see `_ownership`.
+            prefix: Prefix of the workers' names, if other pools serve the same run.
+            provenance: What rows made before, by row number; see `journal.ownership`.
         """
         self._crew.begin(spec, options, prefix, provenance)
 
     def add_provenance(self, provenance: Mapping[int, str]) -> None:
-        """Take what further rows made before."""
+        """Add the provenance of further rows."""
         self._crew.run.provenance.update(provenance)
 
     def recovered(self, rows: Iterable[Row], events: Iterable[Mapping[str, Any]]) -> list[Result]:
-        """What events of the run say of rows: the results of those that ended."""
+        """Read the results of ended rows from events of the run."""
         return self._crew.run.recovered({row[0]: row for row in rows}, events)[0]
 
     def __enter__(self) -> Self:
@@ -231,7 +233,7 @@ class Pool:
         self.close()
 
     def close(self) -> None:
-        """End all workers and clear what they left: processes, pipes, staging. Once is enough."""
+        """End all workers and clear their processes, pipes and staging. Further calls do nothing."""
         if self._is_closed:
             return
         self._is_closed = True
@@ -246,7 +248,7 @@ class Pool:
         self._crew.close()
 
     def stop(self) -> None:
-        """End running scripts now; rows that are left are cancelled. No row begins after it."""
+        """End running scripts now and cancel the other rows; no row begins after this call."""
         self._crew.is_stopping = True
         for seat in self._seats:
             seat.terminate()
@@ -265,15 +267,15 @@ class Pool:
 
     @property
     def width(self) -> int:
-        """How many batches can run at a time."""
+        """Number of batches that can run at a time."""
         return self.workers
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
-        """Run some groups on a free worker and wait for them; many threads may call this."""
+        """Run some groups on a free worker and wait for them; callable from many threads."""
         return self.run_tasks(tasks_of(groups))
 
     def run_tasks(self, tasks: list[Task]) -> list[Result]:
-        """Run what is left of some groups, as `run_batch` does."""
+        """Run tasks (the rest of some groups), as `run_batch` does."""
         results: list[Result] = []
         with self._seat() as seat:
             seat.run(tasks, results.extend)
@@ -304,14 +306,14 @@ class Pool:
         self._cancel(feed, inbox, on_results)
 
     def _serve(self, feed: "BatchQueue", inbox: _Inbox) -> None:
-        """What a thread does: batches from the feed to one worker, results to the inbox."""
+        """The main function of a worker's thread: runs batches from the queue, puts results into the inbox."""
         try:
             with self._seat() as seat:
                 while not self._crew.is_stopping and (batch := feed.take()) is not None:
                     begun = time.monotonic()
                     seat.run(batch, inbox.put, feed)
                     feed.finished(len(batch), time.monotonic() - begun)
-        except BaseException as error:  # noqa: BLE001 raised by the thread that waits
+        except BaseException as error:  # noqa: BLE001 the thread in `execute` raises it
             inbox.put(error)
         finally:
             inbox.put(None)
@@ -322,7 +324,7 @@ class Pool:
         inbox: _Inbox,
         on_results: OnResults,
     ) -> None:
-        """Hand out what came in last, and a `cancelled` for every row that was never begun."""
+        """Pass on the last results of the inbox, and a `cancelled` result for every row that never began."""
         while not inbox.empty():
             message = inbox.get()
             if isinstance(message, list):
@@ -333,7 +335,7 @@ class Pool:
 
 
 def _relay(inbox: _Inbox, on_results: OnResults) -> None:
-    """Hand results on until one thread is through."""
+    """Pass results on until a worker's thread has ended."""
     while True:
         try:
             message = inbox.get(timeout=_SIGNAL_CHECK)
@@ -354,11 +356,11 @@ def _join(threads: Iterable[threading.Thread]) -> None:
 
 
 class BatchQueue:
-    """The groups that wait, handed out in batches of about a quarter of a second.
+    """The queue of waiting groups; gives them out in batches of about a quarter of a second.
 
     Args:
-        groups: All of them; begun lazily.
-        workers: How many take from it.
+        groups: All groups; iterated lazily.
+        workers: Number of workers that take batches.
     """
 
     def __init__(self, groups: Iterable[Group], workers: int) -> None:
@@ -378,7 +380,7 @@ class BatchQueue:
         return self._hungry > 0
 
     def take(self) -> list[Task] | None:
-        """The next batch; waits while a busy worker may still give some back; None at the end."""
+        """The next batch, or None at the end; waits while a busy worker may still give tasks back."""
         with self._changed:
             while not self._is_closed:
                 batch = list(itertools.islice(self._next(), self._next_size()))
@@ -404,18 +406,18 @@ class BatchQueue:
     def _next_size(self) -> int:
         if self.known is None:
             return self._size
-        # Towards the end the batches shrink, so that no worker is left with all that remains.
+        # Towards the end the batches shrink, so that no worker gets all the remaining rows.
         return max(1, min(self._size, (self.known + len(self._back)) // (2 * self._workers)))
 
     def give_back(self, tasks: list[Task]) -> None:
-        """Take what a worker was given and has not begun, for others."""
+        """Take back tasks that a worker has not begun, for other workers."""
         with self._changed:
             self._back.extend(tasks)
             self._size = 1
             self._changed.notify_all()
 
     def finished(self, tasks: int, seconds: float) -> None:
-        """Say that a batch is through and how long it took."""
+        """Record that a batch has ended and how long it took; this adapts the batch size."""
         with self._changed:
             self._busy -= 1
             fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
@@ -423,11 +425,11 @@ class BatchQueue:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Hand out nothing more."""
+        """Give out no more batches."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
 
     def rest(self) -> Iterator[Task]:
-        """What nobody took."""
+        """The tasks that no worker took."""
         return self._next()

@@ -1,4 +1,4 @@
-"""What a run needs, said before anything is written."""
+"""Preflight checks of a run: report what prevents it before anything is written, and make the root folders."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["check_places", "check_start", "make_roots"]
 
 
 def check_start(source: Session, query: Query, plan: Plan, steps: Sequence[str]) -> None:
-    """Say what keeps a run from starting.
+    """Check whether a run can start.
 
     Args:
-        source: The workspace.
-        query: What is selected.
-        plan: What the run would do.
-        steps: The steps that are asked for by name.
+        source: The session of the workspace.
+        query: The selection.
+        plan: The plan of the run.
+        steps: The steps that the user named.
 
     Raises:
         StorageError: A folder in `LOG` is a link.
-        SelectionError: A step is named whose paths are refused; a run that names none goes on without it.
-        RunError: No record can be found because the scripts that would name their files cannot be read.
+        SelectionError: The user named a step whose paths are refused. A run without step names skips such a step.
+        RunError: No record can be found, because the scripts that declare the files cannot be read.
     """
     if source.log_store.is_local:
         check_links(source.log_store.root)
@@ -57,7 +57,7 @@ def _check_refused(source: Session, query: Query, steps: Sequence[str]) -> None:
 
 
 def check_places(source: Session, mode: str) -> None:
-    """Say before anything is written what a run needs."""
+    """Check that the workspace is trusted, its URLs fit the mode, and outputs and `LOG` are writable."""
     config = source.config
     source.check_trusted()
     if mode != "main_process" and any(
@@ -70,7 +70,7 @@ def check_places(source: Session, mode: str) -> None:
 
 
 def make_roots(source: Session) -> None:
-    """Make the folders that outputs and journal go to; from here on, one that is gone is gone."""
+    """Make the root folders of outputs and journal. No later code makes them again, so a lost mount is an error."""
     outputs = source.stores.get("outputs", source.stores["dataset"])
     folders = [Path(outputs.root)] if outputs.is_local else []
     folders += [Path(source.log_store.root).parent] if source.log_store.is_local else []

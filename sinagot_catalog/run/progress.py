@@ -1,6 +1,6 @@
-"""What a run shows while it goes on: a bar on a terminal and in a notebook, log lines elsewhere.
+"""Progress of a run: a bar on a terminal and in a notebook, log lines elsewhere.
 
-The only module that draws.
+No other module of `run` writes to the terminal.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.
 
 
 class Progress(Protocol):
-    """Something that is told of results while a run goes on."""
+    """Receives results during a run and shows the progress."""
 
     console: logging.Logger | None
-    """Takes what scripts log where they run in this process."""
+    """Receives what scripts log, if they run in this process."""
 
     def note(self, results: list[Result]) -> None:
-        """Take up results."""
+        """Show results."""
 
 
 @contextmanager
 def open_progress(execution: Execution, config: Config, *, progress: bool | None) -> Iterator[Progress]:
-    """Show a run as its caller wants it.
+    """Open the progress display of a run.
 
     Args:
         execution: The run.
-        config: Has the format of log lines.
+        config: Gives the format of log lines.
         progress: True for a bar, False for nothing, None for a bar on a terminal or in a notebook, and log lines
             elsewhere.
     """
@@ -66,11 +66,11 @@ class _Silent:
     console: logging.Logger | None = None
 
     def note(self, results: list[Result]) -> None:
-        """Nothing is shown."""
+        """Do nothing."""
 
 
 class _Bar:
-    """A bar with what is done, what failed, the rate and the time left."""
+    """A bar with the rows done, the failures, the rate and the time left."""
 
     console: logging.Logger | None = None
 
@@ -114,7 +114,7 @@ def _is_notebook() -> bool:
 
 
 class _Notebook:
-    """A bar in the output of a notebook's cell. What is kept of it is its last state: one line."""
+    """A bar in the output of a notebook's cell; the notebook stores only its last state, a single line."""
 
     console: logging.Logger | None = None
 
@@ -135,7 +135,7 @@ class _Notebook:
         self.handle.update({"text/plain": line, "text/html": f"<div>{line}</div>"}, raw=True)
 
     def note(self, results: list[Result]) -> None:
-        """Move the bar, a few times a second."""
+        """Update the bar, at most a few times a second."""
         self.done += len(results)
         self.failed += sum(one.outcome in _FAILED for one in results)
         now = time.monotonic()
@@ -162,7 +162,7 @@ class _Lines:
 
     def __init__(self, execution: Execution, config: Config) -> None:
         self.rows = execution.plan.frame.select("record_id", "task", "modality", "step")
-        # of this run alone: a logger by name would be shared with other workspaces
+        # A logger of this run only: `getLogger` would share it with other workspaces.
         self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
         handler = logging.StreamHandler(sys.stderr)
         handler.setFormatter(_Seed(config.logging.format))

@@ -1,4 +1,4 @@
-"""What a run is asked to do, and the plan of it."""
+"""Run requests: the options of a run (`RunOptions`), checks of the given rows, and the plan of a selection."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["RunOptions", "check_rows", "of_steps", "plan", "replaced", "rows_query"]
 
 FRESH = 2.0
-"""Seconds for which a listing counts as new enough to plan on."""
+"""The greatest age in seconds of a listing that a plan may use."""
 
 _MEASURED, _MEASURED_REMOTE = 2_000, 200
-"""So many outputs are measured, of a folder and of a bucket."""
+"""The size of the sample of outputs to measure, in a folder and in a bucket."""
 
 _ROWS = "Give a Polars, pandas or Arrow frame with a column 'record_id', or a list of ids."
 _MODES = ("processes", "main_process", "prefect")
@@ -34,7 +34,7 @@ _MODES = ("processes", "main_process", "prefect")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """What a run is asked to do; the words of `StepCollection.run`."""
+    """Options of a run; the arguments of `StepCollection.run`."""
 
     step: str | Sequence[str] | None = None
     force: bool = False
@@ -58,15 +58,15 @@ class RunOptions:
 
     @property
     def steps(self) -> list[str]:
-        """The steps that are named."""
+        """The steps that the user named."""
         return [self.step] if isinstance(self.step, str) else list(self.step or ())
 
     def causes(self, config: Config) -> frozenset[str]:
-        """What makes a row that is done run again."""
+        """The causes of staleness that make a row that is done run again."""
         return acted_on(self.stale, config.run.rerun_on)
 
     def resolved_mode(self, config: Config) -> str:
-        """The mode of the run; `debug` keeps it in this process."""
+        """The mode of the run; with `debug`, always this process."""
         if self.mode is not None and self.mode not in _MODES:
             raise SelectionError(
                 f"mode: {self.mode!r} is not one of {', '.join(map(repr, _MODES))}{did_you_mean(self.mode, _MODES)}"
@@ -77,7 +77,7 @@ class RunOptions:
 
 
 def plan(source: Session, query: Query, options: RunOptions) -> Plan:
-    """Plan the steps of a selection, from a fresh look."""
+    """Plan the steps of a selection, from a fresh listing."""
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
@@ -97,7 +97,7 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
 
 
 def replaced(source: Session, made: Plan) -> tuple[int, int]:
-    """How many outputs that are there a plan replaces, and their bytes; of many a sample of them is measured."""
+    """Number and bytes of existing outputs that a plan replaces; estimates the bytes from a sample."""
     catalog = source.catalog()
     links = catalog.links(made.rows.filter(pl.col("action") == "run"))
     there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
@@ -116,10 +116,10 @@ def replaced(source: Session, made: Plan) -> tuple[int, int]:
 
 
 def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
-    """A query of steps, narrowed to those that are named.
+    """Narrow a query of steps to the steps that the user named.
 
     Raises:
-        SelectionError: When there is no such step; names the near ones.
+        SelectionError: When there is no such step; the message suggests similar names.
     """
     known = source.layout().steps
     for step in options.steps:
@@ -132,10 +132,10 @@ def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
 
 
 def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
-    """A query for rows: ids, or any frame with a column `record_id`, and perhaps `task`, `modality`, `step`.
+    """Make a query for rows: ids, or any frame with a column `record_id` and optional `task`, `modality`, `step`.
 
     Raises:
-        SelectionError: When it cannot be read as a frame, or has no `record_id`.
+        SelectionError: When the rows cannot be read as a frame, or have no `record_id`.
     """
     if isinstance(frame, pl.LazyFrame):
         frame = frame.collect()
@@ -161,11 +161,11 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
 
 
 def check_rows(source: Session, rows: pl.DataFrame) -> None:
-    """Refuse keys that cannot exist here.
+    """Refuse keys that cannot exist in this workspace.
 
     Raises:
         SelectionError: An id that does not fit `id_pattern`, or a task, modality or step that is not declared.
-        NotFoundError: An id outside of the records that the workspace was opened for.
+        NotFoundError: An id outside the range of ids that the workspace was opened for.
     """
     ids = source.config.ids
     given = rows["record_id"].cast(pl.String).unique()

@@ -1,4 +1,4 @@
-"""Commands that are shown to be pasted into a shell."""
+"""Shell commands: quotes the commands that messages show, so that the user can paste them into a shell."""
 
 import shlex
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ __all__ = ["shell_join"]
 
 
 def shell_join(words: Iterable[str]) -> str:
-    """Write a command as a shell takes it.
+    """Join words to a command that a shell reads back as the same words.
 
     Args:
         words: The program and its arguments.
@@ -20,6 +20,6 @@ def shell_join(words: Iterable[str]) -> str:
 
 
 def _quoted(word: str) -> str:
-    """A word for the shell; SQL, which is full of single quotes, stays readable."""
+    """Quote a word for the shell; with double quotes if possible for SQL, which has many single quotes."""
     plain = "'" not in word or any(char in word for char in '"$`!' + chr(92))
     return shlex.quote(word) if plain else f'"{word}"'

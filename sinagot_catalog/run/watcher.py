@@ -1,7 +1,7 @@
-"""Rows are run as they become ready: looks at a workspace, one after the other, and what is new at each.
+"""The watcher: runs rows as they become ready, in rounds. Each round lists the workspace and runs what is new.
 
-A row is tried once for each state of its inputs. What was tried lies in memory; of what failed before the watch
-began the journal tells. A file that somebody is still writing holds back the rows of its record.
+The watcher tries a row once for each state of its inputs. It remembers its tries in memory; the journal tells which
+rows failed before the watch began. A file that is still being written holds back the rows of its record.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 __all__ = ["said_once", "watch"]
 
 _OLD = 60.0
-"""Seconds after which a file that nobody touched is whole at first sight, whatever the clocks say."""
+"""Seconds since the last change after which a file counts as complete at once, even with skewed clocks."""
 _SHARE = 4
-"""Looking takes at most one part of time in so many and one."""
+"""Pause between rounds, in multiples of a round's own time: listing takes at most 1/(1 + _SHARE) of the time."""
 
 _FILE = ["root", *STATS]
 _TRIED = {**KEYS, "mark": pl.UInt64(), "made": pl.UInt64(), "outcome": pl.String()}
@@ -51,23 +51,23 @@ def watch(
     settle: float,
     once: bool,
 ) -> Iterator[RunReport]:
-    """Run what becomes ready among some steps, round after round.
+    """Run the rows of some steps that become ready, round after round.
 
     Args:
-        source: The workspace.
-        query: The steps to look at.
-        options: How the rows run; `step` narrows what is looked at.
+        source: The session of the workspace.
+        query: The steps to watch.
+        options: Options of the runs; `step` narrows the watched steps.
         act: Runs rows and waits for them.
-        say: Takes a line on what went wrong in a round; the same line is said once.
-        every: Seconds after which to look again, whatever was heard of changes.
-        settle: Seconds for which size and time of a new file must stand still.
-        once: End when nothing is left that is ready.
+        say: Receives a line about what went wrong in a round; a repeated line is not sent again.
+        every: Seconds until the next round, if no change is noticed earlier.
+        settle: Seconds for which size and time of a new file must not change.
+        once: End when no row is ready any more.
 
     Yields:
         The report of each round that ran something.
 
     Raises:
-        SinagotError: In the first round, or with `once`; later ones are said, and the watch goes on.
+        SinagotError: In the first round, or with `once`. Later errors go to `say`, and the watch goes on.
     """
     looks = WatchState(source, query, options, settle)
     said, is_first, has_settled = "", True, False
@@ -85,7 +85,7 @@ def watch(
                     said = _say_fault(error, said, every, say)
                 if report is not None:
                     yield report
-                    continue  # something may have become ready by it
+                    continue  # the run may have made other rows ready
                 if once and (has_settled or not looks.is_restless):
                     if looks.is_restless:
                         say("rows are left that wait for files which still change")
@@ -101,7 +101,7 @@ def watch(
 
 
 def _say_fault(error: SinagotError | OSError, said: str, every: float, say: Callable[[str], None]) -> str:
-    """Say what went wrong in a round, unless it was said of the one before."""
+    """Report the error of a round, unless the round before had the same error; return its text."""
     text = error.message if isinstance(error, SinagotError) else str(error)
     if text != said:
         say(f"error: {text} (the watch goes on, and looks again within {every:g} s)")
@@ -109,7 +109,7 @@ def _say_fault(error: SinagotError | OSError, said: str, every: float, say: Call
 
 
 def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
-    """Say each line only the first time: what every round would say again."""
+    """Wrap `say` so that it gets each line only the first time; else every round would repeat it."""
     said: set[str] = set()
 
     def talk(line: str) -> None:
@@ -121,13 +121,13 @@ def said_once(say: Callable[[str], None]) -> Callable[[str], None]:
 
 
 class WatchState:
-    """Looks at a workspace, and what was tried at them.
+    """The state of a watch between rounds: which rows were tried, and in which state of their inputs.
 
     Attributes:
-        source: The workspace; opened anew where its config was edited.
+        source: The session of the workspace; a new one after an edit of the config.
         folders: The local folders in which new inputs appear.
-        is_restless: Whether rows wait for a file that is still written.
-        is_running: Whether rows were handed out, and what became of them is not known yet.
+        is_restless: Whether rows wait for a file that is still being written.
+        is_running: Whether rows are running and their results are not known yet.
     """
 
     def __init__(self, source: Session, query: Query, options: RunOptions, settle: float) -> None:
@@ -146,10 +146,10 @@ class WatchState:
         self._query = request.of_steps(source, self._query, options)
 
     def round(self, act: Act) -> RunReport | None:
-        """Look, run what is new, and remember it.
+        """List the workspace, run new rows, and remember them.
 
         Returns:
-            The report; None where there was nothing to do, or another run has it in hand.
+            The report; None if there was nothing to do, or another run holds the rows.
         """
         self.is_running = False
         rows = self._look()
@@ -159,7 +159,7 @@ class WatchState:
         try:
             report = act(self.source, rows, replace(self._options, step=None, downstream=False))
         except Exception:
-            self.is_running = False  # said, and waited over; a Ctrl-C in the midst keeps it
+            self.is_running = False  # the watch reports the error and goes on; a Ctrl-C leaves this True
             raise
         self.is_running = False
         tried = report.frame.filter(pl.col("outcome") != "claimed")
@@ -167,10 +167,11 @@ class WatchState:
         return report if tried.height else None
 
     def _look(self) -> Query | None:
-        """Look anew: the rows to run, None where there are none."""
+        """List the workspace again; return the rows to run, or None."""
         self._open_again()
         self.source.refresh()
-        # Asked for by name, a step would be tried without its inputs: here it only narrows.
+        # A run tries a step that the user named even without its inputs. A watch does not: here the name only
+        # narrows the query, so the plan gets no step.
         plan = request.plan(self.source, self._query, replace(self._options, step=None))
         rows = plan.rows.filter(pl.col("action") == "run")
         catalog = self._query.widened(self.source.catalog())
@@ -185,7 +186,7 @@ class WatchState:
         return Query("steps", rows=keys) if len(keys) else None
 
     def _folders(self) -> list[str]:
-        """The folders of inputs that no step makes: of their patterns the part without variables."""
+        """The folders of inputs that no step makes: the part of their patterns before the first field."""
         layout = self.source.layout()
         found = set()
         for cell in layout.cells:
@@ -197,7 +198,7 @@ class WatchState:
         return sorted(one for one in found if not any(_lies_in(one, other) for other in found))
 
     def _open_again(self) -> None:
-        """Read the config again where a local file of it was edited."""
+        """Read the config again if one of its local files was edited."""
         stamps = [*map(stamp, self.source.config.files)]
         if stamps != self._config:
             state = self.source.__getstate__()
@@ -207,9 +208,9 @@ class WatchState:
     # --- what changed ------------------------------------------------------------------------------------
 
     def _inputs(self, catalog: Catalog, rows: pl.DataFrame) -> pl.DataFrame:
-        """The inputs that are there, a row per row and path.
+        """The existing inputs, a line per row and path.
 
-        With their state, whether a step makes them, and whether they are whole at first sight.
+        With their state, whether a step makes them, and whether they count as complete at once.
         """
         links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
         made = pl.col("_place").is_in(list(catalog.makers))
@@ -226,15 +227,16 @@ class WatchState:
         return pl.concat(parts).with_columns(whole.alias("is_whole"))
 
     def _state(self, catalog: Catalog, root: str, inputs: pl.DataFrame) -> pl.DataFrame:
-        """Size, time and etag of paths; of a folder the bytes, the newest time and the fingerprint of its files."""
+        """Size, time and etag of paths; for a folder the bytes, newest time and fingerprint of its files."""
         paths = inputs.select(pl.col("path").unique())
         state = catalog.stat_paths(root, paths, self.source.stats)
-        # when a file was added or removed, only the folder itself tells; what steps write there counts for it, too
+        # The time of the folder itself is needed to notice that a file was added or removed. Files that steps write
+        # into the folder change it, too.
         touched = self.source.stats(root, state["path"])["mtime_ns"]
         return state.select(*STATS, "is_folder", pl.max_horizontal("mtime_ns", touched).alias("touched_ns"))
 
     def _untried(self, catalog: Catalog, rows: pl.DataFrame, inputs: pl.DataFrame) -> pl.DataFrame:
-        """The rows that were not tried in the state that their inputs have."""
+        """The rows that were not tried yet in the present state of their inputs."""
         keys = list(KEYS)
         state = pl.struct(_FILE).hash()
         marks = inputs.group_by(keys).agg(
@@ -247,7 +249,7 @@ class WatchState:
         rows = rows.join(marks, on=keys, how="left", nulls_equal=True)
         rows = rows.with_columns(pl.col("mark", "made").fill_null(0))
         self._remember(rows)
-        # of what failed before the watch began: nothing is newer than the attempt
+        # Rows that failed before the watch began count as tried if no input is newer than the attempt.
         failed = pl.col("_event").is_in(["error", "half", "not_available"])
         before = rows.filter(failed & (pl.col("newest") <= pl.col("started")).fill_null(value=True))
         before = before.with_columns(pl.lit("error").alias("outcome")).select(*_TRIED)
@@ -255,14 +257,14 @@ class WatchState:
         known = self._tried.rename({"mark": "_mark", "made": "_made"})
         rows = rows.join(known, on=keys, how="left", nulls_equal=True)
         same = (pl.col("mark") == pl.col("_mark")) & (pl.col("made") == pl.coalesce("_made", "made"))
-        # a row that is done and to be run all the same is stale: what it was done from is in the journal
+        # The plan runs a row that is done only if it is stale: the journal has the inputs that it was made from.
         again = (pl.col("status") == "DONE") & (pl.col("outcome") == "done")
         rows = rows.filter(~same.fill_null(value=False) | again.fill_null(value=False))
         self._marks = rows.select(*keys, "mark", "made", pl.lit(None, pl.String).alias("outcome"))
         return rows
 
     def _remember(self, rows: pl.DataFrame) -> None:
-        """Take up the last report: marked by what lay there before it, and by what it made itself."""
+        """Add the last report to the tries, with the state of inputs before it and of files that steps made."""
         if self._report is None:
             return
         keys = list(KEYS)
@@ -273,7 +275,7 @@ class WatchState:
         self._report = None
 
     def _restless(self, inputs: pl.DataFrame) -> pl.DataFrame:
-        """The files that did not stand still for long enough yet."""
+        """The files that changed less than `settle` seconds ago."""
         now = time.monotonic()
         young = inputs.filter(~pl.col("is_whole")).select(_FILE).unique()
         young = young.join(self._seen, on=_FILE, how="left", nulls_equal=True)
@@ -282,7 +284,7 @@ class WatchState:
 
 
 def _nearest(root: str, token: tuple[str, str]) -> str:
-    """The folder that a pattern begins with; where it is not there yet, the nearest one above."""
+    """The folder at the start of a pattern; if it does not exist yet, the nearest existing folder above it."""
     kind, text = token
     folder = f"{root}/{text.rpartition('/')[0]}".rstrip("/") if kind == "text" else root
     while folder != root and not os.path.isdir(folder):  # noqa: PTH112

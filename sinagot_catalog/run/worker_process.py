@@ -1,4 +1,7 @@
-"""One worker process as its parent holds it: started, talked to, watched, ended, and nothing of it left."""
+"""A worker process, seen from its parent: starts it, exchanges messages, watches it, ends it and cleans up.
+
+`worker.__main__` tells the protocol of the pipe: the messages in both directions and the shared status.
+"""
 
 import contextlib
 import os
@@ -36,12 +39,12 @@ _CAPS = (
 
 
 class WorkerProcess:
-    """A worker process in a session of its own.
+    """A worker process in its own process session, so that a signal reaches all programs that it started.
 
-    It starts at once and waits for `hello`; so it can be started before the run is known.
+    The process starts at once and waits for `hello`. So it can start before the run is known.
 
     Args:
-        threads: The cap that numeric libraries in it are given, where the environment gives none.
+        threads: The thread limit of numeric libraries, unless the environment sets another.
     """
 
     def __init__(self, threads: int) -> None:
@@ -89,12 +92,12 @@ class WorkerProcess:
     def _fd_out(self) -> int:
         return -1 if self._popen.stdout is None else self._popen.stdout.fileno()
 
-    # -- talking ------------------------------------------------------------------------------------------
+    # -- messages -----------------------------------------------------------------------------------------
 
     def hello(
         self, spec: RunSpec, name: str, sys_path: Sequence[str], options: StorageOptions | None = None
     ) -> None:
-        """Tell it which run it serves, its name, and what opens its buckets, which the pipe alone carries."""
+        """Send the run's spec, the worker's name, and the storage options: only the pipe carries these secrets."""
         self.name = name
         self.started = time.monotonic()
         self.send("hello", spec, name, list(sys_path), os.environ.get("PYTHONPATH"), options or {})
@@ -103,7 +106,7 @@ class WorkerProcess:
         """Send a message.
 
         Raises:
-            EOFError: When the process is gone.
+            EOFError: When the process has ended.
         """
         try:
             write_message(self._fd_in, message)
@@ -111,13 +114,13 @@ class WorkerProcess:
             raise EOFError from error
 
     def receive(self, seconds: float) -> tuple[Any, ...] | None:
-        """The next message, None when there is none within that time.
+        """The next message, or None if there is none within that time.
 
         Raises:
-            EOFError: When the process is gone.
+            EOFError: When the process has ended.
         """
         if not self._poll.poll(seconds * 1000):
-            # A child that a script forked may hold the pipe of a worker that is gone.
+            # A child that a script forked may keep the pipe open after the worker has ended.
             if self._popen.poll() is not None:
                 raise EOFError
             return None
@@ -134,26 +137,26 @@ class WorkerProcess:
     # -- watching -----------------------------------------------------------------------------------------
 
     def at_work(self) -> tuple[float, int, int, int]:
-        """For how many seconds an attempt runs, of which row, which attempt, and where its output begins."""
+        """The running attempt: its seconds so far, its row, its number, and where its output begins."""
         since, row, attempt, mark = self._board.read()
         return time.monotonic() - since, row, attempt, mark
 
     def output(self, mark: int = 0) -> str | None:
-        """The beginning and the end of what it printed since a mark."""
+        """The beginning and the end of its printed output since a mark."""
         return read_ends(self._output, mark, ERROR_BOUND)
 
     def bound_output(self) -> None:
-        """Cut what its scripts print where it grows without end, and keep the ends of it."""
+        """Shorten the printed output when it grows too long; keeps its beginning and its end."""
         if os.fstat(self._output).st_size > _OUTPUT_BOUND:
             entry = self._board.read()
             _, row, _, mark = entry
-            if self._board.read() == entry:  # else the next row has begun, and cuts the file itself
+            if self._board.read() == entry:  # else the next row has begun and cuts the file
                 cut_file(self._output, mark if row >= 0 else 0)
 
     # -- ending -------------------------------------------------------------------------------------------
 
     def terminate(self) -> None:
-        """Ask it and all in its group to end; a second after the first call, make them."""
+        """Send SIGTERM to its process group; a call more than a second after the first sends SIGKILL."""
         now = time.monotonic()
         if self._told_to_end is None:
             self._told_to_end = now
@@ -168,17 +171,17 @@ class WorkerProcess:
                     os.killpg(self._popen.pid, number)
 
     def end(self) -> None:
-        """Tell it that there is no more to do; `reap` waits for it."""
+        """Tell the process that there is no more work; `reap` waits for its end."""
         with contextlib.suppress(EOFError):
             self.send("end")
         if self._popen.stdin is not None:
             self._popen.stdin.close()
 
     def reap(self, grace: float = _GRACE) -> int:
-        """Wait for its end, make it end where it does not, and remove what it left running.
+        """Wait for its end, kill it if it does not end in time, and kill the processes that it left running.
 
         Returns:
-            Its exit code, negative for a signal.
+            The exit code, negative for a signal.
         """
         try:
             self._popen.wait(grace)
@@ -190,7 +193,7 @@ class WorkerProcess:
         return self._popen.returncode
 
     def close(self) -> None:
-        """Let go of pipes, board and output."""
+        """Close the pipes, the shared status and the output file."""
         for pipe in (self._popen.stdin, self._popen.stdout):
             if pipe is not None:
                 pipe.close()
@@ -201,7 +204,7 @@ class WorkerProcess:
 
 
 def _shared_file(size: int) -> int:
-    """A file without a name, opened to append, that a child can be given; it is gone with its last holder."""
+    """An unlinked file, opened to append, to pass to a child; it disappears when the last process closes it."""
     fd, path = tempfile.mkstemp(prefix="sinagot-")
     os.close(fd)
     fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
@@ -212,7 +215,7 @@ def _shared_file(size: int) -> int:
 
 
 def _environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: ours, a cap on threads, and where to find this package."""
+    """The environment of a worker: that of this process, the thread limits, and the path of this package."""
     own = str(Path(__file__).parents[2])
     environment = {**dict.fromkeys(_CAPS, str(threads)), **os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))

@@ -1,7 +1,14 @@
-"""The place of one worker in a pool: batches go to its process, and when that dies its rows are settled.
+"""A worker slot of the pool: sends batches to a worker process; when it dies, resolves its unfinished rows.
 
-What a dead worker finished is known from the results that it sent and from its journal. The row that it
-announced last is what it died of, or what ran past its time; the rest goes to its successor.
+Recovery after a death, in this order:
+
+- The results that the worker sent, and the events in its journal, tell which rows it finished.
+- The row that the worker announced last in the shared status caused the death, or ran past its time-out. If it
+  published in a single step and its outputs are in place, the parent writes `done` for it. If it has attempts left,
+  it is tried again. Else the parent writes its error. (When the pool is stopping, the row is cancelled instead.)
+- A new process in the slot gets the other rows.
+
+Only the parent writes events for a dead worker, into its own journal file: no journal file has two writers.
 """
 
 import contextlib
@@ -45,29 +52,29 @@ _START_SECONDS = 60.0
 
 
 class TaskSource(Protocol):
-    """Where rows that are not begun may go back to."""
+    """Takes back tasks that a worker has not begun."""
 
     @property
     def is_wanted(self) -> bool:
         """Whether a worker waits for something to do."""
 
     def give_back(self, tasks: list[Task]) -> None:
-        """Take them for another worker."""
+        """Take tasks back for another worker."""
 
 
 def cancelled(rows: Iterable[Row]) -> list[Result]:
-    """The results of rows that nobody runs any more."""
+    """Results of rows that will not run any more."""
     return [Result(row[0], "cancelled") for row in rows]
 
 
 class RunContext:
-    """What the workers of one run share on the parent's side: names, the parent's journal.
+    """What the worker slots of a run share in the parent: the spec, worker names, the parent's journal.
 
     Args:
-        spec: The run.
+        spec: The spec of the run.
         options: fsspec options by part.
-        prefix: What the names of this parent's processes begin with, where the run has several parents.
-        provenance: What rows made before, by their number; see `_ownership`.
+        prefix: Prefix of the names of this parent's processes, if the run has several parents.
+        provenance: What rows made before, by row number; see `journal.ownership`.
     """
 
     def __init__(
@@ -93,35 +100,38 @@ class RunContext:
         self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
 
     def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
-        """What the rows of some tasks made before, as far as it matters."""
+        """The provenance of the rows of some tasks; only rows that have one."""
         known = self.provenance
         if not known:
             return {}
         return {row[0]: known[row[0]] for rows, _, _ in tasks for row in rows if row[0] in known}
 
     def name(self) -> str:
-        """A name that no worker of this run had before: no journal file has two writers."""
+        """A new worker name: each worker writes its own journal file, so no name is used twice in a run."""
         with self._lock:
             return next(self._names)
 
     @contextlib.contextmanager
     def lines(self, row: Row) -> Iterator[UnitStepLines]:
-        """The parent's own events of a row's step."""
+        """Writes events for a row's step into the parent's journal; ignores a disk error."""
         with self._lock, contextlib.suppress(OSError):
             yield self._journal.cell(self.spec.cells[row[1]])
 
     def outputs(self, row: Row) -> set[str]:
-        """The declared outputs of a row, relative."""
+        """The relative paths of the declared outputs of a row."""
         values = self.ids.known_values(row[2])
         if values is None:
             return set()
         try:
             return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
         except PatternError:
-            return set()  # it names none
+            return set()  # the id gives no valid path
 
     def is_published(self, row: Row) -> bool:
-        """Whether a row that began has all its outputs in place; done again, nobody can tell new from old."""
+        """Whether a row that began has all its outputs in place.
+
+        False for a row that is run again (`force`, `redo`): its outputs in place may be old.
+        """
         if self.spec.force or row[0] in self.spec.redo:
             return False
         outputs = self.outputs(row)
@@ -135,10 +145,10 @@ class RunContext:
     def recovered(
         self, open_rows: Mapping[int, Row], events: Iterable[Mapping[str, Any]]
     ) -> tuple[list[Result], dict[int, list[str]]]:
-        """What events of this run say of rows whose results never came.
+        """Read from events of this run what happened to rows whose results never arrived.
 
         Returns:
-            The results of rows that ended; of the rows that were publishing, which paths.
+            The results of rows that ended, and the paths of rows that were publishing.
         """
         numbers: dict[tuple[Any, ...], int] = {
             (*self._key(row), row[2]): number for number, row in open_rows.items()
@@ -163,9 +173,9 @@ class RunContext:
         return list(ended.values()), publishing
 
     def _note_publishing(self, number: int, event: Mapping[str, Any]) -> None:
-        """Remember what a dead process may have published: when the row is tried again, that is its own."""
+        """Add what a dead process may have published to the row's provenance, so that a retry may replace it."""
         told = json.loads(self.provenance.get(number, "{}"))
-        told["publishing"] = event.get("made")  # what was recorded before is in it
+        told["publishing"] = event.get("made")  # the event includes what was recorded before
         told["paths"] = [*(told.get("paths") or ()), *event["paths"]]
         self.provenance[number] = json.dumps(told)
 
@@ -180,16 +190,16 @@ class RunContext:
         if not self.prefix:
             clear_staging(staging, self.spec.outputs)
             return
-        for folder in Path(staging).glob(f"{self.prefix}*"):  # others of this run may still be at work
+        for folder in Path(staging).glob(f"{self.prefix}*"):  # other parents of this run may still be working
             clear_staging(str(folder), self.spec.outputs)
 
 
 class PoolState:
-    """What the seats of a pool share.
+    """What the worker slots of a pool share.
 
     Args:
-        sys_path: What scripts can import from.
-        threads: The cap that numeric libraries in a worker are given.
+        sys_path: The import path of scripts.
+        threads: The thread limit of numeric libraries in a worker.
     """
 
     def __init__(self, sys_path: Sequence[str], threads: int) -> None:
@@ -205,12 +215,12 @@ class PoolState:
         prefix: str = "",
         provenance: Mapping[int, str] | None = None,
     ) -> None:
-        """Say which run is served."""
+        """Set the run that the workers serve."""
         self._run = RunContext(spec, options, prefix, provenance)
 
     @property
     def run(self) -> RunContext:
-        """The run that is served.
+        """The run that the workers serve.
 
         Raises:
             RuntimeError: Before `begin`.
@@ -220,13 +230,13 @@ class PoolState:
         return self._run
 
     def close(self) -> None:
-        """Close the run, if one was begun."""
+        """Close the run, if it has begun."""
         if self._run is not None:
             self._run.close()
 
 
 class _Batch:
-    """What the parent knows of a batch on a worker."""
+    """The parent's record of a batch on a worker."""
 
     def __init__(self, tasks: list[Task]) -> None:
         self.tasks = tasks
@@ -240,14 +250,14 @@ class _Batch:
 
     @property
     def rows(self) -> dict[int, Row]:
-        """Its rows by number; made when first asked for, which most batches never are."""
+        """Its rows by number; made on first use, because most batches never need it."""
         if self._rows is None:
             self._rows = {row[0]: row for rows, _, _ in self.tasks for row in rows}
         return self._rows
 
 
 class _Death(NamedTuple):
-    """How a worker process ended, and at what work."""
+    """How a worker process ended, and which attempt it was running."""
 
     name: str
     code: int
@@ -260,7 +270,7 @@ class _Death(NamedTuple):
 
 
 class WorkerSlot:
-    """The place of one worker: the process in it is replaced when it dies."""
+    """A slot for a worker process; a new process replaces one that died."""
 
     def __init__(self, crew: PoolState) -> None:
         self._crew = crew
@@ -270,25 +280,25 @@ class WorkerSlot:
         self._starting = threading.Lock()
 
     def start_workers(self) -> None:
-        """Start its process; from any thread."""
+        """Start its process; callable from any thread."""
         with self._starting:
             if self._process is None:
                 self._is_known = False
                 self._process = WorkerProcess(self._crew.threads)
 
     def terminate(self) -> None:
-        """Ask its process to end; from any thread."""
+        """Ask its process to end; callable from any thread."""
         process = self._process
         if process is not None:
             process.terminate()
 
     def say_end(self) -> None:
-        """Tell its process that there is no more to do."""
+        """Tell its process that there is no more work."""
         if self._process is not None:
             self._process.end()
 
     def close(self) -> int | None:
-        """See its process to its end; says its exit code."""
+        """Wait for the end of its process and clean up; return the exit code."""
         process, self._process = self._process, None
         if process is None:
             return None
@@ -297,12 +307,12 @@ class WorkerSlot:
         return code
 
     def run(self, tasks: list[Task], emit: Emit, source: TaskSource | None = None) -> None:
-        """Run a batch to its end, over as many processes as it takes.
+        """Run a batch to its end, with as many processes as it takes.
 
         Args:
             tasks: The batch.
-            emit: Takes results as they come.
-            source: Takes back what is not begun when another worker has nothing to do.
+            emit: Receives results as they arrive.
+            source: Takes back tasks that have not begun, when another worker has nothing to do.
 
         Raises:
             SinagotError: When no worker can be started.
@@ -334,7 +344,7 @@ class WorkerSlot:
             self._is_known = True
         return process
 
-    # -- while it runs ------------------------------------------------------------------------------------
+    # -- while the worker runs ----------------------------------------------------------------------------
 
     def _watch(
         self,
@@ -343,10 +353,10 @@ class WorkerSlot:
         emit: Emit,
         source: TaskSource | None,
     ) -> None:
-        """Take messages until the batch is through.
+        """Receive messages until the batch has ended.
 
         Raises:
-            EOFError: When the process is gone, by itself or by our hand.
+            EOFError: When the process has ended, by itself or because this slot ended it.
         """
         while not batch.is_idle or batch.is_recalled:
             match process.receive(_TICK):
@@ -383,16 +393,16 @@ class WorkerSlot:
             batch.is_recalled = True
 
     def _overdue(self, process: WorkerProcess, batch: _Batch) -> int | None:
-        """The row at work when its time is over."""
+        """The number of the running row if it is past its time-out, else None."""
         seconds, number, _, _ = process.at_work()
         row = None if number in batch.outcomes else batch.rows.get(number)
         timeout = None if row is None else self._crew.run.spec.cells[row[1]].timeout
         return None if timeout is None or seconds <= timeout else number
 
-    # -- when it died -------------------------------------------------------------------------------------
+    # -- after the worker died ----------------------------------------------------------------------------
 
     def _after_death(self, batch: _Batch, emit: Emit) -> list[Task]:
-        """Settle the rows of a worker that is gone; says what of its batch is still to do."""
+        """Resolve the rows of a dead worker (see the module docstring); return the tasks still to do."""
         process = self._process
         if process is None:
             return batch.tasks
@@ -403,7 +413,7 @@ class WorkerSlot:
         _note(batch, found, emit)
         culprit = None if death.number in batch.outcomes else open_rows.get(death.number)
         paths = publishing.get(death.number, [])
-        # A folder is one rename on a disk; in a bucket it is an upload for each of its files.
+        # On a disk, publishing a folder is a single rename. In a bucket, each of its files is an upload.
         is_one_step = len(paths) < _SEVERAL and not (paths and is_url(self._crew.run.spec.outputs))
         tried: dict[int, int] = {}
         if self._crew.is_stopping:
@@ -413,7 +423,8 @@ class WorkerSlot:
         elif culprit is None:
             self._count_fruitless(death)
         elif is_one_step and self._crew.run.is_published(culprit):
-            # It died between its only step and its last word; of several some may be the old ones.
+            # The worker died after the only step of publishing, before it wrote `done`. With several outputs this
+            # is not certain: some of them may be old.
             _note(batch, [self._finish(culprit, death)], emit)
         elif death.attempt <= self._crew.run.spec.cells[culprit[1]].retries:
             tried[death.number] = death.attempt
@@ -422,7 +433,7 @@ class WorkerSlot:
         return _remaining(batch, tried)
 
     def _collect_exit(self, process: WorkerProcess, batch: _Batch, emit: Emit) -> _Death:
-        """Take what a process that is gone still said, and remove what is left of it."""
+        """Read the last messages and the state of a dead process, then remove its pipes and staging."""
         code = process.reap()
         with contextlib.suppress(EOFError):
             while message := process.receive(0):
@@ -443,12 +454,12 @@ class WorkerSlot:
         return death
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
-        """What the journal of a dead worker says of rows whose results never came."""
+        """Read from the journal of a dead worker what happened to rows whose results never arrived."""
         run = self._crew.run
         return run.recovered(open_rows, read_lines(journal_path(run.spec.log, run.spec.run_id, name)))
 
     def _count_fruitless(self, death: _Death) -> None:
-        """A death that no row explains is tried again, but not for ever."""
+        """Count a death that no row explains; raise after several such deaths in a row."""
         self._fruitless += 1
         if self._fruitless < _FRUITLESS:
             return
@@ -460,7 +471,7 @@ class WorkerSlot:
         )
 
     def _finish(self, row: Row, death: _Death) -> Result:
-        """Say for a worker that died that its row is done."""
+        """Write `done` for the row of a dead worker."""
         run = self._crew.run
         with run.lines(row) as lines:
             unknown = [None] * len(run.spec.cells[row[1]].inputs)
@@ -470,7 +481,7 @@ class WorkerSlot:
         return Result(row[0], "done", death.seconds, death.attempt)
 
     def _attribute_failure(self, row: Row, death: _Death, paths: list[str] | None) -> Result:
-        """Write and tell the error of the row that a worker died of, or was ended for."""
+        """Write the error of the row that caused the death of a worker or passed its time-out; return it."""
         run = self._crew.run
         outcome: Outcome
         if death.was_late:
@@ -498,7 +509,7 @@ def _note(batch: _Batch, results: list[Result], emit: Emit) -> None:
 
 
 def _remaining(batch: _Batch, tried: dict[int, int]) -> list[Task]:
-    """What of a batch is still to do, each group with its rows that failed."""
+    """The tasks of a batch that are still to do, each with the failed rows of its group."""
     outcomes = batch.outcomes
     tasks: list[Task] = []
     for rows, failed, used in batch.tasks:
@@ -522,7 +533,7 @@ def _from_event(number: int, event: Mapping[str, Any], extras: list[str]) -> Res
 
 
 def _how_it_ended(code: int) -> str:
-    """The end of a process as a clause.
+    """Describe the end of a process in a clause.
 
     Example:
         >>> _how_it_ended(3)
