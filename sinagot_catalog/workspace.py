@@ -547,7 +547,7 @@ class Workspace:
         Example:
             >>> ws = getfixture("harbor")
             >>> ws.gc(keep="90d")
-            Swept(events=0, selections=0, reports=0, runs=0)
+            GcResult(events=0, selections=0, reports=0, runs=0)
         """
         from sinagot_catalog.run import gc
 

@@ -66,6 +66,9 @@ def _names_in(given: Any) -> list[str]:
     return []
 
 
+_DOC = "As `polars.LazyFrame.{}`; it also takes columns that are read only when they are named."
+
+
 def _keeping(verb: str) -> Callable[..., RowsFrame]:
     plain = getattr(pl.LazyFrame, verb)
 
@@ -79,7 +82,7 @@ def _keeping(verb: str) -> Callable[..., RowsFrame]:
 
         return RowsFrame(scan, self._further)
 
-    call.__name__, call.__doc__ = verb, plain.__doc__
+    call.__name__, call.__doc__ = verb, _DOC.format(verb)
     return call
 
 
@@ -89,7 +92,7 @@ def _naming(verb: str) -> Callable[..., Any]:
     def call(self: RowsFrame, *args: Any, **kwargs: Any) -> Any:
         return plain(self._scan(self._named(*args, *kwargs, *kwargs.values())), *args, **kwargs)
 
-    call.__name__, call.__doc__ = verb, plain.__doc__
+    call.__name__, call.__doc__ = verb, _DOC.format(verb)
     return call
 
 

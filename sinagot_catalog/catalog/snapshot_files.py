@@ -82,7 +82,7 @@ class Snapshot:
         """Its age for messages.
 
         Example:
-            >>> Kept("20200101T000000-0", None).age.endswith(" days")
+            >>> Snapshot("20200101T000000-0", None).age.endswith(" days")
             True
         """
         seconds = max(0, int((datetime.now(UTC) - self.taken).total_seconds()))

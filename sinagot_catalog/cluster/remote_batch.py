@@ -92,7 +92,7 @@ def to_text(answer: BatchResult) -> str:
     """Encode a batch result as one text.
 
     Example:
-        >>> from_text(to_text(Answer([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
+        >>> from_text(to_text(BatchResult([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
         [Result(row=3, outcome='done', seconds=0.5, attempts=1, error_type=None, message=None, extras=('a.txt',))]
     """
     return json.dumps(answer)

@@ -30,7 +30,7 @@ class BatchSizer:
 
     Example:
         >>> groups = iter([[(n, 0, f"R{n}")] for n in range(100)])
-        >>> quick, slow = Cutter(100, seconds={0: 0.001}), Cutter(100, seconds={0: 60.0})
+        >>> quick, slow = BatchSizer(100, seconds={0: 0.001}), BatchSizer(100, seconds={0: 60.0})
         >>> len(quick.cut(groups, width=2)), len(slow.cut(groups, width=2))
         (100, 0)
     """

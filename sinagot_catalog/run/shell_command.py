@@ -13,7 +13,7 @@ def shell_join(words: Iterable[str]) -> str:
         words: The program and its arguments.
 
     Example:
-        >>> print(pasted(["ls", "--where", "record_id = 'R1'", "a folder"]))
+        >>> print(shell_join(["ls", "--where", "record_id = 'R1'", "a folder"]))
         ls --where "record_id = 'R1'" 'a folder'
     """
     return " ".join(map(_quoted, words))

@@ -62,8 +62,8 @@ class IdRange:
             UsageError: When it is neither.
 
         Example:
-            >>> Span.of("REC-2020"), Span.of(("A", None))
-            (Span(first='REC-2020', end='REC-2021'), Span(first='A', end=None))
+            >>> IdRange.of("REC-2020"), IdRange.of(("A", None))
+            (IdRange(first='REC-2020', end='REC-2021'), IdRange(first='A', end=None))
         """
         match records:
             case None:
