@@ -239,7 +239,7 @@ def test_a_step_that_reads_a_folder_is_explained_when_it_is_done(make_workspace)
     run(ws)
     told = ws.explain("R1", "clean")
     assert (told.status, told.stale) == ("DONE", ())
-    assert "input raw/R1: a folder, 20" in repr(told)
+    assert "input raw/R1: a folder, 1 file, 4 bytes, 20" in repr(told)
 
 
 def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path):

@@ -91,8 +91,9 @@ def test_names_that_are_no_text_depth_and_links_cost_nothing(write_workspace, tm
         "[records]\nid_pattern = 'R\\d'\n[steps]\nscripts = ['work']\n"
     )
     ws = Workspace(folder)
-    assert ws.records.ids() == ["R1"]
+    assert ws.records.ids() == ["R1", "R2"]  # a link to a file counts as that file: it is read, never written
     assert ws.steps.run(workers=1, progress=False).ok
+    assert (tmp_path / "secret.txt").read_text() == "secret"
 
 
 HOSTILE_TOML = {
