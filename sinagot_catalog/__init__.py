@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.status import StepStatus
     from sinagot_catalog.workspace import Workspace
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__", "step"]
 
 _HOMES = {

@@ -325,7 +325,7 @@ class _Judge:
             self._refuse(
                 f"the steps {_name(first)} and {_name(second)} both write {self._text(place)}: the last to run "
                 f"would replace what the other made. Write a path of its own for each, such as "
-                f"{self._elsewhere(second, place)}; a step that reads whichever is there names both (any_of).",
+                f"{self._elsewhere(second, place)}.",
                 *cells,
             )
 

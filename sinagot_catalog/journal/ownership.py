@@ -226,7 +226,7 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
     raise ForeignFileError(
         f"wrote {path}, which no output declares, and {what} is there already: nothing was published. "
         "Declare it as an output, or write it under another name; "
-        "where several records share one file, a group step makes it"
+        "write one file per record, and join them with scan_outputs"
     )
 
 

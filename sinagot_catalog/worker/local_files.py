@@ -468,8 +468,8 @@ class LocalFiles:
                 path = os.path.relpath(target, self.outputs)
                 raise ForeignFileError(
                     f"wrote {path}, which no output declares, and another row wrote it at the same time: "
-                    "nothing was published. Write under a name with the record id in it, or make the file that "
-                    "several records share in a group step"
+                    "nothing was published. Write under a name with the record id in it, and join the files "
+                    "with scan_outputs"
                 ) from None
         for source, target, parent, _ in moves:
             if target in linked:
