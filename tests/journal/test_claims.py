@@ -120,7 +120,7 @@ def test_files_that_are_no_claims_are_passed_over(claims):
 TAKE = """
 import json, sys
 import polars as pl
-from sinagot_catalog.journal.claims import Claims, Follower
+from sinagot_catalog.journal.claims import Claims
 from sinagot_catalog.storage import open_store
 from sinagot_catalog.schema import KEYS
 
