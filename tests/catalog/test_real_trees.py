@@ -481,3 +481,17 @@ def test_a_misnamed_file_beside_shared_ones_is_told(tmp_path, shared):
     assert ws.steps.filter(status="DATA_READY").count() == 2
     (told,) = [one for one in ws.notices.to_dicts() if one["kind"] == "file without pattern"]
     assert (told["count"], told["example"]) == (1, "raw/s1/run3.csv")
+
+
+def test_a_compressed_file_of_another_kind_is_not_taken_for_a_misnamed_one(tmp_path):
+    """A `.tsv.gz` lies beside each `.nii.gz`; one image lacks its task."""
+    names = [
+        f"sub-{one}/func/sub-{one}_task-rest_{end}"
+        for one in "12"
+        for end in ("bold.nii.gz", "physio.tsv.gz")
+    ]
+    toml = one_step(SUB_SES_RUN, FUNC, ["rest"])
+    ws = open_tree(tmp_path, toml, [*names, "sub-3/func/sub-3_bold.nii.gz"])
+    assert ws.records.ids() == ["sub-1", "sub-2"]
+    (told,) = [one for one in ws.notices.to_dicts() if one["kind"] == "file without pattern"]
+    assert (told["count"], told["example"]) == (1, "sub-3/func/sub-3_bold.nii.gz")
