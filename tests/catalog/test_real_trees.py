@@ -36,11 +36,9 @@ def make_tree(folder: Path, names: Iterable[str]) -> None:
 
 
 def parts_of(name: str) -> dict[str, str]:
-    """The entities of a BIDS file name, with its last word as `suffix` and its folder as `kind`."""
-    *folders, file = name.split("/")
-    *pairs, last = file.split("_")
-    found = dict(pair.split("-", 1) for pair in pairs)
-    return {**found, "suffix": last, "kind": folders[-1]}
+    """The entities of a BIDS file name."""
+    *pairs, _ = name.rsplit("/", 1)[-1].split("_")
+    return dict(pair.split("-", 1) for pair in pairs)
 
 
 def plain_counts(names: Iterable[str], counted: tuple[str, ...], keys: tuple[str, ...]) -> dict[str, int]:
