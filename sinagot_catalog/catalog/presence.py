@@ -327,18 +327,31 @@ class Presence:
             near = self._near(templates)
             if not near:
                 continue
-            shared = [one.text for one in templates if not one.fields]
             missed = (
                 listing.paths.with_row_index("row")
-                .filter(pl.any_horizontal(near), pl.col("kind") == "file", ~pl.col("path").is_in(shared))
+                .filter(pl.any_horizontal(near), pl.col("kind") == "file")
                 .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
             )
+            for depth, shared in self._shared_inputs(root).items():
+                missed = missed.filter(~_cut(missed, depth).is_in(shared.implode()).fill_null(value=False))
             for place in self.layout.raw_folders:
                 one = self.layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
                     missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
             found.append((templates, missed))
         return found
+
+    def _shared_inputs(self, root: str) -> dict[int, pl.Series]:
+        """The raw inputs under a root whose paths tell no record, by depth: several records may read one."""
+        found: dict[int, list[pl.Series]] = {}
+        for index in self.layout.raw:
+            place = self.layout.places[index]
+            if index not in self.layout.telling and root in place.roots:
+                literal = pl.Series("path", [place.template.text.removesuffix("/")])
+                paths = self.paths(index).drop_nulls().unique() if place.template.fields else literal
+                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
+                    found.setdefault(depth, []).append(paths.filter(depths == depth))
+        return {depth: pl.concat(paths) for depth, paths in found.items()}
 
     @cached_property
     def twin_files(self) -> pl.DataFrame:

@@ -27,6 +27,7 @@ _NOWHERE = frozenset({"", ".", ".."})
 _RESERVED = frozenset({"id", "record_id", "task", "modality"})
 _MOST_OPTIONAL = 6
 _SPECIAL = frozenset({".", ".."})
+_SUFFIX = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^.]*$")
 _MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}"}
 
 
@@ -142,12 +143,15 @@ class Template:
         Example:
             >>> parse_template("{id}/eeg/{id}-raw.csv", fields={"id"}).alike
             '[^/]+/eeg/[^/]*\\.csv'
+            >>> parse_template("{id}/{id}_bold.nii.gz", fields={"id"}).alike
+            '[^/]+/[^/]*\\.nii\\.gz'
         """
         texts = []
         for variant in self.variants.values():
             *folders, name = variant.parts
             end = name[-1][1] if name and name[-1][0] == "text" else ""
-            suffix = f"{re.escape(end[end.rfind('.') :])}" if "." in end else ""
+            found = _SUFFIX.search(end)
+            suffix = re.escape(found[0]) if found else ""
             parts = [
                 re.escape(part[0][1]) if len(part) == 1 and part[0][0] == "text" else "[^/]+"
                 for part in folders
