@@ -33,7 +33,7 @@ def ahead(place, *rows):
 
 def read(place, *paths):
     """Fetch the inputs of a row as it would; their contents, None where one is absent."""
-    place.expect(paths, [f"out/{path}" for path in paths])
+    place.prepare(paths, [f"out/{path}" for path in paths])
     found = [place.find_input(path) for path in paths]
     place.fetch()
     return [None if stat is None else Path(full).read_bytes() for full, stat in found]
