@@ -109,5 +109,5 @@ def test_an_unknown_name_is_refused(tmp_path):
 def test_the_page_shows_what_was_measured():
     kept = ROOT / "benchmarks" / "results" / "floors.json"
     done = run_benchmarks(None, "table", str(kept), "--markdown", "--goals")
-    assert done.stdout in (ROOT / "README.md").read_text()
+    assert done.stdout in (ROOT / "example" / "guide" / "benchmarks.md").read_text()
     assert len(done.stdout.splitlines()) > 20

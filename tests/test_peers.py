@@ -396,7 +396,7 @@ def test_ours_and_make_do_the_same_work_in_the_same_run(tmp_path):
 def test_the_page_shows_what_was_measured():
     results = ROOT / "benchmarks" / "results"
     result = json.loads((results / "peers.json").read_text())
-    page = (ROOT / "README.md").read_text()
+    page = (ROOT / "example" / "guide" / "benchmarks.md").read_text()
     assert markdown(result, 10_000) in page
     for name in ("growth.svg", "growth-dark.svg"):
         assert f"benchmarks/results/{name}" in page

@@ -31,7 +31,7 @@ def write_ids(
     pieces = [piece for piece in pieces if piece.kind == "text" or piece.value not in absent]
     framed = _with_fields(framed, template, ids)
     texts = [pl.lit(one.value) if one.kind == "text" else pl.col(_column(one.value)) for one in pieces]
-    written = framed.with_columns(pl.concat_str(texts).alias("record_id"))
+    written = framed.with_columns(pl.concat_str(pl.lit(""), *texts).alias("record_id"))
     is_split = written["row"].n_unique() < written.height
     return written.unique(["row", "record_id"]) if is_split else written
 

@@ -255,6 +255,7 @@ def test_a_pattern_with_all_fields_finds_the_records_that_it_names(pattern, data
 
 
 @pytest.mark.parametrize("pattern", FORMS)
+@settings(deadline=None)
 @given(st.data())
 def test_an_id_is_written_from_its_fields(pattern, data):
     ids = IdPattern(pattern)
