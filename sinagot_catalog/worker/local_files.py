@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import ForeignFileError, Standing, StandingFile, check_links
 from sinagot_catalog.patterns import RawFolder, Template
-from sinagot_catalog.storage import find_entry, holds_file, input_files, walk
+from sinagot_catalog.storage import find_entry, input_files, walk
 from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog.worker.target_folders import TargetFolders, parents
 
@@ -300,7 +300,7 @@ class LocalFiles:
             if stat.S_ISDIR(found.st_mode):
                 return "is a link to a folder: write a folder"
         if stat.S_ISDIR(found.st_mode):
-            return None if holds_file(full) else "is an empty folder after run()"
+            return None if _has_entries(full) else "is an empty folder after run()"
         if not stat.S_ISREG(found.st_mode):
             return "is not a regular file or folder"
         return "is a file: its pattern ends in '/' and asks for a folder" if is_directory else None
@@ -584,3 +584,11 @@ def _empty(root: str, prefix: str, keep: Collection[str]) -> None:
                 _empty(root, f"{path}/", keep)
             else:
                 shutil.rmtree(entry.path, ignore_errors=True)
+
+
+def _has_entries(folder: str) -> bool:
+    """Whether a folder holds more than folders: a pipe or a link counts here, and is refused by name later."""
+    return any(
+        names or any(os.path.islink(f"{top}/{name}") for name in folders)
+        for top, folders, names in os.walk(folder)
+    )

@@ -65,7 +65,7 @@ def test_directory_is_a_common_prefix_and_markers_are_nothing(moto, write_worksp
     rows = dict(ws.steps.collect().select("record_id", "status").rows())
     assert rows == {"R1": "DATA_READY", "R2": "DONE"}
     assert ws.files.collect().select("path", "kind", "size").rows() == [
-        ("dir/R1", "directory", None), ("dir/R2", "directory", None), ("out/R2", "directory", None),
+        ("dir/R1", "directory", 4), ("dir/R2", "directory", 4), ("out/R2", "directory", 4),
     ]  # fmt: skip
 
 
