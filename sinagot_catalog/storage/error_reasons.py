@@ -6,7 +6,7 @@ import errno
 import re
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.storage.urls import shown_url
+from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -68,7 +68,7 @@ def reason_of(error: BaseException, hidden: Iterable[str] = ()) -> str:
         return _CODES[named]
     for secret in sorted(hidden, key=len, reverse=True):
         text = text.replace(secret, "***")
-    text = shown_url(text)[:_LONGEST]
+    text = masked(text)[:_LONGEST]
     if isinstance(error, PermissionError):
         code = next((code for one in chain if (code := _code(one))), "")
         detail = ": ".join(part for part in (code, _detail(error, text)) if part)

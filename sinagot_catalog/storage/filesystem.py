@@ -10,8 +10,9 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError, did_you_mean
+from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import reason_of, secrets_in
-from sinagot_catalog.storage.urls import protocols_of, shown_url
+from sinagot_catalog.storage.urls import protocols_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -108,7 +109,7 @@ def file_system(root: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec
     from fsspec.core import url_to_fs
 
-    shown = shown_url(root)
+    shown = masked(root)
     protocol = protocols_of(root)[0]
     try:
         kinds = {name: fsspec.get_filesystem_class(name) for name in protocols_of(root)}

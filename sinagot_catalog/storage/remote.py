@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import quote, unquote
 
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import is_refusal, reason_of, secrets_in, status_of
 from sinagot_catalog.storage.filesystem import EXTRAS, WEB, Info, file_system
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat
-from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, shown_url
+from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ class RemoteStore:
     @property
     def shown(self) -> str:
         """The URL as messages show it."""
-        return shown_url(self.root)
+        return masked(self.root)
 
     def __reduce__(self) -> str:
         raise TypeError("a remote store is never pickled; open it again")
@@ -88,7 +89,7 @@ class RemoteStore:
 
     def fault(self, path: str, what: str, error: BaseException) -> StorageError:
         """An error as a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
-        where = shown_url(join_url(self.root, path))
+        where = masked(join_url(self.root, path))
         return StorageError(f"{where} {what}: {reason_of(error, secrets_in(self._options))}")
 
     # --- listing -----------------------------------------------------------------------------------------
@@ -341,7 +342,7 @@ class RemoteStore:
             return bytes(self.fs.cat_file(self._at(path)))
         except FileNotFoundError as error:
             raise StorageError(
-                f"{shown_url(join_url(self.root, path))} cannot be read: it does not exist"
+                f"{masked(join_url(self.root, path))} cannot be read: it does not exist"
             ) from error
         except Exception as error:
             raise self.fault(path, "cannot be read", error) from error
