@@ -190,10 +190,6 @@ LEFT = {
     "standard input": ("state = sys.stdin.closed, os.fstat(0).st_ino", "sys.stdin.close(); os.close(0)"),
     "hook of exceptions": ("state = sys.excepthook.__name__", "sys.excepthook = None"),
     "hook of threads": ("state = callable(threading.excepthook)", "threading.excepthook = None"),
-    "tracing": (
-        "state = sys.gettrace(), sys.getprofile()",
-        "sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None)",
-    ),
     "start method of processes": (
         "import multiprocessing; state = multiprocessing.get_start_method(allow_none=True)",
         "multiprocessing.set_start_method('spawn')",
@@ -221,6 +217,19 @@ def test_nothing_that_a_row_does_to_the_process_reaches_the_next_one(run, name):
         "R2": "error",
     }
     assert texts["R1"] == texts["R3"] == texts["R4"]
+
+
+@pytest.mark.parametrize(
+    "run", ["processes"], indirect=True
+)  # the main process is traced by pytest's own tools
+def test_tracing_ends_with_the_row(run):
+    body = """
+        state = sys.gettrace(), sys.getprofile()
+        sys.settrace(lambda *a: None); sys.setprofile(lambda *a: None)
+    """
+    _, rows, texts = run(textwrap.dedent(body))
+    assert {row["outcome"] for row in rows.values()} == {"done"}
+    assert texts["R1"] == texts["R2"] == texts["R3"]
 
 
 def test_figures_are_closed_between_rows(run, tmp_path, monkeypatch):
