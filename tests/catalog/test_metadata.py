@@ -1,4 +1,4 @@
-"""Tables of records: which row meets which record, what its values are, and what is said of the others."""
+"""Tables of records: which row meets which record, what its values are, and how rows without a record are reported."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""`stale`: what makes a done row stale, who says so, and what a run does about it."""
+"""`stale`: what makes a done row stale, which views report it, and what a run does about it."""
 
 import json
 import os

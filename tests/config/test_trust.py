@@ -1,4 +1,4 @@
-"""Whose scripts are run: the user's own and root's, and nobody else's unless that is said."""
+"""Whose scripts are run: the user's own and root's, and other people's only with trust."""
 
 import os
 import shutil
