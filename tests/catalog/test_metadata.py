@@ -1,4 +1,4 @@
-"""Tables of records: which row meets which record, what its values are, and how rows without a record are reported."""
+"""Tables of records: which row meets which record, what its values are, and rows that meet none."""
 
 import datetime as dt
 import json
