@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import FOLDER
+from sinagot_catalog.catalog import FOLDER, stat_paths
 from sinagot_catalog.schema import KEYS, STEPS
 from sinagot_catalog.storage import as_number
 
@@ -292,7 +292,7 @@ class _Row:
 
     def _stat(self, root: str, path: str) -> dict[str, Any]:
         paths = pl.DataFrame({"path": [path]})
-        return self.catalog.stat_paths(root, paths, self.stats).row(0, named=True)
+        return stat_paths(self.catalog, root, paths, self.stats).row(0, named=True)
 
     def _near(self, root: str, path: str) -> str | None:
         """Return a file in the same folder with a name similar to an absent one."""
