@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sinagot_catalog.catalog.refusals import Doubt
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import STAR, IdPattern, Template, holds, may_meet
 
 __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
@@ -240,6 +241,33 @@ class Layout:
     def raw(self) -> list[int]:
         """The bound patterns of inputs and data that no step makes: the recorded data."""
         return sorted(self._read - set(self.makers))
+
+    def units_in(self, task: str | None, modality: str | None) -> list[Unit]:
+        """Return the units of a scope; None stands for all tasks or modalities."""
+        return [
+            unit for unit in self.units if task in (None, unit.task) and modality in (None, unit.modality)
+        ]
+
+    def unit_step(self, step: str, task: str | None, modality: str | None) -> UnitStep:
+        """Return the only step of that name in a task and a modality.
+
+        Raises:
+            NotFoundError: There is no such step; names similar ones.
+            SelectionError: No unit, or more than one, has it.
+        """
+        named = [cell for cell in self.cells if cell.step == step]
+        if not named:
+            raise NotFoundError(
+                f"there is no step {step!r}{did_you_mean(step, self.steps)}",
+                f"Steps: {', '.join(self.steps) or 'none'}.",
+            )
+        fits = [cell for cell in named if task in (None, cell.task) and modality in (None, cell.modality)]
+        if len(fits) != 1:
+            units = ", ".join(" ".join(part for part in (cell.task, cell.modality) if part) for cell in named)
+            asked = " ".join(part for part in (task, modality) if part)
+            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
+            raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
+        return fits[0]
 
     @cached_property
     def steps(self) -> list[str]:

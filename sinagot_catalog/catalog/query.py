@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog.literals import check_literals
-from sinagot_catalog.schema import FILES, RECORDS, STEPS, TIMED, UNITS
+from sinagot_catalog.schema import TABLES, TIMED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["TABLES", "Query", "named_in"]
-
-TABLES: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
-"""The tables that a query can show, with their columns."""
+__all__ = ["Query", "named_in"]
 
 
 @dataclass(frozen=True)

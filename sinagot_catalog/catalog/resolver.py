@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog.literals import check_literals
-from sinagot_catalog.catalog.query import TABLES, named_in
+from sinagot_catalog.catalog.query import named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
-from sinagot_catalog.schema import RECORDS
+from sinagot_catalog.schema import RECORDS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -158,11 +158,7 @@ class Resolver:
 
     def units(self, query: Query) -> list[int]:
         """Return the units of a query's scope."""
-        return [
-            unit.index
-            for unit in self.layout.units
-            if query.task in (None, unit.task) and query.modality in (None, unit.modality)
-        ]
+        return [unit.index for unit in self.layout.units_in(query.task, query.modality)]
 
     # --- files and links ---------------------------------------------------------------------------------
 
