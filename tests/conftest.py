@@ -87,7 +87,7 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a command as a user does: `cli("status", folder)`; keywords are its environment.
 
     It runs in this process, which saves the second that a new one needs to import Polars. A variable that Python
-    reads when it starts, and `new_process=True`, have the installed program run in a process of its own.
+    reads when it starts, `--no-wait` and `new_process=True` start the installed program.
     """
     program = Path(sys.executable).with_name("sinagot-catalog")
 
@@ -95,7 +95,9 @@ def cli(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
         *words: Any, cwd: Path = tmp_path, stdin: str = "", new_process: bool = False, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         command = [str(program), *map(str, words)]
-        if not new_process and not any(name.startswith("PYTHON") for name in environment):
+        python_reads = any(name.startswith("PYTHON") for name in environment)
+        leaves_a_process = "--no-wait" in words
+        if not (new_process or python_reads or leaves_a_process):
             return run_here(command, cwd, stdin, environment)
         return subprocess.run(
             command,
