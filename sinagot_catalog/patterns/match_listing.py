@@ -79,8 +79,8 @@ def match_names(
         if template.is_directory or not ids.is_told_by(template):
             continue
         folder, name = template.parted
-        known = groups.setdefault(folder, {})
-        if template.fields != {"id"} or _n_fields(name) > 1 or name in known:
+        known = groups.setdefault(folder, {}) if not template.is_wild else {}
+        if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in known:
             others.append(number)
         else:
             known[name] = number

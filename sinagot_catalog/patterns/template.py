@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -28,7 +28,9 @@ _RESERVED = frozenset({"id", "record_id", "task", "modality"})
 _MOST_OPTIONAL = 6
 _SPECIAL = frozenset({".", ".."})
 _SUFFIX = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^.]*$")
-_MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}"}
+_MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}", "any": "{0}", "deep": "{0}"}
+_WILD = frozenset({"any", "deep"})
+_STARS = re.compile(r"(\\\*)|(\*+)")
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,8 @@ class Template:
     """A path below the dataset with placeholders for the id and its fields.
 
     Attributes:
-        tokens: `("text", literal)`, `("field", name)` and `("optional", name)` in order; two texts are never
-            adjacent.
+        tokens: `("text", literal)`, `("field", name)`, `("optional", name)`, `("any", "*")` (any text in one name)
+            and `("deep", "**")` (any number of folders) in order; two texts are never adjacent.
         is_directory: A final slash in the pattern requires a directory.
     """
 
@@ -52,7 +54,12 @@ class Template:
     @cached_property
     def fields(self) -> frozenset[str]:
         """The names of its placeholders, including optional ones."""
-        return frozenset(value for kind, value in self.tokens if kind != "text")
+        return frozenset(value for kind, value in self.tokens if kind in ("field", "optional"))
+
+    @cached_property
+    def is_wild(self) -> bool:
+        """Whether it has a `*`: it names many files."""
+        return any(kind in _WILD for kind, _ in self.tokens)
 
     @cached_property
     def optional(self) -> frozenset[str]:
@@ -87,6 +94,8 @@ class Template:
             return True
         for variant in variants.values():
             for part in variant.parts:
+                if any(kind in _WILD for kind, _ in part):
+                    continue
                 literal = "".join(value for kind, value in part if kind == "text")
                 if literal in _NOWHERE and (literal or len(part) != 1):
                     return True
@@ -208,6 +217,8 @@ class Template:
         absent = frozenset(name for name in self.optional if not values[name])
         variant = self.variants.get(absent)
         tokens = () if variant is None else variant.tokens
+        if self.is_wild:
+            raise PatternError(f"the pattern {self.text!r} names many files, and no single path")
         path = "".join(value if kind == "text" else values[value] for kind, value in tokens)
         if self.has_bare_parts and not _NOWHERE.isdisjoint(path.split("/")):
             raise PatternError(
@@ -222,27 +233,28 @@ class Template:
             >>> parse_template("{task}/{id}", fields={"id", "task"}).bind({"task": "RS"}).text
             'RS/{id}'
         """
-        tokens: list[tuple[str, str]] = []
-        for kind, value in self.tokens:
-            bound = value if kind == "text" else values.get(value)
-            token = ("text", bound) if bound is not None else (kind, value)
-            if tokens and tokens[-1][0] == token[0] == "text":
-                tokens[-1] = ("text", tokens[-1][1] + token[1])
-            else:
-                tokens.append(token)
-        return Template(tuple(tokens), self.is_directory)
+        bound = [
+            (values.get(value) if kind in ("field", "optional") else None, kind, value)
+            for kind, value in self.tokens
+        ]
+        return Template(
+            _joined((kind, value) if text is None else ("text", text) for text, kind, value in bound),
+            self.is_directory,
+        )
 
 
-def parse_template(value: object, *, fields: Collection[str]) -> Template:
-    """Parse one pattern.
+def parse_template(value: object, *, fields: Collection[str], wildcards: bool = False) -> Template:
+    r"""Parse one pattern.
 
     Args:
         value: A `/`-joined string, or a tuple or list of its parts.
         fields: The placeholder names that are allowed: `id`, the groups of the id pattern, in scoped mode
             `task` and `modality`.
+        wildcards: Whether `*` and `**` are wildcards, as in an input; else they are refused. `\*` is a literal star.
 
     Raises:
-        PatternError: When a placeholder is unknown, a brace has no partner, or the path leaves the dataset.
+        PatternError: When a placeholder is unknown, a brace has no partner, the path leaves the dataset, or a `*`
+            is not allowed.
     """
     if isinstance(value, (tuple, list)) and all(isinstance(part, str) for part in value):
         text = "/".join(value)
@@ -262,7 +274,13 @@ def parse_template(value: object, *, fields: Collection[str]) -> Template:
     if "\0" in text:
         raise PatternError(f"{text!r} holds a zero byte, which no path can")
     text = "/".join(part for part in parts if part not in ("", "."))
-    template = Template(tuple(_tokens(text, fields)), is_directory)
+    tokens = tuple(token for one in _tokens(text, fields) for token in _split_stars(*one))
+    template = Template(_joined(tokens), is_directory)
+    if template.is_wild and not wildcards:
+        raise PatternError(
+            f"{text!r} has a '*', and only an input may name many files",
+            "Name each file, or make a folder; write \\* for a literal star.",
+        )
     if len(template.optional) > _MOST_OPTIONAL:
         raise PatternError(f"{text!r} has more than {_MOST_OPTIONAL} optional fields")
     return template
@@ -291,6 +309,33 @@ def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
         end = found.end()
     if end < len(text):
         yield "text", text[end:]
+
+
+def _split_stars(kind: str, value: str) -> Iterator[tuple[str, str]]:
+    """The wildcards of a literal text, and the texts between them."""
+    if kind != "text" or "*" not in value:
+        yield kind, value
+        return
+    end = 0
+    for found in _STARS.finditer(value):
+        yield "text", value[end : found.start()]
+        if found[1]:
+            yield "text", "*"
+        else:
+            yield ("any", "*") if len(found[2]) == 1 else ("deep", "**")
+        end = found.end()
+    yield "text", value[end:]
+
+
+def _joined(tokens: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Tokens without empty texts, and with texts that follow each other joined."""
+    out: list[tuple[str, str]] = []
+    for kind, value in tokens:
+        if kind == "text" and out and out[-1][0] == "text":
+            out[-1] = ("text", out[-1][1] + value)
+        elif value:
+            out.append((kind, value))
+    return tuple(out)
 
 
 def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str | None, Template], ...]:
@@ -379,6 +424,20 @@ class IdPattern:
     def fields(self) -> dict[str, Field]:
         """The known properties of the values of each field."""
         return fields_of(self.text)
+
+    def width_of(self, name: str) -> int | None:
+        """The number of characters of each value of `id` or a field if it is fixed, else None."""
+        return self._whole.width if name == "id" else self.fields[name].width if name in self.fields else None
+
+    def may_hold(self, name: str, char: str) -> bool:
+        """Whether a value of `id` or a field may contain a character."""
+        field = self._whole if name == "id" else self.fields.get(name)
+        return field is None or field.may_hold(char)
+
+    @cached_property
+    def _whole(self) -> Field:
+        """The known properties of a whole id."""
+        return fields_of(f"(?P<id>{self.text})")["id"]
 
     def is_told_by(self, template: Template) -> bool:
         r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
