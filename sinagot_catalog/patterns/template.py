@@ -250,7 +250,7 @@ def parse_template(value: object, *, fields: Collection[str], wildcards: bool = 
         value: A `/`-joined string, or a tuple or list of its parts.
         fields: The placeholder names that are allowed: `id`, the groups of the id pattern, in scoped mode
             `task` and `modality`.
-        wildcards: Whether `*` and `**` are wildcards, as in an input; else they are refused. `\*` is a literal star.
+        wildcards: Whether `*` and `**` are wildcards, as in an input; else they are refused. `\*` is a star.
 
     Raises:
         PatternError: When a placeholder is unknown, a brace has no partner, the path leaves the dataset, or a `*`

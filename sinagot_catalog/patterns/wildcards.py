@@ -1,8 +1,8 @@
 r"""Wildcards: reduces paths that match a pattern with `*` to what tells their record. Standard library only.
 
 A pattern such as `raw/{id}/*.png` is *reduced* to `raw/{id}`: the parts with a wildcard are left out, but for the
-values of fields in them, which become parts of their own (`{id}_*.png` becomes `{id}`). A path of the pattern reduces
-likewise, so that a record's files are those whose reduced path is the reduced pattern, filled for the record.
+values of fields in them, which become parts of their own (`{id}_*.png` becomes `{id}`). A path of the pattern
+reduces likewise, so a record's files are those whose reduced path is the reduced pattern, filled for the record.
 
 `*` matches any text within one name, and `**` any number of folders. Neither matches a name that begins with a dot,
 as in a shell.
@@ -47,12 +47,12 @@ class Reduction:
         return re.compile(self.regex).groups
 
     def reduce(self, path: str) -> str | None:
-        """The reduced path; None if the path does not match.
+        r"""The reduced path; None if the path does not match.
 
         Example:
             >>> from sinagot_catalog.patterns.template import parse_template
             >>> one = parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True)
-            >>> (way,) = reductions(one, IdPattern(r"R\\d+")).values()
+            >>> (way,) = reductions(one, IdPattern(r"R\d+")).values()
             >>> way.reduced.text, way.reduce("raw/R1/a.png"), way.reduce("raw/R1/.a.png")
             ('raw/{id}', 'raw/R1', None)
         """
@@ -136,9 +136,10 @@ def _field_regex(variant: Template, part: Part, number: int, ids: IdPattern) -> 
         if kind != "text" or ids.may_hold(name, value[side]):
             beside = "the wildcard" if kind == "any" else repr(value) if kind == "text" else f"{{{value}}}"
             raise PatternError(
-                f"{variant.text!r}: where {{{name}}} ends beside {beside} is ambiguous, because its values may vary "
-                "in length" + (f" and hold {value[side]!r}" if kind == "text" else ""),
-                "Put the files of a record into a folder of its own, or a character between them that no value has.",
+                f"{variant.text!r}: where {{{name}}} ends beside {beside} is ambiguous, because its values may "
+                "vary in length" + (f" and hold {value[side]!r}" if kind == "text" else ""),
+                "Put the files of a record into a folder of its own, or a character between them that no value "
+                "has.",
             )
         ends.append(re.escape(value[side]))
     return f"[^/{''.join(dict.fromkeys(ends))}]+"
