@@ -11,7 +11,8 @@ from sinagot_catalog.diagnostics.doctor import examine
 from sinagot_catalog.errors import ConfigError, NotFoundError, PatternError, SelectionError
 from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.patterns.template import parse_template
-from sinagot_catalog.run.pool import open_runner
+from sinagot_catalog.run import Pool, RunSetup
+from sinagot_catalog.run.main_process import MainProcess
 
 MICE = r"(?P<mouse>m\d+)_(?P<day>\d{4}-\d\d-\d\d)"
 BIDS = r"sub-(?P<sub>\w+?)(?:_ses-(?P<ses>\d+))?"
@@ -322,8 +323,9 @@ def test_a_worker_checks_fields_and_filled_paths_itself(tmp_path, mode):
     cell = UnitStepSpec(None, None, "a", str(script), port("raw/{id}.csv"), port("{site}/{n}.out"))
     spec = RunSpec("r1", data, data, log, str(tmp_path), ids, (cell,))
     results = []
-    with open_runner(spec, mode, 1) as runner:
-        runner.execute([[(row, 0, record_id)] for row, record_id in enumerate(records)], results.extend)
+    executor = MainProcess() if mode == "main_process" else Pool(1)
+    with executor.start(RunSetup(spec)):
+        executor.run([[(row, 0, record_id)] for row, record_id in enumerate(records)], results.extend)
     told = {records[one.row]: (one.outcome, one.message) for one in results}
     assert [told[one][0] for one in records] == ["error", "error", "error", "done"]
     assert "its field site is '..'" in told[".._1"][1]
