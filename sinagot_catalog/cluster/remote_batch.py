@@ -1,7 +1,7 @@
 """Remote batches: the function that Dask and Ray call in a cluster process, on this or another host.
 
 A cluster process has one pool of worker processes for each run that it serves, and writes its own journal files. It
-holds no claim. It monitors the claim of the run (see `journal.reader`): when the run is over, it ends the scripts
+holds no claim. It monitors the claim of the run (see `journal.claims`): when the run is over, it ends the scripts
 that still run and closes the pool.
 
 The first process that runs a batch creates `.staging/<run_id>/<batch>.begun`. A process that finds this file

@@ -3,8 +3,9 @@
 In: the events of running rows. Out: the last event of each row, and the claims of live runs. All of it is stored
 in `LOG/`, in one file per process of a run. No two processes write the same file.
 
-Begin with `reader` (the protocols of journal and claims), then `writer` (the lines) and `claims` (which run holds
-which row). Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the standard library only.
+Begin with `reader` (the files, and the protocol of a row), then `writer` (the lines) and `claims` (which run holds
+which row, with its protocol). Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the
+standard library only.
 """
 
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
     from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
+    from sinagot_catalog.journal.event_lines import ORDER
     from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
     from sinagot_catalog.journal.ownership import (
         ForeignFileError,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
     from sinagot_catalog.journal.provenance import provenance_of
-    from sinagot_catalog.journal.reader import LAST, ORDER, Journal, last_states, new_run_id, with_states
+    from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
         keep_report,
@@ -132,6 +134,7 @@ __getattr__ = lazy_exports(
     {
         "bucket": ("ObjectClaims", "ObjectJournal"),
         "claims": ("Claim", "ClaimMonitor", "Claims"),
+        "event_lines": ("ORDER",),
         "log_names": ("check_links", "is_kept_file", "is_run_id"),
         "ownership": (
             "ForeignFileError",
@@ -147,7 +150,7 @@ __getattr__ = lazy_exports(
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
         "provenance": ("provenance_of",),
-        "reader": ("Journal", "LAST", "ORDER", "last_states", "new_run_id", "with_states"),
+        "reader": ("Journal", "LAST", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),
         "run_spec": (

@@ -1,6 +1,36 @@
 """Claims: record which run may run which row, and whether that run is alive.
 
-`journal.reader` describes the protocol. Polars is imported inside the functions that claim rows: processes of a
+The protocol of claims:
+
+    state      who writes it         what it means
+    (none)                           the number is free; only the highest of claims and journal + 1 is tried
+    live       the run, create-only  the run holds its rows as long as it is alive
+    stopping   the run               as live; its processes on other hosts end their scripts
+    live, gone                       the run is dead: its rows are free, the next run deletes the claim
+    released   the run, at its end   its rows are free
+    (deleted)  a later run           only released or dead claims, and never the highest number
+
+    A run takes a row only when no live claim of a lower number holds it. So of two live runs the run with the
+    higher number must have seen the lower claim. A run takes the number after the highest that it saw. If it is
+    delayed before it writes the claim, other runs may already have higher numbers. So each claim names its
+    predecessor. A claim is valid only when no higher number exists, or when the next higher claim names it; else
+    the run deletes its claim and tries the next number. If the answer to a create is lost, the run recognizes its
+    claim by the run id in it.
+
+    A run is alive while its process is alive, if that can be checked: the host and its namespace of process ids
+    must be the same, and boot id, pid and start time must agree. Else it is alive while its heartbeat is younger
+    than its lease. The age is measured by the store's clock: the run that checks compares with the time of its own
+    heartbeat. (A catalog writes nothing and uses this machine's clock; a wrong clock can only show a wrong
+    PROCESSING.) A run that finds its claim gone was suspended for longer than its lease: it ends its scripts and
+    gives up the remaining rows. It finds out within a quarter of the lease after it wakes up. Until then a row may
+    run twice; its outputs are whole in any case. Each job checks its outputs again before it starts.
+
+    Batches of a run may run on other hosts, on a cluster. They hold no claim themselves. Each of their processes
+    reads the run's claim every few seconds, and ends its scripts when the claim is gone, released, dead (no
+    heartbeat for a lease) or stopping. A process that starts such a batch makes `.staging/<run_id>/<batch>.begun`.
+    If the file exists already, the process replaces a lost one, and reads from the journal which rows ended.
+
+Polars is imported inside the functions that claim rows: processes of a
 cluster only monitor a claim, and start faster without it.
 """
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.journal.reader import ORDER
+from sinagot_catalog.journal.event_lines import ORDER
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:

@@ -369,7 +369,7 @@ def test_a_misnamed_file_in_a_flat_root_is_mentioned(cli, write_workspace):
 def test_a_misnamed_file_in_a_folder_of_the_root_is_mentioned(make_workspace):
     files = ["R1/eeg/R1.csv", "R2/eeg/r2.csv", "R2/eeg/R2.json", "out/R1/x.csv"]
     ws = make_workspace({"a": ("{id}/eeg/{id}.csv", "out/{id}/a.csv")}, files)
-    assert ws._source.catalog().unmatched() == (1, [("R2/eeg/r2.csv", "{id}/eeg/{id}.csv")])
+    assert ws._source.catalog().unused.unmatched() == (1, [("R2/eeg/r2.csv", "{id}/eeg/{id}.csv")])
 
 
 def test_a_star_is_said_to_be_that_very_character(cli, write_workspace):

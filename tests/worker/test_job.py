@@ -23,8 +23,9 @@ from sinagot_catalog.run.main_process import MainProcess
 from sinagot_catalog.run.pool import Pool
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import open_store
-from sinagot_catalog.worker import local_files
+from sinagot_catalog.worker import local_publisher
 from sinagot_catalog.worker.job import JobRunner
+from sinagot_catalog.worker.staging import StagingFolder
 
 
 class Bench:
@@ -741,21 +742,17 @@ def test_a_row_half_published_on_a_full_disk_says_so_in_the_line_that_fits(tmp_p
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
-        monkeypatch.setattr(local_files, "exchange", lambda *_: False)
-    place = local_files.LocalFiles(
-        dataset=str(tmp_path),
-        outputs=str(tmp_path),
-        log=f"{tmp_path}/LOG",
-        staging=f"{tmp_path}/LOG/s",
-        run_id="r",
-    )
+        monkeypatch.setattr(local_publisher, "exchange", lambda *_: False)
+    root, log = str(tmp_path), f"{tmp_path}/LOG"
+    spec = RunSpec("r", root, root, log, "/scripts", ".+", ())
+    publisher = local_publisher.LocalPublisher(spec, StagingFolder(f"{log}/s", log))
     for folder in ("LOG/s/c0/out", "out"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / folder[:3]).touch()
     with pytest.raises(OSError, match="no-such"):
-        place.publish(f"{tmp_path}/LOG/s/c0", ["no-such", "out"])
+        publisher.publish(f"{tmp_path}/LOG/s/c0", ["no-such", "out"])
     assert (tmp_path / "out" / "out").exists()
-    place.publish(f"{tmp_path}/LOG/s/c0", ["out"])
+    publisher.publish(f"{tmp_path}/LOG/s/c0", ["out"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["LOG"]
     staged = [path.name for path in (tmp_path / "LOG" / "s").rglob("*")]
     assert set(staged) - {".beside"} == {"c0"}
