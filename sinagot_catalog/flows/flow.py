@@ -30,7 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
-from sinagot_catalog.flows.active_run import FAILED, LIVE, ActiveRun, known, state_of
+from sinagot_catalog.flows.active_run import LIVE, ActiveRun, known, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
     short,
@@ -45,6 +45,7 @@ from sinagot_catalog.flows.concurrency import ask_limit, slot
 from sinagot_catalog.flows.deployment_params import made_for
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
 from sinagot_catalog.run import Phase, prepare
+from sinagot_catalog.schema import FAILED_OUTCOMES
 
 __all__ = ["run_workspace"]
 
@@ -251,7 +252,7 @@ def _conclude(live: ActiveRun, workspace: str) -> State[Any]:
         return Failed(message="The run gave no report")
     counts = report.counts()
     show_summary(report, workspace, live.execution.source.config.prefect.report_url)
-    if any(counts.get(outcome) for outcome in FAILED):
+    if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
         options = live.execution.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
     return state_of(counts, cancelled=live.stop.is_set())
