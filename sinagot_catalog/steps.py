@@ -9,7 +9,7 @@ import polars as pl
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import RunOptions, load_script, plan, prepare_query, run, script_of
+from sinagot_catalog.run import RunOptions, claim, load_script, plan, run, script_of
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
@@ -352,8 +352,8 @@ class StepCollection(Selection):
     ) -> RunHandle:
         from sinagot_catalog.flows import submit
 
-        execution = prepare_query(self._source, self._query, options)
-        return submit(execution, wait=wait, say=say)
+        made = plan(self._source, self._query, options)
+        return submit(claim(self._source, self._query, made, options), wait=wait, say=say)
 
     def _name(self) -> str:
         return (

@@ -14,14 +14,14 @@ from collections import Counter
 
 import polars as pl
 import pytest
+from sinagot_catalog.cluster.connect import ClusterConnection
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cluster.connect import ClusterConnection
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.api import ask
+from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
-from sinagot_catalog.run.execution import prepare
 from tests.servers import wait
 
 pytestmark = [
@@ -203,7 +203,7 @@ def test_what_a_killed_client_sent_to_the_cluster_ends_and_its_flow_run_is_crash
     dask.ensure(2)
     root = workspace(["wait"] * 4, dask)
     code = (
-        "from sinagot_catalog.run.execution import prepare; from sinagot_catalog.flows.submission import submit\n"
+        "from sinagot_catalog.flows.prepare import prepare; from sinagot_catalog.flows.submission import submit\n"
         f"print(submit(prepare({str(root)!r}, step='upper')).flow_run_id, flush=True)"
     )
     client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -357,8 +357,7 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
 
 def prepare_trusted(url):
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.run.execution import prepare_query
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run import RunOptions, claim, plan
 
-    ws = Workspace(url, trust=True)
-    return prepare_query(ws._source, Query("steps"), RunOptions())
+    source, query, options = Workspace(url, trust=True)._source, Query("steps"), RunOptions()
+    return claim(source, query, plan(source, query, options), options)
