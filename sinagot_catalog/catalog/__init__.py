@@ -22,17 +22,19 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.path_stats import link_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
+    from sinagot_catalog.catalog.reasons import with_causes
     from sinagot_catalog.catalog.resolver import Resolver
     from sinagot_catalog.catalog.session import Session, stamp
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
     from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in, sql_predicate
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
-    from sinagot_catalog.catalog.status_rules import failed, first_line
+    from sinagot_catalog.catalog.status_rules import RULES, failed, first_line, fixed_action, plain_reason
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
 __all__ = [
     "FOLDER",
+    "RULES",
     "BoundPattern",
     "Catalog",
     "Diff",
@@ -54,6 +56,7 @@ __all__ = [
     "diff",
     "failed",
     "first_line",
+    "fixed_action",
     "in_words",
     "is_stale",
     "link_stats",
@@ -61,12 +64,14 @@ __all__ = [
     "names_in",
     "notices_frame",
     "parse_json",
+    "plain_reason",
     "scan_files",
     "snapshot",
     "sql_predicate",
     "stamp",
     "stat_paths",
     "text_of",
+    "with_causes",
 ]
 
 __getattr__ = lazy_exports(
@@ -81,12 +86,13 @@ __getattr__ = lazy_exports(
         "path_stats": ("link_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),
+        "reasons": ("with_causes",),
         "resolver": ("Resolver",),
         "session": ("Session", "stamp"),
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
         "sql_check": ("as_text", "check_query", "names_in", "sql_predicate"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("failed", "first_line"),
+        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason"),
         "table_file": ("parse_json",),
         "tables": ("Catalog", "Stats"),
     },

@@ -18,10 +18,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
 
-__all__ = ["missing", "reason"]
+__all__ = ["missing", "reason", "with_causes"]
 
-_READ = ("_rec", "_cell", "_last", "_event", "_broken", "status", "n_inputs_found", "n_inputs", "missing")
+_READ = ("_rec", "_cell", "_last", "_event", "_rule", "n_inputs_found", "n_inputs", "missing")
 """The columns that a sentence needs."""
+
+_FOLDERS = 3
+"""Number of unreadable folders that a sentence names."""
 
 
 def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
@@ -36,23 +39,35 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
 
 def reason(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """One short sentence per row of `steps` that explains its status."""
-    kept = pl.col("_event").is_in(["error", "start"]).fill_null(value=False)
-    plain = rows.select(
-        pl.when((pl.col("status") == "DONE") & ~kept)
-        .then(pl.lit("all outputs are there"))
-        .when(pl.col("status") == "DATA_READY")
-        .then(pl.lit("all inputs are there"))
-        .alias("reason")
-    ).to_series()
+    plain = rows.select(status_rules.plain_reason()).to_series()
     # the other rows are few, and each gets its own sentence
     others = plain.is_null().arg_true()
     used = [name for name in _READ if name in rows.columns]
     some = rows.select(pl.col(used).gather(others))
     some = table.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
-    some = some.with_columns(_waits(table, some), _unnamed(table, some)).select(
-        status_rules.reason(table.faults, table.unreadable[:3])
-    )
+    some = with_causes(table, some, table.unreadable[:_FOLDERS]).select(status_rules.reason())
     return plain.zip_with(plain.is_not_null(), some["reason"].gather(positions(others, rows.height)))
+
+
+def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]) -> pl.DataFrame:
+    """Attach the columns that sentences of `status_rules` need, in addition to those of `steps`.
+
+    Args:
+        table: The table `steps`.
+        rows: Some of its rows.
+        unreadable: The unreadable folders to name.
+    """
+    refused = [cell for cell in table.faults if table.is_refused(cell)]
+    return rows.with_columns(
+        _waits(table, rows),
+        _unnamed(table, rows),
+        pl.col("_cell")
+        .cast(pl.UInt32)
+        .replace_strict(table.faults, default=None, return_dtype=pl.String)
+        .alias("_fault"),
+        pl.col("_cell").is_in(refused).alias("_refused"),
+        pl.lit(", ".join(unreadable)).alias("_unreadable"),
+    )
 
 
 def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
@@ -96,7 +111,7 @@ def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
         return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
 
-    return table.by_unit_step("_unnamed", rows, pl.col("_broken"), derive)
+    return table.by_unit_step("_unnamed", rows, pl.col("_rule") == "fault", derive)
 
 
 def _absent(

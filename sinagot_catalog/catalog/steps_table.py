@@ -111,7 +111,8 @@ class StepsTable(Presence):
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
         core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
-        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.status())
+        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.deciding_rule())
+        core = core.with_columns(status_rules.status_of(core["_rule"]))
         # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
@@ -264,7 +265,7 @@ _CORE: dict[str, pl.DataType] = {
     "n_outputs_found": pl.UInt16(),
     "_last": pl.UInt32(),
     "_event": pl.String(),
-    "_broken": pl.Boolean(),
+    "_rule": status_rules.RULE,
 }
 
 

@@ -1,7 +1,4 @@
-"""Explained rows: evaluates all rules for one row of `steps`, and finds what would change its status.
-
-The rules are those of `catalog.status_rules`; tests compare the rules here with them.
-"""
+"""Explained rows: evaluates the rules of `catalog.status_rules` for one row, and finds what changes its status."""
 
 from __future__ import annotations
 
@@ -12,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import FOLDER, Query, stat_paths
+from sinagot_catalog.catalog import FOLDER, RULES, Query, stat_paths, with_causes
 from sinagot_catalog.diagnostics.explanation import (
     Attempt,
     Change,
@@ -224,163 +221,66 @@ class _Row:
 
     # --- rules -------------------------------------------------------------------------------------------
 
+    @cached_property
+    def _causes(self) -> pl.DataFrame:
+        """The row with the columns that the sentences of the rules read."""
+        return with_causes(self.catalog, self.frame, self.catalog.unreadable)
+
     def rules(self) -> Iterator[Rule]:
         """Yield the rules in order; rules after the first that holds are not evaluated."""
-        decided = False
-        for number, (says, status, holds, evidence) in enumerate(self._asked()):
-            yield Rule(number, says, status, None if decided else holds, "" if decided else evidence)
-            decided = decided or holds
-
-    @property
-    def _fault(self) -> str | None:
-        """Return why the step cannot run."""
-        return self.catalog.faults.get(self.cell.index)
-
-    def _unusable(self) -> tuple[str, str, bool, str]:
-        """Return the first rule: a step that cannot run, or a pattern that names no path for this record."""
-        if self.row["_broken"] and self._fault is None:
-            return "a pattern names no path", "ERROR", True, self.row["reason"]
-        what = "the script cannot be used, or its paths are refused"
-        return what, "ERROR", self._fault is not None, self._fault or ""
-
-    def _asked(self) -> list[tuple[str, str | None, bool, str]]:
-        row, event = self.row, self.row["_event"]
-        running = event in ("start", "publishing")
-        seed = row["run_id"] is None
-        alive = event is not None and (seed or row["run_id"] in self.catalog.alive)
-        outputs, inputs = row["n_outputs"], row["n_inputs"]
-        made = row["n_outputs_found"] == outputs if outputs else event == "done"
-        return [
-            self._unusable(),
-            (
-                "a live run is at it",
-                "PROCESSING",
-                running and alive,
-                self._running(running=running, alive=alive),
-            ),
-            ("a folder cannot be read", None, self._hidden, self._unreadable()),
-            ("half published", "ERROR", event in ("publishing", "half"), self._half()),
-            (
-                "all outputs are there" if outputs else "done, says the journal (it has no outputs)",
-                "DONE",
-                made,
-                f"{row['n_outputs_found']} of {outputs}" if outputs else f"last event: {event or 'none'}",
-            ),
-            ("the last attempt failed or was lost", "ERROR", event in ("start", "error"), self._failed()),
-            (
-                "all inputs are there",
-                "DATA_READY",
-                row["n_inputs_found"] == inputs,
-                f"{row['n_inputs_found']} of {inputs}" if inputs else "it has none",
-            ),
-            (
-                "its last attempt found an input absent",
-                "DATA_NOT_AVAILABLE",
-                event == "not_available",
-                f"last event: {event or 'none'}",
-            ),
-            ("otherwise", "INIT", True, row["reason"]),
-        ]
-
-    @cached_property
-    def _hidden(self) -> bool:
-        """Whether an absent path lies in an unreadable folder."""
-        catalog = self.catalog
-        return any(
-            (below := catalog.unknown[link.place]) is not None
-            and below[self.rec]
-            and not catalog.presence[link.place][self.rec]
-            for link in self.cell.links
-            if link.role in ("input", "output")
-        )
-
-    def _unreadable(self) -> str:
-        return ", ".join(self._folders()) if self._hidden else ""
-
-    def _folders(self) -> list[str]:
-        return sorted(
-            {one or "." for listing in self.catalog.listings.values() for one in listing.unreadable}
-        )
-
-    def _running(self, *, running: bool, alive: bool) -> str:
-        if not running:
-            return f"last event: {self.row['_event'] or 'none'}"
-        if self.row["run_id"] is None:
-            return "begun, says a log of sinagot, which names no run that could be dead"
-        where = f"run {self.row['run_id']} on {self.row['host']}"
-        return f"{where}, which is {'alive' if alive else 'dead: it ended without a word'}"
-
-    def _half(self) -> str:
-        event = self.row["_event"]
-        if event == "half":
-            return "the attempt failed between two outputs: some are new, some old"
-        return "the run ended between two outputs" if event == "publishing" else ""
-
-    def _failed(self) -> str:
-        event = self.row["_event"]
-        if event == "start":
-            return f"run {self.row['run_id']} began it and ended without a word"
-        if event != "error":
-            return f"last event: {event or 'none'}"
-        first = (self.row["message"] or "").strip().partition("\n")[0]
-        return f"{self.row['error_type'] or 'error'}: {first}"
+        holds: bool | None = False
+        for rule in RULES:
+            text, evidence = self._causes.select(text=rule.text, evidence=rule.evidence).row(0)
+            if holds:
+                holds = None
+            elif holds is False:
+                holds = rule.name == self.row["_rule"]
+            yield Rule(
+                rule.number, rule.name, text, rule.status, holds, "" if holds is None else evidence or ""
+            )
 
     # --- changes -----------------------------------------------------------------------------------------
 
     def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """Yield the changes that would give the row another status."""
-        status = self.row["status"]
-        if self._fault is not None:
-            is_refused = self.catalog.is_refused(self.cell.index)
-            what = "change its paths as the sentence says" if is_refused else "mend the script"
-            yield Change(f"{what}; the next look reads it again")
-        elif self.row["_broken"]:
-            yield Change("mend the pattern; the next look reads it again")
-        elif status is None:
-            yield Change(f"make {', '.join(self._folders())} readable, then look again")
-        elif status == "PROCESSING":
-            yield from self._while_running()
-        elif self.held_by:
+        rule = next(rule for rule in RULES if rule.name == self.row["_rule"])
+        if self.held_by and not rule.is_fixed:
             yield Change(f"the end of run {', '.join(self.held_by)}")
-        elif status == "DONE":
-            yield from self._while_done(stale)
-        else:
-            yield from self._while_open(status)
+            return
+        if rule.status == "DONE":
+            yield from self._remaking(stale)
+        elif not rule.is_fixed:
+            yield from self._appearing_inputs()
+        for remedy in rule.remedies:
+            text, is_true = self._causes.select(text=remedy.text, where=remedy.where).row(0)
+            if is_true:
+                yield Change(text, None if remedy.run is None else dict(remedy.run))
+        if rule.status != "DONE" and rule.name != "half_published" and not rule.is_fixed:
+            absent = [file.path for file in self.files if file.role == "output" and not file.exists]
+            if absent:
+                yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
 
-    def _while_running(self) -> Iterator[Change]:
-        if self.row["run_id"] is None:
-            yield Change("a run, which does not count that line as a claim", {})
-        else:
-            yield Change(f"the end of run {self.row['run_id']}, or the death of its process")
-
-    def _while_done(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        outputs = [file.path for file in self.files if file.role == "output"]
+    def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
+        """Yield what makes a DONE row anew or undone, besides a forced run."""
         if stale:
             is_code = not (self.causes.get("input") or self.causes.get("version"))
-            run: dict[str, bool | str] = {"stale": "code" if is_code else True}
-            yield Change("it is stale: a run that acts on that makes it anew", run)
+            yield Change(
+                "it is stale: a run that acts on that makes it anew", {"stale": "code" if is_code else True}
+            )
+        outputs = [file.path for file in self.files if file.role == "output"]
         if outputs:
             yield Change(f"removing {outputs[0]}")
-        yield Change("a forced run makes it anew, and keeps what is there if it fails", {"force": True})
 
-    def _while_open(self, status: str) -> Iterator[Change]:
-        ready = self.row["n_inputs_found"] == self.row["n_inputs"]
-        if status == "ERROR" and ready:
-            yield Change("a run tries it again", {})
-        elif ready:
-            yield Change("a run makes it", {})
-        if not ready:
-            first = [one.step for one in self.upstream() if one.status == "DATA_READY"]
-            if first:
-                yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
-            for file in self.files:
-                if file.role == "input" and not file.exists:
-                    yield Change(_appearing(file))
-            if status != "DATA_NOT_AVAILABLE":
-                yield Change("asked for by name it is tried all the same", {"ignore_missing": True})
-        absent = [file.path for file in self.files if file.role == "output" and not file.exists]
-        if absent and self.row["_event"] not in ("publishing", "half"):
-            yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
+    def _appearing_inputs(self) -> Iterator[Change]:
+        """Yield what brings the absent inputs of a row that is not done."""
+        if self.row["n_inputs_found"] == self.row["n_inputs"]:
+            return
+        first = [step.step for step in self.upstream() if step.status == "DATA_READY"]
+        if first:
+            yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
+        for file in self.files:
+            if file.role == "input" and not file.exists:
+                yield Change(_appearing(file))
 
 
 def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:

@@ -18,9 +18,13 @@ _NEAR = 5000
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: the status that it gives, whether it holds (None: not evaluated), and the evidence for that."""
+    """A rule: the status that it gives, whether it holds (None: not evaluated), and the evidence for that.
+
+    `number` and `name` stay the same in later versions.
+    """
 
     number: int
+    name: str
     says: str
     status: str | None
     holds: bool | None
@@ -140,7 +144,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return {**plain, "decided_by": self.decided.number}
+        return {**plain, "decided_by": self.decided.number, "rule": self.decided.name}
 
     def lines(
         self, follow: Callable[[dict[str, bool | str]], str] | None = None
@@ -154,6 +158,7 @@ class Explanation:
         yield "text", f"  {self.reason}"
         yield "head", "rules"
         yield from map(_rule_line, self.rules)
+        yield "rule", f"  decided by rule {self.decided.number}: {self.decided.name}"
         yield "head", "files"
         if not self.files:
             yield "text", "  none are declared"

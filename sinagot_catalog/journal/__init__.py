@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.event_lines import ORDER
     from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
     from sinagot_catalog.journal.ownership import (
+        ExistingFile,
+        ExistingPath,
         ForeignFileError,
         Made,
         Provenance,
-        Standing,
-        StandingFile,
         check_file,
         check_folder,
         made_file,
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
         UnitStepSpec,
         tasks_of,
     )
-    from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, told
+    from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
     from sinagot_catalog.journal.writer import (
         JournalWriter,
@@ -73,6 +73,8 @@ __all__ = [
     "Claim",
     "ClaimMonitor",
     "Claims",
+    "ExistingFile",
+    "ExistingPath",
     "ForeignFileError",
     "Group",
     "Journal",
@@ -93,8 +95,6 @@ __all__ = [
     "RunReport",
     "RunSpec",
     "Stamp",
-    "Standing",
-    "StandingFile",
     "StorageOptions",
     "StoredReport",
     "Task",
@@ -118,6 +118,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "parse_log_line",
     "provenance_of",
     "read_lines",
     "read_report",
@@ -125,7 +126,6 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
-    "told",
     "with_states",
 ]
 
@@ -140,8 +140,8 @@ __getattr__ = lazy_exports(
             "ForeignFileError",
             "Made",
             "Provenance",
-            "Standing",
-            "StandingFile",
+            "ExistingPath",
+            "ExistingFile",
             "check_file",
             "check_folder",
             "made_file",
@@ -167,7 +167,7 @@ __getattr__ = lazy_exports(
             "UnitStepSpec",
             "tasks_of",
         ),
-        "tail": ("Line", "LogBuffer", "LogTail", "told"),
+        "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),
         "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),
         "writer": ("JournalWriter", "Stamp", "UnitStepLines", "bounded", "journal_path", "read_lines"),
     },

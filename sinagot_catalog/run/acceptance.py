@@ -65,7 +65,7 @@ def _reason() -> pl.Expr:
     """Why a row cannot be accepted; null if it can."""
     absent = pl.col("n_outputs") - pl.col("n_outputs_found")
     return (
-        pl.when(pl.col("_broken")).then(pl.lit("its script cannot be used, or its paths are refused"))
+        pl.when(pl.col("_rule") == "fault").then(pl.lit("its script cannot be used, or its paths are refused"))
         .when(pl.col("n_outputs") == 0).then(pl.lit("the step declares no output"))
         .when(absent > 0).then(pl.format("{} of {} outputs missing", absent, "n_outputs"))
         .when(pl.col("status").is_null()).then(pl.lit("a folder of it cannot be read"))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import in_words, is_stale, stat_paths
+from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import ACTION, PLAN
@@ -325,10 +325,10 @@ class _Considered:
             again = again | pl.col("_after")
         tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
         return (
-            pl.when(pl.col("status").is_null() | pl.col("_held"))
+            pl.when(pl.col("_held"))
             .then(pl.lit("skip"))
-            .when(pl.col("_broken"))
-            .then(pl.lit("blocked"))
+            .when(fixed_action().is_not_null())
+            .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)

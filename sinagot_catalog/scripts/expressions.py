@@ -1,8 +1,7 @@
 """Script expressions: the values of simple expressions in a script, without running it.
 
-Literals, names of constants and classes of the script, `+` and other arithmetic, f-strings, `os.path.join` and
-`Path(...) / ...` have a value here; any other expression is *computed*. A hostile source costs bounded time and
-memory.
+Literals, constants and classes of the script, sums and products, f-strings, `os.path.join` and `Path(...) / ...`
+have a value here; any other expression is *computed*. A hostile source costs bounded time and memory.
 """
 
 import ast
@@ -62,7 +61,6 @@ MEMBERS: dict[str, Any] = {
     "pathlib.PosixPath": PurePosixPath,
     "sinagot_catalog.step": STEP,
 }
-_CALLS = (posixpath.join, PurePosixPath, tuple, list, str, dict)
 _NUMBER_LIMIT = 10**15
 _SIZE_LIMIT = 10_000
 
@@ -155,8 +153,8 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a 
             return _combined(op, value(left), value(right))
         case ast.Subscript(value=owner, slice=ast.Constant(value=key)):
             return _item(value(owner), key)
-        case ast.Call(func=function, args=arguments, keywords=keywords):
-            return _called(value(function), _items(arguments, value), keywords, value)
+        case ast.Call(func=function, args=arguments, keywords=[]):
+            return _joined_path(value(function), _items(arguments, value))
     raise _ComputedError
 
 
@@ -230,19 +228,13 @@ def _items(parts: Sequence[ast.expr], value: Value) -> list[Any]:
 
 
 def _dict(keys: Sequence[ast.expr | None], values: Sequence[ast.expr], value: Value) -> dict[Any, Any]:
-    made: dict[Any, Any] = {}
-    for key, one in zip(keys, values, strict=True):
-        if key is None:
-            merged = value(one)
-            if not isinstance(merged, dict):
-                raise _ComputedError
-            made |= merged
-            continue
-        label = value(key)
+    items: dict[Any, Any] = {}
+    for key, item in zip(keys, values, strict=True):
+        label = None if key is None else value(key)
         if not isinstance(label, (str, int)):
             raise _ComputedError
-        made[label] = value(one)
-    return made
+        items[label] = value(item)
+    return items
 
 
 def _item(owner: Any, key: Any) -> Any:
@@ -254,40 +246,26 @@ def _item(owner: Any, key: Any) -> Any:
     raise _ComputedError
 
 
-def _combined(op: ast.operator, left: Any, right: Any) -> Any:  # noqa: PLR0911  # a case per kind of sum
-    same = next(
-        (kind for kind in (str, tuple, list) if isinstance(left, kind) and isinstance(right, kind)), None
-    )
-    numbers = isinstance(left, (int, float)) and isinstance(right, (int, float))
+def _combined(op: ast.operator, left: Any, right: Any) -> Any:
+    pairs = [kind for kind in (str, tuple, list, (int, float)) if _are(kind, left, right)]
     match op:
-        case ast.Add() if same or numbers:
+        case ast.Add() if pairs:
             return left + right
-        case ast.Mult() if numbers:
+        case ast.Mult() if _are((int, float), left, right):
             return left * right
-        case ast.Sub() if numbers:
-            return left - right
-        case ast.Div() if numbers and right:
+        case ast.Div() if _are((str, PurePosixPath), left, right) and not _are(str, left, right):
             return left / right
-        case ast.Div() if isinstance(left, PurePosixPath) and isinstance(right, (str, PurePosixPath)):
-            return left / right
-        case ast.Div() if isinstance(left, str) and isinstance(right, PurePosixPath):
-            return left / right
-        case ast.BitOr() if isinstance(left, dict) and isinstance(right, dict):
-            return left | right
     raise _ComputedError
 
 
-def _called(function: Any, arguments: list[Any], keywords: Sequence[ast.keyword], value: Value) -> Any:
-    if not any(function is known for known in _CALLS):
+def _are(kind: Any, *values: object) -> bool:
+    return all(isinstance(value, kind) for value in values)
+
+
+def _joined_path(function: Any, arguments: list[Any]) -> Any:
+    """The result of `os.path.join` or `Path`."""
+    if function is not posixpath.join and function is not PurePosixPath:
         raise _ComputedError
-    named = {word.arg: value(word.value) for word in keywords if word.arg}
-    if len(named) != len(keywords) or (named and function is not dict):
+    if not arguments or not _are((str, PurePosixPath), *arguments):
         raise _ComputedError
-    if function in (posixpath.join, PurePosixPath, str):
-        arguments = [str(one) if isinstance(one, PurePosixPath) else one for one in arguments]
-        if not all(isinstance(one, str) for one in arguments):
-            raise _ComputedError
-    try:
-        return function(*arguments, **named)
-    except (TypeError, ValueError):
-        raise _ComputedError from None
+    return function(*map(str, arguments))

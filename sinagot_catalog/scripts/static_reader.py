@@ -46,7 +46,7 @@ class Reading:
     """A module, read statement by statement from top to bottom without running it."""
 
     def __init__(self, module: ast.Module) -> None:
-        self.names: dict[str, Any] = {"tuple": tuple, "list": list, "str": str, "dict": dict}
+        self.names: dict[str, Any] = {}
         self.module = module
         self.lines: dict[str, int] = {}
         self.is_function = False

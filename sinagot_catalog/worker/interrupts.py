@@ -30,11 +30,11 @@ class InterruptGuard:
         terminates: Whether SIGTERM raises KeyboardInterrupt, too. Else it does what the program decided before.
 
     Attributes:
-        has_come: Whether an interrupt has come.
+        has_signal: Whether a signal interrupted.
     """
 
     def __init__(self, *, terminates: bool = False) -> None:
-        self.has_come = False
+        self.has_signal = False
         self._terminates = terminates
         self._before: dict[int, Any] = {}
         self._since: float | None = None
@@ -46,7 +46,7 @@ class InterruptGuard:
                 handler = signal.getsignal(number)
                 # SIGINT stays ignored where it is ignored, as in a background job of a shell.
                 if callable(handler) or (number == signal.SIGTERM and self._terminates):
-                    self._before[number] = signal.signal(number, self._came)
+                    self._before[number] = signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -58,10 +58,10 @@ class InterruptGuard:
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if an interrupt came and a script caught the exception."""
-        if self.has_come:
+        if self.has_signal:
             raise KeyboardInterrupt
 
-    def _came(self, number: int, frame: "FrameType | None") -> None:
+    def _on_signal(self, number: int, frame: "FrameType | None") -> None:
         now = time.monotonic()
         since = now if self._since is None else self._since
         if self._again is not None:
@@ -83,7 +83,7 @@ class InterruptGuard:
         try:
             handler(number, frame)
         except BaseException:
-            self.has_come = True
+            self.has_signal = True
             raise
 
 

@@ -13,9 +13,9 @@ The order within a row (readers of the journal rely on it):
       its process was killed         discard the controls: they may be incomplete
       ended by the user              event `cancelled`
 
-`row_inputs` finds the inputs, `row_outputs` checks and publishes the outputs. The `ProcessStateGuard` undoes after
-each attempt what `run()` changed in the process (working directory, umask, environment). Whatever `run()` raises,
-`SystemExit` too, is an error of its row only.
+`row_inputs` finds the inputs, `row_script` makes the script, `row_outputs` checks and publishes the outputs. The
+`ProcessStateGuard` undoes after each attempt what `run()` changed in the process (working directory, umask,
+environment). Whatever `run()` raises, `SystemExit` too, is an error of its row only.
 """
 
 import logging
@@ -23,7 +23,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,18 +45,17 @@ from sinagot_catalog.scripts import (
     NoOutput,
     Output,
     ScriptHost,
-    ScriptPath,
-    ScriptTemplate,
     own_check,
 )
 from sinagot_catalog.status import StepStatus
-from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
 from sinagot_catalog.worker.local_files import LocalFiles, NextRow
 from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
 from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.row_inputs import RowInputs
 from sinagot_catalog.worker.row_interrupts import MainInterrupts, RowInterrupts
 from sinagot_catalog.worker.row_outputs import RowOutputs
+from sinagot_catalog.worker.row_script import RowScripts
 from sinagot_catalog.worker.script_logger import ScriptLog
 from sinagot_catalog.worker.staging import StagingFolder, clear_folder, staging_path
 
@@ -69,9 +67,10 @@ __all__ = ["PREFETCHED_ROWS", "JobRunner"]
 PREFETCHED_ROWS = 8
 """How many following rows are announced to the files of a row for prefetching."""
 _SHORT = 2_000
-_OURS = {__file__, *(sys.modules[part.__module__].__file__ for part in (ScriptHost, RowInputs, RowOutputs))}
-_RELOAD_AFTER = 0.5
-"""Seconds between checks of a script's file for changes."""
+_OURS = {
+    __file__,
+    *(sys.modules[part.__module__].__file__ for part in (ScriptHost, RowInputs, RowOutputs, RowScripts)),
+}
 
 
 class JobRunner:
@@ -124,12 +123,12 @@ class JobRunner:
         self._ids = IdPattern(spec.id_pattern)
         self._inputs = RowInputs(spec, self._files, self._ids)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
-        self._host = ScriptHost(spec.scripts)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
         self._state_guard = ProcessStateGuard()
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
+        self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts)
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         common = {
             "data_path": Path(self._files.data_path),
@@ -301,16 +300,14 @@ class JobRunner:
     def _attempt(self, row: RowState, root: str) -> None:
         """Run the script once."""
         step = row.step
-        script_class = self._load(step)
+        script_class = self._scripts.load(step)
         folders = step.folders
         if folders is None:
             folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
         if not step.staged or not folders <= step.staged:
             self._staging.make_folders(root, folders, step.staged)
         self._files.fetch()
-        script = script_class(row.record_id, path=self._script_path(row, root), **step.attributes)
-        script._urls = partial(self._urls, row)  # noqa: SLF001 - only the job runner sets it
-        row.script = script
+        row.script = script = self._scripts.make(script_class, row, root)
         # The time limit of the attempt starts here, after the script's imports.
         self._announce(row.number, row.attempt, row.mark)
         try:
@@ -318,49 +315,6 @@ class JobRunner:
                 script.run()
         finally:
             self._after_run()
-
-    def _load(self, step: PreparedStep) -> type[ScriptTemplate]:
-        if step.spec.command is not None:
-            if step.script is None:
-                from sinagot_catalog.scripts import command_script
-
-                step.script = command_script(step.spec.command, self.spec.scripts, self._ids)
-            return step.script
-        now = time.monotonic()
-        if step.script is None or now - step.loaded_at > _RELOAD_AFTER:
-            try:
-                with self._interrupts:
-                    step.script = self._host.load(step.spec.script)
-            except BaseException as error:
-                note_line(error, step.spec.script)
-                raise
-            step.importing = self._host.importing(step.spec.script)
-            step.loaded_at = time.monotonic()
-        return step.script
-
-    def _script_path(self, row: RowState, root: str) -> ScriptPath:
-        step = row.step
-        previous = None
-        if self.spec.force:
-            queries = step.outputs.queries
-            old = [
-                self._files.find_output(path, query) for path, query in zip(row.outputs, queries, strict=True)
-            ]
-            previous = step.outputs.as_seen(old)
-        return ScriptPath(
-            step.inputs.as_seen(row.full_inputs),
-            step.outputs.as_seen([f"{root}/{path}" for path in row.outputs]),
-            step.controls.as_seen([f"{root}/{path}" for path in row.controls]) if row.controls else None,
-            previous,
-        )
-
-    def _urls(self, row: RowState) -> ScriptPath:
-        """The URLs of a row's paths."""
-        step, url_of = row.step, self._files.url_of
-        return ScriptPath(
-            step.inputs.by_label([url_of(path, is_input=True) for path in row.inputs]),
-            step.outputs.by_label([url_of(path, is_input=False) for path in row.outputs]),
-        )
 
     def _checked(self, row: RowState, root: str) -> tuple[list[str], bool]:
         """The same as `RowOutputs.to_publish`, after the script's own `check`."""

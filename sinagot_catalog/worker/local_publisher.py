@@ -12,7 +12,7 @@ import os
 import stat
 from collections.abc import Collection, Sequence
 
-from sinagot_catalog.journal import ForeignFileError, RunSpec, Standing, StandingFile
+from sinagot_catalog.journal import ExistingFile, ExistingPath, ForeignFileError, RunSpec
 from sinagot_catalog.storage import walk
 from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
 from sinagot_catalog.worker.staging import StagingFolder
@@ -43,7 +43,7 @@ class LocalPublisher:
         self._durable = spec.durable
         self._folders = TargetFolders(spec, staging.stat)
 
-    def existing(self, path: str, *, is_folder: bool) -> Standing | None:  # noqa: ARG002 - for buckets
+    def existing(self, path: str, *, is_folder: bool) -> ExistingPath | None:  # noqa: ARG002 - for buckets
         """What exists at a final path now; None if nothing does. A link is not followed."""
         full = f"{self._outputs}/{path}"
         try:
@@ -52,12 +52,12 @@ class LocalPublisher:
             return None
         if stat.S_ISDIR(info.st_mode):
             files = {
-                prefix + entry.name: _standing_file(entry.stat(follow_symlinks=False))
+                prefix + entry.name: _existing_file(entry.stat(follow_symlinks=False))
                 for prefix, entry in walk(full)
             }
-            return Standing("folder", files)
+            return ExistingPath("folder", files)
         kind = {stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(info.st_mode), "other")
-        return Standing(kind, {"": _standing_file(info)})  # type: ignore[arg-type]
+        return ExistingPath(kind, {"": _existing_file(info)})  # type: ignore[arg-type]
 
     def changes_times(self, path: str) -> bool:
         """Whether publishing copies a path to another file system, which may store times less exactly."""
@@ -202,5 +202,5 @@ class LocalPublisher:
         remove(old)
 
 
-def _standing_file(info: os.stat_result) -> StandingFile:
-    return StandingFile(info.st_size, info.st_mtime_ns, max(info.st_mtime_ns, info.st_ctime_ns))
+def _existing_file(info: os.stat_result) -> ExistingFile:
+    return ExistingFile(info.st_size, info.st_mtime_ns, max(info.st_mtime_ns, info.st_ctime_ns))

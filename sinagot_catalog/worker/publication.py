@@ -23,9 +23,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Protocol
 
 from sinagot_catalog.journal import (
+    ExistingPath,
     Made,
     Provenance,
-    Standing,
     check_file,
     check_folder,
     made_file,
@@ -46,7 +46,7 @@ class Publisher(Protocol):
 
     is_file_by_file: bool
 
-    def existing(self, path: str, *, is_folder: bool) -> Standing | None:
+    def existing(self, path: str, *, is_folder: bool) -> ExistingPath | None:
         """What exists at a final path now; None if nothing does.
 
         Args:

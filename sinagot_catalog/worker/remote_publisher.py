@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from sinagot_catalog.journal import Standing, StandingFile
+from sinagot_catalog.journal import ExistingFile, ExistingPath
 from sinagot_catalog.storage import Info, RemoteStore
 from sinagot_catalog.worker.outages import OutageRetry, TransferError
 
@@ -42,16 +42,16 @@ class RemotePublisher:
         self._query = query
         self._forget = forget
 
-    def existing(self, path: str, *, is_folder: bool) -> Standing | None:
+    def existing(self, path: str, *, is_folder: bool) -> ExistingPath | None:
         """What exists at a final key, or below it; None if nothing does."""
         info = self._query(path)
         if is_folder or (info is not None and info.is_directory):
             infos = self._retry(lambda: self._store.infos(path))
             start = len(path) + 1
-            below = {key[start:]: _standing_file(one) for key, one in infos.items() if len(key) > start}
+            below = {key[start:]: _existing_file(one) for key, one in infos.items() if len(key) > start}
             if below or info is None or info.is_directory:
-                return Standing("folder", below) if below else None
-        return None if info is None else Standing("file", {"": _standing_file(info)})
+                return ExistingPath("folder", below) if below else None
+        return None if info is None else ExistingPath("file", {"": _existing_file(info)})
 
     def changes_times(self, path: str) -> bool:  # noqa: ARG002 - part of the protocol
         """True: a bucket sets the time of an object itself."""
@@ -118,6 +118,6 @@ def _files_below(full: str, path: str) -> list[tuple[str, str]]:
     ]
 
 
-def _standing_file(info: Info) -> StandingFile:
+def _existing_file(info: Info) -> ExistingFile:
     time_ns = info.mtime_ns or 0
-    return StandingFile(info.size or 0, time_ns, time_ns)
+    return ExistingFile(info.size or 0, time_ns, time_ns)

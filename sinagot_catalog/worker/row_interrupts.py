@@ -36,17 +36,17 @@ class WorkerInterrupts:
     """
 
     def __init__(self) -> None:
-        self._is_at_work = False
-        signal.signal(signal.SIGINT, self._came)
+        self._is_running = False
+        signal.signal(signal.SIGINT, self._on_signal)
 
     def __enter__(self) -> None:
-        self._is_at_work = True
+        self._is_running = True
 
     def __exit__(self, *_: object) -> None:
-        self._is_at_work = False
+        self._is_running = False
 
-    def _came(self, *_: object) -> None:
-        if self._is_at_work:
+    def _on_signal(self, *_: object) -> None:
+        if self._is_running:
             raise KeyboardInterrupt
 
     def is_from_user(self, error: BaseException) -> bool:  # noqa: ARG002 part of the protocol
@@ -69,7 +69,7 @@ class MainInterrupts:
 
     def is_from_user(self, error: BaseException) -> bool:
         """Whether a signal arrived. While Polars computes, it handles the signal and raises from its own code."""
-        return isinstance(error, KeyboardInterrupt) and (self.guard.has_come or _is_raised_by_polars(error))
+        return isinstance(error, KeyboardInterrupt) and (self.guard.has_signal or _is_raised_by_polars(error))
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()

@@ -237,8 +237,8 @@ class _Aliases:
             folder = os.path.realpath(f"{dataset}/{template.prefix}")
             is_linked = folder != os.path.normpath(f"{self._real_dataset}/{template.prefix}")
             by_name = _matcher(dataset, "", template)
-            by_place = _matcher(folder, template.prefix, template)
-            self._inputs.append((template.text, folder, is_linked, by_name, by_place))
+            by_real_path = _matcher(folder, template.prefix, template)
+            self._inputs.append((template.text, folder, is_linked, by_name, by_real_path))
 
     def is_own_name(self, folder: str, real: str) -> bool:
         """Whether no path in a folder can be an input by another name.
@@ -249,8 +249,8 @@ class _Aliases:
         """
         is_linked = real != os.path.normpath(f"{self._real_outputs}/{folder}") or self._meet
         return not any(
-            (is_linked or is_linked_input) and _is_nested(real, place)
-            for _, place, is_linked_input, _, _ in self._inputs
+            (is_linked or is_linked_input) and _is_nested(real, input_folder)
+            for _, input_folder, is_linked_input, _, _ in self._inputs
         )
 
     def pattern_of(self, path: str, folder: str) -> str | None:
@@ -262,8 +262,8 @@ class _Aliases:
         """
         nominal = f"{self._outputs}/{path}"
         real = f"{folder}/{os.path.basename(path)}"
-        for text, _, _, by_name, by_place in self._inputs:
-            if by_place.fullmatch(real) and not by_name.fullmatch(nominal):
+        for text, _, _, by_name, by_real_path in self._inputs:
+            if by_real_path.fullmatch(real) and not by_name.fullmatch(nominal):
                 return text
         return None
 

@@ -22,7 +22,7 @@ def test_a_command_is_interrupted_by_both_signals(number):
     guard = InterruptGuard(terminates=True)
     with pytest.raises(KeyboardInterrupt), guard:
         signal.raise_signal(number)
-    assert guard.has_come
+    assert guard.has_signal
     with pytest.raises(KeyboardInterrupt):
         guard.check()
 
@@ -31,8 +31,8 @@ def test_a_run_within_a_command_sees_the_signal_that_ends_the_command():
     inner = InterruptGuard()
     with InterruptGuard(terminates=True) as outer, pytest.raises(KeyboardInterrupt), inner:
         signal.raise_signal(signal.SIGTERM)
-    assert inner.has_come
-    assert outer.has_come
+    assert inner.has_signal
+    assert outer.has_signal
 
 
 def test_a_handler_of_the_program_is_called_and_decides():
@@ -42,7 +42,7 @@ def test_a_handler_of_the_program_is_called_and_decides():
         signal.raise_signal(signal.SIGTERM)
         guard.check()
     assert calls == [signal.SIGTERM]
-    assert not guard.has_come
+    assert not guard.has_signal
 
 
 def test_sigterm_keeps_its_default_in_a_program_and_an_ignored_sigint_stays_ignored():
@@ -82,5 +82,5 @@ def test_an_interrupt_while_polars_calls_python_comes_right_after():
 
     with pytest.raises(KeyboardInterrupt), InterruptGuard() as guard:
         compute()
-    assert guard.has_come
+    assert guard.has_signal
     assert ended == [1]
