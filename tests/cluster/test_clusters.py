@@ -303,7 +303,7 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace)
     execution = prepare(str(workspace(["good", "interrupt", "good"])), step="upper")
     config = execution.source.config
     order = pickle.dumps(
-        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+        BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     groups = [group for phase in execution.phases for group in phase]
     results = from_text(run_batch(order, json.dumps(["batch-0", groups, {}]))).results
@@ -316,7 +316,7 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace,
     execution = prepare(str(workspace(["good"])))
     config = execution.source.config
     order = pickle.dumps(
-        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+        BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     before = children()
     assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == BatchResult([], [], 0)

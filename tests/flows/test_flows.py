@@ -300,30 +300,31 @@ def test_a_flow_run_is_lost_only_when_its_own_attempt_died(workspace):
     from prefect.client.schemas.objects import FlowRun
 
     from sinagot_catalog.flows.lost_runs import is_lost
+    from sinagot_catalog.flows.stored_run import store_report
 
     root = workspace("good", "good")
     first, second = uuid4(), uuid4()
     code = (
-        f"import os, signal; {IMPORTS}\n"
-        f"execution = prepare({str(root)!r}, where=\"record_id = 'R0000'\")\n"
-        f"execution.keep_report({str(first)!r}, 1, ended=False); os.kill(os.getpid(), signal.SIGKILL)"
+        f"import os, signal; {IMPORTS}; from sinagot_catalog.flows.stored_run import store_report\n"
+        f"claimed = prepare({str(root)!r}, where=\"record_id = 'R0000'\")\n"
+        f"store_report(claimed, {str(first)!r}, 1, ended=False); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    execution = prepare(str(root), where="record_id = 'R0001'")
-    source = execution.source
+    claimed = prepare(str(root), where="record_id = 'R0001'")
+    source = claimed.source
 
     def lost(identity, attempt):
         return is_lost(source, FlowRun(id=identity, flow_id=uuid4(), run_count=attempt))
 
-    execution.keep_report(str(second), 1, ended=False)
+    store_report(claimed, str(second), 1, ended=False)
     assert lost(first, 1)
     assert not lost(first, 2)  # tried again, and that attempt has told nothing yet
     assert not lost(second, 1)  # alive
     assert not lost(uuid4(), 1)  # nothing is known of it
-    execution.finish()
+    claimed.finish()
     assert not lost(second, 1)  # it gave its rows back, and its report is on its way
-    execution.keep_report(str(second), 1, ended=True)
+    store_report(claimed, str(second), 1, ended=True)
     assert not lost(second, 1)
 
 
