@@ -8,19 +8,17 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 
 import polars as pl
 import pytest
-from sinagot_catalog.cluster.connect import ClusterConnection
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.api import ask
-from sinagot_catalog.flows.prepare import prepare
+from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.submission import submit
 from tests.servers import wait
 
@@ -282,21 +280,24 @@ def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
         submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
 
 
-def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
-    may_open, let_go = threading.Event(), threading.Event()
+def test_a_cluster_that_opens_late_is_let_go_when_it_comes(dask, workspace):
+    claimed = prepare(str(workspace(["good"], dask)))
+    executor = executor_of(claimed)
+    executor.close()  # waits for nothing
+    executor.wait_started()
+    wait(lambda: executor._runner()._is_closed)
+    assert claimed.finish().counts() == {"cancelled": 2}
 
-    class Late:
-        def __init__(self):
-            assert may_open.wait(20)
 
-        def close(self):
-            let_go.set()
-
-    opening = ClusterConnection(Late)
-    opening.close()  # waits for nothing
-    assert not let_go.is_set()
-    may_open.set()
-    assert let_go.wait(20)
+def test_a_run_that_is_stopped_while_its_cluster_opens_runs_no_row(dask, workspace):
+    dask.ensure(1)
+    claimed = prepare(str(workspace(["good"], dask)), step="upper")
+    executor = executor_of(claimed)
+    executor.stop()
+    with executor:
+        for phase in claimed.phases_in_turn(claimed.note):
+            executor.run(phase, claimed.note)
+    assert claimed.finish().counts() == {"cancelled": 1}
 
 
 def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace):
