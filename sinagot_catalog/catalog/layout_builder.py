@@ -8,7 +8,15 @@ from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
 from sinagot_catalog.config import CommandConfig, Config
 from sinagot_catalog.errors import ConfigError, PatternError
-from sinagot_catalog.patterns import IdPattern, Template, parse_labelled
+from sinagot_catalog.patterns import (
+    IdPattern,
+    Template,
+    as_patterns,
+    is_table,
+    parse_inputs,
+    parse_labelled,
+    reductions,
+)
 from sinagot_catalog.scripts import ScriptSource
 
 __all__ = ["build_layout"]
@@ -110,10 +118,23 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
     )
 
 
+def _patterns(value: object) -> list[object]:
+    """Return every single pattern of a declaration."""
+    values = list(value.values()) if isinstance(value, Mapping) and not is_table(value) else [value]
+    return [
+        pattern
+        for one in values
+        for pattern in (
+            one.get("any_of", [one.get("path")]) if isinstance(one, Mapping) else as_patterns(one)
+        )
+    ]
+
+
 class _PatternIndex:
     """Gives each distinct bound pattern one index."""
 
     def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
+        self.ids = ids
         self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
         self.index: dict[Template, int] = {}
 
@@ -135,16 +156,36 @@ class _PatternIndex:
         ):
             line = source.lines.get(name)
             where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
-            for pattern in value.values() if isinstance(value, Mapping) else [value]:
+            for pattern in _patterns(value):
                 fault = list_fault(pattern, is_output=role != "input")
                 if fault is not None:
                     return (), f"{where}: {fault}", True
             try:
-                patterns = parse_labelled(value, fields=self.fields)
+                if role == "input":
+                    links += self._inputs(value, task, modality)
+                else:
+                    patterns = parse_labelled(value, fields=self.fields)
+                    links += [
+                        Link(role, label, self.add(one, task, modality), number)
+                        for number, (label, one) in enumerate(patterns)
+                    ]
             except PatternError as error:
                 return (), f"{where}: {error.message}", False
-            links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
         return tuple(links), None, False
+
+    def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
+        """Return the links of the inputs: one for each alternative of each port."""
+        links = []
+        for number, port in enumerate(parse_inputs(value, fields=self.fields)):
+            for way in port.ways:
+                place = self.add(way, task, modality)
+                if way.is_wild:
+                    reductions(self._template(place), self.ids)  # raises an error if it is ambiguous
+                links.append(Link("input", port.label, place, number, port.is_optional))
+        return links
+
+    def _template(self, place: int) -> Template:
+        return list(self.index)[place]
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """Return the bound patterns of a modality's own data files."""

@@ -42,12 +42,12 @@ if TYPE_CHECKING:
         parse_inputs,
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import STAR, IdPattern, Template, parse_labelled, parse_template
+    from sinagot_catalog.patterns.template import WILD, IdPattern, Template, parse_labelled, parse_template
     from sinagot_catalog.patterns.wildcards import Reduction, reductions
 
 __all__ = [
     "FOLDERS",
-    "STAR",
+    "WILD",
     "IdPattern",
     "InputPattern",
     "InputPort",
@@ -114,7 +114,7 @@ __getattr__ = lazy_exports(
             "parse_inputs",
         ),
         "raw_folder": ("RawFolder",),
-        "template": ("IdPattern", "STAR", "Template", "parse_labelled", "parse_template"),
+        "template": ("WILD", "IdPattern", "Template", "parse_labelled", "parse_template"),
         "wildcards": ("Reduction", "reductions"),
     },
 )

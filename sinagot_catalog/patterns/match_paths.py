@@ -250,10 +250,10 @@ def _likeness(path: str, template: Template) -> tuple[bool, float]:
 def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
     """The tokens as a text expression, one value per row of the frame."""
     parts = [
-        pl.lit(value) if kind == "text" else pl.col(id_column if value == "id" else value)
+        pl.col(id_column if value == "id" else value) if kind == "field" else pl.lit(value)
         for kind, value in tokens
     ]
-    if all(kind == "text" for kind, _ in tokens):
+    if not any(kind == "field" for kind, _ in tokens):
         parts.append(pl.col(id_column).str.head(0))
     return pl.concat_str(parts)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from functools import cache
 from itertools import product
@@ -46,7 +47,37 @@ class _Candidate(NamedTuple):
 
 def holds(outer: Template, inner: Template) -> bool:
     """Whether a path of the first pattern is, or is a folder around, a path of the second for the same record."""
-    return inner.text == outer.text or inner.text.startswith(outer.text + "/")
+    if inner.text == outer.text or inner.text.startswith(outer.text + "/"):
+        return True
+    if inner.is_wild:  # one of its files
+        return _matches(inner, outer)
+    return outer.is_wild and any(_matches(outer, one) for one in (*inner.folders(), inner))
+
+
+def _matches(wild: Template, other: Template) -> bool:
+    """Whether a pattern with wildcards matches the paths of another one for the same record."""
+    return any(
+        re.fullmatch(_symbolic(ours), theirs.text) is not None
+        for ours in wild.variants.values()
+        for theirs in other.variants.values()
+        if not theirs.is_wild
+    )
+
+
+@cache
+def _symbolic(wild: Template) -> str:
+    """A regular expression for the texts of patterns: a placeholder stands for itself."""
+    texts = []
+    for part in wild.parts:
+        if part == _DEEP:
+            texts.append("(?:[^/.][^/]*/)*")
+            continue
+        names = (
+            re.escape(value) if kind == "text" else re.escape(f"{{{value}}}") if kind == "field" else "[^/]*"
+            for kind, value in part
+        )
+        texts.append("".join(names) + "/")
+    return "".join(texts).removesuffix("/") + ("[^/]+" if wild.parts[-1] == _DEEP else "")
 
 
 def meetings(

@@ -18,9 +18,8 @@ from sinagot_catalog.patterns.fields import (
     variants,
 )
 
-__all__ = ["STAR", "IdPattern", "Template", "parse_labelled", "parse_template"]
+__all__ = ["WILD", "IdPattern", "Template", "parse_labelled", "parse_template"]
 
-STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
 """Names that are not names of a child of a folder."""
@@ -29,7 +28,8 @@ _MOST_OPTIONAL = 6
 _SPECIAL = frozenset({".", ".."})
 _SUFFIX = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^.]*$")
 _MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}", "any": "{0}", "deep": "{0}"}
-_WILD = frozenset({"any", "deep"})
+WILD = frozenset({"any", "deep"})
+"""The kinds of tokens that are wildcards."""
 _STARS = re.compile(r"(\\\*)|(\*+)")
 
 
@@ -59,7 +59,7 @@ class Template:
     @cached_property
     def is_wild(self) -> bool:
         """Whether it has a `*`: it names many files."""
-        return any(kind in _WILD for kind, _ in self.tokens)
+        return any(kind in WILD for kind, _ in self.tokens)
 
     @cached_property
     def optional(self) -> frozenset[str]:
@@ -94,7 +94,7 @@ class Template:
             return True
         for variant in variants.values():
             for part in variant.parts:
-                if any(kind in _WILD for kind, _ in part):
+                if any(kind in WILD for kind, _ in part):
                     continue
                 literal = "".join(value for kind, value in part if kind == "text")
                 if literal in _NOWHERE and (literal or len(part) != 1):
@@ -225,6 +225,23 @@ class Template:
                 f"the pattern {self.text!r} would be {path!r}, which names no file of a dataset"
             )
         return path
+
+    def filled(self, values: Mapping[str, str]) -> "Template":
+        """The pattern of one record: only its wildcards are left.
+
+        Raises:
+            PatternError: As `format`.
+
+        Example:
+            >>> parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True).filled({"id": "A"}).text
+            'raw/A/*.png'
+        """
+        plain = Template(tuple(token for token in self.tokens if token[0] not in WILD) or (("text", "*"),))
+        plain.format(values)
+        variant = self.variants.get(frozenset(name for name in self.optional if not values[name]))
+        if variant is None:
+            raise PatternError(f"the pattern {self.text!r} names no file of a dataset for this id")
+        return variant.bind(dict(values))
 
     def bind(self, values: Mapping[str, str | None]) -> "Template":
         """Replace some placeholders by literal text, such as the task and the modality of a unit.
