@@ -139,8 +139,7 @@ class _PatternIndex:
         self.index: dict[Template, int] = {}
 
     def add(self, template: Template, task: str | None, modality: str | None) -> int:
-        bound = template.bind({"task": task or "", "modality": modality or ""})
-        return self.index.setdefault(bound, len(self.index))
+        return self.index.setdefault(_bound(template, task, modality), len(self.index))
 
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None
@@ -178,14 +177,11 @@ class _PatternIndex:
         links = []
         for number, port in enumerate(parse_inputs(value, fields=self.fields)):
             for way in port.ways:
-                place = self.add(way, task, modality)
                 if way.is_wild:
-                    reductions(self._template(place), self.ids)  # raises an error if it is ambiguous
+                    reductions(_bound(way, task, modality), self.ids)  # raises an error if it is ambiguous
+                place = self.add(way, task, modality)
                 links.append(Link("input", port.label, place, number, port.is_optional))
         return links
-
-    def _template(self, place: int) -> Template:
-        return list(self.index)[place]
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """Return the bound patterns of a modality's own data files."""
@@ -204,3 +200,8 @@ class _PatternIndex:
                 f"modalities.{modality}.models.data_path: {error.message}", error.hint
             ) from error
         return tuple(self.add(one, task, modality) for _, one in patterns)
+
+
+def _bound(template: Template, task: str | None, modality: str | None) -> Template:
+    """Return a pattern with task and modality filled in."""
+    return template.bind({"task": task or "", "modality": modality or ""})

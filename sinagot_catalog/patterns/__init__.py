@@ -12,6 +12,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids
     from sinagot_catalog.patterns.fields import Tokens, fault_of
+    from sinagot_catalog.patterns.id_pattern import IdPattern
     from sinagot_catalog.patterns.id_regex import field_regex
     from sinagot_catalog.patterns.match_listing import (
         FOLDERS,
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
         paths_of,
         wild_paths,
     )
-    from sinagot_catalog.patterns.overlap import Meeting, holds, located, may_meet, meetings
+    from sinagot_catalog.patterns.overlap import Meeting, expanded, holds, located, may_meet, meetings
     from sinagot_catalog.patterns.ports import (
         InputPattern,
         InputPort,
@@ -42,11 +43,12 @@ if TYPE_CHECKING:
         parse_inputs,
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import WILD, IdPattern, Template, parse_labelled, parse_template
-    from sinagot_catalog.patterns.wildcards import Reduction, reductions
+    from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
+    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, Reduction, reductions
 
 __all__ = [
     "FOLDERS",
+    "MOST_FOLDERS",
     "WILD",
     "IdPattern",
     "InputPattern",
@@ -58,6 +60,7 @@ __all__ = [
     "Tokens",
     "any_of",
     "as_patterns",
+    "expanded",
     "fault_of",
     "field_regex",
     "fitting",
@@ -102,7 +105,7 @@ __getattr__ = lazy_exports(
             "paths_of",
             "wild_paths",
         ),
-        "overlap": ("Meeting", "holds", "located", "may_meet", "meetings"),
+        "overlap": ("Meeting", "expanded", "holds", "located", "may_meet", "meetings"),
         "ports": (
             "InputPattern",
             "InputPort",
@@ -114,7 +117,8 @@ __getattr__ = lazy_exports(
             "parse_inputs",
         ),
         "raw_folder": ("RawFolder",),
-        "template": ("WILD", "IdPattern", "Template", "parse_labelled", "parse_template"),
-        "wildcards": ("Reduction", "reductions"),
+        "id_pattern": ("IdPattern",),
+        "template": ("WILD", "Template", "parse_labelled", "parse_template"),
+        "wildcards": ("MOST_FOLDERS", "Reduction", "reductions"),
     },
 )

@@ -17,8 +17,9 @@ import polars as pl
 
 from sinagot_catalog.patterns.cut_fields import write_ids
 from sinagot_catalog.patterns.fields import Tokens
+from sinagot_catalog.patterns.id_pattern import IdPattern, is_safe_id
 from sinagot_catalog.patterns.id_regex import fitting, is_wide, rust_of
-from sinagot_catalog.patterns.template import IdPattern, Template, is_safe_id
+from sinagot_catalog.patterns.template import Template
 from sinagot_catalog.patterns.wildcards import Reduction, reductions
 
 __all__ = [

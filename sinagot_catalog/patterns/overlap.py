@@ -13,9 +13,9 @@ from sinagot_catalog.patterns.template import Template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sinagot_catalog.patterns.template import IdPattern
+    from sinagot_catalog.patterns.id_pattern import IdPattern
 
-__all__ = ["Meeting", "holds", "located", "may_meet", "meetings"]
+__all__ = ["Meeting", "expanded", "holds", "located", "may_meet", "meetings"]
 
 Segment: TypeAlias = tuple[tuple[str, str], ...]
 """The tokens of one part of a path."""
@@ -88,7 +88,8 @@ def meetings(
     All patterns are compared at once, part by part, so that many patterns with nothing in common cost little.
 
     Example:
-        >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
+        >>> from sinagot_catalog.patterns.id_pattern import IdPattern
+        >>> from sinagot_catalog.patterns.template import parse_template
         >>> made, raw = ({0: parse_template(one, fields={"id"})} for one in ("raw/{id}_x.csv", "raw/{id}.csv"))
         >>> [(one.path.text, one.is_whole) for one in meetings(made, raw, IdPattern(r"\w+"))]
         [('raw/{id}.csv', True)]
@@ -100,7 +101,7 @@ def meetings(
         [
             _Candidate(place, variant, variant.parts)
             for place, template in some.items()
-            for variant in _plain(template, most)
+            for variant in expanded(template, most)
         ]
         for some in (outer, inner)
     )
@@ -186,12 +187,12 @@ def may_meet(one: Template, other: Template) -> bool:
     most = max(one.depth, other.depth)
     return any(
         all(_share(left, right) for left, right in zip(ours.parts, theirs.parts, strict=False))
-        for ours in _plain(one, most)
-        for theirs in _plain(other, most)
+        for ours in expanded(one, most)
+        for theirs in expanded(other, most)
     )
 
 
-def _plain(template: Template, most: int) -> Iterator[Template]:
+def expanded(template: Template, most: int) -> Iterator[Template]:
     """The patterns without optional fields and `**` that it expands to; a `**` spans up to `most` folders."""
     for variant in template.variants.values():
         parts = variant.parts

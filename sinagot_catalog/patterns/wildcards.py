@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.template import IdPattern, Template
+from sinagot_catalog.patterns.id_pattern import IdPattern
+from sinagot_catalog.patterns.template import Template
 
 __all__ = ["MOST_FOLDERS", "Reduction", "reductions"]
 
