@@ -113,6 +113,7 @@ class IdPattern:
 
         Example:
             >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
+            >>> from sinagot_catalog.patterns.template import parse_template
             >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
             >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
             (True, False)
