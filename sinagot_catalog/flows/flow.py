@@ -30,7 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
-from sinagot_catalog.flows.active_run import FAILED, ActiveRun, as_current, current, state_of
+from sinagot_catalog.flows.active_run import ActiveRun, as_current, current, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
     short,
@@ -47,6 +47,7 @@ from sinagot_catalog.flows.monitor import monitored
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.stored_run import store_report
 from sinagot_catalog.run import Phase
+from sinagot_catalog.schema import FAILED_OUTCOMES
 
 __all__ = ["run_workspace"]
 
@@ -264,7 +265,7 @@ def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
         return Failed(message="The run gave no report")
     counts = report.counts()
     show_summary(report, workspace, active.claimed.source.config.prefect.report_url)
-    if any(counts.get(outcome) for outcome in FAILED):
+    if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
         options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
     return state_of(counts, cancelled=active.stop.is_set())
