@@ -364,10 +364,11 @@ def test_a_misnamed_file_in_a_flat_root_is_mentioned(cli, write_workspace):
     assert "note: 2 files do not match" in cli("status", folder).stderr
 
 
-def test_a_misnamed_file_in_a_folder_of_the_root_is_mentioned(make_workspace):
+def test_a_misnamed_file_in_a_folder_of_the_root_is_mentioned(cli, write_workspace):
     files = ["R1/eeg/R1.csv", "R2/eeg/r2.csv", "R2/eeg/R2.json", "out/R1/x.csv"]
-    ws = make_workspace({"a": ("{id}/eeg/{id}.csv", "out/{id}/a.csv")}, files)
-    assert ws._source.catalog().unmatched() == (1, [("R2/eeg/r2.csv", "{id}/eeg/{id}.csv")])
+    folder = write_workspace({"a": ("{id}/eeg/{id}.csv", "out/{id}/a.csv")}, files)
+    told = cli("status", folder).stderr
+    assert "note: 1 file does not match, such as R2/eeg/r2.csv: the pattern is {id}/eeg/{id}.csv" in told
 
 
 def test_a_star_is_said_to_be_that_very_character(cli, write_workspace):
@@ -390,6 +391,6 @@ def test_a_misspelt_name_of_the_paths_is_told(make_workspace, name, meant):
         {"a": f"from sinagot_catalog import ScriptTemplate\nclass Script(ScriptTemplate):\n{body}\n"},
         ["raw/R1.csv"],
     )
-    error = ws._source.layout().cells[0].error
-    assert f"has {name}, which is not read; did you mean '{meant}'?" in error
-    assert "scripts/a.py:" in error
+    told = "\n".join(one.text for one in examine(str(ws.config.root)))
+    assert f"has {name}, which is not read; did you mean '{meant}'?" in told
+    assert "scripts/a.py:" in told
