@@ -15,16 +15,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import Group, LogBuffer, Result, Row
-from sinagot_catalog.run import OnResults, RunContext, cancelled
+from sinagot_catalog.run import RunContext, cancelled
 from sinagot_catalog.storage import Store
 
 __all__ = ["ClusterRunner", "Kind", "check_cluster"]
@@ -55,7 +55,7 @@ class _Cluster(Protocol):
     def send(self, name: str, *arguments: Any) -> Any:
         """Call `run_batch` on the cluster; returns a future of the cluster's library."""
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         """Wait for the result of a call.
 
         Raises:
@@ -109,11 +109,11 @@ class ClusterRunner:
     Args:
         kind: Dask or Ray.
         address: The address of the cluster; None: start one on this machine, for this run.
-        order: The run, as a batch request without rows.
+        request: The run, as a batch request without rows.
         log: The `LOG` folder.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
         request_stop: Called once when the run ends early, to inform the cluster processes.
-        heard: Takes the log lines of scripts, if their journal cannot be read here.
+        log_buffer: Takes the log lines of scripts, if their journal cannot be read here.
         local_width: The number of workers of a cluster on this machine.
         ready: The largest number of workers to start before the first batch.
         provenance: What rows made before, by their number; sent with the rows.
@@ -123,38 +123,34 @@ class ClusterRunner:
         self,
         kind: Kind,
         address: str | None,
-        order: BatchRequest,
+        request: BatchRequest,
         log: Store,
         *,
         workers: int | None,
         request_stop: Callable[[], None],
-        heard: LogBuffer,
+        log_buffer: LogBuffer,
         local_width: int,
         ready: int = 0,
         provenance: Mapping[int, str] | None = None,
     ) -> None:
         self._kind = kind
-        self._order = pickle.dumps(order)
-        self._run = RunContext(order.spec, provenance=provenance)
+        self._request = pickle.dumps(request)
+        self._context = RunContext(request.spec, provenance=provenance)
         self._log = log
         self._most = workers
-        self._halt = request_stop
-        self._heard = heard
+        self._request_stop = request_stop
+        self._log_buffer = log_buffer
         self._stopped: float | None = None
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
         self._is_closed = False
-        self._early: list[Any] = []  # kept: dropping the future cancels the call
+        self._start_calls: list[Any] = []  # kept: dropping the future cancels the call
         with suppress(Exception):  # if that fails, the first batch reports why
-            self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            self._start_calls += [
+                self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))
+            ]
 
     def close(self) -> None:
         """Disconnect from the cluster, and delete the files that only the run needed. Later calls do nothing."""
@@ -162,10 +158,10 @@ class ClusterRunner:
             return
         self._is_closed = True
         self._cluster.close()
-        self._run.close()
+        self._context.close()
         if not self._log.is_local:
             with suppress(SinagotError):
-                folder = begun_path(self._run.spec.run_id, "").rpartition("/")[0]
+                folder = begun_path(self._context.spec.run_id, "").rpartition("/")[0]
                 self._log.delete(f"{folder}/{name}" for name in self._log.names(folder))
 
     @property
@@ -179,10 +175,6 @@ class ClusterRunner:
             self._width = time.monotonic(), width
         return max(1, min(width, self._most or width))
 
-    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups as one batch."""
-        on_results(self.run_batch(list(groups)))
-
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
 
@@ -195,18 +187,18 @@ class ClusterRunner:
             if self._stopped is not None:
                 return cancelled(rows)
             with suppress(_LostError):
-                return self._answer(self._send(name, groups), rows)
-        return self._given_up(rows)
+                return self._results(self._send(name, groups), rows)
+        return self._lost_results(rows)
 
     def _send(self, name: str, groups: Sequence[Group]) -> Any:
-        known = self._run.provenance
+        known = self._context.provenance
         before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
-        return self._cluster.send(name, self._order, json.dumps([name, groups, before]))
+        return self._cluster.send(name, self._request, json.dumps([name, groups, before]))
 
-    def _answer(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
+    def _results(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
         while True:
             try:
-                answer = from_text(self._cluster.answer(sent, _TICK))
+                result = from_text(self._cluster.result(sent, _TICK))
             except TimeoutError:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
@@ -217,13 +209,13 @@ class ClusterRunner:
                     "Install the same version of sinagot-catalog there as here.",
                 ) from error
             else:
-                self._heard.take(answer.lines, answer.more)
-                return answer.results
+                self._log_buffer.take(result.lines, result.more)
+                return result.results
 
-    def _given_up(self, rows: Sequence[Row]) -> list[Result]:
+    def _lost_results(self, rows: Sequence[Row]) -> list[Result]:
         """The results of a batch that was lost twice: rows that ended keep their result, the others fail."""
-        found = self._run.recovered(
-            {row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id)
+        found = self._context.recovered(
+            {row[0]: row for row in rows}, events_of(self._log, self._context.spec.run_id)
         )
         ended = {one.row: one for one in found[0]}
         message = f"the {self._kind.title()} workers that ran its batch were lost, again and again"
@@ -231,7 +223,7 @@ class ClusterRunner:
         for row in rows:
             if row[0] not in ended:
                 paths = found[1].get(row[0])
-                with self._run.lines(row) as lines:
+                with self._context.lines(row) as lines:
                     lines.error(
                         row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
                     )
@@ -243,7 +235,7 @@ class ClusterRunner:
         if self._stopped is None:
             self._stopped = time.monotonic()
             with suppress(SinagotError, OSError):
-                self._halt()
+                self._request_stop()
 
 
 class _Dask:
@@ -271,7 +263,7 @@ class _Dask:
     def send(self, name: str, *arguments: Any) -> Any:
         return self._client.submit(run_batch, *arguments, key=f"rows-{name}-{id(self)}-{time.monotonic_ns()}")
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         try:
             return str(sent.result(timeout=seconds))
         except UnboundLocalError as error:
@@ -345,7 +337,7 @@ class _Ray:
     def send(self, name: str, *arguments: Any) -> Any:
         return self._call.options(name=f"rows {name}").remote(*arguments)
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         errors = self._ray.exceptions
         try:
             return str(self._ray.get(sent, timeout=seconds))

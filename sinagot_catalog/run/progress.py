@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from sinagot_catalog.status import FAILURES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -18,11 +20,10 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.config import Config
     from sinagot_catalog.journal import Result
-    from sinagot_catalog.run.execution import Execution
+    from sinagot_catalog.run.claimed_run import ClaimedRun
 
 __all__ = ["Progress", "open_progress"]
 
-_FAILED = frozenset({"error", "timeout", "blocked"})
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
 _REDRAW = 0.2
 _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.WARNING}
@@ -39,11 +40,11 @@ class Progress(Protocol):
 
 
 @contextmanager
-def open_progress(execution: Execution, config: Config, *, progress: bool | None) -> Iterator[Progress]:
+def open_progress(claimed: ClaimedRun, config: Config, *, progress: bool | None) -> Iterator[Progress]:
     """Open the progress display of a run.
 
     Args:
-        execution: The run.
+        claimed: The run.
         config: Gives the format of log lines.
         progress: True for a bar, False for nothing, None for a bar on a terminal or in a notebook, and log lines
             elsewhere.
@@ -51,13 +52,13 @@ def open_progress(execution: Execution, config: Config, *, progress: bool | None
     if progress is False:
         yield _Silent()
     elif _is_notebook():
-        with _Notebook(execution.n_rows) as live:
+        with _Notebook(claimed.n_rows) as live:
             yield live
     elif progress or sys.stderr.isatty():
-        with _Bar(execution.n_rows) as bar:
+        with _Bar(claimed.n_rows) as bar:
             yield bar
     else:
-        yield _Lines(execution, config)
+        yield _Lines(claimed, config)
 
 
 class _Silent:
@@ -101,7 +102,7 @@ class _Bar:
     def note(self, results: list[Result]) -> None:
         """Move the bar."""
         self.done += len(results)
-        self.failed += sum(one.outcome in _FAILED for one in results)
+        self.failed += sum(one.outcome in FAILURES for one in results)
         rate = self.done / max(time.monotonic() - self.begin, 1e-9)
         failed = f"[red]{self.failed} failed[/red]" if self.failed else ""
         self.bar.update(self.task, completed=self.done, failed=failed, rate=f"{rate:,.1f} rows/s")
@@ -137,7 +138,7 @@ class _Notebook:
     def note(self, results: list[Result]) -> None:
         """Update the bar, at most a few times a second."""
         self.done += len(results)
-        self.failed += sum(one.outcome in _FAILED for one in results)
+        self.failed += sum(one.outcome in FAILURES for one in results)
         now = time.monotonic()
         if now - self.drawn >= _REDRAW:
             self.drawn = now
@@ -160,8 +161,8 @@ class _Notebook:
 class _Lines:
     """A line per row in sinagot's format, `<id> | <time> | <step> : <message>`."""
 
-    def __init__(self, execution: Execution, config: Config) -> None:
-        self.rows = execution.plan.frame.select("record_id", "task", "modality", "step")
+    def __init__(self, claimed: ClaimedRun, config: Config) -> None:
+        self.rows = claimed.plan.frame.select("record_id", "task", "modality", "step")
         # A logger of this run only: `getLogger` would share it with other workspaces.
         self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
         handler = logging.StreamHandler(sys.stderr)
