@@ -385,7 +385,7 @@ def test_a_star_is_said_to_be_that_very_character(cli, write_workspace):
 @pytest.mark.parametrize(
     ("name", "meant"), [("PATH_OUTPUT", "PATH_OUT"), ("PATH_INPUT", "PATH_IN"), ("PATHS_OUT", "PATH_OUT")]
 )
-def test_a_misspelt_name_of_the_paths_is_told(make_workspace, name, meant):
+def test_a_misspelt_name_of_the_paths_is_told(cli, make_workspace, name, meant):
     lines = {"PATH_IN": "raw/{id}.csv", "PATH_OUT": "a/{id}", "PATH_INFO": "x"}
     lines[name] = lines.pop(meant)
     body = "\n".join(f"    {key} = {value!r}" for key, value in lines.items())
@@ -393,6 +393,6 @@ def test_a_misspelt_name_of_the_paths_is_told(make_workspace, name, meant):
         {"a": f"from sinagot_catalog import ScriptTemplate\nclass Script(ScriptTemplate):\n{body}\n"},
         ["raw/R1.csv"],
     )
-    told = "\n".join(one.text for one in examine(str(ws.config.root)))
+    told = cli("doctor", ws.config.root, "--json").stdout
     assert f"has {name}, which is not read; did you mean '{meant}'?" in told
     assert "scripts/a.py:" in told
