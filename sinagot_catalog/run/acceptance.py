@@ -116,7 +116,7 @@ def _write_cell(
     spec = UnitStepSpec(
         cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code
     )
-    lines = journal.cell(spec)
+    lines = journal.step_lines(spec)
     codes = rows["_rec"]
     inputs = [list(_stamps(link_stats(catalog, codes, link, source.stats))) for link in cell.linked("input")]
     outputs = [
