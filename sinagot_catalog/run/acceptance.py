@@ -116,7 +116,7 @@ def _write_cell(
     spec = UnitStepSpec(
         cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code
     )
-    lines = journal.cell(spec)
+    lines = journal.step_lines(spec)
     codes = rows["_rec"]
     inputs = [list(_stamps(port_stats(catalog, codes, port, source.stats))) for port in cell.input_ports]
     outputs = [
