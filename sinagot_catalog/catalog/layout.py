@@ -1,10 +1,11 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePosixPath
 
+from sinagot_catalog.catalog.file_columns import check_names, columns_fault
 from sinagot_catalog.catalog.refusals import Doubt, list_fault
 from sinagot_catalog.config import CommandConfig, Config
 from sinagot_catalog.errors import ConfigError, PatternError
@@ -66,6 +67,7 @@ class UnitStep:
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
+        columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -83,6 +85,7 @@ class UnitStep:
     timeout: float | None = None
     command: str | None = None
     by: tuple[str, ...] | None = None
+    columns: bool = False
     is_refused: bool = False
 
     def places(self, role: str) -> list[int]:
@@ -288,6 +291,7 @@ def build_layout(
                 script = f"steps.{step}"
                 source = _told(script, program)
             links, error, is_refused = places.links(source, task, modality)
+            error = error or _columns_fault(source, links, places)
             cells.append(
                 UnitStep(
                     index=len(cells),
@@ -304,6 +308,7 @@ def build_layout(
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
                     by=source.by,
+                    columns=source.columns,
                     is_refused=is_refused,
                 )
             )
@@ -319,6 +324,7 @@ def build_layout(
     layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
         raise ConfigError(layout.id_faults[0])
+    check_names(layout, ids.groups, "a field of records.id_pattern")
     return layout
 
 
@@ -343,6 +349,17 @@ def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[s
     return config.modalities[modality].steps(task)
 
 
+def _columns_fault(source: ScriptSource, links: Sequence[Link], places: "_PatternIndex") -> str | None:
+    """Return why a step with `COLUMNS` has no column: one of its outputs must be a table."""
+    if not source.columns:
+        return None
+    outputs = [template for link, template in places.templates(links) if link.role == "output"]
+    fault = columns_fault(outputs, by=source.by)
+    line = source.lines.get("COLUMNS")
+    where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
+    return None if fault is None else f"{where}: {fault}"
+
+
 def _told(name: str, program: CommandConfig) -> ScriptSource:
     """Return the config's declaration of a program step, in the form of a script's declaration."""
     return ScriptSource(
@@ -355,6 +372,7 @@ def _told(name: str, program: CommandConfig) -> ScriptSource:
         program.timeout,
         name=name,
         by=program.by,
+        columns=program.columns,
     )
 
 
@@ -368,6 +386,11 @@ class _PatternIndex:
     def add(self, template: Template, task: str | None, modality: str | None) -> int:
         bound = template.bind({"task": task or "", "modality": modality or ""})
         return self.index.setdefault(bound, len(self.index))
+
+    def templates(self, links: Iterable[Link]) -> list[tuple[Link, Template]]:
+        """Return links with their patterns."""
+        templates = list(self.index)
+        return [(link, templates[link.place]) for link in links]
 
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None

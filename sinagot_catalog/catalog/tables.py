@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.file_columns import FileColumns
 from sinagot_catalog.catalog.file_stats import FOLDERS, Stats
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.notices import Notice, listing_notices
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
+    from sinagot_catalog.catalog.row_files import RowFiles
 
 __all__ = ["Catalog", "Stats"]
 
@@ -47,6 +49,7 @@ class Catalog(Presence):
         tables: The config's tables of records.
         workspace_version: `[info] version`.
         code_of: Returns the present hash of a step's code, None if it is unknown.
+        row_files: Reads the files of columns from files.
     """
 
     last: pl.DataFrame = field(kw_only=True)
@@ -54,6 +57,12 @@ class Catalog(Presence):
     tables: tuple[Table, ...] = ()
     workspace_version: str | None = None
     code_of: Callable[[UnitStep], str | None] = field(default=lambda _: None, compare=False)
+    row_files: RowFiles | None = field(default=None, compare=False)
+
+    @cached_property
+    def file_columns(self) -> FileColumns:
+        """The columns from files."""
+        return FileColumns(self, self.row_files)
 
     @cached_property
     def notices(self) -> list[Notice]:

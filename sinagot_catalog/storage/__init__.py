@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.remote import Info, RemoteStore
     from sinagot_catalog.storage.roots import TextReader, is_url, open_store
     from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
+    from sinagot_catalog.storage.user_cache import user_cache
 
 __all__ = [
     "STATS",
@@ -63,6 +64,7 @@ __all__ = [
     "scan",
     "split_url",
     "stat_columns",
+    "user_cache",
     "walk",
     "write_message",
 ]
@@ -81,5 +83,6 @@ __getattr__ = lazy_exports(
         "remote": ("Info", "RemoteStore"),
         "roots": ("TextReader", "is_url", "open_store"),
         "urls": ("join_url", "normal_url", "protocols_of", "split_url"),
+        "user_cache": ("user_cache",),
     },
 )
