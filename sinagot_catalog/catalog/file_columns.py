@@ -259,9 +259,14 @@ class FileColumns:
         )
         rows = rows.with_columns(catalog.root_of(tables[0], codes).alias("root")).drop_nulls("path")
         for (root,), part in rows.partition_by("root", as_dict=True).items():
-            files = stats(str(root), part["path"].unique().sort()).select(*STATS)
+            paths = part["path"].unique(maintain_order=True)
+            files = stats(str(root), paths).select(*STATS)
             read = self._files.read(str(root), template.text, _format(template) or "", files)
-            yield part.drop("root").join(read, on="path", how="left", maintain_order="left")
+            keys = part.drop("root")
+            if read.height == keys.height:  # no two records share a file
+                yield keys.hstack(read.drop("path"))
+            else:
+                yield keys.join(read, on="path", how="left", maintain_order="left")
 
 
 def _named_fields(column: str, where: pl.Expr) -> pl.Struct:

@@ -475,7 +475,9 @@ class Resolver:
             rows = self.catalog.files_with(rows, self.stats)
         beside = [name for name in names if name in absent - own]
         if beside:
-            records = self._attach("records", self.catalog.records, beside, where)
+            counted = not RECORDS.keys().isdisjoint(beside)  # counts need the steps of every record
+            records = self.catalog.records if counted else self.catalog.described.with_row_index("_rec")
+            records = self._attach("records", records, beside, where)
             records = records.select("record_id", *beside)
             rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows

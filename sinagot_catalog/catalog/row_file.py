@@ -31,6 +31,13 @@ _SCALARS: dict[type, pl.DataType] = {
     float: pl.Float64(),
     str: pl.String(),
 }
+_KINDS: dict[str, pl.DataType] = {
+    TEXT: pl.String(),
+    ABSENT: pl.Boolean(),
+    **{str(one): one for one in _SCALARS.values()},
+    **{str(pl.List(one)): pl.List(one) for one in _SCALARS.values()},
+}
+"""The types of the kinds whose values are Python values; the value of another kind is a column with one row."""
 _WHOLE = 1 << 63
 
 Values = dict[str, tuple[str, pl.Series | Any]]
@@ -77,10 +84,7 @@ def row_frame(files: Sequence[TableFile]) -> pl.DataFrame:
 
 def _column(name: str, positions: Sequence[int], values: Sequence[Any], height: int) -> pl.Series:
     """Return a column with values at some positions, and null elsewhere."""
-    kind = split(name)[1]
-    dtype = {TEXT: pl.String(), ABSENT: pl.Boolean(), **{str(one): one for one in _SCALARS.values()}}.get(
-        kind
-    )
+    dtype = _KINDS.get(split(name)[1])
     known = pl.concat(values) if dtype is None else pl.Series(values, dtype=dtype)
     at = pl.Series([None], dtype=pl.UInt32).new_from_index(0, height)
     at = at.scatter(list(positions), pl.int_range(len(positions), dtype=pl.UInt32, eager=True))
@@ -117,7 +121,7 @@ def _typed(frame: pl.DataFrame, path: str) -> Values:
     return {
         column.name: (ABSENT, True)
         if column.null_count()
-        else (str(column.dtype), column[0] if column.dtype in _SCALARS.values() else column.alias(""))
+        else (str(column.dtype), column.to_list()[0] if str(column.dtype) in _KINDS else column.alias(""))
         for column in plain_values(frame, path).columns
     }
 
@@ -154,6 +158,10 @@ def _kind(name: str, value: Any, path: str) -> tuple[str, Any]:
         return str(pl.String()), str(value)
     if dtype is not None:
         return str(dtype), value
+    if isinstance(value, list) and len(types := {type(one) for one in value}) == 1:
+        inner = _SCALARS.get(types.pop())
+        if inner is not None and (inner != pl.Int64 or all(-_WHOLE <= one < _WHOLE for one in value)):
+            return str(pl.List(inner)), value
     try:
         typed = _typed(pl.DataFrame({name: [value]}, strict=False), path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError):

@@ -35,6 +35,8 @@ _SETTLED = 2_000_000_000
 """Nanoseconds: a younger file may still change without a new time."""
 _LARGEST = 16 << 20
 _BATCH, _BATCH_BYTES = 1_000, 64 << 20
+_HELD = "\x1eheld"
+"""The suffix of sizes and times of cached files."""
 _KEEP = "_keep"
 """The column that says whether a fault belongs to the content of the file: another fault may pass."""
 
@@ -69,27 +71,30 @@ class RowFiles:
         name = blake2b(f"{_FORM}\0{store.root}\0{pattern}\0{format_}".encode(), digest_size=16).hexdigest()
         with self._lock:
             held = self._held[name] if name in self._held else _load(name)
-            there = files.join(held.select(*STATS), on=list(STATS), how="semi", nulls_equal=True)
-            new = files.join(there, on="path", how="anti", maintain_order="left")
+            looked = files.join(held, on="path", how="left", maintain_order="left", suffix=_HELD)
+            is_held = looked.select(
+                pl.all_horizontal(pl.col(name) == pl.col(f"{name}{_HELD}") for name in ("size", "mtime_ns"))
+                & pl.col("etag").eq_missing(pl.col(f"etag{_HELD}"))
+            ).to_series()
+            is_held = is_held.fill_null(value=False)
             parts: list[pl.DataFrame] = []
             try:
-                for part in self._parts(store, format_, new):
+                for part in self._parts(store, format_, files.filter(~is_held)):
                     parts.append(part)  # noqa: PERF402 - an interrupted read keeps what it has read
             finally:
-                held = self._keep(name, held, parts)
-        known = held.join(there, on=list(STATS), how="semi", nulls_equal=True)
-        every = pl.concat([known, *(part.drop(_KEEP) for part in parts)], how="diagonal").drop(
-            "size", "mtime_ns", "etag"
-        )
-        used = [
-            column.name
-            for column in every
-            if column.name in ("path", FAULT) or column.null_count() < every.height
-        ]
-        return files.select("path").join(every.select(used), on="path", how="left", maintain_order="left")
+                self._keep(name, held, parts)
+        no_values = [name for name in looked.columns if name in STATS or name.endswith(_HELD)][1:]
+        rows = looked.drop(no_values).filter(is_held)
+        if parts:
+            read = pl.concat(
+                [rows, *(part.drop(*no_values, _KEEP, strict=False) for part in parts)], how="diagonal"
+            )
+            rows = files.select("path").join(read, on="path", how="left", maintain_order="left")
+        used = [one.name for one in rows if one.name in ("path", FAULT) or one.null_count() < rows.height]
+        return rows.select(used)
 
-    def _keep(self, name: str, held: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> pl.DataFrame:
-        """Add what was read to what is held, in memory and in the cache folder; return both."""
+    def _keep(self, name: str, held: pl.DataFrame, parts: Sequence[pl.DataFrame]) -> None:
+        """Add what was read to what is held, in memory and in the cache folder."""
         read = pl.concat(parts, how="diagonal") if parts else pl.DataFrame(schema={_KEEP: pl.Boolean})
         read = read.filter(_KEEP).drop(_KEEP)
         if read.height:
@@ -97,7 +102,6 @@ class RowFiles:
             held = pl.concat([others, read], how="diagonal")
             _save(name, held)
         self._held[name] = held
-        return held
 
     def _parts(self, store: Store, format_: str, files: pl.DataFrame) -> Iterator[pl.DataFrame]:
         """Read files, some at a time: the columns of `STATS` and `row_frame`, and `_KEEP`."""
