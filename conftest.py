@@ -18,6 +18,8 @@ from sinagot_catalog.journal.process_identity import boot_id
 from sinagot_catalog.journal.run_spec import UnitStepSpec
 from sinagot_catalog.journal.writer import JournalWriter, UnitStepLines, journal_path
 
+pytest_plugins = ["tests.buckets", "tests.servers"]
+
 # Prefect is imported when a flow is first needed: collecting the examples must not do it.
 collect_ignore_glob = ["sinagot_catalog/flows/*.py"]
 
@@ -35,6 +37,19 @@ BODIES = {
     "nothing": "pass",
     "fail": "raise ValueError(f'no boats on {self.id}')",
 }
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of the suite."""
+    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Skip the tests that take minutes, unless `--slow` asks for them."""
+    if not config.getoption("slow"):
+        for item in items:
+            if item.get_closest_marker("slow"):
+                item.add_marker(pytest.mark.skip(reason="takes minutes: --slow runs it"))
 
 
 @pytest.fixture

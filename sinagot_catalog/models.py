@@ -1,4 +1,4 @@
-"""Base classes for `scripts/<modality>/models/record.py` and `record_collection.py`.
+"""Models: base classes for `scripts/<modality>/models/record.py` and `record_collection.py`, and their import.
 
 A class `Record` or `RecordCollection` there replaces the library's class for that modality, in that workspace only:
 
@@ -9,9 +9,81 @@ A class `Record` or `RecordCollection` there replaces the library's class for th
             return self.data["age"]
 """
 
-from sinagot_catalog.records import Record, RecordCollection
+from __future__ import annotations
 
-__all__ = ["Record", "RecordCollection", "Subset"]
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
+from sinagot_catalog.records import Record, RecordCollection
+from sinagot_catalog.scripts import ScriptHost
+from sinagot_catalog.selection import ViewTypes
+from sinagot_catalog.steps import StepCollection
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["Record", "RecordCollection", "Subset", "kinds_of"]
 
 Subset = RecordCollection
 """sinagot's other name for `RecordCollection`."""
+
+
+def kinds_of(source: Session, workspace: Workspace | None = None) -> ViewTypes:
+    """Return the classes of a workspace's handles."""
+    return ViewTypes(RecordCollection, Record, StepCollection, _Customs(source), workspace)
+
+
+class _Customs:
+    """The record classes that the modalities of a workspace define.
+
+    A modality's file is imported when a scope of the modality is made, and only if the workspace is trusted.
+    """
+
+    def __init__(self, source: Session) -> None:
+        self._source = source
+        self._made: dict[type[Any], type[Any]] = {}
+
+    def __call__(self, modality: str, single: bool) -> type[Any] | None:  # noqa: FBT001 - one of two files
+        config = self._source.config
+        file = f"{self._source.scripts}/{modality}/models/{'record' if single else 'record_collection'}.py"
+        if not os.path.exists(file):  # noqa: PTH110 - faster than pathlib, called for each scope
+            return None
+        if self._source.distrust() is not None:
+            return None
+        declared = config.modalities[modality].models
+        base: type[Any] = Record if single else RecordCollection
+        name = (declared.record if single else declared.record_collection) or base.__name__
+        try:
+            own = self._host.load(file, name)
+        except SinagotError:
+            raise
+        except Exception as error:
+            raise UsageError(f"{file} cannot be imported: {type(error).__name__}: {error}") from error
+        if own not in self._made:
+            bases = (own,) if issubclass(own, base) else (own, base)
+            name = f"{modality[:1].upper()}{modality[1:]}{base.__name__}"
+            self._made[own] = type(name, bases, self._body(file, own, modality))
+        return self._made[own]
+
+    @cached_property
+    def _host(self) -> ScriptHost:
+        return ScriptHost(self._source.scripts)
+
+    def _body(self, file: str, own: type[Any], modality: str) -> dict[str, Any]:
+        """Return the class body: a class attribute `task` becomes the default task, `task` stays the scope's."""
+        pinned = getattr(own, "task", None)
+        if not isinstance(pinned, str):
+            return {}
+        tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
+        if pinned not in tasks:
+            raise SelectionError(
+                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
+                f"Its tasks: {', '.join(tasks) or 'none'}.",
+            )
+        return {"task": RecordCollection.task, "pinned_task": pinned}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Customs, (self._source,)

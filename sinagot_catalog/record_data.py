@@ -34,9 +34,7 @@ def _data_place(source: Session, query: Query) -> int:
     """
     name = query.modality
     plugin = source.config.modalities[name].models.plugin if name else None
-    units = [
-        unit for unit in source.layout().units if unit.modality == name and query.task in (None, unit.task)
-    ]
+    units = source.layout().units_in(query.task, name)
     if name is None:
         raise SelectionError(
             "data is kept by modality, and the scope has none",

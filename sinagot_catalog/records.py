@@ -224,12 +224,7 @@ class RecordCollection(Selection):
             yield self._with(self._query.within(unit.task, unit.modality))  # type: ignore[misc]
 
     def _units(self) -> list[Any]:
-        layout = self._source.layout()
-        return [
-            unit
-            for unit in layout.units
-            if self.task in (None, unit.task) and self.modality in (None, unit.modality)
-        ]
+        return self._source.layout().units_in(self.task, self.modality)
 
     # --- counts ------------------------------------------------------------------------------------------
 

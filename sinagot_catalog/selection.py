@@ -22,7 +22,7 @@ from sinagot_catalog.catalog import (
     sql_predicate,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
+from sinagot_catalog.schema import TABLES
 from sinagot_catalog.status import StepStatus
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "ViewTypes", "no_attribute"]
 
-_STATIC: dict[str, dict[str, Any]] = {"records": RECORDS, "units": UNITS, "files": FILES, "steps": STEPS}
 _SHOWN = 10
 
 
@@ -138,7 +137,7 @@ class Selection:
                 f"{column} is compared with a {type(value).__name__}",
                 f"Write pl.col({column!r}).is_in([...]).",
             )
-        dtype = _STATIC[self._query.table].get(column)
+        dtype = TABLES[self._query.table].get(column)
         if isinstance(dtype, pl.Enum):
             check_value(column, str(value), list(dtype.categories))
         predicate: pl.Expr = pl.col(column) == value
@@ -207,9 +206,9 @@ class Selection:
             return resolver.fetch(self._query, list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
         given = [pl.col(one) if isinstance(one, str) else one for one in (*flat, *named.values())]
         for one in given:
-            check_literals(one, _STATIC[self._query.table], {})
+            check_literals(one, TABLES[self._query.table], {})
         used = dict.fromkeys(name for one in given for name in resolver.check(self._query.table, one))
-        frame = resolver.fetch(self._query, list(used) or self._query.shown(_STATIC[self._query.table])[:1])
+        frame = resolver.fetch(self._query, list(used) or self._query.shown(TABLES[self._query.table])[:1])
         try:
             return frame.select(*flat, **named)
         except pl.exceptions.StructFieldNotFoundError as error:
@@ -281,7 +280,7 @@ class Selection:
         """Return names and dtypes of the columns that `collect` returns."""
         if self._query.table == "records" or self._query.names_more_than_units:
             return pl.Schema(self._resolver().described(self._query))
-        schema = _STATIC[self._query.table]  # fixed: needs no listing
+        schema = TABLES[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
     def to_arrow(self) -> pa.Table:

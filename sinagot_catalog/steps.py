@@ -9,7 +9,7 @@ import polars as pl
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import RunOptions, load_script, plan, prepare_query, run, script_of
+from sinagot_catalog.run import RunOptions, claim, load_script, plan, run, script_of
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
@@ -44,15 +44,9 @@ class StepCollection(Selection):
             return list(config.steps.scripts)
         if query.modality is not None:
             return list(config.modalities[query.modality].steps(query.task))
-        return {name: list(config.modalities[name].steps(query.task)) for name in self._modalities()}
-
-    def _modalities(self) -> list[str]:
-        units = self._source.layout().units
-        return list(
-            dict.fromkeys(
-                unit.modality for unit in units if unit.modality and self._query.task in (None, unit.task)
-            )
-        )
+        units = self._source.layout().units_in(query.task, None)
+        names = dict.fromkeys(unit.modality for unit in units if unit.modality)
+        return {name: list(config.modalities[name].steps(query.task)) for name in names}
 
     def get(self, label: str) -> Any:
         """Return a step by name; a dict by modality (None without such a step) if the scope has no modality.
@@ -82,11 +76,9 @@ class StepCollection(Selection):
         return {modality: self._step(some[0], modality) if some else None for modality, some in names.items()}
 
     def _step(self, label: str, modality: str | None) -> Step:
-        query = (
-            self._query
-            if modality == self._query.modality
-            else self._query.within(self._query.task, modality)
-        )
+        query = self._query
+        if modality != query.modality:
+            query = query.within(query.task, modality)
         return Step(StepCollection(self._source, self._kinds, query), label)
 
     def status(self) -> pl.DataFrame:
@@ -360,8 +352,8 @@ class StepCollection(Selection):
     ) -> RunHandle:
         from sinagot_catalog.flows import submit
 
-        execution = prepare_query(self._source, self._query, options)
-        return submit(execution, wait=wait, say=say)
+        made = plan(self._source, self._query, options)
+        return submit(claim(self._source, self._query, made, options), wait=wait, say=say)
 
     def _name(self) -> str:
         return (

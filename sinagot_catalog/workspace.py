@@ -21,32 +21,28 @@ from sinagot_catalog.catalog import (
     snapshot,
 )
 from sinagot_catalog.config import read_config
-from sinagot_catalog.custom_classes import kinds_of
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.models import kinds_of
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.run import check_rows, rows_query
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.selection import Selection
-from sinagot_catalog.steps import StepCollection
 from sinagot_catalog.storage import TextReader, is_url
+from sinagot_catalog.workspace_runs import WorkspaceRuns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
-    from datetime import timedelta
+    from collections.abc import Container, Mapping, Sequence
 
-    from sinagot_catalog.catalog import Diff, UnitStep
+    from sinagot_catalog.catalog import Diff
     from sinagot_catalog.config import Config
     from sinagot_catalog.diagnostics import Explanation, PatternReport
-    from sinagot_catalog.flows import Deployed, RunHandle
-    from sinagot_catalog.journal import RunReport
     from sinagot_catalog.reporting import Plot
-    from sinagot_catalog.run import GcResult
+    from sinagot_catalog.selection import Selection
+    from sinagot_catalog.steps import StepCollection
 
 __all__ = ["Workspace"]
 
 
-class Workspace:
+class Workspace(WorkspaceRuns):
     """An open workspace. It lists and writes nothing until the user asks for it.
 
     Args:
@@ -335,17 +331,10 @@ class Workspace:
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
-        from sinagot_catalog.diagnostics import Evidence, explain
+        from sinagot_catalog.diagnostics import explain
 
         self.records.get(record_id)
-        source = self._source
-        cell = self._cell(step, task, modality)
-        catalog = Query("steps", record=record_id).widened(source.catalog())
-        rec = int(catalog.ids.index_of(record_id) or 0)
-        key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": step}
-        held_by = tuple(source.claims.holders(key))
-        evidence = Evidence(source.stats, source.events(), held_by)
-        return explain(catalog, rec, cell, evidence)
+        return explain(self._source, record_id, self._source.layout().unit_step(step, task, modality))
 
     @property
     def plot(self) -> Plot:
@@ -391,173 +380,9 @@ class Workspace:
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """
-        from sinagot_catalog.diagnostics import PatternReport, template_of, try_pattern
+        from sinagot_catalog.diagnostics import try_pattern
 
-        source = self._source
-        units = source.layout().units
-        names = {
-            "task": sorted({unit.task for unit in units if unit.task}),
-            "modality": sorted({unit.modality for unit in units if unit.modality}),
-        }
-        known = ["id", *self.config.ids.groups, *([] if self.is_unit_mode else names)]
-        template, free = template_of(pattern, known)
-        paths = source.paths_near(template)
-        return PatternReport(template.text, *try_pattern(template, paths, self.config.ids, names), free)
-
-    def _cell(self, step: str, task: str | None, modality: str | None) -> UnitStep:
-        """Return the only unit step of that name in that task and modality."""
-        cells = self._source.layout().cells
-        named = [cell for cell in cells if cell.step == step]
-        if not named:
-            names = self._source.layout().steps
-            raise NotFoundError(
-                f"there is no step {step!r}{did_you_mean(step, names)}",
-                f"Steps: {', '.join(names) or 'none'}.",
-            )
-        fits = [cell for cell in named if task in (None, cell.task) and modality in (None, cell.modality)]
-        if len(fits) != 1:
-            units = ", ".join(" ".join(part for part in (cell.task, cell.modality) if part) for cell in named)
-            asked = " ".join(part for part in (task, modality) if part)
-            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
-            raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
-        return fits[0]
-
-    # --- running -----------------------------------------------------------------------------------------
-
-    def run(self, rows: Any, **options: Any) -> RunReport:
-        """Run the rows of ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
-
-        Args:
-            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. An absent column
-                narrows nothing, null equals null, duplicate rows count once.
-            options: Those of `StepCollection.run`.
-
-        Raises:
-            SelectionError: When an id does not fit `id_pattern`, or a task, modality or step does not exist.
-        """
-        return self._of(rows).run(**options)
-
-    def submit(self, rows: Any, **options: Any) -> RunHandle:
-        """Submit the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
-        return self._of(rows).submit(**options)
-
-    def handle(self, flow_run_id: str, *, say: Callable[[str], None] | None = None) -> RunHandle:
-        """Attach to a flow run of this workspace that was started elsewhere: by a schedule, by another process.
-
-        Args:
-            flow_run_id: Its id in Prefect, the last part of its page's address.
-            say: Receives messages on the server in use; by default they go to stderr.
-
-        Raises:
-            NotFoundError: There is no such flow run.
-        """
-        from sinagot_catalog.flows import follow
-
-        return follow(self._source, flow_run_id, say=say)
-
-    def deploy(
-        self,
-        name: str,
-        *,
-        pool: str,
-        where: str | None = None,
-        cron: str | None = None,
-        every: float | None = None,
-        timezone: str | None = None,
-        work_queue: str | None = None,
-        image: str | None = None,
-        env: Mapping[str, str] | None = None,
-        step: str | Sequence[str] | None = None,
-        workers: int | None = None,
-        limit: int | None = None,
-        tags: Sequence[str] = (),
-        downstream: bool = True,
-        concurrency: int = 1,
-        create_pool: bool = False,
-        say: Callable[[str], None] | None = None,
-    ) -> Deployed:
-        """Deploy a filter: each run lists anew, selects the fitting rows, and runs them on a worker of a pool.
-
-        An existing deployment of that name is replaced. The worker needs this package, access to the workspace
-        at the same address, and its credentials in the environment: no secret is deployed. Options given to
-        this `Workspace` in code are not part of the deployment.
-
-        Args:
-            name: Its name; Prefect calls it `run-workspace/NAME`.
-            pool: The work pool whose workers run it.
-            where: A filter over `steps`, in SQL; by default all rows that can run.
-            cron: Its schedule in crontab syntax; without `cron` and `every` it runs only on request.
-            every: Seconds from one run to the next.
-            timezone: The time zone of the cron text, such as `"Europe/Paris"`; by default UTC.
-            work_queue: The queue of the pool.
-            image: The container image, if the pool starts containers.
-            env: Environment variables of its runs; all users who can see the deployment can see them.
-            step: Only the rows of this step, or of these.
-            workers: The number of processes that run scripts.
-            limit: The maximal number of rows per run.
-            tags: Tags of its runs.
-            downstream: Also run rows that become ready by the run, so that one run completes a chain of steps.
-            concurrency: How many of its runs may be active at the same time.
-            create_pool: Make the pool, one of processes, if there is none of that name.
-            say: Receives messages on the server in use; by default they go to stderr.
-
-        Returns:
-            Its name, id, page and parameters.
-
-        Raises:
-            SelectionError: The filter, the schedule or a number is invalid; nothing is deployed.
-            NotFoundError: There is no such pool.
-        """
-        from sinagot_catalog.flows import deploy, describe
-
-        wanted = describe(
-            self._source,
-            name,
-            where=where,
-            step=step,
-            workers=workers,
-            limit=limit,
-            downstream=downstream,
-            tags=tags,
-            cron=cron,
-            every=every,
-            timezone=timezone,
-            pool=pool,
-            work_queue=work_queue,
-            image=image,
-            env=dict(env or {}),
-            create_pool=create_pool,
-            concurrency=concurrency,
-        )
-        return deploy(wanted, say=say)
-
-    def _of(self, rows: Any) -> StepCollection:
-        if isinstance(rows, Selection):
-            return rows.steps
-        query = rows_query(rows)
-        if query.rows is not None:
-            check_rows(self._source, query.rows)
-        return StepCollection(self._source, self._kinds, query)
-
-    def gc(self, keep: str | timedelta = "90d") -> GcResult:
-        """Delete old events that no status needs, and clean up after dead runs.
-
-        No status changes, and the dataset is not touched.
-
-        Args:
-            keep: The age up to which everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
-
-        Raises:
-            SelectionError: When it is not a duration.
-
-        Example:
-            >>> ws = getfixture("harbor")
-            >>> ws.gc(keep="90d")
-            GcResult(events=0, selections=0, reports=0, runs=0)
-        """
-        from sinagot_catalog.run import gc
-
-        return gc(self._source, keep)
+        return try_pattern(self._source, pattern)
 
     # --- closing and display -----------------------------------------------------------------------------
 

@@ -576,7 +576,7 @@ def test_an_id_pattern_shorter_than_the_ids_says_how_many_files_fit_nothing(make
     ws = make_workspace(
         {"clean": ("raw/{id}.csv", "out/{id}")}, [f"raw/R{n}-b.csv" for n in range(3)], id_pattern=r"R\d"
     )
-    count, ((path, pattern), *_) = ws._source.catalog().unmatched()
+    count, ((path, pattern), *_) = ws._source.catalog().unused.unmatched()
     assert (count, path, pattern) == (3, "raw/R0-b.csv", "raw/{id}.csv")
     told = cli("status", ws.config.root).stderr
     assert (

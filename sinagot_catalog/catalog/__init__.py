@@ -3,8 +3,9 @@
 In: a `Config`, what its scripts declare, a listing of the files, the last events of the journal. Out: the tables
 `records`, `units`, `files`, `steps`, `links` as Polars frames, and the rows of a query over them.
 
-Begin with `layout` (what config and scripts declare), then `tables` (the joins), `status_rules` (the rules of a
-status) and `query` (filters over several tables). `session` holds one listing for an open workspace.
+Begin with `layout` (what config and scripts declare), then `tables` and `steps_table` (the joins), `status_rules`
+(the rules of a status) and `resolver` (filters over several tables). `session` holds one listing for an open
+workspace.
 """
 
 from typing import TYPE_CHECKING
@@ -12,23 +13,28 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep, build_layout
+    from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
+    from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
     from sinagot_catalog.catalog.literals import check_literals, check_value
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
-    from sinagot_catalog.catalog.query import Query, Resolver
+    from sinagot_catalog.catalog.path_stats import link_stats, stat_paths
+    from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
+    from sinagot_catalog.catalog.reasons import with_causes
+    from sinagot_catalog.catalog.resolver import Resolver
     from sinagot_catalog.catalog.session import Session, stamp
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
     from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in, sql_predicate
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
-    from sinagot_catalog.catalog.status_rules import failed, first_line
+    from sinagot_catalog.catalog.status_rules import RULES, failed, first_line, fixed_action, plain_reason
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
 __all__ = [
     "FOLDER",
+    "RULES",
     "BoundPattern",
     "Catalog",
     "Diff",
@@ -50,34 +56,43 @@ __all__ = [
     "diff",
     "failed",
     "first_line",
+    "fixed_action",
     "in_words",
     "is_stale",
+    "link_stats",
     "names",
     "names_in",
     "notices_frame",
     "parse_json",
+    "plain_reason",
     "scan_files",
     "snapshot",
     "sql_predicate",
     "stamp",
+    "stat_paths",
     "text_of",
+    "with_causes",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
-        "layout": ("BoundPattern", "Layout", "Link", "UnitStep", "build_layout"),
+        "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
+        "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
         "literals": ("check_literals", "check_value"),
         "metadata_values": ("text_of",),
         "notices": ("Notice", "notices_frame"),
-        "query": ("Query", "Resolver"),
+        "path_stats": ("link_stats", "stat_paths"),
+        "query": ("Query",),
         "read_files": ("scan_files",),
+        "reasons": ("with_causes",),
+        "resolver": ("Resolver",),
         "session": ("Session", "stamp"),
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
         "sql_check": ("as_text", "check_query", "names_in", "sql_predicate"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("failed", "first_line"),
+        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason"),
         "table_file": ("parse_json",),
         "tables": ("Catalog", "Stats"),
     },

@@ -1,18 +1,14 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
 
-from sinagot_catalog.catalog.file_columns import check_names, columns_fault
-from sinagot_catalog.catalog.refusals import Doubt, list_fault
-from sinagot_catalog.config import CommandConfig, Config
-from sinagot_catalog.errors import ConfigError, PatternError
-from sinagot_catalog.patterns import STAR, IdPattern, Template, may_meet, parse_labelled
-from sinagot_catalog.scripts import ScriptSource
+from sinagot_catalog.catalog.refusals import Doubt
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.patterns import STAR, IdPattern, Template, holds, may_meet
 
-__all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "build_layout", "holds", "in_two_roots"]
+__all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
 
 
 @dataclass(frozen=True)
@@ -236,7 +232,7 @@ class Layout:
                 (made, cell)
                 for made, cell in outputs
                 if self.places[made].root in self.places[place].roots
-                and not holds(self.places[made].template, self.places[place].template)
+                and not are_nested(self.places[made].template, self.places[place].template)
                 and may_meet(self.places[made].template, self.places[place].template)
             ]
             for place in sorted(read)
@@ -248,6 +244,33 @@ class Layout:
         """The bound patterns of inputs and data that no step makes: the recorded data."""
         return sorted(self._read - set(self.makers))
 
+    def units_in(self, task: str | None, modality: str | None) -> list[Unit]:
+        """Return the units of a scope; None stands for all tasks or modalities."""
+        return [
+            unit for unit in self.units if task in (None, unit.task) and modality in (None, unit.modality)
+        ]
+
+    def unit_step(self, step: str, task: str | None, modality: str | None) -> UnitStep:
+        """Return the only step of that name in a task and a modality.
+
+        Raises:
+            NotFoundError: There is no such step; names similar ones.
+            SelectionError: No unit, or more than one, has it.
+        """
+        named = [cell for cell in self.cells if cell.step == step]
+        if not named:
+            raise NotFoundError(
+                f"there is no step {step!r}{did_you_mean(step, self.steps)}",
+                f"Steps: {', '.join(self.steps) or 'none'}.",
+            )
+        fits = [cell for cell in named if task in (None, cell.task) and modality in (None, cell.modality)]
+        if len(fits) != 1:
+            units = ", ".join(" ".join(part for part in (cell.task, cell.modality) if part) for cell in named)
+            asked = " ".join(part for part in (task, modality) if part)
+            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
+            raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
+        return fits[0]
+
     @cached_property
     def steps(self) -> list[str]:
         """The step names in the config's order, each once."""
@@ -256,254 +279,9 @@ class Layout:
 
 def _holds(made: BoundPattern, wanted: BoundPattern) -> bool:
     """Whether making `made` also makes `wanted`: the same path, a folder around it, or an entry in it."""
-    return made.root in wanted.roots and holds(made.template, wanted.template)
+    return made.root in wanted.roots and are_nested(made.template, wanted.template)
 
 
-def holds(made: Template, wanted: Template) -> bool:
+def are_nested(one: Template, other: Template) -> bool:
     """Whether the paths of both patterns are the same, or one path is a folder around the other."""
-    one, other = made.text, wanted.text
-    return one == other or other.startswith(one + "/") or one.startswith(other + "/")
-
-
-def build_layout(
-    config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None
-) -> Layout:
-    """Join a config with the declarations of its scripts.
-
-    Args:
-        config: The workspace's config.
-        read: Reads one script's patterns without running it, given the path of its file.
-        scripts: The local folder of the scripts, if the config names a bucket.
-    """
-    ids = config.ids
-    places = _PatternIndex(ids, scoped=not config.is_unit_mode)
-    sources: dict[str, ScriptSource] = {}
-    units: list[Unit] = []
-    cells: list[UnitStep] = []
-    for task, modality in _pairs(config):
-        first = len(cells)
-        for number, step in enumerate(_steps(config, task, modality), start=1):
-            program = config.steps.commands.get(step)
-            if program is None:
-                script = str(PurePosixPath(scripts or config.scripts) / (modality or "") / f"{step}.py")
-                source = sources.get(script) or sources.setdefault(script, read(script))
-            else:
-                script = f"steps.{step}"
-                source = _told(script, program)
-            links, error, is_refused = places.links(source, task, modality)
-            error = error or _columns_fault(source, links, places)
-            cells.append(
-                UnitStep(
-                    index=len(cells),
-                    unit=len(units),
-                    task=task,
-                    modality=modality,
-                    step_index=number,
-                    step=step,
-                    script=script,
-                    links=links,
-                    error=error,
-                    version=source.version,
-                    retries=config.run.retries if source.retries is None else source.retries,
-                    timeout=config.run.timeout if source.timeout is None else source.timeout,
-                    command=None if program is None else program.command,
-                    by=source.by,
-                    columns=source.columns,
-                    is_refused=is_refused,
-                )
-            )
-        data = places.data(config, task, modality)
-        units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
-    whole = config.outputs == config.dataset
-    layout = Layout(
-        ids,
-        tuple(units),
-        tuple(cells),
-        tuple(BoundPattern(one, "dataset" if whole else "") for one in places.index),
-    )
-    layout = layout if whole else in_two_roots(layout)
-    if layout.not_telling and not layout.telling:
-        raise ConfigError(layout.id_faults[0])
-    check_names(layout, ids.groups, "a field of records.id_pattern")
-    return layout
-
-
-def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
-    """The units that a config declares: task by task, then the modalities that no task names."""
-    if config.is_unit_mode:
-        yield None, None
-        return
-    for task, declared in config.tasks.items():
-        for modality in declared.modalities:
-            yield task, modality
-    named = {modality for declared in config.tasks.values() for modality in declared.modalities}
-    for modality in config.modalities:
-        if modality not in named:
-            yield None, modality
-
-
-def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[str]:
-    """The step names of a unit in run order."""
-    if modality is None:
-        return config.steps.scripts
-    return config.modalities[modality].steps(task)
-
-
-def _columns_fault(source: ScriptSource, links: Sequence[Link], places: "_PatternIndex") -> str | None:
-    """Return why a step with `COLUMNS` has no column: one of its outputs must be a table."""
-    if not source.columns:
-        return None
-    outputs = [template for link, template in places.templates(links) if link.role == "output"]
-    fault = columns_fault(outputs, by=source.by)
-    line = source.lines.get("COLUMNS")
-    where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
-    return None if fault is None else f"{where}: {fault}"
-
-
-def _told(name: str, program: CommandConfig) -> ScriptSource:
-    """Return the config's declaration of a program step, in the form of a script's declaration."""
-    return ScriptSource(
-        name,
-        program.inputs,
-        program.outputs,
-        program.control,
-        program.version,
-        program.retries,
-        program.timeout,
-        name=name,
-        by=program.by,
-        columns=program.columns,
-    )
-
-
-class _PatternIndex:
-    """Gives each distinct bound pattern one index."""
-
-    def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
-        self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
-        self.index: dict[Template, int] = {}
-
-    def add(self, template: Template, task: str | None, modality: str | None) -> int:
-        bound = template.bind({"task": task or "", "modality": modality or ""})
-        return self.index.setdefault(bound, len(self.index))
-
-    def templates(self, links: Iterable[Link]) -> list[tuple[Link, Template]]:
-        """Return links with their patterns."""
-        templates = list(self.index)
-        return [(link, templates[link.place]) for link in links]
-
-    def links(
-        self, source: ScriptSource, task: str | None, modality: str | None
-    ) -> tuple[tuple[Link, ...], str | None, bool]:
-        """Return the links of a script in one unit, or the error, and whether the error is a refusal."""
-        if source.error is not None:
-            return (), source.error, False
-        links: list[Link] = []
-        for role, name, value in (
-            ("input", "PATH_IN", source.path_in),
-            ("output", "PATH_OUT", source.path_out),
-            ("control", "PATH_CONTROL", source.path_control),
-        ):
-            line = source.lines.get(name)
-            where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
-            for pattern in value.values() if isinstance(value, Mapping) else [value]:
-                fault = list_fault(pattern, is_output=role != "input")
-                if fault is not None:
-                    return (), f"{where}: {fault}", True
-            try:
-                patterns = parse_labelled(value, fields=self.fields)
-            except PatternError as error:
-                return (), f"{where}: {error.message}", False
-            links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
-        return tuple(links), None, False
-
-    def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
-        """Return the bound patterns of a modality's own data files."""
-        if modality is None:
-            return ()
-        models = config.modalities[modality].models
-        path = models.data_path
-        if path is None and "{" in str(models.dataframe_path):  # sinagot's documents use this name
-            path = models.dataframe_path
-        if path is None:
-            return ()
-        try:
-            patterns = parse_labelled(path, fields=self.fields)
-        except PatternError as error:
-            raise PatternError(
-                f"modalities.{modality}.models.data_path: {error.message}", error.hint
-            ) from error
-        return tuple(self.add(one, task, modality) for _, one in patterns)
-
-
-def in_two_roots(layout: Layout) -> Layout:
-    """Set the root of each path if outputs have their own root; one pattern may become several bound patterns.
-
-    Outputs lie under `outputs`. An input that no other step makes lies in the dataset. An input that another
-    step makes lies under `outputs`, and also in the dataset unless a pattern reads it there as raw data.
-    """
-    index: dict[BoundPattern, int] = {}
-    readings = _Readings(layout)
-
-    def placed(cell: UnitStep, link: Link) -> Link:
-        template = layout.places[link.place].template
-        place = readings.place(cell, template) if link.role == "input" else BoundPattern(template, "outputs")
-        return replace(link, place=index.setdefault(place, len(index)))
-
-    cells = tuple(
-        replace(cell, links=tuple(placed(cell, link) for link in cell.links)) for cell in layout.cells
-    )
-    units = tuple(
-        replace(unit, data=tuple(_data_place(layout, readings, place, index) for place in unit.data))
-        for unit in layout.units
-    )
-    return replace(layout, cells=cells, units=units, places=tuple(index))
-
-
-def _data_place(layout: Layout, readings: "_Readings", place: int, index: dict[BoundPattern, int]) -> int:
-    """Return the bound pattern of a modality's data: under `outputs` if steps make it, else in the dataset."""
-    template = layout.places[place].template
-    return index.setdefault(readings.place(None, template), len(index))
-
-
-class _Readings:
-    """Knows which inputs other steps make, and which patterns read raw data."""
-
-    def __init__(self, layout: Layout) -> None:
-        self._written = [
-            (cell, layout.places[link.place].template)
-            for cell in layout.cells
-            for link in cell.links
-            if link.role in ("output", "control")
-        ]
-        self._outputs = {
-            cell.index: frozenset(layout.places[place].template for place in cell.places("output"))
-            for cell in layout.cells
-        }
-        self._raw = {
-            layout.places[place].template
-            for cell in layout.cells
-            for place in cell.places("input")
-            if not self._is_made(cell, layout.places[place].template)
-        }
-
-    def place(self, cell: UnitStep | None, template: Template) -> BoundPattern:
-        """Return the bound pattern of a step's input, or of a file that no step reads."""
-        if self._is_made(cell, template):
-            is_raw = any(self._meets(raw, template) for raw in self._raw)
-            return BoundPattern(template, "outputs", None if is_raw else "dataset")
-        others = [one for maker, one in self._written if self._is_other(maker, cell)]
-        if any(may_meet(one, template) for one in others):
-            return BoundPattern(template, "outputs", "dataset", is_guess=True)
-        return BoundPattern(template, "dataset")
-
-    def _is_made(self, cell: UnitStep | None, template: Template) -> bool:
-        """Whether another step declares that it makes an input."""
-        return any(holds(made, template) for maker, made in self._written if self._is_other(maker, cell))
-
-    def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
-        """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
-        return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
-
-    def _meets(self, one: Template, other: Template) -> bool:
-        return holds(one, other) or may_meet(one, other)
+    return holds(one, other) or holds(other, one)

@@ -91,7 +91,7 @@ def _folders(catalog: Catalog) -> Iterator[Notice]:
         )
         details = (f"the folder {one or '.'} cannot be read: its rows are unknown" for one in unreadable)
         yield _notice("folder unreadable", unreadable, folders, "chmod it.", details)
-    empty = catalog.empty_folders
+    empty = catalog.unused.empty_folders
     if len(empty):
         what = "folder is" if len(empty) == 1 else "folders are"
         yield Notice(
@@ -164,7 +164,7 @@ def _patterns(catalog: Catalog) -> Iterator[Notice]:
 
 def _refused(catalog: Catalog) -> Iterator[Notice]:
     """Report files whose ids cannot be records."""
-    count, refused = catalog.refused(_MOST)
+    count, refused = catalog.unused.refused(_MOST)
     if refused:
         path, record_id, why = refused[0]
         files = "file is" if count == 1 else "files are"
@@ -181,7 +181,7 @@ def _refused(catalog: Catalog) -> Iterator[Notice]:
 
 def _unmatched(catalog: Catalog) -> Iterator[Notice]:
     """Report files in the folders of raw inputs that fit no pattern."""
-    count, examples = catalog.unmatched(_MOST)
+    count, examples = catalog.unused.unmatched(_MOST)
     if examples:
         path, pattern = examples[0]
         files = "file does" if count == 1 else "files do"
@@ -202,7 +202,7 @@ def _unmatched(catalog: Catalog) -> Iterator[Notice]:
 
 def _twins(catalog: Catalog) -> Iterator[Notice]:
     """Report ids, and files next to those of records, that differ only in case or Unicode form."""
-    pairs = [pair for twins in (_twin_ids(catalog.ids), catalog.twin_files) for pair in twins.iter_rows()]
+    pairs = [pair for twins in (_twin_ids(catalog.ids), catalog.unused.twins) for pair in twins.iter_rows()]
     if pairs:
         first = _pair(*pairs[0])
         what = "name differs from another" if len(pairs) == 1 else "names differ from others"
@@ -247,7 +247,7 @@ def _pair(first: str, second: str) -> str:
 
 def _outputs(catalog: Catalog) -> Iterator[Notice]:
     """Report outputs whose record has no input left."""
-    outputs = catalog.outputs_without_input
+    outputs = catalog.unused.outputs_without_input
     if outputs.height:
         path = str(outputs["path"][0])
         files = _many(outputs.height, "output")

@@ -13,20 +13,16 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
-from sinagot_catalog.catalog.notices import folded
+from sinagot_catalog.catalog.path_sets import cut, is_below, meets
 from sinagot_catalog.patterns import (
     id_columns,
     match_columns,
     match_names,
-    near_misses,
     paths_of,
-    refused_ids,
     with_directories,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.storage import Listing
@@ -180,16 +176,16 @@ class Presence:
         declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
         ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
         listed = self.listings[place.root].paths["path"]
-        inside = _cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
+        inside = cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
         own = listed.filter(inside)
         for one in declared:
-            own = own.filter(~self._fit(_cut(own, one.depth), one))
+            own = own.filter(~self.fit(cut(own, one.depth), one))
         for way in ways:
-            own = own.filter(~self._fit(own, way))
+            own = own.filter(~self.fit(own, way))
         paths = self.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(_cut(own, template.depth).unique().implode()).fill_null(value=False)
+        return paths.is_in(cut(own, template.depth).unique().implode()).fill_null(value=False)
 
-    def _fit(self, paths: pl.Series, template: Template) -> pl.Series:
+    def fit(self, paths: pl.Series, template: Template) -> pl.Series:
         """Whether each path fits a pattern, for any record."""
         if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
@@ -243,7 +239,7 @@ class Presence:
         """
         others = self.paths(made)
         others = others if records is None else others.filter(records)
-        return _within(self.paths(place), others)
+        return meets(self.paths(place), others)
 
     def makers_of(self, place: int, rec: int) -> list[int]:
         """The unit steps that write a bound pattern's path of one record."""
@@ -274,159 +270,10 @@ class Presence:
                 out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
             elif near:
                 paths = self.record_values.select(paths_of(place.template).alias("path"))
-                out.append(_below(paths["path"], near))
+                out.append(is_below(paths["path"], near))
             else:
                 out.append(None)
         return out
-
-    def unmatched(self, most: int = 3) -> tuple[int, list[tuple[str, str]]]:
-        """Count the files in the folders of raw inputs that fit no pattern.
-
-        Folders that scripts write to are skipped: scripts may leave further files next to their outputs.
-
-        Returns:
-            The number of files, and examples: a path with the pattern that is most similar. Files of `refused`
-            are not counted.
-        """
-        count, examples = 0, list[tuple[str, str]]()
-        told = {path for path, _, _ in self._refused}
-        for templates, missed in self._missed:
-            others = missed.filter(~missed.is_in(list(told))) if told else missed
-            count += len(others)
-            examples += near_misses(others.bottom_k(most).sort(), templates, self.layout.ids, most)
-        return count, examples[:most]
-
-    def refused(self, most: int = 3) -> tuple[int, list[tuple[str, str, str]]]:
-        """Count the files whose id fits `id_pattern` and cannot be a record, for example because a field is `..`.
-
-        Returns:
-            The number of files, and examples: a path, its id, and why the id is no record.
-        """
-        return len(self._refused), self._refused[:most]
-
-    @cached_property
-    def _refused(self) -> list[tuple[str, str, str]]:
-        return [
-            (path, record_id, self.layout.ids.refusal(record_id))
-            for templates, missed in self._missed
-            for path, record_id in refused_ids(
-                missed.bottom_k(_MOST_MISSED).sort(), templates, self.layout.ids
-            )
-        ]
-
-    @cached_property
-    def _missed(self) -> list[tuple[list[Template], pl.Series]]:
-        """For each root its patterns of raw inputs, and the files near them that fit none."""
-        found = []
-        for root, listing in self.listings.items():
-            templates = [
-                self.layout.places[place].template
-                for place in self.layout.raw
-                if root in self.layout.places[place].telling
-            ]
-            near = self._near(templates)
-            if not near:
-                continue
-            missed = (
-                listing.paths.with_row_index("row")
-                .filter(pl.any_horizontal(near), pl.col("kind") == "file")
-                .join(self.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
-            )
-            for depth, shared in self._shared_inputs(root).items():
-                missed = missed.filter(~_cut(missed, depth).is_in(shared.implode()).fill_null(value=False))
-            for place in self.layout.raw_folders:
-                one = self.layout.places[place]
-                if one.root == root:  # every file in a folder of raw data is part of it
-                    missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
-            found.append((templates, missed))
-        return found
-
-    def _shared_inputs(self, root: str) -> dict[int, pl.Series]:
-        """The raw inputs under a root whose paths tell no record, by depth: several records may read one."""
-        found: dict[int, list[pl.Series]] = {}
-        for index in self.layout.raw:
-            place = self.layout.places[index]
-            if index not in self.layout.telling and root in place.roots:
-                literal = pl.Series("path", [place.template.text.removesuffix("/")])
-                paths = self.paths(index).drop_nulls().unique() if place.template.fields else literal
-                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                    found.setdefault(depth, []).append(paths.filter(depths == depth))
-        return {depth: pl.concat(paths) for depth, paths in found.items()}
-
-    @cached_property
-    def twin_files(self) -> pl.DataFrame:
-        """Files that fit no pattern and differ from a fitting file only in case or Unicode form.
-
-        Columns `first, second`: the file that fits, and the other one.
-        """
-        parts = [pl.DataFrame(schema={"first": pl.String, "second": pl.String})]
-        missed = pl.concat([pl.Series("path", [], dtype=pl.String), *(paths for _, paths in self._missed)])
-        for root, listing in self.listings.items() if len(missed) else ():
-            rows = self.coded.filter(pl.col("root") == root)["row"].unique().sort()
-            fit = listing.paths["path"].gather(rows)
-            pairs = pl.DataFrame({"first": fit, "form": folded(fit)}).join(
-                pl.DataFrame({"second": missed, "form": folded(missed)}), on="form"
-            )
-            parts.append(pairs.select("first", "second"))
-        return pl.concat(parts).unique().sort("first", "second")
-
-    @cached_property
-    def empty_folders(self) -> pl.Series:
-        """Empty folders that a pattern names for a record: they count as absent."""
-        named = [pl.Series([], dtype=pl.String)]
-        for root, listing in self.listings.items():
-            empty = pl.Series(listing.empty, dtype=pl.String)
-            templates = [place.template for place in self.layout.places if root in place.roots]
-            named.append(
-                empty.gather(match_columns(empty, templates, self.layout.ids)["row"].unique().sort())
-            )
-        return pl.concat(named).unique().sort().alias("path")
-
-    @cached_property
-    def outputs_without_input(self) -> pl.DataFrame:
-        """Files that steps write, for records without any raw input: columns `path` and `_rec`."""
-        raw = [place for place in self.layout.raw if self.layout.places[place].template.fields]
-        written = {
-            place
-            for cell in self.layout.cells
-            for role in ("output", "control")
-            for place in cell.places(role)
-        }
-        there = [self.presence[place] for place in raw]
-        hidden = [unknown for place in raw if (unknown := self.unknown[place]) is not None]
-        out = [pl.DataFrame(schema={"path": pl.String, "_rec": pl.UInt32})]
-        gone = reduce(or_, [*there, *hidden]).not_().arg_true() if there else pl.Series([], dtype=pl.UInt32)
-        for root, listing in self.listings.items() if len(gone) else ():
-            rows = self.coded.filter(
-                pl.col("root") == root,
-                pl.col("place").is_in(sorted(written - set(self.layout.raw))),
-                pl.col("_rec").is_in(gone.implode()),
-            ).unique(["row"], maintain_order=True)
-            out.append(
-                pl.DataFrame({"path": listing.paths["path"].gather(rows["row"]), "_rec": rows["_rec"]})
-            )
-        return pl.concat(out).sort("path")
-
-    def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
-        """For each folder of raw inputs whether a path lies in it; in the root only similar names count."""
-        path = pl.col("path")
-        written = {
-            place.template.prefix
-            for cell in self.layout.cells
-            for link in cell.links
-            if link.role in ("output", "control")
-            and (place := self.layout.places[link.place]).template.prefix
-        }
-        near = {
-            one.prefix: path.str.starts_with(one.prefix)
-            for one in templates
-            if one.prefix or self.ids.is_empty()
-        }
-        alike = [one.alike for one in templates if not one.prefix and one.fields]
-        own = pl.lit(value=True)
-        for prefix in written:
-            own &= ~path.str.starts_with(prefix)
-        return [*near.values(), *(path.str.contains(f"^(?i:{one})$") & own for one in alike)]
 
     def shared_matches(self) -> pl.DataFrame:
         """The columns of `coded` for files of patterns without an id: they belong to no record."""
@@ -448,52 +295,3 @@ class Presence:
                     )
                     parts.append(rows)
         return pl.concat(parts)
-
-
-def _cut(paths: pl.Series, depth: int) -> pl.Series:
-    """The first parts of each path, null if it has fewer."""
-    return paths.str.extract(f"(?s)^((?:[^/]+/){{{depth - 1}}}[^/]+)", 1)
-
-
-def _within(paths: pl.Series, others: pl.Series) -> pl.Series:
-    """Whether each path is one of the other paths, lies in one of them, or contains one of them."""
-    known = others.drop_nulls().unique()
-    found = paths.is_in(known.implode())
-    if _depths(paths) != _depths(known):
-        inside, around = _folders(known), _folders(paths.alias("path"))
-        found = found | paths.is_in(inside["folder"].unique().implode())
-        rows = around.filter(pl.col("folder").is_in(known.implode()))["row"]
-        found = found.scatter(rows, [True] * len(rows)) if len(rows) else found
-    return found.fill_null(value=False)
-
-
-def _depths(paths: pl.Series) -> tuple[object, object]:
-    depth = paths.str.count_matches("/", literal=True)
-    return depth.min(), depth.max()
-
-
-def _folders(paths: pl.Series) -> pl.DataFrame:
-    """Every folder around each path: columns `row` and `folder`."""
-    parts = pl.DataFrame({"path": paths}).with_row_index("row").with_columns(pl.col("path").str.split("/"))
-    most = int(parts["path"].list.len().max() or 0)  # type: ignore[arg-type]
-    cuts = [
-        parts.filter(pl.col("path").list.len() > depth).select(
-            "row", pl.col("path").list.head(depth).list.join("/").alias("folder")
-        )
-        for depth in range(1, most)
-    ]
-    return pl.concat([pl.DataFrame(schema={"row": pl.UInt32, "folder": pl.String}), *cuts])
-
-
-def _below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:
-    """Whether each path lies in one of the folders, which end in `/`: one comparison per depth."""
-    depths: dict[int, list[str]] = {}
-    for one in folders:
-        depths.setdefault(one.count("/"), []).append(one)
-    path = pl.col("path")
-    within = [
-        path.str.extract(f"^((?:[^/]*/){{{depth}}})", 1).is_in(some).fill_null(value=False)
-        for depth, some in depths.items()
-    ]
-    told = pl.when(path.is_not_null()).then(pl.any_horizontal(within))
-    return paths.rename("path").to_frame().select(told.alias("path"))["path"]

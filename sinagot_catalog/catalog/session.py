@@ -17,7 +17,7 @@ import os
 import shlex
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -26,24 +26,19 @@ import polars as pl
 from sinagot_catalog.catalog import snapshot_files
 from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
-from sinagot_catalog.catalog.layout import Layout, UnitStep, build_layout
-from sinagot_catalog.catalog.metadata import (
-    Table,
-    expected_ids,
-    notices_of,
-    read_rows,
-    unread_table,
-)
+from sinagot_catalog.catalog.layout import Layout, UnitStep
+from sinagot_catalog.catalog.layout_builder import build_layout
+from sinagot_catalog.catalog.metadata import notices_of
+from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
-from sinagot_catalog.catalog.read_files import read_table
 from sinagot_catalog.catalog.refusals import refused
 from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
-from sinagot_catalog.config import Config, find_matches, foreign, foreign_code
-from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError, UsageError
+from sinagot_catalog.config import Config, foreign, foreign_code
+from sinagot_catalog.errors import NotFoundError, UsageError
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
-from sinagot_catalog.patterns import Template, fitting, located
+from sinagot_catalog.patterns import Template, located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
 from sinagot_catalog.storage import (
     IdRange,
@@ -56,7 +51,6 @@ from sinagot_catalog.storage import (
     reach_of,
     read_listing,
     scan,
-    split_url,
 )
 
 __all__ = ["Session", "stamp"]
@@ -280,13 +274,14 @@ class Session:
                 self.stats.take_folders(root, self.kept.folders(root))
         self.seconds = time.monotonic() - begin
         tables = None if self.kept is None else self.kept.tables()
-        tables = self._read_tables() if tables is None else tables
+        tables = read_tables(self.config, self.stores, self._open) if tables is None else tables
+        names_records = self.config.records.expected and tables
         catalog = Catalog(
             layout,
             listings,
             last=last,
             alive=alive,
-            expected=self._expected(tables[0]) if self.config.records.expected and tables else (),
+            expected=expected_records(tables[0], self.config.ids, self.span) if names_records else (),
             tables=tables,
             workspace_version=self.config.info.version,
             code_of=self.code_of,
@@ -331,52 +326,6 @@ class Session:
         if last.filter(pl.col("event").is_in(["start", "publishing"])).is_empty():
             return frozenset()
         return self.claims.alive()
-
-    def _expected(self, table: Table) -> tuple[str, ...]:
-        """Return the ids of the first table, which count as records without a file."""
-        if table.unread is not None:
-            raise StorageError(table.unread, "With records.expected = true it tells which records there are.")
-        ids = expected_ids(table)
-        fits = fitting(ids, self.config.ids)
-        if table.matches[0].prefix:  # `sub-01` and `01` are the same participant
-            prefix = table.matches[0].prefix
-            other = ids.str.strip_prefix(prefix).zip_with(ids.str.starts_with(prefix), prefix + ids)
-            fits_other = fitting(other, self.config.ids)
-            ids, fits = ids.zip_with(fits | ~fits_other, other), fits | fits_other
-        wrong = next(iter(ids.filter(~fits)), None)
-        if wrong is not None and (self.span is None or wrong in self.span):
-            raise ConfigError(
-                f"{table.name} ({table.address}): {wrong!r} {self.config.ids.refusal(wrong)}",
-                "With records.expected = true every row of the table is a record.",
-            )
-        return tuple(one for one in ids if self.span is None or one in self.span)
-
-    def _read_tables(self) -> tuple[Table, ...]:
-        """Read the config's tables of records; an unreadable table carries its error."""
-        return tuple(self._read_one(*one) for one in self._metadata_tables())
-
-    def _read_one(self, store: Store, path: str, address: str, owner: str, key: Sequence[str] = ()) -> Table:
-        fields = self.config.ids.groups
-        try:
-            raw = read_table(store, path, address, lambda names: bool(find_matches(names, fields, key)))
-        except StorageError as error:
-            return unread_table(path, address, owner, error.message)
-        return read_rows(raw, path, address, owner, fields=fields, key=key)
-
-    def _metadata_tables(self) -> Iterator[tuple[Store, str, str, str, tuple[str, ...]]]:
-        """Yield the metadata tables: store, path, key in the config, owner, key columns."""
-        for n, table in enumerate(self.config.metadata):
-            folder, name = split_url(table.path)
-            several = len(self.config.metadata) > 1
-            address = f"records.metadata[{n}]" if several else "records.metadata"
-            owner = name.partition(".")[0] if n else "records"
-            yield self._open(folder or "/"), name, address, owner, table.key
-        for modality, declared in self.config.modalities.items():
-            path = declared.models.dataframe_path
-            text = "/".join(path) if isinstance(path, tuple) else path
-            if text is not None and "{" not in text:
-                address = f"modalities.{modality}.models.dataframe_path"
-                yield self.stores["dataset"], text, address, modality, ()
 
     def notices(self) -> list[Notice]:
         """Return what the last listing left out or could not use."""

@@ -6,10 +6,11 @@ from typing import Any
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.output import paint, put, put_json
-from sinagot_catalog.cli.workspace_args import place_of
+from sinagot_catalog.cli.workspace_args import place_of, source_of
 from sinagot_catalog.config import nearest
 from sinagot_catalog.diagnostics import examine
 from sinagot_catalog.errors import ConfigError
+from sinagot_catalog.workspace import Workspace
 
 __all__ = ["doctor"]
 
@@ -25,7 +26,8 @@ def doctor(args: Any) -> int:
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
     found = []
-    for check in examine([place, *getattr(args, "config", [])], trust=getattr(args, "trust", None)):
+    files, trust = [place, *getattr(args, "config", [])], getattr(args, "trust", None)
+    for check in examine(lambda: source_of(Workspace(files, trust=trust))):
         found.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]

@@ -236,8 +236,9 @@ def add_explain(verbs: Verbs) -> Parser:
   sinagot-catalog explain REC-20200603 summary
   sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
 
-keys of --json: record_id, task, modality, step, status, reason, rules (number, says, status, holds, evidence),
-decided_by (the number of the rule), files (role, label, path, exists, size, modified, made_by, near), attempt
+keys of --json: record_id, task, modality, step, status, reason, rules (number, name, says, status, holds,
+evidence), decided_by (the number of the rule), rule (its name), files (role, label, path, exists, size, modified,
+made_by, near), attempt
 (null, or event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
 stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
     )

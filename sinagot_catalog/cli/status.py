@@ -116,7 +116,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
     catalog = source_of(ws).catalog()
     listings = catalog.listings.values()
-    broken = catalog.steps.filter("_broken").select("record_id", "task", "modality", "step")
+    broken = catalog.steps.filter(pl.col("_rule") == "fault").select("record_id", "task", "modality", "step")
     return _Look(
         ws,
         by,

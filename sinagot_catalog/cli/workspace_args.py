@@ -206,7 +206,7 @@ def say_what_is_missing(ws: Workspace) -> None:
         say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
     for notice in source.notices():
         say(f"note: {notice.text}")
-    if len(catalog.ids) == 0 and not catalog.unmatched()[0]:
+    if len(catalog.ids) == 0 and not catalog.unused.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
         say(f"note: {ws.data_path} holds no file of a record{looked}")

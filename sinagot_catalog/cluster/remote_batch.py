@@ -1,7 +1,7 @@
 """Remote batches: the function that Dask and Ray call in a cluster process, on this or another host.
 
 A cluster process has one pool of worker processes for each run that it serves, and writes its own journal files. It
-holds no claim. It monitors the claim of the run (see `journal.reader`): when the run is over, it ends the scripts
+holds no claim. It monitors the claim of the run (see `journal.claims`): when the run is over, it ends the scripts
 that still run and closes the pool.
 
 The first process that runs a batch creates `.staging/<run_id>/<batch>.begun`. A process that finds this file
@@ -168,7 +168,7 @@ class _Serving:
         options = _options(order)
         self._log = open_store(order.log, options.get("log"))
         self._follower = ClaimMonitor(Claims(self._log), order.claim)
-        if self._follower.look() == "over":
+        if self._follower.state() == "over":
             raise StorageError(
                 f"{socket.gethostname()} finds no live claim of run {self._run_id} in {order.log}",
                 "The run is over; or that folder does not lie on storage that all workers of the cluster share.",
@@ -240,7 +240,7 @@ class _Serving:
         pause = _LOOK_EVERY if self._log.is_local else _LOOK_EVERY_REMOTE
         while True:
             time.sleep(pause)
-            state = self._follower.look()
+            state = self._follower.state()
             if state != "live":
                 self._pool.stop()
             if self._shipper is not None:

@@ -15,16 +15,16 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol, Self
+from typing import Any, Literal, Protocol
 
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import Group, LogBuffer, Result, Row
-from sinagot_catalog.run import OnResults, RunContext, cancelled
+from sinagot_catalog.run import RunContext, cancelled
 from sinagot_catalog.storage import Store
 
 __all__ = ["ClusterRunner", "Kind", "check_cluster"]
@@ -113,7 +113,7 @@ class ClusterRunner:
         log: The `LOG` folder.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
         request_stop: Called once when the run ends early, to inform the cluster processes.
-        heard: Takes the log lines of scripts, if their journal cannot be read here.
+        log_buffer: Takes the log lines of scripts, if their journal cannot be read here.
         local_width: The number of workers of a cluster on this machine.
         ready: The largest number of workers to start before the first batch.
         provenance: What rows made before, by their number; sent with the rows.
@@ -128,7 +128,7 @@ class ClusterRunner:
         *,
         workers: int | None,
         request_stop: Callable[[], None],
-        heard: LogBuffer,
+        log_buffer: LogBuffer,
         local_width: int,
         ready: int = 0,
         provenance: Mapping[int, str] | None = None,
@@ -138,23 +138,19 @@ class ClusterRunner:
         self._run = RunContext(order.spec, provenance=provenance)
         self._log = log
         self._most = workers
-        self._halt = request_stop
-        self._heard = heard
+        self._request_stop = request_stop
+        self._log_buffer = log_buffer
         self._stopped: float | None = None
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
         self._is_closed = False
-        self._early: list[Any] = []  # kept: dropping the future cancels the call
+        self._start_calls: list[Any] = []  # kept: dropping the future cancels the call
         with suppress(Exception):  # if that fails, the first batch reports why
-            self._early += [self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+            self._start_calls += [
+                self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))
+            ]
 
     def close(self) -> None:
         """Disconnect from the cluster, and delete the files that only the run needed. Later calls do nothing."""
@@ -178,10 +174,6 @@ class ClusterRunner:
                 _logger.warning("The %s cluster has no workers yet; its batches wait", self._kind.title())
             self._width = time.monotonic(), width
         return max(1, min(width, self._most or width))
-
-    def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
-        """Run all groups as one batch."""
-        on_results(self.run_batch(list(groups)))
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
@@ -217,7 +209,7 @@ class ClusterRunner:
                     "Install the same version of sinagot-catalog there as here.",
                 ) from error
             else:
-                self._heard.take(answer.lines, answer.more)
+                self._log_buffer.take(answer.lines, answer.more)
                 return answer.results
 
     def _given_up(self, rows: Sequence[Row]) -> list[Result]:
@@ -243,7 +235,7 @@ class ClusterRunner:
         if self._stopped is None:
             self._stopped = time.monotonic()
             with suppress(SinagotError, OSError):
-                self._halt()
+                self._request_stop()
 
 
 class _Dask:

@@ -10,16 +10,18 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine
-    from sinagot_catalog.diagnostics.explanation import Evidence, Explanation, explain
-    from sinagot_catalog.diagnostics.pattern_report import PatternReport, template_of, try_pattern
+    from sinagot_catalog.diagnostics.explained_row import explain
+    from sinagot_catalog.diagnostics.explanation import Explanation
+    from sinagot_catalog.diagnostics.pattern_report import PatternReport, try_pattern
 
-__all__ = ["Evidence", "Explanation", "PatternReport", "examine", "explain", "template_of", "try_pattern"]
+__all__ = ["Explanation", "PatternReport", "examine", "explain", "try_pattern"]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "doctor": ("examine",),
-        "explanation": ("Evidence", "Explanation", "explain"),
-        "pattern_report": ("PatternReport", "template_of", "try_pattern"),
+        "explained_row": ("explain",),
+        "explanation": ("Explanation",),
+        "pattern_report": ("PatternReport", "try_pattern"),
     },
 )

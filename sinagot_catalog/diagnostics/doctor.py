@@ -25,10 +25,9 @@ from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
 from sinagot_catalog.run import check_places
 from sinagot_catalog.storage import read_regular
-from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog.catalog import BoundPattern, Session, UnitStep
 
@@ -61,26 +60,24 @@ class Check:
         return asdict(self)
 
 
-def examine(place: str | Sequence[str], *, trust: bool | None = None) -> Iterator[Check]:
+def examine(open_session: Callable[[], Session]) -> Iterator[Check]:
     """Check everything that a run needs, one after the other.
 
     Args:
-        place: The workspace: a folder, a URL, a toml, or several tomls.
-        trust: Whether the library may evaluate computed patterns.
+        open_session: Opens the workspace and returns its session; a config with faults is a check that fails.
 
     Example:
-        >>> folder = getfixture("harbor_folder")
-        >>> [one.text for one in examine(str(folder)) if one.area == "records"]
+        >>> ws = getfixture("harbor")
+        >>> [check.text for check in examine(lambda: ws._source) if check.area == "records"]
         ['3 records in 3 files']
     """
     yield from _versions()
     try:
-        ws = Workspace(place, trust=trust)
+        source = open_session()
     except SinagotError as error:
         yield _fault("config", error)
         yield from _prefect(is_needed=False)
         return
-    source = ws._source  # noqa: SLF001 - the doctor reads the workspace's session
     places = ", ".join(source.config.files)
     yield Check("config", "ok", f"{places} can be read")
     for notice in source.config.notices:

@@ -1,38 +1,30 @@
-"""Explanations: explain the status of one row of `steps` by all rules in order, with their values. Pure.
-
-The rules are those of `catalog.status_rules`; tests compare the rules here with them.
-"""
+"""Explanations: the status of one row of `steps` with its rules, files and attempts, as text and as values."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from difflib import get_close_matches
-from functools import cached_property
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import FOLDER
-from sinagot_catalog.schema import KEYS, STEPS
-from sinagot_catalog.storage import as_number
-
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
-    from sinagot_catalog.catalog import Catalog, Stats, UnitStep
 
-__all__ = ["Attempt", "Change", "Evidence", "Explanation", "File", "Rule", "Upstream", "explain"]
+__all__ = ["Attempt", "Change", "Explanation", "File", "Rule", "Upstream", "count_text", "time_text"]
 
 _NEAR = 5000
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: the status that it gives, whether it holds (None: not evaluated), and the evidence for that."""
+    """A rule: the status that it gives, whether it holds (None: not evaluated), and the evidence for that.
+
+    `number` and `name` stay the same in later versions.
+    """
 
     number: int
+    name: str
     says: str
     status: str | None
     holds: bool | None
@@ -152,7 +144,7 @@ class Explanation:
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""
         plain: dict[str, Any] = _plain(asdict(self))
-        return {**plain, "decided_by": self.decided.number}
+        return {**plain, "decided_by": self.decided.number, "rule": self.decided.name}
 
     def lines(
         self, follow: Callable[[dict[str, bool | str]], str] | None = None
@@ -166,6 +158,7 @@ class Explanation:
         yield "text", f"  {self.reason}"
         yield "head", "rules"
         yield from map(_rule_line, self.rules)
+        yield "rule", f"  decided by rule {self.decided.number}: {self.decided.name}"
         yield "head", "files"
         if not self.files:
             yield "text", "  none are declared"
@@ -205,380 +198,8 @@ class Explanation:
         return f"<pre>{body}</pre>"
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """The sources of an explanation besides the catalog.
-
-    Attributes:
-        stats: Reads sizes and times.
-        events: The journal.
-        held_by: The live runs that have claimed the row.
-    """
-
-    stats: Stats
-    events: pl.DataFrame
-    held_by: tuple[str, ...] = ()
-
-
-def explain(catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> Explanation:
-    """Explain one row: the step of a record, which is given by its code."""
-    return _Row(catalog, rec, cell, evidence).explain()
-
-
-class _Row:
-    """One row, with the values that its rules read."""
-
-    def __init__(self, catalog: Catalog, rec: int, cell: UnitStep, evidence: Evidence) -> None:
-        self.catalog, self.rec, self.cell = catalog, rec, cell
-        self.stats, self.events, self.held_by = evidence.stats, evidence.events, evidence.held_by
-        self.row = self._of(cell.index).row(0, named=True)
-        self.links = catalog.links(self.frame)
-
-    @cached_property
-    def frame(self) -> pl.DataFrame:
-        """The row of `steps` with its hidden keys and derived columns, except `stale`."""
-        return self._of(self.cell.index)
-
-    def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
-        code = self.rec if rec is None else rec
-        rows = self.catalog.steps.filter(pl.col("_rec") == code, pl.col("_cell") == cell)
-        return self.catalog.steps_with(rows, STEPS.keys() - {"stale"})
-
-    def explain(self) -> Explanation:
-        stale = self.stale()
-        return Explanation(
-            **{key: self.row[key] for key in KEYS},
-            status=self.row["status"],
-            reason=self.row["reason"],
-            rules=tuple(self.rules()),
-            files=self.files,
-            attempt=self.attempt,
-            stale=stale,
-            upstream=tuple(self.upstream()),
-            held_by=self.held_by,
-            changes=tuple(self.changes(stale)),
-        )
-
-    # --- files and attempts ------------------------------------------------------------------------------
-
-    @cached_property
-    def files(self) -> tuple[File, ...]:
-        """The paths that the step reads and writes."""
-        out = []
-        for link in self.links.iter_rows(named=True):
-            stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
-            makers = [
-                self.catalog.step_name(self.catalog.layout.cells[made], self.cell)
-                for made in self.catalog.makers_of(link["_place"], self.rec)
-                if made != self.cell.index and link["role"] == "input"
-            ]
-            time = stat.get("mtime_ns")
-            raw = link["role"] == "input" and not makers and not link["exists"]
-            out.append(
-                File(
-                    link["role"],
-                    link["label"],
-                    link["path"],
-                    link["exists"],
-                    stat.get("size"),
-                    None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
-                    tuple(makers),
-                    self._near(link["root"], link["path"]) if raw else None,
-                    link["path"] in self.catalog.listings[link["root"]].dangling,
-                    stat.get("count"),
-                )
-            )
-        return tuple(out)
-
-    def _stat(self, root: str, path: str) -> dict[str, Any]:
-        paths = pl.DataFrame({"path": [path]})
-        return self.catalog.stat_paths(root, paths, self.stats).row(0, named=True)
-
-    def _near(self, root: str, path: str) -> str | None:
-        """Return a file in the same folder with a name similar to an absent one."""
-        folder, _, name = path.rpartition("/")
-        start = f"{folder}/" if folder else ""
-        listed = self.catalog.listings[root].paths
-        beside = listed.filter(pl.col("path").str.starts_with(start))["path"].head(_NEAR)
-        names = {one[len(start) :].lower(): one for one in beside if one != path}
-        fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
-        near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
-        strange = [names[one] for one in near]
-        # the file of another record is not a near miss
-        taken = set(listed["path"].gather(sorted(fitting))) if strange and fitting else set[str]()
-        return next((one for one in strange if one not in taken), None)
-
-    @cached_property
-    def attempt(self) -> Attempt | None:
-        """Return the journal's record of the last attempt."""
-        event = self.row["_event"]
-        if event is None:
-            return None
-        row = self.row
-        same = [pl.col(key).eq_missing(pl.lit(row[key], pl.String)) for key in (*KEYS, "run_id")]
-        ended = "done" if event == "done" else "error"
-        said = self.events.filter(*same, pl.col("event") == ended).tail(1)
-        failure = said.row(0, named=True) if said.height and event in ("done", "error", "half") else {}
-        fields = ("started", "ended", "seconds", "attempts", "error_type", "message")
-        return Attempt(
-            event=event,
-            run_id=row["run_id"],
-            alive=row["run_id"] in self.catalog.alive,
-            host=row["host"],
-            **{name: row[name] for name in fields},
-            traceback=failure.get("traceback"),
-            output=failure.get("output"),
-        )
-
-    @cached_property
-    def causes(self) -> dict[str, bool | None]:
-        """For each cause whether it makes the row stale; see `catalog.staleness`."""
-        found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
-        return found or {}
-
-    def stale(self) -> tuple[str, ...] | None:
-        """Return what changed since a DONE row was done; None for other rows."""
-        if self.row["status"] != "DONE":
-            return None
-        names = ("_inputs", "_script", "_workspace")
-        done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
-        inputs = [file for file in self.files if file.role == "input"]
-        if done["_inputs"] is None:
-            return tuple(self._newer(inputs))
-        code = ("script changed",) if self.causes.get("code") else ()
-        return (*self._changed(done, inputs), *code)
-
-    def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
-        """Yield the inputs that are newer than the oldest output."""
-        times = [file.modified for file in self.files if file.role == "output" and file.modified]
-        for file in inputs:
-            if file.modified and times and file.modified > min(times):
-                yield f"{file.path} is newer than the oldest output"
-
-    def _changed(self, done: dict[str, Any], inputs: Sequence[File]) -> Iterator[str]:
-        versions = (
-            ("VERSION of the script", done["_script"], self.cell.version),
-            ("[info] version", done["_workspace"], self.catalog.workspace_version),
-        )
-        for what, then, now in versions:
-            if then != now:
-                yield f"{what} was {then!r} and is {now!r}"
-        links = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
-        recorded = [*done["_inputs"], *[None] * len(inputs)]
-        for link, file, before in zip(links, inputs, recorded, strict=False):
-            if file.size is None:
-                continue  # absent or unreadable
-            found = self._stat(link["root"], link["path"])
-            if before is None:
-                yield from self._newer([file]) if found["is_folder"] else [f"{file.path} was not there"]
-            elif found["is_folder"] or len(before) == FOLDER:
-                yield from _folder_change(file, before, found)
-            elif found["size"] != before[0]:
-                yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"
-            elif found["mtime_ns"] != before[1]:
-                yield f"{file.path} was changed {_time(file.modified)}"
-
-    def upstream(self) -> Iterator[Upstream]:
-        """Yield the steps that would make the absent inputs, nearest first, each once."""
-        seen, todo = {self.cell.index}, [self.cell]
-        while todo:
-            cell = todo.pop(0)
-            for place in dict.fromkeys(cell.places("input")):
-                if self.catalog.presence[place][self.rec]:
-                    continue
-                makers = [made for made in self.catalog.makers_of(place, self.rec) if made not in seen]
-                for made in makers[:1]:
-                    seen.add(made)
-                    maker = self.catalog.layout.cells[made]
-                    todo.append(maker)
-                    path = self.catalog.paths(place)[self.rec]
-                    row = self._of(made, self._maker_of(place, made, path)).row(0, named=True)
-                    name = self.catalog.step_name(maker, self.cell)
-                    yield Upstream(name, row["status"], row["reason"], path or "")
-
-    def _maker_of(self, place: int, cell: int, path: str) -> int:
-        """Return the record whose step makes a path: mostly this one, or another record that shares the path."""
-        for made, maker in self.catalog.layout.near.get(place, []):
-            if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
-                return int(found[0])
-        return self.rec
-
-    # --- rules -------------------------------------------------------------------------------------------
-
-    def rules(self) -> Iterator[Rule]:
-        """Yield the rules in order; rules after the first that holds are not evaluated."""
-        decided = False
-        for number, (says, status, holds, evidence) in enumerate(self._asked()):
-            yield Rule(number, says, status, None if decided else holds, "" if decided else evidence)
-            decided = decided or holds
-
-    @property
-    def _fault(self) -> str | None:
-        """Return why the step cannot run."""
-        return self.catalog.faults.get(self.cell.index)
-
-    def _unusable(self) -> tuple[str, str, bool, str]:
-        """Return the first rule: a step that cannot run, or a pattern that names no path for this record."""
-        if self.row["_broken"] and self._fault is None:
-            return "a pattern names no path", "ERROR", True, self.row["reason"]
-        what = "the script cannot be used, or its paths are refused"
-        return what, "ERROR", self._fault is not None, self._fault or ""
-
-    def _asked(self) -> list[tuple[str, str | None, bool, str]]:
-        row, event = self.row, self.row["_event"]
-        running = event in ("start", "publishing")
-        seed = row["run_id"] is None
-        alive = event is not None and (seed or row["run_id"] in self.catalog.alive)
-        outputs, inputs = row["n_outputs"], row["n_inputs"]
-        made = row["n_outputs_found"] == outputs if outputs else event == "done"
-        return [
-            self._unusable(),
-            (
-                "a live run is at it",
-                "PROCESSING",
-                running and alive,
-                self._running(running=running, alive=alive),
-            ),
-            ("a folder cannot be read", None, self._hidden, self._unreadable()),
-            ("half published", "ERROR", event in ("publishing", "half"), self._half()),
-            (
-                "all outputs are there" if outputs else "done, says the journal (it has no outputs)",
-                "DONE",
-                made,
-                f"{row['n_outputs_found']} of {outputs}" if outputs else f"last event: {event or 'none'}",
-            ),
-            ("the last attempt failed or was lost", "ERROR", event in ("start", "error"), self._failed()),
-            (
-                "all inputs are there",
-                "DATA_READY",
-                row["n_inputs_found"] == inputs,
-                f"{row['n_inputs_found']} of {inputs}" if inputs else "it has none",
-            ),
-            (
-                "its last attempt found an input absent",
-                "DATA_NOT_AVAILABLE",
-                event == "not_available",
-                f"last event: {event or 'none'}",
-            ),
-            ("otherwise", "INIT", True, row["reason"]),
-        ]
-
-    @cached_property
-    def _hidden(self) -> bool:
-        """Whether an absent path lies in an unreadable folder."""
-        catalog = self.catalog
-        return any(
-            (below := catalog.unknown[link.place]) is not None
-            and below[self.rec]
-            and not catalog.presence[link.place][self.rec]
-            for link in self.cell.links
-            if link.role in ("input", "output")
-        )
-
-    def _unreadable(self) -> str:
-        return ", ".join(self._folders()) if self._hidden else ""
-
-    def _folders(self) -> list[str]:
-        return sorted(
-            {one or "." for listing in self.catalog.listings.values() for one in listing.unreadable}
-        )
-
-    def _running(self, *, running: bool, alive: bool) -> str:
-        if not running:
-            return f"last event: {self.row['_event'] or 'none'}"
-        if self.row["run_id"] is None:
-            return "begun, says a log of sinagot, which names no run that could be dead"
-        where = f"run {self.row['run_id']} on {self.row['host']}"
-        return f"{where}, which is {'alive' if alive else 'dead: it ended without a word'}"
-
-    def _half(self) -> str:
-        event = self.row["_event"]
-        if event == "half":
-            return "the attempt failed between two outputs: some are new, some old"
-        return "the run ended between two outputs" if event == "publishing" else ""
-
-    def _failed(self) -> str:
-        event = self.row["_event"]
-        if event == "start":
-            return f"run {self.row['run_id']} began it and ended without a word"
-        if event != "error":
-            return f"last event: {event or 'none'}"
-        first = (self.row["message"] or "").strip().partition("\n")[0]
-        return f"{self.row['error_type'] or 'error'}: {first}"
-
-    # --- changes -----------------------------------------------------------------------------------------
-
-    def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        """Yield the changes that would give the row another status."""
-        status = self.row["status"]
-        if self._fault is not None:
-            is_refused = self.catalog.is_refused(self.cell.index)
-            what = "change its paths as the sentence says" if is_refused else "mend the script"
-            yield Change(f"{what}; the next look reads it again")
-        elif self.row["_broken"]:
-            yield Change("mend the pattern; the next look reads it again")
-        elif status is None:
-            yield Change(f"make {', '.join(self._folders())} readable, then look again")
-        elif status == "PROCESSING":
-            yield from self._while_running()
-        elif self.held_by:
-            yield Change(f"the end of run {', '.join(self.held_by)}")
-        elif status == "DONE":
-            yield from self._while_done(stale)
-        else:
-            yield from self._while_open(status)
-
-    def _while_running(self) -> Iterator[Change]:
-        if self.row["run_id"] is None:
-            yield Change("a run, which does not count that line as a claim", {})
-        else:
-            yield Change(f"the end of run {self.row['run_id']}, or the death of its process")
-
-    def _while_done(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        outputs = [file.path for file in self.files if file.role == "output"]
-        if stale:
-            is_code = not (self.causes.get("input") or self.causes.get("version"))
-            run: dict[str, bool | str] = {"stale": "code" if is_code else True}
-            yield Change("it is stale: a run that acts on that makes it anew", run)
-        if outputs:
-            yield Change(f"removing {outputs[0]}")
-        yield Change("a forced run makes it anew, and keeps what is there if it fails", {"force": True})
-
-    def _while_open(self, status: str) -> Iterator[Change]:
-        ready = self.row["n_inputs_found"] == self.row["n_inputs"]
-        if status == "ERROR" and ready:
-            yield Change("a run tries it again", {})
-        elif ready:
-            yield Change("a run makes it", {})
-        if not ready:
-            first = [one.step for one in self.upstream() if one.status == "DATA_READY"]
-            if first:
-                yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
-            for file in self.files:
-                if file.role == "input" and not file.exists:
-                    yield Change(_appearing(file))
-            if status != "DATA_NOT_AVAILABLE":
-                yield Change("asked for by name it is tried all the same", {"ignore_missing": True})
-        absent = [file.path for file in self.files if file.role == "output" and not file.exists]
-        if absent and self.row["_event"] not in ("publishing", "half"):
-            yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
-
-
-def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
-    """Yield how a folder differs from its recorded state."""
-    if not now["is_folder"]:
-        yield f"{file.path} was a folder and is a file"
-    elif len(before) != FOLDER:
-        yield f"{file.path} was a file and is a folder"
-    elif as_number(now["etag"]) != before[2]:
-        then = f"{_files(before[1])} ({before[0]:,} bytes)"
-        if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
-            yield f"{file.path} had {then} and has {_files(now['count'])} ({now['size']:,} bytes)"
-        else:
-            yield f"files in {file.path} were changed: it had and has {then}"
-
-
-def _files(count: int) -> str:
+def count_text(count: int) -> str:
+    """Format a number of files."""
     return "1 file" if count == 1 else f"{count:,} files"
 
 
@@ -589,13 +210,6 @@ def _rule_line(rule: Rule) -> tuple[str, str]:
     return "decided" if rule.holds else "rule", f"  {rule.number} {mark} {rule.says}{gives}{said}"
 
 
-def _appearing(file: File) -> str:
-    if file.made_by:
-        return f"{file.path} appearing, which {' or '.join(file.made_by)} makes"
-    near = f" (there is {file.near}: is that it?)" if file.near else ""
-    return f"{file.path} appearing, which no step makes{near}"
-
-
 def _file_line(file: File) -> str:
     label = f" {file.label}" if file.label else ""
     if not file.exists:
@@ -604,8 +218,8 @@ def _file_line(file: File) -> str:
         dangling = ", a link to nothing" if file.is_dangling else ""
         return f"{file.role}{label} {file.path}: absent{dangling}{made}{near}"
     size = "cannot be read" if file.size is None else f"{file.size:,} bytes"
-    size = size if file.count is None else f"a folder, {_files(file.count)}, {size}"
-    return f"{file.role}{label} {file.path}: {size}, {_time(file.modified)}"
+    size = size if file.count is None else f"a folder, {count_text(file.count)}, {size}"
+    return f"{file.role}{label} {file.path}: {size}, {time_text(file.modified)}"
 
 
 def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
@@ -624,7 +238,7 @@ def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
     took = "" if attempt.seconds is None else f", {attempt.seconds:.2f} s"
     tries = "" if (attempt.attempts or 1) == 1 else f", {attempt.attempts} attempts"
     if attempt.started or attempt.ended:
-        yield "text", f"  from {_time(attempt.started)} to {_time(attempt.ended)}{took}{tries}"
+        yield "text", f"  from {time_text(attempt.started)} to {time_text(attempt.ended)}{took}{tries}"
     if attempt.message and attempt.event in ("error", "half", "not_available"):
         kind = f"{attempt.error_type}: " if attempt.error_type else ""
         yield "text", f"  {kind}{attempt.message.strip().partition(chr(10))[0]}"
@@ -633,7 +247,8 @@ def _attempt_lines(attempt: Attempt) -> Iterator[tuple[str, str]]:
         yield from ((kind, f"    {line}") for line in (part or "").rstrip().splitlines())
 
 
-def _time(when: datetime | None) -> str:
+def time_text(when: datetime | None) -> str:
+    """Format a time; `?` if it is unknown."""
     return "?" if when is None else f"{when:%Y-%m-%d %H:%M:%S}Z"
 
 

@@ -14,9 +14,10 @@ from sinagot_catalog.patterns import STAR, Template, field_regex, id_columns, ma
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sinagot_catalog.catalog import Session
     from sinagot_catalog.patterns import IdPattern
 
-__all__ = ["PatternReport", "template_of", "try_pattern"]
+__all__ = ["PatternReport", "try_pattern"]
 
 _SHOWN = 3
 _NEAR = 100_000
@@ -86,7 +87,7 @@ class PatternReport:
         return f"<pre>{escape(repr(self))}</pre>"
 
 
-def template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
+def _template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[str, ...]]:
     """Parse a pattern with any placeholders; also return the unknown placeholders.
 
     Raises:
@@ -99,7 +100,28 @@ def template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple[
     return parse_template(pattern, fields={*known, *named}), free
 
 
-def try_pattern(
+def try_pattern(source: Session, pattern: object) -> PatternReport:
+    """Match the files of a workspace with a pattern.
+
+    Args:
+        source: The session of the workspace.
+        pattern: A pattern as in a script, with any placeholders.
+
+    Raises:
+        PatternError: When the pattern is empty or leaves the dataset.
+    """
+    ids, units = source.config.ids, source.layout().units
+    names = {
+        "task": sorted({unit.task for unit in units if unit.task}),
+        "modality": sorted({unit.modality for unit in units if unit.modality}),
+    }
+    known = ["id", *ids.groups, *([] if source.config.is_unit_mode else names)]
+    template, free = _template_of(pattern, known)
+    paths = source.paths_near(template)
+    return PatternReport(template.text, *_try(template, paths, ids, names), free)
+
+
+def _try(
     template: Template, paths: pl.Series, ids: IdPattern, names: Mapping[str, Sequence[str]]
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """Match paths with a template.

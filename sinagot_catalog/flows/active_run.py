@@ -1,9 +1,14 @@
-"""An active run: the state of a running flow run in this process, shared by its flow, task runs and handle."""
+"""An active run: the state of a running flow run in this process, shared by its flow, task runs and handle.
+
+A flow and its task runs have JSON parameters only. They find their active run in a context variable: the thread
+that drives the flow sets it, and Prefect runs task runs in copies of the flow's context.
+"""
 
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,10 +17,10 @@ from prefect.states import Cancelled, Completed, Failed
 
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.journal import Group, Result, RunReport
-from sinagot_catalog.run import Execution, Runner, in_words
+from sinagot_catalog.run import ClaimedRun, Executor, in_words
 from sinagot_catalog.schema import OUTCOMES
 
-__all__ = ["FAILED", "LIVE", "ActiveRun", "known", "state_of"]
+__all__ = ["FAILED", "ActiveRun", "as_current", "current", "state_of"]
 
 FAILED = ("error", "timeout", "blocked")
 _DONE = ("done", "already_done")
@@ -28,37 +33,37 @@ class ActiveRun:
     """A run that is running in this process, shared by the flow, its task runs and the handle.
 
     Attributes:
-        execution: The planned and claimed run.
+        claimed: The claimed run.
         stop: Set to end the run early.
-        runner: The runner, once it is open.
+        executor: The executor of its rows.
         report: The report, once the run has ended.
         error: The error of the run itself, not of a row.
-        is_fed: Whether the flow has opened its runner, so that rows can run.
-        cutter: Sizes the batches, and learns from their times.
+        is_fed: Whether the executor has started, so that rows can run.
+        batch_sizer: Sizes the batches, and learns from their times.
         resting: Number of batches that wait for a retry.
         started: Callback; the flow calls it when it starts.
     """
 
-    execution: Execution
+    claimed: ClaimedRun
+    executor: Executor
     stop: threading.Event = field(default_factory=threading.Event)
-    runner: Runner | None = None
     report: RunReport | None = None
     error: Exception | None = None
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
     resting: int = 0
-    cutter: BatchSizer = field(default_factory=lambda: BatchSizer(0))
+    batch_sizer: BatchSizer = field(default_factory=lambda: BatchSizer(0))
     _codes: bytearray = field(init=False)  # a byte per row: a dict takes a hundred times the memory
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        self._codes = bytearray(self.execution.plan.rows.height)
+        self._codes = bytearray(self.claimed.plan.rows.height)
 
     @property
     def width(self) -> int:
         """Number of batches that can run at a time."""
-        return self.execution.workers if self.runner is None else self.runner.width
+        return self.executor.width
 
     @property
     def done(self) -> int:
@@ -72,7 +77,7 @@ class ActiveRun:
 
     def note(self, results: list[Result]) -> None:
         """Record the results of a batch; callable from any thread. The latest result of a row counts."""
-        self.execution.note(results)
+        self.claimed.note(results)
         with self._lock:
             for one in results:
                 if (before := self._outcome(one.row)) is not None:
@@ -100,11 +105,11 @@ class ActiveRun:
         with self._lock:
             self.resting -= 1
 
-    def opened(self, runner: Runner) -> None:
-        """Set the runner; stop it at once if the run was cancelled before."""
-        self.runner, self.is_fed = runner, True
+    def opened(self) -> None:
+        """Record that the executor has started; stop it at once if the run was cancelled before."""
+        self.is_fed = True
         if self.stop.is_set():
-            runner.stop()
+            self.executor.stop()
 
     def fail(self, error: Exception) -> None:
         """End the run with an error of the run itself, not of a row."""
@@ -115,22 +120,27 @@ class ActiveRun:
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
         self.stop.set()
-        if self.runner is not None:
-            self.runner.stop()
+        if self.is_fed:
+            self.executor.stop()
 
 
-LIVE: dict[str, ActiveRun] = {}
-"""Active runs by run id: here a flow and its task runs find the run that was planned before the flow began."""
+_CURRENT: ContextVar[ActiveRun | None] = ContextVar("sinagot_active_run", default=None)
+
+
+def current(run_id: str | None) -> ActiveRun | None:
+    """The active run of this context, if it has that name: a flow within the flow of another run finds nothing."""
+    active = _CURRENT.get()
+    return active if active is not None and active.claimed.run_id == run_id else None
 
 
 @contextmanager
-def known(live: ActiveRun) -> Iterator[None]:
-    """Register an active run while its flow is running."""
-    LIVE[live.execution.run_id] = live
+def as_current(active: ActiveRun) -> Iterator[None]:
+    """Make a run the active run of this context."""
+    token = _CURRENT.set(active)
     try:
         yield
     finally:
-        LIVE.pop(live.execution.run_id, None)
+        _CURRENT.reset(token)
 
 
 def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:

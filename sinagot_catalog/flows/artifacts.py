@@ -30,7 +30,7 @@ from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.crashed_runs import TAG
 from sinagot_catalog.flows.log_relay import Lines
 from sinagot_catalog.journal import LogTail, RunReport
-from sinagot_catalog.run import Execution, in_words, shell_join
+from sinagot_catalog.run import ClaimedRun, in_words, shell_join
 from sinagot_catalog.schema import OUTCOMES
 from sinagot_catalog.secrets import masked
 
@@ -129,9 +129,9 @@ def short(workspace: str) -> str:
     return (path.parent if path.suffix == ".toml" else path).name or "workspace"
 
 
-def tags_of(execution: Execution) -> list[str]:
+def tags_of(claimed: ClaimedRun) -> list[str]:
     """The tags of a flow run: the tag of this library, the workspace, and the tags of the config."""
-    config = execution.source.config
+    config = claimed.source.config
     return list(dict.fromkeys([TAG, short(config.root), *config.prefect.tags]))
 
 
@@ -153,12 +153,12 @@ def since_retry() -> datetime | None:
 
 
 @contextmanager
-def watched(live: ActiveRun) -> Iterator[None]:
+def watched(active: ActiveRun) -> Iterator[None]:
     """Poll for a cancel and show the progress, in a thread: an API that hangs must not block the batches."""
     over = threading.Event()
     # A new thread has an empty context, and would use the API of the user's profile.
     watching = copy_context().run
-    thread = threading.Thread(target=watching, args=(_watch, live, over), name="sinagot-watch", daemon=True)
+    thread = threading.Thread(target=watching, args=(_watch, active, over), name="sinagot-watch", daemon=True)
     thread.start()
     try:
         yield
@@ -167,20 +167,20 @@ def watched(live: ActiveRun) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _watch(live: ActiveRun, over: threading.Event) -> None:
+def _watch(active: ActiveRun, over: threading.Event) -> None:
     flow_run_id = UUID(runtime.flow_run.id)
     logger = get_run_logger()
     progress: UUID | None = None
     workspace = runtime.flow_run.parameters.get("workspace", "")
     key = _key(workspace, "progress")
-    spec = live.execution.spec
+    spec = active.claimed.spec
     rest = f"`{_command('logs', '-C', workspace, '--run', spec.run_id)}`"
     said = LogTail(f"{spec.log}/journal/{spec.run_id}")
-    lines = Lines(said, live.execution.heard, logger.log, rest)
+    lines = Lines(said, active.claimed.log_buffer, logger.log, rest)
     while True:
         last = over.wait(0 if progress is None else _LOOK_EVERY)
         (lines.end if last else lines.look)()
-        share, words = _progress(live)
+        share, words = _progress(active)
         try:
             if progress is None:
                 progress = cast("UUID", create_progress_artifact(share, key=key, description=words))
@@ -196,14 +196,14 @@ def _watch(live: ActiveRun, over: threading.Event) -> None:
             logger.debug("The API could not be asked: %s", error)
             time.sleep(_LOOK_EVERY)
             continue
-        if state is not None and (state.is_cancelling() or state.is_cancelled()) and not live.stop.is_set():
+        if state is not None and (state.is_cancelling() or state.is_cancelled()) and not active.stop.is_set():
             logger.info("A cancel was asked for: no more rows are begun, scripts under way are ended")
-            live.cancel()
+            active.cancel()
 
 
-def _progress(live: ActiveRun) -> tuple[float, str]:
-    total = max(live.execution.n_rows, 1)
-    words = f"{live.done} of {in_words(live.execution.n_rows)}" + (
-        f", {live.failed} failed" if live.failed else ""
+def _progress(active: ActiveRun) -> tuple[float, str]:
+    total = max(active.claimed.n_rows, 1)
+    words = f"{active.done} of {in_words(active.claimed.n_rows)}" + (
+        f", {active.failed} failed" if active.failed else ""
     )
-    return min(100.0, 100.0 * live.done / total), words
+    return min(100.0, 100.0 * active.done / total), words

@@ -13,7 +13,7 @@ from prefect.exceptions import ObjectNotFound
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.api import of_prefect
-from sinagot_catalog.run import Execution
+from sinagot_catalog.run import ClaimedRun
 
 __all__ = ["ask_limit", "check_limit", "open_limit", "slot"]
 
@@ -37,29 +37,29 @@ def check_limit(client: SyncPrefectClient, name: str | None) -> None:
         ) from None
 
 
-def ask_limit(execution: Execution) -> None:
+def ask_limit(claimed: ClaimedRun) -> None:
     """Check the limit of a run that was planned in its flow; release its rows if the limit does not exist."""
-    if name := execution.source.config.prefect.concurrency:
+    if name := claimed.source.config.prefect.concurrency:
         try:
             with get_client(sync_client=True) as client:
                 check_limit(client, name)
         except BaseException:
-            execution.finish()
+            claimed.finish()
             raise
 
 
-def open_limit(execution: Execution) -> None:
+def open_limit(claimed: ClaimedRun) -> None:
     """Start Prefect's service that acquires slots early: it cannot start while the program exits."""
-    if name := execution.source.config.prefect.concurrency:
+    if name := claimed.source.config.prefect.concurrency:
         ConcurrencySlotAcquisitionWithLeaseService.instance(frozenset({name}))
 
 
 @contextmanager
-def slot(live: ActiveRun) -> Iterator[None]:
+def slot(active: ActiveRun) -> Iterator[None]:
     """Hold a slot of the limit, if the config names one; a stopped run does not wait for a slot."""
-    name = live.execution.source.config.prefect.concurrency
+    name = active.claimed.source.config.prefect.concurrency
     with ExitStack() as held:
-        while name is not None and not live.stop.is_set():
+        while name is not None and not active.stop.is_set():
             try:
                 held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))
             except TimeoutError:

@@ -2,15 +2,15 @@
 
 The course of a flow run:
 
-1. Plan and claim. A run of this process was planned before (`submission`), and the flow finds it in
-   `active_run.LIVE` by `run_id`. Any other flow run plans itself (`prepare`): it checks that the worker may run the
+1. Plan and claim. A run of this process was planned before (`submission`), and the flow finds it in its context
+   (`active_run.current`). Any other flow run plans itself (`prepare`): it checks that the worker may run the
    workspace, and stores its rows in `LOG`, so that a retry has the same rows.
-2. Announce. `keep_report(ended=False)` stores an empty report with the run's name in `LOG`, so that other processes
-   find the claim of the flow run (see `remote_run`, `lost_runs`).
-3. Run. The flow opens a runner and feeds each phase as batches; each batch is a task run (`run_rows`). A retry of a
-   task run leaves out the rows that are done. A thread (`artifacts.watched`) looks for a cancel on the page, shows
-   the progress and relays log lines.
-4. Finish. `Execution.finish` reports and releases the rows, `keep_report(ended=True)` stores the report, and the
+2. Announce. `store_report(ended=False)` stores an empty report with the run's name in `LOG`, so that other
+   processes find the claim of the flow run (see `remote_run`, `lost_runs`).
+3. Run. The flow hands each phase as batches to its executor (`prepare.executor_of`: the local pool, this process,
+   or a cluster); each batch is a task run (`run_rows`). A retry of a task run leaves out the rows that are done. A
+   thread (`artifacts.watched`) looks for a cancel on the page, shows the progress and relays log lines.
+4. Report. `ClaimedRun.finish` reports and releases the rows, `store_report(ended=True)` stores the report, and the
    flow returns a state: Completed, Failed or Cancelled.
 """
 
@@ -30,7 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
-from sinagot_catalog.flows.active_run import FAILED, LIVE, ActiveRun, known, state_of
+from sinagot_catalog.flows.active_run import FAILED, ActiveRun, as_current, current, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
     short,
@@ -44,7 +44,9 @@ from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
 from sinagot_catalog.flows.deployment_params import made_for
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.run import Phase, prepare
+from sinagot_catalog.flows.prepare import executor_of, prepare
+from sinagot_catalog.flows.stored_run import store_report
+from sinagot_catalog.run import Phase
 
 __all__ = ["run_workspace"]
 
@@ -55,8 +57,8 @@ _AHEAD = 2
 def _name_of_flow_run() -> str:
     """The name of a flow run: the label of the run or, before its rows are known, its parameters."""
     parameters = runtime.flow_run.parameters
-    if live := LIVE.get(parameters.get("run_id") or ""):
-        return live.execution.label
+    if active := current(parameters.get("run_id")):
+        return active.claimed.label
     parts = [short(parameters.get("workspace", "")), parameters.get("step"), parameters.get("where")]
     return " · ".join(str(part) for part in parts if part)
 
@@ -106,11 +108,11 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     Returns:
         Completed, Failed ("3 of 100 rows failed") or Cancelled.
     """
-    live = LIVE.get(run_id or "")
-    if live is None:
+    active = current(run_id)
+    if active is None:
         options = {"force": force, "ignore_missing": ignore_missing, "downstream": downstream, "stale": stale}
         try:
-            execution = prepare(
+            claimed = prepare(
                 workspace,
                 where=where,
                 rows=rows,
@@ -123,37 +125,48 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 flow_run_id=runtime.flow_run.id,
                 **options,
             )
-            ask_limit(execution)
+            ask_limit(claimed)
         except SinagotError as error:
             return Failed(message=str(error))  # the message is enough: a traceback would hide it
-        live = ActiveRun(execution)
-        execution.start_workers()
-        rename(execution.label, tags_of(execution))
-        _clear_lost(execution.source)
-    execution = live.execution
-    execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
-    live.started()
+        active = ActiveRun(claimed, executor_of(claimed))
+        rename(claimed.label, tags_of(claimed))
+        _clear_lost(claimed.source)
+    claimed = active.claimed
+    store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
+    active.started()
     try:
-        with known(live), execution.open_runner(submitted=True) as runner, watched(live):
-            live.opened(runner)
-            size = batch or execution.source.config.prefect.batch
-            phases = execution.phases
-            live.cutter = BatchSizer(
-                execution.n_rows, phases=len(phases), size=size, seconds=execution.seconds
-            )
-            for phase in execution.phases_in_turn(live.note):
-                _feed(live, live.cutter, phase)
+        with as_current(active), active.executor, watched(active):
+            active.opened()
+            _run(active, batch)
     except Exception as error:
-        live.error = error
+        active.error = error
         if not isinstance(error, SinagotError):
             raise
     finally:
-        live.report = execution.finish()
-        execution.keep_report(runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
-    state = Failed(message=str(live.error)) if live.error is not None else _conclude(live, workspace)
+        active.report = claimed.finish()
+        store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
+    state = Failed(message=str(active.error)) if active.error is not None else _conclude(active, workspace)
     if state.is_failed() and _is_tried_again():
         raise RunError(state.message or "The run failed")  # Prefect retries here only after an exception
     return state
+
+
+def _run(active: ActiveRun, size: int | None) -> None:
+    """Run all phases as task runs.
+
+    Args:
+        active: The run.
+        size: Rows in a task run; by default the config decides, or the times of the rows.
+    """
+    claimed = active.claimed
+    active.batch_sizer = BatchSizer(
+        claimed.n_rows,
+        phases=len(claimed.phases),
+        size=size or claimed.source.config.prefect.batch,
+        seconds=claimed.seconds,
+    )
+    for phase in claimed.phases_in_turn(active.note):
+        _feed(active, phase)
 
 
 def _clear_lost(source: Session) -> None:
@@ -196,62 +209,62 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
     Returns:
         Completed, Failed ("2 of 100 rows failed") or Cancelled.
     """
-    live = LIVE[run_id]
-    if live.runner is None:
+    active = current(run_id)
+    if active is None:
         raise ServerError(f"Run {run_id} is over")
     groups = [[(row, cell, record) for row, cell, record in group] for group in json.loads(rows)]
     if runtime.task_run.run_count > 1:
         # Wait here and not by Prefect's retry delay, which a cancel cannot end.
-        live.rest(live.execution.source.config.prefect.retry_delay)
-    todo = live.unfinished(groups)
+        active.rest(active.claimed.source.config.prefect.retry_delay)
+    todo = active.unfinished(groups)
     try:
-        with slot(live):
-            results = live.runner.run_batch(todo) if todo else []
-        live.note(results)
-        live.execution.check_held()
+        with slot(active):
+            results = active.executor.run_batch(todo) if todo else []
+        active.note(results)
+        active.claimed.check_held()
     except SinagotError as error:
-        live.fail(error)
+        active.fail(error)
         return Failed(message=str(error))
     except Exception as error:
-        live.fail(error)
+        active.fail(error)
         raise
-    live.cutter.learn(todo, results)
-    return state_of(live.counts(groups), cancelled=live.stop.is_set())
+    active.batch_sizer.learn(todo, results)
+    return state_of(active.counts(groups), cancelled=active.stop.is_set())
 
 
-def _feed(live: ActiveRun, cutter: BatchSizer, phase: Phase) -> None:
+def _feed(active: ActiveRun, phase: Phase) -> None:
     """Submit batches until all are done or the run is stopped; never more than a few ahead of the workers."""
     waiting, left = iter(phase), len(phase)
     ended: SimpleQueue[Any] = SimpleQueue()
-    execution = live.execution
+    claimed = active.claimed
     # No tags: for each tag of a task run, Prefect requests a slot from the API and holds it with another thread.
-    run = run_rows.with_options(retries=execution.source.config.prefect.retries)
+    run = run_rows.with_options(retries=claimed.source.config.prefect.retries)
     under_way = 0
-    while under_way or (left and not live.stop.is_set()):
-        room = live.width + _AHEAD + live.resting - under_way
-        if left and room > 0 and not live.stop.is_set():
-            groups = cutter.cut(waiting, live.width)
+    while under_way or (left and not active.stop.is_set()):
+        room = active.width + _AHEAD + active.resting - under_way
+        if left and room > 0 and not active.stop.is_set():
+            groups = active.batch_sizer.cut(waiting, active.width)
             left -= len(groups)
-            future = run.submit(execution.label_of(groups), execution.run_id, json.dumps(groups))
+            future = run.submit(claimed.label_of(groups), claimed.run_id, json.dumps(groups))
             future.add_done_callback(ended.put)
             under_way += 1
             continue
         with suppress(Empty):
             ended.get(timeout=1.0)
             under_way -= 1
-    if left and live.runner is not None:
-        # A stopped runner begins no row: it returns these rows as cancelled.
-        live.note(live.runner.run_batch(list(waiting)))
+    if left:
+        # A stopped executor begins no row: it returns these rows as cancelled.
+        active.note(active.executor.run_batch(list(waiting)))
 
 
-def _conclude(live: ActiveRun, workspace: str) -> State[Any]:
+def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
     """Show summary and failures on Prefect's page, and return the final state."""
-    report = live.report
+    report = active.report
     if report is None:
         return Failed(message="The run gave no report")
     counts = report.counts()
-    show_summary(report, workspace, live.execution.source.config.prefect.report_url)
+    show_summary(report, workspace, active.claimed.source.config.prefect.report_url)
     if any(counts.get(outcome) for outcome in FAILED):
-        options = live.execution.options
+        options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
-    return state_of(counts, cancelled=live.stop.is_set())
+    return state_of(counts, cancelled=active.stop.is_set())

@@ -21,14 +21,15 @@ from prefect.settings import (
 )
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.active_run import LIVE, ActiveRun
+from sinagot_catalog.flows.active_run import ActiveRun, as_current
 from sinagot_catalog.flows.artifacts import tags_of
 from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
-from sinagot_catalog.flows.local_server import LocalServer
+from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.stored_run import store_selection
 from sinagot_catalog.journal import RunReport
-from sinagot_catalog.run import Execution
+from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.secrets import masked
 
 __all__ = ["Submitted", "page_of", "pointed_at"]
@@ -44,22 +45,23 @@ class Submitted(threading.Thread):
     waits for the run.
 
     Args:
-        execution: The planned and claimed run.
+        claimed: The claimed run.
+        executor: The executor of its rows.
         api: The local server, or None for the API that the user configured.
     """
 
-    def __init__(self, execution: Execution, *, api: LocalServer | None) -> None:
-        super().__init__(name=f"submitted-{execution.run_id}", daemon=False)
+    def __init__(self, claimed: ClaimedRun, executor: Executor, *, api: LocalServer | None) -> None:
+        super().__init__(name=f"submitted-{claimed.run_id}", daemon=False)
         self._api = api
-        self._live = ActiveRun(execution, started=self._hold_the_end)
+        self._active = ActiveRun(claimed, executor, started=self._hold_the_end)
         with pointed_at(api), get_client(sync_client=True) as client:
-            check_limit(client, execution.source.config.prefect.concurrency)
+            check_limit(client, claimed.source.config.prefect.concurrency)
             self._flow_run = client.create_flow_run(
                 run_workspace,
-                name=execution.label,
-                parameters=_parameters(execution),
-                context=driver(execution.run_id),
-                tags=tags_of(execution),
+                name=claimed.label,
+                parameters=_parameters(claimed),
+                context=driver(claimed.run_id),
+                tags=tags_of(claimed),
             )
         self.flow_run_id = str(self._flow_run.id)
         self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
@@ -76,11 +78,9 @@ class Submitted(threading.Thread):
 
     def run(self) -> None:
         """Drive the flow run to its end, in this thread."""
-        execution = self._live.execution
-        LIVE[execution.run_id] = self._live
         mute_console(self.flow_run_id)
         try:
-            with pointed_at(self._api):
+            with pointed_at(self._api), as_current(self._active):
                 EventsWorker.drain_all(timeout=5)  # an existing worker may send to another API
                 try:
                     ended = run_flow_sync(
@@ -95,10 +95,9 @@ class Submitted(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
             self.state, self._error = "Crashed", error
         finally:
-            LIVE.pop(execution.run_id, None)
             _QUIET.flow_runs.discard(self.flow_run_id)
-            if self._live.report is None:
-                self._live.report = execution.finish()
+            if self._active.report is None:
+                self._active.report = self._active.claimed.finish()
             self._ended.set()
             self._begun.set()
 
@@ -116,18 +115,18 @@ class Submitted(threading.Thread):
         if timeout is None:
             self.settle()
         elif not self._ended.wait(timeout):
-            raise TimeoutError(f"Run {self._live.execution.run_id} is still under way after {timeout:g} s")
-        if self._live.error is not None:
-            raise self._live.error
-        if self._live.report is None or not self._live.is_fed:
+            raise TimeoutError(f"Run {self._active.claimed.run_id} is still under way after {timeout:g} s")
+        if self._active.error is not None:
+            raise self._active.error
+        if self._active.report is None or not self._active.is_fed:
             raise ServerError(
                 f"Prefect did not run it: {self._error or self.state}", f"Its page is {self.url}."
             )
-        return replace(self._live.report, flow_run_id=self.flow_run_id)
+        return replace(self._active.report, flow_run_id=self.flow_run_id)
 
     def cancel(self) -> None:
         """Feed no more rows and end the scripts that run."""
-        self._live.cancel()
+        self._active.cancel()
 
     def _hold_the_end(self) -> None:
         """Make the program wait for the run at exit, before it closes thread pools and Prefect's services.
@@ -138,7 +137,7 @@ class Submitted(threading.Thread):
         self.state = "Running"
         EventsWorker.instance()
         APILogWorker.instance()
-        open_limit(self._live.execution)
+        open_limit(self._active.claimed)
         register = getattr(threading, "_register_atexit", None)
         if register is not None:
             with suppress(RuntimeError):  # the program is exiting already
@@ -152,18 +151,18 @@ def _wait(event: threading.Event) -> None:
         pass
 
 
-def _parameters(execution: Execution) -> dict[str, Any]:
+def _parameters(claimed: ClaimedRun) -> dict[str, Any]:
     """The parameters that the page shows for a run that was planned in this process."""
-    first, *further = execution.source.config.files
-    options = asdict(execution.options)
+    first, *further = claimed.source.config.files
+    options = asdict(claimed.options)
     asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
-    rows = execution.keep_selection()
+    rows = store_selection(claimed)
     shown = [masked(one) for one in further] or None
     return asked | {
         "workspace": masked(first),
         "config": shown,
         "rows": rows,
-        "run_id": execution.run_id,
+        "run_id": claimed.run_id,
     }
 
 

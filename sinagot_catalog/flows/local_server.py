@@ -1,30 +1,19 @@
-"""The local Prefect server: finds, starts and stops it.
+"""The local Prefect server: starts, stops and describes it.
 
-Prefect is not imported here: the server is a separate process, and this module queries it over HTTP. It keeps
-running after the program that started it, in its own process session and its own folder:
-
-    $SINAGOT_CATALOG_HOME (or the state folder of the platform), readable by the owner only
-    ├── server.json     the server started last: process, port, password, version
-    ├── server.lock     held during start and stop, so that two submits start a single server
-    ├── server.log
-    └── prefect/        PREFECT_HOME of the server, with its database
-
-A process counts as this server only if its id, its start time and the boot of the machine all match.
+Prefect is not imported here: the server is a separate process, and this module queries it over HTTP. The server
+keeps running after the program that started it, in its own process session and its own folder (see `server_state`).
 """
 
 import contextlib
-import fcntl
-import json
 import os
 import secrets
-import shutil
 import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
@@ -33,16 +22,24 @@ from typing import Any
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
-from sinagot_catalog.journal import boot_id, is_same_process, start_time
+from sinagot_catalog.flows.server_state import (
+    FIRST_LINE,
+    HOST,
+    LocalServer,
+    find,
+    home,
+    lock,
+    private_folder,
+    read_state,
+    write_state,
+)
+from sinagot_catalog.journal import boot_id, start_time
 
 __all__ = ["LocalServer", "find", "home", "start", "status", "stop"]
 
-_HOST = "127.0.0.1"
 # Outside the port ranges that Linux and macOS use for outgoing connections, so that the port stays free.
 _PORTS = range(21_000, 29_000)
 _LOG_BYTES = 5_000_000
-_BEGIN = "--- starting Prefect"
-_LEAST_BYTES = 5_000_000
 
 _SETTINGS = {
     # By default the recorder writes events one by one, which takes the server 24 ms for each task run.
@@ -80,105 +77,7 @@ server.returncode = 0
 """
 
 
-@dataclass(frozen=True)
-class LocalServer:
-    """A Prefect server that this library started on this machine.
-
-    Attributes:
-        pid: The process id.
-        started: The start time of the process, as the operating system counts it.
-        boot: The id of the machine's boot in which it started.
-        port: The port, on the loopback address only.
-        auth: The login, as `user:password`.
-        prefect: The version of Prefect that runs it.
-        since: The time of its start (ISO, UTC).
-        log: The log file.
-    """
-
-    pid: int
-    started: str
-    boot: str
-    port: int
-    auth: str
-    prefect: str
-    since: str
-    log: str
-
-    @property
-    def url(self) -> str:
-        """The URL of its page."""
-        return f"http://{_HOST}:{self.port}"
-
-    @property
-    def api_url(self) -> str:
-        """The URL of its API, as in `PREFECT_API_URL`."""
-        return f"{self.url}/api"
-
-    @property
-    def is_alive(self) -> bool:
-        """Whether its process is running, and not another process with the same id."""
-        return is_same_process(self.pid, self.started, self.boot)
-
-    def __repr__(self) -> str:
-        return f"<LocalServer {self.url} | pid: {self.pid}, prefect: {self.prefect}>"
-
-    def is_healthy(self, timeout: float = 1.0) -> bool:
-        """Check that it answers and accepts its own password.
-
-        Args:
-            timeout: Seconds to wait for the answer.
-
-        Returns:
-            Whether it does; also False while it is still starting.
-        """
-        with contextlib.suppress(ServerError):
-            return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
-        return False
-
-    def wait_healthy(self, timeout: float = 120.0) -> None:
-        """Wait until it answers.
-
-        Args:
-            timeout: Seconds to wait at most.
-
-        Raises:
-            ServerError: The server ended, or did not answer in time; the message has the last line of its log.
-        """
-        deadline = time.monotonic() + timeout
-        while not self.is_healthy():
-            if not self.is_alive:
-                raise _ended_early(self)
-            if time.monotonic() > deadline:
-                raise ServerError(
-                    f"The local Prefect server at {self.url} (pid {self.pid}) kept silent for {timeout:g} s.",
-                    f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {WITHOUT_PREFECT}",
-                )
-            time.sleep(0.1)
-
-
 # -- start and stop ------------------------------------------------------------------------------------------
-
-
-def home() -> Path:
-    """The folder with the state of the local server.
-
-    Returns:
-        `$SINAGOT_CATALOG_HOME`, or `sinagot-catalog` in the state folder of the platform.
-    """
-    if own := os.environ.get("SINAGOT_CATALOG_HOME"):
-        return Path(own).expanduser().absolute()
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(state).expanduser().absolute() / "sinagot-catalog"
-
-
-def find() -> LocalServer | None:
-    """Find the running local server; it may still be starting.
-
-    Returns:
-        The server, or None if its process is not running, even if a state file exists.
-    """
-    server = _read_state()
-    return server if server is not None and server.is_alive else None
 
 
 def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
@@ -195,8 +94,8 @@ def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
         ServerError: The port is taken, its folder cannot be written, or a server of another Prefect version has
             active flow runs.
     """
-    with _lock():
-        last = _read_state()
+    with lock():
+        last = read_state()
         if fresh:
             _put_aside(last)
         if last is not None and last.is_alive:
@@ -212,7 +111,7 @@ def start(*, port: int | None = None, fresh: bool = False) -> LocalServer:
             _choose_port(port, last), last.auth if last else f"admin:{secrets.token_urlsafe(24)}"
         )
         try:
-            _write_state(server)
+            write_state(server)
         except OSError:  # without a state file no program can find this server
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
@@ -232,9 +131,9 @@ def stop(timeout: float = 10.0) -> dict[str, Any]:
     Returns:
         `stopped` (bool), `pid`, `url`, and `running`: the number of flow runs that were still active.
     """
-    if _read_state() is None:
+    if read_state() is None:
         return {"stopped": False, "pid": None, "url": None, "running": 0}
-    with _lock():
+    with lock():
         server = find()
         if server is None:
             return {"stopped": False, "pid": None, "url": None, "running": 0}
@@ -250,7 +149,7 @@ def status() -> dict[str, Any]:
         `running`, `healthy`, `url`, `api_url`, `user` and `password` (the login of its page), `pid`,
         `prefect`, `since`, `log` and `home`; if it does not run, the values of the last server.
     """
-    server = _read_state()
+    server = read_state()
     if server is None:
         return {"running": False, "healthy": False, "home": str(home())}
     user, _, password = server.auth.partition(":")
@@ -271,16 +170,16 @@ def status() -> dict[str, Any]:
 
 
 def _launch(port: int, auth: str) -> LocalServer:
-    folder = _private_folder(home() / "prefect")
+    folder = private_folder(home() / "prefect")
     log = home() / "server.log"
     if log.exists() and log.stat().st_size > _LOG_BYTES:
         log.replace(log.with_suffix(".log.1"))
     log.touch(mode=0o600)
     with log.open("a", encoding="utf-8") as file:
         file.write(
-            f"{_BEGIN}, {_prefect_version()}, port {port}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
+            f"{FIRST_LINE}, {_prefect_version()}, port {port}, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC\n"
         )
-    command = [sys.executable, "-m", "prefect", "server", "start", "--host", _HOST, "--port", str(port)]
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     launcher = [sys.executable, "-I", "-S", "-c", _LAUNCH, str(log), str(folder), *command]
     done = subprocess.run(  # noqa: S603
         launcher,
@@ -301,7 +200,7 @@ def _launch(port: int, auth: str) -> LocalServer:
 
 def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
     """The environment of the server: no Prefect settings of the user, a password, access for its own page only."""
-    origin = f"http://{_HOST}:{port}"
+    origin = f"http://{HOST}:{port}"
     kept = {key: value for key, value in os.environ.items() if not key.upper().startswith("PREFECT_")}
     own = {
         "PREFECT_HOME": str(folder),
@@ -366,7 +265,7 @@ def _end(server: LocalServer, timeout: float) -> None:
             os.killpg(server.pid, signal.SIGKILL)  # it leads its session: this ends its children, too
     if not _is_gone(server, 5.0):
         raise ServerError(f"The local Prefect server (pid {server.pid}) could not be ended.")
-    _write_state(replace(server, pid=0, started=""))
+    write_state(replace(server, pid=0, started=""))
 
 
 def _is_gone(server: LocalServer, timeout: float) -> bool:
@@ -378,80 +277,14 @@ def _is_gone(server: LocalServer, timeout: float) -> bool:
     return True
 
 
-# -- its files -----------------------------------------------------------------------------------------------
-
-
-def _private_folder(path: Path) -> Path:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path.chmod(0o700)
-    return path
-
-
-@contextlib.contextmanager
-def _lock() -> Iterator[None]:
-    try:
-        path = _private_folder(home()) / "server.lock"
-        with path.open("w", encoding="ascii") as file:
-            path.chmod(0o600)
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-    except OSError as error:
-        raise ServerError(
-            f"The folder of the local Prefect server, {home()}, cannot be used: {error.strerror or error}.",
-            f"SINAGOT_CATALOG_HOME names another one. {WITHOUT_PREFECT}",
-        ) from error
-
-
-def _read_state() -> LocalServer | None:
-    try:
-        values = json.loads((home() / "server.json").read_text(encoding="utf-8"))
-        return LocalServer(**{field.name: values[field.name] for field in fields(LocalServer)})
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _write_state(server: LocalServer) -> None:
-    path = home() / "server.json"
-    fresh = path.with_suffix(".json.new")
-    fresh.unlink(missing_ok=True)
-    fresh.touch(mode=0o600)
-    fresh.write_text(json.dumps(asdict(server), indent=1), encoding="utf-8")
-    fresh.replace(path)
-
-
-def _ended_early(server: LocalServer) -> ServerError:
-    """The error for a server that ended before it answered, with the reason from its log."""
-    said = _said(server)
-    where = f"Its log is {server.log}. {WITHOUT_PREFECT}"
-    if any("Can't locate revision" in line for line in said):
-        return ServerError(
-            f"The local Prefect server's database in {home() / 'prefect'} was written by a newer Prefect than "
-            f"{server.prefect}, which cannot read it.",
-            f"Install that Prefect again, or put the database aside and start with an empty one: "
-            f"`sinagot-catalog server start --fresh`. {WITHOUT_PREFECT}",
-        )
-    if shutil.disk_usage(home()).free < _LEAST_BYTES:
-        return ServerError(
-            f"The local Prefect server ended while it started: the disk of {home()} is full.", where
-        )
-    last = next((line.strip() for line in reversed(said) if line.strip()), "it said nothing.")
-    return ServerError(f"The local Prefect server ended while it started: {last}", where)
-
-
-def _said(server: LocalServer) -> list[str]:
-    """The log lines of a server since its start."""
-    try:
-        text = Path(server.log).read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
-    return text.rpartition(_BEGIN)[2].splitlines()[1:]
+# -- ports and versions --------------------------------------------------------------------------------------
 
 
 def _choose_port(wanted: int | None, last: LocalServer | None) -> int:
     if wanted is not None:
         if not _is_free(wanted):
             raise ServerError(
-                f"Port {wanted} of {_HOST} is taken by another program.",
+                f"Port {wanted} of {HOST} is taken by another program.",
                 "Leave the port out, and a free one is taken.",
             )
         return wanted
@@ -468,7 +301,7 @@ def _is_free(port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probing:
         probing.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probing.bind((_HOST, port))
+            probing.bind((HOST, port))
         except OSError:
             return False
         return True

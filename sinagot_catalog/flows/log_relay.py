@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from sinagot_catalog.journal import Line, LogBuffer, LogTail, told
+from sinagot_catalog.journal import Line, LogBuffer, LogTail, parse_log_line
 
 __all__ = ["Lines"]
 
@@ -42,7 +42,7 @@ class Lines:
         self._since = now
         for line in self._journal.new():
             if self._may_speak:
-                self._speak(told(line))
+                self._speak(parse_log_line(line))
             else:
                 self._unsaid += 1
         while self._heard.lines and self._may_speak:

@@ -20,8 +20,8 @@ from sinagot_catalog.errors import NotFoundError, ServerError
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployer import deployment_named
 from sinagot_catalog.flows.local_run import page_of, pointed_at
-from sinagot_catalog.flows.local_server import LocalServer
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
+from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, StoredReport, read_report
 
 __all__ = ["RemoteFlowRun", "send"]

@@ -20,9 +20,10 @@ from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
-from sinagot_catalog.flows.local_server import LocalServer
+from sinagot_catalog.flows.prepare import executor_of
+from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
-from sinagot_catalog.run import Execution, RunOptions, check_start, in_words, plan
+from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, plan
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import Submitted
@@ -89,7 +90,7 @@ class RunHandle:
 
 
 def submit(
-    execution: Execution,
+    claimed: ClaimedRun,
     *,
     wait: bool = False,
     say: Callable[[str], None] | None = None,
@@ -98,7 +99,7 @@ def submit(
     """Run a planned and claimed run as a Prefect flow, in a thread of this process.
 
     Args:
-        execution: The run. This function finishes it, also if Prefect does not answer.
+        claimed: The run. This function finishes it, also if Prefect does not answer.
         wait: Return only when the run has ended.
         say: Receives messages: the URL of the page, how to end the server. By default they go to stderr.
         timeout: Seconds that the local server may take to start.
@@ -110,12 +111,12 @@ def submit(
         ServerError: The configured API, or the local server, does not answer.
         KeyboardInterrupt: The user interrupted the wait; the run was cancelled and has ended.
     """
-    if not execution.n_rows:
-        return RunHandle(execution.run_id, execution.finish())
+    if not claimed.n_rows:
+        return RunHandle(claimed.run_id, claimed.finish())
     try:
-        work = _begin(execution, say or to_stderr, timeout)
+        work = _begin(claimed, say or to_stderr, timeout)
     except BaseException:
-        execution.finish()  # releases the rows
+        claimed.finish()  # releases the rows
         raise
     try:
         work.start()
@@ -125,19 +126,19 @@ def submit(
         work.cancel()
         work.settle()
         raise
-    return RunHandle(execution.run_id, work)
+    return RunHandle(claimed.run_id, work)
 
 
-def _begin(execution: Execution, say: Callable[[str], None], timeout: float) -> "Submitted":
-    prefect = execution.source.config.prefect
+def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float) -> "Submitted":
+    prefect = claimed.source.config.prefect
     check_cluster(prefect.task_runner, prefect.address)
-    execution.start_workers()
+    executor = executor_of(claimed)
     local = _reach(say, timeout)
     from sinagot_catalog.flows.local_run import Submitted
 
-    execution.wait_warm()  # a cluster that still connects while the flow runs would slow this process
-    work = Submitted(execution, api=local)
-    say(f"{execution.label}: {work.url}")
+    executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
+    work = Submitted(claimed, executor, api=local)
+    say(f"{claimed.label}: {work.url}")
     return work
 
 
@@ -209,8 +210,8 @@ def send(
     made = plan(source, query, options)
     check_start(source, query, made, options.steps)
     if not made.n_run:
-        execution = Execution(source, query, options, made=made)
-        return RunHandle(execution.run_id, execution.finish())
+        claimed = claim(source, query, made, options)
+        return RunHandle(claimed.run_id, claimed.finish())
     workspace, config = address_of(source)
     local = _reach(say, timeout)
     from sinagot_catalog.flows import remote_run

@@ -3,8 +3,9 @@
 In: the events of running rows. Out: the last event of each row, and the claims of live runs. All of it is stored
 in `LOG/`, in one file per process of a run. No two processes write the same file.
 
-Begin with `reader` (the protocols of journal and claims), then `writer` (the lines) and `claims` (which run holds
-which row). Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the standard library only.
+Begin with `reader` (the files, and the protocol of a row), then `writer` (the lines) and `claims` (which run holds
+which row, with its protocol). Workers import `writer`, `run_spec`, `process_identity` and `tail`: these use the
+standard library only.
 """
 
 from typing import TYPE_CHECKING
@@ -14,13 +15,14 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.journal.bucket import ObjectClaims, ObjectJournal
     from sinagot_catalog.journal.claims import Claim, ClaimMonitor, Claims
+    from sinagot_catalog.journal.event_lines import ORDER
     from sinagot_catalog.journal.log_names import check_links, is_kept_file, is_run_id
     from sinagot_catalog.journal.ownership import (
+        ExistingFile,
+        ExistingPath,
         ForeignFileError,
         Made,
         Provenance,
-        Standing,
-        StandingFile,
         check_file,
         check_folder,
         made_file,
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
     from sinagot_catalog.journal.provenance import provenance_of
-    from sinagot_catalog.journal.reader import LAST, ORDER, Journal, last_states, new_run_id, with_states
+    from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
         keep_report,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
         UnitStepSpec,
         tasks_of,
     )
-    from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, told
+    from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
     from sinagot_catalog.journal.writer import (
         JournalWriter,
@@ -71,6 +73,8 @@ __all__ = [
     "Claim",
     "ClaimMonitor",
     "Claims",
+    "ExistingFile",
+    "ExistingPath",
     "ForeignFileError",
     "Group",
     "Journal",
@@ -91,8 +95,6 @@ __all__ = [
     "RunReport",
     "RunSpec",
     "Stamp",
-    "Standing",
-    "StandingFile",
     "StorageOptions",
     "StoredReport",
     "Task",
@@ -116,6 +118,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "parse_log_line",
     "provenance_of",
     "read_lines",
     "read_report",
@@ -123,7 +126,6 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
-    "told",
     "with_states",
 ]
 
@@ -132,13 +134,14 @@ __getattr__ = lazy_exports(
     {
         "bucket": ("ObjectClaims", "ObjectJournal"),
         "claims": ("Claim", "ClaimMonitor", "Claims"),
+        "event_lines": ("ORDER",),
         "log_names": ("check_links", "is_kept_file", "is_run_id"),
         "ownership": (
             "ForeignFileError",
             "Made",
             "Provenance",
-            "Standing",
-            "StandingFile",
+            "ExistingPath",
+            "ExistingFile",
             "check_file",
             "check_folder",
             "made_file",
@@ -147,7 +150,7 @@ __getattr__ = lazy_exports(
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
         "provenance": ("provenance_of",),
-        "reader": ("Journal", "LAST", "ORDER", "last_states", "new_run_id", "with_states"),
+        "reader": ("Journal", "LAST", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),
         "run_spec": (
@@ -164,7 +167,7 @@ __getattr__ = lazy_exports(
             "UnitStepSpec",
             "tasks_of",
         ),
-        "tail": ("Line", "LogBuffer", "LogTail", "told"),
+        "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),
         "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),
         "writer": ("JournalWriter", "Stamp", "UnitStepLines", "bounded", "journal_path", "read_lines"),
     },

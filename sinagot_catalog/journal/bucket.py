@@ -1,7 +1,7 @@
 """Journal and claims in a bucket: reads the uploaded pieces of journals, and takes claims for runs.
 
 A bucket has no append and no rename, and some stores have no create-only put. `journal.upload` describes the pieces
-in which journals arrive; `journal.reader` describes the protocols.
+in which journals arrive; `journal.reader` and `journal.claims` describe the protocols.
 """
 
 from collections.abc import Callable, Iterable
@@ -10,7 +10,9 @@ import polars as pl
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal.claims import Claim, Claims
-from sinagot_catalog.journal.reader import LINE_EVENTS, Journal, from_lines, from_seed, is_seed_log
+from sinagot_catalog.journal.event_lines import LINE_EVENTS, from_lines
+from sinagot_catalog.journal.reader import Journal
+from sinagot_catalog.journal.seed_log import from_seed, is_seed_log
 from sinagot_catalog.journal.upload import PIECE
 from sinagot_catalog.storage import Store
 
@@ -34,7 +36,7 @@ class ObjectJournal(Journal):
     def _events(self) -> pl.DataFrame:
         found = self._found = self.store.tree("")
         try:
-            merged, frames = self._compacted()
+            merged, frames = self.compacted()
         finally:
             self._found = None
         frames = [*frames, *self._of_runs(_pieces(found, merged))]
@@ -45,9 +47,10 @@ class ObjectJournal(Journal):
         """Return None: only a listing of all pieces shows which of them overlap."""
         return None
 
-    def _compact_names(self) -> list[str]:
+    def compact_names(self) -> list[str]:
+        """The compacted files, the newest last."""
         if self._found is None:
-            return super()._compact_names()
+            return super().compact_names()
         paths = (path for path in self._found if path.startswith("journal/compact-"))
         return sorted(path.removeprefix("journal/") for path in paths if path.endswith(".parquet"))
 
@@ -78,10 +81,10 @@ class ObjectJournal(Journal):
             self._seeds[path] = found[path], from_seed(content)
         return [self._seeds[path][1] for path in found]
 
-    def _lines(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
+    def read_files(self, paths: list[str], parse: Callable[[bytes], pl.DataFrame]) -> list[pl.DataFrame]:
         """Read pieces that are to be merged, from their beginning and each byte once."""
         if parse is not from_lines:
-            return super()._lines(paths, parse)
+            return super().read_files(paths, parse)
         return ObjectJournal(self.store)._of_runs(_pieces(dict.fromkeys(paths), frozenset()))  # noqa: SLF001 - the same class
 
 

@@ -1,6 +1,36 @@
 """Claims: record which run may run which row, and whether that run is alive.
 
-`journal.reader` describes the protocol. Polars is imported inside the functions that claim rows: processes of a
+The protocol of claims:
+
+    state      who writes it         what it means
+    (none)                           the number is free; only the highest of claims and journal + 1 is tried
+    live       the run, create-only  the run holds its rows as long as it is alive
+    stopping   the run               as live; its processes on other hosts end their scripts
+    live, gone                       the run is dead: its rows are free, the next run deletes the claim
+    released   the run, at its end   its rows are free
+    (deleted)  a later run           only released or dead claims, and never the highest number
+
+    A run takes a row only when no live claim of a lower number holds it. So of two live runs the run with the
+    higher number must have seen the lower claim. A run takes the number after the highest that it saw. If it is
+    delayed before it writes the claim, other runs may already have higher numbers. So each claim names its
+    predecessor. A claim is valid only when no higher number exists, or when the next higher claim names it; else
+    the run deletes its claim and tries the next number. If the answer to a create is lost, the run recognizes its
+    claim by the run id in it.
+
+    A run is alive while its process is alive, if that can be checked: the host and its namespace of process ids
+    must be the same, and boot id, pid and start time must agree. Else it is alive while its heartbeat is younger
+    than its lease. The age is measured by the store's clock: the run that checks compares with the time of its own
+    heartbeat. (A catalog writes nothing and uses this machine's clock; a wrong clock can only show a wrong
+    PROCESSING.) A run that finds its claim gone was suspended for longer than its lease: it ends its scripts and
+    gives up the remaining rows. It finds out within a quarter of the lease after it wakes up. Until then a row may
+    run twice; its outputs are whole in any case. Each job checks its outputs again before it starts.
+
+    Batches of a run may run on other hosts, on a cluster. They hold no claim themselves. Each of their processes
+    reads the run's claim every few seconds, and ends its scripts when the claim is gone, released, dead (no
+    heartbeat for a lease) or stopping. A process that starts such a batch makes `.staging/<run_id>/<batch>.begun`.
+    If the file exists already, the process replaces a lost one, and reads from the journal which rows ended.
+
+Polars is imported inside the functions that claim rows: processes of a
 cluster only monitor a claim, and start faster without it.
 """
 
@@ -121,7 +151,7 @@ class Claims:
         """The store's time in seconds, from the heartbeat of a run; without a run, this machine's time."""
         if asker is not None:
             self._touch(asker.run_id)
-            heartbeat = self.beat_of(asker.run_id)
+            heartbeat = self.heartbeat_of(asker.run_id)
             if heartbeat is not None:
                 return heartbeat
         return datetime.now(UTC).timestamp()
@@ -131,16 +161,16 @@ class Claims:
         probe = f"clock-{uuid4().hex}"
         try:
             self._touch(probe)
-            told = self.beat_of(probe)
+            heartbeat = self.heartbeat_of(probe)
             self.store.delete([f"claims/{probe}.beat"])
         except OSError:
-            told = None
-        return datetime.now(UTC).timestamp() if told is None else told
+            heartbeat = None
+        return datetime.now(UTC).timestamp() if heartbeat is None else heartbeat
 
     def _touch(self, run_id: str) -> None:
         self.store.write(f"claims/{run_id}.beat", b"")
 
-    def beat_of(self, run_id: str) -> float | None:
+    def heartbeat_of(self, run_id: str) -> float | None:
         """The time of a run's last heartbeat, by the store's clock."""
         heartbeat = self.store.stat([f"claims/{run_id}.beat"]).modified[0]
         return None if heartbeat is None else heartbeat / 1e9
@@ -151,7 +181,7 @@ class Claims:
             return False
         if claim.is_ours:
             return start_time(claim.pid) == claim.pid_start
-        heartbeat = self.beat_of(claim.run_id)
+        heartbeat = self.heartbeat_of(claim.run_id)
         now = datetime.now(UTC).timestamp() if now is None else now
         return heartbeat is not None and now - heartbeat < claim.lease
 
@@ -185,14 +215,14 @@ class Claims:
         self._touch(run_id)
         claim = self._create(run_id, above)
         now = self.now(claim)
-        lower = [one for one in self.all() if one.number < claim.number]
-        live = [one for one in lower if self.is_alive(one, now)]
+        lower = [other for other in self.all() if other.number < claim.number]
+        live = [other for other in lower if self.is_alive(other, now)]
         held = pl.concat([pl.DataFrame(schema=KEYS), *map(self._rows, live)])
-        kept = rows.join(held, on=list(KEYS), how="anti", nulls_equal=True)
-        if kept.height < rows.height:
+        free = rows.join(held, on=list(KEYS), how="anti", nulls_equal=True)
+        if free.height < rows.height:
             # Claim only the remaining rows: a third run may take the held ones when their run ends.
-            self.store.write(f"claims/{run_id}.parquet", _parquet(kept))
-        self.store.delete(path for one in lower if one not in live for path in _files(one))
+            self.store.write(f"claims/{run_id}.parquet", _parquet(free))
+        self.store.delete(path for other in lower if other not in live for path in _files(other))
         return claim, held
 
     def _rows(self, claim: Claim) -> pl.DataFrame:
@@ -314,32 +344,33 @@ class ClaimMonitor:
     def __init__(self, claims: Claims, claim: Claim) -> None:
         self._claims = claims
         self._claim = claim
-        self._beat: float | None = None
-        self._heard = time.monotonic()
+        self._heartbeat: float | None = None
+        self._changed_at = time.monotonic()
 
-    def look(self) -> Literal["live", "stopping", "over"]:
+    def state(self) -> Literal["live", "stopping", "over"]:
         """The state of the run: alive, stopping, or over (its claim is released or gone, or its process died)."""
         try:
             found = _parse(self._claims.store.read(self._claim.path))
-            heartbeat = None if found.is_ours else self._claims.beat_of(found.run_id)
+            heartbeat = None if found.is_ours else self._claims.heartbeat_of(found.run_id)
         except (StorageError, ValueError, TypeError) as error:
             # If the store cannot be read, the run may still be alive until a lease has passed.
             is_gone = isinstance(error.__cause__, FileNotFoundError)
-            return "over" if is_gone or self._silence() >= self._claim.lease else "live"
+            return "over" if is_gone or self._age() >= self._claim.lease else "live"
         if found.run_id != self._claim.run_id or found.state not in ("live", "stopping"):
             return "over"
         if found.is_ours:
             is_alive = start_time(found.pid) == found.pid_start
         else:
-            is_alive = heartbeat != self._beat or self._silence() < found.lease
-        if found.is_ours or heartbeat != self._beat:
-            self._beat, self._heard = heartbeat, time.monotonic()
+            is_alive = heartbeat != self._heartbeat or self._age() < found.lease
+        if found.is_ours or heartbeat != self._heartbeat:
+            self._heartbeat, self._changed_at = heartbeat, time.monotonic()
         if not is_alive:
             return "over"
         return "stopping" if found.state == "stopping" else "live"
 
-    def _silence(self) -> float:
-        return time.monotonic() - self._heard
+    def _age(self) -> float:
+        """Seconds since the heartbeat last changed, as far as this process knows."""
+        return time.monotonic() - self._changed_at
 
 
 def _parse(content: bytes) -> Claim:
@@ -352,7 +383,7 @@ def _parse(content: bytes) -> Claim:
     document = json.loads(content)
     if not isinstance(document, dict):
         raise TypeError("no object")
-    names = {one.name for one in fields(Claim)}
+    names = {member.name for member in fields(Claim)}
     return Claim(**{name: value for name, value in document.items() if name in names})
 
 

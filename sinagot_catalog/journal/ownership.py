@@ -24,12 +24,12 @@ from sinagot_catalog.storage import Fingerprint, fingerprint
 
 __all__ = [
     "MOST_NAMES",
+    "ExistingFile",
+    "ExistingPath",
     "FolderRecord",
     "ForeignFileError",
     "Made",
     "Provenance",
-    "Standing",
-    "StandingFile",
     "check_file",
     "check_folder",
     "made_file",
@@ -55,7 +55,7 @@ class ForeignFileError(SinagotError):
         return "ForeignFile"
 
 
-class StandingFile(NamedTuple):
+class ExistingFile(NamedTuple):
     """A file at a final path.
 
     Attributes:
@@ -69,7 +69,7 @@ class StandingFile(NamedTuple):
     changed_ns: int
 
 
-class Standing(NamedTuple):
+class ExistingPath(NamedTuple):
     """What is at a final path.
 
     Attributes:
@@ -78,7 +78,7 @@ class Standing(NamedTuple):
     """
 
     kind: Literal["file", "folder", "link", "other"]
-    files: Mapping[str, StandingFile]
+    files: Mapping[str, ExistingFile]
 
 
 class Made(NamedTuple):
@@ -182,15 +182,15 @@ class Provenance:
             >>> Provenance.from_text('{"paths": ["a.txt"]}').files
             frozenset({'a.txt'})
         """
-        told: dict[str, Any] = json.loads(text) if text else {}
-        made = [_made(one) for name in ("done", "publishing", "taken") for one in told.get(name) or ()]
+        members: dict[str, Any] = json.loads(text) if text else {}
+        made = [_made(one) for name in ("done", "publishing", "taken") for one in members.get(name) or ()]
         known = {one.path for one in made if one.fingerprint}  # a path alone is no proof
         return cls(
             made=made,
-            paths=(path for path in map(spelled, told.get("paths") or ()) if path not in known),
-            since_ns=told.get("since_ns"),
-            until_ns=told.get("until_ns"),
-            is_accepted=bool(told.get("accepted")),
+            paths=(path for path in map(spelled, members.get("paths") or ()) if path not in known),
+            since_ns=members.get("since_ns"),
+            until_ns=members.get("until_ns"),
+            is_accepted=bool(members.get("accepted")),
         )
 
     def earlier(self, path: str) -> list[Made]:
@@ -213,16 +213,16 @@ def _made(one: Mapping[str, Any]) -> Made:
     )
 
 
-def check_file(path: str, standing: Standing, row: Provenance) -> None:
+def check_file(path: str, existing: ExistingPath, row: Provenance) -> None:
     """Refuse to replace a file that no output declares and that the row did not make.
 
     Raises:
         ForeignFileError: When the row did not make it.
     """
-    is_made = spelled(path) in row.files or _is_recorded(path, standing, row) or _was_made_then(standing, row)
-    if standing.kind != "folder" and is_made:
+    is_made = spelled(path) in row.files or _is_recorded(path, existing, row) or _was_made_then(existing, row)
+    if existing.kind != "folder" and is_made:
         return
-    what = "a folder" if standing.kind == "folder" else "a file that this row did not make"
+    what = "a folder" if existing.kind == "folder" else "a file that this row did not make"
     raise ForeignFileError(
         f"wrote {path}, which no output declares, and {what} is there already: nothing was published. "
         "Declare it as an output, or write it under another name; "
@@ -230,61 +230,61 @@ def check_file(path: str, standing: Standing, row: Provenance) -> None:
     )
 
 
-def _is_recorded(path: str, standing: Standing, row: Provenance) -> bool:
+def _is_recorded(path: str, existing: ExistingPath, row: Provenance) -> bool:
     """Whether a file is unchanged since the row was about to publish it."""
     digests = {record.digest for record in row.folders.get(spelled(path), ())}
-    if not digests or standing.kind != "file":
+    if not digests or existing.kind != "file":
         return False
-    found = standing.files[""]
+    found = existing.files[""]
     return fingerprint([("", found.size, found.mtime_ns)]).digest in digests
 
 
-def _was_made_then(standing: Standing, row: Provenance) -> bool:
+def _was_made_then(existing: ExistingPath, row: Provenance) -> bool:
     """Whether a file was written during the row's last attempt, if that attempt recorded no names."""
     if row.since_ns is None or row.until_ns is None:
         return False
-    found = standing.files[""]
+    found = existing.files[""]
     return row.since_ns - _SLACK_NS <= found.mtime_ns and found.changed_ns <= row.until_ns
 
 
-def check_folder(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> None:
+def check_folder(path: str, existing: ExistingPath, row: Provenance, new: Collection[str]) -> None:
     """Refuse to replace a folder that holds files that the row did not make.
 
     Args:
         path: Its path, relative.
-        standing: What is at the path.
+        existing: What is at the path.
         row: What the row made.
         new: The names of the files that replace it.
 
     Raises:
         ForeignFileError: When the row did not make a file in it.
     """
-    if standing.kind != "folder":
+    if existing.kind != "folder":
         foreign: str | None = path
-    elif not standing.files:
+    elif not existing.files:
         foreign = None
     else:
-        name = _foreign_name(path, standing, row, new)
+        name = _foreign_name(path, existing, row, new)
         foreign = None if name is None else f"{path}/{name}"
     if foreign is None or row.is_accepted:
         return
-    what = "a link" if standing.kind == "link" else "a file"
+    what = "a link" if existing.kind == "link" else "a file"
     raise ForeignFileError(
         f"{foreign} is {what} that this row did not make, and replacing {path} would remove it: "
         "nothing was published. Move it away, or have the present state accepted: sinagot-catalog accept"
     )
 
 
-def _foreign_name(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> str | None:
+def _foreign_name(path: str, existing: ExistingPath, row: Provenance, new: Collection[str]) -> str | None:
     """The first file of a folder that the row did not make."""
     records = row.folders.get(path, ())
     now: Fingerprint | None = None
     if records:
-        now = fingerprint((name, one.size, one.mtime_ns) for name, one in standing.files.items())
+        now = fingerprint((name, one.size, one.mtime_ns) for name, one in existing.files.items())
         if any(record.digest == now.digest for record in records):
             return None
     known = frozenset().union(*(record.names for record in records), map(spelled, new))
-    foreign = sorted(name for name in standing.files if spelled(name) not in known)
+    foreign = sorted(name for name in existing.files if spelled(name) not in known)
     if foreign and not records and row.until_ns is not None:
-        foreign = [name for name in foreign if standing.files[name].changed_ns > row.until_ns]
+        foreign = [name for name in foreign if existing.files[name].changed_ns > row.until_ns]
     return foreign[0] if foreign else None

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.journal.reader import ORDER
+from sinagot_catalog.journal.event_lines import ORDER
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
             claim, then by time, as for the status of a row.
         catalog: Finds the other rows with the same outputs: what one of these rows made belongs to each of them.
     """
-    told = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
+    has_records = pl.col("_made").is_null() | (pl.col("_made").list.len() > 0)
     kinds = events.filter(
-        pl.col("event").is_in(["publishing", "accepted"]) | ((pl.col("event") == "done") & told)
+        pl.col("event").is_in(["publishing", "accepted"]) | ((pl.col("event") == "done") & has_records)
     )
     if kinds.is_empty():
         return {}

@@ -117,14 +117,14 @@ def keep_report(
             seconds=before.report.seconds + report.seconds,
         )
     content = io.BytesIO()
-    told = {
+    metadata = {
         "run_id": report.run_id or "",
         "seconds": f"{report.seconds:.3f}",
         "ended": "yes" if ended else "",
         "attempt": str(attempt),
         "claimed": "yes" if is_claimed else "",
     }
-    report.frame.select(*REPORT).write_parquet(content, metadata=told)
+    report.frame.select(*REPORT).write_parquet(content, metadata=metadata)
     store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
 
 
@@ -134,13 +134,13 @@ def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
     if name not in store.names("reports"):
         return None
     content = io.BytesIO(store.read(f"reports/{name}"))
-    told = pl.read_parquet_metadata(content)
+    metadata = pl.read_parquet_metadata(content)
     content.seek(0)
     report = RunReport(
         pl.read_parquet(content).cast(pl.Schema(REPORT)),
-        told.get("run_id") or None,
+        metadata.get("run_id") or None,
         flow_run_id=flow_run_id,
-        seconds=float(told.get("seconds", "0")),
+        seconds=float(metadata.get("seconds", "0")),
     )
-    ended, is_claimed = bool(told.get("ended")), bool(told.get("claimed"))
-    return StoredReport(report, ended, int(told.get("attempt", "0")), is_claimed)
+    ended, is_claimed = bool(metadata.get("ended")), bool(metadata.get("claimed"))
+    return StoredReport(report, ended, int(metadata.get("attempt", "0")), is_claimed)

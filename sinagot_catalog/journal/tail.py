@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from sinagot_catalog.storage import open_regular
 
-__all__ = ["Line", "LogBuffer", "LogTail", "told"]
+__all__ = ["Line", "LogBuffer", "LogTail", "parse_log_line"]
 
 Line: TypeAlias = tuple[int, str]
 """The level of a line, as `logging` counts, and its text."""
@@ -22,7 +22,7 @@ _HEAD = 64
 """The event's name is within these first bytes, so that other events need not be parsed."""
 _LONGEST = 2_000
 _MOST_BYTES = 4 * 1024 * 1024
-_MOST_HEARD = 1_000
+_MOST_LINES = 1_000
 
 
 class LogTail:
@@ -38,7 +38,7 @@ class LogTail:
         self._lock = threading.Lock()
 
     def new(self) -> Iterator[bytes]:
-        """The lines written since the last call that `told` can read."""
+        """The lines written since the last call that `parse_log_line` can read."""
         for line in self._whole():
             if any(kind in line[:_HEAD] for kind in _WANTED):
                 yield line
@@ -49,10 +49,10 @@ class LogTail:
         more = 0
         with self._lock:
             for line in self.new():
-                if (one := told(line)) is None:
+                if (parsed := parse_log_line(line)) is None:
                     continue
                 if len(lines) < most:
-                    lines.append(one)
+                    lines.append(parsed)
                 else:
                     more += 1
         return lines, more
@@ -92,17 +92,17 @@ class LogBuffer:
     def take(self, lines: Sequence[Line], more: int) -> None:
         """Add the lines of a batch, as far as there is room. Thread-safe."""
         with self._lock:
-            room = _MOST_HEARD - len(self.lines)
+            room = _MOST_LINES - len(self.lines)
             self.lines.extend(lines[:room])
             self.more += more + len(lines[room:])
 
 
-def told(line: bytes) -> Line | None:
+def parse_log_line(line: bytes) -> Line | None:
     """Format a line of the journal for the user; None if it is broken or below INFO.
 
     Example:
-        >>> told(b'{"event": "log", "record_id": "R1", "step_label": "clean", "level": "WARNING", "message": "hm"}')
-        (30, 'R1 | clean | hm')
+        >>> parse_log_line(b'{"event": "log", "record_id": "R1", "step_label": "clean", "message": "hm"}')
+        (20, 'R1 | clean | hm')
     """
     try:
         event = json.loads(line)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import __version__
+from sinagot_catalog.catalog import plain_reason
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting.step_graph import graph_of
@@ -361,8 +362,7 @@ class _Page:
     def data(self) -> dict[str, Any]:
         """The rows by columns, by unit step: one character per status, each sentence stored once."""
         steps = self.steps.sort("_cell", "_rec")
-        plain = pl.col("status").is_in(["DONE", "DATA_READY"]).fill_null(value=False)
-        told = ~plain | pl.col("reason").str.starts_with("kept")
+        told = plain_reason().is_null()
         # most sentences differ only in the record's id
         sentence = pl.when(told).then(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID))
         steps = steps.with_columns(sentence.fill_null("").alias("_said"))

@@ -2,8 +2,9 @@
 
 In: selected rows of `steps` and the options of a run. Out: a `Plan`, or a `RunReport`.
 
-Begin with `execution`, which tells the stages of a run. `planner` decides which rows run; `pool`, `worker_slot` and
-`worker_process` run the worker processes; `watcher` repeats runs as rows become ready.
+Begin with `execution`, which tells the stages of a run. `planner` decides which rows run; `claimed_run` holds them;
+`executor` is the protocol of what runs them, `pool` and `main_process` do it on this machine (`worker_slot`,
+`worker_process`, `recovery`); `watcher` repeats runs as rows become ready.
 """
 
 from typing import TYPE_CHECKING
@@ -12,20 +13,23 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.run.acceptance import accept
+    from sinagot_catalog.run.claimed_run import ClaimedRun, claim, in_words
     from sinagot_catalog.run.cleanup import GcResult, gc
-    from sinagot_catalog.run.execution import Execution, in_words, prepare, prepare_query, run
+    from sinagot_catalog.run.execution import local_executor, run
+    from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, PlanOptions, make_plan
-    from sinagot_catalog.run.pool import OnResults, Pool, Runner
+    from sinagot_catalog.run.pool import Pool
     from sinagot_catalog.run.preflight import check_places, check_start
     from sinagot_catalog.run.request import RunOptions, check_rows, plan, replaced, rows_query
+    from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.watcher import said_once, watch
-    from sinagot_catalog.run.worker_slot import RunContext, cancelled
 
 __all__ = [
-    "Execution",
+    "ClaimedRun",
+    "Executor",
     "GcResult",
     "OnResults",
     "Phase",
@@ -34,19 +38,19 @@ __all__ = [
     "Pool",
     "RunContext",
     "RunOptions",
-    "Runner",
+    "RunSetup",
     "accept",
     "cancelled",
     "check_places",
     "check_rows",
     "check_start",
+    "claim",
     "gc",
     "in_words",
     "load_script",
+    "local_executor",
     "make_plan",
     "plan",
-    "prepare",
-    "prepare_query",
     "replaced",
     "rows_query",
     "run",
@@ -61,15 +65,17 @@ __getattr__ = lazy_exports(
     {
         "acceptance": ("accept",),
         "cleanup": ("GcResult", "gc"),
-        "execution": ("Execution", "in_words", "prepare", "prepare_query", "run"),
+        "claimed_run": ("ClaimedRun", "claim", "in_words"),
+        "execution": ("local_executor", "run"),
+        "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "PlanOptions", "make_plan"),
-        "pool": ("OnResults", "Pool", "Runner"),
+        "pool": ("Pool",),
         "preflight": ("check_places", "check_start"),
         "request": ("RunOptions", "check_rows", "plan", "replaced", "rows_query"),
         "shell_command": ("shell_join",),
         "watcher": ("said_once", "watch"),
-        "worker_slot": ("RunContext", "cancelled"),
+        "run_context": ("RunContext", "cancelled"),
     },
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Resolver
+from sinagot_catalog.catalog import Query, Resolver, link_stats
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
 from sinagot_catalog.run.preflight import make_roots
@@ -65,7 +65,7 @@ def _reason() -> pl.Expr:
     """Why a row cannot be accepted; null if it can."""
     absent = pl.col("n_outputs") - pl.col("n_outputs_found")
     return (
-        pl.when(pl.col("_broken")).then(pl.lit("its script cannot be used, or its paths are refused"))
+        pl.when(pl.col("_rule") == "fault").then(pl.lit("its script cannot be used, or its paths are refused"))
         .when(pl.col("n_outputs") == 0).then(pl.lit("the step declares no output"))
         .when(absent > 0).then(pl.format("{} of {} outputs missing", absent, "n_outputs"))
         .when(pl.col("status").is_null()).then(pl.lit("a folder of it cannot be read"))
@@ -118,9 +118,9 @@ def _write_cell(
     )
     lines = journal.cell(spec)
     codes = rows["_rec"]
-    inputs = [list(_stamps(catalog.link_stats(codes, link, source.stats))) for link in cell.linked("input")]
+    inputs = [list(_stamps(link_stats(catalog, codes, link, source.stats))) for link in cell.linked("input")]
     outputs = [
-        list(_made(source, root, catalog.link_stats(codes, link, source.stats)))
+        list(_made(source, root, link_stats(catalog, codes, link, source.stats)))
         for link in cell.linked("output")
         for root in [catalog.layout.places[link.place].root]
     ]

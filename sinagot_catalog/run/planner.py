@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import in_words, is_stale
+from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import ACTION, PLAN
@@ -152,7 +152,7 @@ def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
     for (root,), part in links.partition_by("root", as_dict=True).items():
         every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
         some = part.gather_every(every)
-        sized = some.with_columns(catalog.stat_paths(str(root), some, stats)["size"])
+        sized = some.with_columns(stat_paths(catalog, str(root), some, stats)["size"])
         counts = part.group_by("step", maintain_order=True).len("n")
         means = sized.group_by("step").agg(pl.col("size").mean())
         sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
@@ -325,10 +325,10 @@ class _Considered:
             again = again | pl.col("_after")
         tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
         return (
-            pl.when(pl.col("status").is_null() | pl.col("_held"))
+            pl.when(pl.col("_held"))
             .then(pl.lit("skip"))
-            .when(pl.col("_broken"))
-            .then(pl.lit("blocked"))
+            .when(fixed_action().is_not_null())
+            .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)

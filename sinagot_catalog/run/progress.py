@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.config import Config
     from sinagot_catalog.journal import Result
-    from sinagot_catalog.run.execution import Execution
+    from sinagot_catalog.run.claimed_run import ClaimedRun
 
 __all__ = ["Progress", "open_progress"]
 
@@ -39,11 +39,11 @@ class Progress(Protocol):
 
 
 @contextmanager
-def open_progress(execution: Execution, config: Config, *, progress: bool | None) -> Iterator[Progress]:
+def open_progress(claimed: ClaimedRun, config: Config, *, progress: bool | None) -> Iterator[Progress]:
     """Open the progress display of a run.
 
     Args:
-        execution: The run.
+        claimed: The run.
         config: Gives the format of log lines.
         progress: True for a bar, False for nothing, None for a bar on a terminal or in a notebook, and log lines
             elsewhere.
@@ -51,13 +51,13 @@ def open_progress(execution: Execution, config: Config, *, progress: bool | None
     if progress is False:
         yield _Silent()
     elif _is_notebook():
-        with _Notebook(execution.n_rows) as live:
+        with _Notebook(claimed.n_rows) as live:
             yield live
     elif progress or sys.stderr.isatty():
-        with _Bar(execution.n_rows) as bar:
+        with _Bar(claimed.n_rows) as bar:
             yield bar
     else:
-        yield _Lines(execution, config)
+        yield _Lines(claimed, config)
 
 
 class _Silent:
@@ -160,8 +160,8 @@ class _Notebook:
 class _Lines:
     """A line per row in sinagot's format, `<id> | <time> | <step> : <message>`."""
 
-    def __init__(self, execution: Execution, config: Config) -> None:
-        self.rows = execution.plan.frame.select("record_id", "task", "modality", "step")
+    def __init__(self, claimed: ClaimedRun, config: Config) -> None:
+        self.rows = claimed.plan.frame.select("record_id", "task", "modality", "step")
         # A logger of this run only: `getLogger` would share it with other workspaces.
         self.console: logging.Logger | None = logging.Logger(config.logging.name, config.logging.level)  # noqa: LOG001
         handler = logging.StreamHandler(sys.stderr)

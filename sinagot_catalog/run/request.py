@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -74,6 +75,14 @@ class RunOptions:
         if self.debug:
             return "main_process"
         return self.mode or config.run.mode
+
+    def local_mode(self, config: Config) -> Literal["processes", "main_process"]:
+        """Whether rows that run on this machine run in worker processes or in this process."""
+        return "main_process" if self.resolved_mode(config) == "main_process" else "processes"
+
+    def most_workers(self, config: Config) -> int:
+        """The most processes that a run uses."""
+        return self.workers or config.run.workers or os.cpu_count() or 1
 
 
 def plan(source: Session, query: Query, options: RunOptions) -> Plan:

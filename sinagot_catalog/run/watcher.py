@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Session, stamp
+from sinagot_catalog.catalog import Query, Session, stamp, stat_paths
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.run import request
 from sinagot_catalog.schema import KEYS, TIME
@@ -229,7 +229,7 @@ class WatchState:
     def _state(self, catalog: Catalog, root: str, inputs: pl.DataFrame) -> pl.DataFrame:
         """Size, time and etag of paths; for a folder the bytes, newest time and fingerprint of its files."""
         paths = inputs.select(pl.col("path").unique())
-        state = catalog.stat_paths(root, paths, self.source.stats)
+        state = stat_paths(catalog, root, paths, self.source.stats)
         # The time of the folder itself is needed to notice that a file was added or removed. Files that steps write
         # into the folder change it, too.
         touched = self.source.stats(root, state["path"])["mtime_ns"]

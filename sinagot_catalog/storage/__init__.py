@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.protocol import Store
     from sinagot_catalog.storage.regular_file import open_regular, read_regular
     from sinagot_catalog.storage.remote import Info, RemoteStore
-    from sinagot_catalog.storage.roots import TextReader, is_url, open_store
-    from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
-    from sinagot_catalog.storage.user_cache import user_cache
+    from sinagot_catalog.storage.roots import TextReader, open_store
+    from sinagot_catalog.storage.urls import is_url, join_url, normal_url, protocols_of, split_url
+    from sinagot_catalog.storage.user_folder import user_cache
 
 __all__ = [
     "STATS",
@@ -81,8 +81,8 @@ __getattr__ = lazy_exports(
         "protocol": ("Store",),
         "regular_file": ("open_regular", "read_regular"),
         "remote": ("Info", "RemoteStore"),
-        "roots": ("TextReader", "is_url", "open_store"),
-        "urls": ("join_url", "normal_url", "protocols_of", "split_url"),
-        "user_cache": ("user_cache",),
+        "roots": ("TextReader", "open_store"),
+        "urls": ("is_url", "join_url", "normal_url", "protocols_of", "split_url"),
+        "user_folder": ("user_cache",),
     },
 )

@@ -18,7 +18,8 @@ import polars as pl
 from sinagot_catalog.errors import ConfigError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.patterns import match_columns
 from sinagot_catalog.storage.listing import STATS, Listing
-from sinagot_catalog.storage.roots import is_url, open_store
+from sinagot_catalog.storage.roots import open_store
+from sinagot_catalog.storage.urls import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence

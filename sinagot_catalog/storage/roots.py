@@ -8,40 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.storage.local import LocalStore
-from sinagot_catalog.storage.protocol import Reach, ScanResult, Stat, Store
-from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of, split_url
+from sinagot_catalog.storage.urls import is_file_url, is_url, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = [
-    "LocalStore",
-    "Reach",
-    "ScanResult",
-    "Stat",
-    "Store",
-    "TextReader",
-    "is_url",
-    "join_url",
-    "normal_url",
-    "open_store",
-    "protocols_of",
-    "split_url",
-]
+    from sinagot_catalog.storage.protocol import Store
 
-
-def is_url(path: str) -> bool:
-    """Whether a path names a protocol that is not the local disk.
-
-    Example:
-        >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
-        (True, False, False)
-    """
-    return "://" in path and not _is_local(path)
-
-
-def _is_local(path: str) -> bool:
-    return path.lower().startswith(("file://", "local://"))
+__all__ = ["TextReader", "open_store"]
 
 
 def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
@@ -50,7 +24,7 @@ def open_store(root: str, options: Mapping[str, Any] | None = None) -> Store:
         from sinagot_catalog.storage.remote import RemoteStore
 
         return RemoteStore(root, options)
-    return LocalStore(root.partition("://")[2] if _is_local(root) else root)
+    return LocalStore(root.partition("://")[2] if is_file_url(root) else root)
 
 
 class TextReader:

@@ -1,6 +1,21 @@
 """Storage URLs: splits and joins URLs, and shows them without secrets. Standard library only."""
 
-__all__ = ["join_url", "normal_url", "protocols_of", "split_url"]
+__all__ = ["is_file_url", "is_url", "join_url", "normal_url", "protocols_of", "split_url"]
+
+
+def is_url(path: str) -> bool:
+    """Whether a path names a protocol that is not the local disk.
+
+    Example:
+        >>> is_url("s3://lab/data"), is_url("/data"), is_url("file:///data")
+        (True, False, False)
+    """
+    return "://" in path and not is_file_url(path)
+
+
+def is_file_url(path: str) -> bool:
+    """Whether a path is a URL of the local disk."""
+    return path.lower().startswith(("file://", "local://"))
 
 
 def _links(url: str) -> list[str]:

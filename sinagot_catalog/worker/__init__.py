@@ -11,9 +11,9 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
-    from sinagot_catalog.worker.job import JobRunner, staging_path
-    from sinagot_catalog.worker.local_files import clear_staging
+    from sinagot_catalog.worker.job import JobRunner
     from sinagot_catalog.worker.row_interrupts import MainInterrupts
+    from sinagot_catalog.worker.staging import clear_staging, staging_path
     from sinagot_catalog.worker.target_folders import links_among, parents
 
 __all__ = [
@@ -32,9 +32,9 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
-        "job": ("JobRunner", "staging_path"),
-        "local_files": ("clear_staging",),
+        "job": ("JobRunner",),
         "row_interrupts": ("MainInterrupts",),
+        "staging": ("clear_staging", "staging_path"),
         "target_folders": ("links_among", "parents"),
     },
 )

@@ -67,7 +67,7 @@ class ProcessStateGuard:
         self._limits = _limits()
         self._undoing = (
             self._undo_signals,
-            self._undo_place,
+            self._undo_folder,
             self._undo_environment,
             self._undo_sys,
             self._undo_hooks,
@@ -113,7 +113,7 @@ class ProcessStateGuard:
         if self._is_main:
             self._signals.undo()
 
-    def _undo_place(self) -> None:
+    def _undo_folder(self) -> None:
         os.umask(self._umask)
         if not _is_folder(self._folder):
             with suppress(OSError):

@@ -34,17 +34,17 @@ class WorkerInterrupts:
     """
 
     def __init__(self) -> None:
-        self._is_at_work = False
-        signal.signal(signal.SIGINT, self._came)
+        self._is_running = False
+        signal.signal(signal.SIGINT, self._on_signal)
 
     def __enter__(self) -> None:
-        self._is_at_work = True
+        self._is_running = True
 
     def __exit__(self, *_: object) -> None:
-        self._is_at_work = False
+        self._is_running = False
 
-    def _came(self, *_: object) -> None:
-        if self._is_at_work:
+    def _on_signal(self, *_: object) -> None:
+        if self._is_running:
             raise KeyboardInterrupt
 
     def is_from_user(self, error: BaseException) -> bool:  # noqa: ARG002 part of the protocol
@@ -61,7 +61,7 @@ class MainInterrupts:
 
     def __init__(self) -> None:
         self._before: dict[int, Any] = {}
-        self._has_come = False
+        self._has_signal = False
         self._thread = 0
         self._interrupt_main: Any = None
         self._is_pending = False
@@ -75,7 +75,7 @@ class MainInterrupts:
                 handler = signal.getsignal(number)
                 if callable(handler):
                     self._before[number] = handler
-                    signal.signal(number, self._came)
+                    signal.signal(number, self._on_signal)
         return self
 
     def unlisten(self) -> None:
@@ -84,21 +84,21 @@ class MainInterrupts:
             number, handler = self._before.popitem()
             signal.signal(number, handler)
 
-    def _came(self, number: int, frame: Any) -> None:
+    def _on_signal(self, number: int, frame: Any) -> None:
         try:
             self._before[number](number, frame)
         except BaseException:
-            self._has_come = True
+            self._has_signal = True
             raise
 
     def check(self) -> None:
         """Raise `KeyboardInterrupt` if a signal arrived and a script caught the exception."""
-        if self._has_come:
+        if self._has_signal:
             raise KeyboardInterrupt
 
     def is_from_user(self, error: BaseException) -> bool:
         """Whether a signal arrived. While Polars computes, it handles the signal and raises from its own code."""
-        return isinstance(error, KeyboardInterrupt) and (self._has_come or _is_raised_by_polars(error))
+        return isinstance(error, KeyboardInterrupt) and (self._has_signal or _is_raised_by_polars(error))
 
     # -- a row --------------------------------------------------------------------------------------------
 

@@ -11,12 +11,14 @@ inode, so a replaced folder is checked again. Standard library only.
 import os
 import re
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import NamedTuple
 
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.journal import RunSpec
 from sinagot_catalog.patterns import Template
+from sinagot_catalog.storage import is_url
 from sinagot_catalog.worker.file_moves import sync_one
 
 __all__ = ["TargetFolder", "TargetFolders", "links_among", "parents"]
@@ -49,39 +51,27 @@ class TargetFolder(NamedTuple):
 
 
 class TargetFolders:
-    """The folders below one outputs folder.
+    """The folders below the outputs folder of a run.
 
     Args:
-        outputs: The outputs folder.
-        dataset: The dataset folder, a root of inputs.
-        log: The `LOG` folder; publishing below it is refused.
-        staging: Returns the `stat` of the staging folder.
-        trusted: Literal folders of the outputs, relative; they may be links.
-        links: The literal folders that were links when the run began, with their targets; None: read them now.
-        raw: The patterns of inputs that no step makes.
-        durable: Sync the name of a new folder to the disk.
+        spec: The run.
+        stat_staging: Returns the `stat` of the staging folder.
     """
 
-    def __init__(
-        self,
-        outputs: str,
-        *,
-        dataset: str,
-        log: str,
-        staging: Callable[[], os.stat_result],
-        trusted: Iterable[str],
-        links: Mapping[str, str] | None,
-        raw: Iterable[Template],
-        durable: bool,
-    ) -> None:
-        self.outputs = outputs
-        self._dataset = dataset
-        self._log = log
-        self._of_staging = staging
-        self._trusted = frozenset(folder for one in trusted for folder in parents(one))
-        self._links = links_among(outputs, self._trusted) if links is None else links
-        self._raw = tuple(raw)
-        self._durable = durable
+    def __init__(self, spec: RunSpec, stat_staging: Callable[[], os.stat_result]) -> None:
+        self.outputs = spec.outputs
+        self._dataset = spec.dataset
+        self._log = spec.log
+        self._durable = spec.durable
+        self._stat_staging = stat_staging
+        made = [port.template for step in spec.cells for port in (*step.outputs, *step.controls)]
+        # Literal folders of the outputs may be links.
+        self._trusted = frozenset(folder for template in made for folder in parents(template.prefix))
+        self._links = links_among(spec.outputs, self._trusted) if spec.links is None else spec.links
+        outputs = {port.template for step in spec.cells for port in step.outputs}
+        inputs = {port.template for step in spec.cells for port in step.inputs}
+        # Only on a local disk an input can have a second name, through a link.
+        self._raw = () if is_url(spec.dataset) else tuple(inputs - outputs)
         self._known: dict[str, TargetFolder] = {}
         self._aliases: _Aliases | None = None
 
@@ -108,9 +98,9 @@ class TargetFolders:
             except (FileNotFoundError, NotADirectoryError):
                 pass
             self._known.clear()  # the folder, or one above it, was replaced
-        return self._look_at(folder)
+        return self._check(folder)
 
-    def _look_at(self, folder: str) -> TargetFolder:
+    def _check(self, folder: str) -> TargetFolder:
         full = f"{self.outputs}/{folder}" if folder else self.outputs
         is_new = True
         parent = self.get(folder.rpartition("/")[0]) if folder else None
@@ -132,7 +122,7 @@ class TargetFolders:
         return known
 
     def _described(self, folder: str, full: str, real: str) -> TargetFolder:
-        found, staging = os.stat(full), self._of_staging()
+        found, staging = os.stat(full), self._stat_staging()
         own = os.getegid()
         sets_group = bool(found.st_mode & stat.S_ISGID)
         group = found.st_gid if sets_group else own
@@ -247,8 +237,8 @@ class _Aliases:
             folder = os.path.realpath(f"{dataset}/{template.prefix}")
             is_linked = folder != os.path.normpath(f"{self._real_dataset}/{template.prefix}")
             by_name = _matcher(dataset, "", template)
-            by_place = _matcher(folder, template.prefix, template)
-            self._inputs.append((template.text, folder, is_linked, by_name, by_place))
+            by_real_path = _matcher(folder, template.prefix, template)
+            self._inputs.append((template.text, folder, is_linked, by_name, by_real_path))
 
     def is_own_name(self, folder: str, real: str) -> bool:
         """Whether no path in a folder can be an input by another name.
@@ -259,8 +249,8 @@ class _Aliases:
         """
         is_linked = real != os.path.normpath(f"{self._real_outputs}/{folder}") or self._meet
         return not any(
-            (is_linked or is_linked_input) and _is_nested(real, place)
-            for _, place, is_linked_input, _, _ in self._inputs
+            (is_linked or is_linked_input) and _is_nested(real, input_folder)
+            for _, input_folder, is_linked_input, _, _ in self._inputs
         )
 
     def pattern_of(self, path: str, folder: str) -> str | None:
@@ -272,8 +262,8 @@ class _Aliases:
         """
         nominal = f"{self._outputs}/{path}"
         real = f"{folder}/{os.path.basename(path)}"
-        for text, _, _, by_name, by_place in self._inputs:
-            if by_place.fullmatch(real) and not by_name.fullmatch(nominal):
+        for text, _, _, by_name, by_real_path in self._inputs:
+            if by_real_path.fullmatch(real) and not by_name.fullmatch(nominal):
                 return text
         return None
 

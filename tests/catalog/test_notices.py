@@ -20,7 +20,11 @@ def notices(ws):
 
 
 def warnings(folder):
-    return [f"{one.area}: {one.text}" for one in doctor.examine(str(folder)) if one.state == "warning"]
+    return [
+        f"{one.area}: {one.text}"
+        for one in doctor.examine(lambda: Workspace(str(folder))._source)
+        if one.state == "warning"
+    ]
 
 
 def test_a_workspace_in_order_has_no_notice(cli, harbor, harbor_folder):

@@ -472,7 +472,7 @@ def test_folder_of_raw_data_is_there_where_it_holds_more_than_steps_declare(make
     counted = ws.steps.filter(step="count").collect()
     assert dict(counted.select("record_id", "status").iter_rows()) == COUNTED
     assert counted.filter(record_id="R3")["reason"].to_list() == ["missing raw/R3"]
-    assert ws._source.catalog().unmatched() == (0, [])
+    assert ws._source.catalog().unused.unmatched() == (0, [])
 
 
 @pytest.mark.parametrize("mode", ["processes", "main_process"])

@@ -8,7 +8,7 @@ import pytest
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.flows.deployment import describe
-from sinagot_catalog.run.execution import prepare
+from sinagot_catalog.flows.prepare import prepare
 
 
 def test_sql_filter_keeps_the_rows_of_the_same_expression(harbor):

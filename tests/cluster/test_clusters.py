@@ -1,31 +1,28 @@
 """Batches of a submitted run on real clusters of this machine: Dask and Ray, their workers killed at work."""
 
-import contextlib
 import importlib.util
 import json
 import os
 import pickle
 import secrets
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections import Counter
-from pathlib import Path
 
 import polars as pl
 import pytest
+from sinagot_catalog.cluster.connect import ClusterConnection
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cluster.connect import ClusterConnection
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.api import ask
+from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
-from sinagot_catalog.run.execution import prepare
+from tests.servers import wait
 
 pytestmark = [
     pytest.mark.timeout(180),
@@ -87,105 +84,6 @@ class Script(ScriptTemplate):
         self.path.output["twice"].write_text(text)
         self.path.output["size"].write_text(str(len(text)))
 """
-
-
-class Dask:
-    """A scheduler, and workers without a nanny: who is killed stays dead."""
-
-    kind = "dask"
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.processes = []
-        file = folder / "scheduler.json"
-        self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", file)
-        wait(lambda: file.exists() and file.read_text().strip().endswith("}"))
-        self.address = json.loads(file.read_text())["address"]
-
-    def ensure(self, workers):
-        """See to it that so many workers are there."""
-        alive = [one for one in self.processes[1:] if one.poll() is None]
-        for _ in range(workers - len(alive)):
-            self._start(
-                "worker", self.address, "--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard"
-            )
-
-    def _start(self, what, *words):
-        with (self.folder / "log.txt").open("ab") as log:
-            command = [sys.executable, "-m", "dask", what, *map(str, words)]
-            command += ["--no-dashboard"] if what == "scheduler" else []
-            # Own working folder: a worker keeps files beside it.
-            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
-        self.processes.append(process)
-
-    def close(self):
-        for process in self.processes[::-1]:
-            process.terminate()
-        for process in self.processes:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(10)
-            process.kill()
-            process.wait()
-
-
-class Ray:
-    """A head with room for two tasks."""
-
-    kind = "ray"
-
-    def __init__(self):
-        # A short path: sockets lie below it.
-        self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-        program = Path(sys.executable).with_name("ray")
-        command = [program, "start", "--head", "--port", "0", "--num-cpus", "2", "--include-dashboard=false"]
-        command += ["--disable-usage-stats", "--block", "--temp-dir", self.folder]
-        command += ["--object-store-memory", "100000000"]
-        with Path(self.folder, "log.txt").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-        where = Path(self.folder, "ray_current_cluster")
-        wait(lambda: where.exists() and where.read_text().strip(), 60)
-        self.address = where.read_text().strip()
-
-    def ensure(self, workers):
-        assert workers <= 2
-        assert self.process.poll() is None
-
-    def close(self):
-        self.process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.wait(20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def wait(is_so, seconds=40):
-    end = time.monotonic() + seconds
-    while not is_so():
-        assert time.monotonic() < end, f"not so within {seconds} s"
-        time.sleep(0.02)
-
-
-@pytest.fixture(scope="module")
-def dask(tmp_path_factory):
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
-    cluster = Dask(tmp_path_factory.mktemp("dask"))
-    yield cluster
-    cluster.close()
-
-
-@pytest.fixture(scope="module")
-def ray():
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("the extra 'ray' is not installed")
-    # Before Ray is imported, which reads it then; without one it writes one into the home of whoever tests.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        cluster = Ray()
-        yield cluster
-        cluster.close()
 
 
 @pytest.fixture(params=["dask", "ray"])
@@ -305,7 +203,7 @@ def test_what_a_killed_client_sent_to_the_cluster_ends_and_its_flow_run_is_crash
     dask.ensure(2)
     root = workspace(["wait"] * 4, dask)
     code = (
-        "from sinagot_catalog.run.execution import prepare; from sinagot_catalog.flows.submission import submit\n"
+        "from sinagot_catalog.flows.prepare import prepare; from sinagot_catalog.flows.submission import submit\n"
         f"print(submit(prepare({str(root)!r}, step='upper')).flow_run_id, flush=True)"
     )
     client = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
@@ -428,13 +326,12 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace,
 
 
 @pytest.fixture
-def dask_of_bucket(moto, tmp_path, monkeypatch):
+def dask_of_bucket(moto, tmp_path, monkeypatch, start_dask):
     """A cluster whose workers have what opens the bucket, as this process has."""
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
     (tmp_path / "dask").mkdir()
-    with contextlib.closing(Dask(tmp_path / "dask")) as cluster:
+    with start_dask(tmp_path / "dask") as cluster:
         cluster.ensure(2)
         yield cluster
 
@@ -460,8 +357,7 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
 
 def prepare_trusted(url):
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.run.execution import prepare_query
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run import RunOptions, claim, plan
 
-    ws = Workspace(url, trust=True)
-    return prepare_query(ws._source, Query("steps"), RunOptions())
+    source, query, options = Workspace(url, trust=True)._source, Query("steps"), RunOptions()
+    return claim(source, query, plan(source, query, options), options)

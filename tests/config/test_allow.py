@@ -10,7 +10,7 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.config.permissions import ALLOW, check_allowed
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, UsageError
 from sinagot_catalog.flows.deployment import describe
-from sinagot_catalog.run.execution import prepare
+from sinagot_catalog.flows.prepare import prepare
 
 ONE = {"one": ("raw/{id}", "one/{id}")}
 

@@ -8,11 +8,16 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sinagot_catalog import Workspace
 from sinagot_catalog.diagnostics import doctor as _doctor
 
 
+def examine(place):
+    return list(_doctor.examine(lambda: Workspace(place)._source))
+
+
 def said(folder, state=None):
-    return [f"{one.area}: {one.text}" for one in _doctor.examine(str(folder)) if state in (None, one.state)]
+    return [f"{one.area}: {one.text}" for one in examine(str(folder)) if state in (None, one.state)]
 
 
 def test_a_fresh_example_is_in_order(cli, harbor_folder):
@@ -130,11 +135,13 @@ def test_a_folder_that_may_not_be_written_is_a_fault(write_workspace):
         Path(root, "dataset").chmod(0o555)
         program = """if True:
             import os, sys
-            from sinagot_catalog.diagnostics import doctor as _doctor
-            list(_doctor.examine(sys.argv[1]))
+            from sinagot_catalog import Workspace
+            from sinagot_catalog.diagnostics import examine
+            opened = lambda: Workspace(sys.argv[1])._source
+            list(examine(opened))
             if os.getuid() == 0:
                 os.setuid(65534)
-            print([one.text for one in _doctor.examine(sys.argv[1]) if one.state == "fault"])
+            print([one.text for one in examine(opened) if one.state == "fault"])
         """
         done = subprocess.run(
             [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=True
@@ -166,8 +173,10 @@ def test_a_known_clash_of_versions_is_said(tmp_path, harbor_folder):
         folder.mkdir(parents=True)
         (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
     program = f"""if True:
-        from sinagot_catalog.diagnostics import doctor as _doctor
-        print([one.text for one in _doctor.examine({str(harbor_folder)!r}) if one.state == "warning"])
+        from sinagot_catalog import Workspace
+        from sinagot_catalog.diagnostics import examine
+        opened = lambda: Workspace({str(harbor_folder)!r})._source
+        print([one.text for one in examine(opened) if one.state == "warning"])
     """
     done = subprocess.run(
         [sys.executable, "-c", program],
@@ -180,8 +189,9 @@ def test_a_known_clash_of_versions_is_said(tmp_path, harbor_folder):
 def test_it_imports_no_prefect(harbor_folder):
     program = f"""if True:
         import sys
-        from sinagot_catalog.diagnostics import doctor as _doctor
-        list(_doctor.examine({str(harbor_folder)!r}))
+        from sinagot_catalog import Workspace
+        from sinagot_catalog.diagnostics import examine
+        list(examine(lambda: Workspace({str(harbor_folder)!r})._source))
         print("prefect" in sys.modules)
     """
     done = subprocess.run(
@@ -196,6 +206,6 @@ def test_a_dataset_in_a_bucket_says_what_a_run_would(write_workspace):
     fs = fsspec.filesystem("memory")
     fs.pipe("/boats/raw/R1", b"raw")
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, toml="[path]\ndataset = 'memory://boats'\n")
-    found = list(_doctor.examine(str(folder)))
+    found = examine(str(folder))
     assert "records: 1 record in 1 file" in said(folder)
     assert {one.area for one in found} >= {"writing", "patterns", "prefect"}

@@ -89,19 +89,10 @@ class Fault:
 def pytest_addoption(parser):
     parser.addoption("--faults", type=int, default=None, help="how many faults to inject in all")
     parser.addoption("--seed", type=int, default=1, help="what they are drawn with")
-    parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
 def pytest_configure(config):
     config.stash[INJECTED] = Counter()
-    config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
-
-
-def pytest_collection_modifyitems(config, items):
-    if not config.getoption("slow", False):
-        for item in items:
-            if "slow" in item.keywords:
-                item.add_marker(pytest.mark.skip(reason="takes minutes: --slow runs it"))
 
 
 def pytest_terminal_summary(terminalreporter, exitstatus, config):

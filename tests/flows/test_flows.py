@@ -16,9 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinagot_catalog.errors import ServerError, StorageError, UsageError
+from sinagot_catalog.flows.prepare import prepare
 from sinagot_catalog.flows.submission import submit
 from sinagot_catalog.run import phases
-from sinagot_catalog.run.execution import prepare
 from sinagot_catalog.run.pool import Pool
 
 CONFIG = """
@@ -71,7 +71,7 @@ class Script(ScriptTemplate):
 """
 
 IMPORTS = (
-    "from sinagot_catalog.run.execution import prepare; from sinagot_catalog.flows.submission import submit"
+    "from sinagot_catalog.flows.prepare import prepare; from sinagot_catalog.flows.submission import submit"
 )
 
 

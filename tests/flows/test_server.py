@@ -22,7 +22,7 @@ import pytest
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows import api as _api
-from sinagot_catalog.flows import local_server
+from sinagot_catalog.flows import local_server, server_state
 from sinagot_catalog.journal.process_identity import boot_id, start_time
 
 
@@ -201,11 +201,11 @@ def test_a_process_that_got_its_id_later_is_left_alone():
     local_server.stop(timeout=1)
     bystander = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        local_server._write_state(replace(server, pid=bystander.pid, started="1"))
+        server_state.write_state(replace(server, pid=bystander.pid, started="1"))
         assert local_server.find() is None
         assert local_server.stop(timeout=1)["stopped"] is False
         assert bystander.poll() is None
-        local_server._write_state(
+        server_state.write_state(
             replace(server, pid=bystander.pid, started=start_time(bystander.pid), boot="earlier")
         )
         assert local_server.find() is None
@@ -244,7 +244,7 @@ def test_a_port_that_is_asked_for_and_taken_is_said():
 @pytest.mark.usefixtures("other_home")
 def test_a_server_of_another_prefect_version_makes_way():
     first = local_server.start()
-    local_server._write_state(replace(first, prefect="3.0.0"))
+    server_state.write_state(replace(first, prefect="3.0.0"))
     second = local_server.start()
     assert not first.is_alive
     assert second.is_alive
@@ -293,7 +293,7 @@ def run_under_way(prefect_server) -> Iterator[None]:
 
 @pytest.mark.usefixtures("run_under_way")
 def test_a_server_of_another_version_that_is_at_work_is_left_alone(prefect_server):
-    local_server._write_state(replace(prefect_server, prefect="3.0.0"))
+    server_state.write_state(replace(prefect_server, prefect="3.0.0"))
     try:
         with pytest.raises(
             ServerError, match=r"of Prefect 3\.0\.0, this is .*under way\.\nWait for them, or end it"
@@ -301,7 +301,7 @@ def test_a_server_of_another_version_that_is_at_work_is_left_alone(prefect_serve
             local_server.start()
         assert prefect_server.is_alive
     finally:
-        local_server._write_state(prefect_server)
+        server_state.write_state(prefect_server)
 
 
 @pytest.mark.usefixtures("other_home")

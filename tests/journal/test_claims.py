@@ -205,15 +205,15 @@ def test_row_of_a_killed_run_is_an_error_and_runs_again(make_workspace, script_s
 def test_who_works_for_a_run_elsewhere_sees_it_stop_and_end(claims):
     claim, _ = claims.take("run-1", rows("R1"))
     follower = ClaimMonitor(claims, claim)
-    assert follower.look() == "live"
+    assert follower.state() == "live"
     claims.request_stop(claim)
-    assert follower.look() == "stopping"
+    assert follower.state() == "stopping"
     assert claims.alive() == {"run-1"}  # its rows are its own until it gives them back
     assert claims.take("run-2", rows("R1"))[1].height == 1
     claims.release(claim)
-    assert follower.look() == "over"
+    assert follower.state() == "over"
     claims.request_stop(claim)
-    assert follower.look() == "over"
+    assert follower.state() == "over"
 
 
 def test_a_claim_that_is_gone_is_not_made_anew_by_stopping(claims):
@@ -221,13 +221,13 @@ def test_a_claim_that_is_gone_is_not_made_anew_by_stopping(claims):
     claims.store.delete([claim.path])
     claims.request_stop(claim)
     assert claims.all() == []
-    assert ClaimMonitor(claims, claim).look() == "over"
+    assert ClaimMonitor(claims, claim).state() == "over"
 
 
 def test_a_run_whose_process_was_killed_is_over_for_its_followers(claims, dead_claim):
     dead = dead_claim(1, "dead")
     store(claims, dead)
-    assert ClaimMonitor(claims, dead).look() == "over"
+    assert ClaimMonitor(claims, dead).state() == "over"
 
 
 def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait_until):
@@ -238,9 +238,9 @@ def test_a_run_of_another_host_is_followed_by_its_beats(claims, dead_claim, wait
     end = time.monotonic() + 1.5
     while time.monotonic() < end:
         claims.heartbeat(other)
-        assert follower.look() == "live"
+        assert follower.state() == "live"
         time.sleep(0.02)
-    wait_until(lambda: follower.look() == "over")
+    wait_until(lambda: follower.state() == "over")
 
 
 def test_a_follower_bears_with_a_journal_that_cannot_be_read_for_a_lease(claims, dead_claim, wait_until):
@@ -248,10 +248,10 @@ def test_a_follower_bears_with_a_journal_that_cannot_be_read_for_a_lease(claims,
     store(claims, other)
     claims.heartbeat(other)
     follower = ClaimMonitor(claims, other)
-    assert follower.look() == "live"
+    assert follower.state() == "live"
     Path(claims.store.root, other.path).write_text("{ torn")
-    assert follower.look() == "live"
-    wait_until(lambda: follower.look() == "over")
+    assert follower.state() == "live"
+    wait_until(lambda: follower.state() == "over")
 
 
 def test_events_of_a_run_are_read_piece_by_piece_each_once(tmp_path):

@@ -11,7 +11,8 @@ from sinagot_catalog.diagnostics.doctor import examine
 from sinagot_catalog.errors import ConfigError, NotFoundError, PatternError, SelectionError
 from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.patterns.template import parse_template
-from sinagot_catalog.run.pool import open_runner
+from sinagot_catalog.run import Pool, RunSetup
+from sinagot_catalog.run.main_process import MainProcess
 
 MICE = r"(?P<mouse>m\d+)_(?P<day>\d{4}-\d\d-\d\d)"
 BIDS = r"sub-(?P<sub>\w+?)(?:_ses-(?P<ses>\d+))?"
@@ -69,7 +70,7 @@ def test_records_patterns_and_doctor_agree(mice):
         ("raw/m1/2026-1-3/data.csv", "{day}"),
         ("raw/rat/2026-01-01/data.csv", "{mouse}"),
     }
-    told = {one.text for one in examine(mice.config.root)}
+    told = {one.text for one in examine(lambda: Workspace(mice.config.root)._source)}
     assert "3 records in 5 files" in told
     assert "raw/{mouse}/{day}/data.csv: 3 of 3 records" in told
     assert sum("does not match raw/{mouse}/{day}/data.csv" in one for one in told) == 2
@@ -187,7 +188,7 @@ def test_beside_a_pattern_with_the_id_that_is_a_note(cli, write_workspace):
     assert statuses(Workspace(folder)) == [("m1-2026-01-01", "both", "DATA_READY")]
     told = "records.id_pattern: an id cannot be written from its fields"
     assert told in cli("status", folder).stderr
-    assert any(told in one.text for one in examine(str(folder)))
+    assert any(told in one.text for one in examine(lambda: Workspace(str(folder))._source))
 
 
 def test_an_id_pattern_over_folders_is_a_fault_of_the_config(cli, write_workspace):
@@ -268,7 +269,7 @@ def test_a_field_that_would_lead_out_of_the_dataset_is_no_record_and_that_is_sai
     assert "raw/.._1.csv is left out" in Workspace(folder).report(folder / "report.html").read_text()
     assert any(
         one.text == "raw/.._1.csv is left out: '.._1' cannot be a record: its field site is '..'"
-        for one in examine(str(folder))
+        for one in examine(lambda: Workspace(str(folder))._source)
     )
 
 
@@ -322,8 +323,9 @@ def test_a_worker_checks_fields_and_filled_paths_itself(tmp_path, mode):
     cell = UnitStepSpec(None, None, "a", str(script), port("raw/{id}.csv"), port("{site}/{n}.out"))
     spec = RunSpec("r1", data, data, log, str(tmp_path), ids, (cell,))
     results = []
-    with open_runner(spec, mode, 1) as runner:
-        runner.execute([[(row, 0, record_id)] for row, record_id in enumerate(records)], results.extend)
+    executor = MainProcess() if mode == "main_process" else Pool(1)
+    with executor.start(RunSetup(spec)):
+        executor.run([[(row, 0, record_id)] for row, record_id in enumerate(records)], results.extend)
     told = {records[one.row]: (one.outcome, one.message) for one in results}
     assert [told[one][0] for one in records] == ["error", "error", "error", "done"]
     assert "its field site is '..'" in told[".._1"][1]
@@ -367,14 +369,14 @@ def test_a_misnamed_file_in_a_flat_root_is_mentioned(cli, write_workspace):
 def test_a_misnamed_file_in_a_folder_of_the_root_is_mentioned(make_workspace):
     files = ["R1/eeg/R1.csv", "R2/eeg/r2.csv", "R2/eeg/R2.json", "out/R1/x.csv"]
     ws = make_workspace({"a": ("{id}/eeg/{id}.csv", "out/{id}/a.csv")}, files)
-    assert ws._source.catalog().unmatched() == (1, [("R2/eeg/r2.csv", "{id}/eeg/{id}.csv")])
+    assert ws._source.catalog().unused.unmatched() == (1, [("R2/eeg/r2.csv", "{id}/eeg/{id}.csv")])
 
 
 def test_a_star_is_said_to_be_that_very_character(cli, write_workspace):
     folder = write_workspace({"a": ("raw/{id}/*.csv", "a/{id}")}, ["raw/R1/x.csv"])
     told = "a '*' in a pattern is that very character: wildcards are not supported yet"
     assert told in cli("status", folder).stderr
-    assert any(told in one.text for one in examine(str(folder)))
+    assert any(told in one.text for one in examine(lambda: Workspace(str(folder))._source))
     assert told in repr(Workspace(folder).try_pattern("raw/{id}/*.csv"))
     assert told in cli("init", folder, "--from-files", "raw/{id}/*.csv").stderr
 

@@ -18,7 +18,8 @@ from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.journal.writer import read_lines
 from sinagot_catalog.patterns.template import parse_template
 from sinagot_catalog.run import worker_process
-from sinagot_catalog.run.pool import Pool, open_runner
+from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.pool import Pool
 from sinagot_catalog.worker import __main__ as _worker
 
 PATIENCE = 20.0
@@ -40,6 +41,10 @@ def is_alive(pid):
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z" if Path("/proc/self").exists() else True
+
+
+def started(spec, workers):
+    return Pool(workers, threads_per_worker=spec.threads_per_worker).start(RunSetup(spec))
 
 
 class Bench:
@@ -97,8 +102,8 @@ class Bench:
     def run(self, ids=IDS, workers=2, **options):
         groups = self.groups(ids)
         results = []
-        with open_runner(self.spec(**options), "processes", workers) as runner:
-            runner.execute(groups, results.extend)
+        with started(self.spec(**options), workers) as runner:
+            runner.run(groups, results.extend)
         assert sorted(result.row for result in results) == list(range(len(ids) * len(self.cells)))
         names = {row: (self.cells[cell].step, one) for group in groups for row, cell, one in group}
         return {names[result.row]: result for result in results}
@@ -406,9 +411,9 @@ def test_results_come_while_a_slow_row_of_the_same_batch_runs(bench):
         if 0 in seen:
             (bench.data / "go").touch()
 
-    with open_runner(bench.spec(), "processes", 1) as runner:
+    with started(bench.spec(), 1) as runner:
         runner.run_batch([])
-        runner.execute(bench.groups("AB"), on_results)
+        runner.run(bench.groups("AB"), on_results)
     assert seen == [0, 1]
 
 
@@ -416,10 +421,10 @@ def test_groups_may_come_from_a_generator_and_in_any_number(bench):
     bench.step("pass")
     ids = [f"R{n}" for n in range(300)]
     results = []
-    with open_runner(bench.spec(), "processes", 2) as runner:
-        runner.execute(iter([]), results.extend)
-        runner.execute((group for group in bench.groups(ids)), results.extend)
-        runner.execute([], results.extend)
+    with started(bench.spec(), 2) as runner:
+        runner.run(iter([]), results.extend)
+        runner.run((group for group in bench.groups(ids)), results.extend)
+        runner.run([], results.extend)
     assert {result.outcome for result in results} == {"done"}
     assert len(results) == len(ids) == len(bench.done())
 
@@ -428,7 +433,7 @@ def test_many_threads_run_batches_on_the_same_workers(bench):
     bench.step("if self.id == 'R07': os._exit(1)\nif self.id == 'R13': time.sleep(600)", timeout=1)
     groups = bench.groups([f"R{n:02}" for n in range(40)])
     results = []
-    with open_runner(bench.spec(), "processes", 2) as runner:
+    with started(bench.spec(), 2) as runner:
         threads = [
             threading.Thread(target=lambda part: results.extend(runner.run_batch(part)), args=(groups[n::8],))
             for n in range(8)
@@ -448,13 +453,13 @@ def test_many_threads_run_batches_on_the_same_workers(bench):
 def test_stop_from_another_thread_ends_what_runs_and_cancels_the_rest(bench):
     bench.step("self.data_path.joinpath('begun-' + self.id).touch()\ntime.sleep(600)")
     results = []
-    with open_runner(bench.spec(), "processes", 2) as runner:
+    with started(bench.spec(), 2) as runner:
         stopper = threading.Thread(
             target=lambda: (wait_for(lambda: len(list(bench.data.glob("begun-*"))) == 2), runner.stop())
         )
         stopper.start()
         begin = time.monotonic()
-        runner.execute(bench.groups(IDS), results.extend)
+        runner.run(bench.groups(IDS), results.extend)
         stopper.join()
         assert time.monotonic() - begin < 10
         assert runner.run_batch([[(9, 0, "Z")]])[0].outcome == "cancelled"
@@ -470,8 +475,8 @@ def test_a_callback_that_fails_ends_the_run_and_is_raised(bench):
     def fail(results):
         raise LookupError(results[0].outcome)
 
-    with open_runner(bench.spec(), "processes", 2) as runner, pytest.raises(LookupError):
-        runner.execute(bench.groups(IDS), fail)
+    with started(bench.spec(), 2) as runner, pytest.raises(LookupError):
+        runner.run(bench.groups(IDS), fail)
 
 
 def test_a_worker_that_cannot_start_is_a_sentence_and_not_an_endless_loop(bench, monkeypatch):
@@ -483,15 +488,15 @@ def test_a_worker_that_cannot_start_is_a_sentence_and_not_an_endless_loop(bench,
         lambda threads: {**environment(threads), "PYTHONPATH": "", "PYTHONHOME": "/no"},
     )
     with (
-        open_runner(bench.spec(), "processes", 2) as runner,
+        started(bench.spec(), 2) as runner,
         pytest.raises(SinagotError, match="cannot start"),
     ):
-        runner.execute(bench.groups(IDS), lambda _: None)
+        runner.run(bench.groups(IDS), lambda _: None)
 
 
 def test_a_worker_that_dies_while_it_waits_is_replaced(bench):
     bench.step("self.data_path.joinpath('pid').write_text(str(os.getpid()))")
-    with open_runner(bench.spec(), "processes", 1) as runner:
+    with started(bench.spec(), 1) as runner:
         assert runner.run_batch(bench.groups("A"))[0].outcome == "done"
         pid = int((bench.data / "pid").read_text())
         os.kill(pid, signal.SIGKILL)
@@ -501,27 +506,27 @@ def test_a_worker_that_dies_while_it_waits_is_replaced(bench):
 
 def test_workers_may_start_before_the_run_is_known(bench):
     bench.step("pass")
-    with Pool(2).start_workers() as pool:
+    with Pool(2).start_workers(2) as pool:
         results = []
-        open_runner(bench.spec(), "processes", 2, pool=pool).execute(bench.groups(IDS), results.extend)
+        pool.start(RunSetup(bench.spec())).run(bench.groups(IDS), results.extend)
     assert {result.outcome for result in results} == {"done"}
 
 
 def test_a_pool_that_never_worked_ends_its_warm_workers():
-    with Pool(2).start_workers():
+    with Pool(2).start_workers(2):
         pass
 
 
 PARENT = """
 import sys
 sys.path[:0] = {path!r}
-from sinagot_catalog.run.pool import open_runner
+from sinagot_catalog.run import Pool, RunSetup
 import pickle
 spec, groups, out = pickle.load(open(sys.argv[1], "rb"))
 results = []
 try:
-    with open_runner(spec, "processes", 2) as runner:
-        runner.execute(groups, results.extend)
+    with Pool(2).start(RunSetup(spec)) as runner:
+        runner.run(groups, results.extend)
 except KeyboardInterrupt:
     open(out, "w").write(" ".join(sorted(f"{{r.row}}:{{r.outcome}}" for r in results)))
     sys.exit(130)
@@ -608,20 +613,20 @@ def test_killing_workers_at_any_moment_loses_no_row_and_no_output(bench):
     groups = bench.groups(ids)
     results = []
     over = threading.Event()
-    with open_runner(bench.spec(), "processes", 3) as runner:
+    with started(bench.spec(), 3) as runner:
 
         def kill():
-            for seat in itertools.cycle(runner._seats):
+            for slot in itertools.cycle(runner._slots):
                 if over.wait(0.12):
                     return
-                process = seat._process
+                process = slot._process
                 if process is not None and process.is_ready:
                     process._signal(signal.SIGKILL)
 
         killer = threading.Thread(target=kill)
         killer.start()
         try:
-            runner.execute(groups, results.extend)
+            runner.run(groups, results.extend)
         finally:
             over.set()
             killer.join()

@@ -1,6 +1,5 @@
 """What a worker fetches from a bucket: of which version, under which names, and what it believes of it."""
 
-from concurrent.futures import wait
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,9 @@ from sinagot_catalog.journal.upload import JournalUploader
 from sinagot_catalog.journal.writer import JournalWriter, journal_path
 from sinagot_catalog.storage.remote import RemoteStore
 from sinagot_catalog.worker import remote_files
-from sinagot_catalog.worker.local_files import Look
+from sinagot_catalog.worker.local_files import PathQuery
 from sinagot_catalog.worker.remote_files import RemoteFiles
+from sinagot_catalog.worker.staging import StagingFolder
 
 
 @pytest.fixture
@@ -20,15 +20,17 @@ def place(moto, tmp_path):
     remote = Remote(f"{moto.url}/LOG", spool, 1_000_000)
     spec = RunSpec("r1", moto.url, moto.url, spool, "/scripts", ".+", (), remote=remote)
     options = {"dataset": moto.options, "outputs": moto.options}
-    one = RemoteFiles(spec, options, staging=f"{spool}/staging", fetched=f"{spool}/inputs")
+    one = RemoteFiles(
+        spec, options, staging=StagingFolder(f"{spool}/staging", spool), fetched=f"{spool}/inputs"
+    )
     yield one
     one.close()
 
 
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.prefetch([], [((one,), (f"out/{one}",), (Look(),)) for one in rows])
-    assert not wait(place._coming.values(), 30).not_done
+    place.prefetch([], [((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
+    place._prefetcher.wait()
 
 
 def read(place, *paths):
@@ -48,20 +50,20 @@ def test_input_that_came_while_the_row_before_ran_is_found(place, moto, monkeypa
 
 def test_input_that_was_not_fetched_ahead_is_looked_at_again(place, moto, monkeypatch):
     monkeypatch.setattr(remote_files, "_FRESH", -1.0)
-    monkeypatch.setattr(place, "_limit", 10)
+    monkeypatch.setattr(place._fetched, "_limit", 10)
     moto.put({"raw/A": "old, and too much to fetch it ahead"})
     ahead(place, "raw/A")
     moto.put({"raw/A": "new"})
     assert read(place, "raw/A") == [b"new"]
-    assert place._wanted["raw/A"][1].size == 3
+    assert place._fetched.wanted["raw/A"][1].size == 3
 
 
 def test_what_a_row_writes_beside_its_outputs_is_seen_by_the_next(place, moto):
     ahead(place, "extra/A")
-    staged = Path(place.staging, "c0", "extra")
+    staged = Path(place.staging.path, "c0", "extra")
     staged.mkdir(parents=True)
     (staged / "A").write_text("beside")
-    place.publish(str(staged.parent), ["extra/A"], {"extra/A"})
+    place.publisher.publish(str(staged.parent), ["extra/A"], {"extra/A"})
     assert moto.read("extra/A") == b"beside"
     assert read(place, "extra/A") == [b"beside"]
 
@@ -72,7 +74,7 @@ def test_inputs_may_have_names_that_end_as_those_of_parts(place, moto):
     for _ in range(3):
         assert read(place, *names) == [(name * 5_000).encode() for name in names]
         for name in names:
-            place._held.pop(name)
+            place._fetched._held.pop(name)
 
 
 def test_input_with_the_longest_name_that_a_disk_takes_is_fetched(place, moto):
@@ -86,16 +88,16 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
     assert read(place, "raw/A") == [b"old"]
     moto.put({"raw/A": "newer"})
     root, info = moto.url, place._stores[moto.url].info("raw/A")
-    place._get("raw/A", root, info, is_ahead=True)
-    assert Path(place._fetched, "raw/A").read_bytes() == b"old"
-    assert not list(Path(f"{place._fetched}.parts").iterdir())
+    place._fetched._get("raw/A", root, info, is_prefetch=True)
+    assert Path(place._fetched.folder, "raw/A").read_bytes() == b"old"
+    assert not list(Path(f"{place._fetched.folder}.parts").iterdir())
     assert read(place, "raw/A") == [b"newer"]
 
 
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
-    place._ahead.shutdown()  # it refuses as it does where the system gives no thread
-    place.prefetch([], [(("raw/A",), ("out/raw/A",), (Look(),))])
+    place._prefetcher._threads.shutdown()  # it refuses as it does where the system gives no thread
+    place.prefetch([], [(("raw/A",), ("out/raw/A",), (PathQuery(),))])
     assert read(place, "raw/A") == [b"text"]
 
 
@@ -103,8 +105,8 @@ def test_what_comes_after_the_end_is_dropped(place, moto):
     moto.put({"raw/A": "old"})
     info = place._stores[moto.url].info("raw/A")
     place.close()
-    place._get("raw/A", moto.url, info, is_ahead=True)
-    assert not Path(place._fetched, "raw/A").exists()
+    place._fetched._get("raw/A", moto.url, info, is_prefetch=True)
+    assert not Path(place._fetched.folder, "raw/A").exists()
 
 
 def test_line_that_is_longer_than_a_piece_reaches_the_bucket(moto, tmp_path):

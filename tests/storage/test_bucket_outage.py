@@ -8,7 +8,7 @@ import time
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.worker.remote_files import PATIENCE
+from sinagot_catalog.worker.outages import PATIENCE
 
 COPY = """
 import time

@@ -18,11 +18,14 @@ from sinagot_catalog.journal.reader import Journal
 from sinagot_catalog.journal.run_spec import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.journal.writer import read_lines
 from sinagot_catalog.patterns.template import parse_labelled
-from sinagot_catalog.run.pool import open_runner
+from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.main_process import MainProcess
+from sinagot_catalog.run.pool import Pool
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.storage import open_store
-from sinagot_catalog.worker import local_files
+from sinagot_catalog.worker import local_publisher
 from sinagot_catalog.worker.job import JobRunner
+from sinagot_catalog.worker.staging import StagingFolder
 
 
 class Bench:
@@ -78,8 +81,9 @@ class Bench:
         groups = [[(n * steps + s, s, one) for s in range(steps)] for n, one in enumerate(ids)]
         results = []
         spec = self.spec(**options)
-        with open_runner(spec, self.mode, workers, console=console, provenance=before) as runner:
-            runner.execute(groups, results.extend)
+        executor = MainProcess() if self.mode == "main_process" else Pool(workers)
+        with executor.start(RunSetup(spec, provenance=before, console=console)):
+            executor.run(groups, results.extend)
         assert len({result.row for result in results}) == len(results) == steps * len(ids)
         named = {row: (self.cells[cell].step, one) for group in groups for row, cell, one in group}
         return {named[result.row]: result for result in results}
@@ -738,21 +742,17 @@ def test_a_row_half_published_on_a_full_disk_says_so_in_the_line_that_fits(tmp_p
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_folder_that_cannot_be_replaced_stays(tmp_path, monkeypatch, can_exchange):
     if not can_exchange:
-        monkeypatch.setattr(local_files, "exchange", lambda *_: False)
-    place = local_files.LocalFiles(
-        dataset=str(tmp_path),
-        outputs=str(tmp_path),
-        log=f"{tmp_path}/LOG",
-        staging=f"{tmp_path}/LOG/s",
-        run_id="r",
-    )
+        monkeypatch.setattr(local_publisher, "exchange", lambda *_: False)
+    root, log = str(tmp_path), f"{tmp_path}/LOG"
+    spec = RunSpec("r", root, root, log, "/scripts", ".+", ())
+    publisher = local_publisher.LocalPublisher(spec, StagingFolder(f"{log}/s", log))
     for folder in ("LOG/s/c0/out", "out"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / folder[:3]).touch()
     with pytest.raises(OSError, match="no-such"):
-        place.publish(f"{tmp_path}/LOG/s/c0", ["no-such", "out"])
+        publisher.publish(f"{tmp_path}/LOG/s/c0", ["no-such", "out"])
     assert (tmp_path / "out" / "out").exists()
-    place.publish(f"{tmp_path}/LOG/s/c0", ["out"])
+    publisher.publish(f"{tmp_path}/LOG/s/c0", ["out"])
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["LOG"]
     staged = [path.name for path in (tmp_path / "LOG" / "s").rglob("*")]
     assert set(staged) - {".beside"} == {"c0"}
@@ -790,8 +790,8 @@ def test_an_interrupt_in_the_main_process_cancels_the_rest_and_says_so(tmp_path)
     bench.raw("A", "B")
     bench.step("bad", "self.path.output.touch()\nimport signal; signal.raise_signal(signal.SIGINT)")
     results = []
-    with open_runner(bench.spec(), "main_process") as runner, pytest.raises(KeyboardInterrupt):
-        runner.execute([[(0, 0, "A")], [(1, 0, "B")]], results.extend)
+    with MainProcess().start(RunSetup(bench.spec())) as runner, pytest.raises(KeyboardInterrupt):
+        runner.run([[(0, 0, "A")], [(1, 0, "B")]], results.extend)
     assert [result.outcome for result in results] == ["cancelled", "cancelled"]
     assert bench.kinds() == ["start", "cancelled"]
     assert bench.left() == ["raw/A.txt", "raw/B.txt"]

@@ -1,0 +1,181 @@
+"""The layout builder: joins a config with the declarations of its scripts to a `Layout`."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
+
+from sinagot_catalog.catalog.file_columns import check_names, columns_fault
+from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
+from sinagot_catalog.catalog.refusals import list_fault
+from sinagot_catalog.catalog.two_roots import in_two_roots
+from sinagot_catalog.config import CommandConfig, Config
+from sinagot_catalog.errors import ConfigError, PatternError
+from sinagot_catalog.patterns import IdPattern, Template, parse_labelled
+from sinagot_catalog.scripts import ScriptSource
+
+__all__ = ["build_layout"]
+
+
+def build_layout(
+    config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None
+) -> Layout:
+    """Join a config with the declarations of its scripts.
+
+    Args:
+        config: The workspace's config.
+        read: Reads one script's patterns without running it, given the path of its file.
+        scripts: The local folder of the scripts, if the config names a bucket.
+    """
+    ids = config.ids
+    places = _PatternIndex(ids, scoped=not config.is_unit_mode)
+    sources: dict[str, ScriptSource] = {}
+    units: list[Unit] = []
+    cells: list[UnitStep] = []
+    for task, modality in _pairs(config):
+        first = len(cells)
+        for number, step in enumerate(_steps(config, task, modality), start=1):
+            program = config.steps.commands.get(step)
+            if program is None:
+                script = str(PurePosixPath(scripts or config.scripts) / (modality or "") / f"{step}.py")
+                source = sources.get(script) or sources.setdefault(script, read(script))
+            else:
+                script = f"steps.{step}"
+                source = _source_of(script, program)
+            links, error, is_refused = places.links(source, task, modality)
+            error = error or places.columns_fault(source, links)
+            cells.append(
+                UnitStep(
+                    index=len(cells),
+                    unit=len(units),
+                    task=task,
+                    modality=modality,
+                    step_index=number,
+                    step=step,
+                    script=script,
+                    links=links,
+                    error=error,
+                    version=source.version,
+                    retries=config.run.retries if source.retries is None else source.retries,
+                    timeout=config.run.timeout if source.timeout is None else source.timeout,
+                    command=None if program is None else program.command,
+                    by=source.by,
+                    columns=source.columns,
+                    is_refused=is_refused,
+                )
+            )
+        data = places.data(config, task, modality)
+        units.append(Unit(len(units), task, modality, tuple(range(first, len(cells))), data))
+    whole = config.outputs == config.dataset
+    layout = Layout(
+        ids,
+        tuple(units),
+        tuple(cells),
+        tuple(BoundPattern(template, "dataset" if whole else "") for template in places.index),
+    )
+    layout = layout if whole else in_two_roots(layout)
+    if layout.not_telling and not layout.telling:
+        raise ConfigError(layout.id_faults[0])
+    check_names(layout, ids.groups, "a field of records.id_pattern")
+    return layout
+
+
+def _pairs(config: Config) -> Iterator[tuple[str | None, str | None]]:
+    """The units that a config declares: task by task, then the modalities that no task names."""
+    if config.is_unit_mode:
+        yield None, None
+        return
+    for task, declared in config.tasks.items():
+        for modality in declared.modalities:
+            yield task, modality
+    named = {modality for declared in config.tasks.values() for modality in declared.modalities}
+    for modality in config.modalities:
+        if modality not in named:
+            yield None, modality
+
+
+def _steps(config: Config, task: str | None, modality: str | None) -> Sequence[str]:
+    """The step names of a unit in run order."""
+    if modality is None:
+        return config.steps.scripts
+    return config.modalities[modality].steps(task)
+
+
+def _source_of(name: str, program: CommandConfig) -> ScriptSource:
+    """Return the config's declaration of a program step, in the form of a script's declaration."""
+    return ScriptSource(
+        name,
+        program.inputs,
+        program.outputs,
+        program.control,
+        program.version,
+        program.retries,
+        program.timeout,
+        name=name,
+        by=program.by,
+        columns=program.columns,
+    )
+
+
+class _PatternIndex:
+    """Gives each distinct bound pattern one index."""
+
+    def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
+        self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
+        self.index: dict[Template, int] = {}
+
+    def add(self, template: Template, task: str | None, modality: str | None) -> int:
+        bound = template.bind({"task": task or "", "modality": modality or ""})
+        return self.index.setdefault(bound, len(self.index))
+
+    def links(
+        self, source: ScriptSource, task: str | None, modality: str | None
+    ) -> tuple[tuple[Link, ...], str | None, bool]:
+        """Return the links of a script in one unit, or the error, and whether the error is a refusal."""
+        if source.error is not None:
+            return (), source.error, False
+        links: list[Link] = []
+        for role, name, value in (
+            ("input", "PATH_IN", source.path_in),
+            ("output", "PATH_OUT", source.path_out),
+            ("control", "PATH_CONTROL", source.path_control),
+        ):
+            line = source.lines.get(name)
+            where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
+            for pattern in value.values() if isinstance(value, Mapping) else [value]:
+                fault = list_fault(pattern, is_output=role != "input")
+                if fault is not None:
+                    return (), f"{where}: {fault}", True
+            try:
+                patterns = parse_labelled(value, fields=self.fields)
+            except PatternError as error:
+                return (), f"{where}: {error.message}", False
+            links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
+        return tuple(links), None, False
+
+    def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:
+        """Return why a step with `COLUMNS` has no column; None if it has one, or does not want one."""
+        if not source.columns:
+            return None
+        templates = list(self.index)
+        outputs = [templates[link.place] for link in links if link.role == "output"]
+        fault = columns_fault(outputs, by=source.by)
+        line = source.lines.get("COLUMNS")
+        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
+        return None if fault is None else f"{where}: {fault}"
+
+    def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
+        """Return the bound patterns of a modality's own data files."""
+        if modality is None:
+            return ()
+        models = config.modalities[modality].models
+        path = models.data_path
+        if path is None and "{" in str(models.dataframe_path):  # sinagot's documents use this name
+            path = models.dataframe_path
+        if path is None:
+            return ()
+        try:
+            patterns = parse_labelled(path, fields=self.fields)
+        except PatternError as error:
+            raise PatternError(
+                f"modalities.{modality}.models.data_path: {error.message}", error.hint
+            ) from error
+        return tuple(self.add(one, task, modality) for _, one in patterns)

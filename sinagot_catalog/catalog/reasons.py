@@ -1,0 +1,134 @@
+"""Reasons: the sentences of rows of `steps` that explain their status and name their absent inputs. Pure."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import and_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.row_positions import positions
+from sinagot_catalog.patterns import paths_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.catalog.layout import UnitStep
+    from sinagot_catalog.catalog.steps_table import StepsTable
+
+__all__ = ["missing", "reason", "with_causes"]
+
+_READ = ("_rec", "_cell", "_last", "_event", "_rule", "n_inputs_found", "n_inputs", "missing")
+"""The columns that a sentence needs."""
+
+_FOLDERS = 3
+"""Number of unreadable folders that a sentence names."""
+
+
+def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """The absent inputs of rows of `steps`, joined by `; `."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        places = dict.fromkeys(cell.places("input"))
+        return _absent(table, part, [([one], paths_of(table.layout.places[one].template)) for one in places])
+
+    return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+
+
+def reason(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """One short sentence per row of `steps` that explains its status."""
+    plain = rows.select(status_rules.plain_reason()).to_series()
+    # the other rows are few, and each gets its own sentence
+    others = plain.is_null().arg_true()
+    used = [name for name in _READ if name in rows.columns]
+    some = rows.select(pl.col(used).gather(others))
+    some = table.steps_with(some, ("run_id", "host", "error_type", "message", "missing"))
+    some = with_causes(table, some, table.unreadable[:_FOLDERS]).select(status_rules.reason())
+    return plain.zip_with(plain.is_not_null(), some["reason"].gather(positions(others, rows.height)))
+
+
+def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]) -> pl.DataFrame:
+    """Attach the columns that sentences of `status_rules` need, in addition to those of `steps`.
+
+    Args:
+        table: The table `steps`.
+        rows: Some of its rows.
+        unreadable: The unreadable folders to name.
+    """
+    refused = [cell for cell in table.faults if table.is_refused(cell)]
+    return rows.with_columns(
+        _waits(table, rows),
+        _unnamed(table, rows),
+        pl.col("_cell")
+        .cast(pl.UInt32)
+        .replace_strict(table.faults, default=None, return_dtype=pl.String)
+        .alias("_fault"),
+        pl.col("_cell").is_in(refused).alias("_refused"),
+        pl.lit(", ".join(unreadable)).alias("_unreadable"),
+    )
+
+
+def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """The steps that would make the absent inputs of rows of `steps`, joined by `, `."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        makers: dict[str, list[int]] = {}
+        near: list[tuple[list[int], pl.Expr]] = []
+        for place in cell.places("input"):
+            others = [made for made in table.makers.get(place, []) if made != cell.index]
+            if not others:
+                continue
+            name = table.step_name(table.layout.cells[others[0]], cell)
+            rows = table.waits_for(place, others[0])
+            if rows is None:
+                makers.setdefault(name, []).append(place)
+            else:
+                near.append(([place], pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))))
+        texts = [(made, pl.lit(name)) for name, made in makers.items()]
+        return _absent(table, part, [*texts, *near], ", ")
+
+    return table.by_unit_step("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+
+
+def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
+    """Which pattern of rows of `steps` names no path, and why."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        records = table.record_values[part["_rec"]]
+        told: list[pl.Expr] = []
+        for place in dict.fromkeys(link.place for link in cell.links if link.place in table.pathless):
+            template = table.layout.places[place].template
+            lacks = pl.lit(table.pathless[place].gather(part["_rec"]))
+            text = pl.lit(f"the pattern {template.text} would have an empty part")
+            for name in sorted(template.needed & set(table.layout.ids.groups)):
+                needs = f"the pattern {template.text} needs {{{name}}}, and this id has no value for it"
+                hint = f"; write {{{name}?}} where a path may lack it"
+                text = pl.when(pl.col(name) == "").then(pl.lit(needs + hint)).otherwise(text)
+            told.append(pl.when(lacks).then(text))
+        if not told:
+            return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+        return records.select(pl.coalesce([*told, pl.lit(None, pl.String)]).alias("text")).to_series()
+
+    return table.by_unit_step("_unnamed", rows, pl.col("_rule") == "fault", derive)
+
+
+def _absent(
+    table: StepsTable,
+    part: pl.DataFrame,
+    texts: Sequence[tuple[Sequence[int], pl.Expr]],
+    separator: str = "; ",
+) -> pl.Series:
+    """Join the texts of the bound patterns whose paths are absent; null if none is absent."""
+    if not texts:
+        return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
+    records = table.record_values[part["_rec"]]
+    absent = [
+        pl.when(~pl.lit(reduce(and_, [table.presence[place].gather(part["_rec"]) for place in places]))).then(
+            text
+        )
+        for places, text in texts
+    ]
+    joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
+    return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()

@@ -1,0 +1,280 @@
+"""The table `steps`: joins the presence of each step's paths with the last events of the journal. Pure.
+
+A step of a unit is the index of its unit step. Names and statuses are columns of whole tables; sentences (`reason`,
+`missing`), attempts and `stale` are attached to the remaining rows of a query.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, reduce
+from operator import and_, or_
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.path_stats import link_stats
+from sinagot_catalog.catalog.presence import Presence
+from sinagot_catalog.catalog.reasons import missing, reason
+from sinagot_catalog.catalog.refusals import settled
+from sinagot_catalog.catalog.row_positions import positions, spots
+from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
+from sinagot_catalog.schema import STATUS, STEPS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from sinagot_catalog.catalog.file_stats import Stats
+    from sinagot_catalog.catalog.layout import UnitStep
+
+__all__ = ["StepsTable"]
+
+_ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
+_TEXT = pl.String()
+
+
+@dataclass(frozen=True)
+class StepsTable(Presence):
+    """The rows of `steps` of one listing of a workspace.
+
+    Attributes:
+        last: The last state of each step in the journal, see `journal.LAST`.
+        alive: The runs that are alive now.
+        workspace_version: `[info] version`.
+        code_of: Returns the present hash of a step's code, None if it is unknown.
+    """
+
+    last: pl.DataFrame = field(kw_only=True)
+    alive: frozenset[str] = frozenset()
+    workspace_version: str | None = None
+    code_of: Callable[[UnitStep], str | None] = field(default=lambda _: None, compare=False)
+
+    @cached_property
+    def faults(self) -> dict[int, str]:
+        """Why unit steps cannot run, by their index: the script cannot be used, or the paths are refused."""
+        faults = {cell.index: cell.error for cell in self.layout.cells if cell.error is not None}
+        if self.layout.doubts and len(self.ids):
+            faults = settled(self.layout.doubts, self.layout.ids, self.record_values) | faults
+        return faults
+
+    def is_refused(self, cell: int) -> bool:
+        """Whether the paths of a unit step put data at risk; a script that cannot be used is a different fault."""
+        return cell in self.faults and (
+            self.layout.cells[cell].error is None or self.layout.cells[cell].is_refused
+        )
+
+    @cached_property
+    def cell_table(self) -> pl.DataFrame:
+        """The columns that are the same for every record: a row per unit step."""
+        cells = self.layout.cells
+        return pl.DataFrame(
+            {
+                "task": [cell.task for cell in cells],
+                "modality": [cell.modality for cell in cells],
+                "step_index": [cell.step_index for cell in cells],
+                "step": [cell.step for cell in cells],
+                "n_inputs": [len(cell.places("input")) for cell in cells],
+                "n_outputs": [len(cell.places("output")) for cell in cells],
+                "_unit": [cell.unit for cell in cells],
+            },
+            schema={
+                **{
+                    name: STEPS[name]
+                    for name in ("task", "modality", "step_index", "step", "n_inputs", "n_outputs")
+                },
+                "_unit": pl.UInt16(),
+            },
+        )
+
+    @cached_property
+    def last_coded(self) -> pl.DataFrame:
+        """`last` with the hidden keys `_rec` and `_cell`; events of rows that do not exist are left out."""
+        cells = self.cell_table.select("task", "modality", "step").with_row_index("_cell")
+        codes = self.ids.to_frame().with_row_index("_rec")
+        return (
+            self.last.join(cells, on=["task", "modality", "step"], how="inner", nulls_equal=True)
+            .join(codes, on="record_id", how="inner")
+            .with_columns(pl.col("_cell").cast(pl.UInt16), status_rules.outcome(self.alive))
+        )
+
+    @property
+    def highest_claim(self) -> int:
+        """The highest claim number in the journal, 0 if it has none."""
+        highest = self.last["_claim"].max()
+        return highest if isinstance(highest, int) else 0
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """The core of `steps`: hidden keys, names, counts and status, a row per record and unit step."""
+        count, n_cells = len(self.ids), len(self.layout.cells)
+        if count * n_cells == 0:
+            return self._named(pl.DataFrame(schema=_CORE))
+        core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
+        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.deciding_rule())
+        core = core.with_columns(status_rules.status_of(core["_rule"]))
+        # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
+        order = pl.select(
+            (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
+        ).to_series()
+        return self._named(core.select(pl.col(*_CORE).gather(order)))
+
+    def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
+        """Return the presence of one unit step's paths, a row per record."""
+        records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
+        inputs = [self.presence[place] for place in cell.places("input")]
+        outputs = [self.presence[place] for place in cell.places("output")]
+        unknown = [
+            hidden & ~self.presence[link.place]
+            for link in cell.links
+            if link.role in ("input", "output") and (hidden := self.unknown[link.place]) is not None
+        ]
+        return records.with_columns(
+            pl.lit(cell.index, dtype=pl.UInt16).alias("_cell"),
+            _count(inputs).alias("n_inputs_found"),
+            _count(outputs).alias("n_outputs_found"),
+            pl.lit(_all(inputs)).alias("_ready") if inputs else pl.lit(True).alias("_ready"),
+            pl.lit(_all(outputs)).alias("_made")
+            if outputs
+            else pl.lit(None, dtype=pl.Boolean).alias("_made"),
+            pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
+            self._broken(cell).alias("_broken"),
+        )
+
+    def _broken(self, cell: UnitStep) -> pl.Expr:
+        """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
+        lacks = [self.pathless[link.place] for link in cell.links if link.place in self.pathless]
+        return (
+            pl.lit(value=True)
+            if cell.index in self.faults
+            else pl.lit(reduce(or_, lacks) if lacks else False)
+        )
+
+    def _event_columns(self, height: int) -> list[pl.Series]:
+        """The last event of each row, by unit step: its position, its kind, and whether its run is alive."""
+        last = self.last_coded
+        at = positions(spots(last, len(self.ids)), height)
+        # an event without a run comes from a log of sinagot: whether it is dead is unknown
+        alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
+        return [
+            at.alias("_last"),
+            last["event"].gather(at).alias("_event"),
+            alive.gather(at).fill_null(value=False).alias("_alive"),
+        ]
+
+    def _named(self, core: pl.DataFrame) -> pl.DataFrame:
+        """Attach the names that belong to the hidden keys."""
+        return core.with_columns(
+            self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
+        )
+
+    @cached_property
+    def whole_steps(self) -> pl.DataFrame:
+        """`steps` with all columns that need no stats; computed when a query needs all rows."""
+        return self.steps_with(self.steps, STEPS.keys() - {"stale"})
+
+    @property
+    def held_steps(self) -> pl.DataFrame:
+        """`steps` with the derived columns that are already computed."""
+        held: pl.DataFrame = vars(self).get("whole_steps", self.steps)
+        return held
+
+    def steps_with(
+        self, rows: pl.DataFrame, names: Iterable[str], stats: Stats | None = None
+    ) -> pl.DataFrame:
+        """Attach derived columns to rows of `steps`; `stale` needs `stats`."""
+        wanted = set(names) - set(rows.columns)
+        if attempt := [name for name in _ATTEMPT if name in wanted]:
+            rows = self.with_attempt(rows, attempt)
+        if "missing" in wanted:
+            rows = rows.with_columns(missing(self, rows))
+        if "reason" in wanted:
+            rows = rows.with_columns(reason(self, rows))
+        if "stale" in wanted and stats is not None:
+            rows = rows.with_columns(is_stale(self.stale_causes(rows, stats)).alias("stale"))
+        return rows
+
+    def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+        """Attach the journal's columns on the last attempt to rows of `steps`."""
+        last = self.last_coded
+        if last.is_empty():
+            return rows.with_columns(pl.lit(None, dtype=last.schema[name]).alias(name) for name in names)
+        return rows.with_columns(last[name].gather(rows["_last"]) for name in names)
+
+    def by_unit_step(
+        self,
+        name: str,
+        rows: pl.DataFrame,
+        where: pl.Expr,
+        derive: Callable[[UnitStep, pl.DataFrame], pl.Series],
+        dtype: pl.DataType = _TEXT,
+    ) -> pl.Series:
+        """Derive a column per unit step, because its patterns are the same for all rows; null for other rows."""
+        some = rows.select("_rec", "_cell", "_last", where.alias("_some")).with_row_index("_row")
+        parts = some.filter("_some").partition_by("_cell", as_dict=True)
+        derived = [
+            (
+                part["_row"],
+                derive(self.layout.cells[int(str(key[0]))], part).cast(dtype),
+            )
+            for key, part in parts.items()
+        ]
+        if not derived:
+            return pl.Series(name, [None], dtype=dtype).new_from_index(0, rows.height)
+        at = positions(pl.concat([row for row, _ in derived]), rows.height)
+        return pl.concat([value.alias(name) for _, value in derived]).gather(at)
+
+    def step_name(self, cell: UnitStep, seen_from: UnitStep) -> str:
+        """Return the name of a step as seen from another: with its task and modality if these differ."""
+        if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
+            return cell.step
+        return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """The folders that could not be read, sorted."""
+        return sorted({folder or "." for listing in self.listings.values() for folder in listing.unreadable})
+
+    def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
+        """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
+
+        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+            names = ("_inputs", "_script", "_workspace", "_code")
+            done = self.with_attempt(part.select("_last"), names)
+            inputs, outputs = (
+                [link_stats(self, part["_rec"], link, stats) for link in cell.linked(role)]
+                for role in ("input", "output")
+            )
+            return causes_of(
+                done,
+                inputs,
+                outputs,
+                version=cell.version,
+                workspace_version=self.workspace_version,
+                code=None if cell.version else self.code_of(cell),
+            )
+
+        return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
+
+
+_CORE: dict[str, pl.DataType] = {
+    "_rec": pl.UInt32(),
+    "_cell": pl.UInt16(),
+    "status": STATUS,
+    "n_inputs_found": pl.UInt16(),
+    "n_outputs_found": pl.UInt16(),
+    "_last": pl.UInt32(),
+    "_event": pl.String(),
+    "_rule": status_rules.RULE,
+}
+
+
+def _count(columns: Sequence[pl.Series]) -> pl.Expr:
+    """Count the true columns among Boolean columns."""
+    if not columns:
+        return pl.lit(0, dtype=pl.UInt16)
+    return pl.sum_horizontal([pl.lit(one).cast(pl.UInt16) for one in columns]).cast(pl.UInt16)
+
+
+def _all(columns: Sequence[pl.Series]) -> pl.Series:
+    return reduce(and_, columns)

@@ -1,0 +1,304 @@
+"""Explained rows: evaluates the rules of `catalog.status_rules` for one row, and finds what changes its status."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog import FOLDER, RULES, Query, stat_paths, with_causes
+from sinagot_catalog.diagnostics.explanation import (
+    Attempt,
+    Change,
+    Explanation,
+    File,
+    Rule,
+    Upstream,
+    count_text,
+    time_text,
+)
+from sinagot_catalog.schema import KEYS, STEPS
+from sinagot_catalog.storage import as_number
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sinagot_catalog.catalog import Catalog, Session, UnitStep
+
+__all__ = ["explain"]
+
+_NEAR = 5000
+
+
+def explain(source: Session, record_id: str, cell: UnitStep) -> Explanation:
+    """Explain one row: the step of a record, which may have no file yet."""
+    return _Row(source, record_id, cell).explain()
+
+
+class _Row:
+    """One row, with the values that its rules read."""
+
+    def __init__(self, source: Session, record_id: str, cell: UnitStep) -> None:
+        self.catalog: Catalog = Query("steps", record=record_id).widened(source.catalog())
+        self.rec, self.cell = int(self.catalog.ids.index_of(record_id) or 0), cell
+        self.stats, self.events = source.stats, source.events()
+        key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": cell.step}
+        self.held_by = tuple(source.claims.holders(key))
+        self.row = self._of(cell.index).row(0, named=True)
+        self.links = self.catalog.links(self.frame)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The row of `steps` with its hidden keys and derived columns, except `stale`."""
+        return self._of(self.cell.index)
+
+    def _of(self, cell: int, rec: int | None = None) -> pl.DataFrame:
+        code = self.rec if rec is None else rec
+        rows = self.catalog.steps.filter(pl.col("_rec") == code, pl.col("_cell") == cell)
+        return self.catalog.steps_with(rows, STEPS.keys() - {"stale"})
+
+    def explain(self) -> Explanation:
+        stale = self.stale()
+        return Explanation(
+            **{key: self.row[key] for key in KEYS},
+            status=self.row["status"],
+            reason=self.row["reason"],
+            rules=tuple(self.rules()),
+            files=self.files,
+            attempt=self.attempt,
+            stale=stale,
+            upstream=tuple(self.upstream()),
+            held_by=self.held_by,
+            changes=tuple(self.changes(stale)),
+        )
+
+    # --- files and attempts ------------------------------------------------------------------------------
+
+    @cached_property
+    def files(self) -> tuple[File, ...]:
+        """The paths that the step reads and writes."""
+        out = []
+        for link in self.links.iter_rows(named=True):
+            stat = self._stat(link["root"], link["path"]) if link["exists"] else {}
+            makers = [
+                self.catalog.step_name(self.catalog.layout.cells[made], self.cell)
+                for made in self.catalog.makers_of(link["_place"], self.rec)
+                if made != self.cell.index and link["role"] == "input"
+            ]
+            time = stat.get("mtime_ns")
+            raw = link["role"] == "input" and not makers and not link["exists"]
+            out.append(
+                File(
+                    link["role"],
+                    link["label"],
+                    link["path"],
+                    link["exists"],
+                    stat.get("size"),
+                    None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
+                    tuple(makers),
+                    self._near(link["root"], link["path"]) if raw else None,
+                    link["path"] in self.catalog.listings[link["root"]].dangling,
+                    stat.get("count"),
+                )
+            )
+        return tuple(out)
+
+    def _stat(self, root: str, path: str) -> dict[str, Any]:
+        paths = pl.DataFrame({"path": [path]})
+        return stat_paths(self.catalog, root, paths, self.stats).row(0, named=True)
+
+    def _near(self, root: str, path: str) -> str | None:
+        """Return a file in the same folder with a name similar to an absent one."""
+        folder, _, name = path.rpartition("/")
+        start = f"{folder}/" if folder else ""
+        listed = self.catalog.listings[root].paths
+        beside = listed.filter(pl.col("path").str.starts_with(start))["path"].head(_NEAR)
+        names = {one[len(start) :].lower(): one for one in beside if one != path}
+        fitting = set(self.catalog.coded.filter(pl.col("root") == root)["row"])
+        near = get_close_matches(name.lower(), names, n=3, cutoff=0.75)
+        strange = [names[one] for one in near]
+        # the file of another record is not a near miss
+        taken = set(listed["path"].gather(sorted(fitting))) if strange and fitting else set[str]()
+        return next((one for one in strange if one not in taken), None)
+
+    @cached_property
+    def attempt(self) -> Attempt | None:
+        """Return the journal's record of the last attempt."""
+        event = self.row["_event"]
+        if event is None:
+            return None
+        row = self.row
+        same = [pl.col(key).eq_missing(pl.lit(row[key], pl.String)) for key in (*KEYS, "run_id")]
+        ended = "done" if event == "done" else "error"
+        said = self.events.filter(*same, pl.col("event") == ended).tail(1)
+        failure = said.row(0, named=True) if said.height and event in ("done", "error", "half") else {}
+        fields = ("started", "ended", "seconds", "attempts", "error_type", "message")
+        return Attempt(
+            event=event,
+            run_id=row["run_id"],
+            alive=row["run_id"] in self.catalog.alive,
+            host=row["host"],
+            **{name: row[name] for name in fields},
+            traceback=failure.get("traceback"),
+            output=failure.get("output"),
+        )
+
+    @cached_property
+    def causes(self) -> dict[str, bool | None]:
+        """For each cause whether it makes the row stale; see `catalog.staleness`."""
+        found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
+        return found or {}
+
+    def stale(self) -> tuple[str, ...] | None:
+        """Return what changed since a DONE row was done; None for other rows."""
+        if self.row["status"] != "DONE":
+            return None
+        names = ("_inputs", "_script", "_workspace")
+        done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
+        inputs = [file for file in self.files if file.role == "input"]
+        if done["_inputs"] is None:
+            return tuple(self._newer(inputs))
+        code = ("script changed",) if self.causes.get("code") else ()
+        return (*self._changed(done, inputs), *code)
+
+    def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
+        """Yield the inputs that are newer than the oldest output."""
+        times = [file.modified for file in self.files if file.role == "output" and file.modified]
+        for file in inputs:
+            if file.modified and times and file.modified > min(times):
+                yield f"{file.path} is newer than the oldest output"
+
+    def _changed(self, done: dict[str, Any], inputs: Sequence[File]) -> Iterator[str]:
+        versions = (
+            ("VERSION of the script", done["_script"], self.cell.version),
+            ("[info] version", done["_workspace"], self.catalog.workspace_version),
+        )
+        for what, then, now in versions:
+            if then != now:
+                yield f"{what} was {then!r} and is {now!r}"
+        links = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
+        recorded = [*done["_inputs"], *[None] * len(inputs)]
+        for link, file, before in zip(links, inputs, recorded, strict=False):
+            if file.size is None:
+                continue  # absent or unreadable
+            found = self._stat(link["root"], link["path"])
+            if before is None:
+                yield from self._newer([file]) if found["is_folder"] else [f"{file.path} was not there"]
+            elif found["is_folder"] or len(before) == FOLDER:
+                yield from _folder_change(file, before, found)
+            elif found["size"] != before[0]:
+                yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"
+            elif found["mtime_ns"] != before[1]:
+                yield f"{file.path} was changed {time_text(file.modified)}"
+
+    def upstream(self) -> Iterator[Upstream]:
+        """Yield the steps that would make the absent inputs, nearest first, each once."""
+        seen, todo = {self.cell.index}, [self.cell]
+        while todo:
+            cell = todo.pop(0)
+            for place in dict.fromkeys(cell.places("input")):
+                if self.catalog.presence[place][self.rec]:
+                    continue
+                makers = [made for made in self.catalog.makers_of(place, self.rec) if made not in seen]
+                for made in makers[:1]:
+                    seen.add(made)
+                    maker = self.catalog.layout.cells[made]
+                    todo.append(maker)
+                    path = self.catalog.paths(place)[self.rec]
+                    row = self._of(made, self._maker_of(place, made, path)).row(0, named=True)
+                    name = self.catalog.step_name(maker, self.cell)
+                    yield Upstream(name, row["status"], row["reason"], path or "")
+
+    def _maker_of(self, place: int, cell: int, path: str) -> int:
+        """Return the record whose step makes a path: mostly this one, or another record that shares the path."""
+        for made, maker in self.catalog.layout.near.get(place, []):
+            if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
+                return int(found[0])
+        return self.rec
+
+    # --- rules -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _causes(self) -> pl.DataFrame:
+        """The row with the columns that the sentences of the rules read."""
+        return with_causes(self.catalog, self.frame, self.catalog.unreadable)
+
+    def rules(self) -> Iterator[Rule]:
+        """Yield the rules in order; rules after the first that holds are not evaluated."""
+        holds: bool | None = False
+        for rule in RULES:
+            text, evidence = self._causes.select(text=rule.text, evidence=rule.evidence).row(0)
+            if holds:
+                holds = None
+            elif holds is False:
+                holds = rule.name == self.row["_rule"]
+            yield Rule(
+                rule.number, rule.name, text, rule.status, holds, "" if holds is None else evidence or ""
+            )
+
+    # --- changes -----------------------------------------------------------------------------------------
+
+    def changes(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
+        """Yield the changes that would give the row another status."""
+        rule = next(rule for rule in RULES if rule.name == self.row["_rule"])
+        if self.held_by and not rule.is_fixed:
+            yield Change(f"the end of run {', '.join(self.held_by)}")
+            return
+        if rule.status == "DONE":
+            yield from self._remaking(stale)
+        elif not rule.is_fixed:
+            yield from self._appearing_inputs()
+        for remedy in rule.remedies:
+            text, is_true = self._causes.select(text=remedy.text, where=remedy.where).row(0)
+            if is_true:
+                yield Change(text, None if remedy.run is None else dict(remedy.run))
+        if rule.status != "DONE" and rule.name != "half_published" and not rule.is_fixed:
+            absent = [file.path for file in self.files if file.role == "output" and not file.exists]
+            if absent:
+                yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
+
+    def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
+        """Yield what makes a DONE row anew or undone, besides a forced run."""
+        if stale:
+            is_code = not (self.causes.get("input") or self.causes.get("version"))
+            yield Change(
+                "it is stale: a run that acts on that makes it anew", {"stale": "code" if is_code else True}
+            )
+        outputs = [file.path for file in self.files if file.role == "output"]
+        if outputs:
+            yield Change(f"removing {outputs[0]}")
+
+    def _appearing_inputs(self) -> Iterator[Change]:
+        """Yield what brings the absent inputs of a row that is not done."""
+        if self.row["n_inputs_found"] == self.row["n_inputs"]:
+            return
+        first = [step.step for step in self.upstream() if step.status == "DATA_READY"]
+        if first:
+            yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
+        for file in self.files:
+            if file.role == "input" and not file.exists:
+                yield Change(_appearing(file))
+
+
+def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
+    """Yield how a folder differs from its recorded state."""
+    if not now["is_folder"]:
+        yield f"{file.path} was a folder and is a file"
+    elif len(before) != FOLDER:
+        yield f"{file.path} was a file and is a folder"
+    elif as_number(now["etag"]) != before[2]:
+        then = f"{count_text(before[1])} ({before[0]:,} bytes)"
+        if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
+            yield f"{file.path} had {then} and has {count_text(now['count'])} ({now['size']:,} bytes)"
+        else:
+            yield f"files in {file.path} were changed: it had and has {then}"
+
+
+def _appearing(file: File) -> str:
+    if file.made_by:
+        return f"{file.path} appearing, which {' or '.join(file.made_by)} makes"
+    near = f" (there is {file.near}: is that it?)" if file.near else ""
+    return f"{file.path} appearing, which no step makes{near}"

@@ -1,0 +1,131 @@
+"""Event lines: parses the lines of journal files to a frame of events.
+
+A line that is incomplete, foreign or damaged is left out; it costs no other line.
+"""
+
+import json
+from typing import Any, TypeGuard
+
+import polars as pl
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.schema import EVENTS, STATUS
+from sinagot_catalog.status import StepStatus
+
+__all__ = ["LINE", "LINE_EVENTS", "ORDER", "SCHEMA", "from_lines", "read_json_lines", "to_events"]
+
+SCHEMA = 1
+"""The version of the lines; lines of a higher version are refused."""
+ORDER = ("claim", "time")
+"""The order of events: clocks may be wrong, but claim numbers rise from run to run."""
+
+LINE: dict[str, Any] = {
+    "schema": pl.Int64(),
+    "time": pl.String(),
+    "event": pl.String(),
+    "run_id": pl.String(),
+    "claim": pl.Int64(),
+    "record_id": pl.String(),
+    "task": pl.String(),
+    "modality": pl.String(),
+    "step_label": pl.String(),
+    "step_status": pl.Int64(),
+    "message": pl.String(),
+    "error_type": pl.String(),
+    "traceback": pl.String(),
+    "output": pl.String(),
+    "seconds": pl.Float64(),
+    "attempts": pl.Int64(),
+    "host": pl.String(),
+    "pid": pl.Int64(),
+    "workspace_version": pl.String(),
+    "script_version": pl.String(),
+    "code": pl.String(),
+    "inputs": pl.List(pl.List(pl.Int64())),
+    "paths": pl.List(pl.String()),
+    "made": pl.List(
+        pl.Struct(
+            {
+                "path": pl.String(),
+                "fingerprint": pl.String(),
+                "count": pl.Int64(),
+                "bytes": pl.Int64(),
+                "names": pl.List(pl.String()),
+            }
+        )
+    ),
+}
+"""The members of a line that are read."""
+
+_HIDDEN = ("inputs", "paths", "made")
+LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": LINE[name] for name in _HIDDEN}}
+"""The columns of events: those of `EVENTS`, and the hidden ones."""
+
+
+def from_lines(content: bytes) -> pl.DataFrame:
+    """Parse journal lines of this library; incomplete and foreign lines are left out."""
+    frame = read_json_lines(content).filter(pl.col("event").is_not_null() & pl.col("time").is_not_null())
+    if frame.select((pl.col("schema") > SCHEMA).any()).item():
+        raise StorageError(
+            "the journal holds lines of a newer version of sinagot-catalog",
+            "Upgrade with pip install -U sinagot-catalog.",
+        )
+    time = pl.col("time").str.to_datetime("%Y-%m-%dT%H:%M:%S%.fZ", time_unit="us", strict=False)
+    return to_events(frame.with_columns(time.dt.replace_time_zone("UTC"))).filter(
+        pl.col("time").is_not_null()
+    )
+
+
+def read_json_lines(content: bytes) -> pl.DataFrame:
+    """The objects of a file of lines: the columns of `LINE`."""
+    try:
+        return _read_lines(content)
+    except pl.exceptions.PolarsError:
+        good = [line for one in content.splitlines() if (line := _cleaned(one)) is not None]
+    try:
+        return _read_lines(b"\n".join(good))
+    except pl.exceptions.PolarsError:
+        return pl.concat([pl.DataFrame(schema=LINE), *filter(_is_frame, map(_one_line, good))])
+
+
+def _read_lines(content: bytes) -> pl.DataFrame:
+    return pl.read_ndjson(content, schema=LINE, ignore_errors=True)
+
+
+def _one_line(line: bytes) -> pl.DataFrame | None:
+    try:
+        return _read_lines(line)
+    except pl.exceptions.PolarsError:
+        return None
+
+
+def _is_frame(value: object) -> TypeGuard[pl.DataFrame]:
+    return isinstance(value, pl.DataFrame)
+
+
+def _cleaned(line: bytes) -> bytes | None:
+    """The known members of a line, in a form that every parser accepts; None if the line is no object."""
+    try:
+        document = json.loads(line)
+        if not isinstance(document, dict):
+            return None
+        known = {name: document[name] for name in LINE if name in document}
+        return json.dumps(known, ensure_ascii=False).encode("utf-8", "replace")
+    except (ValueError, RecursionError):
+        return None
+
+
+def to_events(frame: pl.DataFrame) -> pl.DataFrame:
+    """Events, from lines whose times are parsed: the columns of `LINE_EVENTS`."""
+    names = {status.value: status.name for status in StepStatus}
+    return frame.select(
+        *("time", "event", "run_id", pl.col("claim").fill_null(0), "record_id", "task", "modality"),
+        pl.col("step_label").alias("step"),
+        pl.when(pl.col("event") != "log")
+        .then(pl.col("step_status").replace_strict(names, default=None, return_dtype=STATUS))
+        .alias("status"),
+        *("message", "error_type", "traceback", "output", "seconds"),
+        pl.col("attempts").cast(pl.UInt16, strict=False),
+        *("host", "pid", "workspace_version", "script_version", "code"),
+        *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
+    ).select(*LINE_EVENTS)

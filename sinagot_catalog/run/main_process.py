@@ -1,0 +1,116 @@
+"""The main process as executor: rows run one after the other here, without time-outs, but a debugger works.
+
+A crash of a script is a crash of this process. Interrupts are those of the user or of a script (see
+`worker.row_interrupts`).
+"""
+
+import contextlib
+import itertools
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Self
+
+from sinagot_catalog.journal import Group, Result
+from sinagot_catalog.run.executor import OnResults, RunSetup
+from sinagot_catalog.run.run_context import cancelled
+from sinagot_catalog.scripts import MainOutput
+from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, staging_path
+
+__all__ = ["MainProcess"]
+
+
+class MainProcess:
+    """Runs rows in this process. With `debug`, an exception of a script is raised here, after its event."""
+
+    def __init__(self) -> None:
+        self.width = 1
+        self._setup: RunSetup | None = None
+        self._interrupts = MainInterrupts()
+        self._output: MainOutput | None = None
+        self._jobs: JobRunner | None = None
+        self._lock = threading.Lock()
+        self._is_stopping = False
+
+    def start_workers(self, workers: int) -> Self:  # noqa: ARG002 - part of the protocol
+        """Do nothing: this process is the only one."""
+        return self
+
+    def start(self, setup: RunSetup) -> Self:
+        """Take a run; what it needs is made when its rows begin."""
+        self._setup = setup
+        return self
+
+    def wait_started(self) -> None:
+        """Do nothing."""
+
+    def __enter__(self) -> Self:
+        setup = self._setup
+        if setup is None:
+            raise RuntimeError("MainProcess.start(setup) comes before any row")
+        self._output = None if setup.spec.debug else MainOutput()  # a debugger needs the real streams
+        self._jobs = JobRunner(
+            setup.spec,
+            "main",
+            output=self._output,
+            console=setup.console,
+            options=setup.options,
+            raising=setup.spec.debug,
+            provenance=dict(setup.provenance),
+            interrupts=self._interrupts,
+        )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the journal and clear the staging. Further calls do nothing."""
+        jobs, self._jobs = self._jobs, None
+        if jobs is None:
+            return
+        with contextlib.suppress(OSError):
+            jobs.journal.sync()
+        jobs.close()
+        clear_staging(staging_path(jobs.spec.log, jobs.spec.run_id), jobs.spec.outputs)
+
+    def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
+        """Run all groups; calls `on_results` after each row."""
+        left = iter(groups)
+        group: Group = []
+        done = 0
+        self._interrupts.listen()
+        try:
+            for group in left:  # an interrupt cancels the rest of it below
+                done = 0
+                for result in self._run_group(group):
+                    done += 1
+                    on_results([result])
+                    self._interrupts.check()
+        except KeyboardInterrupt:
+            self._is_stopping = True
+            for rest in itertools.chain([group[done:]], left):
+                on_results(cancelled(rest))
+            raise
+        finally:
+            self._interrupts.unlisten()
+
+    def _run_group(self, group: Group) -> Iterator[Result]:
+        done = 0
+        jobs = self._jobs
+        if jobs is not None and not self._is_stopping:
+            with self._output or contextlib.nullcontext():
+                for result in jobs.run((group, [], {})):
+                    done += 1
+                    yield result
+                    if self._is_stopping:
+                        break
+        yield from cancelled(group[done:])
+
+    def run_batch(self, groups: Sequence[Group]) -> list[Result]:
+        """Run some groups; a lock admits a single thread at a time."""
+        with self._lock:
+            return [result for group in groups for result in self._run_group(group)]
+
+    def stop(self) -> None:
+        """Begin no further row; the running row ends by itself."""
+        self._is_stopping = True

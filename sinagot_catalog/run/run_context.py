@@ -1,0 +1,170 @@
+"""The context of a run in the parent of its workers: spec, provenance, worker names, the journal of the parent."""
+
+import contextlib
+import itertools
+import json
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from sinagot_catalog.errors import PatternError, SinagotError
+from sinagot_catalog.journal import (
+    JournalWriter,
+    Result,
+    Row,
+    RunSpec,
+    StorageOptions,
+    Task,
+    UnitStepLines,
+    journal_path,
+)
+from sinagot_catalog.patterns import IdPattern
+from sinagot_catalog.storage import is_url, open_store
+from sinagot_catalog.worker import clear_staging, staging_path
+
+__all__ = ["RunContext", "cancelled"]
+
+
+def cancelled(rows: Iterable[Row]) -> list[Result]:
+    """Results of rows that will not run any more."""
+    return [Result(row[0], "cancelled") for row in rows]
+
+
+class RunContext:
+    """What the worker slots of a run share in the parent: the spec, worker names, the parent's journal.
+
+    Args:
+        spec: The spec of the run.
+        options: fsspec options by part.
+        prefix: Prefix of the names of this parent's processes, if the run has several parents.
+        provenance: What rows made before, by row number; see `journal.ownership`.
+    """
+
+    def __init__(
+        self,
+        spec: RunSpec,
+        options: StorageOptions | None = None,
+        prefix: str = "",
+        provenance: Mapping[int, str] | None = None,
+    ) -> None:
+        self.spec = spec
+        self.prefix = prefix
+        self.provenance = dict(provenance or {})
+        self.options: StorageOptions = options or {}
+        self.has_timeouts = any(cell.timeout is not None for cell in spec.cells)
+        self.ids = IdPattern(spec.id_pattern)
+        self._journal = JournalWriter(
+            journal_path(spec.log, spec.run_id, f"{prefix}main"),
+            run_id=spec.run_id,
+            claim=spec.claim,
+            workspace_version=spec.workspace_version,
+        )
+        self._lock = threading.Lock()
+        self._names = (f"{prefix}w{number:02}" for number in itertools.count(1))
+
+    def provenance_of(self, tasks: Iterable[Task]) -> dict[int, str]:
+        """The provenance of the rows of some tasks; only rows that have one."""
+        known = self.provenance
+        if not known:
+            return {}
+        return {row[0]: known[row[0]] for rows, _, _ in tasks for row in rows if row[0] in known}
+
+    def name(self) -> str:
+        """A new worker name: each worker writes its own journal file, so no name is used twice in a run."""
+        with self._lock:
+            return next(self._names)
+
+    @contextlib.contextmanager
+    def lines(self, row: Row) -> Iterator[UnitStepLines]:
+        """Writes events for a row's step into the parent's journal; ignores a disk error."""
+        with self._lock, contextlib.suppress(OSError):
+            yield self._journal.cell(self.spec.cells[row[1]])
+
+    def outputs(self, row: Row) -> set[str]:
+        """The relative paths of the declared outputs of a row."""
+        values = self.ids.known_values(row[2])
+        if values is None:
+            return set()
+        try:
+            return {port.template.format(values) for port in self.spec.cells[row[1]].outputs}
+        except PatternError:
+            return set()  # the id gives no valid path
+
+    def is_published(self, row: Row) -> bool:
+        """Whether a row that began has all its outputs in place.
+
+        False for a row that is run again (`force`, `redo`): its outputs in place may be old.
+        """
+        if self.spec.force or row[0] in self.spec.redo:
+            return False
+        outputs = self.outputs(row)
+        if not outputs or not is_url(self.spec.outputs):
+            return bool(outputs) and all(Path(self.spec.outputs, output).exists() for output in outputs)
+        with contextlib.suppress(SinagotError):
+            store = open_store(self.spec.outputs, self.options.get("outputs"))
+            return all(store.exists(output) for output in outputs)
+        return False
+
+    def recovered(
+        self, open_rows: Mapping[int, Row], events: Iterable[Mapping[str, Any]]
+    ) -> tuple[list[Result], dict[int, list[str]]]:
+        """Read from events of this run what happened to rows whose results never arrived.
+
+        Returns:
+            The results of rows that ended, and the paths of rows that were publishing.
+        """
+        numbers: dict[tuple[Any, ...], int] = {
+            (*self._key(row), row[2]): number for number, row in open_rows.items()
+        }
+        ended: dict[int, Result] = {}
+        publishing: dict[int, list[str]] = {}
+        for event in events:
+            key = (event.get("task"), event.get("modality"), event.get("step_label"), event.get("record_id"))
+            number = numbers.get(key)
+            if number is None:
+                continue
+            if event["event"] == "start":
+                publishing.pop(number, None)
+                ended.pop(number, None)
+            elif event["event"] == "publishing":
+                publishing[number] = event["paths"]
+                self._note_publishing(number, event)
+            elif event["event"] in ("done", "error", "not_available"):
+                declared = self.outputs(open_rows[number])
+                extras = [path for path in publishing.get(number, ()) if path not in declared]
+                ended[number] = _from_event(number, event, extras)
+        return list(ended.values()), publishing
+
+    def _note_publishing(self, number: int, event: Mapping[str, Any]) -> None:
+        """Add what a dead process may have published to the row's provenance, so that a retry may replace it."""
+        told = json.loads(self.provenance.get(number, "{}"))
+        told["publishing"] = event.get("made")  # the event includes what was recorded before
+        told["paths"] = [*(told.get("paths") or ()), *event["paths"]]
+        self.provenance[number] = json.dumps(told)
+
+    def _key(self, row: Row) -> tuple[str | None, str | None, str]:
+        cell = self.spec.cells[row[1]]
+        return cell.task, cell.modality, cell.step
+
+    def close(self) -> None:
+        """Close the parent's journal and clear the staging of its processes."""
+        self._journal.close()
+        staging = staging_path(self.spec.log, self.spec.run_id)
+        if not self.prefix:
+            clear_staging(staging, self.spec.outputs)
+            return
+        for folder in Path(staging).glob(f"{self.prefix}*"):  # other parents of this run may still be working
+            clear_staging(str(folder), self.spec.outputs)
+
+
+def _from_event(number: int, event: Mapping[str, Any], extras: list[str]) -> Result:
+    return Result(
+        number,
+        event["event"],
+        event.get("seconds", 0.0),
+        event.get("attempts", 0),
+        event.get("error_type"),
+        None if event["event"] == "done" else event.get("message"),
+        tuple(extras),
+    )

@@ -1,0 +1,98 @@
+"""The spec of a run: all that its workers need to know to run rows, built from an open workspace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec
+from sinagot_catalog.worker import links_among, parents
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Session, UnitStep
+    from sinagot_catalog.patterns import Template
+    from sinagot_catalog.run.request import RunOptions
+
+__all__ = ["build_spec"]
+
+
+def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame) -> RunSpec:
+    """Build the spec of a run.
+
+    Args:
+        source: The session of the workspace.
+        run_id: The name of the run.
+        options: The options of the run.
+        rows: The rows to run.
+    """
+    # An earlier run ended while it published these rows, so some outputs may be new and some old: existing outputs
+    # do not mean that the row is done.
+    half = rows.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
+    config = source.config
+    layout = source.layout()
+    return RunSpec(
+        run_id=run_id,
+        dataset=config.dataset,
+        outputs=config.outputs,
+        log=config.log,
+        scripts=source.scripts,
+        id_pattern=config.ids.text,
+        cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
+        workspace_version=config.info.version,
+        force=options.force or bool(options.causes(config)),
+        ignore_missing=options.ignore_missing,
+        debug=options.debug,
+        durable=config.run.durable,
+        log_level=config.logging.level,
+        threads_per_worker=config.run.threads_per_worker,
+        memory_limit=config.run.memory_limit,
+        redo=frozenset(half),
+        empty_outputs=config.run.empty_outputs,
+        links=_literal_links(source),
+        follow_links=config.path.follow_links,
+    )
+
+
+def _literal_links(source: Session) -> dict[str, str]:
+    """The literal folders of outputs that are symbolic links now, each with its target."""
+    store = source.stores.get("outputs", source.stores["dataset"])
+    if not store.is_local:
+        return {}
+    layout = source.layout()
+    prefixes = {
+        layout.places[link.place].template.prefix
+        for cell in layout.cells
+        for link in cell.links
+        if link.role in ("output", "control")
+    }
+    return links_among(store.root, {folder for prefix in prefixes for folder in parents(prefix)})
+
+
+def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
+    places = source.layout().places
+
+    def ports(role: str) -> tuple[Port, ...]:
+        bound = [(link.label, link.place, places[link.place]) for link in cell.linked(role)]
+        return tuple(
+            Port(label, place.template, inside(index) if role == "input" else (), place.roots)
+            for label, index, place in bound
+        )
+
+    def inside(place: int) -> tuple[Template, ...]:
+        return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
+
+    return UnitStepSpec(
+        task=cell.task,
+        modality=cell.modality,
+        step=cell.step,
+        script=cell.script,
+        inputs=ports("input"),
+        outputs=ports("output"),
+        controls=ports("control"),
+        version=cell.version,
+        retries=cell.retries,
+        timeout=cell.timeout,
+        command=cell.command,
+        code=source.code_of(cell),
+    )

@@ -1,0 +1,100 @@
+"""A remote root: a URL with its file system, and how paths, keys and errors relate to it."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote, unquote
+
+from sinagot_catalog.errors import StorageError
+from sinagot_catalog.secrets import masked
+from sinagot_catalog.storage.error_reasons import reason_of, secrets_in, status_of
+from sinagot_catalog.storage.filesystem import WEB, Info, file_system
+from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["RemoteRoot"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_AT_ONCE = 16
+
+
+class RemoteRoot:
+    """A root behind any URL that fsspec supports.
+
+    Args:
+        root: The URL.
+        options: fsspec options; no message shows their values.
+
+    Attributes:
+        root: The URL in its normal form.
+        protocol: The outermost protocol of the URL.
+        options: The fsspec options.
+        fs: The file system.
+        base: The root as the file system names it.
+    """
+
+    def __init__(self, root: str, options: Mapping[str, Any] | None = None) -> None:
+        self.root = normal_url(root)
+        self.protocol = protocols_of(self.root)[0]
+        self.options = dict(options or {})
+        self.fs: Any
+        self.base: str
+        self.fs, self.base = file_system(self.root, self.options)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.shown!r})"
+
+    @property
+    def shown(self) -> str:
+        """The URL as messages show it."""
+        return masked(self.root)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a remote store is never pickled; open it again")
+
+    @property
+    def bucket(self) -> str:
+        """The URL of the bucket."""
+        protocol, _, rest = self.shown.partition("://")
+        return f"{protocol}://{rest.partition('/')[0]}"
+
+    def full(self, path: str) -> str:
+        """The name of the file system for a path relative to the root."""
+        own = quote(path) if self.protocol in WEB else path
+        return f"{self.base}/{own}" if path else self.base
+
+    def relative(self, name: str) -> str:
+        """The path relative to the root, from a name of the file system."""
+        own = name[len(self.base) + 1 :] if self.base else name.lstrip("/")
+        return unquote(own) if self.protocol in WEB else own
+
+    @cached_property
+    def _pool(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="sinagot-store")
+
+    def each(self, do: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Call a function for several items in parallel; raise the first error."""
+        items = list(items)
+        return [do(item) for item in items] if len(items) < 2 else list(self._pool.map(do, items))  # noqa: PLR2004
+
+    def fault(self, path: str, what: str, error: BaseException) -> StorageError:
+        """An error as a sentence, without a secret: `s3://lab/a cannot be read: access denied`."""
+        where = masked(join_url(self.root, path))
+        return StorageError(f"{where} {what}: {reason_of(error, secrets_in(self.options))}")
+
+    def peek(self, path: str) -> Info | None:
+        """The store's information about a path; a marker of a folder is a directory."""
+        try:
+            return Info(self.fs.info(self.full(path)))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if status_of(error.__cause__) in (None, 404, 410):
+                return None
+            raise self.fault(path, "cannot be looked at", error) from error
+        except Exception as error:
+            raise self.fault(path, "cannot be looked at", error) from error

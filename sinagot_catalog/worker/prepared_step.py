@@ -1,0 +1,162 @@
+"""A prepared step: what all rows of a unit step share, computed once; and the state of the row that runs now."""
+
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
+from sinagot_catalog.patterns import Template
+from sinagot_catalog.scripts import ScriptTemplate, port_path, port_paths
+from sinagot_catalog.worker.local_files import PathQuery
+from sinagot_catalog.worker.target_folders import parents
+
+__all__ = ["PreparedStep", "RowState", "StepPorts"]
+
+
+class StepPorts:
+    """The ports of a step (inputs, outputs or controls): their paths for a row, and how its script sees them.
+
+    Args:
+        ports: The ports.
+        follow_links: Whether links to folders count also where their names vary.
+    """
+
+    def __init__(self, ports: tuple[Port, ...], *, follow_links: bool = False) -> None:
+        self.ports = ports
+        self.queries = [
+            PathQuery(port.template.is_directory, port.roots, () if follow_links else port.template.varies)
+            for port in ports
+        ]
+        self.labels = [port.label for port in ports]
+        self.is_single = self.labels[:1] == [None]
+        # An id is always a valid part of a path; other fields are checked for each row.
+        is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
+        self._formats = [_format_of(port.template) for port in ports] if is_plain else None
+
+    def fill(self, values: dict[str, str]) -> list[str]:
+        """The paths for a record, relative.
+
+        Raises:
+            PatternError: When a pattern gives no path for the record.
+        """
+        if self._formats is None:
+            return [port.template.format(values) for port in self.ports]
+        return [text % values for text in self._formats]
+
+    def folders(self) -> set[str] | None:
+        """The folders that contain all paths, relative; None if they depend on the record."""
+        templates = [port.template for port in self.ports]
+        is_flat = all(template.text.rpartition("/")[0] == template.prefix[:-1] for template in templates)
+        return {template.prefix[:-1] for template in templates} if is_flat else None
+
+    def as_seen(self, paths: Sequence[str | None]) -> Any:
+        """The value that a script sees: one `Path`, a dict by label, or None."""
+        if not paths:
+            return None
+        if self.is_single:
+            return None if paths[0] is None else port_path(paths[0])
+        return port_paths(zip(self.labels, paths, strict=True))
+
+    def by_label(self, urls: Sequence[str]) -> object:
+        """One URL for a single port, a dict by label for several, None for none."""
+        return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
+
+
+class PreparedStep:
+    """A unit step with everything that its rows share.
+
+    Args:
+        index: Its number in the run.
+        spec: The unit step.
+        lines: Writes the events of its rows.
+        common: The attributes of its scripts that all steps of the run share.
+        follow_links: See `StepPorts`.
+
+    Attributes:
+        name: The name of its staging folder.
+        keep: The folders of its staging folder that stay for the next row, relative.
+        staged: The folders that exist in its staging folder now.
+        folders: The folders of all its outputs and controls; None if they depend on the record.
+        attributes: The attributes of its scripts that do not depend on the row.
+        unit: The members that a log line on the console gets.
+    """
+
+    def __init__(
+        self,
+        index: int,
+        spec: UnitStepSpec,
+        lines: UnitStepLines,
+        common: dict[str, Any],
+        *,
+        follow_links: bool,
+    ) -> None:
+        self.spec = spec
+        self.lines = lines
+        self.name = f"c{index}"
+        self.script: type[ScriptTemplate] | None = None
+        self.importing: AbstractContextManager[None] = nullcontext()
+        self.loaded_at = float("-inf")
+        self.staged: set[str] = set()
+        self.keep = {""}
+        for port in (*spec.outputs, *spec.controls):
+            self.keep.update(parents(port.template.prefix))
+        self.inputs = StepPorts(spec.inputs, follow_links=follow_links)
+        self.outputs = StepPorts(spec.outputs, follow_links=follow_links)
+        self.controls = StepPorts(spec.controls)
+        self.declares_folder = any(port.template.is_directory for port in spec.outputs)
+        self.folders = StepPorts(spec.outputs + spec.controls).folders()
+        self.unit = {"task": spec.task, "modality": spec.modality, "step_label": spec.step}
+        self.attributes = {
+            **common,
+            "task": spec.task,
+            "modality": spec.modality,
+            "label": spec.step,
+        }
+
+
+class RowState:
+    """The state of the running row: its relative and full paths, in the order of the ports, and its progress.
+
+    Args:
+        row: The row.
+        step: Its step.
+        values: The values of its record's fields.
+
+    Attributes:
+        published: The paths that the row publishes; None as long as its outputs are not checked.
+        files: The staged paths that are plain files.
+        folders: For each staged folder, size and time of its files by name.
+        is_in_steps: Whether publishing has begun and takes several renames or uploads.
+        records: What `done` records of the published paths.
+    """
+
+    published: list[str] | None = None
+    files: Collection[str] = ()
+    is_in_steps = False
+    script: ScriptTemplate | None = None
+    attempt = mark = 0
+    started = 0.0
+
+    def __init__(self, row: Row, step: PreparedStep, values: dict[str, str]) -> None:
+        self.number, _, self.record_id = row
+        self.step = step
+        self.inputs = step.inputs.fill(values)
+        self.outputs = step.outputs.fill(values)
+        self.controls = step.controls.fill(values) if step.controls.ports else []
+        self.full_inputs: list[str] = []
+        self.stamps: list[Stamp | None] = []
+        self.missing: list[str] = []
+        self.folders: dict[str, dict[str, tuple[int, int]]] = {}
+        self.records: list[Made] = []
+
+    @property
+    def half_published(self) -> list[str] | None:
+        """The paths that may be half published; later events repeat them, so that the journal keeps them."""
+        return self.published if self.is_in_steps else None
+
+
+def _format_of(template: Template) -> str:
+    """A template as a `%` format string: the fastest way to fill it, which happens for every row."""
+    return "".join(
+        value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
+    )

@@ -1,0 +1,195 @@
+"""The outputs of a row: checks what its script wrote, and publishes it. `publication` defines the protocol."""
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+
+from sinagot_catalog.errors import SinagotError, StorageError
+from sinagot_catalog.journal import Made, Provenance, RunSpec
+from sinagot_catalog.worker.local_files import LocalFiles
+from sinagot_catalog.worker.prepared_step import RowState
+from sinagot_catalog.worker.publication import Publication
+from sinagot_catalog.worker.staging import StagingFolder
+
+__all__ = ["RowOutputs"]
+
+Folders = dict[str, dict[str, tuple[int, int]]]
+"""For each path that is a folder, size and time of its files by name."""
+
+
+class InvalidOutputError(SinagotError):
+    """What a script wrote cannot be published."""
+
+    @property
+    def error_type(self) -> str:
+        """The error type in the report."""
+        return "OutputInvalid"
+
+
+class MissingOutputError(SinagotError):
+    """A script returned without writing a declared output."""
+
+    @property
+    def error_type(self) -> str:
+        """The error type in the report."""
+        return "OutputMissing"
+
+
+class RowOutputs:
+    """Checks and publishes the outputs of rows.
+
+    Args:
+        spec: The run.
+        files: The files of the run.
+        provenance: What rows made before, by their number.
+        sync: Makes the journal durable before publishing: on the disk, or in the bucket.
+    """
+
+    def __init__(
+        self, spec: RunSpec, files: LocalFiles, provenance: Mapping[int, str], sync: Callable[[], None]
+    ) -> None:
+        self._spec = spec
+        self._files = files
+        self._staging = files.staging
+        self._publisher = files.publisher
+        self._provenance = provenance
+        self._sync = sync
+
+    def is_repeated(self, row: RowState) -> bool:
+        """Whether the row runs although its outputs exist."""
+        return self._spec.force or row.number in self._spec.redo
+
+    def exist(self, row: RowState) -> bool:
+        """Whether all outputs of a row exist."""
+        has_output = self._files.has_output
+        for path, query in zip(row.outputs, row.step.outputs.queries, strict=True):
+            if not has_output(path, query):
+                return False
+        return True
+
+    def to_publish(self, row: RowState, root: str) -> tuple[list[str], bool]:
+        """The paths to publish, declared outputs last; and whether staging is empty after publishing them.
+
+        Raises:
+            MissingOutputError: When a declared output is missing.
+            InvalidOutputError: When a written path cannot be published.
+        """
+        step = row.step
+        units = {*row.outputs, *row.controls} if row.controls else row.outputs
+        written, files, is_tidy = self._staging.list_paths(root, units, step.keep)
+        row.files = files
+        if step.declares_folder or not files.issuperset(row.outputs):
+            self._check_declared(row, root)
+        if not files.issuperset(written):
+            row.folders = _staged_folders(self._staging, root, written, units)
+        if self._spec.empty_outputs == "error":
+            _check_sizes(self._staging, root, row.outputs, row.folders)
+        if written == row.outputs:
+            return written, is_tidy
+        declared = set(row.outputs)
+        extras = [path for path in written if path not in declared]
+        overwritten = set(row.inputs).intersection(extras)
+        if overwritten:
+            raise SinagotError(f"wrote over its own input {min(overwritten)}: an input is never replaced")
+        return extras + row.outputs, is_tidy
+
+    def _check_declared(self, row: RowState, root: str) -> None:
+        for port, path in zip(row.step.spec.outputs, row.outputs, strict=True):
+            fault = self._staging.find_fault(root, path, is_directory=port.template.is_directory)
+            if fault is not None:
+                if not self.is_repeated(row) and self._files.has_output(path):
+                    fault = "was written to its final path: write to self.path.output, which is moved there"
+                raise MissingOutputError(f"wrote no output: {path} {fault}")
+
+    def publish(self, row: RowState, root: str) -> tuple[str, ...]:
+        """Move what a row wrote to its final paths; returns the paths that no output declares."""
+        paths = row.published
+        if not paths:
+            return ()
+        is_plain = len(paths) == 1 and paths == row.outputs and paths[0] in row.files
+        if is_plain and self._publisher.publish_file(root, paths[0]):
+            return ()
+        publication = self._publication(row, root, paths)
+        publication.check()
+        row.is_in_steps = publication.is_in_steps
+        publication.run(partial(self._announce, row))
+        row.records = publication.record()
+        folders = [f"{path}/" for path in publication.folders] if self._spec.remote is not None else []
+        return (*paths[: len(paths) - len(row.outputs)], *folders)
+
+    def publish_controls(self, row: RowState, root: str) -> list[str]:
+        """Publish the controls of a row that failed, as far as possible; returns their paths."""
+        written = [path for path in row.controls if self._staging.find_fault(root, path) is None]
+        if not written:
+            return []
+        with suppress(OSError, SinagotError):
+            row.folders = _staged_folders(self._staging, root, written, written)
+            row.files = ()
+            publication = self._publication(row, root, written)
+            publication.check()
+            publication.run(partial(self._announce, row) if publication.folders else _announce_nothing)
+            return written
+        return []
+
+    def _publication(self, row: RowState, root: str, paths: Sequence[str]) -> Publication:
+        return Publication(
+            self._publisher,
+            self._staging,
+            root,
+            paths=paths,
+            declared={*row.outputs, *row.controls},
+            files=row.files,
+            folders={path: files for path, files in row.folders.items() if path in paths},
+            before=Provenance.from_text(self._provenance.get(row.number)),
+        )
+
+    def _announce(self, row: RowState, paths: Sequence[str], records: Sequence[Made]) -> None:
+        """Write the event `publishing` before the first path appears, so that a killed row is known."""
+        row.step.lines.publishing(row.record_id, paths, records)
+        self._sync()
+
+
+def _announce_nothing(paths: Sequence[str], records: Sequence[Made]) -> None:
+    """Skip the event for plain control files: a rename publishes each of them whole."""
+
+
+def _staged_folders(
+    staging: StagingFolder, root: str, written: Iterable[str], declared: Collection[str]
+) -> Folders:
+    """Size and time of each file in the declared folders that a script wrote.
+
+    Args:
+        staging: The staging folder of the process.
+        root: The staging folder of the row.
+        written: The staged paths, relative.
+        declared: The paths that outputs and controls declare; only these are checked.
+
+    Raises:
+        InvalidOutputError: When a path, or something in a folder, is no regular file or folder.
+    """
+    folders = {}
+    for path in written:
+        if path not in declared:
+            continue
+        fault = staging.find_fault(root, path)
+        if fault is not None:
+            raise InvalidOutputError(f"{path} {fault}")
+        if staging.is_folder(root, path):
+            try:
+                folders[path] = staging.files_below(root, path)
+            except StorageError as error:
+                raise InvalidOutputError(error.message) from None
+    return folders
+
+
+def _check_sizes(staging: StagingFolder, root: str, outputs: Iterable[str], folders: Folders) -> None:
+    """Refuse empty outputs, for `[run] empty_outputs = "error"`.
+
+    Raises:
+        InvalidOutputError: When an output is empty.
+    """
+    for path in outputs:
+        files = folders.get(path)
+        size = staging.size_of(root, path) if files is None else sum(size for size, _ in files.values())
+        if not size:
+            raise InvalidOutputError(f'{path} is empty, and [run] empty_outputs is "error"')

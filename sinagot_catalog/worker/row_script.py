@@ -1,0 +1,85 @@
+"""The script of a row: loads its class, and makes the object whose `run()` the job runner calls."""
+
+import time
+from functools import partial
+
+from sinagot_catalog.journal import RunSpec
+from sinagot_catalog.patterns import IdPattern
+from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate
+from sinagot_catalog.worker.error_text import note_line
+from sinagot_catalog.worker.local_files import LocalFiles
+from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
+from sinagot_catalog.worker.row_interrupts import RowInterrupts
+
+__all__ = ["RowScripts"]
+
+_RELOAD_AFTER = 0.5
+"""Seconds between checks of a script's file for changes."""
+
+
+class RowScripts:
+    """Makes the scripts of rows.
+
+    Args:
+        spec: The run.
+        files: The files of the run.
+        ids: The pattern of record ids.
+        interrupts: Tells an interrupt that an import raises from the user's.
+    """
+
+    def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern, interrupts: RowInterrupts) -> None:
+        self._spec = spec
+        self._files = files
+        self._ids = ids
+        self._interrupts = interrupts
+        self._host = ScriptHost(spec.scripts)
+
+    def load(self, step: PreparedStep) -> type[ScriptTemplate]:
+        """The class of a step's script; imported again if its file changed."""
+        if step.spec.command is not None:
+            if step.script is None:
+                from sinagot_catalog.scripts import command_script
+
+                step.script = command_script(step.spec.command, self._spec.scripts, self._ids)
+            return step.script
+        now = time.monotonic()
+        if step.script is None or now - step.loaded_at > _RELOAD_AFTER:
+            try:
+                with self._interrupts:
+                    step.script = self._host.load(step.spec.script)
+            except BaseException as error:
+                note_line(error, step.spec.script)
+                raise
+            step.importing = self._host.importing(step.spec.script)
+            step.loaded_at = time.monotonic()
+        return step.script
+
+    def make(self, script_class: type[ScriptTemplate], row: RowState, root: str) -> ScriptTemplate:
+        """The script of a row, which writes to its staging folder."""
+        script = script_class(row.record_id, path=self._script_path(row, root), **row.step.attributes)
+        script._urls = partial(self._urls, row)  # noqa: SLF001 - only this module sets it
+        return script
+
+    def _script_path(self, row: RowState, root: str) -> ScriptPath:
+        step = row.step
+        previous = None
+        if self._spec.force:
+            queries = step.outputs.queries
+            old = [
+                self._files.find_output(path, query) for path, query in zip(row.outputs, queries, strict=True)
+            ]
+            previous = step.outputs.as_seen(old)
+        return ScriptPath(
+            step.inputs.as_seen(row.full_inputs),
+            step.outputs.as_seen([f"{root}/{path}" for path in row.outputs]),
+            step.controls.as_seen([f"{root}/{path}" for path in row.controls]) if row.controls else None,
+            previous,
+        )
+
+    def _urls(self, row: RowState) -> ScriptPath:
+        """The URLs of a row's paths."""
+        step, url_of = row.step, self._files.url_of
+        return ScriptPath(
+            step.inputs.by_label([url_of(path, is_input=True) for path in row.inputs]),
+            step.outputs.by_label([url_of(path, is_input=False) for path in row.outputs]),
+        )

