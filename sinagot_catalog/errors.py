@@ -31,6 +31,7 @@ __all__ = [
     "StorageError",
     "UsageError",
     "did_you_mean",
+    "row_label",
 ]
 
 
@@ -113,3 +114,16 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
     if not near:
         return ""
     return "; did you mean " + " or ".join(repr(names[name]) for name in near) + "?"
+
+
+def row_label(*parts: str | None) -> str:
+    """Return the name of a row, a step or a unit in messages.
+
+    Args:
+        parts: Those of record, task, modality and step that it has, in this order.
+
+    Example:
+        >>> row_label("R1", None, "EEG", "clean")
+        'R1 EEG clean'
+    """
+    return " ".join(part for part in parts if part)

@@ -6,12 +6,13 @@ workspace without tasks and modalities the columns `task` and `modality` are nul
 
 import polars as pl
 
-from sinagot_catalog.status import StepStatus
+from sinagot_catalog.status import FAILURES, StepStatus
 
 __all__ = [
     "ATTEMPT",
     "EVENTS",
     "FAILED_ATTEMPTS",
+    "FAILED_OUTCOMES",
     "FILES",
     "KEYS",
     "LINKS",
@@ -46,9 +47,11 @@ OUTCOMES = (
 )
 """The possible outcomes of a job, in the order of reports."""
 OUTCOME = pl.Enum(OUTCOMES)
+FAILED_OUTCOMES = tuple(outcome for outcome in OUTCOMES if outcome in FAILURES)
+"""The outcomes of a job that count as failures."""
 ATTEMPT = pl.Enum(["done", "error", "timeout", "lost", "cancelled", "not_available"])
 """The possible outcomes of the last attempt at a step."""
-FAILED_ATTEMPTS = ("error", "timeout", "lost")
+FAILED_ATTEMPTS = tuple(outcome for outcome in ATTEMPT.categories if outcome in FAILURES)
 """The outcomes of an attempt that count as failures."""
 ACTION = pl.Enum(["run", "skip", "blocked"])
 

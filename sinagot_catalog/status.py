@@ -1,11 +1,14 @@
 """Step statuses: the status of one step of one unit.
 
-This module is separate from the tables' dtypes: a worker can use a status without importing Polars.
+This module is separate from the tables' dtypes: a worker can use it without importing Polars.
 """
 
 from enum import IntEnum
 
-__all__ = ["StepStatus"]
+__all__ = ["FAILURES", "StepStatus"]
+
+FAILURES = frozenset({"error", "timeout", "lost", "blocked"})
+"""The outcomes of jobs and attempts that count as failures."""
 
 
 class StepStatus(IntEnum):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sinagot_catalog.catalog.refusals import Doubt
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
 from sinagot_catalog.patterns import STAR, IdPattern, Template, holds, may_meet
 
 __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
@@ -265,8 +265,8 @@ class Layout:
             )
         fits = [cell for cell in named if task in (None, cell.task) and modality in (None, cell.modality)]
         if len(fits) != 1:
-            units = ", ".join(" ".join(part for part in (cell.task, cell.modality) if part) for cell in named)
-            asked = " ".join(part for part in (task, modality) if part)
+            units = ", ".join(row_label(cell.task, cell.modality) for cell in named)
+            asked = row_label(task, modality)
             what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
             raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
         return fits[0]

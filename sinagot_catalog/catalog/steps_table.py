@@ -20,6 +20,7 @@ from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
 from sinagot_catalog.catalog.row_positions import positions, spots
 from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
+from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class StepsTable(Presence):
         """Return the name of a step as seen from another: with its task and modality if these differ."""
         if (cell.task, cell.modality) == (seen_from.task, seen_from.modality):
             return cell.step
-        return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
+        return row_label(cell.task, cell.modality, cell.step)
 
     @property
     def unreadable(self) -> list[str]:

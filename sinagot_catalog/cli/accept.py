@@ -9,6 +9,8 @@ import polars as pl
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import open_workspace, selected, steps_of
+from sinagot_catalog.errors import row_label
+from sinagot_catalog.schema import KEYS
 
 __all__ = ["accept"]
 
@@ -25,6 +27,6 @@ def accept(args: Any) -> int:
     left = rows.filter(~pl.col("accepted"))
     if left.height:
         first = left.row(0, named=True)
-        name = " ".join(first[key] for key in ("record_id", "task", "modality", "step") if first[key])
+        name = row_label(*(first[key] for key in KEYS))
         say(clean(f"{left.height:,} left out, such as {name}: {first['reason']}"))
     return 0

@@ -12,7 +12,7 @@ from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
-from sinagot_catalog.errors import NotFoundError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
 from sinagot_catalog.schema import EVENTS, FAILED_ATTEMPTS, KEYS
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def _groups(ws: Workspace, args: Any) -> int:
         put_rows(args, found)
         return 0
     for one in found.head(args.limit or found.height).iter_rows(named=True):
-        where = " ".join(one[name] for name in ("task", "modality", "step") if one[name])
+        where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
         put(
             f"{paint(format(one['n'], '6,'), '31')}  {paint(clean(where), '1')}  {clean(kind + one['message'])}"
@@ -146,7 +146,7 @@ def _show(events: pl.DataFrame) -> None:
     """Print a line per event, then the traceback of a failure and the output of the script."""
     for row in events.iter_rows(named=True):
         when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
-        key = " ".join(row[name] for name in KEYS if row[name])
+        key = row_label(*(row[key] for key in KEYS))
         failed = row["event"] == "error"
         text = clean(row["message"] or row["event"] or "")
         if failed and row["error_type"]:

@@ -25,8 +25,9 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
     steps_of,
 )
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import ServerError, SinagotError, row_label
 from sinagot_catalog.run import replaced
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
@@ -259,7 +260,7 @@ def in_one_line(report: RunReport) -> str:
 
 def _failure(row: dict[str, Any]) -> str:
     """Format a failed row in one line."""
-    key = " ".join(row[name] for name in ("record_id", "task", "modality", "step") if row[name])
+    key = row_label(*(row[key] for key in KEYS))
     kind = f"{row['error_type']}: " if row["error_type"] else ""
     text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
     return f"  {key}: {kind}{text}"

@@ -30,7 +30,7 @@ from sinagot_catalog.cli.workspace_args import (
     say_what_is_missing,
     source_of,
 )
-from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
 from sinagot_catalog.schema import STATUS, TIMED
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _show_failures(steps: StepCollection, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     failures = steps.failures()
     for one in failures.head(_KINDS).iter_rows(named=True):
-        where = " ".join(part for part in (one["task"], one["modality"], one["step"]) if part)
+        where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
         example = one["examples"].partition("; ")[0]
         put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))

@@ -46,11 +46,11 @@ from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
 __all__ = ["BatchRequest", "BatchResult", "begun_path", "events_of", "from_text", "run_batch", "to_text"]
 
-_LOOK_EVERY = 1.0
-_LOOK_EVERY_REMOTE = 3.0
+_CHECK_EVERY = 1.0
+_CHECK_EVERY_REMOTE = 3.0
 _ORPHANS_END = 2.5
 """Seconds after which the workers of a killed process have ended, too."""
-_SEATS = 256
+_MOST_WORKERS = 256
 _MOST_LINES = 300
 """The largest number of log lines that a batch returns: about as many as a flow run can log in that time."""
 
@@ -88,14 +88,14 @@ class BatchResult(NamedTuple):
     more: int = 0
 
 
-def to_text(answer: BatchResult) -> str:
+def to_text(result: BatchResult) -> str:
     """Encode a batch result as one text.
 
     Example:
         >>> from_text(to_text(BatchResult([Result(3, "done", 0.5, 1, extras=("a.txt",))]))).results
         [Result(row=3, outcome='done', seconds=0.5, attempts=1, error_type=None, message=None, extras=('a.txt',))]
     """
-    return json.dumps(answer)
+    return json.dumps(result)
 
 
 def from_text(text: str) -> BatchResult:
@@ -103,7 +103,7 @@ def from_text(text: str) -> BatchResult:
     results, lines, more = json.loads(text)
     return BatchResult(
         [Result(*values)._replace(extras=tuple(values[-1])) for values in results],
-        [(level, said) for level, said in lines],
+        [(level, text) for level, text in lines],
         more,
     )
 
@@ -113,11 +113,11 @@ def begun_path(run_id: str, batch: str) -> str:
     return f".staging/{run_id}/{batch}.begun"
 
 
-def run_batch(order: bytes, batch: str) -> str:
+def run_batch(request: bytes, batch: str) -> str:
     """Run a batch in this process.
 
     Args:
-        order: A pickled `BatchRequest`.
+        request: A pickled `BatchRequest`.
         batch: The name of the batch, its groups and what their rows made before, as JSON. Without groups, the call
             only starts workers for later batches.
 
@@ -125,75 +125,78 @@ def run_batch(order: bytes, batch: str) -> str:
         The batch result as a text; see `from_text`.
     """
     name, groups, before = json.loads(batch)
-    here = _serving(pickle.loads(order))  # noqa: S301 - `ClusterRunner` wrote it
+    served = _served(pickle.loads(request))  # noqa: S301 - `ClusterRunner` wrote it
     try:
         if not groups:
-            here.start_workers()
+            served.start_workers()
             return to_text(BatchResult([]))
-        results = here.run(
+        results = served.run(
             name,
             [[(row, cell, record) for row, cell, record in one] for one in groups],
             {int(row): text for row, text in before.items()},
         )
-        return to_text(BatchResult(results, *here.said()))
+        return to_text(BatchResult(results, *served.log_lines()))
     finally:
-        here.leave()
+        served.leave()
 
 
-_SERVED: dict[str, "_Serving"] = {}
+_SERVED: dict[str, "_ServedRun"] = {}
+"""The runs that this process serves, by name: Dask and Ray call a function, and keep nothing between its calls."""
 _LOCK = threading.Lock()
 
 
-def _serving(order: BatchRequest) -> "_Serving":
+def _served(request: BatchRequest) -> "_ServedRun":
     """The state of a run in this process; created with the first batch."""
     with _LOCK:
-        here = _SERVED.get(order.spec.run_id)
-        if here is None:
-            here = _SERVED[order.spec.run_id] = _Serving(order)
-        here.busy += 1
-        return here
+        served = _SERVED.get(request.spec.run_id)
+        if served is None:
+            served = _SERVED[request.spec.run_id] = _ServedRun(request)
+        served.busy += 1
+        return served
 
 
-class _Serving:
+class _ServedRun:
     """The state of a run in a cluster process: the pool, the claim monitor and the journal uploader.
 
     Args:
-        order: The run.
+        request: The run.
     """
 
-    def __init__(self, order: BatchRequest) -> None:
+    def __init__(self, request: BatchRequest) -> None:
         self.busy = 0
-        self._run_id = order.spec.run_id
+        self._run_id = request.spec.run_id
         self._prefix = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(2)}-"
-        options = _options(order)
-        self._log = open_store(order.log, options.get("log"))
-        self._follower = ClaimMonitor(Claims(self._log), order.claim)
-        if self._follower.state() == "over":
+        options = _options(request)
+        self._log = open_store(request.log, options.get("log"))
+        self._monitor = ClaimMonitor(Claims(self._log), request.claim)
+        if self._monitor.state() == "over":
             raise StorageError(
-                f"{socket.gethostname()} finds no live claim of run {self._run_id} in {order.log}",
+                f"{socket.gethostname()} finds no live claim of run {self._run_id} in {request.log}",
                 "The run is over; or that folder does not lie on storage that all workers of the cluster share.",
             )
-        spec = self._localised(order, options)
+        spec = self._localised(request, options)
         self._spool = None if spec.remote is None else spec.remote.spool
-        self._shipper = JournalUploader(self._log, spec.log, self._run_id) if is_url(order.log) else None
-        self._said = None if self._shipper is None else LogTail(f"{spec.log}/journal/{self._run_id}")
-        self._warm = 0
-        self._pool = Pool(_SEATS, threads_per_worker=spec.threads_per_worker)
+        self._uploader = JournalUploader(self._log, spec.log, self._run_id) if is_url(request.log) else None
+        self._log_tail = None if self._uploader is None else LogTail(f"{spec.log}/journal/{self._run_id}")
+        self._n_workers = 0
+        self._pool = Pool(_MOST_WORKERS, threads_per_worker=spec.threads_per_worker)
         self._pool.begin(spec, options, self._prefix)
-        threading.Thread(target=self._follow, name=f"sinagot-follow-{self._run_id}", daemon=True).start()
+        threading.Thread(
+            target=self._follow_claim, name=f"sinagot-follow-{self._run_id}", daemon=True
+        ).start()
 
-    def _localised(self, order: BatchRequest, options: dict[str, dict[str, Any]]) -> RunSpec:
+    def _localised(self, request: BatchRequest, options: dict[str, dict[str, Any]]) -> RunSpec:
         """The run spec with the local folders of this host."""
-        spec = order.spec
-        if is_url(order.scripts):
-            folder = Mirror(open_store(order.scripts, options["scripts"])).folder()
+        spec = request.spec
+        if is_url(request.scripts):
+            folder = Mirror(open_store(request.scripts, options["scripts"])).folder()
             cells = tuple(_moved(cell, spec.scripts, folder) for cell in spec.cells)
             spec = replace(spec, scripts=folder, cells=cells)
         if spec.remote is not None:
-            spool = open_spool(f"{spec.run_id}-{self._prefix}", order.log)
+            spool = open_spool(f"{spec.run_id}-{self._prefix}", request.log)
             room = shutil.disk_usage(spool).free // (2 * (os.cpu_count() or 1))
-            remote = Remote(order.log, spool, min(spec.remote.fetch_limit, room))
-            spec = replace(spec, log=spool if is_url(order.log) else order.log, remote=remote)
+            remote = Remote(request.log, spool, min(spec.remote.fetch_limit, room))
+            spec = replace(spec, log=spool if is_url(request.log) else request.log, remote=remote)
         return spec
 
     def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
@@ -209,20 +212,20 @@ class _Serving:
             results = [
                 one._replace(outcome="done") if one.outcome == "already_done" else one for one in results
             ]
-        if self._shipper is not None:
+        if self._uploader is not None:
             with suppress(StorageError):
-                self._shipper.send_all()
+                self._uploader.send_all()
         return [*known.values(), *results]
 
     def start_workers(self) -> None:
         """Start one more worker, before the first batch arrives."""
         with _LOCK:
-            self._warm += 1
-        self._pool.start_workers(self._warm)
+            self._n_workers += 1
+        self._pool.start_workers(self._n_workers)
 
-    def said(self) -> tuple[Sequence[Line], int]:
+    def log_lines(self) -> tuple[Sequence[Line], int]:
         """The log lines since the last batch, if the sender cannot read the journal; and the number left out."""
-        return ((), 0) if self._said is None else self._said.some(_MOST_LINES)
+        return ((), 0) if self._log_tail is None else self._log_tail.some(_MOST_LINES)
 
     def _recovered(self, groups: Sequence[Group]) -> dict[int, Result]:
         """The results of rows that a lost process ended, by row number."""
@@ -235,17 +238,17 @@ class _Serving:
         with _LOCK:
             self.busy -= 1
 
-    def _follow(self) -> None:
+    def _follow_claim(self) -> None:
         """Check the claim every few seconds; stop the pool unless it is live, and close it when it is over."""
-        pause = _LOOK_EVERY if self._log.is_local else _LOOK_EVERY_REMOTE
+        pause = _CHECK_EVERY if self._log.is_local else _CHECK_EVERY_REMOTE
         while True:
             time.sleep(pause)
-            state = self._follower.state()
+            state = self._monitor.state()
             if state != "live":
                 self._pool.stop()
-            if self._shipper is not None:
+            if self._uploader is not None:
                 with suppress(StorageError):
-                    self._shipper.send_all()
+                    self._uploader.send_all()
             with _LOCK:
                 if state == "over" and not self.busy:
                     del _SERVED[self._run_id]
@@ -263,13 +266,13 @@ def _moved(cell: UnitStepSpec, before: str, folder: str) -> UnitStepSpec:
     return replace(cell, script=f"{folder}/{os.path.relpath(cell.script, before)}") if cell.script else cell
 
 
-def _options(order: BatchRequest) -> dict[str, dict[str, Any]]:
+def _options(request: BatchRequest) -> dict[str, dict[str, Any]]:
     """The storage options of a run: `[storage]` of its config if it is readable, else only the environment."""
     parts = {
-        "dataset": order.spec.dataset,
-        "outputs": order.spec.outputs,
-        "log": order.log,
-        "scripts": order.scripts,
+        "dataset": request.spec.dataset,
+        "outputs": request.spec.outputs,
+        "log": request.log,
+        "scripts": request.scripts,
     }
     remote = {part: root for part, root in parts.items() if is_url(root)}
     if not remote:
@@ -277,7 +280,7 @@ def _options(order: BatchRequest) -> dict[str, dict[str, Any]]:
     from sinagot_catalog.config import read_config
 
     try:
-        config = read_config(order.config, read_text=TextReader())
+        config = read_config(request.config, read_text=TextReader())
     except (SinagotError, OSError):
         return {part: {} for part in remote}
     return {part: config.options_of(root) for part, root in remote.items()}

@@ -55,7 +55,7 @@ class _Cluster(Protocol):
     def send(self, name: str, *arguments: Any) -> Any:
         """Call `run_batch` on the cluster; returns a future of the cluster's library."""
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         """Wait for the result of a call.
 
         Raises:
@@ -109,7 +109,7 @@ class ClusterRunner:
     Args:
         kind: Dask or Ray.
         address: The address of the cluster; None: start one on this machine, for this run.
-        order: The run, as a batch request without rows.
+        request: The run, as a batch request without rows.
         log: The `LOG` folder.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
         request_stop: Called once when the run ends early, to inform the cluster processes.
@@ -123,7 +123,7 @@ class ClusterRunner:
         self,
         kind: Kind,
         address: str | None,
-        order: BatchRequest,
+        request: BatchRequest,
         log: Store,
         *,
         workers: int | None,
@@ -134,8 +134,8 @@ class ClusterRunner:
         provenance: Mapping[int, str] | None = None,
     ) -> None:
         self._kind = kind
-        self._order = pickle.dumps(order)
-        self._run = RunContext(order.spec, provenance=provenance)
+        self._request = pickle.dumps(request)
+        self._context = RunContext(request.spec, provenance=provenance)
         self._log = log
         self._most = workers
         self._request_stop = request_stop
@@ -158,10 +158,10 @@ class ClusterRunner:
             return
         self._is_closed = True
         self._cluster.close()
-        self._run.close()
+        self._context.close()
         if not self._log.is_local:
             with suppress(SinagotError):
-                folder = begun_path(self._run.spec.run_id, "").rpartition("/")[0]
+                folder = begun_path(self._context.spec.run_id, "").rpartition("/")[0]
                 self._log.delete(f"{folder}/{name}" for name in self._log.names(folder))
 
     @property
@@ -187,18 +187,18 @@ class ClusterRunner:
             if self._stopped is not None:
                 return cancelled(rows)
             with suppress(_LostError):
-                return self._answer(self._send(name, groups), rows)
-        return self._given_up(rows)
+                return self._results(self._send(name, groups), rows)
+        return self._lost_results(rows)
 
     def _send(self, name: str, groups: Sequence[Group]) -> Any:
-        known = self._run.provenance
+        known = self._context.provenance
         before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
-        return self._cluster.send(name, self._order, json.dumps([name, groups, before]))
+        return self._cluster.send(name, self._request, json.dumps([name, groups, before]))
 
-    def _answer(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
+    def _results(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
         while True:
             try:
-                answer = from_text(self._cluster.answer(sent, _TICK))
+                result = from_text(self._cluster.result(sent, _TICK))
             except TimeoutError:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
@@ -209,13 +209,13 @@ class ClusterRunner:
                     "Install the same version of sinagot-catalog there as here.",
                 ) from error
             else:
-                self._log_buffer.take(answer.lines, answer.more)
-                return answer.results
+                self._log_buffer.take(result.lines, result.more)
+                return result.results
 
-    def _given_up(self, rows: Sequence[Row]) -> list[Result]:
+    def _lost_results(self, rows: Sequence[Row]) -> list[Result]:
         """The results of a batch that was lost twice: rows that ended keep their result, the others fail."""
-        found = self._run.recovered(
-            {row[0]: row for row in rows}, events_of(self._log, self._run.spec.run_id)
+        found = self._context.recovered(
+            {row[0]: row for row in rows}, events_of(self._log, self._context.spec.run_id)
         )
         ended = {one.row: one for one in found[0]}
         message = f"the {self._kind.title()} workers that ran its batch were lost, again and again"
@@ -223,7 +223,7 @@ class ClusterRunner:
         for row in rows:
             if row[0] not in ended:
                 paths = found[1].get(row[0])
-                with self._run.lines(row) as lines:
+                with self._context.lines(row) as lines:
                     lines.error(
                         row[2], message, error_type="WorkerLost", seconds=0.0, attempts=1, paths=paths
                     )
@@ -263,7 +263,7 @@ class _Dask:
     def send(self, name: str, *arguments: Any) -> Any:
         return self._client.submit(run_batch, *arguments, key=f"rows-{name}-{id(self)}-{time.monotonic_ns()}")
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         try:
             return str(sent.result(timeout=seconds))
         except UnboundLocalError as error:
@@ -337,7 +337,7 @@ class _Ray:
     def send(self, name: str, *arguments: Any) -> Any:
         return self._call.options(name=f"rows {name}").remote(*arguments)
 
-    def answer(self, sent: Any, seconds: float) -> str:
+    def result(self, sent: Any, seconds: float) -> str:
         errors = self._ray.exceptions
         try:
             return str(self._ray.get(sent, timeout=seconds))

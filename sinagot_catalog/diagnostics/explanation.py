@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.errors import row_label
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -139,7 +141,7 @@ class Explanation:
     @property
     def name(self) -> str:
         """The name of the row for messages."""
-        return " ".join(part for part in (self.record_id, self.task, self.modality, self.step) if part)
+        return row_label(self.record_id, self.task, self.modality, self.step)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""

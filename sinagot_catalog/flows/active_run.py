@@ -18,11 +18,10 @@ from prefect.states import Cancelled, Completed, Failed
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.journal import Group, Result, RunReport
 from sinagot_catalog.run import ClaimedRun, Executor, in_words
-from sinagot_catalog.schema import OUTCOMES
+from sinagot_catalog.schema import FAILED_OUTCOMES, OUTCOMES
 
-__all__ = ["FAILED", "ActiveRun", "as_current", "current", "state_of"]
+__all__ = ["ActiveRun", "as_current", "current", "state_of"]
 
-FAILED = ("error", "timeout", "blocked")
 _DONE = ("done", "already_done")
 _OUTCOMES = (None, *OUTCOMES)
 _CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
@@ -73,7 +72,7 @@ class ActiveRun:
     @property
     def failed(self) -> int:
         """Number of rows that failed so far."""
-        return sum(self._counts[outcome] for outcome in FAILED)
+        return sum(self._counts[outcome] for outcome in FAILED_OUTCOMES)
 
     def note(self, results: list[Result]) -> None:
         """Record the results of a batch; callable from any thread. The latest result of a row counts."""
@@ -146,7 +145,7 @@ def as_current(active: ActiveRun) -> Iterator[None]:
 def state_of(counts: Mapping[str, int], *, cancelled: bool) -> State[Any]:
     """Make the final state, without data: Prefect prints the data of a Failed state into the log."""
     total = sum(counts.values())
-    failed = sum(counts.get(outcome, 0) for outcome in FAILED)
+    failed = sum(counts.get(outcome, 0) for outcome in FAILED_OUTCOMES)
     if cancelled:
         done = counts.get("done", 0)
         return Cancelled(

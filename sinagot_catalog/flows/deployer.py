@@ -112,36 +112,36 @@ def serve(wanted: Deployment, *, page: str, ready: Any) -> None:
             replaced = _replaced(client, wanted)
         identity = runner.add_deployment(built)
     made = _deployed(wanted, str(identity), page, replaced)
-    asyncio.run(_until_told(runner, partial(ready, made)))
+    asyncio.run(_until_ended(runner, partial(ready, made)))
 
 
 class _Runner(Runner):
     """A runner that ends in order: Prefect's SIGTERM handler raises out of the loop and kills the running flows."""
 
-    told: asyncio.Event
-    begun: asyncio.Event
+    must_end: asyncio.Event
+    has_begun: asyncio.Event
 
     async def __aenter__(self) -> Self:
-        """Start and set `begun`: from now on SIGINT and SIGTERM end the runner in order."""
+        """Start and set `has_begun`: from now on SIGINT and SIGTERM end the runner in order."""
         await super().__aenter__()
-        self.begun.set()
+        self.has_begun.set()
         return self
 
     def handle_sigterm(self, *_: Any, **__: Any) -> None:
         """Let the event loop end the runs and then the runner."""
-        asyncio.get_running_loop().call_soon_threadsafe(self.told.set)
+        asyncio.get_running_loop().call_soon_threadsafe(self.must_end.set)
 
 
-async def _until_told(runner: _Runner, ready: Callable[[], None]) -> None:
+async def _until_ended(runner: _Runner, ready: Callable[[], None]) -> None:
     """Serve runs until Ctrl-C or SIGTERM; then cancel the active runs, which end by themselves."""
-    runner.told, runner.begun = asyncio.Event(), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.told.set)
+    runner.must_end, runner.has_begun = asyncio.Event(), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGINT, runner.must_end.set)
     running = asyncio.ensure_future(runner.start())
-    waiting = asyncio.ensure_future(runner.told.wait())
-    beginning = asyncio.ensure_future(runner.begun.wait())
+    waiting = asyncio.ensure_future(runner.must_end.wait())
+    beginning = asyncio.ensure_future(runner.has_begun.wait())
     await asyncio.wait({running, waiting, beginning}, return_when=asyncio.FIRST_COMPLETED)
     beginning.cancel()
-    if runner.begun.is_set():
+    if runner.has_begun.is_set():
         ready()
     await asyncio.wait({running, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()

@@ -9,7 +9,7 @@ The course of a flow run:
    processes find the claim of the flow run (see `remote_run`, `lost_runs`).
 3. Run. The flow hands each phase as batches to its executor (`prepare.executor_of`: the local pool, this process,
    or a cluster); each batch is a task run (`run_rows`). A retry of a task run leaves out the rows that are done. A
-   thread (`artifacts.watched`) looks for a cancel on the page, shows the progress and relays log lines.
+   thread (`monitor.monitored`) looks for a cancel on the page, shows the progress and relays log lines.
 4. Report. `ClaimedRun.finish` reports and releases the rows, `store_report(ended=True)` stores the report, and the
    flow returns a state: Completed, Failed or Cancelled.
 """
@@ -30,7 +30,7 @@ from prefect.task_runners import ThreadPoolTaskRunner
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.errors import RunError, ServerError, SinagotError
-from sinagot_catalog.flows.active_run import FAILED, ActiveRun, as_current, current, state_of
+from sinagot_catalog.flows.active_run import ActiveRun, as_current, current, state_of
 from sinagot_catalog.flows.artifacts import (
     rename,
     short,
@@ -38,15 +38,16 @@ from sinagot_catalog.flows.artifacts import (
     show_summary,
     since_retry,
     tags_of,
-    watched,
 )
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
 from sinagot_catalog.flows.deployment_params import made_for
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
+from sinagot_catalog.flows.monitor import monitored
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.stored_run import store_report
 from sinagot_catalog.run import Phase
+from sinagot_catalog.schema import FAILED_OUTCOMES
 
 __all__ = ["run_workspace"]
 
@@ -135,7 +136,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
     active.started()
     try:
-        with as_current(active), active.executor, watched(active):
+        with as_current(active), active.executor, monitored(active):
             active.opened()
             _run(active, batch)
     except Exception as error:
@@ -264,7 +265,7 @@ def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
         return Failed(message="The run gave no report")
     counts = report.counts()
     show_summary(report, workspace, active.claimed.source.config.prefect.report_url)
-    if any(counts.get(outcome) for outcome in FAILED):
+    if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
         options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
     return state_of(counts, cancelled=active.stop.is_set())

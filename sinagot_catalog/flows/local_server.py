@@ -239,16 +239,16 @@ def _drain(server: LocalServer, timeout: float) -> int:
     """Wait until no flow run is active and the records do not change; return the number of active runs."""
     deadline = time.monotonic() + timeout
     under_way = {"flow_runs": {"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}}}}
-    seen: list[Any] = []
+    counts: list[Any] = []
     running = 0
     while True:
         try:
             running = int(_count(server, "flow_runs", under_way))
-            seen.append(_count(server, "task_runs", {}))
+            counts.append(_count(server, "task_runs", {}))
         except (ServerError, ValueError):
             return running  # it does not answer: waiting is of no use
         # The recorder writes once a second: three equal counts, half a second apart, are a second without writes.
-        still = len(seen) > 2 and len(set(seen[-3:])) == 1  # noqa: PLR2004
+        still = len(counts) > 2 and len(set(counts[-3:])) == 1  # noqa: PLR2004
         if still and not running:
             return 0
         if time.monotonic() > deadline:

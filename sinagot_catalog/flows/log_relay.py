@@ -6,64 +6,66 @@ from collections.abc import Callable
 
 from sinagot_catalog.journal import Line, LogBuffer, LogTail, parse_log_line
 
-__all__ = ["Lines"]
+__all__ = ["LogRelay"]
 
 _A_SECOND = 20
 _A_RUN = 1_000
 
 
-class Lines:
+class LogRelay:
     """Relays the log lines of a run.
 
     Args:
-        said: Tail of the journal, if it can be read here.
-        heard: Buffer of the lines that a cluster sends.
-        say: Receives the level and the text of a line.
+        journal: Tail of the journal, if it can be read here.
+        buffer: Buffer of the lines that a cluster sends.
+        write: Receives the level and the text of a line.
         rest: The end of the message about lines that were left out.
     """
 
-    def __init__(self, said: LogTail, heard: LogBuffer, say: Callable[[int, str], None], rest: str) -> None:
-        self._journal = said
-        self._heard = heard
-        self._say = say
+    def __init__(
+        self, journal: LogTail, buffer: LogBuffer, write: Callable[[int, str], None], rest: str
+    ) -> None:
+        self._journal = journal
+        self._buffer = buffer
+        self._write = write
         self._rest = rest
-        self._left = float(_A_SECOND)
+        self._room = float(_A_SECOND)
         self._since = time.monotonic()
-        self._said = 0
-        self._unsaid = 0
+        self._n_relayed = 0
+        self._n_left_out = 0
 
-    def look(self) -> None:
+    def relay(self) -> None:
         """Relay new lines as far as the rate allows.
 
         Other lines of the journal are left out. Lines of a cluster arrive in bursts, so they wait in the buffer.
         """
         now = time.monotonic()
-        self._left = min(self._left + (now - self._since) * _A_SECOND, 2.0 * _A_SECOND)
+        self._room = min(self._room + (now - self._since) * _A_SECOND, 2.0 * _A_SECOND)
         self._since = now
         for line in self._journal.new():
-            if self._may_speak:
-                self._speak(parse_log_line(line))
+            if self._has_room:
+                self._relay_line(parse_log_line(line))
             else:
-                self._unsaid += 1
-        while self._heard.lines and self._may_speak:
-            self._speak(self._heard.lines.popleft())
+                self._n_left_out += 1
+        while self._buffer.lines and self._has_room:
+            self._relay_line(self._buffer.lines.popleft())
 
     @property
-    def _may_speak(self) -> bool:
-        return self._left >= 1 and self._said < _A_RUN
+    def _has_room(self) -> bool:
+        return self._room >= 1 and self._n_relayed < _A_RUN
 
-    def _speak(self, line: Line | None) -> None:
+    def _relay_line(self, line: Line | None) -> None:
         if line is not None:
-            self._say(*line)
-            self._said += 1
-            self._left -= 1
+            self._write(*line)
+            self._n_relayed += 1
+            self._room -= 1
 
     def end(self) -> None:
         """Relay the last lines, also those in the buffer, and tell how many lines were left out."""
-        self.look()
-        while self._heard.lines and self._said < _A_RUN:
-            self._speak(self._heard.lines.popleft())
-        unsaid = self._unsaid + self._heard.more + len(self._heard.lines)
-        if unsaid:
-            more = "1 more line" if unsaid == 1 else f"{unsaid:,} more lines"
-            self._say(logging.INFO, f"{more}: {self._rest}")
+        self.relay()
+        while self._buffer.lines and self._n_relayed < _A_RUN:
+            self._relay_line(self._buffer.lines.popleft())
+        left_out = self._n_left_out + self._buffer.more + len(self._buffer.lines)
+        if left_out:
+            more = "1 more line" if left_out == 1 else f"{left_out:,} more lines"
+            self._write(logging.INFO, f"{more}: {self._rest}")

@@ -50,8 +50,8 @@ def clear_lost(client: SyncPrefectClient, source: Session, flow_runs: Sequence[F
     lost = []
     for one in [client.read_flow_run(one.id) for one in flow_runs]:
         if not (one.state is None or one.state.is_final()) and is_lost(source, one):
-            told: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
-            client.set_flow_run_state(one.id, told, force=True)
+            crashed: State[Any] = Crashed(message="The process that ran it is gone; what is done is kept")
+            client.set_flow_run_state(one.id, crashed, force=True)
             lost.append(one.id)
     return lost
 

@@ -106,9 +106,9 @@ class RemoteFlowRun:
         kept = self._kept(is_late=state is not None and state.is_cancelled())
         self._source.refresh()
         if kept is None or not kept.ended:
-            told = f": {state.message}" if state is not None and state.message else ""
+            reason = f": {state.message}" if state is not None and state.message else ""
             raise ServerError(
-                f"the flow run did not come to its end, it is {self.last_state}{told}",
+                f"the flow run did not come to its end, it is {self.last_state}{reason}",
                 f"What is done is kept; its page is {self.url}.",
             )
         return kept.report
@@ -138,25 +138,25 @@ class RemoteFlowRun:
 
     def _until(self, timeout: float | None) -> bool:
         """Poll until the flow run has ended or the time is over; return whether it has ended."""
-        begun = heard = asked = time.monotonic()
+        begun = answered = checked = time.monotonic()
         while True:
             try:
                 self._look()
-                heard = time.monotonic()
+                answered = time.monotonic()
             except ServerError:
-                if time.monotonic() - heard > _SILENCE:
+                if time.monotonic() - answered > _SILENCE:
                     raise
             if self._seen.state is not None and self._seen.state.is_final():
                 return True
-            if time.monotonic() - asked > _LOST_EVERY:
-                self._say_lost()
-                asked = time.monotonic()
+            if time.monotonic() - checked > _LOST_EVERY:
+                self._mark_lost()
+                checked = time.monotonic()
             left = _TICK if timeout is None else min(_TICK, begun + timeout - time.monotonic())
             if left <= 0:
                 return False
             time.sleep(left)
 
-    def _say_lost(self) -> None:
+    def _mark_lost(self) -> None:
         """Mark the flow run as Crashed if its process has died; no other program does it."""
         state = self._seen.state
         if state is not None and (state.is_running() or state.is_cancelling()):

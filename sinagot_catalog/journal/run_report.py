@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from sinagot_catalog.errors import RunError
-from sinagot_catalog.schema import OUTCOMES
+from sinagot_catalog.errors import RunError, row_label
+from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
 
 __all__ = ["RunReport"]
 
@@ -22,7 +22,6 @@ _WORDS = {
     "cancelled": "cancelled",
 }
 _SHOWN = 10
-_FAILED = ("error", "timeout", "blocked")
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class RunReport:
     @property
     def ok(self) -> bool:
         """Whether no row failed and none was blocked."""
-        return not any(self.counts().get(outcome) for outcome in _FAILED)
+        return not any(self.counts().get(outcome) for outcome in FAILED_OUTCOMES)
 
     def counts(self) -> dict[str, int]:
         """How many rows have each outcome; outcomes without a row are left out."""
@@ -59,7 +58,7 @@ class RunReport:
 
     def failures(self) -> pl.DataFrame:
         """The rows that failed, timed out or were blocked."""
-        return self.frame.filter(pl.col("outcome").is_in(_FAILED))
+        return self.frame.filter(pl.col("outcome").is_in(FAILED_OUTCOMES))
 
     def raise_for_failures(self) -> RunReport:
         """Raise an error if a row failed, else return the report.
@@ -71,7 +70,7 @@ class RunReport:
             return self
         failed = self.failures()
         first = failed.row(0, named=True)
-        name = " ".join(str(first[key]) for key in ("record_id", "task", "modality", "step") if first[key])
+        name = row_label(*(first[key] for key in KEYS))
         raise RunError(
             f"{failed.height} of {self.frame.height} rows failed; the first: {name}: {first['message']}",
             "report.failures() has them all, ws.records.logs() their tracebacks.",

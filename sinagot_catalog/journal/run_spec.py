@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
+from sinagot_catalog.status import FAILURES
 
 __all__ = [
     "FAILED",
@@ -40,7 +41,7 @@ Outcome: TypeAlias = Literal[
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 """fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
 
-FAILED: frozenset[str] = frozenset({"error", "timeout", "blocked", "not_available"})
+FAILED = FAILURES | {"not_available"}
 """Outcomes of a row without outputs: later rows of its group that need them are blocked."""
 
 

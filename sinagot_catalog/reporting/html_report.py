@@ -13,7 +13,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.catalog import plain_reason
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import StorageError, row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
@@ -173,7 +173,7 @@ class _Page:
 
     def name(self, cell: UnitStep) -> str:
         """Return the name of a step, with its task and modality."""
-        return " ".join(part for part in (cell.task, cell.modality, cell.step) if part)
+        return row_label(cell.task, cell.modality, cell.step)
 
     # --- matrix ------------------------------------------------------------------------------------------
 
@@ -287,7 +287,7 @@ class _Page:
                 pl.col(name).eq_missing(pl.lit(value, pl.String)) for name, value in key.items()
             )
             event = found.row(0, named=True) if found.height else {}
-            where = " ".join(one[name] for name in ("task", "modality", "step") if one[name])
+            where = row_label(one["task"], one["modality"], one["step"])
             out.append(
                 {**one, "where": where, "traceback": event.get("traceback"), "output": event.get("output")}
             )

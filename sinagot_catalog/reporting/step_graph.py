@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from sinagot_catalog.errors import row_label
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -30,7 +32,7 @@ class Node:
     @property
     def unit(self) -> str:
         """Its task and modality for display."""
-        return " ".join(part for part in (self.task, self.modality) if part)
+        return row_label(self.task, self.modality)
 
 
 @dataclass(frozen=True)

@@ -78,21 +78,19 @@ class MainProcess:
         left = iter(groups)
         group: Group = []
         done = 0
-        self._interrupts.listen()
         try:
-            for group in left:  # an interrupt cancels the rest of it below
-                done = 0
-                for result in self._run_group(group):
-                    done += 1
-                    on_results([result])
-                    self._interrupts.check()
+            with self._interrupts.guard as guard:
+                for group in left:  # an interrupt cancels the rest of it below
+                    done = 0
+                    for result in self._run_group(group):
+                        done += 1
+                        on_results([result])
+                        guard.check()
         except KeyboardInterrupt:
             self._is_stopping = True
             for rest in itertools.chain([group[done:]], left):
                 on_results(cancelled(rest))
             raise
-        finally:
-            self._interrupts.unlisten()
 
     def _run_group(self, group: Group) -> Iterator[Result]:
         done = 0

@@ -11,6 +11,8 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
+from sinagot_catalog.status import FAILURES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "open_progress"]
 
-_FAILED = frozenset({"error", "timeout", "blocked"})
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
 _REDRAW = 0.2
 _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.WARNING}
@@ -101,7 +102,7 @@ class _Bar:
     def note(self, results: list[Result]) -> None:
         """Move the bar."""
         self.done += len(results)
-        self.failed += sum(one.outcome in _FAILED for one in results)
+        self.failed += sum(one.outcome in FAILURES for one in results)
         rate = self.done / max(time.monotonic() - self.begin, 1e-9)
         failed = f"[red]{self.failed} failed[/red]" if self.failed else ""
         self.bar.update(self.task, completed=self.done, failed=failed, rate=f"{rate:,.1f} rows/s")
@@ -137,7 +138,7 @@ class _Notebook:
     def note(self, results: list[Result]) -> None:
         """Update the bar, at most a few times a second."""
         self.done += len(results)
-        self.failed += sum(one.outcome in _FAILED for one in results)
+        self.failed += sum(one.outcome in FAILURES for one in results)
         now = time.monotonic()
         if now - self.drawn >= _REDRAW:
             self.drawn = now

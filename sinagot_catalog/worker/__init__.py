@@ -11,6 +11,7 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
+    from sinagot_catalog.worker.interrupts import InterruptGuard
     from sinagot_catalog.worker.job import JobRunner
     from sinagot_catalog.worker.row_interrupts import MainInterrupts
     from sinagot_catalog.worker.staging import clear_staging, staging_path
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BOARD_SIZE",
     "CLOSED",
+    "InterruptGuard",
     "JobRunner",
     "MainInterrupts",
     "SharedStatus",
@@ -32,6 +34,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
+        "interrupts": ("InterruptGuard",),
         "job": ("JobRunner",),
         "row_interrupts": ("MainInterrupts",),
         "staging": ("clear_staging", "staging_path"),

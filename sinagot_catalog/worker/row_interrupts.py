@@ -7,7 +7,9 @@ Ctrl-C ends the run.
 import _thread
 import signal
 import threading
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sinagot_catalog.worker.interrupts import InterruptGuard
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,54 +55,21 @@ class WorkerInterrupts:
 
 
 class MainInterrupts:
-    """Interrupts in the main process: an interrupt comes from the user if a signal arrived.
+    """Interrupts in the main process: an interrupt comes from the user if the guard of the run got a signal.
 
-    The run calls `listen` before its first row and `unlisten` after its last. A script's call of
-    `_thread.interrupt_main` is redirected to the thread that runs the script, without a signal.
+    The run enters `guard` before its first row. A script's call of `_thread.interrupt_main` is redirected to the
+    thread that runs the script, without a signal.
     """
 
     def __init__(self) -> None:
-        self._before: dict[int, Any] = {}
-        self._has_signal = False
+        self.guard = InterruptGuard()
         self._thread = 0
         self._interrupt_main: Any = None
         self._is_pending = False
 
-    # -- the run ------------------------------------------------------------------------------------------
-
-    def listen(self) -> Self:
-        """Record signals until `unlisten`; the previous handlers are still called."""
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                handler = signal.getsignal(number)
-                if callable(handler):
-                    self._before[number] = handler
-                    signal.signal(number, self._on_signal)
-        return self
-
-    def unlisten(self) -> None:
-        """Restore the previous signal handlers."""
-        while self._before:
-            number, handler = self._before.popitem()
-            signal.signal(number, handler)
-
-    def _on_signal(self, number: int, frame: Any) -> None:
-        try:
-            self._before[number](number, frame)
-        except BaseException:
-            self._has_signal = True
-            raise
-
-    def check(self) -> None:
-        """Raise `KeyboardInterrupt` if a signal arrived and a script caught the exception."""
-        if self._has_signal:
-            raise KeyboardInterrupt
-
     def is_from_user(self, error: BaseException) -> bool:
         """Whether a signal arrived. While Polars computes, it handles the signal and raises from its own code."""
-        return isinstance(error, KeyboardInterrupt) and (self._has_signal or _is_raised_by_polars(error))
-
-    # -- a row --------------------------------------------------------------------------------------------
+        return isinstance(error, KeyboardInterrupt) and (self.guard.has_signal or _is_raised_by_polars(error))
 
     def __enter__(self) -> None:
         self._thread = threading.get_ident()

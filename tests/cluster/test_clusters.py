@@ -8,19 +8,17 @@ import secrets
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 
 import polars as pl
 import pytest
-from sinagot_catalog.cluster.connect import ClusterConnection
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.cluster.remote_batch import BatchRequest, BatchResult, from_text, run_batch
 from sinagot_catalog.errors import ServerError, UsageError
 from sinagot_catalog.flows.api import ask
-from sinagot_catalog.flows.prepare import prepare
+from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.submission import submit
 from tests.servers import wait
 
@@ -282,28 +280,31 @@ def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
         submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
 
 
-def test_a_cluster_that_opens_late_is_let_go_when_it_comes():
-    may_open, let_go = threading.Event(), threading.Event()
+def test_a_cluster_that_opens_late_is_let_go_when_it_comes(dask, workspace):
+    claimed = prepare(str(workspace(["good"], dask)))
+    executor = executor_of(claimed)
+    executor.close()  # waits for nothing
+    executor.wait_started()
+    wait(lambda: executor._runner()._is_closed)
+    assert claimed.finish().counts() == {"cancelled": 2}
 
-    class Late:
-        def __init__(self):
-            assert may_open.wait(20)
 
-        def close(self):
-            let_go.set()
-
-    opening = ClusterConnection(Late)
-    opening.close()  # waits for nothing
-    assert not let_go.is_set()
-    may_open.set()
-    assert let_go.wait(20)
+def test_a_run_that_is_stopped_while_its_cluster_opens_runs_no_row(dask, workspace):
+    dask.ensure(1)
+    claimed = prepare(str(workspace(["good"], dask)), step="upper")
+    executor = executor_of(claimed)
+    executor.stop()
+    with executor:
+        for phase in claimed.phases_in_turn(claimed.note):
+            executor.run(phase, claimed.note)
+    assert claimed.finish().counts() == {"cancelled": 1}
 
 
 def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_batch(workspace):
     execution = prepare(str(workspace(["good", "interrupt", "good"])), step="upper")
     config = execution.source.config
     order = pickle.dumps(
-        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+        BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     groups = [group for phase in execution.phases for group in phase]
     results = from_text(run_batch(order, json.dumps(["batch-0", groups, {}]))).results
@@ -316,7 +317,7 @@ def test_a_batch_without_rows_starts_a_worker_which_ends_with_the_run(workspace,
     execution = prepare(str(workspace(["good"])))
     config = execution.source.config
     order = pickle.dumps(
-        BatchRequest(execution.spec, execution._claim, config.log, config.scripts, config.files)
+        BatchRequest(execution.spec, execution.setup().claim, config.log, config.scripts, config.files)
     )
     before = children()
     assert from_text(run_batch(order, json.dumps(["ready-0", [], {}]))) == BatchResult([], [], 0)

@@ -269,3 +269,46 @@ def test_the_command_names_task_and_modality_in_the_command_to_paste(cli, lab_fo
     line = next(line for line in done.stdout.splitlines() if "a run makes it: " in line)
     words = line.partition("sinagot-catalog ")[2]
     assert words.endswith("--where \"task = 'RS' AND modality = 'EEG'\"")
+
+
+def test_each_rule_has_a_number_and_a_name_that_stay_the_same(explained):
+    _, told = explained((RAW,))
+    assert [(rule.number, rule.name, rule.status) for rule in told.rules] == [
+        (0, "fault", "ERROR"),
+        (1, "running", "PROCESSING"),
+        (2, "unknown", None),
+        (3, "half_published", "ERROR"),
+        (4, "done", "DONE"),
+        (5, "failed", "ERROR"),
+        (6, "ready", "DATA_READY"),
+        (7, "not_available", "DATA_NOT_AVAILABLE"),
+        (8, "waiting", "INIT"),
+    ]
+    plain = json.loads(json.dumps(told.to_dict()))
+    assert (plain["decided_by"], plain["rule"]) == (6, "ready")
+    assert [rule["name"] for rule in plain["rules"] if rule["holds"]] == ["ready"]
+    assert "  decided by rule 6: ready\n" in repr(told)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "change"),
+    [("out/{size}.csv", "mend the script"), ("raw/{id}.csv", "change its paths as the sentence says")],
+)
+def test_a_fault_of_a_script_and_refused_paths_have_the_same_rule_and_another_remedy(
+    pattern, change, make_workspace
+):
+    ws = make_workspace({"clean": ("raw/{id}.csv", pattern), "seen": ("known/{id}", ())}, ["known/R1", RAW])
+    told = ws.explain("R1", "clean")
+    assert (told.decided.name, told.decided.number) == ("fault", 0)
+    assert told.reason == told.decided.evidence
+    assert told.changes[0].text == f"{change}; the next look reads it again"
+    assert ws.steps.filter(step="clean").plan(force=True).frame["action"].to_list() == ["blocked"]
+
+
+def test_a_row_without_outputs_that_was_accepted_is_explained_as_done(make_workspace, journal_of):
+    ws = make_workspace({"check": ("raw/{id}.csv", ())}, [RAW])
+    journal_of(ws, "check").accepted("R1", inputs=[(0, 0)])
+    told = ws.explain("R1", "check")
+    assert ws.steps.collect()["status"].to_list() == ["DONE"]
+    assert (told.status, told.decided.name, told.decided.status) == ("DONE", "done", "DONE")
+    assert told.decided.evidence == "last event: accepted"

@@ -300,30 +300,31 @@ def test_a_flow_run_is_lost_only_when_its_own_attempt_died(workspace):
     from prefect.client.schemas.objects import FlowRun
 
     from sinagot_catalog.flows.lost_runs import is_lost
+    from sinagot_catalog.flows.stored_run import store_report
 
     root = workspace("good", "good")
     first, second = uuid4(), uuid4()
     code = (
-        f"import os, signal; {IMPORTS}\n"
-        f"execution = prepare({str(root)!r}, where=\"record_id = 'R0000'\")\n"
-        f"execution.keep_report({str(first)!r}, 1, ended=False); os.kill(os.getpid(), signal.SIGKILL)"
+        f"import os, signal; {IMPORTS}; from sinagot_catalog.flows.stored_run import store_report\n"
+        f"claimed = prepare({str(root)!r}, where=\"record_id = 'R0000'\")\n"
+        f"store_report(claimed, {str(first)!r}, 1, ended=False); os.kill(os.getpid(), signal.SIGKILL)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr
-    execution = prepare(str(root), where="record_id = 'R0001'")
-    source = execution.source
+    claimed = prepare(str(root), where="record_id = 'R0001'")
+    source = claimed.source
 
     def lost(identity, attempt):
         return is_lost(source, FlowRun(id=identity, flow_id=uuid4(), run_count=attempt))
 
-    execution.keep_report(str(second), 1, ended=False)
+    store_report(claimed, str(second), 1, ended=False)
     assert lost(first, 1)
     assert not lost(first, 2)  # tried again, and that attempt has told nothing yet
     assert not lost(second, 1)  # alive
     assert not lost(uuid4(), 1)  # nothing is known of it
-    execution.finish()
+    claimed.finish()
     assert not lost(second, 1)  # it gave its rows back, and its report is on its way
-    execution.keep_report(str(second), 1, ended=True)
+    store_report(claimed, str(second), 1, ended=True)
     assert not lost(second, 1)
 
 
@@ -507,20 +508,20 @@ def test_what_scripts_say_is_in_the_flows_log(workspace, api):
 
 
 def test_many_lines_are_bounded_and_counted(tmp_path):
-    from sinagot_catalog.flows.log_relay import Lines
+    from sinagot_catalog.flows.log_relay import LogRelay
     from sinagot_catalog.journal.run_spec import UnitStepSpec
     from sinagot_catalog.journal.tail import LogBuffer, LogTail
     from sinagot_catalog.journal.writer import JournalWriter
 
     said = []
     journal, heard = LogTail(str(tmp_path / "journal" / "r1")), LogBuffer()
-    lines = Lines(journal, heard, lambda level, text: said.append((level, text)), "see there")
-    lines.look()  # nothing is there yet
+    lines = LogRelay(journal, heard, lambda level, text: said.append((level, text)), "see there")
+    lines.relay()  # nothing is there yet
     writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
     cell = writer.cell(UnitStepSpec(None, None, "upper", "", (), ()))
     cell.log("R1", "first")
     cell.log("R1", "too much detail", "DEBUG")
-    lines.look()
+    lines.relay()
     assert said == [(20, "R1 | upper | first")]
     for number in range(5_000):
         cell.start("R2")
@@ -538,12 +539,12 @@ def test_lines_that_a_cluster_hands_over_wait_for_their_turn_and_are_counted(tmp
 
     clock, said, heard = [0.0], [], LogBuffer()
     monkeypatch.setattr(log_relay.time, "monotonic", lambda: clock[0])
-    lines = log_relay.Lines(LogTail(str(tmp_path)), heard, lambda _, text: said.append(text), "see there")
+    lines = log_relay.LogRelay(LogTail(str(tmp_path)), heard, lambda _, text: said.append(text), "see there")
     heard.take([(20, f"line {number}") for number in range(900)], 7)
     heard.take([(20, f"late {number}") for number in range(300)], 0)
     for seconds, expected in ((0, 20), (1, 40), (60, 80)):
         clock[0] += seconds
-        lines.look()
+        lines.relay()
         assert said == [f"line {number}" for number in range(expected)]
     lines.end()
     assert said[80:900] == [f"line {number}" for number in range(80, 900)]
