@@ -117,7 +117,6 @@ class FileColumns:
         self._files = files
         self._lock = threading.Lock()
         self._read: dict[str, pl.DataFrame] = {}
-        self._notices: dict[str, list[Notice]] = {}
 
     @cached_property
     def _cells(self) -> dict[str, list[UnitStep]]:
@@ -143,8 +142,9 @@ class FileColumns:
 
     @property
     def notices(self) -> list[Notice]:
-        """What could not be read, of the columns that were read."""
-        return [one for notices in self._notices.values() for one in notices]
+        """What could not be read, of the columns that were read since the last listing."""
+        known = {} if self._files is None else self._files.notices
+        return [one for notices in known.values() for one in notices]
 
     # --- values ------------------------------------------------------------------------------------------
 
@@ -216,18 +216,19 @@ class FileColumns:
             if not fits and values.is_empty() and not fields:
                 return pl.lit(None, pl.String).alias(name)  # no file is there yet
             if not fits:
-                raise self.no_field(column, rest, [*fields])
+                raise _no_field(name[: -len(rest) - 1], rest, [*fields])
             field = max(fits, key=len)
             value, dtype, rest = value.struct.field(field), fields[field], rest[len(field) + 1 :]
         return value.alias(name)
 
-    def no_field(self, column: str, name: str, fields: Sequence[str] | None = None) -> SelectionError:
+    def fields(self, column: str, stats: Stats) -> list[str]:
+        """Return the names of a column's fields."""
+        dtype = self._column(column, stats).schema[column]
+        return [one.name for one in dtype.fields] if isinstance(dtype, pl.Struct) else []
+
+    def no_field(self, column: str, name: str, stats: Stats) -> SelectionError:
         """Return the error for a field that a column does not have."""
-        if fields is None:
-            dtype = self._read[column].schema[column]
-            fields = [one.name for one in dtype.fields] if isinstance(dtype, pl.Struct) else []
-        known = f"Its fields: {', '.join(fields)}." if fields else "Its files have no values."
-        return SelectionError(f"{column} has no field {name!r}{did_you_mean(name, fields)}", known)
+        return _no_field(column, name, self.fields(column, stats))
 
     # --- files -------------------------------------------------------------------------------------------
 
@@ -241,7 +242,8 @@ class FileColumns:
                 )
                 values = pl.concat([keys, *parts], how="diagonal_relaxed")
                 struct, mixed = _struct(name, values.filter(pl.col(FAULT).is_null()))
-                self._notices[name] = [*_faults(name, values, len(self._catalog.ids)), *mixed]
+                if self._files is not None:
+                    self._files.notices[name] = [*_faults(name, values, len(self._catalog.ids)), *mixed]
                 self._read[name] = struct
             return self._read[name]
 
@@ -267,6 +269,11 @@ class FileColumns:
                 yield keys.hstack(read.drop("path"))
             else:
                 yield keys.join(read, on="path", how="left", maintain_order="left")
+
+
+def _no_field(column: str, name: str, fields: Sequence[str]) -> SelectionError:
+    hint = f"Its fields: {', '.join(fields)}." if fields else "It has no fields."
+    return SelectionError(f"{column} has no field {name!r}{did_you_mean(name, fields)}", hint)
 
 
 def _named_fields(column: str, where: pl.Expr) -> pl.Struct:
@@ -299,6 +306,7 @@ def _faults(name: str, values: pl.DataFrame, records: int) -> Iterator[Notice]:
             f"{files}, such as: {faults[FAULT][0]}",
             "Write one row of JSON, CSV or Parquet.",
             tuple(faults[FAULT].head(_MOST)),
+            area="columns",
         )
     if not total and records:
         yield Notice(

@@ -109,9 +109,9 @@ class Resolver:
 
     def _table_of_files(self, table: str, name: str) -> str | None:
         """Return the table of a column from files or its field: this one or `records`; None for other columns."""
-        if name in self.record_schema or name in self.schema(table):
-            return None
-        return next((one for one in (table, "records") if self._files.find(one, name)), None)
+        found = next((one for one in (table, "records") if self._files.find(one, name)), None)
+        is_own = found is not None and (name in self.record_schema or name in self.schema(table))
+        return None if is_own else found
 
     # --- results -----------------------------------------------------------------------------------------
 
@@ -296,7 +296,7 @@ class Resolver:
         field = str(error).partition("\n")[0]
         if column is None:
             return SelectionError(f"there is no field {field!r}")
-        return self._files.no_field(column, field)
+        return self._files.no_field(column, field, self.stats)
 
     def check(self, table: str, predicate: pl.Expr) -> list[str]:
         """Return the columns that a predicate names; refuse unknown columns and impossible values.
@@ -308,7 +308,7 @@ class Resolver:
         if predicate.meta.has_multiple_outputs():  # a selector shows its names only in its text
             names += [name for name in self.from_files(table) if f"'{name}'" in str(predicate)]
         known = self.known(table)
-        unknown = [name for name in names if not self.has(table, name)]
+        unknown = [name for name in names if name not in known and not self._table_of_files(table, name)]
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
             raise SelectionError(

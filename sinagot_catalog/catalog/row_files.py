@@ -25,6 +25,7 @@ from sinagot_catalog.storage import STATS, open_store, stat_columns, user_cache
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from sinagot_catalog.catalog.notices import Notice
     from sinagot_catalog.storage import Store
 
 __all__ = ["RowFiles"]
@@ -54,6 +55,8 @@ class RowFiles:
         self._is_past = is_past
         self._lock = threading.Lock()
         self._held: dict[str, pl.DataFrame] = {}
+        self.notices: dict[str, list[Notice]] = {}
+        """What could not be read when a column was read for the last time, by column."""
 
     def read(self, root: str, pattern: str, format_: str, files: pl.DataFrame) -> pl.DataFrame:
         """Return the values of files.

@@ -9,7 +9,12 @@ import polars as pl
 from sinagot_catalog.catalog import check_literals, sql_predicate
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
-from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing, source_of
+from sinagot_catalog.cli.workspace_args import (
+    open_workspace,
+    say_unread_values,
+    say_what_is_missing,
+    source_of,
+)
 from sinagot_catalog.errors import SelectionError, did_you_mean
 
 if TYPE_CHECKING:
@@ -64,9 +69,8 @@ def ls(args: Any) -> int:
 
 def _of_rows(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
     """Report files without values, and put each field of a column from files into a column of its own: `qc.snr`."""
+    say_unread_values(ws)
     columns = source_of(ws).catalog().file_columns
-    for notice in columns.notices:
-        say(f"note: {notice.text}")
     if args.json or args.parquet:
         return frame
     for name in (*columns.names(args.table), *columns.names("records")):

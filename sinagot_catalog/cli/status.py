@@ -140,8 +140,10 @@ def _by(ws: Workspace, args: Any) -> list[str]:
     for name in names:
         if column := columns.find("steps", name) or columns.find("records", name):
             if name == column:
+                some = [f"{name}.{field}" for field in columns.fields(name, source_of(ws).stats)[:_KINDS]]
                 raise SelectionError(
-                    f"--by: {name} has several values", f"Name one of them, such as {name}.value."
+                    f"--by: {name} has several values",
+                    f"Name one of them: {', '.join(some) or f'{name}.value'}.",
                 )
         elif name not in known:
             raise SelectionError(

@@ -60,7 +60,7 @@ def notices(ws):
     return {row["kind"]: row for row in ws.notices.iter_rows(named=True)}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def home(tmp_path, monkeypatch):
     """A cache folder of its own."""
     monkeypatch.setenv("SINAGOT_CATALOG_HOME", str(tmp_path / "home"))
@@ -158,6 +158,29 @@ def test_a_name_of_no_field_is_an_error_that_names_the_near_ones(qc):
         assert "Its fields: snr, site." in str(error.value)
     with pytest.raises(SelectionError, match="no column 'qcc'; did you mean 'qc'"):
         ws.records.filter(pl.col("qcc").struct.field("snr") > 3).collect()
+
+
+def test_fields_and_steps_with_odd_names_are_quoted_in_sql(write_workspace, script_source):
+    columns = script_source("{id}.png", "made/{id}.json", COLUMNS=True)
+    toml = "[records]\nid_pattern = '[^/]+'\n"
+    folder = write_workspace({"v1.2": columns}, ["a b.png", "x'y.png"], toml=toml)
+    put(folder / "dataset/made/a b.json", '{"a b": 1, "status": "DOEN", "psd": {"low": 2}}')
+    ws = Workspace(folder)
+    for where in (
+        '"v1.2"."a b" = 1',
+        "\"v1.2\".status = 'DOEN'",
+        "\"v1.2\".status LIKE 'DO%'",
+        '"v1.2".psd.low > 1',
+    ):
+        assert ws.records.sql_filter(where).ids() == ["a b"]
+        assert ws.sql(f"SELECT r.record_id FROM records r WHERE {where}").collect()[  # noqa: S608 - a constant
+            "record_id"
+        ].to_list() == ["a b"]
+        assert ws.sql(f"SELECT record_id FROM records WHERE records.{where}").collect().height == 1  # noqa: S608 - a constant
+    with pytest.raises(SelectionError, match=r"v1\.2\.psd has no field 'lwo'; did you mean 'low'"):
+        ws.records.select("v1.2.psd.lwo")
+    with pytest.raises(SelectionError, match="status is never 'DOEN'"):
+        ws.sql("SELECT record_id FROM steps WHERE status = 'DOEN'")
 
 
 def test_before_the_first_file_a_filter_fits_no_row_and_says_so(qc):
@@ -606,7 +629,7 @@ def test_status_counts_by_a_value(qc, cli):
         ["", "0", "1"],
     ]
     done = cli("status", folder, "--by", "qc")
-    assert (done.returncode, "Name one of them" in done.stderr) == (2, True)
+    assert (done.returncode, "Name one of them: qc.snr, qc.site." in done.stderr) == (2, True)
     done = cli("status", folder, "--by", "qc.stie")
     assert (done.returncode, "did you mean 'site'" in done.stderr) == (2, True)
 
@@ -631,6 +654,8 @@ def test_what_has_no_value_is_said_where_people_look(qc, cli):
     sentence = "1 of 2 files of qc has no value, such as: qc/R2.json is no JSON file"
     assert sentence in cli("status", folder, "--by", "qc.snr").stderr
     assert sentence in cli("ls", "records", "-C", folder, "--columns", "qc").stderr
+    assert sentence in cli("plan", folder, "--where", "qc.snr > 0").stderr
+    assert sentence in cli("run", folder, "--where", "qc.snr > 0", "--step", "clean").stderr
     assert "qc/R2.json is no JSON file" in cli("doctor", folder).stdout
 
 
