@@ -178,8 +178,8 @@ class Selection:
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame, ordered by record id and the config's order.
 
-        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record) are
-        included if a filter names them; `select` returns them by name.
+        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
+        columns from files (of steps with `COLUMNS`), are included if a filter names them; `select` takes their names.
         """
         return self._resolver().fetch(self._query)
 

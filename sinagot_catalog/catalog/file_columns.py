@@ -86,15 +86,14 @@ def check_names(layout: Layout, taken: Container[str], what: str) -> None:
     Raises:
         ConfigError: Names the step and what to do.
     """
-    for name, cells in _cells(layout).items():
+    for name in _cells(layout):
         tables = [table for table, schema in _SCHEMAS.items() if name in schema]
         other = f"a column of {tables[0]}" if tables else what if name in taken else None
         if name.startswith("_"):
             other = "a reserved name, as it begins with _"
         if other is not None:
             raise ConfigError(
-                f"{cells[0].script}: the values of step {name!r} (COLUMNS = True) cannot be a column: "
-                f"{name!r} is {other}",
+                f"the values of step {name!r} (COLUMNS = True) cannot be a column: {name!r} is {other}",
                 "Rename the step, or take COLUMNS away."
                 if tables or name.startswith("_")
                 else "Rename the step or the other column, or take COLUMNS away.",
@@ -182,12 +181,9 @@ class FileColumns:
             if table == "records":
                 rows = rows.join(values.select("_rec", name), on="_rec", how="left", maintain_order="left")
                 continue
-            keys = (
-                ["_rec", "_unit"]
-                if {"_rec", "_unit"} <= {*rows.columns}
-                else ["record_id", "task", "modality"]
-            )
-            if keys[0] == "record_id":
+            keys = ["_rec", "_unit"]
+            if not {*keys} <= {*rows.columns}:  # rows of files have names only
+                keys = ["record_id", "task", "modality"]
                 values = self._with_names(values)
             rows = rows.join(
                 values.select(*keys, name), on=keys, how="left", maintain_order="left", nulls_equal=True
@@ -195,6 +191,7 @@ class FileColumns:
         return rows
 
     def _with_names(self, values: pl.DataFrame) -> pl.DataFrame:
+        """Attach record, task and modality to values."""
         units = self._catalog.layout.units
         names = {
             name: pl.Series(name, [getattr(unit, name) for unit in units], dtype=pl.String)

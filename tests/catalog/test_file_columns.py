@@ -352,6 +352,14 @@ def test_a_file_that_records_share_is_the_value_of_each(write_workspace, script_
     assert values(folder, "qc.snr") == [("1-1", 5), ("1-2", 5), ("2-1", None)]
 
 
+@pytest.mark.parametrize("known", [["path"], ["path", "size"], ["path", "size", "modified"]])
+def test_files_of_a_given_listing_are_read(qc, known):
+    folder = qc()
+    listing = Workspace(folder).files.select(known)
+    ws = Workspace(folder, listing=listing)
+    assert ws.records.select("qc.snr")["qc.snr"].to_list() == [3, 3.5, 11, None]
+
+
 def test_outputs_in_a_root_of_their_own_are_read_there(qc):
     folder = qc({}, toml='[path]\noutputs = "results"\n')
     put(folder / "results/qc/R2.json", '{"snr": 7}')
@@ -665,7 +673,7 @@ def test_a_flow_takes_values_in_its_filter(qc, cli):
     done = cli("submit", folder, "--step", "clean", "--where", "qc.snr > 3", "-q")
     assert done.returncode == 0, done.stderr
     assert sorted(path.name for path in (folder / "dataset/clean").iterdir()) == ["R2", "R3"]
-    done = cli("deploy", "nightly", "-C", folder, "--where", "qc.snrr > 3")
+    done = cli("deploy", "nightly", "-C", folder, "--pool", "none", "--where", "qc.snrr > 3")
     assert (done.returncode, "did you mean 'snr'" in done.stderr) == (2, True)
 
 
