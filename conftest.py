@@ -1,5 +1,6 @@
 """What tests and the examples in docstrings share: workspaces on real files."""
 
+import os
 import shutil
 import socket
 import subprocess
@@ -25,6 +26,13 @@ collect_ignore_glob = ["sinagot_catalog/flows/*.py"]
 
 HARBOR = Path(__file__).parent / "example" / "harbor"
 
+# Files of tests that take longest, and wait for others: a process that comes to one last makes all wait.
+LONGEST = (
+    *("test_deployments", "test_server", "test_flows", "test_clusters", "test_guide", "test_bucket_apart"),
+    *("test_faults", "test_raw_data", "test_watch", "test_publish", "test_bucket_outage", "test_run_verb"),
+    *("test_disk", "test_metadata", "test_torture", "test_job", "test_pool", "test_credentials", "test_urls"),
+)
+
 BODIES = {
     "copy": """
         read = self.path.input
@@ -44,8 +52,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One process more than there are cores: tests wait for servers, workers and time-outs."""
+    return 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1 + (os.cpu_count() or 1)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Skip the tests that take minutes, unless `--slow` asks for them."""
+    """Begin with the files that take longest; skip the tests that take minutes, unless `--slow` asks for them."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
     if not config.getoption("slow"):
         for item in items:
             if item.get_closest_marker("slow"):

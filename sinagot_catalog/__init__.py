@@ -13,12 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sinagot_catalog.errors import SinagotError
     from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.patterns import any_of, many, optional
     from sinagot_catalog.scripts import ScriptTemplate, step
     from sinagot_catalog.status import StepStatus
     from sinagot_catalog.workspace import Workspace
 
 __version__ = "0.2.0"
-__all__ = ["RunReport", "ScriptTemplate", "SinagotError", "StepStatus", "Workspace", "__version__", "step"]
+__all__ = [
+    "RunReport",
+    "ScriptTemplate",
+    "SinagotError",
+    "StepStatus",
+    "Workspace",
+    "__version__",
+    "any_of",
+    "many",
+    "optional",
+    "step",
+]
 
 _HOMES = {
     "RunReport": "sinagot_catalog.journal.run_report",
@@ -26,6 +38,9 @@ _HOMES = {
     "SinagotError": "sinagot_catalog.errors",
     "StepStatus": "sinagot_catalog.status",
     "Workspace": "sinagot_catalog.workspace",
+    "any_of": "sinagot_catalog.patterns.ports",
+    "many": "sinagot_catalog.patterns.ports",
+    "optional": "sinagot_catalog.patterns.ports",
     "step": "sinagot_catalog.scripts.step_function",
 }
 

@@ -179,7 +179,7 @@ class Selection:
         """Return the rows as a Polars frame, ordered by record id and the config's order.
 
         Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
-        columns from files (of steps with `COLUMNS`), are included if a filter names them; `select` takes their names.
+        columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
         return self._resolver().fetch(self._query)
 

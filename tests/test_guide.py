@@ -13,9 +13,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from moto.server import ThreadedMotoServer
 
 from sinagot_catalog import Workspace
+from tests.buckets import s3_bucket
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "example" / "guide"
@@ -105,32 +105,13 @@ def server_home(tmp_path: Path):
 
 
 @pytest.fixture
-def bucket():
+def bucket(moto_url: str) -> dict[str, str]:
     """The environment of a store that holds two days of the harbour."""
-    import boto3
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
-    server.start()
-    host, port = server.get_host_and_port()
-    environment = {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "test",
-        "AWS_SECRET_ACCESS_KEY": "test",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    client = boto3.client(
-        "s3",
-        endpoint_url=environment["AWS_ENDPOINT_URL"],
-        aws_access_key_id=environment["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=environment["AWS_SECRET_ACCESS_KEY"],
-        region_name="us-east-1",
-    )
-    client.create_bucket(Bucket="lab")
-    for day in ("REC-20200601", "REC-20200602"):
-        text = (ROOT / "example" / "harbor" / "dataset" / "raw" / f"{day}-raw.csv").read_bytes()
-        client.put_object(Bucket="lab", Key=f"harbour/raw/{day}-raw.csv", Body=text)
-    yield environment
-    server.stop()
+    lab = s3_bucket(moto_url, "lab")
+    raw = ROOT / "example" / "harbor" / "dataset" / "raw"
+    names = [f"{day}-raw.csv" for day in ("REC-20200601", "REC-20200602")]
+    lab.put({f"harbour/raw/{name}": (raw / name).read_bytes() for name in names})
+    return lab.environment
 
 
 def write_workspaces(page: Path, folder: Path) -> None:

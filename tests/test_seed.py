@@ -269,7 +269,9 @@ def outcomes(ws):
     return sorted(frame.select("record_id", "task", "step_label", "step_status").rows())
 
 
-@pytest.mark.parametrize("mode", ["processes", "main_process", None, "prefect"])
+@pytest.mark.parametrize(
+    "mode", ["processes", "main_process", None, pytest.param("prefect", marks=pytest.mark.server)]
+)
 def test_every_mode_gives_the_same_result(seed, mode, request):
     if mode == "prefect":
         request.getfixturevalue("prefect_server")

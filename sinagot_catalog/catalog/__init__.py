@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.literals import check_literals, check_value
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
-    from sinagot_catalog.catalog.path_stats import link_stats, stat_paths
+    from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
     from sinagot_catalog.catalog.reasons import with_causes
@@ -65,6 +65,7 @@ __all__ = [
     "notices_frame",
     "parse_json",
     "plain_reason",
+    "port_stats",
     "scan_files",
     "snapshot",
     "sql_predicate",
@@ -83,7 +84,7 @@ __getattr__ = lazy_exports(
         "literals": ("check_literals", "check_value"),
         "metadata_values": ("text_of",),
         "notices": ("Notice", "notices_frame"),
-        "path_stats": ("link_stats", "stat_paths"),
+        "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),
         "reasons": ("with_causes",),

@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 from sinagot_catalog.catalog.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
-from sinagot_catalog.patterns import STAR, IdPattern, Template, holds, may_meet
+from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
 
 __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
 
@@ -46,11 +47,15 @@ class Link:
         role: `input`, `output`, `control` or `data`.
         label: Its key if the script has a dict of patterns, else None.
         place: Index of its bound pattern in `Layout.places`.
+        port: The number of its port among those of the role: alternatives of one input share it.
+        is_optional: Whether the step also runs without it.
     """
 
     role: str
     label: str | None
     place: int
+    port: int = 0
+    is_optional: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,16 @@ class UnitStep:
     def linked(self, role: str) -> list[Link]:
         """Its links of a role, in the script's order."""
         return [link for link in self.links if link.role == role]
+
+    @cached_property
+    def input_ports(self) -> list[list[Link]]:
+        """Its inputs in the script's order, each with its alternatives."""
+        return [list(links) for _, links in groupby(self.linked("input"), key=lambda link: link.port)]
+
+    @cached_property
+    def required(self) -> list[list[Link]]:
+        """The inputs that it does not run without."""
+        return [port for port in self.input_ports if not port[0].is_optional]
 
 
 @dataclass(frozen=True)
@@ -195,6 +210,14 @@ class Layout:
         return frozenset(n for n, place in enumerate(self.places) if self.ids.is_told_by(place.template))
 
     @cached_property
+    def silent(self) -> frozenset[int]:
+        """The bound patterns that only optional inputs name: their files define no records."""
+        links = [link for cell in self.cells for link in cell.links]
+        others = {link.place for link in links if not link.is_optional}
+        others |= {place for unit in self.units for place in unit.data}
+        return frozenset({link.place for link in links if link.is_optional} - others)
+
+    @cached_property
     def not_telling(self) -> list[int]:
         """The inputs and data with all fields but `{id}`, if the id cannot be built from its fields."""
         if not self.ids.groups or not isinstance(self.ids.form, str):
@@ -212,12 +235,6 @@ class Layout:
             f"so {self.places[place].template.text} finds no records (put what varies in a field, or write {{id}})"
             for place in self.not_telling
         ]
-
-    @property
-    def literal_stars(self) -> list[str]:
-        """A sentence for each pattern of raw inputs with a `*`: wildcards are not supported yet."""
-        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
-        return [f"{text}: {STAR}" for text in texts if "*" in text]
 
     @cached_property
     def near(self) -> dict[int, list[tuple[int, int]]]:

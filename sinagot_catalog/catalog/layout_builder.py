@@ -9,7 +9,15 @@ from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
 from sinagot_catalog.config import CommandConfig, Config
 from sinagot_catalog.errors import ConfigError, PatternError
-from sinagot_catalog.patterns import IdPattern, Template, parse_labelled
+from sinagot_catalog.patterns import (
+    IdPattern,
+    Template,
+    as_patterns,
+    is_table,
+    parse_inputs,
+    parse_labelled,
+    reductions,
+)
 from sinagot_catalog.scripts import ScriptSource
 
 __all__ = ["build_layout"]
@@ -115,16 +123,28 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
     )
 
 
+def _patterns(value: object) -> list[object]:
+    """Return every single pattern of a declaration."""
+    values = list(value.values()) if isinstance(value, Mapping) and not is_table(value) else [value]
+    return [
+        pattern
+        for one in values
+        for pattern in (
+            one.get("any_of", [one.get("path")]) if isinstance(one, Mapping) else as_patterns(one)
+        )
+    ]
+
+
 class _PatternIndex:
     """Gives each distinct bound pattern one index."""
 
     def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
+        self.ids = ids
         self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
         self.index: dict[Template, int] = {}
 
     def add(self, template: Template, task: str | None, modality: str | None) -> int:
-        bound = template.bind({"task": task or "", "modality": modality or ""})
-        return self.index.setdefault(bound, len(self.index))
+        return self.index.setdefault(_bound(template, task, modality), len(self.index))
 
     def links(
         self, source: ScriptSource, task: str | None, modality: str | None
@@ -140,15 +160,21 @@ class _PatternIndex:
         ):
             line = source.lines.get(name)
             where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
-            for pattern in value.values() if isinstance(value, Mapping) else [value]:
+            for pattern in _patterns(value):
                 fault = list_fault(pattern, is_output=role != "input")
                 if fault is not None:
                     return (), f"{where}: {fault}", True
             try:
-                patterns = parse_labelled(value, fields=self.fields)
+                if role == "input":
+                    links += self._inputs(value, task, modality)
+                else:
+                    patterns = parse_labelled(value, fields=self.fields)
+                    links += [
+                        Link(role, label, self.add(one, task, modality), number)
+                        for number, (label, one) in enumerate(patterns)
+                    ]
             except PatternError as error:
                 return (), f"{where}: {error.message}", False
-            links += [Link(role, label, self.add(one, task, modality)) for label, one in patterns]
         return tuple(links), None, False
 
     def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:
@@ -161,6 +187,17 @@ class _PatternIndex:
         line = source.lines.get("COLUMNS")
         where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
         return None if fault is None else f"{where}: {fault}"
+
+    def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
+        """Return the links of the inputs: one for each alternative of each port."""
+        links = []
+        for number, port in enumerate(parse_inputs(value, fields=self.fields)):
+            for way in port.ways:
+                if way.is_wild:
+                    reductions(_bound(way, task, modality), self.ids)  # raises an error if it is ambiguous
+                place = self.add(way, task, modality)
+                links.append(Link("input", port.label, place, number, port.is_optional))
+        return links
 
     def data(self, config: Config, task: str | None, modality: str | None) -> tuple[int, ...]:
         """Return the bound patterns of a modality's own data files."""
@@ -179,3 +216,8 @@ class _PatternIndex:
                 f"modalities.{modality}.models.data_path: {error.message}", error.hint
             ) from error
         return tuple(self.add(one, task, modality) for _, one in patterns)
+
+
+def _bound(template: Template, task: str | None, modality: str | None) -> Template:
+    """Return a pattern with task and modality filled in."""
+    return template.bind({"task": task or "", "modality": modality or ""})

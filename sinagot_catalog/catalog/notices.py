@@ -140,10 +140,7 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
 def _patterns(catalog: Catalog) -> Iterator[Notice]:
     """Report patterns that can find no record, contain a `*`, or find no file."""
     layout = catalog.layout
-    for kind, faults in (
-        ("pattern without id", layout.id_faults),
-        ("star in pattern", layout.literal_stars),
-    ):
+    for kind, faults in (("pattern without id", layout.id_faults),):
         for fault in faults:
             yield Notice(kind, 1, None, fault, area="patterns")
     for place in layout.raw if len(catalog.ids) else ():

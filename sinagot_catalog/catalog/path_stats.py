@@ -8,12 +8,15 @@ import polars as pl
 
 from sinagot_catalog.catalog.file_stats import FOLDERS, Stats
 from sinagot_catalog.patterns import RawFolder, paths_of
+from sinagot_catalog.storage import digest_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.presence import Presence
 
-__all__ = ["folder_rules", "link_stats", "stat_paths"]
+__all__ = ["folder_rules", "link_stats", "port_stats", "stat_paths"]
 
 
 def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
@@ -30,6 +33,49 @@ def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -
     if not parts:
         return stat_paths(presence, place.root, paths, stats)
     return pl.concat(parts).sort("_row").drop("_row")
+
+
+def port_stats(presence: Presence, codes: pl.Series, port: Sequence[Link], stats: Stats) -> pl.DataFrame:
+    """Return the same for one input: of its alternatives the first that is present, of many files all together."""
+    found = [
+        many_stats(presence, codes, link, stats)
+        if presence.layout.places[link.place].template.is_wild
+        else link_stats(presence, codes, link, stats)
+        for link in port
+    ]
+    if len(found) == 1:
+        return found[0]
+    chosen = presence.chosen_way(port).gather(codes)
+    rows = pl.int_range(len(codes), eager=True)
+    return pl.concat(found).select(pl.all().gather(chosen.cast(pl.Int64) * len(codes) + rows))
+
+
+def many_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
+    """Return bytes, newest time, fingerprint and number of the files of a pattern with wildcards."""
+    files = presence.many_files(link.place).join(codes.unique().to_frame("_rec"), on="_rec", how="semi")
+    parts = [pl.DataFrame(schema={"_rec": pl.UInt32, **FOLDERS})]
+    for (root,), part in files.partition_by("root", as_dict=True).items():
+        read = stat_paths(presence, str(root), part, stats)
+        parts.append(
+            read.select(part["_rec"], *(pl.col(name).cast(dtype) for name, dtype in FOLDERS.items()))
+        )
+    line = pl.concat_str(
+        "path", pl.lit("\0"), pl.col("size").cast(pl.String), pl.lit("\0"), pl.col("mtime_ns").cast(pl.String)
+    )
+    sums = (
+        pl.concat(parts)
+        .group_by("_rec")
+        .agg(
+            pl.col("path").min(),
+            pl.col("size").sum(),
+            pl.col("mtime_ns").max(),
+            line.sort().str.join("\n").alias("_lines"),
+            pl.len().cast(pl.Int64).alias("count"),
+        )
+    )
+    etag = pl.Series("etag", [digest_of(lines) for lines in sums["_lines"]], dtype=pl.String)
+    whole = sums.with_columns(etag).select("_rec", *FOLDERS, pl.lit(value=True).alias("is_folder"))
+    return codes.to_frame("_rec").join(whole, on="_rec", how="left", maintain_order="left").drop("_rec")
 
 
 def stat_paths(presence: Presence, root: str, paths: pl.DataFrame, stats: Stats) -> pl.DataFrame:

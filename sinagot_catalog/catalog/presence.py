@@ -15,15 +15,19 @@ import polars as pl
 
 from sinagot_catalog.catalog.path_sets import cut, is_below, meets
 from sinagot_catalog.patterns import (
+    WILD,
     id_columns,
     match_columns,
     match_names,
     paths_of,
+    wild_paths,
     with_directories,
 )
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.layout import Layout
+    from collections.abc import Iterable, Sequence
+
+    from sinagot_catalog.catalog.layout import Layout, Link
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.storage import Listing
 
@@ -60,9 +64,10 @@ class Presence:
         rows, texts = self._fits
         # a folder may name an id and contain no file that fits
         guesses = [index for index, place in enumerate(self.layout.places) if place.is_guess]
-        telling = rows
+        silent = sorted(self.layout.silent)
+        telling = rows.filter(~pl.col("place").is_in(silent)) if silent else rows
         if guesses:
-            telling = rows.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
+            telling = telling.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
         used = pl.Series([False]).new_from_index(0, len(texts)).scatter(telling["key"], True)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
         if self.expected:
@@ -96,6 +101,9 @@ class Presence:
             templates = [self.layout.places[index].template for index in places]
             files = match_names(listing.folders, listing.names, templates, self.layout.ids)
             directories = match_columns(listing.directories, templates, self.layout.ids)
+            wild = [n for n, one in enumerate(templates) if one.is_wild and not one.is_directory]
+            if wild:  # without a final slash a pattern with `*` names files alone
+                directories = directories.filter(~pl.col("template").is_in(wild))
             both = with_directories(files, directories, n_files=listing.n_files)
             place = pl.Series("place", places, dtype=pl.UInt16).gather(both.rows["template"])
             rows.append(
@@ -147,11 +155,51 @@ class Presence:
     def _shared(self, index: int, root: str) -> pl.Series:
         """Presence under a root of a path that several records share."""
         place = self.layout.places[index]
+        if place.template.is_wild:
+            found = self._wild_rows(index, root)["_rec"].unique()
+            return pl.Series([False]).new_from_index(0, len(self.ids)).scatter(found, True)
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
         paths = self.record_values.select(paths_of(place.template).alias("path"))
         return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
+
+    def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
+        """The files of a pattern with wildcards under a root: columns `row` (in the listing) and `_rec`."""
+        template = self.layout.places[index].template
+        listed = self.listings[root].paths.with_row_index("row")
+        kind = "directory" if template.is_directory else "file"
+        some = listed.filter(pl.col("kind") == kind, pl.col("path").str.starts_with(template.prefix))
+        found = wild_paths(some["path"], self.record_values, template, self.layout.ids)
+        return found.with_columns(some["row"].gather(found["row"]))
+
+    def many_files(self, index: int) -> pl.DataFrame:
+        """The files of a pattern with wildcards: columns `_rec`, `root`, `path`, sorted by record and path."""
+        place = self.layout.places[index]
+        parts = []
+        for root in place.roots:
+            paths = self.listings[root].paths["path"]
+            if index in self.layout.telling:
+                rows = self.coded.filter(pl.col("place") == index, pl.col("root") == root)
+            else:
+                rows = self._wild_rows(index, root)
+            parts.append(
+                rows.select("_rec", pl.lit(root).alias("root"), paths.gather(rows["row"]).alias("path"))
+            )
+        # a file of the first root hides one of the same path in the other
+        return (
+            pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
+        )
+
+    def port_presence(self, port: Sequence[Link]) -> pl.Series:
+        """Whether one of the alternatives of an input is present, a row per record."""
+        return reduce(or_, [self.presence[link.place] for link in port])
+
+    def chosen_way(self, port: Sequence[Link]) -> pl.Series:
+        """The number of the first alternative of an input that is present, else 0, a row per record."""
+        ways = [pl.when(pl.lit(self.presence[link.place])).then(n) for n, link in enumerate(port)]
+        none = pl.lit(pl.Series([0]).new_from_index(0, len(self.ids)))
+        return pl.select(pl.coalesce(*ways, none).cast(pl.UInt16).alias("way")).to_series()
 
     @cached_property
     def pathless(self) -> dict[int, pl.Series]:
@@ -239,6 +287,10 @@ class Presence:
         """
         others = self.paths(made)
         others = others if records is None else others.filter(records)
+        template = self.layout.places[place].template
+        if template.is_wild:
+            found = wild_paths(others.drop_nulls(), self.record_values, template, self.layout.ids)["_rec"]
+            return pl.Series([False]).new_from_index(0, len(self.ids)).scatter(found.unique(), True)
         return meets(self.paths(place), others)
 
     def makers_of(self, place: int, rec: int) -> list[int]:
@@ -268,6 +320,8 @@ class Presence:
             near = [one for one in folders if one.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(one) for one in folders):
                 out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
+            elif near and place.template.is_wild:
+                out.append(self._may_hide(place.template, near))
             elif near:
                 paths = self.record_values.select(paths_of(place.template).alias("path"))
                 out.append(is_below(paths["path"], near))
@@ -275,11 +329,32 @@ class Presence:
                 out.append(None)
         return out
 
+    def _may_hide(self, template: Template, folders: Iterable[str]) -> pl.Series:
+        """Whether unreadable folders may hold files of a pattern with wildcards, a row per record."""
+        first = next(n for n, part in enumerate(template.parts) if any(kind in WILD for kind, _ in part))
+        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
+        if not first:
+            return paths.is_not_null()
+        heads = cut(paths, first)
+        inside = cut(pl.Series("path", [one.rstrip("/") for one in folders]), first).drop_nulls()
+        return (is_below(paths, folders) | heads.is_in(inside.implode())).fill_null(value=False)
+
     def shared_matches(self) -> pl.DataFrame:
         """The columns of `coded` for files of patterns without an id: they belong to no record."""
         parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
-            if index not in self.layout.telling:
+            if index not in self.layout.telling and place.template.is_wild:
+                for root in place.roots:
+                    rows = self._wild_rows(index, root).select("row").unique()
+                    parts.append(
+                        rows.select(
+                            pl.lit(root).alias("root"),
+                            "row",
+                            pl.lit(index, dtype=pl.UInt16).alias("place"),
+                            pl.lit(None, dtype=pl.UInt32).alias("_rec"),
+                        )
+                    )
+            elif index not in self.layout.telling:
                 paths = (
                     self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
                 )

@@ -31,8 +31,12 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
     """The absent inputs of rows of `steps`, joined by `; `."""
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-        places = dict.fromkeys(cell.places("input"))
-        return _absent(table, part, [([one], paths_of(table.layout.places[one].template)) for one in places])
+        texts = []
+        for port in cell.required:
+            names = [paths_of(table.layout.places[link.place].template) for link in port]
+            text = names[0] if len(names) == 1 else pl.concat_str(names, separator=" or ", ignore_nulls=True)
+            texts.append((table.port_presence(port), text))
+        return _absent(table, part, texts)
 
     return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
 
@@ -75,8 +79,8 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
 
     def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
         makers: dict[str, list[int]] = {}
-        near: list[tuple[list[int], pl.Expr]] = []
-        for place in cell.places("input"):
+        near: list[tuple[pl.Series, pl.Expr]] = []
+        for place in (link.place for port in cell.required for link in port):
             others = [made for made in table.makers.get(place, []) if made != cell.index]
             if not others:
                 continue
@@ -85,11 +89,20 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             if rows is None:
                 makers.setdefault(name, []).append(place)
             else:
-                near.append(([place], pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))))
-        texts = [(made, pl.lit(name)) for name, made in makers.items()]
-        return _absent(table, part, [*texts, *near], ", ")
+                name_of = pl.when(pl.lit(rows.gather(part["_rec"]))).then(pl.lit(name))
+                near.append((table.presence[place], name_of))
+        hard = [
+            (reduce(and_, [table.presence[place] for place in made]), pl.lit(name))
+            for name, made in makers.items()
+        ]
+        soft = [
+            (coming.not_(), pl.lit(table.step_name(table.layout.cells[maker], cell)))
+            for maker, coming in table.soft_waits.get(cell.index, ())
+        ]
+        return _absent(table, part, [*hard, *near, *soft], ", ")
 
-    return table.by_unit_step("_waits", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+    lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
+    return table.by_unit_step("_waits", rows, lacks, derive)
 
 
 def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
@@ -117,18 +130,13 @@ def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
 def _absent(
     table: StepsTable,
     part: pl.DataFrame,
-    texts: Sequence[tuple[Sequence[int], pl.Expr]],
+    texts: Sequence[tuple[pl.Series, pl.Expr]],
     separator: str = "; ",
 ) -> pl.Series:
-    """Join the texts of the bound patterns whose paths are absent; null if none is absent."""
+    """Join the texts of what is absent; null if nothing is. Each text has its presence, a row per record."""
     if not texts:
         return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
     records = table.record_values[part["_rec"]]
-    absent = [
-        pl.when(~pl.lit(reduce(and_, [table.presence[place].gather(part["_rec"]) for place in places]))).then(
-            text
-        )
-        for places, text in texts
-    ]
+    absent = [pl.when(~pl.lit(present.gather(part["_rec"]))).then(text) for present, text in texts]
     joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
     return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()

@@ -113,7 +113,8 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
         row = _meeting(doubt, ids, records)
         if row is not None:
             values = records.row(row, named=True)
-            path = doubt.shown.format({**values, "id": values["record_id"]})
+            shown = doubt.output if doubt.shown.is_wild else doubt.shown
+            path = shown.format({**values, "id": values["record_id"]})
             text = f"{doubt.sentence[0]} ({path!r} for record {values['record_id']}){doubt.sentence[1]}"
             found |= {cell: text for cell in doubt.cells if cell not in found}
     return found
@@ -122,10 +123,12 @@ def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> d
 def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
     """Return the first record whose output meets the other pattern."""
     # Polars is loaded here: completion reads a layout without it.
-    from sinagot_catalog.patterns import match_columns, paths_of
+    from sinagot_catalog.patterns import match_columns, paths_of, wild_paths
 
     paths = records.select(paths_of(doubt.output).alias("path"))["path"]
-    if doubt.is_raw and ids.is_told_by(doubt.other):
+    if doubt.other.is_wild and not (doubt.is_raw and ids.is_told_by(doubt.other)):
+        rows = wild_paths(paths, records, doubt.other, ids)["row"]
+    elif doubt.is_raw and ids.is_told_by(doubt.other):
         rows = match_columns(paths, [doubt.other], ids)["row"]
     else:
         others = records.select(paths_of(doubt.other).alias("path"))["path"].unique()

@@ -79,6 +79,7 @@ def causes_of(
     version: str | None,
     workspace_version: str | None,
     code: str | None,
+    optional: Sequence[bool] = (),
 ) -> pl.Series:
     """Return the causes for rows of one step; a struct of `CAUSES`.
 
@@ -89,13 +90,17 @@ def causes_of(
         version: `VERSION` of the script.
         workspace_version: `[info] version`.
         code: The hash of the code; None if it does not count.
+        optional: For each input whether the step runs without it; by default for none.
     """
     known = pl.col("_inputs").is_not_null()
     others = pl.col("_script").ne_missing(_text(version)) | pl.col("_workspace").ne_missing(
         _text(workspace_version)
     )
-    newer = _newer(inputs, outputs)
-    changed = [_changed(position, now, newer) for position, now in enumerate(inputs)]
+    may_lack = list(optional) or [False] * len(inputs)
+    newer = _newer(inputs, outputs, may_lack)
+    changed = [
+        _changed(position, now, newer, is_optional=may_lack[position]) for position, now in enumerate(inputs)
+    ]
     recorded = reduce(or_, changed) if changed else pl.lit(value=False)
     return done.select(
         pl.struct(
@@ -110,7 +115,7 @@ def _text(value: str | None) -> pl.Expr:
     return pl.lit(value, dtype=pl.String)
 
 
-def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
+def _changed(position: int, now: pl.DataFrame, newer: pl.Expr, *, is_optional: bool) -> pl.Expr:
     """Whether an input differs from its recorded state."""
     then = pl.col("_inputs").list.get(position, null_on_oob=True)
     is_folder, length = pl.lit(now["is_folder"]), then.list.len()
@@ -120,7 +125,7 @@ def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
     )
     return (
         # an absent input cannot be compared, and a new run could not read it
-        pl.when(pl.lit(now["size"]).is_null()).then(None)
+        pl.when(pl.lit(now["size"]).is_null()).then(then.is_not_null() if is_optional else None)
         .when(then.is_null() & is_folder).then(pl.when(newer).then(newer))
         .when(then.is_null()).then(pl.lit(value=True))
         .when(is_folder != (length == FOLDER)).then(pl.lit(value=True))
@@ -129,11 +134,14 @@ def _changed(position: int, now: pl.DataFrame, newer: pl.Expr) -> pl.Expr:
     )  # fmt: skip
 
 
-def _newer(inputs: Sequence[pl.DataFrame], outputs: Sequence[pl.DataFrame]) -> pl.Expr:
+def _newer(
+    inputs: Sequence[pl.DataFrame], outputs: Sequence[pl.DataFrame], may_lack: Sequence[bool]
+) -> pl.Expr:
     """Whether an input is newer than the oldest output; null if a time is unknown."""
     if not (inputs and outputs):
         return pl.lit(value=False)
     times = [[pl.lit(one["mtime_ns"]) for one in some] for some in (inputs, outputs)]
-    is_known = pl.all_horizontal(time.is_not_null() for some in times for time in some)
+    needed = [time for time, lacks in zip(times[0], may_lack, strict=True) if not lacks]
+    is_known = pl.all_horizontal(time.is_not_null() for time in (*needed, *times[1]))
     newer = pl.max_horizontal(times[0]) > pl.min_horizontal(times[1])
     return pl.when(newer).then(newer).when(is_known).then(newer)

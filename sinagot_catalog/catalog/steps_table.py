@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.path_stats import link_stats
+from sinagot_catalog.catalog.path_stats import port_stats
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from sinagot_catalog.catalog.file_stats import Stats
-    from sinagot_catalog.catalog.layout import UnitStep
+    from sinagot_catalog.catalog.layout import Link, UnitStep
 
 __all__ = ["StepsTable"]
 
@@ -75,7 +75,7 @@ class StepsTable(Presence):
                 "modality": [cell.modality for cell in cells],
                 "step_index": [cell.step_index for cell in cells],
                 "step": [cell.step for cell in cells],
-                "n_inputs": [len(cell.places("input")) for cell in cells],
+                "n_inputs": [len(cell.required) for cell in cells],
                 "n_outputs": [len(cell.places("output")) for cell in cells],
                 "_unit": [cell.unit for cell in cells],
             },
@@ -111,24 +111,83 @@ class StepsTable(Presence):
         count, n_cells = len(self.ids), len(self.layout.cells)
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
-        core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
-        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.deciding_rule())
-        core = core.with_columns(status_rules.status_of(core["_rule"]))
+        core = self._judged
+        if self.soft_waits:
+            waits = self._waits_softly()
+            core = core.with_columns(pl.col("_ready") & ~pl.lit(waits))
+            core = core.with_columns(status_rules.deciding_rule())
+            core = core.with_columns(status_rules.status_of(core["_rule"]))
         # rows are ordered by unit step; a gather orders them by record and is cheaper than a sort
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
         ).to_series()
         return self._named(core.select(pl.col(*_CORE).gather(order)))
 
+    @cached_property
+    def _judged(self) -> pl.DataFrame:
+        """The core of `steps` by unit step, judged as if no input could still appear."""
+        core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
+        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.deciding_rule())
+        return core.with_columns(status_rules.status_of(core["_rule"]))
+
+    @cached_property
+    def soft_waits(self) -> dict[int, list[tuple[int, pl.Series]]]:
+        """For each unit step the steps that are still to make one of its soft inputs, and for which records.
+
+        Optional inputs, alternatives and many files may be there in part while a step has yet to make the others.
+        """
+        found: dict[int, list[tuple[int, pl.Series]]] = {}
+        for cell in self.layout.cells:
+            for link in (link for port in cell.input_ports if self._is_soft(port) for link in port):
+                for maker in self.makers.get(link.place, ()):
+                    if maker == cell.index:
+                        continue
+                    rows = self.waits_for(link.place, maker)
+                    coming = self._is_coming(maker, frozenset({cell.index}))
+                    coming = coming if rows is None else coming & rows
+                    if coming.any():
+                        found.setdefault(cell.index, []).append((maker, coming))
+        return found
+
+    def _is_soft(self, port: Sequence[Link]) -> bool:
+        return len(port) > 1 or port[0].is_optional or self.layout.places[port[0].place].template.is_wild
+
+    def _is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
+        """Whether a step is running, can run, or waits only for steps of which this is true; a row per record."""
+        count = len(self.ids)
+        status = self._judged["status"].slice(cell * count, count).cast(pl.String)
+        coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=False)
+        waits = status.eq_missing("INIT")
+        if not waits.any():
+            return coming
+        for port in self.layout.cells[cell].required:
+            there = self.port_presence(port)
+            for link in port:
+                for maker in set(self.makers.get(link.place, ())) - seen - {cell}:
+                    rows = self.waits_for(link.place, maker)
+                    made = self._is_coming(maker, seen | {cell})
+                    there = there | (made if rows is None else made & rows)
+            waits = waits & there
+        return coming | waits
+
+    def _waits_softly(self) -> pl.Series:
+        """Which rows wait for a soft input, by unit step."""
+        nobody = pl.Series([False]).new_from_index(0, len(self.ids))
+        return pl.concat(
+            reduce(or_, [rows for _, rows in self.soft_waits.get(cell.index, ())], nobody)
+            for cell in self.layout.cells
+        )
+
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Return the presence of one unit step's paths, a row per record."""
         records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
-        inputs = [self.presence[place] for place in cell.places("input")]
+        inputs = [self.port_presence(port) for port in cell.required]
         outputs = [self.presence[place] for place in cell.places("output")]
         unknown = [
-            hidden & ~self.presence[link.place]
-            for link in cell.links
-            if link.role in ("input", "output") and (hidden := self.unknown[link.place]) is not None
+            hidden & ~self.port_presence(port)
+            for port in (*cell.input_ports, *([link] for link in cell.linked("output")))
+            for link in port
+            if (hidden := self.unknown[link.place]) is not None
         ]
         return records.with_columns(
             pl.lit(cell.index, dtype=pl.UInt16).alias("_cell"),
@@ -144,7 +203,7 @@ class StepsTable(Presence):
 
     def _broken(self, cell: UnitStep) -> pl.Expr:
         """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
-        lacks = [self.pathless[link.place] for link in cell.links if link.place in self.pathless]
+        lacks = [self.pathless[place] for place in needed_places(cell) if place in self.pathless]
         return (
             pl.lit(value=True)
             if cell.index in self.faults
@@ -243,8 +302,8 @@ class StepsTable(Presence):
             names = ("_inputs", "_script", "_workspace", "_code")
             done = self.with_attempt(part.select("_last"), names)
             inputs, outputs = (
-                [link_stats(self, part["_rec"], link, stats) for link in cell.linked(role)]
-                for role in ("input", "output")
+                [port_stats(self, part["_rec"], port, stats) for port in ports]
+                for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
             )
             return causes_of(
                 done,
@@ -253,6 +312,7 @@ class StepsTable(Presence):
                 version=cell.version,
                 workspace_version=self.workspace_version,
                 code=None if cell.version else self.code_of(cell),
+                optional=[port[0].is_optional for port in cell.input_ports],
             )
 
         return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
@@ -268,6 +328,12 @@ _CORE: dict[str, pl.DataType] = {
     "_event": pl.String(),
     "_rule": status_rules.RULE,
 }
+
+
+def needed_places(cell: UnitStep) -> list[int]:
+    """The bound patterns of a unit step without which its rows cannot run: not those of soft inputs."""
+    soft = {link.place for port in cell.input_ports if len(port) > 1 or port[0].is_optional for link in port}
+    return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:

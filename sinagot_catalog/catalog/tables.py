@@ -29,6 +29,7 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.metadata import Table
     from sinagot_catalog.catalog.row_files import RowFiles
 
@@ -113,10 +114,10 @@ class Catalog(StepsTable):
     def _has_data(self, unit: int) -> pl.Series:
         """Whether a unit's first step has its inputs, or the unit's data file is present."""
         one = self.layout.units[unit]
-        first = self.layout.cells[one.cells[0]].places("input") if one.cells else []
-        groups = [
-            reduce(and_, [self.presence[place] for place in group]) for group in (first, one.data) if group
-        ]
+        ports = self.layout.cells[one.cells[0]].required if one.cells else []
+        first = [self.port_presence(port) for port in ports]
+        data = [self.presence[place] for place in one.data]
+        groups = [reduce(and_, group) for group in (first, data) if group]
         return reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, len(self.ids))
 
     @cached_property
@@ -258,26 +259,43 @@ class Catalog(StepsTable):
             .partition_by("_cell", as_dict=True)
             .items()
         ):
-            values = self.record_values.drop("record_id")[part["_rec"]]
-            for order, link in enumerate(self.layout.cells[int(str(key[0]))].links):
-                place = self.layout.places[link.place]
-                parts.append(
-                    part.with_columns(values.get_columns())
-                    .with_columns(
-                        pl.lit(link.role).cast(ROLE).alias("role"),
-                        pl.lit(link.label, dtype=pl.String).alias("label"),
-                        paths_of(place.template).alias("path"),
-                        self.root_of(link.place, part["_rec"]),
-                        self.presence[link.place].gather(part["_rec"]).alias("exists"),
-                        pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
-                        pl.lit(order, dtype=pl.UInt16).alias("_order"),
-                    )
-                    .drop(values.columns)
-                )
+            cell = self.layout.cells[int(str(key[0]))]
+            ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
+            for order, port in enumerate(ports):
+                chosen = self.chosen_way(port)
+                for number, link in enumerate(port):
+                    some = part if len(port) == 1 else part.filter(chosen.gather(part["_rec"]) == number)
+                    order_of = pl.lit(order, dtype=pl.UInt16).alias("_order")
+                    parts.append(self._link(some, link).with_columns(order_of))
         hidden = {"_rec": pl.UInt32(), "_cell": pl.UInt16(), "_place": pl.UInt16(), "_order": pl.UInt16()}
         if not parts:
             return pl.DataFrame(schema={**hidden, **LINKS})
-        return pl.concat(parts).drop_nulls("path").select(*hidden, *LINKS).sort("_rec", "_cell", "_order")
+        found = pl.concat(parts, how="diagonal").drop_nulls("path")
+        return found.select(*hidden, *LINKS).sort("_rec", "_cell", "_order", "path")
+
+    def _link(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
+        """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
+        place = self.layout.places[link.place]
+        values = self.record_values.drop("record_id")[part["_rec"]]
+        rows = part.with_columns(values.get_columns()).with_columns(
+            pl.lit(link.role).cast(ROLE).alias("role"),
+            pl.lit(link.label, dtype=pl.String).alias("label"),
+            paths_of(place.template).alias("path"),
+            pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
+        )
+        rows = rows.drop(values.columns)
+        if place.template.is_wild:
+            files = self.many_files(link.place).rename({"path": "_file"})
+            rows = rows.join(files, on="_rec", how="left", maintain_order="left")
+            return rows.with_columns(
+                pl.coalesce("_file", "path").alias("path"),
+                pl.col("root").fill_null(place.root),
+                pl.col("_file").is_not_null().alias("exists"),
+            ).drop("_file")
+        return rows.with_columns(
+            self.root_of(link.place, part["_rec"]),
+            self.presence[link.place].gather(part["_rec"]).alias("exists"),
+        )
 
 
 def _only(values: Iterable[str | None]) -> str | None:

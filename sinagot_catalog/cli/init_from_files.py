@@ -11,7 +11,7 @@ from itertools import groupby, pairwise
 from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import NotFoundError, PatternError, did_you_mean
-from sinagot_catalog.patterns import STAR, IdPattern, fault_of, parse_template
+from sinagot_catalog.patterns import IdPattern, fault_of, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -88,9 +88,8 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     rows = find_values(paths, template)
     if not rows:
         near = did_you_mean(pattern, paths, most=1)
-        star = f" ({STAR})" if "*" in pattern else ""
         raise NotFoundError(
-            f"--from-files: no file in {folder / dataset} fits {pattern!r}{star}{near}",
+            f"--from-files: no file in {folder / dataset} fits {pattern!r}{near}",
             f"{len(paths)} files lie there.",
         )
     if "id" in template.fields:

@@ -17,7 +17,7 @@ from sinagot_catalog.config.model import (
 from sinagot_catalog.config.record_keys import match_of
 from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
-from sinagot_catalog.patterns import IdPattern, parse_labelled
+from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
 
 __all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
 
@@ -286,7 +286,8 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
     fields = ["id", *groups, *(("task", "modality") if model.tasks or model.modalities else ())]
     for key in ("inputs", "outputs", "control"):
         try:
-            parse_labelled(getattr(config, key), fields=fields)
+            parse = parse_inputs if key == "inputs" else parse_labelled
+            parse(getattr(config, key), fields=fields)
         except PatternError as error:
             yield (*address, key), error.message
     try:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from sinagot_catalog.config.validator import Check, fault
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.patterns import is_table
 from sinagot_catalog.secrets import masked
 
 __all__ = [
@@ -51,10 +52,10 @@ def _pattern(value: object) -> object:
 
 
 def _patterns(value: object) -> object:
-    """A single path pattern, or a table of patterns by port."""
-    if isinstance(value, dict):
-        return {label: _pattern(one) for label, one in value.items()}
-    return _pattern(value)
+    """A single path pattern, a table of patterns by port, or an input that is optional or has alternatives."""
+    if isinstance(value, dict) and not is_table(value):
+        return {label: one if is_table(one) else _pattern(one) for label, one in value.items()}
+    return value if is_table(value) else _pattern(value)
 
 
 def _tables(value: object) -> object:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import FOLDER, RULES, Query, stat_paths, with_causes
+from sinagot_catalog.catalog import FOLDER, RULES, Query, port_stats, stat_paths, with_causes
 from sinagot_catalog.diagnostics.explanation import (
     Attempt,
     Change,
@@ -97,7 +97,7 @@ class _Row:
                     link["path"],
                     link["exists"],
                     stat.get("size"),
-                    None if time is None else datetime.fromtimestamp(time / 1e9, UTC),
+                    _as_time(time),
                     tuple(makers),
                     self._near(link["root"], link["path"]) if raw else None,
                     link["path"] in self.catalog.listings[link["root"]].dangling,
@@ -179,20 +179,27 @@ class _Row:
         for what, then, now in versions:
             if then != now:
                 yield f"{what} was {then!r} and is {now!r}"
-        links = self.links.filter(pl.col("role") == "input").iter_rows(named=True)
-        recorded = [*done["_inputs"], *[None] * len(inputs)]
-        for link, file, before in zip(links, inputs, recorded, strict=False):
-            if file.size is None:
-                continue  # absent or unreadable
-            found = self._stat(link["root"], link["path"])
-            if before is None:
-                yield from self._newer([file]) if found["is_folder"] else [f"{file.path} was not there"]
+        ports = self.cell.input_ports
+        recorded = [*done["_inputs"], *[None] * len(ports)]
+        codes = pl.Series("_rec", [self.rec], dtype=pl.UInt32)
+        for port, before in zip(ports, recorded, strict=False):
+            found = port_stats(self.catalog, codes, port, self.stats).row(0, named=True)
+            way = port[self.catalog.chosen_way(port)[self.rec]]
+            is_many = self.catalog.layout.places[way.place].template.is_wild
+            name = self.catalog.paths(way.place)[self.rec]
+            if found["size"] is None:  # absent or unreadable
+                if port[0].is_optional and before is not None:
+                    yield f"{name} was there"
+            elif before is None:
+                of_folder = [file for file in inputs if file.path == name]
+                is_folder = found["is_folder"] and not is_many
+                yield from self._newer(of_folder) if is_folder else [f"{name} was not there"]
             elif found["is_folder"] or len(before) == FOLDER:
-                yield from _folder_change(file, before, found)
+                yield from _folder_change(name, before, found)
             elif found["size"] != before[0]:
-                yield f"{file.path} had {before[0]:,} bytes and has {found['size']:,}"
+                yield f"{name} had {before[0]:,} bytes and has {found['size']:,}"
             elif found["mtime_ns"] != before[1]:
-                yield f"{file.path} was changed {time_text(file.modified)}"
+                yield f"{name} was changed {time_text(_as_time(found['mtime_ns']))}"
 
     def upstream(self) -> Iterator[Upstream]:
         """Yield the steps that would make the absent inputs, nearest first, each once."""
@@ -278,23 +285,28 @@ class _Row:
         first = [step.step for step in self.upstream() if step.status == "DATA_READY"]
         if first:
             yield Change(f"a run of the record makes {', '.join(first)} first", {"whole_record": True})
+        soft = {port[0].label for port in self.cell.input_ports if port[0].is_optional}
         for file in self.files:
-            if file.role == "input" and not file.exists:
+            if file.role == "input" and not file.exists and file.label not in soft:
                 yield Change(_appearing(file))
 
 
-def _folder_change(file: File, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
+def _as_time(mtime_ns: int | None) -> datetime | None:
+    return None if mtime_ns is None else datetime.fromtimestamp(mtime_ns / 1e9, UTC)
+
+
+def _folder_change(name: str, before: Sequence[int], now: dict[str, Any]) -> Iterator[str]:
     """Yield how a folder differs from its recorded state."""
     if not now["is_folder"]:
-        yield f"{file.path} was a folder and is a file"
+        yield f"{name} was a folder and is a file"
     elif len(before) != FOLDER:
-        yield f"{file.path} was a file and is a folder"
+        yield f"{name} was a file and is a folder"
     elif as_number(now["etag"]) != before[2]:
         then = f"{count_text(before[1])} ({before[0]:,} bytes)"
         if now["count"] is not None and (now["size"], now["count"]) != (before[0], before[1]):
-            yield f"{file.path} had {then} and has {count_text(now['count'])} ({now['size']:,} bytes)"
+            yield f"{name} had {then} and has {count_text(now['count'])} ({now['size']:,} bytes)"
         else:
-            yield f"files in {file.path} were changed: it had and has {then}"
+            yield f"files in {name} were changed: it had and has {then}"
 
 
 def _appearing(file: File) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.patterns import STAR, Template, field_regex, id_columns, match_columns, parse_template
+from sinagot_catalog.patterns import Template, field_regex, id_columns, match_columns, parse_template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -67,8 +67,6 @@ class PatternReport:
         if self.free:
             names = ", ".join(f"{{{name}}}" for name in self.free)
             yield f"  {names} stands for any text here; in a script it has to be a named group of id_pattern"
-        if "*" in self.pattern:
-            yield f"  {STAR}"
         for row in self.matches.head(_SHOWN).iter_rows(named=True):
             yield f"  {row.pop('path')}: " + ", ".join(f"{name} {value}" for name, value in row.items())
         kinds = self.near.group_by("token", maintain_order=True).agg(pl.len().alias("n"), pl.all().first())
@@ -97,7 +95,7 @@ def _template_of(pattern: object, known: Sequence[str]) -> tuple[Template, tuple
     names = dict.fromkeys(re.findall(r"\{([^{}?]*)\??\}", text)) if isinstance(text, str) else {}
     named = [name for name in names if name.isidentifier()]
     free = tuple(name for name in named if name not in known)
-    return parse_template(pattern, fields={*known, *named}), free
+    return parse_template(pattern, fields={*known, *named}, wildcards=True), free
 
 
 def try_pattern(source: Session, pattern: object) -> PatternReport:

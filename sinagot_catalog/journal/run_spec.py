@@ -55,12 +55,21 @@ class Port:
         inside: For an input that is a folder of raw data: the paths that steps declare in it, which do not count as
             raw data.
         roots: The roots in which it is searched, in this order.
+        others: For an input its further alternatives, which are tried in this order.
+        is_optional: For an input whether the step runs without it.
     """
 
     label: str | None
     template: Template
     inside: tuple[Template, ...] = ()
     roots: tuple[str, ...] = ("outputs", "dataset")
+    others: tuple["Port", ...] = ()
+    is_optional: bool = False
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it names exactly one path, which has to exist."""
+        return not (self.others or self.is_optional or self.template.is_wild)
 
 
 @dataclass(frozen=True)

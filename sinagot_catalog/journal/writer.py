@@ -128,9 +128,9 @@ class JournalWriter:
             f', "pid": {os.getpid()}, "workspace_version": {dumps(workspace_version)}'
         )
 
-    def cell(self, cell: UnitStepSpec) -> "UnitStepLines":
+    def step_lines(self, step: UnitStepSpec) -> "UnitStepLines":
         """The lines of one unit step, with everything that its rows share already encoded."""
-        return UnitStepLines(self, cell, self._common)
+        return UnitStepLines(self, step, self._common)
 
     def now(self) -> str:
         """The current time in the journal's format."""
@@ -227,11 +227,11 @@ class UnitStepLines:
 
     Args:
         journal: The writer of the lines.
-        cell: The unit step.
+        step: The unit step.
         common: The JSON members that every line of the process has.
     """
 
-    def __init__(self, journal: JournalWriter, cell: UnitStepSpec, common: str) -> None:
+    def __init__(self, journal: JournalWriter, step: UnitStepSpec, common: str) -> None:
         self._journal = journal
         self._heads: dict[Event, str] = {}
         self._mids: dict[Event, str] = {}
@@ -240,13 +240,13 @@ class UnitStepLines:
                 f'{{"schema": {SCHEMA}, "event": "{event}", "log_from": "script", "record_id": '
             )
             self._mids[event] = (
-                f', "scope": "record", "task": {dumps(cell.task)}, "modality": {dumps(cell.modality)}'
-                f', "step_label": {dumps(cell.step)}, "step_status": {status.value}, "message": '
+                f', "scope": "record", "task": {dumps(step.task)}, "modality": {dumps(step.modality)}'
+                f', "step_label": {dumps(step.step)}, "step_status": {status.value}, "message": '
             )
-        self._tail = f'{common}, "script_version": {dumps(cell.version)}'
+        self._tail = f'{common}, "script_version": {dumps(step.version)}'
         self._begun = f'{self._mids["start"]}"Processing run", "time": "'
         self._ended = f'{self._mids["done"]}"Run finished", "time": "'
-        self._code = "" if cell.code is None else f', "code": {dumps(cell.code)}'
+        self._code = "" if step.code is None else f', "code": {dumps(step.code)}'
 
     def _write(self, event: Event, record_id: str, message: str, more: str = "") -> None:
         journal = self._journal
@@ -345,7 +345,7 @@ class UnitStepLines:
 
 def _stamps_text(stamps: Iterable[Stamp | None]) -> str:
     """The state of the inputs, as members of a JSON list."""
-    return ", ".join(["null" if one is None else f"[{', '.join(map(str, one))}]" for one in stamps])
+    return ", ".join(["null" if stamp is None else f"[{', '.join(map(str, stamp))}]" for stamp in stamps])
 
 
 def _made_text(made: Iterable[Made]) -> str:

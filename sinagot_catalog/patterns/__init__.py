@@ -12,6 +12,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids
     from sinagot_catalog.patterns.fields import Tokens, fault_of
+    from sinagot_catalog.patterns.id_pattern import IdPattern
     from sinagot_catalog.patterns.id_regex import field_regex
     from sinagot_catalog.patterns.match_listing import (
         FOLDERS,
@@ -28,38 +29,63 @@ if TYPE_CHECKING:
         match_columns,
         near_misses,
         paths_of,
+        wild_paths,
     )
-    from sinagot_catalog.patterns.overlap import Meeting, holds, located, may_meet, meetings
+    from sinagot_catalog.patterns.overlap import Meeting, expanded, holds, located, may_meet, meetings
+    from sinagot_catalog.patterns.ports import (
+        InputPattern,
+        InputPort,
+        any_of,
+        as_patterns,
+        is_table,
+        many,
+        optional,
+        parse_inputs,
+    )
     from sinagot_catalog.patterns.raw_folder import RawFolder
-    from sinagot_catalog.patterns.template import STAR, IdPattern, Template, parse_labelled, parse_template
+    from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
+    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, Reduction, reductions
 
 __all__ = [
     "FOLDERS",
-    "STAR",
+    "MOST_FOLDERS",
+    "WILD",
     "IdPattern",
+    "InputPattern",
+    "InputPort",
     "Meeting",
     "RawFolder",
+    "Reduction",
     "Template",
     "Tokens",
+    "any_of",
+    "as_patterns",
+    "expanded",
     "fault_of",
     "field_regex",
     "fitting",
     "holds",
     "id_columns",
     "id_values",
+    "is_table",
     "located",
+    "many",
     "match_columns",
     "match_names",
     "may_meet",
     "meetings",
     "near_misses",
+    "optional",
+    "parse_inputs",
     "parse_labelled",
     "parse_template",
     "paths_of",
+    "reductions",
     "refused_ids",
     "repeated",
     "rows_in",
     "whole_paths",
+    "wild_paths",
     "with_directories",
 ]
 
@@ -70,9 +96,29 @@ __getattr__ = lazy_exports(
         "fields": ("Tokens", "fault_of"),
         "id_regex": ("field_regex",),
         "match_listing": ("FOLDERS", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"),
-        "match_paths": ("fitting", "id_columns", "id_values", "match_columns", "near_misses", "paths_of"),
-        "overlap": ("Meeting", "holds", "located", "may_meet", "meetings"),
+        "match_paths": (
+            "fitting",
+            "id_columns",
+            "id_values",
+            "match_columns",
+            "near_misses",
+            "paths_of",
+            "wild_paths",
+        ),
+        "overlap": ("Meeting", "expanded", "holds", "located", "may_meet", "meetings"),
+        "ports": (
+            "InputPattern",
+            "InputPort",
+            "any_of",
+            "as_patterns",
+            "is_table",
+            "many",
+            "optional",
+            "parse_inputs",
+        ),
         "raw_folder": ("RawFolder",),
-        "template": ("IdPattern", "STAR", "Template", "parse_labelled", "parse_template"),
+        "id_pattern": ("IdPattern",),
+        "template": ("WILD", "Template", "parse_labelled", "parse_template"),
+        "wildcards": ("MOST_FOLDERS", "Reduction", "reductions"),
     },
 )

@@ -11,8 +11,9 @@ import polars as pl
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import Tokens
+from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.patterns.id_regex import CONTROLS, character, rust_of
-from sinagot_catalog.patterns.template import IdPattern, Template
+from sinagot_catalog.patterns.template import Template
 
 __all__ = ["refused_ids", "write_ids"]
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns.fields import parse_regex
-from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.patterns.id_pattern import IdPattern
 
 __all__ = ["CONTROLS", "Rust", "character", "field_regex", "fitting", "is_wide", "rust_of"]
 

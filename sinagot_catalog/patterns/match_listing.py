@@ -19,7 +19,7 @@ from sinagot_catalog.patterns.template import Template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from sinagot_catalog.patterns.template import IdPattern
+    from sinagot_catalog.patterns.id_pattern import IdPattern
 
 __all__ = ["FOLDERS", "Fits", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"]
 
@@ -66,7 +66,8 @@ def match_names(
         ids: The id pattern.
 
     Example:
-        >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
+        >>> from sinagot_catalog.patterns.id_pattern import IdPattern
+        >>> from sinagot_catalog.patterns.template import parse_template
         >>> raw = parse_template("{id}/{id}-raw.csv", fields={"id"})
         >>> folders = pl.DataFrame({"folder": ["R1/", "R2/"], "n": [1, 2]}, schema=FOLDERS)
         >>> found = match_names(folders, pl.Series(["R1-raw.csv", "R1-raw.csv", "x"]), [raw], IdPattern("R[0-9]"))
@@ -79,8 +80,8 @@ def match_names(
         if template.is_directory or not ids.is_told_by(template):
             continue
         folder, name = template.parted
-        known = groups.setdefault(folder, {})
-        if template.fields != {"id"} or _n_fields(name) > 1 or name in known:
+        known = groups.setdefault(folder, {}) if not template.is_wild else {}
+        if template.fields != {"id"} or template.is_wild or _n_fields(name) > 1 or name in known:
             others.append(number)
         else:
             known[name] = number

@@ -17,8 +17,10 @@ import polars as pl
 
 from sinagot_catalog.patterns.cut_fields import write_ids
 from sinagot_catalog.patterns.fields import Tokens
+from sinagot_catalog.patterns.id_pattern import IdPattern, is_safe_id
 from sinagot_catalog.patterns.id_regex import fitting, is_wide, rust_of
-from sinagot_catalog.patterns.template import IdPattern, Template, is_safe_id
+from sinagot_catalog.patterns.template import Template
+from sinagot_catalog.patterns.wildcards import Reduction, reductions
 
 __all__ = [
     "Tokens",
@@ -30,6 +32,8 @@ __all__ = [
     "match_columns",
     "near_misses",
     "paths_of",
+    "reduced_paths",
+    "wild_paths",
 ]
 
 _NO_NAME = r"(?:^|/)\.{0,2}(?:/|$)"
@@ -58,8 +62,10 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
     plain, found = [], []
     for number, template in enumerate(templates):
         key = pl.lit(number, dtype=pl.UInt16).alias("template")
-        if template.fields == {"id"}:
+        if template.fields == {"id"} and not template.is_wild:
             plain.append(cut_id(frame, template.tokens, "path").select("row", key, "record_id"))
+        elif template.is_wild and ids.is_told_by(template):
+            found.append(_match_wild(frame, template, ids).select("row", key, "record_id"))
         elif ids.is_told_by(template):
             for absent, variant in template.variants.items():
                 fits = _match_grouped(frame, variant, absent, ids)
@@ -69,6 +75,58 @@ def match_columns(paths: pl.Series, templates: Sequence[Template], ids: IdPatter
         cut = pl.concat(pl.collect_all(plain, optimizations=pl.QueryOptFlags.none()))
         found.insert(0, cut.filter(fitting(cut["record_id"], ids)))
     return pl.concat(found).cast(_MATCHES) if found else pl.DataFrame(schema=_MATCHES)  # type: ignore[arg-type]
+
+
+def _match_wild(frame: pl.LazyFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """The rows that match a pattern with wildcards: their reduced paths match the reduced pattern."""
+    parts = [pl.DataFrame(schema=_MATCHES).drop("template")]
+    whole = frame.collect()
+    for absent, way in reductions(template, ids).items():
+        reduced = whole.select("row", reduced_paths(whole["path"], way).alias("path")).drop_nulls()
+        distinct = reduced.select("path").unique().with_row_index("row")
+        found = _match_grouped(distinct.lazy(), way.reduced, absent, ids).select("path", "record_id")
+        parts.append(reduced.join(found, on="path").select("row", "record_id"))
+    return pl.concat(parts).unique()
+
+
+def reduced_paths(paths: pl.Series, way: Reduction) -> pl.Series:
+    r"""The reduced path of each path, null if it does not match; see `patterns.wildcards`.
+
+    Example:
+        >>> from sinagot_catalog.patterns.template import parse_template
+        >>> one = parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True)
+        >>> (way,) = reductions(one, IdPattern(r"R\d+")).values()
+        >>> reduced_paths(pl.Series(["raw/R1/a.png", "raw/R1/a.txt"]), way).to_list()
+        ['raw/R1', None]
+    """
+    text = f"(?s)^{way.regex}$"
+    if not way.n_groups:
+        fits = pl.col("path").str.contains(text)
+        return paths.to_frame("path").select(pl.when(fits).then(pl.lit(way.reduced.text)))["literal"]
+    groups = pl.col("path").str.extract_groups(text).struct
+    names = [str(number) for number in range(1, way.n_groups + 1)]
+    # a group that is absent makes the whole text null
+    joined = pl.concat_str([groups.field(name) for name in names], separator="/")
+    return paths.to_frame("path").select(joined.alias("path"))["path"]
+
+
+def wild_paths(paths: pl.Series, records: pl.DataFrame, template: Template, ids: IdPattern) -> pl.DataFrame:
+    """The paths that a pattern with wildcards has for each record: columns `row` (in `paths`) and `_rec`.
+
+    Args:
+        paths: Paths below the root of the template.
+        records: `record_id` and the named groups, a row per record.
+        template: A pattern with wildcards, which may or may not determine the record.
+        ids: The id pattern.
+    """
+    parts = [pl.DataFrame(schema={"row": pl.UInt32, "_rec": pl.UInt32})]
+    for absent, way in reductions(template, ids).items():
+        files = reduced_paths(paths, way).to_frame("path").with_row_index("row").drop_nulls()
+        wanted = (
+            records.select(_path_of(way.reduced, absent).alias("path")).with_row_index("_rec").drop_nulls()
+        )
+        parts.append(files.join(wanted, on="path").select("row", "_rec"))
+    return pl.concat(parts).unique()
 
 
 def paths_of(template: Template) -> pl.Expr:
@@ -193,10 +251,10 @@ def _likeness(path: str, template: Template) -> tuple[bool, float]:
 def _filled(tokens: Tokens, id_column: str) -> pl.Expr:
     """The tokens as a text expression, one value per row of the frame."""
     parts = [
-        pl.lit(value) if kind == "text" else pl.col(id_column if value == "id" else value)
+        pl.col(id_column if value == "id" else value) if kind == "field" else pl.lit(value)
         for kind, value in tokens
     ]
-    if all(kind == "text" for kind, _ in tokens):
+    if not any(kind == "field" for kind, _ in tokens):
         parts.append(pl.col(id_column).str.head(0))
     return pl.concat_str(parts)
 

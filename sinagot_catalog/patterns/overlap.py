@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns.template import Template
@@ -11,9 +13,9 @@ from sinagot_catalog.patterns.template import Template
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from sinagot_catalog.patterns.template import IdPattern
+    from sinagot_catalog.patterns.id_pattern import IdPattern
 
-__all__ = ["Meeting", "holds", "located", "may_meet", "meetings"]
+__all__ = ["Meeting", "expanded", "holds", "located", "may_meet", "meetings"]
 
 Segment: TypeAlias = tuple[tuple[str, str], ...]
 """The tokens of one part of a path."""
@@ -45,7 +47,37 @@ class _Candidate(NamedTuple):
 
 def holds(outer: Template, inner: Template) -> bool:
     """Whether a path of the first pattern is, or is a folder around, a path of the second for the same record."""
-    return inner.text == outer.text or inner.text.startswith(outer.text + "/")
+    if inner.text == outer.text or inner.text.startswith(outer.text + "/"):
+        return True
+    if inner.is_wild:  # one of its files
+        return _matches(inner, outer)
+    return outer.is_wild and any(_matches(outer, one) for one in (*inner.folders(), inner))
+
+
+def _matches(wild: Template, other: Template) -> bool:
+    """Whether a pattern with wildcards matches the paths of another one for the same record."""
+    return any(
+        re.fullmatch(_symbolic(ours), theirs.text) is not None
+        for ours in wild.variants.values()
+        for theirs in other.variants.values()
+        if not theirs.is_wild
+    )
+
+
+@cache
+def _symbolic(wild: Template) -> str:
+    """A regular expression for the texts of patterns: a placeholder stands for itself."""
+    texts = []
+    for part in wild.parts:
+        if part == _DEEP:
+            texts.append("(?:[^/.][^/]*/)*")
+            continue
+        names = (
+            re.escape(value) if kind == "text" else re.escape(f"{{{value}}}") if kind == "field" else "[^/]*"
+            for kind, value in part
+        )
+        texts.append("".join(names) + "/")
+    return "".join(texts).removesuffix("/") + ("[^/]+" if wild.parts[-1] == _DEEP else "")
 
 
 def meetings(
@@ -56,18 +88,20 @@ def meetings(
     All patterns are compared at once, part by part, so that many patterns with nothing in common cost little.
 
     Example:
-        >>> from sinagot_catalog.patterns.template import IdPattern, parse_template
+        >>> from sinagot_catalog.patterns.id_pattern import IdPattern
+        >>> from sinagot_catalog.patterns.template import parse_template
         >>> made, raw = ({0: parse_template(one, fields={"id"})} for one in ("raw/{id}_x.csv", "raw/{id}.csv"))
         >>> [(one.path.text, one.is_whole) for one in meetings(made, raw, IdPattern(r"\w+"))]
         [('raw/{id}.csv', True)]
         >>> list(meetings(made, {1: parse_template("out/{id}.csv", fields={"id"})}, IdPattern(r"\w+")))
         []
     """
+    most = max((one.depth for some in (outer, inner) for one in some.values()), default=0)
     ours, theirs = (
         [
             _Candidate(place, variant, variant.parts)
             for place, template in some.items()
-            for variant in template.variants.values()
+            for variant in expanded(template, most)
         ]
         for some in (outer, inner)
     )
@@ -106,7 +140,7 @@ def _can_be_one(first: Segment, second: Segment, ids: IdPattern) -> bool:
         first, second = second, first
     if _is_literal(second) and first == (("field", "id"),):
         return ids.values("".join(value for _, value in second)) is not None
-    return _share_a_text(_pieces(first), _pieces(second))
+    return _share(first, second)
 
 
 def _is_literal(segment: Segment) -> bool:
@@ -150,14 +184,48 @@ def may_meet(one: Template, other: Template) -> bool:
         >>> meet("one/{sub}_pre.csv", "one/{id}.csv"), meet("raw/{id}.csv", "raw/{id}.txt")
         (True, False)
     """
+    most = max(one.depth, other.depth)
     return any(
-        all(
-            _share_a_text(_pieces(left), _pieces(right))
-            for left, right in zip(ours.parts, theirs.parts, strict=False)
-        )
-        for ours in one.variants.values()
-        for theirs in other.variants.values()
+        all(_share(left, right) for left, right in zip(ours.parts, theirs.parts, strict=False))
+        for ours in expanded(one, most)
+        for theirs in expanded(other, most)
     )
+
+
+def expanded(template: Template, most: int) -> Iterator[Template]:
+    """The patterns without optional fields and `**` that it expands to; a `**` spans up to `most` folders."""
+    for variant in template.variants.values():
+        parts = variant.parts
+        if _DEEP not in parts:
+            yield variant
+            continue
+        at = parts.index(_DEEP)
+        for count in range(most + 1):
+            some = [*parts[:at], *[(("any", "*"),)] * count, *parts[at + 1 :]]
+            tokens = [token for part in some for token in (*part, ("text", "/"))][:-1]
+            if tokens:
+                yield Template(tuple(tokens), variant.is_directory).bind({})
+
+
+_DEEP = (("deep", "**"),)
+
+
+def _share(left: Segment, right: Segment) -> bool:
+    """Whether two parts of patterns have a name in common; fields have any text, and a `*` may have none."""
+    return any(_share_a_text(ours, theirs) for ours in _ways(left) for theirs in _ways(right))
+
+
+def _ways(segment: Segment) -> Iterator[tuple[str | None, ...]]:
+    """The pieces of a part, with each `*` as a text of at least one character, and left out."""
+    stars = [at for at, (kind, _) in enumerate(segment) if kind in ("any", "deep")]
+    for left_out in product((False, True), repeat=min(len(stars), _MOST_STARS)):
+        gone = {at for at, is_out in zip(stars, left_out, strict=False) if is_out}
+        pieces = _pieces(tuple(token for at, token in enumerate(segment) if at not in gone))
+        if pieces or not stars:
+            yield pieces
+
+
+_MOST_STARS = 6
 
 
 def located(template: Template, folder: str) -> Template:

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 
-from sinagot_catalog.patterns.template import IdPattern, Template
+from sinagot_catalog.patterns.id_pattern import IdPattern
+from sinagot_catalog.patterns.template import Template
 
 __all__ = ["RawFolder"]
 

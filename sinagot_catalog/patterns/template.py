@@ -1,34 +1,28 @@
 """Path templates: parses, fills and binds one path pattern. Standard library only: workers use it."""
 
 import re
-import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns.fields import (
-    Field,
-    IdForm,
-    can_hold_slash,
-    fault_of,
-    fields_of,
-    id_form,
-    parse_regex,
     variants,
 )
 
-__all__ = ["STAR", "IdPattern", "Template", "parse_labelled", "parse_template"]
+__all__ = ["RESERVED", "WILD", "Template", "parse_labelled", "parse_template"]
 
-STAR = "a '*' in a pattern is that very character: wildcards are not supported yet"
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
 """Names that are not names of a child of a folder."""
-_RESERVED = frozenset({"id", "record_id", "task", "modality"})
+RESERVED = frozenset({"id", "record_id", "task", "modality"})
 _MOST_OPTIONAL = 6
 _SPECIAL = frozenset({".", ".."})
 _SUFFIX = re.compile(r"(?:\.\w+)?\.(?:gz|bz2|xz|zst)$|\.[^.]*$")
-_MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}"}
+_MARKS = {"text": "{0}", "field": "{{{0}}}", "optional": "{{{0}?}}", "any": "{0}", "deep": "{0}"}
+WILD = frozenset({"any", "deep"})
+"""The kinds of tokens that are wildcards."""
+_STARS = re.compile(r"(\\\*)|(\*+)")
 
 
 @dataclass(frozen=True)
@@ -36,8 +30,8 @@ class Template:
     """A path below the dataset with placeholders for the id and its fields.
 
     Attributes:
-        tokens: `("text", literal)`, `("field", name)` and `("optional", name)` in order; two texts are never
-            adjacent.
+        tokens: `("text", literal)`, `("field", name)`, `("optional", name)`, `("any", "*")` (any text in one name)
+            and `("deep", "**")` (any number of folders) in order; two texts are never adjacent.
         is_directory: A final slash in the pattern requires a directory.
     """
 
@@ -52,7 +46,12 @@ class Template:
     @cached_property
     def fields(self) -> frozenset[str]:
         """The names of its placeholders, including optional ones."""
-        return frozenset(value for kind, value in self.tokens if kind != "text")
+        return frozenset(value for kind, value in self.tokens if kind in ("field", "optional"))
+
+    @cached_property
+    def is_wild(self) -> bool:
+        """Whether it has a `*`: it names many files."""
+        return any(kind in WILD for kind, _ in self.tokens)
 
     @cached_property
     def optional(self) -> frozenset[str]:
@@ -87,6 +86,8 @@ class Template:
             return True
         for variant in variants.values():
             for part in variant.parts:
+                if any(kind in WILD for kind, _ in part):
+                    continue
                 literal = "".join(value for kind, value in part if kind == "text")
                 if literal in _NOWHERE and (literal or len(part) != 1):
                     return True
@@ -199,21 +200,42 @@ class Template:
             >>> parse_template("raw/{id}.csv", fields={"id"}).format({"id": "A"})
             'raw/A.csv'
         """
-        lacking = sorted(name for name in self.needed if not values[name])
-        if lacking:
-            raise PatternError(
-                f"the pattern {self.text!r} needs {{{lacking[0]}}}, and this id has no value for it",
-                f"Write {{{lacking[0]}?}} where a path may lack it.",
-            )
+        self._check_values(values)
         absent = frozenset(name for name in self.optional if not values[name])
         variant = self.variants.get(absent)
         tokens = () if variant is None else variant.tokens
+        if self.is_wild:
+            raise PatternError(f"the pattern {self.text!r} names many files, and no single path")
         path = "".join(value if kind == "text" else values[value] for kind, value in tokens)
         if self.has_bare_parts and not _NOWHERE.isdisjoint(path.split("/")):
             raise PatternError(
                 f"the pattern {self.text!r} would be {path!r}, which names no file of a dataset"
             )
         return path
+
+    def _check_values(self, values: Mapping[str, str]) -> None:
+        lacking = sorted(name for name in self.needed if not values[name])
+        if lacking:
+            raise PatternError(
+                f"the pattern {self.text!r} needs {{{lacking[0]}}}, and this id has no value for it",
+                f"Write {{{lacking[0]}?}} where a path may lack it.",
+            )
+
+    def filled(self, values: Mapping[str, str]) -> "Template":
+        """The pattern of one record: only its wildcards are left.
+
+        Raises:
+            PatternError: As `format`.
+
+        Example:
+            >>> parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True).filled({"id": "A"}).text
+            'raw/A/*.png'
+        """
+        self._check_values(values)
+        variant = self.variants.get(frozenset(name for name in self.optional if not values[name]))
+        if variant is None:
+            raise PatternError(f"the pattern {self.text!r} names no file of a dataset for this id")
+        return variant.bind(dict(values))
 
     def bind(self, values: Mapping[str, str | None]) -> "Template":
         """Replace some placeholders by literal text, such as the task and the modality of a unit.
@@ -222,27 +244,28 @@ class Template:
             >>> parse_template("{task}/{id}", fields={"id", "task"}).bind({"task": "RS"}).text
             'RS/{id}'
         """
-        tokens: list[tuple[str, str]] = []
-        for kind, value in self.tokens:
-            bound = value if kind == "text" else values.get(value)
-            token = ("text", bound) if bound is not None else (kind, value)
-            if tokens and tokens[-1][0] == token[0] == "text":
-                tokens[-1] = ("text", tokens[-1][1] + token[1])
-            else:
-                tokens.append(token)
-        return Template(tuple(tokens), self.is_directory)
+        bound = [
+            (values.get(value) if kind in ("field", "optional") else None, kind, value)
+            for kind, value in self.tokens
+        ]
+        return Template(
+            _joined((kind, value) if text is None else ("text", text) for text, kind, value in bound),
+            self.is_directory,
+        )
 
 
-def parse_template(value: object, *, fields: Collection[str]) -> Template:
-    """Parse one pattern.
+def parse_template(value: object, *, fields: Collection[str], wildcards: bool = False) -> Template:
+    r"""Parse one pattern.
 
     Args:
         value: A `/`-joined string, or a tuple or list of its parts.
         fields: The placeholder names that are allowed: `id`, the groups of the id pattern, in scoped mode
             `task` and `modality`.
+        wildcards: Whether `*` and `**` are wildcards, as in an input; else they are refused. `\*` is a star.
 
     Raises:
-        PatternError: When a placeholder is unknown, a brace has no partner, or the path leaves the dataset.
+        PatternError: When a placeholder is unknown, a brace has no partner, the path leaves the dataset, or a `*`
+            is not allowed.
     """
     if isinstance(value, (tuple, list)) and all(isinstance(part, str) for part in value):
         text = "/".join(value)
@@ -262,7 +285,13 @@ def parse_template(value: object, *, fields: Collection[str]) -> Template:
     if "\0" in text:
         raise PatternError(f"{text!r} holds a zero byte, which no path can")
     text = "/".join(part for part in parts if part not in ("", "."))
-    template = Template(tuple(_tokens(text, fields)), is_directory)
+    tokens = tuple(token for one in _tokens(text, fields) for token in _split_stars(*one))
+    template = Template(_joined(tokens), is_directory)
+    if template.is_wild and not wildcards:
+        raise PatternError(
+            f"{text!r} has a '*', and only an input may name many files",
+            "Name each file, or make a folder; write \\* for a literal star.",
+        )
     if len(template.optional) > _MOST_OPTIONAL:
         raise PatternError(f"{text!r} has more than {_MOST_OPTIONAL} optional fields")
     return template
@@ -280,7 +309,7 @@ def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
                 f"unknown placeholder {{{name}}} in {text!r}{did_you_mean(name, fields)}",
                 "Known here: " + ", ".join(f"{{{field}}}" for field in sorted(fields)) + ".",
             )
-        if is_optional and name in _RESERVED:
+        if is_optional and name in RESERVED:
             raise PatternError(
                 f"{{{name}?}} in {text!r}: only a named group of id_pattern can be optional",
                 f"Write {{{name}}}.",
@@ -291,6 +320,33 @@ def _tokens(text: str, fields: Collection[str]) -> Iterator[tuple[str, str]]:
         end = found.end()
     if end < len(text):
         yield "text", text[end:]
+
+
+def _split_stars(kind: str, value: str) -> Iterator[tuple[str, str]]:
+    """The wildcards of a literal text, and the texts between them."""
+    if kind != "text" or "*" not in value:
+        yield kind, value
+        return
+    end = 0
+    for found in _STARS.finditer(value):
+        yield "text", value[end : found.start()]
+        if found[1]:
+            yield "text", "*"
+        else:
+            yield ("any", "*") if len(found[2]) == 1 else ("deep", "**")
+        end = found.end()
+    yield "text", value[end:]
+
+
+def _joined(tokens: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Tokens without empty texts, and with texts that follow each other joined."""
+    out: list[tuple[str, str]] = []
+    for kind, value in tokens:
+        if kind == "text" and out and out[-1][0] == "text":
+            out[-1] = ("text", out[-1][1] + value)
+        elif value:
+            out.append((kind, value))
+    return tuple(out)
 
 
 def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str | None, Template], ...]:
@@ -305,140 +361,3 @@ def parse_labelled(value: object, *, fields: Collection[str]) -> tuple[tuple[str
     if isinstance(value, Mapping):
         return tuple((str(label), parse_template(one, fields=fields)) for label, one in value.items())
     return ((None, parse_template(value, fields=fields)),)
-
-
-class IdPattern:
-    r"""The regular expression of record ids, with Python's meaning.
-
-    An id stays within one part of a path: `.+` does not match `/`. Its named groups are the fields of an id. A
-    field whose group did not match, or matched the empty text, has no value: `""`.
-
-    Args:
-        text: A pattern for `re.fullmatch`; its named groups are placeholders and columns.
-
-    Raises:
-        PatternError: When `re` cannot compile it, or when it asks for a `/`.
-
-    Example:
-        >>> IdPattern(r"(?P<site>[A-Z]+)-\d+").values("REC-7")
-        {'id': 'REC-7', 'site': 'REC'}
-    """
-
-    def __init__(self, text: str) -> None:
-        try:
-            with warnings.catch_warnings():
-                # Python may make `[a&&b]` a set operation in a later version; today it is three characters.
-                warnings.simplefilter("ignore", FutureWarning)
-                self.regex = re.compile(text)
-        except re.error as error:
-            where = f" at character {error.pos}" if error.pos is not None else ""
-            raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
-        self.text = text
-        self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
-        reserved = _RESERVED & set(self.groups)
-        if reserved:
-            raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
-        if ("/" in text or "\\" in text) and can_hold_slash(parse_regex(text)):
-            raise PatternError(f"'{text}' can match a '/', and an id does not span folders", _as_fields(text))
-
-    def values(self, record_id: str) -> dict[str, str] | None:
-        """The values of the placeholders for this id, or None if the id does not fit."""
-        if fault_of(record_id) is not None:
-            return None
-        found = self.regex.fullmatch(record_id)
-        if found is None:
-            return None
-        if not self.groups:
-            return {"id": record_id}
-        values = {"id": record_id, **{name: text or "" for name, text in found.groupdict().items()}}
-        return None if "." in record_id and not _SPECIAL.isdisjoint(values.values()) else values
-
-    def refusal(self, record_id: str) -> str:
-        r"""Why a text is no record id, as the text that follows the id in a message.
-
-        Example:
-            >>> IdPattern(r"(?P<site>[^_]+)_\d+").refusal(".._1")
-            "cannot be a record: its field site is '..'"
-        """
-        fault = fault_of(record_id)
-        if fault is not None:
-            return f"does not fit id_pattern '{self.text}': the id {fault}"
-        # An id that has no dot has no such field; matching it could take for ever.
-        found = self.regex.fullmatch(record_id) if self.groups and "." in record_id else None
-        if found is None:
-            return f"does not fit id_pattern '{self.text}'"
-        name, text = next((one for one in found.groupdict().items() if one[1] in _SPECIAL), ("", ""))
-        return f"cannot be a record: its field {name} {fault_of(text)}"
-
-    @cached_property
-    def form(self) -> IdForm | str:
-        """How an id is written from its fields, or the reason why it cannot be."""
-        return id_form(self.text)
-
-    @cached_property
-    def fields(self) -> dict[str, Field]:
-        """The known properties of the values of each field."""
-        return fields_of(self.text)
-
-    def is_told_by(self, template: Template) -> bool:
-        r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
-
-        Example:
-            >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
-            >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
-            >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
-            (True, False)
-        """
-        if "id" in template.fields:
-            return True
-        return bool(
-            self.groups
-            and not isinstance(self.form, str)
-            and self.form.fields
-            and self.form.fields <= template.fields
-        )
-
-    def known_values(self, record_id: str) -> dict[str, str] | None:
-        """As `values`, for an id that is known to fit: without named groups nothing is matched again."""
-        return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, IdPattern) and other.text == self.text
-
-    def __hash__(self) -> int:
-        return hash(self.text)
-
-    def __reduce__(self) -> tuple[type["IdPattern"], tuple[str]]:
-        return IdPattern, (self.text,)
-
-    def __repr__(self) -> str:
-        return f"IdPattern({self.text!r})"
-
-
-def _as_fields(text: str) -> str:
-    """How to write an id pattern over folders: a field for each of its parts."""
-    parts, names = text.split("/"), []
-    try:
-        for number, part in enumerate(parts, start=1):
-            own = list(re.compile(part).groupindex)
-            is_field = len(own) == 1 and part.startswith(f"(?P<{own[0]}>") and part.endswith(")")
-            name = own[0] if is_field else f"part{number}"
-            names.append(name)
-            parts[number - 1] = part if is_field else f"(?P<{name}>{part})"
-        is_plain = len(parts) > 1 and not can_hold_slash(parse_regex("_".join(parts)))
-    except re.error:
-        is_plain = False
-    if not is_plain:
-        parts, names = ["(?P<a>…)", "(?P<b>…)"], ["a", "b"]
-    folders = "/".join(f"{{{name}}}" for name in names)
-    return f"Name the part of each folder: id_pattern = '{'_'.join(parts)}', and {folders} in the patterns."
-
-
-def is_safe_id(record_id: str) -> bool:
-    """Whether an id can be part of a path without leaving its folder.
-
-    Example:
-        >>> is_safe_id("REC-1"), is_safe_id("../../x"), is_safe_id("")
-        (True, False, False)
-    """
-    return fault_of(record_id) is None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Resolver, link_stats
+from sinagot_catalog.catalog import Query, Resolver, link_stats, port_stats
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
 from sinagot_catalog.run.preflight import make_roots
@@ -116,9 +116,9 @@ def _write_cell(
     spec = UnitStepSpec(
         cell.task, cell.modality, cell.step, cell.script, (), (), version=cell.version, code=code
     )
-    lines = journal.cell(spec)
+    lines = journal.step_lines(spec)
     codes = rows["_rec"]
-    inputs = [list(_stamps(link_stats(catalog, codes, link, source.stats))) for link in cell.linked("input")]
+    inputs = [list(_stamps(port_stats(catalog, codes, port, source.stats))) for port in cell.input_ports]
     outputs = [
         list(_made(source, root, link_stats(catalog, codes, link, source.stats)))
         for link in cell.linked("output")

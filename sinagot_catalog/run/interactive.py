@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.scripts import ScriptHost
+from sinagot_catalog.storage import find_many
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog import Session, UnitStep
+    from sinagot_catalog.catalog import Link, Session, UnitStep
     from sinagot_catalog.scripts import ScriptTemplate
 
 __all__ = ["load_script", "script_of"]
@@ -38,9 +40,9 @@ def script_of(
     """
     from sinagot_catalog.scripts import ScriptPath, port_paths
 
-    found = _find(source, step, task, modality)
-    if len({cell.links for cell in found}) > 1:
-        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found]
+    found_cells = _find(source, step, task, modality)
+    if len({cell.links for cell in found_cells}) > 1:
+        units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found_cells]
         raise SelectionError(
             f"step {step!r} has other paths in each of {', '.join(units)}",
             f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
@@ -51,8 +53,22 @@ def script_of(
     if values is None:
         raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
 
+    def found(port: list[Link]) -> str | list[str] | None:
+        """The path of an input that exists, else of its first alternative."""
+        bound = [layout.places[link.place] for link in port]
+        is_plain = len(bound) == 1 and not port[0].is_optional
+        for one in bound:
+            for root in (roots[name] for name in one.roots):
+                if one.template.is_wild:
+                    many = find_many(root, one.template.filled(values))
+                    if many:
+                        return [f"{root}/{path}" for path in many]
+                elif is_plain or Path(f"{root}/{one.template.format(values)}").exists():
+                    return f"{root}/{one.template.format(values)}"
+        return None
+
     def paths(role: str) -> Any:
-        places = [(link.label, layout.places[link.place]) for link in found[0].linked(role)]
+        places = [(link.label, layout.places[link.place]) for link in found_cells[0].linked(role)]
         return port_paths(
             (label, f"{roots[one.root]}/{one.template.format(values)}") for label, one in places
         )
@@ -60,10 +76,14 @@ def script_of(
     return load_script(source, step, task, modality)(
         record_id,
         data_path=source.config.dataset,
-        task=found[0].task if len(found) == 1 else task,
-        modality=found[0].modality if len(found) == 1 else modality,
+        task=found_cells[0].task if len(found_cells) == 1 else task,
+        modality=found_cells[0].modality if len(found_cells) == 1 else modality,
         label=step,
-        path=ScriptPath(paths("input"), paths("output"), paths("control")),
+        path=ScriptPath(
+            port_paths((port[0].label, found(port)) for port in found_cells[0].input_ports),
+            paths("output"),
+            paths("control"),
+        ),
     )
 
 

@@ -150,7 +150,8 @@ class Blocking:
         """The steps that failed to make an input of a step, each with the records that wait for it."""
         catalog, out = self._catalog, list[tuple[str, pl.Series]]()
         nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))
-        for place in cell.places("input"):
+        needed = [port[0].place for port in cell.required if len(port) == 1]
+        for place in needed:
             for maker in catalog.makers.get(place, []):
                 codes = lost.filter(pl.col("_cell") == maker)["_rec"]
                 if maker != cell.index and len(codes):

@@ -308,13 +308,18 @@ class _Considered:
 
     def _inputs(self, cell: UnitStep) -> list[pl.Series]:
         """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
-        places = cell.places("input")
-        made = [self.made.get(place, self.nothing) for place in places]
-        there = [self.catalog.presence[place] | new for place, new in zip(places, made, strict=True)]
+        made = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
+        there = [
+            reduce(or_, [self.catalog.presence[link.place] | made[link.place] for link in port])
+            for port in cell.required
+        ]
+        after = reduce(or_, made.values(), self.nothing)
+        # a step outside this run has yet to make an optional file, an alternative, or one of many
+        waits = [rows & ~after for _, rows in self.catalog.soft_waits.get(cell.index, ())]
         yes = self.nothing.is_null() | True
         return [
-            reduce(and_, there, yes).alias("_will_be_ready"),
-            reduce(or_, made, self.nothing).alias("_after"),
+            (reduce(and_, there, yes) & ~reduce(or_, waits, self.nothing)).alias("_will_be_ready"),
+            after.alias("_after"),
         ]
 
     def _runs(self) -> pl.Expr:

@@ -79,7 +79,7 @@ class RunContext:
     def lines(self, row: Row) -> Iterator[UnitStepLines]:
         """Writes events for a row's step into the parent's journal; ignores a disk error."""
         with self._lock, contextlib.suppress(OSError):
-            yield self._journal.cell(self.spec.cells[row[1]])
+            yield self._journal.step_lines(self.spec.cells[row[1]])
 
     def outputs(self, row: Row) -> set[str]:
         """The relative paths of the declared outputs of a row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,7 +11,7 @@ from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog import Session, UnitStep
+    from sinagot_catalog.catalog import Link, Session, UnitStep
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.run.request import RunOptions
 
@@ -72,12 +73,22 @@ def _literal_links(source: Session) -> dict[str, str]:
 def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
     places = source.layout().places
 
+    def input_port(port: list[Link]) -> Port:
+        first, *others = [
+            Port(
+                link.label,
+                places[link.place].template,
+                inside(link.place),
+                places[link.place].roots,
+                is_optional=link.is_optional,
+            )
+            for link in port
+        ]
+        return replace(first, others=tuple(others))
+
     def ports(role: str) -> tuple[Port, ...]:
-        bound = [(link.label, link.place, places[link.place]) for link in cell.linked(role)]
-        return tuple(
-            Port(label, place.template, inside(index) if role == "input" else (), place.roots)
-            for label, index, place in bound
-        )
+        bound = [(link.label, places[link.place]) for link in cell.linked(role)]
+        return tuple(Port(label, place.template, (), place.roots) for label, place in bound)
 
     def inside(place: int) -> tuple[Template, ...]:
         return tuple(places[one].template for one in source.layout().raw_folders.get(place, ()))
@@ -87,7 +98,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         modality=cell.modality,
         step=cell.step,
         script=cell.script,
-        inputs=ports("input"),
+        inputs=tuple(input_port(port) for port in cell.input_ports),
         outputs=ports("output"),
         controls=ports("control"),
         version=cell.version,

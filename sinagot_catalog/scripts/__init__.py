@@ -25,7 +25,14 @@ if TYPE_CHECKING:
         cut_file,
         read_ends,
     )
-    from sinagot_catalog.scripts.script import ScriptPath, ScriptTemplate, own_check, port_path, port_paths
+    from sinagot_catalog.scripts.script import (
+        ScriptPath,
+        ScriptTemplate,
+        own_check,
+        port_path,
+        port_paths,
+        port_value,
+    )
     from sinagot_catalog.scripts.step_function import step
 
 __all__ = [
@@ -50,6 +57,7 @@ __all__ = [
     "path_names",
     "port_path",
     "port_paths",
+    "port_value",
     "read_ends",
     "read_script",
     "step",
@@ -74,7 +82,7 @@ __getattr__ = lazy_exports(
             "cut_file",
             "read_ends",
         ),
-        "script": ("ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"),
+        "script": ("ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths", "port_value"),
         "step_function": ("step",),
     },
 )

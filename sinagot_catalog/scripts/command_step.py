@@ -11,13 +11,13 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
 from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
-from sinagot_catalog.patterns import IdPattern
+from sinagot_catalog.patterns import IdPattern, is_table
 from sinagot_catalog.scripts.row_output import Tee
 from sinagot_catalog.scripts.script import ScriptTemplate
 
@@ -103,7 +103,7 @@ def path_names(patterns: Mapping[str, object]) -> list[str]:
     """
     names: list[str] = []
     for role, pattern in patterns.items():
-        if isinstance(pattern, Mapping):
+        if isinstance(pattern, Mapping) and not is_table(pattern):
             names += [f"{role}.{label}" for label in pattern]
         elif pattern:
             names.append(role)
@@ -134,7 +134,7 @@ class CommandScript(ScriptTemplate):
             CommandError: When the program cannot be started, or ends with an exit code other than 0.
         """
         values = self._values()
-        command = ["".join(_filled(one, values)) for one in self.arguments]
+        command = [text for argument in self.arguments for text in _texts(argument, values)]
         code, said = _run(command, self.folder)
         if code:
             name = Path(command[0]).name
@@ -142,16 +142,16 @@ class CommandScript(ScriptTemplate):
             told = f": {lines[-1].strip()}" if lines else ""
             raise CommandError(f"{name} {_ended(code)}{told}")
 
-    def _values(self) -> dict[str, str]:
-        """The value of each placeholder."""
-        values = self.ids.known_values(self.id) or {"id": self.id}
+    def _values(self) -> dict[str, str | list[str]]:
+        """The value of each placeholder: a list for many files and for an input that is absent."""
+        values: dict[str, str | list[str]] = dict(self.ids.known_values(self.id) or {"id": self.id})
         values |= {"task": self.task or "", "modality": self.modality or ""}
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
             if isinstance(paths, Mapping):
-                values |= {f"{role}.{label}": str(path) for label, path in paths.items()}
-            elif paths is not None:
-                values[role] = str(paths)
+                values |= {f"{role}.{label}": _value(path) for label, path in paths.items()}
+            else:
+                values[role] = _value(paths)
         return values
 
 
@@ -168,8 +168,20 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
     return type("Script", (CommandScript,), made)
 
 
-def _filled(argument: Argument, values: Mapping[str, str]) -> Iterable[str]:
-    return (value if kind == "text" else values[value] for kind, value in argument)
+def _value(path: Any) -> str | list[str]:
+    if isinstance(path, list):
+        return [str(one) for one in path]
+    return [] if path is None else str(path)
+
+
+def _texts(argument: Argument, values: Mapping[str, str | list[str]]) -> list[str]:
+    """The texts of one argument: one for each of many files, none if an optional input is absent."""
+    texts = [""]
+    for kind, value in argument:
+        filled = value if kind == "text" else values[value]
+        several = [filled] if isinstance(filled, str) else filled
+        texts = [text + one for text in texts for one in several]
+    return texts
 
 
 def _run(command: list[str], folder: str) -> tuple[int, bytes]:

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.patterns import InputPattern, is_table
 from sinagot_catalog.scripts.static_reader import PATHS, FaultError, Reading
 from sinagot_catalog.scripts.step_function import KEYWORDS
 from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
@@ -184,11 +185,23 @@ def _checked_path(name: str, value: Any, line: int | None) -> object:
     """A path as a text, a tuple of texts, or a dict of those."""
     if value is None:
         return None
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not is_table(value):
         if not all(isinstance(label, str) for label in value):
             raise FaultError(f"{name} is a dict whose labels are not all texts", line)
-        return {label: _checked_parts(f"{name}[{label!r}]", one, line) for label, one in value.items()}
-    return _checked_parts(name, value, line)
+        return {label: _checked_input(f"{name}[{label!r}]", one, line) for label, one in value.items()}
+    return _checked_input(name, value, line)
+
+
+def _checked_input(name: str, value: Any, line: int | None) -> object:
+    """One port: a pattern, or several alternatives; only an input has these."""
+    if isinstance(value, Mapping) and is_table(value):
+        value = InputPattern(tuple(value["any_of"]), is_optional=bool(value.get("optional")))
+    if not isinstance(value, InputPattern):
+        return _checked_parts(name, value, line)
+    if not name.startswith(("PATH_IN", "inputs")):
+        raise FaultError(f"{name} uses many, optional or any_of, which only inputs have", line)
+    patterns = tuple(_checked_parts(name, one, line) for one in value.patterns)
+    return InputPattern(patterns, value.is_optional)
 
 
 def _checked_parts(name: str, value: Any, line: int | None) -> str | tuple[str, ...]:

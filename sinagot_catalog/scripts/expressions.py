@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from pathlib import PurePath, PurePosixPath
 from typing import Any
 
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns import InputPattern, any_of, many, optional
+
 __all__ = [
     "ABSENT",
     "COMPUTED",
     "MEMBERS",
     "MODULES",
+    "PORTS",
     "STEP",
     "TEMPLATE",
     "UNKNOWN",
@@ -60,7 +64,12 @@ MEMBERS: dict[str, Any] = {
     "pathlib.PurePosixPath": PurePosixPath,
     "pathlib.PosixPath": PurePosixPath,
     "sinagot_catalog.step": STEP,
+    "sinagot_catalog.many": many,
+    "sinagot_catalog.optional": optional,
+    "sinagot_catalog.any_of": any_of,
 }
+PORTS = (many, optional, any_of)
+"""The functions for inputs that are more than one path."""
 _NUMBER_LIMIT = 10**15
 _SIZE_LIMIT = 10_000
 
@@ -154,7 +163,7 @@ def _evaluate(node: ast.expr, scope: Scope) -> Any:  # noqa: C901, PLR0911  # a 
         case ast.Subscript(value=owner, slice=ast.Constant(value=key)):
             return _item(value(owner), key)
         case ast.Call(func=function, args=arguments, keywords=[]):
-            return _joined_path(value(function), _items(arguments, value))
+            return _called(value(function), _items(arguments, value))
     raise _ComputedError
 
 
@@ -173,6 +182,8 @@ def _bounded(value: Any) -> Any:
             size += len(str(one))
         elif isinstance(one, (tuple, list)):
             stack.extend(one)
+        elif isinstance(one, InputPattern):
+            stack.extend(one.patterns)
         elif isinstance(one, dict):
             stack.extend(one.values())
         elif isinstance(one, int) and abs(one) > _NUMBER_LIMIT:
@@ -262,8 +273,13 @@ def _are(kind: Any, *values: object) -> bool:
     return all(isinstance(value, kind) for value in values)
 
 
-def _joined_path(function: Any, arguments: list[Any]) -> Any:
-    """The result of `os.path.join` or `Path`."""
+def _called(function: Any, arguments: list[Any]) -> Any:
+    """The result of `os.path.join`, `Path`, `many`, `optional` or `any_of`."""
+    if function in PORTS:
+        try:
+            return function(*arguments)
+        except (TypeError, PatternError):  # running it gives the error
+            raise _ComputedError from None
     if function is not posixpath.join and function is not PurePosixPath:
         raise _ComputedError
     if not arguments or not _are((str, PurePosixPath), *arguments):

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns import Template, fault_of, parse_labelled
+from sinagot_catalog.patterns import InputPort, Template, fault_of, parse_inputs, parse_labelled
 from sinagot_catalog.status import StepStatus
+from sinagot_catalog.storage import find_many
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths"]
+__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths", "port_value"]
 
 
 class ScriptPath(NamedTuple):
@@ -49,7 +50,8 @@ class ScriptTemplate:
     the workspace's `id_pattern`. `{ses?}` is a group that some ids lack: then the text before it is omitted, too.
 
     Attributes:
-        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of these by label.
+        PATH_IN: What the step reads: a tuple of path parts, a string, or a dict of these by label; also
+            `many`, `optional` and `any_of` of these.
         PATH_OUT: What the step writes.
         PATH_CONTROL: What the step may write for a quality check; kept also when `run` raises.
         VERSION: Raise it when the script's results change; earlier results are then `stale`.
@@ -160,7 +162,22 @@ class ScriptTemplate:
             ports = parse_labelled(patterns, fields=set(filled))
             return port_paths((label, self._full(template, filled)) for label, template in ports)
 
-        return ScriptPath(paths(self.PATH_IN), paths(self.PATH_OUT), paths(self.PATH_CONTROL))
+        ports = parse_inputs(self.PATH_IN, fields=set(filled))
+        inputs = port_paths((port.label, self._found(port, filled)) for port in ports)
+        return ScriptPath(inputs, paths(self.PATH_OUT), paths(self.PATH_CONTROL))
+
+    def _found(self, port: InputPort, values: dict[str, str]) -> str | list[str] | None:
+        """The path of an input that exists; of an input that has to exist otherwise its first path."""
+        for way in port.ways:
+            if way.is_wild:
+                found = find_many(str(self.data_path), way.filled(values))
+                if found or not (port.is_optional or len(port.ways) > 1):
+                    return [f"{self.data_path}/{path}" for path in found]
+            else:
+                full = self._full(way, values)
+                if (len(port.ways) == 1 and not port.is_optional) or Path(full).exists():
+                    return full
+        return None
 
     def _full(self, template: Template, values: dict[str, str]) -> str:
         for name in template.fields:
@@ -193,15 +210,20 @@ def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
     return check
 
 
-def port_paths(ports: Iterable[tuple[str | None, str | None]]) -> Any:
-    """The value that a script sees for its paths: one `Path`, a dict by label, or None."""
-    labelled: dict[str, Path | None] = {}
+def port_paths(ports: Iterable[tuple[str | None, str | list[str] | None]]) -> Any:
+    """The value that a script sees for its paths: one `Path`, a list of them, a dict by label, or None."""
+    labelled: dict[str, Path | list[Path] | None] = {}
     for label, path in ports:
-        one = None if path is None else port_path(path)
+        one = None if path is None else port_value(path)
         if label is None:
             return one
         labelled[label] = one
     return labelled or None
+
+
+def port_value(path: str | list[str]) -> Path | list[Path]:
+    """The value that a script sees for one port."""
+    return port_path(path) if isinstance(path, str) else [port_path(one) for one in path]
 
 
 def port_path(text: str) -> Path:
@@ -218,10 +240,14 @@ def _folder(text: str) -> Path:
 def _uris(paths: Any) -> Any:
     if isinstance(paths, dict):
         return {label: _uris(path) for label, path in paths.items()}
+    if isinstance(paths, list):
+        return [_uris(path) for path in paths]
     return None if paths is None else f"file://{paths}"
 
 
 def _listed(paths: Any) -> list[Path]:
     if paths is None:
         return []
-    return list(paths.values()) if isinstance(paths, dict) else [paths]
+    if isinstance(paths, list):
+        return paths
+    return [one for path in paths.values() for one in _listed(path)] if isinstance(paths, dict) else [paths]

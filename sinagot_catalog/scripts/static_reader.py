@@ -14,6 +14,7 @@ from sinagot_catalog.scripts.expressions import (
     COMPUTED,
     MEMBERS,
     MODULES,
+    PORTS,
     STEP,
     TEMPLATE,
     UNKNOWN,
@@ -216,7 +217,8 @@ class Reading:
                 continue
             full = f"{'os.path' if module == 'posixpath' else module}.{alias.name}"
             is_ours = module.partition(".")[0] in ("sinagot_catalog", "sinagot")
-            ours = {"ScriptTemplate": TEMPLATE, "step": STEP}.get(alias.name) if is_ours else None
+            named = {"ScriptTemplate": TEMPLATE, "step": STEP, **{one.__name__: one for one in PORTS}}
+            ours = named.get(alias.name) if is_ours else None
             scope[alias.asname or alias.name] = ours or MEMBERS.get(full, COMPUTED)
 
     def _class(self, node: ast.ClassDef, scope: Scope) -> ClassValue:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePath
 from typing import Any
 
 from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.patterns import InputPattern
 from sinagot_catalog.scripts.importer import ScriptHost
 from sinagot_catalog.scripts.static_reader import PATHS, SETTINGS
 
@@ -81,6 +82,8 @@ def _plain(value: Any) -> Any:
     """
     if isinstance(value, PurePath):
         return str(value)
+    if isinstance(value, InputPattern):
+        return {"any_of": [_plain(one) for one in value.patterns], "optional": value.is_optional}
     if isinstance(value, Mapping):
         return {str(label): _plain(one) for label, one in value.items()}
     if isinstance(value, (tuple, list)):

@@ -14,7 +14,14 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.storage.entry import find_entry, holds_file
     from sinagot_catalog.storage.file_events import Changes
-    from sinagot_catalog.storage.fingerprints import Fingerprint, as_number, fingerprint, input_files, walk
+    from sinagot_catalog.storage.fingerprints import (
+        Fingerprint,
+        as_number,
+        digest_of,
+        fingerprint,
+        input_files,
+        walk,
+    )
     from sinagot_catalog.storage.inventory import IdRange, KeyFilter, read_listing
     from sinagot_catalog.storage.listing import (
         STATS,
@@ -25,6 +32,7 @@ if TYPE_CHECKING:
         scan,
         stat_columns,
     )
+    from sinagot_catalog.storage.many_files import find_many
     from sinagot_catalog.storage.pipe_messages import read_message, write_message
     from sinagot_catalog.storage.protocol import Store
     from sinagot_catalog.storage.regular_file import open_regular, read_regular
@@ -45,7 +53,9 @@ __all__ = [
     "Store",
     "TextReader",
     "as_number",
+    "digest_of",
     "find_entry",
+    "find_many",
     "fingerprint",
     "from_keys",
     "holds_file",
@@ -74,7 +84,8 @@ __getattr__ = lazy_exports(
     {
         "entry": ("find_entry", "holds_file"),
         "file_events": ("Changes",),
-        "fingerprints": ("Fingerprint", "as_number", "fingerprint", "input_files", "walk"),
+        "fingerprints": ("Fingerprint", "as_number", "digest_of", "fingerprint", "input_files", "walk"),
+        "many_files": ("find_many",),
         "inventory": ("IdRange", "KeyFilter", "read_listing"),
         "listing": ("Listing", "STATS", "from_keys", "in_folders", "reach_of", "scan", "stat_columns"),
         "pipe_messages": ("read_message", "write_message"),

@@ -11,7 +11,16 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-__all__ = ["Entry", "Fingerprint", "as_number", "fingerprint", "folder_entries", "input_files", "walk"]
+__all__ = [
+    "Entry",
+    "Fingerprint",
+    "as_number",
+    "digest_of",
+    "fingerprint",
+    "folder_entries",
+    "input_files",
+    "walk",
+]
 
 _BYTES = 8
 
@@ -63,8 +72,21 @@ def fingerprint(entries: Iterable[tuple[str, int, int]]) -> Fingerprint:
     for name, size, mtime_ns in entries:
         lines.append(b"%s\0%d\0%d" % (name.encode("utf-8", "surrogateescape"), size, mtime_ns))
         total += size
-    digest = blake2b(b"\n".join(sorted(lines)), digest_size=_BYTES).hexdigest()
-    return Fingerprint(digest, len(lines), total)
+    return Fingerprint(_digest(b"\n".join(sorted(lines))), len(lines), total)
+
+
+def digest_of(lines: str) -> str:
+    r"""The digest of a fingerprint, from its sorted lines.
+
+    Example:
+        >>> digest_of("a.txt\0001\00010") == fingerprint([("a.txt", 1, 10)]).digest
+        True
+    """
+    return _digest(lines.encode("utf-8", "surrogateescape"))
+
+
+def _digest(lines: bytes) -> str:
+    return blake2b(lines, digest_size=_BYTES).hexdigest()
 
 
 def folder_entries(folder: str) -> Iterator[Entry]:

@@ -27,7 +27,7 @@ from functools import cached_property
 
 import polars as pl
 
-from sinagot_catalog.patterns import FOLDERS, Template, repeated, rows_in, whole_paths
+from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, repeated, rows_in, whole_paths
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
 
@@ -114,7 +114,7 @@ def reach_of(templates: Sequence[Template], *, everything: bool = False, follow_
     patterns = {
         tuple(None if "\0" in part else part for part in _varying(variant).split("/"))
         for one in templates
-        for variant in one.variants.values()
+        for variant in expanded(one, MOST_FOLDERS)
     }
     may_be_bare = any(not one.is_directory and "." not in one.text_end for one in templates)
     return Reach(tuple(sorted(patterns, key=str)), everything, follow_links, may_be_bare)

@@ -137,7 +137,7 @@ class JobRunner:
             "debug": spec.debug,
         }
         self._steps = [
-            PreparedStep(index, step, self.journal.cell(step), common, follow_links=spec.follow_links)
+            PreparedStep(index, step, self.journal.step_lines(step), common, follow_links=spec.follow_links)
             for index, step in enumerate(spec.cells)
         ]
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from sinagot_catalog.journal import RunSpec
-from sinagot_catalog.patterns import RawFolder
-from sinagot_catalog.storage import find_entry, input_files
+from sinagot_catalog.patterns import RawFolder, Template
+from sinagot_catalog.storage import find_entry, find_many, input_files
 from sinagot_catalog.worker.local_publisher import LocalPublisher
 from sinagot_catalog.worker.publication import Publisher
 from sinagot_catalog.worker.staging import StagingFolder
@@ -58,6 +58,7 @@ class LocalFiles:
         self.outputs = spec.outputs
         self.staging = staging
         self.publisher = publisher or LocalPublisher(spec, staging)
+        self._follow_links = spec.follow_links
         self._is_apart = spec.dataset != spec.outputs
         self._root_of: dict[str, str] = {}
 
@@ -94,6 +95,26 @@ class LocalFiles:
                     self._root_of[path] = root
                 return f"{root}/{path}", info
         return f"{root}/{path}", None
+
+    def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
+        """The files of a pattern with wildcards: by relative path the full path and the `stat`, sorted.
+
+        Args:
+            template: The pattern, filled for a record.
+            roots: See `PathQuery`.
+        """
+        found: dict[str, tuple[str, os.stat_result]] = {}
+        for root in self.roots_of(PathQuery(roots=tuple(roots))):
+            for path, info in self._list_many(root, template).items():
+                if path not in found:
+                    found[path] = f"{root}/{path}", info
+                    if self._is_apart:
+                        self._root_of[path] = root
+        return dict(sorted(found.items()))
+
+    def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
+        """The paths that a pattern with wildcards has below one root."""
+        return find_many(root, template, follow_links=self._follow_links)
 
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares.

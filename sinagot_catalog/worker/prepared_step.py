@@ -2,15 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import Any, TypeAlias
 
+from sinagot_catalog.errors import PatternError
 from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
 from sinagot_catalog.patterns import Template
-from sinagot_catalog.scripts import ScriptTemplate, port_path, port_paths
+from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
 from sinagot_catalog.worker.local_files import PathQuery
 from sinagot_catalog.worker.target_folders import parents
 
-__all__ = ["PreparedStep", "RowState", "StepPorts"]
+FoundPath: TypeAlias = str | list[str] | None
+"""The path of an input, a list of many, or None if it is absent."""
+
+__all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts"]
 
 
 class StepPorts:
@@ -28,6 +32,10 @@ class StepPorts:
             for port in ports
         ]
         self.labels = [port.label for port in ports]
+        self.has_only_plain = all(port.is_plain for port in ports)
+        """Whether each port is exactly one path; else `RowInputs` finds out which paths a row has."""
+        if not self.has_only_plain:
+            self.queries = []
         self.is_single = self.labels[:1] == [None]
         # An id is always a valid part of a path; other fields are checked for each row.
         is_plain = all(port.template.fields <= {"id"} and not port.template.has_bare_parts for port in ports)
@@ -39,6 +47,8 @@ class StepPorts:
         Raises:
             PatternError: When a pattern gives no path for the record.
         """
+        if not self.has_only_plain:
+            return []
         if self._formats is None:
             return [port.template.format(values) for port in self.ports]
         return [text % values for text in self._formats]
@@ -49,15 +59,35 @@ class StepPorts:
         is_flat = all(template.text.rpartition("/")[0] == template.prefix[:-1] for template in templates)
         return {template.prefix[:-1] for template in templates} if is_flat else None
 
-    def as_seen(self, paths: Sequence[str | None]) -> Any:
-        """The value that a script sees: one `Path`, a dict by label, or None."""
+    def ways(self, values: dict[str, str]) -> list[list[tuple[Port, Template | str]]]:
+        """For each port its alternatives for a record: a path, or a pattern with wildcards.
+
+        Raises:
+            PatternError: When a port that is a single path has none for the record.
+        """
+        found = []
+        for port in self.ports:
+            ways: list[tuple[Port, Template | str]] = []
+            for way in (port, *port.others):
+                try:
+                    one = way.template.filled(values) if way.template.is_wild else way.template.format(values)
+                except PatternError:
+                    if port.others or port.is_optional:
+                        continue
+                    raise
+                ways.append((way, one))
+            found.append(ways)
+        return found
+
+    def as_seen(self, paths: Sequence[FoundPath]) -> Any:
+        """The value that a script sees: one `Path`, a list of them, a dict by label, or None."""
         if not paths:
             return None
         if self.is_single:
-            return None if paths[0] is None else port_path(paths[0])
+            return None if paths[0] is None else port_value(paths[0])
         return port_paths(zip(self.labels, paths, strict=True))
 
-    def by_label(self, urls: Sequence[str]) -> object:
+    def by_label(self, urls: Sequence[object]) -> object:
         """One URL for a single port, a dict by label for several, None for none."""
         return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
 
@@ -128,6 +158,8 @@ class RowState:
         folders: For each staged folder, size and time of its files by name.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
+        input_ways: For each input its alternatives, if one of them is not exactly one path.
+        input_paths: For each input the path that was found, relative: a list of many, None if it is absent.
     """
 
     published: list[str] | None = None
@@ -141,9 +173,11 @@ class RowState:
         self.number, _, self.record_id = row
         self.step = step
         self.inputs = step.inputs.fill(values)
+        self.input_ways = [] if step.inputs.has_only_plain else step.inputs.ways(values)
+        self.input_paths: list[FoundPath] = list(self.inputs)
         self.outputs = step.outputs.fill(values)
         self.controls = step.controls.fill(values) if step.controls.ports else []
-        self.full_inputs: list[str] = []
+        self.full_inputs: list[FoundPath] = []
         self.stamps: list[Stamp | None] = []
         self.missing: list[str] = []
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}

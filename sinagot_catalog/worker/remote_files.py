@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.journal import JournalUploader
+from sinagot_catalog.patterns import IdPattern, reductions
 from sinagot_catalog.storage import Info, RemoteStore, find_entry, is_url, join_url
 from sinagot_catalog.worker.fetched_files import Answers, FetchedFiles
 from sinagot_catalog.worker.local_files import ANY, LocalFiles, PathQuery
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from sinagot_catalog.journal import RunSpec
-    from sinagot_catalog.patterns import RawFolder
+    from sinagot_catalog.patterns import RawFolder, Template
     from sinagot_catalog.worker.local_files import NextRow
     from sinagot_catalog.worker.publication import Publisher
     from sinagot_catalog.worker.staging import StagingFolder
@@ -176,6 +177,35 @@ class RemoteFiles(LocalFiles):
                 break
         return full, found
 
+    def find_many(self, template: Template, roots: Sequence[str]) -> dict[str, tuple[str, os.stat_result]]:
+        """The same as for local files; `fetch` brings the files of a bucket."""
+        found = super().find_many(template, roots)
+        for path, (full, info) in found.items():
+            if path in self._fetched.wanted:
+                found[path] = f"{self._fetched.folder}/{path}", info
+            else:
+                self._root_of[path] = full.removesuffix(f"/{path}")
+        return found
+
+    def _list_many(self, root: str, template: Template) -> dict[str, os.stat_result]:
+        """The paths that a pattern with wildcards has in a bucket, or below a local root."""
+        if root not in self._stores:
+            return super()._list_many(root, template)
+        (way,) = reductions(template, _ANY_ID).values()
+        infos = self._retry(lambda: self._stores[root].infos(template.prefix.removesuffix("/")))
+        found = {}
+        for path, info in infos.items():
+            if path.startswith("LOG/"):
+                continue
+            cuts = [path] if not template.is_directory else _folders_of(path)
+            for one in cuts:
+                if one not in self._fetched.wanted and way.reduce(one) is not None:
+                    entry = info if one == path else self._query(root, one)
+                    if entry is not None:
+                        self._fetched.wanted[one] = root, entry
+                        found[one] = _as_stat(entry)
+        return found
+
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares."""
         if path not in self._fetched.wanted:
@@ -220,6 +250,16 @@ def _with_few_retries(root: str, options: Mapping[str, Any]) -> Mapping[str, Any
     if not root.startswith(("s3://", "s3a://")) or "config_kwargs" in options:
         return options
     return {**options, "config_kwargs": {"retries": {"max_attempts": 2, "mode": "standard"}}}
+
+
+_ANY_ID = IdPattern(".+")
+"""A filled pattern has no placeholder: no id matters."""
+
+
+def _folders_of(path: str) -> list[str]:
+    """The folders around a path, the outermost first."""
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
 
 
 def _as_stat(info: Info) -> os.stat_result:

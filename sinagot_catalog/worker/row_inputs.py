@@ -2,13 +2,14 @@
 
 import os
 import stat
+from collections.abc import Mapping
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
-from sinagot_catalog.patterns import IdPattern, RawFolder
+from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import as_number, fingerprint
-from sinagot_catalog.worker.local_files import LocalFiles
-from sinagot_catalog.worker.prepared_step import RowState
+from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
+from sinagot_catalog.worker.prepared_step import FoundPath, RowState
 
 __all__ = ["RowInputs"]
 
@@ -24,6 +25,7 @@ class RowInputs:
 
     def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern) -> None:
         self._dataset = spec.dataset
+        self._follow_links = spec.follow_links
         self._files = files
         self._ids = ids
 
@@ -34,20 +36,57 @@ class RowInputs:
             StorageError: When an input is missing because the dataset folder is gone.
         """
         inputs = row.step.inputs
-        for path, port, query in zip(row.inputs, inputs.ports, inputs.queries, strict=True):
-            full, info = self._files.find_input(path, query)
-            if port.inside and info is not None and not self._has_own(row, port, path, full, info):
-                info = None
-            row.full_inputs.append(full)
-            if info is None:
-                row.missing.append(path)
-                row.stamps.append(None)
-            elif stat.S_ISREG(info.st_mode):
-                row.stamps.append((info.st_size, info.st_mtime_ns))
-            else:
-                row.stamps.append(self._folder_stamp(row, port, path, full))
+        if inputs.has_only_plain:
+            for path, port, query in zip(row.inputs, inputs.ports, inputs.queries, strict=True):
+                full, stamp, is_there = self._find_one(row, port, path, query)
+                row.full_inputs.append(full)
+                row.stamps.append(stamp)
+                if not is_there:
+                    row.missing.append(path)
+        else:
+            self._find_ways(row)
         if row.missing:
             self._check_dataset()
+
+    def _find_one(
+        self, row: RowState, port: Port, path: str, query: PathQuery
+    ) -> tuple[str, Stamp | None, bool]:
+        """The full path of an input, its state, and whether it is there."""
+        full, info = self._files.find_input(path, query)
+        if port.inside and info is not None and not self._has_own(row, port, path, full, info):
+            info = None
+        if info is None:
+            return full, None, False
+        if stat.S_ISREG(info.st_mode):
+            return full, (info.st_size, info.st_mtime_ns), True
+        return full, self._folder_stamp(row, port, path, full), True
+
+    def _find_ways(self, row: RowState) -> None:
+        """Find inputs that may be absent, be one of several alternatives, or be many files."""
+        found: list[FoundPath] = []
+        for port, ways in zip(row.step.inputs.ports, row.input_ways, strict=True):
+            for way, one in ways:
+                if isinstance(one, str):
+                    query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
+                    full, stamp, is_there = self._find_one(row, way, one, query)
+                    if is_there:
+                        break
+                elif many := self._files.find_many(one, way.roots):
+                    full, stamp = [path for path, _ in many.values()], _stamp_of_many(many)
+                    one = list(many)  # noqa: PLW2901 - the paths of this way
+                    break
+            else:
+                full, stamp, one = None, None, None  # type: ignore[assignment]
+                if not port.is_optional:
+                    row.missing.append(" or ".join(_text(one) for _, one in ways) or port.template.text)
+            row.full_inputs.append(full)
+            row.stamps.append(stamp)
+            found.append(one)  # type: ignore[arg-type]
+        row.input_paths = found
+        row.inputs = [path for one in found for path in (one if isinstance(one, list) else [one]) if path]
+
+    def _varies(self, port: Port) -> tuple[bool, ...]:
+        return () if self._follow_links else port.template.varies
 
     def _check_dataset(self) -> None:
         """Raise an error if the dataset folder is gone, such as an unmounted disk: that is no missing input."""
@@ -76,3 +115,14 @@ class RowInputs:
         )
         result = fingerprint(counted)
         return result.size, result.n_files, as_number(result.digest)
+
+
+def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
+    """Bytes, number and fingerprint of several files, by their relative paths."""
+    entries = ((path, info.st_size, info.st_mtime_ns) for path, (_, info) in many.items())
+    result = fingerprint(entries)
+    return result.size, result.n_files, as_number(result.digest)
+
+
+def _text(way: Template | str) -> str:
+    return way if isinstance(way, str) else way.text

@@ -1,6 +1,7 @@
 """The script of a row: loads its class, and makes the object whose `run()` the job runner calls."""
 
 import time
+from collections.abc import Callable
 from functools import partial
 
 from sinagot_catalog.journal import RunSpec
@@ -8,7 +9,7 @@ from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate
 from sinagot_catalog.worker.error_text import note_line
 from sinagot_catalog.worker.local_files import LocalFiles
-from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
+from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
 from sinagot_catalog.worker.row_interrupts import RowInterrupts
 
 __all__ = ["RowScripts"]
@@ -80,6 +81,13 @@ class RowScripts:
         """The URLs of a row's paths."""
         step, url_of = row.step, self._files.url_of
         return ScriptPath(
-            step.inputs.by_label([url_of(path, is_input=True) for path in row.inputs]),
+            step.inputs.by_label([_each(partial(url_of, is_input=True), path) for path in row.input_paths]),
             step.outputs.by_label([url_of(path, is_input=False) for path in row.outputs]),
         )
+
+
+def _each(url_of: Callable[[str], str], path: FoundPath) -> object:
+    """The URL of an input: a list for many, None if it is absent."""
+    if isinstance(path, list):
+        return [url_of(one) for one in path]
+    return None if path is None else url_of(path)

@@ -69,7 +69,7 @@ class TargetFolders:
         self._trusted = frozenset(folder for template in made for folder in parents(template.prefix))
         self._links = links_among(spec.outputs, self._trusted) if spec.links is None else spec.links
         outputs = {port.template for step in spec.cells for port in step.outputs}
-        inputs = {port.template for step in spec.cells for port in step.inputs}
+        inputs = {one.template for step in spec.cells for port in step.inputs for one in (port, *port.others)}
         # Only on a local disk an input can have a second name, through a link.
         self._raw = () if is_url(spec.dataset) else tuple(inputs - outputs)
         self._known: dict[str, TargetFolder] = {}
@@ -275,7 +275,10 @@ def _is_nested(one: str, other: str) -> bool:
 
 def _matcher(root: str, prefix: str, template: Template) -> re.Pattern[str]:
     """A regex for the paths of a pattern, and for everything inside them, below a root folder."""
-    parts = [re.escape(value) if kind == "text" else "[^/]+" for kind, value in template.tokens]
+    wild = {"any": "[^/]*", "deep": ".*"}
+    parts = [
+        re.escape(value) if kind == "text" else wild.get(kind, "[^/]+") for kind, value in template.tokens
+    ]
     if prefix:
         parts[0] = re.escape(template.tokens[0][1].removeprefix(prefix))
     return re.compile(re.escape(f"{root.rstrip('/')}/") + "".join(parts) + "(?:/.*)?", re.DOTALL)

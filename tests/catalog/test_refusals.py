@@ -331,7 +331,7 @@ def test_outputs_root_that_lies_in_the_raw_folder_is_seen(make_workspace):
 
 def test_mirrored_layout_under_two_roots_is_not_refused(make_workspace):
     ws = make_workspace({"c": ("x/{id}.csv", "x/{id}.csv")}, ["x/R1.csv"], toml="[path]\noutputs = 'made'\n")
-    assert ws._source.catalog().faults == {}
+    assert "ERROR" not in statuses(ws).values()
 
 
 # --- lists -------------------------------------------------------------------------------------------------------
@@ -347,12 +347,12 @@ def test_list_that_is_likely_two_paths_is_refused_with_a_dict_to_write(make_work
     assert reason(ws, "c").startswith("scripts/c.py:5: PATH_OUT: ")
 
 
-def test_list_of_inputs_with_slashes_is_refused_in_a_command(make_workspace):
+def test_list_of_inputs_with_slashes_is_refused_in_a_command(cli, make_workspace):
     text = "command = 'touch {output}'\ninputs = {a = ['a/{id}', 'b/{id}']}\noutputs = 'o/{id}'"
     ws = make_workspace(
         toml=command(text) + "[steps.d]\ncommand = 'x'\ninputs = 'raw/{id}'\n", files=["raw/R1"]
     )
-    assert "read as the parts of one path" in str(ws._source.catalog().faults)
+    assert "read as the parts of one path" in cli("doctor", ws.config.root, "--json").stdout
 
 
 def test_list_of_the_parts_of_one_path_stays_one_path(make_workspace):
@@ -363,7 +363,7 @@ def test_list_of_the_parts_of_one_path_stays_one_path(make_workspace):
         "d": ({"x": ["{id}.csv", "{id}.txt"], "y": "raw/{id}.csv"}, "d/{id}"),
     }
     ws = make_workspace(scripts, ["raw/R1.csv"])
-    assert ws._source.catalog().faults == {}
+    assert "ERROR" not in statuses(ws).values()
 
 
 # --- how a run ends, and who says it ------------------------------------------------------------------------------
@@ -467,12 +467,12 @@ COUNTED = {"R1": "DATA_READY", "R2": "DATA_READY", "R3": "INIT", "R4": "DATA_REA
 COUNT_SCRIPT = "self.path.output.write_text(str(sum(one.is_file() for one in self.path.input.rglob('*'))))"
 
 
-def test_folder_of_raw_data_is_there_where_it_holds_more_than_steps_declare(make_workspace):
+def test_folder_of_raw_data_is_there_where_it_holds_more_than_steps_declare(cli, make_workspace):
     ws = make_workspace(CAMERA, SHOTS)
     counted = ws.steps.filter(step="count").collect()
     assert dict(counted.select("record_id", "status").iter_rows()) == COUNTED
     assert counted.filter(record_id="R3")["reason"].to_list() == ["missing raw/R3"]
-    assert ws._source.catalog().unused.unmatched() == (0, [])
+    assert "match" not in cli("status", ws.config.root).stderr
 
 
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
@@ -533,7 +533,7 @@ def test_final_slash_makes_no_difference_to_a_folder_of_raw_data(make_workspace)
 
 def test_folder_that_steps_fill_is_no_raw_data_where_two_steps_read_it(make_workspace):
     scripts = {"a": ("raw/{id}", "dir/{id}/a"), "b": ("dir/{id}/", "b/{id}"), "c": ("dir/{id}", "c/{id}")}
-    assert make_workspace(scripts, ["raw/R1"])._source.layout().raw_folders == {}
+    assert statuses(make_workspace(scripts, ["raw/R1"])) == {"a": "DATA_READY", "b": "INIT", "c": "INIT"}
 
 
 def test_workspace_travels_with_its_refusals(make_workspace):
@@ -557,7 +557,7 @@ def test_path_of_a_subject_that_another_step_makes_for_one_of_its_records_is_no_
         "two": ({"a": "one/{id}", "first": "one/{sub}_1"}, "two/{id}"),
     }
     ws = make_workspace(scripts, ["raw/s1_1", "raw/s1_2"], id_pattern=SUBJECTS)
-    assert ws._source.catalog().faults == {}
+    assert "ERROR" not in statuses(ws).values()
 
 
 def test_file_that_all_records_share_is_no_output_of_a_record_of_its_name(make_workspace):

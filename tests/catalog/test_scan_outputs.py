@@ -2,6 +2,7 @@
 
 import io
 import json
+from pathlib import Path
 
 import fsspec
 import polars as pl
@@ -35,12 +36,12 @@ def results(make_workspace):
     def make(end, contents, **options):
         ws = make_workspace({"count": ("raw/{id}.csv", f"count/{{id}}.{end}")}, **options)
         for name, content in contents.items():
-            path = f"{ws.data_path}/count/{name}.{end}"
-            ws._source.stores["dataset"].write(f"count/{name}.{end}", b"")
+            path = Path(ws.data_path, "count", f"{name}.{end}")
+            path.parent.mkdir(exist_ok=True)
             if isinstance(content, pl.DataFrame):
                 WRITERS[end](content, path)
             else:
-                ws._source.stores["dataset"].write(f"count/{name}.{end}", content.encode())
+                path.write_text(content)
         return ws
 
     return make

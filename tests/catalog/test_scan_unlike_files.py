@@ -47,7 +47,7 @@ def opened(write_workspace, tmp_path, request):
                     archive.writestr(f"lab/{path}", content)
             options = {"fo": str(tmp_path / "lab.zip")}
             toml = "[path]\ndataset = 'zip://lab'\n"
-        elif store == "s3":
+        elif store == "moto":
             bucket = request.getfixturevalue("moto")
             bucket.put(files)
             options = bucket.options
@@ -140,7 +140,7 @@ UNLIKE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("store", ["local", "memory", "zip", "s3"])
+@pytest.mark.parametrize("store", ["local", "memory", "zip", "moto"])
 @pytest.mark.parametrize("name", UNLIKE)
 def test_files_that_differ_are_one_frame(opened, name, store):
     end, contents, expected = UNLIKE[name]
@@ -177,7 +177,7 @@ GOOD = {
 }
 
 
-@pytest.mark.parametrize("store", ["local", "memory", "zip", "s3"])
+@pytest.mark.parametrize("store", ["local", "memory", "zip", "moto"])
 @pytest.mark.parametrize("name", FAULTS)
 def test_file_that_cannot_be_read_is_named_or_left_out(opened, name, store):
     end, content, said = FAULTS[name]
@@ -213,7 +213,7 @@ def test_files_without_a_common_type_are_both_named(opened):
         assert steps.scan_outputs("count", strict=False).collect()["a"].to_list() == [[1], [2]]
 
 
-@pytest.mark.parametrize("store", ["local", "memory", "s3"])
+@pytest.mark.parametrize("store", ["local", "memory", "moto"])
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "cp1252"])
 def test_encoding_may_be_said(opened, store, encoding):
     ws = opened(store, "csv", {"R1": "näme\nZoé\n".encode(encoding)})

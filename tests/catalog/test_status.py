@@ -310,7 +310,9 @@ def test_status_agrees_with_a_plain_reference_on_any_files_and_events(world):
             with JournalWriter(journal_path(ws.config.log, run_id, "main"), run_id=run_id) as journal:
                 for (record_id, step), (event, run) in events.items():
                     if run == run_id and event is not None:
-                        write(journal.cell(UnitStepSpec(None, None, step, "", (), ())), event, record_id)
+                        write(
+                            journal.step_lines(UnitStepSpec(None, None, step, "", (), ())), event, record_id
+                        )
         claim_for(ws, "live")
         seen = {
             (row["record_id"], row["step"]): row["status"] for row in ws.steps.collect().iter_rows(named=True)

@@ -23,7 +23,7 @@ from sinagot_catalog.flows.submission import submit
 from tests.servers import wait
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),  # with the start of Prefect and of a cluster
     # Of the clusters' own making, in their threads.
     pytest.mark.filterwarnings("default::ResourceWarning"),
     pytest.mark.filterwarnings("default::FutureWarning"),

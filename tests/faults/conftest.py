@@ -1,6 +1,7 @@
 """A workspace under fire: real runs in processes of their own, killed at a moment or at a named point."""
 
 import json
+import math
 import os
 import random
 import signal
@@ -398,9 +399,16 @@ def attack(tmp_path, request):
 
 @pytest.fixture
 def share(request):
-    """How many faults a mode gets: of `--faults` its part, or what the ordinary run has."""
+    """How many faults or layouts a test tries: a part of `--faults`, all with `--slow`, otherwise a third."""
     asked = request.config.getoption("faults", None)
-    return lambda ordinary, part: ordinary if asked is None else max(1, round(asked * part))
+    is_slow = request.config.getoption("slow")
+
+    def count(all_of_them, part):
+        if asked is not None:
+            return max(1, round(asked * part))
+        return all_of_them if is_slow else math.ceil(all_of_them / 3)
+
+    return count
 
 
 @pytest.fixture(scope="session")

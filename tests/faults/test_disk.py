@@ -72,38 +72,40 @@ def small_disk():
 
 
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
-def test_full_disk_fails_rows_with_a_sentence_and_leaves_no_partial_file(write_workspace, small_disk, mode):
+def test_full_disk_fails_rows_with_a_sentence_and_leaves_no_partial_file(
+    cli, write_workspace, small_disk, mode
+):
     folder = write_workspace({"work": BIG})
     small_disk(folder / "dataset")
     (folder / "dataset/raw").mkdir()
     for one in IDS:
         (folder / "dataset/raw" / one).touch()
-    ended = command(folder, "run", "--mode", mode, "-q", "--workers", "2")
+    ended = cli("run", folder, "--mode", mode, "-q", "--workers", "2")
     assert ended.returncode == 3, ended.stderr
     assert "No space left on device" in ended.stderr
     assert "Traceback" not in ended.stderr
     there = whole(folder)
     assert 0 < there < len(IDS)
     small_disk(folder / "dataset", "32m")
-    assert command(folder, "run", "-q").returncode == 0
+    assert cli("run", folder, "-q").returncode == 0
     assert whole(folder) == len(IDS)
     assert not list((folder / "dataset/LOG/.staging").iterdir())
 
 
-def test_disk_that_is_full_from_the_start_is_a_sentence(write_workspace, small_disk):
+def test_disk_that_is_full_from_the_start_is_a_sentence(cli, write_workspace, small_disk):
     folder = write_workspace({"work": ("raw/{id}", "out/{id}")})
     small_disk(folder / "dataset", "64k")
     (folder / "dataset/raw").mkdir()
     (folder / "dataset/raw/R01").touch()
     with contextlib.suppress(OSError):
         (folder / "dataset/fill").write_bytes(b"x" * 1_000_000)
-    ended = command(folder, "run", "-q")
+    ended = cli("run", folder, "-q")
     assert ended.returncode == 1
     assert re.search(r"error: .*/claims/.* cannot be written: No space left on device", ended.stderr), (
         ended.stderr
     )
     (folder / "dataset/fill").unlink()
-    assert command(folder, "run", "-q").returncode == 0
+    assert cli("run", folder, "-q").returncode == 0
 
 
 def test_file_beyond_the_allowed_size_fails_its_row_only(write_workspace):
@@ -185,7 +187,7 @@ def test_output_folder_without_permission_fails_its_rows_with_a_sentence(write_w
 
 
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
-def test_dataset_that_goes_away_during_a_run_is_an_error_and_is_not_made_anew(write_workspace, mode):
+def test_dataset_that_goes_away_during_a_run_is_an_error_and_is_not_made_anew(cli, write_workspace, mode):
     body = """
         import os
         if self.id == "R05":
@@ -193,7 +195,7 @@ def test_dataset_that_goes_away_during_a_run_is_an_error_and_is_not_made_anew(wr
         self.path.output.write_text(self.id)
     """
     folder = write_workspace({"work": ("raw/{id}", "out/{id}", body)}, [f"raw/{one}" for one in IDS])
-    ended = command(folder, "run", "-q", "--workers", "1", "--mode", mode)
+    ended = cli("run", folder, "-q", "--workers", "1", "--mode", mode)
     assert ended.returncode == 3, ended.stderr
     assert "is gone" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -227,10 +229,10 @@ def elsewhere(tmp_path):
     shutil.rmtree(folder)
 
 
-def test_outputs_through_a_link_to_another_file_system_are_whole(write_workspace, elsewhere):
+def test_outputs_through_a_link_to_another_file_system_are_whole(cli, write_workspace, elsewhere):
     folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS])
     (folder / "dataset/out").symlink_to(elsewhere)
-    assert command(folder, "run", "-q").returncode == 0
+    assert cli("run", folder, "-q").returncode == 0
     assert whole(folder) == len(IDS) == len(os.listdir(elsewhere))
     events = Workspace(folder).events()
     assert events["event"].value_counts().sort("event").rows() == [("done", 40), ("start", 40)]
@@ -256,11 +258,11 @@ def test_what_a_killed_run_hid_on_another_file_system_is_swept(write_workspace, 
     assert whole(folder) == len(IDS)
 
 
-def test_full_other_file_system_leaves_no_part_of_a_copy(write_workspace, small_disk):
+def test_full_other_file_system_leaves_no_part_of_a_copy(cli, write_workspace, small_disk):
     folder = write_workspace({"work": BIG}, [f"raw/{one}" for one in IDS])
     (folder / "dataset/out").mkdir()
     small_disk(folder / "dataset/out")
-    ended = command(folder, "run", "-q")
+    ended = cli("run", folder, "-q")
     assert ended.returncode == 3
     assert "No space left on device" in ended.stderr
     assert not [one for one in os.listdir(folder / "dataset/out") if one.startswith(".")]

@@ -559,11 +559,10 @@ def check(folder, layout, do=act):
 
 
 @pytest.fixture
-def generate(request, tmp_path):
-    """Check so many generated layouts: `generate(layouts, ordinary, share)`; `share` of `--faults` where given."""
-    asked = request.config.getoption("faults", None)
+def generate(request, tmp_path, share):
+    """Check generated layouts: `generate(layouts, all_of_them, part)`; how many is said by `share`."""
 
-    def generated(layouts, ordinary, share, do=act):
+    def generated(layouts, all_of_them, part, do=act):
         failed, until = {}, []
 
         def one(layout):
@@ -579,10 +578,12 @@ def generate(request, tmp_path):
                 raise
 
         test = given(layouts)(one)
-        count = ordinary if asked is None else max(1, round(asked * share))
         test = seed(request.config.getoption("seed", 1))(test)
         settings(
-            max_examples=count, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
+            max_examples=share(all_of_them, part),
+            deadline=None,
+            database=None,
+            suppress_health_check=[HealthCheck.too_slow],
         )(test)()
 
     return generated

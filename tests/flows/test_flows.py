@@ -518,7 +518,7 @@ def test_many_lines_are_bounded_and_counted(tmp_path):
     lines = LogRelay(journal, heard, lambda level, text: said.append((level, text)), "see there")
     lines.relay()  # nothing is there yet
     writer = JournalWriter(str(tmp_path / "journal" / "r1" / "w01.ndjson"), run_id="r1")
-    cell = writer.cell(UnitStepSpec(None, None, "upper", "", (), ()))
+    cell = writer.step_lines(UnitStepSpec(None, None, "upper", "", (), ()))
     cell.log("R1", "first")
     cell.log("R1", "too much detail", "DEBUG")
     lines.relay()

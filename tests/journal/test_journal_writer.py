@@ -47,7 +47,7 @@ def lines(journal):
 
 
 def test_a_line_has_the_keys_of_the_seed_in_its_order_beside_ours(journal):
-    journal.cell(cell()).start("REC-1")
+    journal.step_lines(cell()).start("REC-1")
     (line,) = lines(journal)
     assert list(line) == [
         "schema",
@@ -70,7 +70,7 @@ def test_a_line_has_the_keys_of_the_seed_in_its_order_beside_ours(journal):
 
 
 def test_every_event_carries_its_status_and_its_own_keys(journal):
-    say = journal.cell(cell(version=None))
+    say = journal.step_lines(cell(version=None))
     say.start("A")
     say.log("A", "hello", "WARNING")
     say.publishing("A", ["x/A", "y/A"])
@@ -99,7 +99,7 @@ def test_every_event_carries_its_status_and_its_own_keys(journal):
 
 
 def test_times_are_utc_with_microseconds(journal):
-    journal.cell(cell()).start("A")
+    journal.step_lines(cell()).start("A")
     text = lines(journal)[0]["time"]
     assert text.endswith("Z")
     assert abs(datetime.fromisoformat(text) - datetime.now(UTC)) < timedelta(minutes=1)
@@ -107,7 +107,7 @@ def test_times_are_utc_with_microseconds(journal):
 
 def test_any_text_makes_a_line_that_strict_readers_take(journal):
     texts = ['"quoted" \\ and\nnewline', "\x00\x1f", "é 漢 😀", "half a pair \udc80", "\u2028"]
-    say = journal.cell(cell())
+    say = journal.step_lines(cell())
     for text in texts:
         say.log("A", text)
     content = Path(journal.path).read_text(encoding="utf-8")
@@ -116,7 +116,7 @@ def test_any_text_makes_a_line_that_strict_readers_take(journal):
 
 
 def test_endless_texts_are_cut_in_their_middle(journal):
-    say = journal.cell(cell())
+    say = journal.step_lines(cell())
     long = "head" + "x" * 100_000_000 + "tail"
     say.error("A", long, error_type="E", seconds=0, attempts=1, traceback=long, output=long)
     assert Path(journal.path).stat().st_size < 300_000
@@ -128,7 +128,7 @@ def test_endless_texts_are_cut_in_their_middle(journal):
 
 
 def test_lines_of_many_threads_stay_whole(journal):
-    say = journal.cell(cell())
+    say = journal.step_lines(cell())
 
     def write():
         for _ in range(200):
@@ -143,7 +143,7 @@ def test_lines_of_many_threads_stay_whole(journal):
 
 
 def test_a_full_disk_is_an_error_and_leaves_the_journal_readable(journal):
-    say = journal.cell(cell())
+    say = journal.step_lines(cell())
     say.start("A")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -161,13 +161,13 @@ def test_a_full_disk_is_an_error_and_leaves_the_journal_readable(journal):
 
 def test_nothing_is_made_before_the_first_line(tmp_path):
     with JournalWriter(str(tmp_path / "a" / "b.ndjson"), run_id="r") as writer:
-        writer.cell(cell())
+        writer.step_lines(cell())
         writer.sync()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_reading_from_a_byte_passes_over_what_lies_before(journal):
-    say = journal.cell(cell())
+    say = journal.step_lines(cell())
     say.start("A")
     offset = Path(journal.path).stat().st_size
     say.start("B")
@@ -186,7 +186,7 @@ def test_a_line_that_was_lost_in_another_thread_is_never_called_safe(journal, mo
         real(fd)
 
     monkeypatch.setattr(_events, "_sync", lose)
-    journal.cell(cell()).start("A")
+    journal.step_lines(cell()).start("A")
     heard = []
 
     def ask():
@@ -208,7 +208,7 @@ def test_names_that_were_not_brought_to_the_disk_are_not_forgotten(journal, monk
     def refuse(_):
         raise OSError(errno.EIO, "Input/output error")
 
-    journal.cell(cell()).start("A")
+    journal.step_lines(cell()).start("A")
     with monkeypatch.context() as patched:
         patched.setattr(_events, "_sync_folders", refuse)
         with pytest.raises(OSError, match="Input/output error"):
@@ -234,7 +234,7 @@ def test_no_output_gets_its_name_while_another_thread_still_syncs_the_line(journ
         staged.rename(final)
 
     monkeypatch.setattr(_events, "_sync", slow)
-    journal.cell(cell()).publishing("A", ["a", "b"])
+    journal.step_lines(cell()).publishing("A", ["a", "b"])
     size = Path(journal.path).stat().st_size
     first, second = threading.Thread(target=journal.sync), threading.Thread(target=publish)
     try:

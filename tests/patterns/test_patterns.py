@@ -8,16 +8,11 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.id_pattern import IdPattern, is_safe_id
 from sinagot_catalog.patterns.id_regex import fitting, rust_of
 from sinagot_catalog.patterns.match_listing import match_names, whole_paths
 from sinagot_catalog.patterns.match_paths import id_columns, match_columns, near_misses, paths_of
-from sinagot_catalog.patterns.template import (
-    IdPattern,
-    Template,
-    is_safe_id,
-    parse_labelled,
-    parse_template,
-)
+from sinagot_catalog.patterns.template import Template, parse_labelled, parse_template
 from sinagot_catalog.storage.listing import in_folders
 
 PATTERNS = [

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog.errors import PatternError
-from sinagot_catalog.patterns.template import IdPattern
+from sinagot_catalog.patterns.id_pattern import IdPattern
 from sinagot_catalog.scripts.command_step import CommandError, command_script, parse_command
 
 PYTHON = shlex.quote(sys.executable)

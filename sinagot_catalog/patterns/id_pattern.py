@@ -1,0 +1,173 @@
+"""The id pattern: the regular expression of record ids, and the fields of an id. Standard library only."""
+
+import re
+import warnings
+from functools import cached_property
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.fields import (
+    Field,
+    IdForm,
+    can_hold_slash,
+    fault_of,
+    fields_of,
+    id_form,
+    parse_regex,
+)
+from sinagot_catalog.patterns.template import RESERVED, Template
+
+__all__ = ["IdPattern", "is_safe_id"]
+
+_SPECIAL = frozenset({".", ".."})
+
+
+class IdPattern:
+    r"""The regular expression of record ids, with Python's meaning.
+
+    An id stays within one part of a path: `.+` does not match `/`. Its named groups are the fields of an id. A
+    field whose group did not match, or matched the empty text, has no value: `""`.
+
+    Args:
+        text: A pattern for `re.fullmatch`; its named groups are placeholders and columns.
+
+    Raises:
+        PatternError: When `re` cannot compile it, or when it asks for a `/`.
+
+    Example:
+        >>> IdPattern(r"(?P<site>[A-Z]+)-\d+").values("REC-7")
+        {'id': 'REC-7', 'site': 'REC'}
+    """
+
+    def __init__(self, text: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                # Python may make `[a&&b]` a set operation in a later version; today it is three characters.
+                warnings.simplefilter("ignore", FutureWarning)
+                self.regex = re.compile(text)
+        except re.error as error:
+            where = f" at character {error.pos}" if error.pos is not None else ""
+            raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
+        self.text = text
+        self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
+        reserved = RESERVED & set(self.groups)
+        if reserved:
+            raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
+        if ("/" in text or "\\" in text) and can_hold_slash(parse_regex(text)):
+            raise PatternError(f"'{text}' can match a '/', and an id does not span folders", _as_fields(text))
+
+    def values(self, record_id: str) -> dict[str, str] | None:
+        """The values of the placeholders for this id, or None if the id does not fit."""
+        if fault_of(record_id) is not None:
+            return None
+        found = self.regex.fullmatch(record_id)
+        if found is None:
+            return None
+        if not self.groups:
+            return {"id": record_id}
+        values = {"id": record_id, **{name: text or "" for name, text in found.groupdict().items()}}
+        return None if "." in record_id and not _SPECIAL.isdisjoint(values.values()) else values
+
+    def refusal(self, record_id: str) -> str:
+        r"""Why a text is no record id, as the text that follows the id in a message.
+
+        Example:
+            >>> IdPattern(r"(?P<site>[^_]+)_\d+").refusal(".._1")
+            "cannot be a record: its field site is '..'"
+        """
+        fault = fault_of(record_id)
+        if fault is not None:
+            return f"does not fit id_pattern '{self.text}': the id {fault}"
+        # An id that has no dot has no such field; matching it could take for ever.
+        found = self.regex.fullmatch(record_id) if self.groups and "." in record_id else None
+        if found is None:
+            return f"does not fit id_pattern '{self.text}'"
+        name, text = next((one for one in found.groupdict().items() if one[1] in _SPECIAL), ("", ""))
+        return f"cannot be a record: its field {name} {fault_of(text)}"
+
+    @cached_property
+    def form(self) -> IdForm | str:
+        """How an id is written from its fields, or the reason why it cannot be."""
+        return id_form(self.text)
+
+    @cached_property
+    def fields(self) -> dict[str, Field]:
+        """The known properties of the values of each field."""
+        return fields_of(self.text)
+
+    def width_of(self, name: str) -> int | None:
+        """The number of characters of each value of `id` or a field if it is fixed, else None."""
+        return self._whole.width if name == "id" else self.fields[name].width if name in self.fields else None
+
+    def may_hold(self, name: str, char: str) -> bool:
+        """Whether a value of `id` or a field may contain a character."""
+        field = self._whole if name == "id" else self.fields.get(name)
+        return field is None or field.may_hold(char)
+
+    @cached_property
+    def _whole(self) -> Field:
+        """The known properties of a whole id."""
+        return fields_of(f"(?P<id>{self.text})")["id"]
+
+    def is_told_by(self, template: Template) -> bool:
+        r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
+
+        Example:
+            >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
+            >>> from sinagot_catalog.patterns.template import parse_template
+            >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
+            >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
+            (True, False)
+        """
+        if "id" in template.fields:
+            return True
+        return bool(
+            self.groups
+            and not isinstance(self.form, str)
+            and self.form.fields
+            and self.form.fields <= template.fields
+        )
+
+    def known_values(self, record_id: str) -> dict[str, str] | None:
+        """As `values`, for an id that is known to fit: without named groups nothing is matched again."""
+        return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, IdPattern) and other.text == self.text
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+    def __reduce__(self) -> tuple[type["IdPattern"], tuple[str]]:
+        return IdPattern, (self.text,)
+
+    def __repr__(self) -> str:
+        return f"IdPattern({self.text!r})"
+
+
+def _as_fields(text: str) -> str:
+    """How to write an id pattern over folders: a field for each of its parts."""
+    parts, names = text.split("/"), []
+    try:
+        for number, part in enumerate(parts, start=1):
+            own = list(re.compile(part).groupindex)
+            is_field = len(own) == 1 and part.startswith(f"(?P<{own[0]}>") and part.endswith(")")
+            name = own[0] if is_field else f"part{number}"
+            names.append(name)
+            parts[number - 1] = part if is_field else f"(?P<{name}>{part})"
+        is_plain = len(parts) > 1 and not can_hold_slash(parse_regex("_".join(parts)))
+    except re.error:
+        is_plain = False
+    if not is_plain:
+        parts, names = ["(?P<a>…)", "(?P<b>…)"], ["a", "b"]
+    folders = "/".join(f"{{{name}}}" for name in names)
+    return f"Name the part of each folder: id_pattern = '{'_'.join(parts)}', and {folders} in the patterns."
+
+
+def is_safe_id(record_id: str) -> bool:
+    """Whether an id can be part of a path without leaving its folder.
+
+    Example:
+        >>> is_safe_id("REC-1"), is_safe_id("../../x"), is_safe_id("")
+        (True, False, False)
+    """
+    return fault_of(record_id) is None

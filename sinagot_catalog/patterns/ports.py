@@ -1,0 +1,157 @@
+"""Input ports: what a step may declare for one input (a pattern, many files, an optional file, alternatives).
+
+Standard library only: scripts import `many`, `optional` and `any_of`, and workers read the parsed ports.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.template import Template, parse_template
+
+__all__ = ["InputPattern", "InputPort", "any_of", "as_patterns", "many", "optional", "parse_inputs"]
+
+
+@dataclass(frozen=True)
+class InputPattern:
+    """An input that is more than one pattern; made by `many`, `optional` and `any_of`.
+
+    Attributes:
+        patterns: The alternatives; the first that exists is used.
+        is_optional: Whether the step also runs without it.
+    """
+
+    patterns: tuple[Any, ...]
+    is_optional: bool = False
+
+
+def many(pattern: Any) -> InputPattern:
+    """Several files: every file that a pattern with `*` or `**` matches. The script gets a sorted list of paths.
+
+    Any pattern with a `*` is such an input; `many` only tells the reader.
+
+    Args:
+        pattern: A pattern with `*` (any text in one name) or `**` (any number of folders).
+
+    Raises:
+        PatternError: When the pattern has no `*`.
+
+    Example:
+        >>> many("raw/{id}/*.png").patterns
+        ('raw/{id}/*.png',)
+    """
+    text = "/".join(map(str, pattern)) if isinstance(pattern, (tuple, list)) else str(pattern)
+    if "*" not in text.replace(r"\*", ""):
+        raise PatternError(
+            f"many({text!r}) has no *", f"Write {text.rstrip('/')}/* for the files of a folder."
+        )
+    return InputPattern((pattern,))
+
+
+def optional(pattern: Any) -> InputPattern:
+    """An input that some records lack. The script gets None for it, and the step does not wait for it.
+
+    Args:
+        pattern: A pattern, `many(...)` or `any_of(...)`.
+
+    Example:
+        >>> optional("notes/{id}.txt").is_optional
+        True
+    """
+    return InputPattern(as_patterns(pattern), is_optional=True)
+
+
+def any_of(*patterns: Any) -> InputPattern:
+    """Alternatives: the first of these inputs that exists, such as a sidecar file that several folders may hold.
+
+    Args:
+        patterns: Patterns, in the order in which they are tried.
+
+    Raises:
+        PatternError: When there is no pattern.
+
+    Example:
+        >>> any_of("{id}/eeg.json", "eeg.json").patterns
+        ('{id}/eeg.json', 'eeg.json')
+    """
+    if not patterns:
+        raise PatternError("any_of() names no pattern", "Give it at least one.")
+    return InputPattern(
+        tuple(one for pattern in patterns for one in as_patterns(pattern)),
+        is_optional=any(isinstance(one, InputPattern) and one.is_optional for one in patterns),
+    )
+
+
+def as_patterns(value: Any) -> tuple[Any, ...]:
+    """The alternatives of an input: its own, or the single pattern that it is."""
+    return value.patterns if isinstance(value, InputPattern) else (value,)
+
+
+@dataclass(frozen=True)
+class InputPort:
+    """One input of a step, parsed.
+
+    Attributes:
+        label: Its key if the step declares a dict of inputs, else None.
+        ways: Its alternatives in the order in which they are tried.
+        is_optional: Whether the step also runs without it.
+    """
+
+    label: str | None
+    ways: tuple[Template, ...]
+    is_optional: bool = False
+
+
+def parse_inputs(value: Any, *, fields: Collection[str]) -> tuple[InputPort, ...]:
+    """Parse `PATH_IN`: one input (label None) or a dict of inputs by label.
+
+    Args:
+        value: A pattern, an `InputPattern`, a table of the config (`{any_of = [...], optional = true}`), or a dict
+            of those by label.
+        fields: The placeholder names that are allowed.
+
+    Raises:
+        PatternError: As `parse_template`.
+
+    Example:
+        >>> [(port.label, port.is_optional) for port in parse_inputs({"a": optional("x/{id}")}, fields={"id"})]
+        [('a', True)]
+    """
+    if value is None or (isinstance(value, (tuple, list, Mapping)) and not value):
+        return ()
+    if isinstance(value, Mapping) and not is_table(value):
+        return tuple(_parsed(str(label), one, fields) for label, one in value.items())
+    return (_parsed(None, value, fields),)
+
+
+def is_table(value: object) -> bool:
+    """Whether a mapping is one input, as a config writes it, and not a dict of inputs by label.
+
+    Example:
+        >>> is_table({"path": "a/{id}", "optional": True}), is_table({"path": "a/{id}"})
+        (True, False)
+    """
+    return isinstance(value, Mapping) and (
+        ("any_of" in value and not isinstance(value["any_of"], (str, Mapping)))
+        or isinstance(value.get("optional"), bool)
+    )
+
+
+def _parsed(label: str | None, value: Any, fields: Collection[str]) -> InputPort:
+    if is_table(value):
+        value = _from_table(value)
+    ways = tuple(parse_template(one, fields=fields, wildcards=True) for one in as_patterns(value))
+    return InputPort(label, ways, isinstance(value, InputPattern) and value.is_optional)
+
+
+def _from_table(table: Mapping[str, Any]) -> InputPattern:
+    """An input that a config writes as a table."""
+    strange = sorted(table.keys() - {"path", "any_of", "optional"})
+    if strange or ("path" in table) == ("any_of" in table):
+        what = f"has the key {strange[0]!r}" if strange else "needs either 'path' or 'any_of'"
+        raise PatternError(
+            f"an input {what}", "Write {path = '…', optional = true} or {any_of = ['…', '…']}."
+        )
+    patterns = table["any_of"] if "any_of" in table else [table["path"]]
+    return InputPattern(any_of(*patterns).patterns, is_optional=bool(table.get("optional", False)))

@@ -1,0 +1,146 @@
+r"""Wildcards: reduces paths that match a pattern with `*` to what tells their record. Standard library only.
+
+A pattern such as `raw/{id}/*.png` is *reduced* to `raw/{id}`: the parts with a wildcard are left out, but for the
+values of fields in them, which become parts of their own (`{id}_*.png` becomes `{id}`). A path of the pattern
+reduces likewise, so a record's files are those whose reduced path is the reduced pattern, filled for the record.
+
+`*` matches any text within one name, and `**` any number of folders. Neither matches a name that begins with a dot,
+as in a shell.
+"""
+
+import re
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+from sinagot_catalog.errors import PatternError
+from sinagot_catalog.patterns.id_pattern import IdPattern
+from sinagot_catalog.patterns.template import Template
+
+__all__ = ["MOST_FOLDERS", "Reduction", "reductions"]
+
+MOST_FOLDERS = 16
+"""The most folders that one `**` spans."""
+
+_NOTHING = "*"
+"""The reduced pattern of a pattern without a literal folder or field, such as `*.csv`."""
+_NAME = r"[^/.][^/]*"
+
+Part = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """How the paths of one pattern, without optional fields, reduce.
+
+    Attributes:
+        template: The pattern with wildcards.
+        reduced: The pattern of the reduced paths.
+        regex: Matches the whole paths; valid for Python and Rust. Its groups, joined by `/`, are the reduced path.
+    """
+
+    template: Template
+    reduced: Template
+    regex: str
+
+    @cached_property
+    def n_groups(self) -> int:
+        """The number of groups of `regex`."""
+        return re.compile(self.regex).groups
+
+    def reduce(self, path: str) -> str | None:
+        r"""The reduced path; None if the path does not match.
+
+        Example:
+            >>> from sinagot_catalog.patterns.template import parse_template
+            >>> one = parse_template("raw/{id}/*.png", fields={"id"}, wildcards=True)
+            >>> (way,) = reductions(one, IdPattern(r"R\d+")).values()
+            >>> way.reduced.text, way.reduce("raw/R1/a.png"), way.reduce("raw/R1/.a.png")
+            ('raw/{id}', 'raw/R1', None)
+        """
+        found = re.fullmatch(self.regex, path)
+        if found is None:
+            return None
+        return "/".join(found.groups()) or _NOTHING
+
+
+@lru_cache(maxsize=1024)
+def reductions(template: Template, ids: IdPattern) -> dict[frozenset[str], Reduction]:
+    """How the paths of a pattern with wildcards reduce, by the optional fields that have no value.
+
+    Raises:
+        PatternError: When a wildcard beside a field would make it ambiguous where the field ends.
+    """
+    return {absent: _reduction(variant, ids) for absent, variant in template.variants.items()}
+
+
+def _reduction(variant: Template, ids: IdPattern) -> Reduction:
+    parts = variant.parts
+    if sum(part == (("deep", "**"),) for part in parts) > 1:
+        raise PatternError(f"{variant.text!r} has more than one '**'", "Keep one.")
+    reduced: list[Part] = []
+    regexes: list[str] = []
+    for part in parts:
+        is_wild = any(kind in ("any", "deep") for kind, _ in part)
+        if part == (("deep", "**"),):
+            regexes.append(rf"(?:{_NAME}/){{0,{MOST_FOLDERS}}}")
+        elif not is_wild:
+            reduced.append(part)
+            literal = "".join(re.escape(value) if kind == "text" else "[^/]+" for kind, value in part)
+            regexes.append(f"({literal})/")
+        else:
+            reduced += [(token,) for token in part if token[0] == "field"]
+            regexes.append(_part_regex(variant, part, ids) + "/")
+    tokens: list[tuple[str, str]] = []
+    for number, part in enumerate(reduced or [(("text", _NOTHING),)]):
+        tokens += [("text", "/")] if number else []
+        tokens += part
+    text = "".join(regexes).removesuffix("/")
+    if parts[-1] == (("deep", "**"),):
+        text += _NAME
+    return Reduction(variant, Template(_joined(tokens)), text)
+
+
+def _joined(tokens: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return Template(tuple(tokens)).bind({}).tokens
+
+
+def _part_regex(variant: Template, part: Part, ids: IdPattern) -> str:
+    """The regular expression of one name with a wildcard; each field in it is a group."""
+    if any(kind == "deep" for kind, _ in part):
+        raise PatternError(
+            f"{variant.text!r} has '**' beside other text", "A '**' stands alone between slashes; write '*'."
+        )
+    if part == (("any", "*"),):
+        return _NAME
+    texts = []
+    for number, (kind, value) in enumerate(part):
+        if kind == "text":
+            texts.append(re.escape(value))
+        elif kind == "any":
+            texts.append(r"(?:[^/.][^/]*)?" if number == 0 else "[^/]*")
+        else:
+            texts.append(f"({_field_regex(variant, part, number, ids)})")
+    return "".join(texts)
+
+
+def _field_regex(variant: Template, part: Part, number: int, ids: IdPattern) -> str:
+    """The values of a field beside a wildcard, which must not be able to run into the text around them."""
+    name = part[number][1]
+    width = ids.width_of(name)
+    if width is not None:
+        return f"[^/]{{{width}}}"
+    ends = []
+    for at, side in ((number - 1, -1), (number + 1, 0)):
+        if at in (-1, len(part)):
+            continue
+        kind, value = part[at]
+        if kind != "text" or ids.may_hold(name, value[side]):
+            beside = "the wildcard" if kind == "any" else repr(value) if kind == "text" else f"{{{value}}}"
+            raise PatternError(
+                f"{variant.text!r}: where {{{name}}} ends beside {beside} is ambiguous, because its values may "
+                "vary in length" + (f" and hold {value[side]!r}" if kind == "text" else ""),
+                "Put the files of a record into a folder of its own, or a character between them that no value "
+                "has.",
+            )
+        ends.append(re.escape(value[side]))
+    return f"[^/{''.join(dict.fromkeys(ends))}]+"

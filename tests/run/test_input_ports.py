@@ -1,0 +1,209 @@
+"""Inputs that are many files, optional, or one of several alternatives: what is found, run, stale and refused."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from sinagot_catalog import ScriptTemplate, Workspace, any_of, many, optional
+from sinagot_catalog.errors import PatternError
+
+MODES = ("processes", "main_process")
+
+ALL = """
+from sinagot_catalog import ScriptTemplate, any_of, many, optional
+class Script(ScriptTemplate):
+    PATH_IN = {
+        "png": many("raw/{id}/*.png"),
+        "note": optional("notes/{id}.txt"),
+        "side": any_of("raw/{id}/side.json", "task.json"),
+    }
+    PATH_OUT = "out/{id}.json"
+    def run(self):
+        import json
+        found = {name: [p.name for p in one] if isinstance(one, list) else one and one.name
+                 for name, one in self.path.input.items()}
+        self.path.output.write_text(json.dumps(found))
+"""
+FILES = [
+    "raw/R1/b.png",
+    "raw/R1/a.png",
+    "raw/R1/.hidden.png",
+    "raw/R1/c.txt",
+    "raw/R1/side.json",
+    "notes/R1.txt",
+    "raw/R2/a.png",
+    "raw/R3/x.txt",
+    "task.json",
+]
+
+
+def results(ws):
+    out = Path(ws.data_path) / "out"
+    return {one.stem: json.loads(one.read_text()) for one in sorted(out.glob("*.json"))}
+
+
+EXPECTED = {
+    "R1": {"png": ["a.png", "b.png"], "note": "R1.txt", "side": "side.json"},
+    "R2": {"png": ["a.png"], "note": None, "side": "task.json"},
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_script_gets_lists_alternatives_and_none(make_workspace, mode):
+    ws = make_workspace({"work": ALL}, FILES)
+    rows = {row["record_id"]: row for row in ws.steps.collect().iter_rows(named=True)}
+    assert set(rows) == {"R1", "R2"}
+    assert rows["R1"]["status"] == rows["R2"]["status"] == "DATA_READY"
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 2}
+    assert results(ws) == EXPECTED
+    assert ws.steps.select("stale")["stale"].to_list() == [False, False]
+
+
+def test_a_bucket_has_them_too(make_workspace):
+    import fsspec
+
+    ws = make_workspace({"work": ALL}, FILES)
+    fs = fsspec.filesystem("memory")
+    for path in Path(ws.data_path).rglob("*"):
+        if path.is_file():
+            fs.pipe_file(f"/many-files/{path.relative_to(ws.data_path)}", path.read_bytes())
+    remote = Workspace(Path(ws.scripts_path).parent, "memory://many-files")
+    report = remote.steps.run(mode="main_process", progress=False)
+    assert report.counts() == {"done": 2}
+    assert {
+        one.rpartition("/")[2][:2]: json.loads(fs.cat_file(one))
+        for one in fs.ls("/many-files/out", detail=False)
+    } == EXPECTED
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda data: (data / "raw/R2/new.png").touch(), "raw/R2/*.png had 1 file (4 bytes) and has 2 files"),
+        (lambda data: (data / "raw/R2/a.png").write_text("x"), "raw/R2/*.png had 1 file (4 bytes)"),
+        (lambda data: (data / "notes/R2.txt").touch(), "notes/R2.txt was not there"),
+        (lambda data: (data / "raw/R2/side.json").write_text("{}"), "raw/R2/side.json had 4 bytes and has 2"),
+    ],
+    ids=["another file", "a changed file", "an optional file", "another alternative"],
+)
+def test_a_row_is_stale_when_its_files_change(make_workspace, change, words):
+    ws = make_workspace({"work": ALL}, FILES)
+    ws.steps.run(progress=False)
+    change(Path(ws.data_path))
+    ws.refresh()
+    assert dict(ws.steps.select("record_id", "stale").iter_rows()) == {"R1": False, "R2": True}
+    told = ws.explain("R2", "work").stale
+    assert any(words in one for one in told), told
+    ws.steps.run(stale=True, progress=False)
+    assert not any(ws.refresh().steps.select("stale")["stale"])
+
+
+def test_an_optional_file_that_goes_makes_its_row_stale(make_workspace):
+    ws = make_workspace({"work": ALL}, FILES)
+    ws.steps.run(progress=False)
+    (Path(ws.data_path) / "notes/R1.txt").unlink()
+    ws.refresh()
+    assert dict(ws.steps.select("record_id", "stale").iter_rows()) == {"R1": True, "R2": False}
+
+
+def test_what_is_missing_names_every_alternative(make_workspace):
+    source = ALL.replace("raw/{id}/side.json", "{id}.json").replace('"task.json"', '"raw/{id}/b.json"')
+    ws = make_workspace({"work": source}, ["raw/R1/a.png"])
+    (row,) = ws.steps.collect().iter_rows(named=True)
+    assert (row["status"], row["missing"]) == ("INIT", "R1.json or raw/R1/b.json")
+    assert (row["n_inputs"], row["n_inputs_found"]) == (2, 1)
+
+
+def test_what_a_step_has_yet_to_make_is_waited_for(make_workspace, script_source):
+    reads = script_source(
+        'optional("mid/{id}.txt")', "out/{id}.txt", "self.path.output.write_text(str(self.path.input))"
+    )
+    reads = reads.replace("'optional(\"mid/{id}.txt\")'", 'optional("mid/{id}.txt")').replace(
+        "import ScriptTemplate", "import ScriptTemplate, optional"
+    )
+    scripts = {"mid": ("raw/{id}.txt", "mid/{id}.txt"), "last": reads}
+    ws = make_workspace(scripts, ["raw/R1.txt", "raw/R2.txt"], toml="[steps]\nscripts = ['mid', 'last']")
+    rows = ws.steps.filter(step="last").select("status", "reason")
+    assert set(rows.iter_rows()) == {("INIT", "waits for mid")}
+    assert ws.steps.filter(step="last").plan().n_run == 0
+    report = ws.steps.run(progress=False)
+    assert report.counts() == {"done": 4}
+    assert (Path(ws.data_path) / "out/R1.txt").read_text().endswith("mid/R1.txt")
+
+
+def test_a_command_gets_an_argument_per_file_and_none_for_what_is_absent(write_workspace):
+    toml = """
+[steps]
+scripts = ["list"]
+[steps.list]
+command = "python3 list.py {output} {input.png} {input.note}"
+outputs = "out/{id}.txt"
+[steps.list.inputs]
+png = "raw/{id}/*.png"
+note = {path = "notes/{id}.txt", optional = true}
+"""
+    folder = write_workspace({}, ["raw/R1/b.png", "raw/R1/a.png", "notes/R1.txt", "raw/R2/a.png"], toml=toml)
+    ws = Workspace(folder)
+    program = "import sys\nopen(sys.argv[1], 'w').write(' '.join(sys.argv[2:]))\n"
+    (Path(ws.scripts_path) / "list.py").write_text(program)
+    assert ws.steps.run(progress=False).counts() == {"done": 2}
+    out = Path(ws.data_path) / "out"
+    named = {one.stem: [Path(path).name for path in one.read_text().split()] for one in out.glob("*.txt")}
+    assert named == {"R1": ["a.png", "b.png", "R1.txt"], "R2": ["a.png"]}
+
+
+@pytest.mark.parametrize("output", ["raw/{id}/sum.png", "raw/{id}/R_{id}.png"])
+def test_an_output_that_the_wildcard_of_raw_inputs_matches_is_refused(make_workspace, script_source, output):
+    source = script_source("raw/{id}/*.png", output, "self.path.output.touch()")
+    ws = make_workspace({"work": source}, ["raw/R1/a.png"])
+    (row,) = ws.steps.collect().iter_rows(named=True)
+    assert row["status"] == "ERROR"
+    assert "raw/{id}/*.png" in row["reason"]
+
+
+def test_an_output_has_no_wildcard(make_workspace, script_source):
+    ws = make_workspace({"work": script_source("raw/{id}.txt", "out/{id}/*.png")}, ["raw/R1.txt"])
+    (reason,) = ws.steps.select("reason")["reason"]
+    assert "only an input may name many files" in reason
+
+
+def test_folders_below_count_only_with_two_stars(make_workspace, script_source):
+    one = script_source(
+        "raw/{id}/*.png", "one/{id}.txt", "self.path.output.write_text(str(len(self.path.input)))"
+    )
+    deep = one.replace("*.png", "**/*.png").replace("one/", "deep/")
+    files = ["raw/R1/a.png", "raw/R1/x/b.png", "raw/R1/x/y/c.png", "raw/R1/.x/d.png"]
+    ws = make_workspace({"one": one, "deep": deep}, files, toml="[steps]\nscripts = ['one', 'deep']")
+    report = ws.steps.run(progress=False)
+    assert report.ok, report.frame["message"].to_list()
+    data = Path(ws.data_path)
+    assert ((data / "one/R1.txt").read_text(), (data / "deep/R1.txt").read_text()) == ("1", "3")
+    assert not any(ws.refresh().steps.select("stale")["stale"])
+
+
+def test_a_star_beside_a_varying_field_is_refused(make_workspace, script_source):
+    toml = "[records]\nid_pattern = 'R[0-9]+'"
+    ws = make_workspace({"work": script_source("raw/{id}*.png", "out/{id}.txt")}, ["raw/R1.png"], toml=toml)
+    assert not ws.records.ids()
+    with pytest.raises(PatternError, match="has no"):
+        many("raw/{id}.png")
+
+
+def test_a_script_by_hand_finds_its_files(tmp_path):
+    (tmp_path / "raw" / "R1").mkdir(parents=True)
+    for name in ("b.png", "a.png"):
+        (tmp_path / "raw" / "R1" / name).touch()
+
+    class Script(ScriptTemplate):
+        PATH_IN = {  # noqa: RUF012 - as users write it
+            "a": many("raw/{id}/*.png"),
+            "b": optional("x/{id}"),
+            "c": any_of("y/{id}", "raw/{id}/a.png"),
+        }
+
+    found = Script("R1", data_path=tmp_path).path.input
+    assert [one.name for one in found["a"]] == ["a.png", "b.png"]
+    assert found["b"] is None
+    assert found["c"].name == "a.png"
