@@ -5,7 +5,10 @@ This module is separate from the tables' dtypes: a worker can use a status witho
 
 from enum import IntEnum
 
-__all__ = ["StepStatus"]
+__all__ = ["SHORT_NAMES", "StepStatus"]
+
+SHORT_NAMES = {"DATA_READY": "READY", "PROCESSING": "RUNNING", "DATA_NOT_AVAILABLE": "NO_DATA"}
+"""The short names of statuses, which tables show and filters accept."""
 
 
 class StepStatus(IntEnum):

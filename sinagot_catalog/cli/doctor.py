@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import place_of
-from sinagot_catalog.config import nearest
-from sinagot_catalog.diagnostics import examine
 from sinagot_catalog.errors import ConfigError
 
 __all__ = ["doctor"]
@@ -16,8 +15,21 @@ __all__ = ["doctor"]
 _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
 
 
+@verb(
+    "what is wrong with the set-up, and what to do about it; exit 2 only where a run could not work",
+    """
+  sinagot-catalog doctor
+  sinagot-catalog doctor example/harbor --json
+
+keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""",
+    PLACE,
+    ONE_OBJECT,
+)
 def doctor(args: Any) -> int:
     """Print a line for each check; exit with 2 if a run cannot work."""
+    from sinagot_catalog.config import nearest
+    from sinagot_catalog.diagnostics import examine
+
     place = place_of(args) or nearest()
     if place is None:
         raise ConfigError(
@@ -25,7 +37,7 @@ def doctor(args: Any) -> int:
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
     found = []
-    for check in examine([place, *getattr(args, "config", [])], trust=getattr(args, "trust", None)):
+    for check in examine([place, *args.config], trust=args.trust or None):
         found.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]

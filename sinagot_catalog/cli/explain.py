@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
 from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace
 
@@ -13,6 +14,24 @@ __all__ = ["explain"]
 _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure": "31"}
 
 
+@verb(
+    "why a step of a record has its status, and what would change it",
+    """
+  sinagot-catalog explain REC-20200603 summary
+  sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
+
+keys of --json: record_id, task, modality, step, status, reason, rules (number, says, status, holds, evidence),
+decided_by (the number of the rule), files (role, label, path, exists, size, modified, made_by, near), attempt
+(null, or event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
+stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
+    Argument("record", "ID", about="the record"),
+    Argument("label", "STEP", about="the step"),
+    WORKSPACE,
+    SNAPSHOT,
+    Option("--task", metavar="T", help="its task, where several units have that step"),
+    Option("--modality", metavar="M", help="its modality, where several units have that step"),
+    ONE_OBJECT,
+)
 def explain(args: Any) -> int:
     """Print the rules of one row with their evidence."""
     ws = open_workspace(args)

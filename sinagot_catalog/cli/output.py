@@ -14,15 +14,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import text_of
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import polars as pl
 
 __all__ = [
     "COLOURS",
@@ -39,8 +39,8 @@ __all__ = [
 ]
 
 COLOURS = {
-    "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "DATA_READY": "36",
-    "run": "36", "PROCESSING": "33", "skip": "2", "INIT": "2", "DATA_NOT_AVAILABLE": "35",
+    "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
+    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35",
 }  # fmt: skip
 """The colours of words in tables, as numbers of terminal escape sequences."""
 
@@ -112,6 +112,10 @@ def is_machine(args: Any) -> bool:
 
 def put_rows(args: Any, frame: pl.DataFrame) -> None:
     """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import text_of
+
     if args.parquet:
         try:
             frame.write_parquet(args.parquet)
@@ -159,6 +163,8 @@ def put_table(
         bold_last: Whether the last row is a total.
         beside: Text to the right of each row: pieces with their colours; all of one width.
     """
+    import polars as pl
+
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
@@ -186,6 +192,10 @@ def put_table(
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Format a column as short text on one line, without control characters."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import text_of
+
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         text = column.dt.to_string("%Y-%m-%d %H:%M:%S")
@@ -193,6 +203,8 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         text = column.round(3).cast(pl.String)
     else:
         text = text_of(name, dtype)
+        if isinstance(dtype, pl.Enum) and set(SHORT_NAMES) <= set(dtype.categories):
+            text = text.replace(SHORT_NAMES)
     return text.fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
 
 
@@ -220,6 +232,8 @@ def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
 
 def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str]) -> pl.Series:
     """Put the columns side by side."""
+    import polars as pl
+
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)

@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.planner import Plan, PlanOptions, make_plan
     from sinagot_catalog.run.pool import OnResults, Pool, Runner
     from sinagot_catalog.run.preflight import check_places, check_start
-    from sinagot_catalog.run.request import RunOptions, check_rows, plan, replaced, rows_query
+    from sinagot_catalog.run.request import (
+        PlanArguments,
+        RunArguments,
+        RunOptions,
+        SubmitArguments,
+        WatchArguments,
+        check_rows,
+        plan,
+        replaced,
+        rows_query,
+        seconds_of,
+    )
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.watcher import said_once, watch
     from sinagot_catalog.run.worker_slot import RunContext, cancelled
@@ -30,11 +41,15 @@ __all__ = [
     "OnResults",
     "Phase",
     "Plan",
+    "PlanArguments",
     "PlanOptions",
     "Pool",
+    "RunArguments",
     "RunContext",
     "RunOptions",
     "Runner",
+    "SubmitArguments",
+    "WatchArguments",
     "accept",
     "cancelled",
     "check_places",
@@ -52,6 +67,7 @@ __all__ = [
     "run",
     "said_once",
     "script_of",
+    "seconds_of",
     "shell_join",
     "watch",
 ]
@@ -67,7 +83,18 @@ __getattr__ = lazy_exports(
         "planner": ("Plan", "PlanOptions", "make_plan"),
         "pool": ("OnResults", "Pool", "Runner"),
         "preflight": ("check_places", "check_start"),
-        "request": ("RunOptions", "check_rows", "plan", "replaced", "rows_query"),
+        "request": (
+            "PlanArguments",
+            "RunArguments",
+            "RunOptions",
+            "SubmitArguments",
+            "WatchArguments",
+            "check_rows",
+            "plan",
+            "replaced",
+            "rows_query",
+            "seconds_of",
+        ),
         "shell_command": ("shell_join",),
         "watcher": ("said_once", "watch"),
         "worker_slot": ("RunContext", "cancelled"),

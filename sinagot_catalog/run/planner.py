@@ -16,6 +16,7 @@ import polars as pl
 from sinagot_catalog.catalog import in_words, is_stale
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PlanOptions:
         ignore_missing: Also try rows that lack an input.
         asked: The user named the step: rows that lack an input are tried, and their reason tells it.
         downstream: Add the rows that become ready by this run.
+        upstream: Add the rows that make missing inputs of the selected rows.
         stale: Run rows that are stale by one of these causes, and the rows that read their outputs.
         limit: The most rows to run: the first ones in the order.
     """
@@ -46,6 +48,7 @@ class PlanOptions:
     ignore_missing: bool = False
     asked: bool = False
     downstream: bool = False
+    upstream: bool = False
     stale: frozenset[str] = frozenset()
     limit: int | None = None
 
@@ -128,6 +131,9 @@ def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, st
         SelectionError: When steps wait for each other.
     """
     order = _Order(catalog.layout, catalog.makers, catalog.faults)
+    selected = selected.with_columns(pl.lit(True).alias("_selected"))
+    if options.upstream:
+        selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
     rows = _Considered(catalog, selected, options, stats).decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -281,14 +287,16 @@ class _Considered:
     def _rows(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         """The selected rows of a unit step; with `downstream`, also the rows that this run makes ready."""
         if not self.options.downstream:
-            return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
+            return part
         every = self.catalog.steps.filter(pl.col("_cell") == cell.index)
-        chosen = self.nothing.clone() if part is None else self.nothing.clone().scatter(part["_rec"], True)
+        none = self.nothing.clone()
+        chosen = none if part is None else none.scatter(part.filter("_selected")["_rec"], True)
+        added = self.nothing if part is None else self.nothing.clone().scatter(part["_rec"], True)
         fresh = reduce(
             or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing
         )
         picked = chosen.gather(every["_rec"]).alias("_selected")
-        return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
+        return every.with_columns(picked).filter(pl.lit((chosen | added | fresh).gather(every["_rec"])))
 
     def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
         """Whether each row is stale by a cause in `options.stale`, and the causes in words."""
