@@ -5,10 +5,12 @@ This module is separate from the tables' dtypes: a worker can use a status witho
 
 from enum import IntEnum
 
-__all__ = ["SHORT_NAMES", "StepStatus"]
+__all__ = ["LONG_NAMES", "SHORT_NAMES", "StepStatus"]
 
 SHORT_NAMES = {"DATA_READY": "READY", "PROCESSING": "RUNNING", "DATA_NOT_AVAILABLE": "NO_DATA"}
 """The short names of statuses, which tables show and filters accept."""
+
+LONG_NAMES = {short: name for name, short in SHORT_NAMES.items()}
 
 
 class StepStatus(IntEnum):

@@ -10,19 +10,6 @@ from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
 from sinagot_catalog.deprecated import renamed
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import (
-    PlanArguments,
-    RunArguments,
-    RunOptions,
-    SubmitArguments,
-    WatchArguments,
-    load_script,
-    plan,
-    prepare_query,
-    run,
-    script_of,
-    seconds_of,
-)
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
@@ -32,7 +19,14 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.flows import RunHandle
     from sinagot_catalog.journal import RunReport
-    from sinagot_catalog.run import Plan
+    from sinagot_catalog.run import (
+        Plan,
+        PlanArguments,
+        RunArguments,
+        RunOptions,
+        SubmitArguments,
+        WatchArguments,
+    )
     from sinagot_catalog.scripts import ScriptTemplate
 
 __all__ = ["Step", "StepCollection"]
@@ -188,6 +182,8 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
         """
+        from sinagot_catalog.run import PlanArguments, RunOptions, plan
+
         wanted = RunOptions.of(options, PlanArguments, step_label, force=force, ignore_missing=ignore_missing)
         return plan(self._source, self._query, wanted)
 
@@ -222,6 +218,8 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
+        from sinagot_catalog.run import RunArguments, RunOptions, run
+
         wanted = RunOptions.of(
             options, RunArguments, step_label, force=force, ignore_missing=ignore_missing, debug=debug
         )
@@ -259,6 +257,8 @@ class StepCollection(Selection):
         Raises:
             NotFoundError: There is no such deployment; names similar ones.
         """
+        from sinagot_catalog.run import RunOptions, SubmitArguments
+
         wanted = RunOptions.of(
             options, SubmitArguments, step_label, force=force, ignore_missing=ignore_missing
         )
@@ -312,7 +312,7 @@ class StepCollection(Selection):
             3 done
         """
         from sinagot_catalog.flows import send, to_stderr
-        from sinagot_catalog.run import said_once, watch
+        from sinagot_catalog.run import RunOptions, WatchArguments, run, said_once, seconds_of, watch
 
         wanted = RunOptions.of(options, WatchArguments, step_label, downstream=step_label is None)
         say = on_message or to_stderr
@@ -335,6 +335,7 @@ class StepCollection(Selection):
         self, options: RunOptions, on_message: Callable[[str], None] | None = None, *, wait: bool = False
     ) -> RunHandle:
         from sinagot_catalog.flows import submit
+        from sinagot_catalog.run import prepare_query
 
         execution = prepare_query(self._source, self._query, options)
         return submit(execution, wait=wait, on_message=on_message)
@@ -382,6 +383,8 @@ class Step:
     @property
     def script_class(self) -> type[ScriptTemplate]:
         """The class `Script` of its file; the file is imported."""
+        from sinagot_catalog.run import load_script
+
         return load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
 
     @property
@@ -395,6 +398,8 @@ class Step:
             raise SelectionError(
                 f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
             )
+        from sinagot_catalog.run import script_of
+
         return script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:

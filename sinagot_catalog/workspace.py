@@ -19,13 +19,13 @@ from sinagot_catalog.catalog import (
     names_in,
     notices_frame,
     snapshot,
+    with_long_names,
 )
 from sinagot_catalog.config import read_config
 from sinagot_catalog.custom_classes import kinds_of
 from sinagot_catalog.deprecated import renamed, warn_renamed
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.run import check_rows, rows_query
 from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.selection import Selection
@@ -221,7 +221,9 @@ class Workspace:
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
-        check_query(query, own=self.records.collect_schema())
+        own = self.records.collect_schema()
+        check_query(query, own=own)
+        query = query if "status" in own else with_long_names(query)
         tables = {
             **{name: self._table(name, names_in(query)) for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
@@ -536,6 +538,8 @@ class Workspace:
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
+        from sinagot_catalog.run import check_rows, rows_query
+
         query = rows_query(rows)
         if query.rows is not None:
             check_rows(self._source, query.rows)

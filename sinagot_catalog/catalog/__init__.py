@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.read_files import scan_files
     from sinagot_catalog.catalog.session import Session, stamp
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
-    from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in, sql_predicate
+    from sinagot_catalog.catalog.sql_check import (
+        as_text,
+        check_query,
+        names_in,
+        sql_predicate,
+        with_long_names,
+    )
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
     from sinagot_catalog.catalog.status_rules import failed, first_line
     from sinagot_catalog.catalog.table_file import parse_json
@@ -61,6 +67,7 @@ __all__ = [
     "sql_predicate",
     "stamp",
     "text_of",
+    "with_long_names",
 ]
 
 __getattr__ = lazy_exports(
@@ -75,7 +82,7 @@ __getattr__ = lazy_exports(
         "read_files": ("scan_files",),
         "session": ("Session", "stamp"),
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
-        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate"),
+        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
         "status_rules": ("failed", "first_line"),
         "table_file": ("parse_json",),

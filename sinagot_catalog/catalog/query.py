@@ -15,6 +15,7 @@ import polars as pl
 from sinagot_catalog.catalog.literals import check_literals
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, TIMED, UNITS
+from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -366,6 +367,8 @@ class Resolver:
         unknown = [name for name in names if name not in known]
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
+            if unknown[0] in StepStatus.__members__ or unknown[0] in LONG_NAMES:
+                sql = f"In SQL a text has single quotes: '{unknown[0]}'. "
             raise SelectionError(
                 f"{table} has no column {unknown[0]!r}{self._absent(unknown[0], known)}",
                 f"{sql}Its columns: {', '.join(known)}.",

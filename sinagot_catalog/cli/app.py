@@ -115,6 +115,11 @@ def parse(argv: Sequence[str]) -> int:
         raise SystemExit(2) from None
 
 
+def _long_name(param: click.Parameter) -> str:
+    """Return the present long name of an option; old names come after it."""
+    return next((name for name in param.opts if name.startswith("--")), param.opts[0])
+
+
 def _sentence(error: click.UsageError) -> str:
     """Return the text of an error of usage, with the nearest valid word."""
     known = (
@@ -124,9 +129,9 @@ def _sentence(error: click.UsageError) -> str:
         return f"unknown argument {error.option_name!r}{did_you_mean(error.option_name, known)}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         param = error.param
-        name = param.metavar if isinstance(param, Argument) else param.opts[-1]
+        name = param.metavar if isinstance(param, Argument) else _long_name(param)
         return f"{name} is missing"
     if isinstance(error, click.BadParameter) and error.param is not None:
-        names = "" if isinstance(error.param, Argument) else f"{error.param.opts[-1]}: "
+        names = "" if isinstance(error.param, Argument) else f"{_long_name(error.param)}: "
         return f"{names}{error.message}"
     return error.message.rstrip(".")

@@ -7,7 +7,8 @@ from typing import Any
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
 from sinagot_catalog.cli.output import paint, put, put_json
-from sinagot_catalog.cli.workspace_args import command, open_workspace
+from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
+from sinagot_catalog.errors import NotFoundError
 
 __all__ = ["explain"]
 
@@ -35,6 +36,12 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
 def explain(args: Any) -> int:
     """Print the rules of one row with their evidence."""
     ws = open_workspace(args)
+    steps = source_of(ws).layout().steps
+    if args.record in steps and args.label not in steps:
+        raise NotFoundError(
+            f"{args.record!r} is a step, not a record",
+            f"The record comes first: {command(args, 'explain', args.label, args.record)}",
+        )
     told = ws.explain(args.record, args.label, args.task, args.modality)
     if args.json:
         put_json(told.to_dict())

@@ -79,9 +79,9 @@ def count(text: str) -> int:
 
 
 def _processes(text: str) -> int:
-    """Parse a number of processes; 0 stands for one per core."""
-    if not text.isdecimal():
-        raise click.BadParameter(f"{text!r} is no number of processes")
+    """Parse a number of processes."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no number of processes from 1 up; without it, one per core")
     return int(text)
 
 

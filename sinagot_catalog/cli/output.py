@@ -12,6 +12,7 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
@@ -29,6 +30,7 @@ __all__ = [
     "can_show",
     "clear_screen",
     "is_machine",
+    "lines_of",
     "paint",
     "put",
     "put_json",
@@ -102,6 +104,17 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def lines_of(text: str, indent: int) -> list[str]:
+    """Break a text between words so that it fits a terminal; elsewhere it stays one line.
+
+    Args:
+        text: The text.
+        indent: The characters to the left of it.
+    """
+    room = (width() or 0) - indent
+    return (wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]) if room > 0 else [text]
+
+
 # --- for programs --------------------------------------------------------------------------------------------
 
 
@@ -171,7 +184,8 @@ def put_table(
     longest = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
     sizes = {name: max(size or 0, len(heads[name])) for name, size in zip(text.columns, longest, strict=True)}
     taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
-    left_out = _fit(sizes, set(text.columns) - right, (room := width()) and room - taken)
+    whole = right | {name for name, dtype in frame.schema.items() if dtype.is_temporal()}
+    left_out = _fit(sizes, set(text.columns) - whole, (room := width()) and room - taken)
     lines = _lines(text.select(list(sizes)), sizes, right)
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
