@@ -5,7 +5,7 @@ Imports the standard library only: workers and the completion of a shell use it.
 
 import re
 
-__all__ = ["count_of", "duration_text", "parse_duration", "size_text"]
+__all__ = ["count_of", "duration_text", "parse_duration", "parse_size", "size_text"]
 
 _SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w|)\s*")
@@ -30,17 +30,43 @@ def parse_duration(text: str | float) -> float:
     return float(found[1]) * _SECONDS[found[2]]
 
 
-def duration_text(seconds: float) -> str:
-    """Write a measured duration.
+_BYTES = {"": 1, "B": 1}
+_BYTES |= {f"{letter}{end}": 1000 ** (n + 1) for n, letter in enumerate("KMGT") for end in ("", "B")}
+_BYTES |= {f"{letter}IB": 1024 ** (n + 1) for n, letter in enumerate("KMGT")}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `2 GB` or `512 MiB`; a bare number counts bytes.
+
+    Raises:
+        ValueError: When the text is not a size.
 
     Example:
-        >>> [duration_text(one) for one in (0.25, 12.3, 600, 9000)]
-        ['0.2 s', '12.3 s', '10.0 min', '2.5 h']
+        >>> [parse_size(one) for one in ("2 GB", "512MiB", "1.5k", "80")]
+        [2000000000, 536870912, 1500, 80]
     """
-    for most, size, unit in ((90, 1, "s"), (5400, 60, "min")):
+    found = _SIZE.fullmatch(text)
+    if found is None or found[2].upper() not in _BYTES:
+        raise ValueError(f"{text!r} is not a size such as 2 GB or 512 MiB")
+    return int(float(found[1]) * _BYTES[found[2].upper()])
+
+
+def duration_text(seconds: float, *, has_ms: bool = False) -> str:
+    """Write a measured duration; `has_ms` writes less than a second in milliseconds.
+
+    Example:
+        >>> [duration_text(one) for one in (0.25, 12.3, 600, 9000, 259_200)]
+        ['0.2 s', '12.3 s', '10.0 min', '2.5 h', '3.0 d']
+        >>> duration_text(0.25, has_ms=True)
+        '250 ms'
+    """
+    if has_ms and seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
         if seconds < most:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 3600:.1f} h"
+    return f"{seconds / 86_400:.1f} d"
 
 
 def size_text(count: float) -> str:

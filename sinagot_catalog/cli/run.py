@@ -106,7 +106,7 @@ def _duration(seconds: float | None) -> str:
     """Format a duration; empty for a step that never ran."""
     if seconds is None:
         return "?"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else duration_text(seconds)
+    return duration_text(seconds, has_ms=True)
 
 
 @verb(
