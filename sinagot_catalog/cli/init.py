@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.init_from_files import find_records, list_files, looks, workspace_files
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put
+from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
 
 __all__ = ["init"]

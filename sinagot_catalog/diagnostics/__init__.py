@@ -1,4 +1,4 @@
-"""Diagnostics: explain a status, test a pattern, and check a set-up.
+"""Diagnostics: explain a status, test a pattern, check a set-up, and propose an id pattern for files.
 
 In: an open workspace. Out: reports for readers, as text, HTML or JSON. Begin with `explain` (one row),
 `try_pattern` (one pattern) or `doctor` (the whole set-up).
@@ -11,15 +11,29 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine
     from sinagot_catalog.diagnostics.explanation import Evidence, Explanation, explain
+    from sinagot_catalog.diagnostics.id_proposal import find_records, list_files, looks, workspace_files
     from sinagot_catalog.diagnostics.pattern_report import PatternReport, template_of, try_pattern
 
-__all__ = ["Evidence", "Explanation", "PatternReport", "examine", "explain", "template_of", "try_pattern"]
+__all__ = [
+    "Evidence",
+    "Explanation",
+    "PatternReport",
+    "examine",
+    "explain",
+    "find_records",
+    "list_files",
+    "looks",
+    "template_of",
+    "try_pattern",
+    "workspace_files",
+]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "doctor": ("examine",),
         "explanation": ("Evidence", "Explanation", "explain"),
+        "id_proposal": ("find_records", "list_files", "looks", "workspace_files"),
         "pattern_report": ("PatternReport", "template_of", "try_pattern"),
     },
 )
