@@ -16,10 +16,10 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete
 
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.options import Argument, joined_stale, one_of, verb
+from sinagot_catalog.cli.options import Argument, one_of, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog import Layout
     from sinagot_catalog.config import Config
@@ -81,7 +81,7 @@ def completion(args: Any) -> int:
     return 0
 
 
-completion.context_settings |= {"ignore_unknown_options": True, "allow_interspersed_args": False}
+completion.context_settings.update(ignore_unknown_options=True, allow_interspersed_args=False)
 
 
 def _line(shell: str, word: str, about: str) -> str:
@@ -110,7 +110,7 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
     from sinagot_catalog.cli.app import APP
 
     *before, last = [_unquoted(word) for word in words] or [""]
-    found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(joined_stale(before), last)
+    found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
     return [
         (one.value, one.help or "")
         for one in found
@@ -124,7 +124,7 @@ def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> lis
     from sinagot_catalog.status import StepStatus
 
     if isinstance(param.type, click.Choice):
-        found = map(str, param.type.choices)
+        found: Iterable[str] = map(str, param.type.choices)
     elif param.name == "status":
         names = [status.name for status in StepStatus]
         found = iter([name.lower() for name in names] if beginning.islower() else names)

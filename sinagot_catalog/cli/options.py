@@ -29,7 +29,6 @@ __all__ = [
     "count",
     "duration",
     "flag",
-    "joined_stale",
     "limit",
     "one_of",
     "rows",
@@ -91,11 +90,6 @@ def _stale(text: str) -> bool | str:
         near = did_you_mean(text, ["inputs", "code"])
         raise click.BadParameter(f"--stale={text} is neither --stale nor --stale=code{near}")
     return True if text == "inputs" else text
-
-
-def joined_stale(words: Sequence[str]) -> list[str]:
-    """Give a bare `--stale` its value: a separate word after it could be the workspace."""
-    return ["--stale=inputs" if word == "--stale" else word for word in words]
 
 
 # --- parameters ------------------------------------------------------------------------------------------------
@@ -172,8 +166,8 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words after the verb; refuse words that are too many."""
-        if any(param.name == "stale" for param in self.params):
-            args = joined_stale(args)
+        if STALE in self.params:  # a separate word after a bare --stale could be the workspace
+            args = ["--stale=inputs" if word == "--stale" else word for word in args]
         if (
             ctx.resilient_parsing
             and args

@@ -214,14 +214,10 @@ def _follow(args: Any) -> int:
 
 def _options(args: Any) -> dict[str, Any]:
     """Return the options of a selection that planning takes."""
-    return {
-        "force": args.force,
-        "ignore_missing": args.ignore_missing,
-        "downstream": args.downstream,
-        "upstream": args.upstream,
-        "stale": args.stale,
-        "limit": args.limit or None,
-    }
+    from sinagot_catalog.run import PlanArguments
+
+    named = ["force", "ignore_missing", *PlanArguments.__annotations__]
+    return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
 
 
 def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:

@@ -83,7 +83,7 @@ def _env(args: Any) -> int:
     from sinagot_catalog.flows import environment
 
     try:
-        found = environment(say=say)
+        found = environment(on_message=say)
     except BaseException:
         if not args.json:
             put("false")  # makes `eval "$(...)" && ...` stop here

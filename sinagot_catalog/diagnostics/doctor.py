@@ -310,11 +310,11 @@ def _metadata(source: Session) -> Iterator[Check]:
 
 def _order(source: Session) -> Iterator[Check]:
     """Check whether the steps can be ordered."""
-    from sinagot_catalog.run import PlanOptions, make_plan
+    from sinagot_catalog.run import RunOptions, make_plan
 
     catalog = source.catalog()
     try:
-        plan = make_plan(catalog, catalog.steps, PlanOptions(downstream=True), source.stats)
+        plan = make_plan(catalog, catalog.steps, RunOptions(downstream=True), source.stats)
     except SinagotError as error:
         yield _fault("steps", error)
         return

@@ -34,7 +34,7 @@ from sinagot_catalog.secrets import masked
 __all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
-_ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
+_NOT_OF_FLOW = ("debug", "mode")
 
 
 class Submitted(threading.Thread):
@@ -156,7 +156,11 @@ def _parameters(execution: Execution) -> dict[str, Any]:
     """The parameters that the page shows for a run that was planned in this process."""
     first, *further = execution.source.config.files
     options = asdict(execution.options)
-    asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
+    asked = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_OF_FLOW and value not in (None, False)
+    }
     rows = execution.keep_selection()
     shown = [masked(one) for one in further] or None
     return asked | {

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import Execution, in_words, prepare, prepare_query, run
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.phases import Phase
-    from sinagot_catalog.run.planner import Plan, PlanOptions, make_plan
+    from sinagot_catalog.run.planner import Plan, make_plan
     from sinagot_catalog.run.pool import OnResults, Pool, Runner
     from sinagot_catalog.run.preflight import check_places, check_start
     from sinagot_catalog.run.request import (
@@ -42,7 +42,6 @@ __all__ = [
     "Phase",
     "Plan",
     "PlanArguments",
-    "PlanOptions",
     "Pool",
     "RunArguments",
     "RunContext",
@@ -80,7 +79,7 @@ __getattr__ = lazy_exports(
         "execution": ("Execution", "in_words", "prepare", "prepare_query", "run"),
         "interactive": ("load_script", "script_of"),
         "phases": ("Phase",),
-        "planner": ("Plan", "PlanOptions", "make_plan"),
+        "planner": ("Plan", "make_plan"),
         "pool": ("OnResults", "Pool", "Runner"),
         "preflight": ("check_places", "check_start"),
         "request": (

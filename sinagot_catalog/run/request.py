@@ -177,20 +177,7 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
-    return planner.make_plan(
-        catalog,
-        rows,
-        planner.PlanOptions(
-            force=options.force,
-            ignore_missing=options.ignore_missing,
-            asked=options.step is not None,
-            downstream=options.downstream,
-            upstream=options.upstream,
-            stale=options.causes(source.config),
-            limit=options.limit,
-        ),
-        source.stats,
-    )
+    return planner.make_plan(catalog, rows, options, source.stats, options.causes(source.config))
 
 
 def replaced(source: Session, made: Plan) -> tuple[int, int]:
