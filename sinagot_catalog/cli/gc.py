@@ -20,8 +20,8 @@ __all__ = ["gc"]
     PLACE,
     Option(
         "--older-than",
-        "--keep",
         "older_than",
+        old=["--keep"],
         metavar="TIME",
         type=duration,
         default="90d",

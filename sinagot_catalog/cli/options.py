@@ -87,8 +87,7 @@ def _processes(text: str) -> int:
 def _stale(text: str) -> bool | str:
     """Parse the value of `--stale`."""
     if text not in ("inputs", "code"):
-        near = did_you_mean(text, ["inputs", "code"])
-        raise click.BadParameter(f"--stale={text} is neither --stale nor --stale=code{near}")
+        raise click.BadParameter(f"{text!r} is not 'code'{did_you_mean(text, ['code'])}")
     return True if text == "inputs" else text
 
 
@@ -98,12 +97,13 @@ def _stale(text: str) -> bool | str:
 class Option(click.Option):
     """An option: its help is listed in a group, its values are completed from the workspace.
 
-    A repeated option has a list as its value, or None if it is not given.
+    A repeated option has a list as its value, or None if it is not given. The help leaves out its old names.
     """
 
-    def __init__(self, *names: str, group: str = "options", **more: Any) -> None:
-        super().__init__(names, **more)
+    def __init__(self, *names: str, group: str = "options", old: Sequence[str] = (), **more: Any) -> None:
+        super().__init__([*names, *old], **more)
         self.group = group
+        self.old = old
         if self.multiple:
             self.callback = lambda _ctx, _param, values: list(values or ()) or None
 
@@ -208,6 +208,8 @@ def write_options(command: click.Command, ctx: click.Context, formatter: click.H
         record = None if isinstance(param, Argument) else param.get_help_record(ctx)
         if record and "--help" in param.opts:
             record = (record[0], "show this help")
+        for name in getattr(param, "old", ()):
+            record = record and (record[0].replace(f", {name}", ""), record[1])
         if record:
             groups.setdefault(getattr(param, "group", "options"), []).append(record)
     for name, records in groups.items():

@@ -276,12 +276,20 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
         say(line)
     else:
         put(paint(line, "32" if report.ok else "31"))
+    counts = report.counts()
+    if counts.get("not_available") and not args.upstream and _has_upstream(steps, args):
+        say("other steps make missing inputs of these rows; --upstream runs them, too")
     if not report.ok:
         return SOME_FAILED
-    counts = report.counts()
     if counts.get("cancelled"):
         return 130
     return SOME_FAILED if args.strict and (counts.get("not_available") or counts.get("claimed")) else 0
+
+
+def _has_upstream(steps: StepCollection, args: Any) -> bool:
+    """Whether further rows could make missing inputs of the selected rows."""
+    made = steps.plan(steps_of(args), **{**_options(args), "upstream": True})
+    return made.n_run > _plan(steps, args).n_run
 
 
 def say_failures(args: Any, report: RunReport) -> None:

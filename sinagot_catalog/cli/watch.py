@@ -43,7 +43,7 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     Option("--record", metavar="ID", multiple=True, help="this record; may be repeated"),
     Option(
         "--interval",
-        "--every",
+        old=["--every"],
         metavar="TIME",
         type=duration,
         default="60s",
@@ -51,8 +51,8 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     ),
     Option(
         "--stable-for",
-        "--settle",
         "stable_for",
+        old=["--settle"],
         metavar="TIME",
         type=duration,
         default="2s",

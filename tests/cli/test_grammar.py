@@ -52,6 +52,9 @@ def test_a_dry_run_is_the_plan_and_runs_nothing(said, chain):
 def test_upstream_adds_what_makes_the_missing_inputs_and_nothing_else(said, chain):
     words = ("--record", "R1", "--step", "c", "--json")
     assert actions(said("plan", chain, *words)[1]) == [("R1", "c", "run")]
+    code, out, err = said("run", chain, "--record", "R1", "--step", "c", "-q", "--mode", "main_process")
+    assert (code, out[:14]) == (0, "1 without data")
+    assert "--upstream runs them, too" in err
     whole = [("R1", "a", "run"), ("R1", "b", "run"), ("R1", "c", "run")]
     assert actions(said("plan", chain, *words, "--upstream")[1]) == whole
     code, out, _ = said("run", chain, *words, "--upstream", "-q", "-j", "1")
@@ -171,7 +174,7 @@ def test_durations_in_python_may_have_units_and_wrong_ones_are_named(chain, opti
         (("run", "-j", "two"), "--workers: 'two' is no number of processes"),
         (("explain", "a", "R1"), "sinagot-catalog explain -C {folder} R1 a"),
         (("ls", "{folder}"), "a workspace is named with -C {folder}"),
-        (("run", "--stale=cod"), "did you mean 'code'?"),
+        (("run", "--stale=cod"), "--stale: 'cod' is not 'code'; did you mean 'code'?"),
         (("run", "--mode", "main_proces"), "did you mean 'main_process'"),
         (("watch", "--run", "--submit"), "not allowed with argument --submit"),
         (("explain", "R1"), "STEP is missing"),
