@@ -227,3 +227,21 @@ def test_old_names_work_for_one_release_with_a_warning(chain):
         ws.gc(keep="90d", older_than="90d")
     with pytest.raises(TypeError, match="there is no option 'limt'; did you mean 'limit'"):
         ws.steps.run(limt=3)
+
+
+@pytest.mark.parametrize(
+    ("words", "said_of"),
+    [
+        (("deploy", "nightly", "--pool", "p", "--env", "X"), "--env: 'X' is no variable with a value"),
+        (("serve", "--name", "n", "--every", "10m", "--cron", "0 2 * * *"), "cron and every are both given"),
+        (("serve", "--name", "n", "--timezone", "Europe/Paris"), "without a cron text"),
+        (("deploy", "a/b", "--pool", "p"), "'a/b' is no name of a deployment"),
+        (("deploy", "n", "--pool", "p", "--concurrency", "0"), "concurrency: 0 is not a whole number"),
+        (("deploy", "n", "--pool", "p", "--step", "aa", "-j", "2", "--tag", "x"), "there is no step 'aa'"),
+        (("deploy", "nightly"), "--pool is missing"),
+    ],
+)
+def test_a_deployment_is_checked_before_prefect_is_asked(said, chain, words, said_of):
+    code, _, err = said(*words, "-C", chain)
+    assert code == 2
+    assert said_of in err
