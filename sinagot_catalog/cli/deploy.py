@@ -47,7 +47,12 @@ _DEPLOYED = [
     Option("--timezone", metavar="TZ", group=_WHEN, help="of --cron, such as Europe/Paris; by default UTC"),
     WORKERS,
     Option(
-        "--concurrency", metavar="N", type=count, default="1", group=_WHEN, help="runs at a time; by default 1"
+        "--concurrency",
+        metavar="N",
+        type=count,
+        default="1",
+        group=_WHEN,
+        help="runs at a time; by default 1",
     ),
     Option("--tag", metavar="TAG", multiple=True, group=_WHEN, help="of its runs; may be repeated"),
     ONE_OBJECT,
