@@ -242,7 +242,7 @@ def _outer(name: str, structs: Container[str]) -> str:
 
 def _plain(name: str) -> str:
     """Return a column's own name: without its table, without quotes."""
-    last = (_PART.findall(name) or [name])[-1]
+    last: str = (_PART.findall(name) or [name])[-1]
     return last[1:-1] if last[:1] in ('"', "`") else last
 
 
