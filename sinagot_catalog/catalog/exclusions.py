@@ -19,7 +19,7 @@ from sinagot_catalog.catalog.exclusion_file import ExclusionFile, parse
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.errors import StorageError, did_you_mean, row_label
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
-from sinagot_catalog.storage import split_url
+from sinagot_catalog.storage import is_url, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Store
 
-__all__ = ["ExcludedRows", "Exclusions", "covered", "exclusion_notices", "read_exclusions", "read_file"]
+__all__ = ["ExcludedRows", "ExclusionReader", "Exclusions", "covered", "exclusion_notices", "read_file"]
 
 _FEW = 5
 """Number of examples of a notice."""
@@ -67,21 +67,45 @@ class Exclusions:
         return cls(rows=rows.cast(dict(EXCLUSIONS)), **json.loads(text))  # type: ignore[arg-type]
 
 
-def read_exclusions(path: str | None, open_: Callable[[str], Store]) -> Exclusions:
-    """Read a table of exclusions; one that is absent excludes nothing, one that cannot be read carries its error.
+class ExclusionReader:
+    """Reads a table of exclusions: one that is absent excludes nothing, one that cannot be read carries its error.
 
     Args:
         path: Its path or URL; None if the config names none.
         open_: Opens the store of a folder.
     """
-    if path is None:
-        return Exclusions()
-    folder, name = split_url(path)
-    try:
-        file = read_file(open_(folder or "/"), name)[0]
-    except StorageError as error:
-        return Exclusions(name, unread=error.message, hint=error.hint)
-    return Exclusions(name, file.frame(), unknown=file.unknown)
+
+    def __init__(self, path: str | None, open_: Callable[[str], Store]) -> None:
+        self._path = path
+        self._open = open_
+        self._stamp: tuple[int, int] | None = None
+
+    def read(self) -> Exclusions:
+        """Read the table."""
+        self._stamp = self._present_stamp()
+        if self._path is None:
+            return Exclusions()
+        folder, name = split_url(self._path)
+        try:
+            file = read_file(self._open(folder or "/"), name)[0]
+        except StorageError as error:
+            return Exclusions(name, unread=error.message, hint=error.hint)
+        return Exclusions(name, file.frame(), unknown=file.unknown)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether a local file changed since it was read."""
+        return self._stamp != self._present_stamp()
+
+    def _present_stamp(self) -> tuple[int, int] | None:
+        """Time and size of the file; None if it is absent or in a bucket."""
+        if self._path is None or is_url(self._path):
+            return None
+        try:
+            stat = os.stat(self._path)  # noqa: PTH116 - the path is text
+        except OSError:
+            return None
+        return stat.st_mtime_ns, stat.st_size
 
 
 def read_file(store: Store, name: str) -> tuple[ExclusionFile, bytes]:

@@ -24,7 +24,8 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.catalog import snapshot_files
-from sinagot_catalog.catalog.exclusions import Exclusions, exclusion_notices, read_exclusions
+from sinagot_catalog.catalog.exclusions import ExclusionReader, exclusion_notices
+from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
@@ -32,6 +33,7 @@ from sinagot_catalog.catalog.metadata import notices_of
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.refusals import refused
+from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
@@ -105,7 +107,7 @@ class Session:
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
-        self._exclusions_stamp: tuple[int, int] | None = None
+        self._exclusions = ExclusionReader(config.exclude, self.open_store)
         self._declared: Layout | None = None
         self._folders: dict[tuple[str, str], str] = {}
         self._layout: Layout | None = None
@@ -250,8 +252,8 @@ class Session:
                 self._catalog = self._look(layout)
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
-            if self.kept is None and self._exclusions_stamp != self._stamp_of_exclusions():
-                self._catalog = replace(self._catalog, exclusions=self._read_exclusions())
+            if self.kept is None and self._exclusions.is_changed:
+                self._catalog = replace(self._catalog, exclusions=self._exclusions.read())
             self._written.clear()
             self._wrote.clear()
             return self._catalog
@@ -279,7 +281,7 @@ class Session:
         tables = None if self.kept is None else self.kept.tables()
         tables = read_tables(self.config, self.stores, self.open_store) if tables is None else tables
         names_records = self.config.records.expected and tables
-        return Catalog(
+        catalog = Catalog(
             layout,
             listings,
             last=last,
@@ -288,17 +290,12 @@ class Session:
             tables=tables,
             workspace_version=self.config.info.version,
             code_of=self.code_of,
-            exclusions=self._read_exclusions() if self.kept is None else self.kept.exclusions(),
+            exclusions=self._exclusions.read() if self.kept is None else self.kept.exclusions(),
+            row_files=RowFiles(self.stores, is_past=self.kept is not None),
         )
-
-    def _read_exclusions(self) -> Exclusions:
-        self._exclusions_stamp = self._stamp_of_exclusions()
-        return read_exclusions(self.config.exclude, self.open_store)
-
-    def _stamp_of_exclusions(self) -> tuple[int, int] | None:
-        """Time and size of the table of exclusions; None if it is absent or in a bucket."""
-        path = self.config.exclude
-        return None if path is None or is_url(path) else stamp(path)
+        if any(cell.columns for cell in layout.cells):
+            check_names(layout, catalog.described.columns, "a column of a metadata table")
+        return catalog
 
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
@@ -340,11 +337,11 @@ class Session:
         """Return what the last listing left out or could not use."""
         catalog = self.catalog()
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
-        is_whole = self.span is None
         return [
             *catalog.notices,
             *(replace(one, area="metadata") for one in of_tables),
-            *exclusion_notices(catalog, is_whole=is_whole),
+            *catalog.file_columns.notices,
+            *exclusion_notices(catalog, is_whole=self.span is None),
         ]
 
     @property
