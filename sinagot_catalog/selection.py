@@ -119,7 +119,7 @@ class Selection:
             >>> ws.steps.filter(status="DOEN")
             Traceback (most recent call last):
             sinagot_catalog.errors.SelectionError: status is never 'DOEN'; did you mean 'DONE'?
-            It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
+            It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE, EXCLUDED.
         """
         flat: list[pl.Expr] = []
         for one in predicates:
@@ -415,7 +415,8 @@ class Selection:
 
         Example:
             >>> ws = getfixture("harbor")
-            >>> ws.records.filter(record_id="REC-20200602").exclude("fog").row(0)
+            >>> with warnings.catch_warnings(action="ignore"):
+            ...     ws.records.filter(record_id="REC-20200602").exclude("fog").row(0)
             ('REC-20200602', None, None, None, True, None)
         """
         from sinagot_catalog.catalog import exclude, missing_line
