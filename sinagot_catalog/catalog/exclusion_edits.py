@@ -92,7 +92,7 @@ def exclude(
     )
 
 
-def include(source: Session, query: Query, ids: Sequence[str] = ()) -> pl.DataFrame:
+def include(source: Session, query: Query) -> pl.DataFrame:
     """Remove the exclusions of a selection.
 
     An exclusion that also reaches rows outside of the selection stays.
@@ -100,38 +100,36 @@ def include(source: Session, query: Query, ids: Sequence[str] = ()) -> pl.DataFr
     Args:
         source: The session of the workspace.
         query: The selection.
-        ids: Ids whose exclusions are removed even if no record has them.
 
     Returns:
         A row per exclusion that reaches a row of the selection: its keys, `included`, and `reason` if it stays.
 
     Raises:
         UsageError: The selection has no filter.
-        NotFoundError: Neither a record nor an exclusion has one of the ids.
+        NotFoundError: Neither a record nor an exclusion has an id that the selection names.
     """
     source.refresh()
     query = _checked(query, "include")
+    known, named = source.catalog().ids, query.ids()
     catalog = query.widened(source.catalog())
     selected = Resolver(catalog, source.stats).rows(query.seen_as("steps")).select("_rec", "_cell")
+    others = catalog.steps.join(selected, on=["_rec", "_cell"], how="anti")["record_id"]
+    ids = catalog.ids.gather(selected["_rec"].unique())
+    whole = ids.filter(~ids.is_in(others.unique().implode()))
     out = pl.DataFrame(schema={**KEYS, "included": pl.Boolean(), "reason": pl.String()})
 
     def remove(file: ExclusionFile) -> ExclusionFile:
         nonlocal out
         rows = file.frame()
-        known = [*catalog.ids, *rows["record_id"]] if ids else []
-        absent = next((one for one in ids if one not in known), None)
-        if absent is not None:
-            raise NotFoundError(
-                f"no record and no exclusion has the id {absent!r}{did_you_mean(absent, known)}"
-            )
+        _check_ids(named, [*known, *rows["record_id"]] if named else [])
         reach = covered(catalog, rows)
         inside = reach.join(selected, on=["_rec", "_cell"], how="semi")["line"].unique()
         outside = reach.join(selected, on=["_rec", "_cell"], how="anti")["line"].unique()
-        idle = ~pl.col("line").is_in(reach["line"].unique().implode())
-        # an exclusion without any row goes if its record is named
-        found = rows.filter(
-            pl.col("line").is_in(inside.implode()) | (idle & pl.col("record_id").is_in(list(ids)))
+        # a row that reaches no step goes with its record
+        idle = ~pl.col("line").is_in(reach["line"].unique().implode()) & pl.col("record_id").is_in(
+            whole.implode()
         )
+        found = rows.filter(pl.col("line").is_in(inside.implode()) | idle)
         stays = pl.col("line").is_in(outside.implode())
         out = found.select(
             *KEYS,
@@ -157,6 +155,13 @@ def _checked(query: Query, verb: str) -> Query:
     if query.table == "files":
         raise SelectionError(f"{verb} takes no files", f"Write .records.{verb}(…) or .steps.{verb}(…).")
     return query
+
+
+def _check_ids(named: Sequence[pl.Series], known: Sequence[str]) -> None:
+    """Refuse an id that neither a record nor an exclusion has."""
+    absent = next((one for ids in named for one in ids if one not in known), None)
+    if absent is not None:
+        raise NotFoundError(f"no record and no exclusion has the id {absent!r}{did_you_mean(absent, known)}")
 
 
 def _exclusions_of(source: Session, query: Query, step: str | Sequence[str] | None) -> pl.DataFrame:
