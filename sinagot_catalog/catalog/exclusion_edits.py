@@ -182,7 +182,7 @@ def _exclusions_of(source: Session, query: Query, step: str | Sequence[str] | No
     if query.table == "steps":
         rows = rows if steps is None else rows.filter(pl.col("step").is_in(steps))
     else:
-        wanted = pl.DataFrame({"step": steps or [None]}, schema={"step": pl.String})
+        wanted = pl.DataFrame({"step": [*steps] if steps else [None]}, schema={"step": pl.String})
         rows = rows.select("record_id", "task", "modality").join(wanted, how="cross")
     return rows.select(*KEYS).unique(maintain_order=True)
 
@@ -221,10 +221,10 @@ def _edit(source: Session, change: Callable[[ExclusionFile], ExclusionFile]) -> 
 
 @contextmanager
 def _locked(store: Store, name: str) -> Iterator[None]:
-    """Hold the lock of a file."""
+    """Hold the lock of a file; on a disk where none can be created exclusively, go on without."""
     lock, mine = f".{name}.lock", secrets.token_hex(8).encode()
     seen, since = b"", time.monotonic()
-    while not store.create(lock, mine):
+    while not _created(store, lock, mine):
         held = b""
         with suppress(StorageError):  # it may be gone by now
             held = store.read(lock)
@@ -237,3 +237,10 @@ def _locked(store: Store, name: str) -> Iterator[None]:
         yield
     finally:
         store.delete([lock])
+
+
+def _created(store: Store, lock: str, mine: bytes) -> bool:
+    try:
+        return store.create(lock, mine)
+    except StorageError:
+        return True  # the write of the table reports what cannot be written

@@ -117,10 +117,13 @@ class ExclusionFile:
     def _line(self, values: Sequence[str]) -> str:
         out = io.StringIO()
         is_comment_like = values[0].startswith("#")
-        quoting = csv.QUOTE_ALL if is_comment_like else csv.QUOTE_MINIMAL
-        csv.writer(out, delimiter=self.separator, lineterminator=self.newline, quoting=quoting).writerow(
-            values
+        writer = csv.writer(
+            out,
+            delimiter=self.separator,
+            lineterminator=self.newline,
+            quoting=csv.QUOTE_ALL if is_comment_like else csv.QUOTE_MINIMAL,
         )
+        writer.writerow(values)
         return out.getvalue()
 
 

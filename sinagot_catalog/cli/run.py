@@ -343,7 +343,8 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
         elif excluded:
             first = made.frame.filter(pl.col("status") == "EXCLUDED").row(0, named=True)
             example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
-            line(f"nothing to do: {count_of(excluded, 'row')} excluded, such as {example}")
+            verb = "is" if excluded == 1 else "are"
+            line(f"nothing to do: {count_of(excluded, 'row')} {verb} excluded, such as {example}")
         elif _is_narrowed(args):
             line("nothing to do: these are done; --force runs them again")
         else:

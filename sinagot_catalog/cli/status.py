@@ -316,13 +316,17 @@ def _next(look: _Look, args: Any) -> str:
         if totals["failed"]:
             rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
             return f"all outputs are there, but the last attempt at {rows}"
-        left = f", but {count_of(totals['excluded'], 'row')} excluded" if totals["excluded"] else ""
+        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
         return f"everything is done{left}{stale}"
     if look.ready:
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _excluded(count: int) -> str:
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
 
 
 def _stale_command(look: _Look, args: Any) -> str:

@@ -254,7 +254,7 @@ def test_files_of_spreadsheets_and_editors_are_read(chain, text):
         ("R11,", "1 row names no record, such as R11 (line 2); did you mean 'R1'?"),
         (
             "R1,claen",
-            "1 row names no step, such as R1-claen (line 2): there is no step 'claen'; did you mean 'clean'?",
+            "1 row names no step, such as R1 claen (line 2): there is no step 'claen'; did you mean 'clean'?",
         ),
     ],
 )
@@ -412,3 +412,16 @@ def test_a_group_can_leave_out_members_by_their_masks(chain):
         0: [False, True, False],
         1: [False, True, False],
     }
+
+
+def test_a_workspace_in_a_bucket_has_its_exclusions_beside_its_config(moto, chain):
+    url = moto.upload(chain("# shared\n"), "lab")
+    ws = Workspace(url, storage_options=moto.options, trust=True)
+    ws.records.filter(record_id="R2").exclude("fog")
+    assert excluded(ws) == [("R2", "clean"), ("R2", "count")]
+    assert moto.read("lab/exclude.csv").startswith(b"# shared\nrecord_id,step,reason")
+    assert [key for key in moto.keys("lab") if "lock" in key] == []
+    report = ws.steps.run(mode="main_process", progress=False)
+    assert report.summary() == "4 done, 2 excluded"
+    ws.records.filter(record_id="R2").include()
+    assert excluded(ws) == []
