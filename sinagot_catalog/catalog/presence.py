@@ -293,6 +293,13 @@ class Presence:
             return pl.Series([False]).new_from_index(0, len(self.ids)).scatter(found.unique(), True)
         return meets(self.paths(place), others)
 
+    def sharing(self, place: int, records: pl.Series) -> pl.Series:
+        """Extend a mask of records to all records that share the path of a bound pattern with one of them."""
+        if place in self.layout.telling:
+            return records
+        paths = self.paths(place)
+        return paths.is_in(paths.filter(records).drop_nulls().unique().implode()).fill_null(value=False)
+
     def makers_of(self, place: int, rec: int) -> list[int]:
         """The unit steps that write a bound pattern's path of one record."""
         found = {cell: self.waits_for(place, cell) for cell in self.makers.get(place, [])}

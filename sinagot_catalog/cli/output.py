@@ -42,7 +42,7 @@ __all__ = [
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
-    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35",
+    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35", "EXCLUDED": "2",
 }  # fmt: skip
 """The colours of words in tables, as numbers of terminal escape sequences."""
 

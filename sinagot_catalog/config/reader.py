@@ -80,6 +80,7 @@ class Config:
         outputs: The folder of the outputs; by default the dataset.
         log: The folder of the journal; by default `<outputs>/LOG`.
         metadata: The tables of `records.metadata`, with their resolved paths.
+        exclude: The table of exclusions; None if the config names none.
         ids: `records.id_pattern`, compiled.
         logging: The section `[log]`.
         notices: A sentence for each setting that is accepted, but not as the user wrote it.
@@ -92,6 +93,7 @@ class Config:
     outputs: str
     log: str
     metadata: tuple[MetadataTable, ...]
+    exclude: str | None
     ids: IdPattern
     path: PathSection
     records: RecordsSection
@@ -252,6 +254,7 @@ def read_config(
         outputs=outputs,
         log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
         metadata=_metadata(model, origins, files),
+        exclude=places.get("exclude"),
         ids=IdPattern(model.records.id_pattern),
         path=model.path,
         records=model.records,
@@ -304,6 +307,7 @@ def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str
         ("path", "scripts"): model.path.scripts,
         ("path", "outputs"): model.path.outputs,
         ("path", "log"): model.path.log,
+        ("records", "exclude"): model.records.exclude,
     }
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))

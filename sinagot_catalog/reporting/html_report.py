@@ -30,7 +30,7 @@ __all__ = ["render", "write_report"]
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 _UNKNOWN = len(STATUS.categories)
 _NAMES = [*STATUS.categories, "UNKNOWN"]
-_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "UNKNOWN"]
+_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "EXCLUDED", "UNKNOWN"]
 _ID = "\x01"
 
 

@@ -284,7 +284,8 @@ class ClaimedRun:
         rows = self.plan.frame.with_row_index("row")
         frame = outcomes.join(rows, on="row", how="left", maintain_order="left").select(*REPORT)
         run_id = self.run_id if self.is_claimed else None
-        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin)
+        n_excluded = rows.filter(pl.col("status") == "EXCLUDED").height
+        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin, n_excluded=n_excluded)
 
     def _give_back(self, lease: Lease, outcomes: pl.DataFrame) -> None:
         """Tell the session which paths this run wrote, and release the rows."""
