@@ -180,14 +180,19 @@ class Presence:
         declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
         ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
         listed = self.listings[place.root].paths["path"]
-        inside = _cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
+        inside = _cut(listed, template.depths[0] + 1).is_not_null() & listed.str.starts_with(template.prefix)
         own = listed.filter(inside)
         for one in declared:
-            own = own.filter(~self._fit(_cut(own, one.depth), one))
+            own = own.filter(~self._fit_above(own, one))
         for way in ways:
             own = own.filter(~self._fit(own, way))
         paths = self.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(_cut(own, template.depth).unique().implode()).fill_null(value=False)
+        folders = pl.concat([_cut(own, depth) for depth in template.depths]).unique()
+        return paths.is_in(folders.implode()).fill_null(value=False)
+
+    def _fit_above(self, paths: pl.Series, template: Template) -> pl.Series:
+        """Whether each path, or a folder around it, fits a pattern, for any record."""
+        return reduce(or_, [self._fit(_cut(paths, depth), template) for depth in template.depths])
 
     def _fit(self, paths: pl.Series, template: Template) -> pl.Series:
         """Whether each path fits a pattern, for any record."""
@@ -337,7 +342,7 @@ class Presence:
             for place in self.layout.raw_folders:
                 one = self.layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
-                    missed = missed.filter(~self._fit(_cut(missed, one.template.depth), one.template))
+                    missed = missed.filter(~self._fit_above(missed, one.template))
             found.append((templates, missed))
         return found
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import provenance_of
+    from sinagot_catalog.journal.provenance import NEVER, provenance_of, unrecorded
     from sinagot_catalog.journal.reader import LAST, ORDER, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "LAST",
+    "NEVER",
     "ORDER",
     "PIECE",
     "Claim",
@@ -124,6 +125,7 @@ __all__ = [
     "start_time",
     "tasks_of",
     "told",
+    "unrecorded",
     "with_states",
 ]
 
@@ -146,7 +148,7 @@ __getattr__ = lazy_exports(
             "spelled",
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
-        "provenance": ("provenance_of",),
+        "provenance": ("NEVER", "provenance_of", "unrecorded"),
         "reader": ("Journal", "LAST", "ORDER", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),

@@ -12,10 +12,14 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
 
-__all__ = ["provenance_of"]
+__all__ = ["NEVER", "provenance_of", "unrecorded"]
 
 _US = 1_000
 _SECOND = 1_000_000_000
+NEVER = 2**63 - 1
+"""The time of rows that made nothing."""
+_SKEW = 60 * _SECOND
+"""How far the clocks of a host and of its store may differ."""
 
 
 def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
@@ -57,6 +61,48 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
         last = last.join(newest, on="row", how="left")
     texts = last.select("row", _record().struct.json_encode().alias("text"))
     return dict(texts.iter_rows())
+
+
+def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> dict[int, int]:
+    """The rows that have an output or a control file in place that their runs may not have made.
+
+    Args:
+        rows: The rows of a plan, with `row`.
+        events: Events of the journal.
+        catalog: Tells which control files are in place, and finds the other rows with the same outputs: what one of
+            these rows made belongs to each of them.
+
+    Returns:
+        By row the time in nanoseconds before which a file that the row made cannot have changed last.
+    """
+    controlled = [cell.index for cell in catalog.layout.cells if cell.places("control")]
+    there = catalog.links(rows.filter(pl.col("_cell").is_in(controlled)))
+    there = there.filter((pl.col("role") == "control") & pl.col("exists")).select(*KEYS).unique()
+    controls = rows.join(there, on=list(KEYS), how="semi", nulls_equal=True)
+    # A run that died may have published a single file without an event of it.
+    outputs = rows.filter(pl.col("n_outputs_found") > 0, pl.col("_event").ne_missing("start"))
+    if outputs.is_empty() and controls.is_empty():
+        return {}
+    attempts = pl.col("event").is_in(["start", "publishing", "done", "accepted"])
+    made = attempts & (pl.col("event") != "start")
+    found = _never(outputs, events.filter(made), catalog) | _never(controls, events.filter(attempts), catalog)
+    last = _of_rows(outputs, events.filter(made), catalog).unique("row", keep="last")
+    began = pl.col("time").dt.timestamp("us") * _US - (pl.col("seconds") * _SECOND).cast(pl.Int64)
+    done = last.filter(pl.col("event") == "done").select("row", began - _SKEW)
+    return found | dict(done.drop_nulls().iter_rows())
+
+
+def _never(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> dict[int, int]:
+    """The rows without any of these events: nothing in place is theirs."""
+    known = _of_rows(rows, events, catalog)["row"].unique()
+    return dict.fromkeys(rows.filter(~pl.col("row").is_in(known.implode()))["row"].to_list(), NEVER)
+
+
+def _of_rows(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
+    """Events of rows, and of the rows with the same outputs, in their order."""
+    mine = rows.select("row", *KEYS)
+    every = pl.concat([mine, _twins(mine, catalog)]) if rows.height else mine
+    return events.join(every, on=list(KEYS), how="inner", nulls_equal=True).sort(*ORDER, maintain_order=True)
 
 
 def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:

@@ -4,7 +4,7 @@ Workers send back a `Result` per row. Standard library only.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
@@ -131,6 +131,8 @@ class RunSpec:
         threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
+        unrecorded: Rows, by number, with an output in place that their runs may not have made: they made only what
+            changed after this time, in nanoseconds. A run that is not forced does not replace the rest.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
             worker looks them up when it opens the files of a row.
@@ -155,6 +157,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    unrecorded: Mapping[int, int] = field(default_factory=dict)
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
     claim: int = 0

@@ -48,6 +48,7 @@ from sinagot_catalog.journal import (
     open_spool,
     provenance_of,
     read_selection,
+    unrecorded,
 )
 from sinagot_catalog.patterns import id_columns, paths_of
 from sinagot_catalog.run.cleanup import sweep
@@ -527,6 +528,7 @@ def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame)
     # An earlier run ended while it published these rows, so some outputs may be new and some old: existing outputs
     # do not mean that the row is done.
     half = rows.filter(pl.col("_event").is_in(["publishing", "half"]))["row"]
+    found = {} if options.force else unrecorded(rows, source.events(), source.catalog())
     config = source.config
     layout = source.layout()
     return RunSpec(
@@ -546,6 +548,7 @@ def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame)
         threads_per_worker=config.run.threads_per_worker,
         memory_limit=config.run.memory_limit,
         redo=frozenset(half),
+        unrecorded=found,
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,

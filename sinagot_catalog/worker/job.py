@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.journal import (
     FAILED,
+    ForeignFileError,
     JournalWriter,
     Made,
     Port,
@@ -65,6 +66,7 @@ from sinagot_catalog.scripts import (
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
+from sinagot_catalog.worker.input_guard import InputGuard, MovedInputError
 from sinagot_catalog.worker.local_files import LocalFiles, Look, clear_folder
 from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.publication import Publication, check_sizes, staged_folders
@@ -362,16 +364,7 @@ class JobRunner:
             self._look(work)
             if work.missing:
                 self._check_dataset()
-            if not self.spec.ignore_missing:
-                # an existing input may be outdated: the failed step was to replace it
-                waits = _maker(work.inputs, failures) if failures else None
-                if waits is not None:
-                    return Result(number, "blocked", message=f"waits for {waits}, which failed")
-                if work.missing:
-                    message = f"Input data [{', '.join(work.missing)}] not available"
-                    cell.lines.not_available(record_id, message)
-                    return Result(number, "not_available", message=bounded(message, _SHORT))
-            return self._attempts(work, tried)
+            return self._unstarted(work, failures) or self._attempts(work, tried)
         except OSError as error:
             # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
             error_type, message = describe_error(error)
@@ -400,6 +393,42 @@ class JobRunner:
             if not self._place.has_output(path, look):
                 return False
         return True
+
+    def _unstarted(self, work: _RowWork, failures: dict[str, str]) -> Result | None:
+        """The result of a row that does not start; None if it may start."""
+        number, lines = work.number, work.cell.lines
+        if not self.spec.ignore_missing:
+            # an existing input may be outdated: the failed step was to replace it
+            waits = _maker(work.inputs, failures) if failures else None
+            if waits is not None:
+                return Result(number, "blocked", message=f"waits for {waits}, which failed")
+            if work.missing:
+                message = f"Input data [{', '.join(work.missing)}] not available"
+                lines.not_available(work.record_id, message)
+                return Result(number, "not_available", message=bounded(message, _SHORT))
+        standing = (
+            self._foreign(work, self.spec.unrecorded[number]) if number in self.spec.unrecorded else None
+        )
+        if standing is None:
+            return None
+        accept = "; sinagot-catalog accept takes it as the output of this step" * self._is_done(work)
+        message = (
+            f"{standing} is there already, and no run made it: nothing was run. Write to another path, or move it "
+            f"away; --force replaces it{accept}"
+        )
+        kind = ForeignFileError(message).error_type
+        lines.error(work.record_id, message, error_type=kind, seconds=0.0, attempts=0)
+        return Result(number, "error", 0.0, 0, kind, bounded(message, _SHORT))
+
+    def _foreign(self, work: _RowWork, since_ns: int) -> str | None:
+        """The first output or control file in place that last changed before a time."""
+        cell = work.cell
+        ports = ((work.outputs, cell.outputs.are_folders), (work.controls, cell.controls.are_folders))
+        for path, is_folder in (one for paths, kinds in ports for one in zip(paths, kinds, strict=True)):
+            standing = self._place.standing(path, is_folder=is_folder)
+            if standing is not None and any(one.changed_ns < since_ns for one in standing.files.values()):
+                return path
+        return None
 
     def _look(self, work: _RowWork) -> None:
         """Find the inputs, and record their sizes and times before the script reads them."""
@@ -514,11 +543,20 @@ class JobRunner:
         work.script = one
         # The time limit of the attempt starts here, after the script's imports.
         self._announce(work.number, work.attempt, work.mark)
+        guard = InputGuard(zip(work.inputs, work.full_inputs, strict=True))
+        back: list[str] = []
         try:
             with self._undoing, cell.importing, self._interrupts:
                 one.run()
         finally:
+            back = guard.put_back(root)
+            for told in guard.changed():
+                self._log.logger.warning(told)
             self._after_run()
+        if back:
+            raise MovedInputError(
+                f"moved its input {back[0]} away: it was put back, and nothing was published. Copy or read inputs"
+            )
 
     def _load(self, cell: _PreparedStep) -> type[ScriptTemplate]:
         if cell.spec.command is not None:

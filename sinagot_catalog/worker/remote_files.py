@@ -21,6 +21,7 @@ import time
 from collections import OrderedDict
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sinagot_catalog.errors import StorageError
@@ -122,6 +123,7 @@ class RemoteFiles(LocalFiles):
         self._asked: dict[tuple[str, str], Info | None] = {}
         self._wanted: dict[str, tuple[str, Info]] = {}
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+        self._copies: dict[str, tuple[int, int, int] | None] = {}
         self._patience = PATIENCE
         self._force = spec.force
         self._lock = threading.Lock()
@@ -310,7 +312,7 @@ class RemoteFiles(LocalFiles):
         missing = []
         with self._lock:
             for path, (root, info) in files.items():
-                if self._is_held(root, path, info):
+                if self._is_held(root, path, info) and self._copies.get(path) == self._copy_of(path):
                     self._held.move_to_end(path)
                 else:
                     missing.append(path)
@@ -344,6 +346,7 @@ class RemoteFiles(LocalFiles):
                     os.makedirs(os.path.dirname(target), exist_ok=True)
                     os.replace(part, target)
                     self._held[path] = _version(root, info)
+                    self._copies[path] = self._copy_of(path)
         finally:
             with suppress(OSError):
                 os.unlink(part)  # left over if the download failed or was dropped
@@ -377,8 +380,16 @@ class RemoteFiles(LocalFiles):
                 self._drop(path)
             self._on_its_way += size
 
+    def _copy_of(self, path: str) -> tuple[int, int, int] | None:
+        """Identifies the fetched copy of a file, which a script may have changed or removed."""
+        with suppress(OSError):
+            found = Path(f"{self._fetched}/{path}").stat()
+            return found.st_ino, found.st_size, found.st_mtime_ns
+        return None
+
     def _drop(self, path: str) -> None:
         self._held.pop(path, None)
+        self._copies.pop(path, None)
         with suppress(OSError):
             os.unlink(f"{self._fetched}/{path}")
 
