@@ -35,41 +35,56 @@ class InputGuard:
     """
 
     def __init__(self, inputs: Iterable[tuple[str, str]]) -> None:
-        self._before = [(path, full, _entry(full), _content(full)) for path, full in inputs]
+        self._before = [(path, full, *_look(full)) for path, full in inputs]
 
-    def put_back(self, staging: str) -> list[str]:
-        """Move the inputs back that are gone and that lie in a staging folder now; return their paths."""
-        back = []
-        for path, full, entry, _ in self._before:
-            if entry is None or os.path.lexists(full):
+    def settle(self, staging: str) -> tuple[list[str], list[str]]:
+        """Move the inputs back that are gone and lie in a staging folder now.
+
+        Args:
+            staging: The folder.
+
+        Returns:
+            Their paths, and a sentence for each other input that is gone or that changed.
+        """
+        back: list[str] = []
+        told: list[str] = []
+        for path, full, entry, content in self._before:
+            now = _look(full)
+            if entry is None or (now[0] is not None and now[1] == content):
                 continue
-            moved = next((one for one in _below(staging) if _is_same(entry, one)), None)
+            moved = (
+                None
+                if now[0] is not None
+                else next((one for one in _below(staging) if _is_same(entry, one)), None)
+            )
             if moved is not None:
                 os.makedirs(os.path.dirname(full), exist_ok=True)
                 shutil.move(moved, full)
                 back.append(path)
-        return back
+            elif now[0] is None:
+                told.append(f"its input {path} is gone since run() began")
+            else:
+                told.append(
+                    f"its input {path} changed while run() ran: a script must not write to its inputs"
+                )
+        return back, told
 
-    def changed(self) -> Iterator[str]:
-        """A sentence for each input that is gone, and for each file that changed."""
-        for path, full, entry, content in self._before:
-            if entry is not None and not os.path.lexists(full):
-                yield f"its input {path} is gone since run() began"
-            elif content is not None and _content(full) != content:
-                yield f"its input {path} changed while run() ran: a script must not write to its inputs"
+
+def _look(path: str) -> tuple[os.stat_result | None, tuple[int, int, int] | None]:
+    """The entry of a path, and what changes with its content; None for a folder."""
+    found = _entry(path)
+    target = found
+    if found is not None and stat.S_ISLNK(found.st_mode):
+        with suppress(OSError):
+            target = os.stat(path)
+    if target is None or stat.S_ISDIR(target.st_mode):
+        return found, None
+    return found, (target.st_ino, target.st_size, target.st_mtime_ns)
 
 
 def _entry(path: str) -> os.stat_result | None:
     with suppress(OSError):
         return os.lstat(path)
-    return None
-
-
-def _content(path: str) -> tuple[int, int, int] | None:
-    """What changes with the content of a file; None for a folder."""
-    with suppress(OSError):
-        found = os.stat(path)
-        return None if stat.S_ISDIR(found.st_mode) else (found.st_ino, found.st_size, found.st_mtime_ns)
     return None
 
 

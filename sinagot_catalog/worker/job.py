@@ -549,9 +549,9 @@ class JobRunner:
             with self._undoing, cell.importing, self._interrupts:
                 one.run()
         finally:
-            back = guard.put_back(root)
-            for told in guard.changed():
-                self._log.logger.warning(told)
+            back, told = guard.settle(root)
+            for one in told:
+                self._log.logger.warning(one)
             self._after_run()
         if back:
             raise MovedInputError(
