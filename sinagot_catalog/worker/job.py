@@ -550,8 +550,8 @@ class JobRunner:
                 one.run()
         finally:
             back, told = guard.settle(root)
-            for one in told:
-                self._log.logger.warning(one)
+            for sentence in told:
+                self._log.logger.warning(sentence)
             self._after_run()
         if back:
             raise MovedInputError(
