@@ -5,6 +5,7 @@ The order within a row (readers of the journal rely on it):
     all outputs exist, no force      already_done     no event (a half-published row runs again)
     the step of an input failed      blocked          no event (not with `ignore_missing`)
     input missing                    not_available    event `not_available`
+    a foreign file at an output      error            event `error` (not with force)
     else                             event `start`, then attempts: empty staging, `run()`, check the outputs
       an attempt succeeded           `check()`, then check the final paths: files that the row did not make stay
                                      event `publishing` (several files, a folder), renames, event `done`
