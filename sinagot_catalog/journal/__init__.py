@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import NEVER, provenance_of, unrecorded
+    from sinagot_catalog.journal.provenance import provenance_of, unrecorded
     from sinagot_catalog.journal.reader import LAST, ORDER, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.journal.run_spec import (
         FAILED,
+        NEVER,
         Group,
         Outcome,
         Port,
@@ -148,12 +149,13 @@ __getattr__ = lazy_exports(
             "spelled",
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
-        "provenance": ("NEVER", "provenance_of", "unrecorded"),
+        "provenance": ("provenance_of", "unrecorded"),
         "reader": ("Journal", "LAST", "ORDER", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),
         "run_spec": (
             "FAILED",
+            "NEVER",
             "Group",
             "Outcome",
             "Port",

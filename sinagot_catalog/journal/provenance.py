@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.journal.reader import ORDER
+from sinagot_catalog.journal.run_spec import NEVER
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
 
-__all__ = ["NEVER", "provenance_of", "unrecorded"]
+__all__ = ["provenance_of", "unrecorded"]
 
 _US = 1_000
 _SECOND = 1_000_000_000
-NEVER = 2**63 - 1
-"""The time of rows that made nothing."""
 _SKEW = 60 * _SECOND
 """How far the clocks of a host and of its store may differ."""
 
@@ -73,7 +72,8 @@ def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> di
             these rows made belongs to each of them.
 
     Returns:
-        By row the time in nanoseconds before which a file that the row made cannot have changed last.
+        By row a time in nanoseconds: an output that changed last before it is not of the row. `NEVER` for a row
+        that made no output, or that never started and has a control file in place.
     """
     controlled = [cell.index for cell in catalog.layout.cells if cell.places("control")]
     there = catalog.links(rows.filter(pl.col("_cell").is_in(controlled)))

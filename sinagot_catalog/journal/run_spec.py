@@ -11,6 +11,7 @@ from sinagot_catalog.patterns import Template
 
 __all__ = [
     "FAILED",
+    "NEVER",
     "Group",
     "Outcome",
     "Port",
@@ -36,6 +37,9 @@ Task: TypeAlias = tuple[Group, Group, dict[int, int]]
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
+
+NEVER = 2**63 - 1
+"""In `RunSpec.unrecorded`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 """fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
@@ -132,7 +136,8 @@ class RunSpec:
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
         unrecorded: Rows, by number, with an output in place that their runs may not have made: they made only what
-            changed after this time, in nanoseconds. A run that is not forced does not replace the rest.
+            changed after this time, in nanoseconds (`NEVER`: they made nothing). A run that is not forced does not
+            replace the rest.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
             worker looks them up when it opens the files of a row.

@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.journal import (
     FAILED,
+    NEVER,
     ForeignFileError,
     JournalWriter,
     Made,
@@ -422,10 +423,12 @@ class JobRunner:
         return Result(number, "error", 0.0, 0, kind, bounded(message, _SHORT))
 
     def _foreign(self, work: _RowWork, since_ns: int) -> str | None:
-        """The first output or control file in place that last changed before a time."""
+        """The first path in place that last changed before a time: an output, or a control file of a new row."""
         cell = work.cell
-        ports = ((work.outputs, cell.outputs.are_folders), (work.controls, cell.controls.are_folders))
-        for path, is_folder in (one for paths, kinds in ports for one in zip(paths, kinds, strict=True)):
+        paths = [*zip(work.outputs, cell.outputs.are_folders, strict=True)]
+        if since_ns == NEVER:
+            paths += zip(work.controls, cell.controls.are_folders, strict=True)
+        for path, is_folder in paths:
             standing = self._place.standing(path, is_folder=is_folder)
             if standing is not None and any(one.changed_ns < since_ns for one in standing.files.values()):
                 return path

@@ -131,6 +131,29 @@ def test_a_control_file_of_an_earlier_attempt_is_replaced(lab, run):
     assert (folder / "dataset/bad/sub-02.txt").exists()
 
 
+def test_a_control_file_of_a_failed_attempt_does_not_stop_a_row_that_was_done_since(lab, run):
+    body = """
+    self.path.control.write_text("bad")
+    if self.path.input.read_text() == "signal":
+        raise ValueError(self.id)
+    self.path.control.unlink()
+    self.path.output.write_text("made")
+    """
+    folder = lab("out/{id}.txt", body, PATH_CONTROL="bad/{id}.txt")
+    assert run(folder)[0] == {"error": 2}
+    raw = folder / "dataset/sub-02/eeg/sub-02_eeg.edf"
+    raw.write_text("mended")
+    assert run(folder)[0] == {"done": 1, "error": 1}
+    assert (folder / "dataset/bad/sub-02.txt").exists()
+    for journal in (folder / "dataset/LOG/journal").rglob(
+        "*.ndjson"
+    ):  # the control file is older than the last attempt
+        journal.write_text(re.sub(r'"20\d\d-', '"2090-', journal.read_text()))
+    os.utime(folder / "dataset/out/sub-02.txt", (4e9, 4e9))
+    os.utime(raw, (raw.stat().st_mtime + 60,) * 2)
+    assert run(folder, stale=True)[0] == {"done": 1, "error": 1}
+
+
 def test_a_split_file_of_a_recorder_stays(lab, run):
     """A recorder wrote the second part itself; the step would write the second and the third."""
     files = {name.replace("channels.tsv", "split-02_meg.fif"): body for name, body in FILES.items()}
