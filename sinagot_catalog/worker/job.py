@@ -423,14 +423,18 @@ class JobRunner:
         return Result(number, "error", 0.0, 0, kind, bounded(message, _SHORT))
 
     def _foreign(self, work: _RowWork, since_ns: int) -> str | None:
-        """The first path in place that last changed before a time: an output, or a control file of a new row."""
+        """The first path in place that last changed before a time: an output, or a control file of a new row.
+
+        A folder with control files is checked when it is published.
+        """
         cell = work.cell
         paths = [*zip(work.outputs, cell.outputs.are_folders, strict=True)]
-        if since_ns == NEVER:
-            paths += zip(work.controls, cell.controls.are_folders, strict=True)
-        for path, is_folder in paths:
+        paths += [(path, False) for path in work.controls if since_ns == NEVER]
+        for number, (path, is_folder) in enumerate(paths):
             standing = self._place.standing(path, is_folder=is_folder)
-            if standing is not None and any(one.changed_ns < since_ns for one in standing.files.values()):
+            if standing is None or (number >= len(work.outputs) and standing.kind == "folder"):
+                continue
+            if any(one.changed_ns < since_ns for one in standing.files.values()):
                 return path
         return None
 
