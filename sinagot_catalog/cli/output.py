@@ -19,6 +19,7 @@ import polars as pl
 from sinagot_catalog.catalog import text_of
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
     """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
     if args.parquet:
         try:
-            frame.write_parquet(args.parquet)
+            frame.write_parquet(args.parquet, metadata=TABLE_METADATA)
         except OSError as error:
             raise StorageError(f"{args.parquet} cannot be written: {error.strerror or error}") from error
         say(f"{frame.height} rows written to {Path(args.parquet)}")

@@ -15,6 +15,7 @@ import polars as pl
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.config import nearest
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.reporting import check_target
 from sinagot_catalog.run import shell_join
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.workspace import Workspace
@@ -70,6 +71,8 @@ def open_workspace(args: Any) -> Workspace:
     trust = True if getattr(args, "trust", False) else None
     snapshot = getattr(args, "snapshot", None)
     ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
+    if getattr(args, "parquet", None):
+        check_target(ws.config, args.parquet)
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():

@@ -4,6 +4,7 @@
 """
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -154,6 +155,13 @@ class LocalFiles:
         return (
             find_entry(self.outputs, path, is_directory=query.is_directory, varies=query.varies) is not None
         )
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file is at the final path of an output; a link is none."""
+        try:
+            return stat.S_ISREG(os.lstat(f"{self.outputs}/{path}").st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
         """The full path of an output that exists; None if it does not."""

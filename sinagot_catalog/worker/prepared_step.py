@@ -158,6 +158,7 @@ class RowState:
         folders: For each staged folder, size and time of its files by name.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
+        in_place: The declared outputs that are files in place before the script starts.
         input_ways: For each input its alternatives, if one of them is not exactly one path.
         input_paths: For each input the path that was found, relative: a list of many, None if it is absent.
     """
@@ -182,6 +183,7 @@ class RowState:
         self.missing: list[str] = []
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.records: list[Made] = []
+        self.in_place: set[str] = set()
 
     @property
     def half_published(self) -> list[str] | None:

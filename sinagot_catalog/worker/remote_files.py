@@ -115,6 +115,7 @@ class RemoteFiles(LocalFiles):
 
     def close(self) -> None:
         """End prefetching."""
+        super().close()
         self._prefetcher.close()
 
     # -- queries ------------------------------------------------------------------------------------------
@@ -225,6 +226,13 @@ class RemoteFiles(LocalFiles):
             return super().has_output(path, query)
         info = self._query(self.outputs, path)
         return info is not None and (info.is_directory or not query.is_directory)
+
+    def has_file(self, path: str) -> bool:
+        """Whether an object is at the final path of an output."""
+        if self.outputs not in self._stores:
+            return super().has_file(path)
+        info = self._query(self.outputs, path)
+        return info is not None and not info.is_directory
 
     def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
         """The path of a local copy of an output that exists; None if it does not."""

@@ -5,7 +5,7 @@ from contextlib import suppress
 from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal import Made, Provenance, RunSpec
+from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
 from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import RowState
 from sinagot_catalog.worker.publication import Publication
@@ -66,6 +66,35 @@ class RowOutputs:
             if not has_output(path, query):
                 return False
         return True
+
+    def find_foreign(self, row: RowState, tried: int) -> str | None:
+        """The first declared path in place that no run made, before the script of a row starts.
+
+        A folder with control files is checked when it is published. Notes the outputs that are in place.
+
+        Args:
+            row: The row.
+            tried: The number of attempts that earlier processes of this run used: these may have made outputs.
+        """
+        unrecorded = self._spec.unrecorded
+        if unrecorded is None:
+            return None
+        step = row.step
+        if len(row.outputs) > 1 or step.declares_folder or self._spec.force:  # else its output is absent
+            row.in_place = {path for path in row.outputs if self._files.has_file(path)}
+        if tried:
+            return None
+        since_ns = unrecorded.outputs.get(row.number)
+        if since_ns is not None:
+            for path, query in zip(row.outputs, step.outputs.queries, strict=True):
+                existing = self._publisher.existing(path, is_folder=query.is_directory)
+                if existing is not None and any(one.changed_ns < since_ns for one in existing.files.values()):
+                    return path
+        for path in row.controls if row.number in unrecorded.controls else ():
+            existing = self._publisher.existing(path, is_folder=False)
+            if existing is not None and existing.kind != "folder":
+                return path
+        return None
 
     def to_publish(self, row: RowState, root: str) -> tuple[list[str], bool]:
         """The paths to publish, declared outputs last; and whether staging is empty after publishing them.

@@ -154,3 +154,37 @@ def test_raw_files_stay_as_they_are_when_a_run_is_killed(folder, point):
     Workspace(folder).steps.run(mode="main_process", progress=False)
     assert_kept(before, folder)
     assert Workspace(folder).steps.collect().filter(status="PROCESSING").is_empty()
+
+
+@pytest.mark.parametrize("mode", ["main_process", "processes"])
+def test_a_step_that_writes_into_its_folder_runs_for_a_subject_without_session(write_workspace, mode):
+    """An optional folder of the pattern: what is in the recording counts as data wherever the recording lies."""
+    ds = "sub-{sub}/ses-{ses?}/meg/sub-{sub}_ses-{ses?}_meg.ds/"
+    toml = BIDS.replace(r"_ses-(?P<ses>\d+)", r"(_ses-(?P<ses>\d+))?").replace(
+        '"clean", "figures", "sidecar"', '"heads", "count"'
+    )
+    scripts = {
+        "heads": (ds, f"{ds}heads/", PICTURES),
+        "count": (
+            ds,
+            "count/{id}.txt",
+            "self.path.output.write_text(str(len(list(self.path.input.iterdir()))))",
+        ),
+    }
+    files = ["sub-01/ses-01/meg/sub-01_ses-01_meg.ds/a.meg4", "sub-02/meg/sub-02_meg.ds/a.meg4"]
+    folder = write_workspace(scripts, files, toml=toml)
+    before = state(folder)
+    ws = Workspace(folder)
+    assert ws.steps.filter(status="DATA_READY").count() == 4
+    assert ws.notices.is_empty()
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"done": 4}
+    assert_kept(before, folder)
+    ws = Workspace(folder)
+    assert ws.steps.filter("stale").collect().is_empty()
+    assert ws.notices.is_empty()
+    for path in folder.glob("dataset/sub-02/meg/*/a.meg4"):
+        path.unlink()
+    for path in folder.glob("dataset/count/*"):
+        path.unlink()
+    waiting = Workspace(folder).steps.filter(step="count", status="INIT").collect()
+    assert waiting["record_id"].to_list() == ["sub-02"]
