@@ -38,6 +38,10 @@ def call(argv: Sequence[str] | None = None) -> int:
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
     try:
         with Interrupts():
+            if getattr(args, "parquet", None):
+                from sinagot_catalog.cli.output import check_parquet_file
+
+                check_parquet_file(args.parquet)
             code: int = args.verb(args)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")

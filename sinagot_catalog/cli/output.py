@@ -18,7 +18,7 @@ import polars as pl
 
 from sinagot_catalog.catalog import text_of
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "COLOURS",
     "can_show",
+    "check_parquet_file",
     "clear_screen",
     "is_machine",
     "paint",
@@ -47,6 +48,8 @@ COLOURS = {
 _COLOURED = ("status", "action", "outcome", "event")
 _KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
 _NARROWEST = 8
+_OURS = "sinagot_catalog"
+"""The key in the metadata of a Parquet file that a verb wrote."""
 
 
 _MARK = f"\x1e{os.urandom(8).hex()}\x1e"
@@ -110,11 +113,29 @@ def is_machine(args: Any) -> bool:
     return bool(args.json or args.csv or args.parquet)
 
 
+def check_parquet_file(path: str) -> None:
+    """Refuse to replace a file that is no table of ours, such as a recording.
+
+    Raises:
+        SelectionError: When such a file is at the path.
+    """
+    if not Path(path).is_file() or not Path(path).stat().st_size:
+        return
+    try:
+        known = pl.read_parquet_metadata(path)
+    except (pl.exceptions.PolarsError, OSError):
+        known = {}
+    if _OURS not in known:
+        raise SelectionError(
+            f"--parquet: {path} exists, and sinagot-catalog did not write it", "Name another file."
+        )
+
+
 def put_rows(args: Any, frame: pl.DataFrame) -> None:
     """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
     if args.parquet:
         try:
-            frame.write_parquet(args.parquet)
+            frame.write_parquet(args.parquet, metadata={_OURS: "rows"})
         except OSError as error:
             raise StorageError(f"{args.parquet} cannot be written: {error.strerror or error}") from error
         say(f"{frame.height} rows written to {Path(args.parquet)}")

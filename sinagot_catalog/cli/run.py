@@ -177,10 +177,12 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
     """Print what `--force` replaces; on a terminal ask, and return whether the answer is yes."""
     if not args.force or getattr(args, "handle_fd", None) is not None:
         return True  # the waiting parent process has asked
-    count, size = replaced(source_of(ws), _plan(steps, args))
+    count, size, foreign = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
     outputs = f"{count:,} output{'' if count == 1 else 's'} ({_size(size) if size else '0 B'})"
+    if foreign:
+        outputs += f"; no run of this workspace made {'it' if count == 1 else f'{foreign:,} of them'}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True

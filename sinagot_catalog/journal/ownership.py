@@ -5,7 +5,9 @@ The last `publishing` or `done` event of a row records what the row made: for a 
 to the worker together with the rows. Standard library only.
 
     at the final path                              the row may replace it when
-    a file that an output declares                 always: it belongs to the row
+    a file that an output or control declares      the run has `--force`, or redoes the row; or `publishing` names
+                                                   the path; or it changed after the attempt of `done` began, or
+                                                   during the last attempt, which failed; or the row is `accepted`
     a file that no output declares                 `done` records its path, or `publishing` its size and time, as
                                                    the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or
@@ -30,6 +32,7 @@ __all__ = [
     "Provenance",
     "Standing",
     "StandingFile",
+    "check_declared",
     "check_file",
     "check_folder",
     "made_file",
@@ -44,6 +47,8 @@ _MOST_RECORDS = 4
 """The most states of one folder that are recorded while a row is half published."""
 
 _SLACK_NS = 2_000_000_000
+_TICK_NS = 50_000_000
+"""How coarse the times of files are that this machine writes."""
 
 
 class ForeignFileError(SinagotError):
@@ -152,6 +157,10 @@ class Provenance:
         since_ns, until_ns: The period in which the row made files that an older version did not record; None if
             there is no such event.
         is_accepted: Whether the user accepted the present state since then.
+        published: The paths of its last `publishing` event.
+        own_since_ns: When its attempt began that succeeded: what is older is not its own. 0 if the user accepted
+            the row; None if it never succeeded.
+        failed_ns: The period of its last attempt that failed; None if there is none.
     """
 
     def __init__(
@@ -162,6 +171,9 @@ class Provenance:
         since_ns: int | None = None,
         until_ns: int | None = None,
         is_accepted: bool = False,
+        published: Iterable[str] = (),
+        own_since_ns: int | None = None,
+        failed_ns: tuple[int, int] | None = None,
     ) -> None:
         self.made = tuple(dict.fromkeys(made))
         self.files = frozenset(paths) | {one.path for one in self.made if one.fingerprint is None}
@@ -173,6 +185,9 @@ class Provenance:
         self.since_ns = since_ns
         self.until_ns = until_ns
         self.is_accepted = is_accepted
+        self.published = frozenset(published)
+        self.own_since_ns = own_since_ns
+        self.failed_ns = failed_ns
 
     @classmethod
     def from_text(cls, text: str | None) -> "Provenance":
@@ -185,12 +200,17 @@ class Provenance:
         told: dict[str, Any] = json.loads(text) if text else {}
         made = [_made(one) for name in ("done", "publishing", "taken") for one in told.get(name) or ()]
         known = {one.path for one in made if one.fingerprint}  # a path alone is no proof
+        published = [spelled(path) for path in told.get("paths") or ()]
+        tried, failed = told.get("tried_ns"), told.get("failed_ns")
         return cls(
             made=made,
-            paths=(path for path in map(spelled, told.get("paths") or ()) if path not in known),
+            paths=(path for path in published if path not in known),
             since_ns=told.get("since_ns"),
             until_ns=told.get("until_ns"),
             is_accepted=bool(told.get("accepted")),
+            published=published,
+            own_since_ns=told.get("own_since_ns"),
+            failed_ns=None if tried is None or failed is None else (tried, failed),
         )
 
     def earlier(self, path: str) -> list[Made]:
@@ -245,6 +265,29 @@ def _was_made_then(standing: Standing, row: Provenance) -> bool:
         return False
     found = standing.files[""]
     return row.since_ns - _SLACK_NS <= found.mtime_ns and found.changed_ns <= row.until_ns
+
+
+def check_declared(path: str, standing: Standing, row: Provenance) -> None:
+    """Refuse to run a row that would replace a file at a declared path, if no run made that file.
+
+    A folder is checked when it is published: `check_folder`.
+
+    Raises:
+        ForeignFileError: When the row did not make it.
+    """
+    if standing.kind != "file" or spelled(path) in row.published:
+        return
+    found = standing.files[""]
+    if row.own_since_ns is not None and found.changed_ns >= row.own_since_ns - _SLACK_NS:
+        return
+    if row.failed_ns is not None:
+        tried, failed = row.failed_ns
+        if tried - _TICK_NS <= found.mtime_ns and found.changed_ns <= failed + _TICK_NS:
+            return
+    raise ForeignFileError(
+        f"{path} is a file that no run of this step made, and the step would replace it: the script did not run. "
+        "Move the file away, write to another path, or replace it with --force"
+    )
 
 
 def check_folder(path: str, standing: Standing, row: Provenance, new: Collection[str]) -> None:

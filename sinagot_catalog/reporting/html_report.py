@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import __version__
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import SelectionError, StorageError
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
@@ -45,13 +45,23 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
 
     Raises:
         StorageError: When the page cannot be written.
+        SelectionError: When a file that is no such page is at the path.
     """
     target = Path(path)
+    if target.is_file() and target.stat().st_size and not _is_report(target):
+        raise SelectionError(f"{target} exists, and is no report of sinagot-catalog", "Name another file.")
     try:
         target.write_text(render(source, failures), encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
+
+
+def _is_report(path: Path) -> bool:
+    """Whether a file is a page that `write_report` wrote."""
+    with path.open("rb") as file:
+        head = file.read(4_096)
+    return head.startswith(b"<!doctype html>") and "· sinagot_catalog</title>".encode() in head
 
 
 def render(source: Session, failures: pl.DataFrame) -> str:

@@ -50,7 +50,7 @@ from sinagot_catalog.journal import (
     read_selection,
 )
 from sinagot_catalog.patterns import id_columns, paths_of
-from sinagot_catalog.run.cleanup import sweep
+from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.phases import Blocking, Phase, Results, phases_of
 from sinagot_catalog.run.pool import Pool, Runner, open_runner
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
@@ -134,12 +134,18 @@ class Execution:
         rows = made.rows.with_row_index("row")
         todo = rows.filter(pl.col("action") == "run")
         self.spec = _spec(source, self.run_id, options, todo)
-        self._provenance = provenance_of(todo, source.events(), source.catalog()) if todo.height else {}
+        self._provenance = {}
+        if todo.height:
+            self._provenance = provenance_of(
+                todo, source.events(), source.catalog(), replaces=self.spec.replaces
+            )
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._absent = self._without_files(rows)
         self._held = todo.clear()
         if todo.height:
             todo = self._take(todo)
+        elif has_left(source):
+            sweep(source)  # a killed run may have left the inputs of records that are not seen now
         self.n_rows = todo.height
         self._todo = todo.select("row")
         self.phases = phases_of(todo)
@@ -539,6 +545,7 @@ def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame)
         cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
         force=options.force or bool(options.causes(config)),
+        replaces=options.force,
         ignore_missing=options.ignore_missing,
         debug=options.debug,
         durable=config.run.durable,

@@ -132,7 +132,8 @@ class MainProcess:
         with contextlib.suppress(OSError):
             self._jobs.journal.sync()
         self._jobs.close()
-        clear_staging(staging_path(self._spec.log, self._spec.run_id), self._spec.outputs)
+        spec = self._spec
+        clear_staging(staging_path(spec.log, spec.run_id), spec.outputs, spec.dataset)
 
     def execute(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups; calls `on_results` after each row."""

@@ -96,11 +96,15 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     )
 
 
-def replaced(source: Session, made: Plan) -> tuple[int, int]:
-    """Number and bytes of existing outputs that a plan replaces; estimates the bytes from a sample."""
+def replaced(source: Session, made: Plan) -> tuple[int, int, int]:
+    """Number and bytes of existing outputs that a plan replaces, and how many of them no run made.
+
+    The bytes are estimated from a sample.
+    """
     catalog = source.catalog()
     links = catalog.links(made.rows.filter(pl.col("action") == "run"))
-    there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
+    found = links.filter((pl.col("role") == "output") & pl.col("exists"))
+    there = found.unique(["root", "path"])
     total = 0
     for (root,), part in there.partition_by("root", as_dict=True).items():
         store = source.stores[str(root)]
@@ -112,7 +116,9 @@ def replaced(source: Session, made: Plan) -> tuple[int, int]:
         size = sum(one or 0 for one in store.stat(files).size)
         size += sum(one or 0 for path in folders for one in store.tree(path).values())
         total += round(size * part.height / len(paths))
-    return there.height, total
+    made_once = source.events().filter(pl.col("event").is_in(["done", "publishing", "accepted"]))
+    made_here = found.join(made_once, on=list(KEYS), how="semi", nulls_equal=True)
+    return there.height, total, there.join(made_here, on=["root", "path"], how="anti").height
 
 
 def of_steps(source: Session, query: Query, options: RunOptions) -> Query:

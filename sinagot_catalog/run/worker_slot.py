@@ -38,7 +38,7 @@ from sinagot_catalog.journal import (
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.run.worker_process import WorkerProcess
 from sinagot_catalog.storage import is_url, open_store
-from sinagot_catalog.worker import CLOSED, clear_staging, staging_path
+from sinagot_catalog.worker import CLOSED, clear_staging, staging_path, told_back
 
 __all__ = ["Emit", "PoolState", "RunContext", "WorkerSlot", "cancelled"]
 
@@ -188,10 +188,10 @@ class RunContext:
         self._journal.close()
         staging = staging_path(self.spec.log, self.spec.run_id)
         if not self.prefix:
-            clear_staging(staging, self.spec.outputs)
+            clear_staging(staging, self.spec.outputs, self.spec.dataset)
             return
         for folder in Path(staging).glob(f"{self.prefix}*"):  # other parents of this run may still be working
-            clear_staging(str(folder), self.spec.outputs)
+            clear_staging(str(folder), self.spec.outputs, self.spec.dataset)
 
 
 class PoolState:
@@ -267,6 +267,7 @@ class _Death(NamedTuple):
     output: str | None
     was_late: bool
     was_ready: bool
+    back: list[str]
 
 
 class WorkerSlot:
@@ -444,14 +445,16 @@ class WorkerSlot:
         if batch.timed_out is not None and batch.timed_out != number:
             number, attempt = batch.timed_out, 1
         output = process.output(mark if number >= 0 else 0)
-        death = _Death(process.name, code, number, attempt, seconds, output, was_late, process.is_ready)
+        name = process.name
         self.close()
-        if death.name:
+        back: list[str] = []
+        if name:
             spec = self._crew.run.spec
-            clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
+            back = clear_staging(staging_path(spec.log, spec.run_id, name), spec.outputs, spec.dataset)
             if spec.remote is not None:
-                clear_staging(staging_path(spec.remote.spool, spec.run_id, death.name), spec.remote.spool)
-        return death
+                spool = spec.remote.spool
+                clear_staging(staging_path(spool, spec.run_id, name), spool, spec.dataset)
+        return _Death(name, code, number, attempt, seconds, output, was_late, process.is_ready, back)
 
     def _recovered(self, name: str, open_rows: dict[int, Row]) -> tuple[list[Result], dict[int, list[str]]]:
         """Read from the journal of a dead worker what happened to rows whose results never arrived."""
@@ -489,6 +492,7 @@ class WorkerSlot:
             message = f"ran past its TIMEOUT of {run.spec.cells[row[1]].timeout:g} s"
         else:
             outcome, error_type, message = "error", "WorkerDied", _how_it_ended(death.code)
+        message += told_back(death.back)
         with run.lines(row) as lines:
             lines.error(
                 row[2],

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
     from sinagot_catalog.worker.job import JobRunner, staging_path
     from sinagot_catalog.worker.local_files import clear_staging
+    from sinagot_catalog.worker.moved_inputs import told_back
     from sinagot_catalog.worker.row_interrupts import MainInterrupts
     from sinagot_catalog.worker.target_folders import links_among, parents
 
@@ -26,6 +27,7 @@ __all__ = [
     "links_among",
     "parents",
     "staging_path",
+    "told_back",
 ]
 
 __getattr__ = lazy_exports(
@@ -34,6 +36,7 @@ __getattr__ = lazy_exports(
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
         "job": ("JobRunner", "staging_path"),
         "local_files": ("clear_staging",),
+        "moved_inputs": ("told_back",),
         "row_interrupts": ("MainInterrupts",),
         "target_folders": ("links_among", "parents"),
     },

@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, StorageError, UsageError
 from sinagot_catalog.journal import (
     FAILED,
+    ForeignFileError,
     JournalWriter,
     Made,
     Port,
@@ -47,6 +48,7 @@ from sinagot_catalog.journal import (
     UnitStepLines,
     UnitStepSpec,
     bounded,
+    check_declared,
     journal_path,
 )
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
@@ -66,6 +68,7 @@ from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.error_text import describe_error, is_plain, note_line, own_traceback
 from sinagot_catalog.worker.local_files import LocalFiles, Look, clear_folder
+from sinagot_catalog.worker.moved_inputs import InputFile, told_back
 from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.publication import Publication, check_sizes, staged_folders
 from sinagot_catalog.worker.row_interrupts import MainInterrupts, RowInterrupts
@@ -194,6 +197,9 @@ class _RowWork:
         self.full_inputs: list[str] = []
         self.stamps: list[Stamp | None] = []
         self.missing: list[str] = []
+        self.input_files: list[InputFile] = []
+        self.put_back: list[str] = []
+        self.replaced: set[str] = set()
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.made: list[Made] = []
 
@@ -371,9 +377,11 @@ class JobRunner:
                     message = f"Input data [{', '.join(work.missing)}] not available"
                     cell.lines.not_available(record_id, message)
                     return Result(number, "not_available", message=bounded(message, _SHORT))
+            self._check_declared(work)
             return self._attempts(work, tried)
-        except OSError as error:
-            # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
+        except (OSError, ForeignFileError) as error:
+            # `_attempts` handles the script's errors; this one is of the journal, of an unreadable folder, or of a
+            # file in the way.
             error_type, message = describe_error(error)
             with suppress(OSError):
                 cell.lines.error(
@@ -389,6 +397,40 @@ class JobRunner:
     def _is_again(self, work: _RowWork) -> bool:
         """Whether the row runs although its outputs exist."""
         return self.spec.force or work.number in self.spec.redo
+
+    def _check_declared(self, work: _RowWork) -> None:
+        """Refuse to run if a declared output or control is there that no run made.
+
+        Raises:
+            ForeignFileError: When there is one.
+        """
+        if self.spec.replaces or work.number in self.spec.redo:
+            return
+        declared = [*work.outputs, *work.controls]
+        if len(declared) < 2 and not work.cell.wants_folder and not self.spec.force:  # noqa: PLR2004
+            return  # its output is not there, or the row would be done
+        before: Provenance | None = None
+        for path in declared:
+            if self._place.has_file(path):
+                work.replaced.add(path)
+                standing = self._place.standing(path, is_folder=False)
+                if before is None:
+                    before = Provenance.from_text(self._provenance.get(work.number))
+                if standing is not None:
+                    check_declared(path, standing, before)
+
+    def _check_appeared(self, work: _RowWork) -> None:
+        """Refuse to publish over a file that appeared while the script ran.
+
+        Raises:
+            ForeignFileError: When there is one.
+        """
+        for path in work.outputs:
+            if self._place.has_file(path) and path not in work.replaced:
+                raise ForeignFileError(
+                    f"{path} appeared while the script ran, and this row did not make it: nothing was published. "
+                    "A script writes to self.path.output; to replace the file, run the row with --force"
+                )
 
     def _check_dataset(self) -> None:
         """Raise an error if the dataset folder is gone, such as an unmounted disk: that is no missing input."""
@@ -414,6 +456,7 @@ class JobRunner:
                 work.stamps.append(None)
             elif stat.S_ISREG(found.st_mode):
                 work.stamps.append((found.st_size, found.st_mtime_ns))
+                work.input_files.append(InputFile(full, found.st_size, found.st_mtime_ns))
             else:
                 work.stamps.append(self._folder_stamp(work, port, path, full))
 
@@ -433,6 +476,7 @@ class JobRunner:
             files = self._place.input_files(path, full)
         except OSError:
             return None  # the script reports what it cannot read
+        work.input_files += (InputFile(f"{full}/{name}", *one) for name, one in files.items())
         raw = self._raw_folder(work, port)
         counted = ((name, *one) for name, one in files.items() if raw is None or raw.is_own(f"{path}/{name}"))
         found = fingerprint(counted)
@@ -462,6 +506,7 @@ class JobRunner:
                         raise
                     told = f"attempt {work.attempt} of {cell.spec.retries + 1}: {describe_error(error)[1]}"
                     cell.lines.log(work.record_id, told, "WARNING")
+                    work.put_back += self._place.put_back_inputs()
                     self._tidy(cell, root)
                     work.attempt += 1
             extras = self._publish(work, root)
@@ -479,6 +524,7 @@ class JobRunner:
         except BaseException as error:
             is_tidy = False
             if self._interrupts.is_from_user(error):
+                self._place.put_back_inputs()
                 if work.half_published is None:
                     with suppress(OSError):
                         cell.lines.cancelled(work.record_id)
@@ -508,6 +554,7 @@ class JobRunner:
             folders = {path.rpartition("/")[0] for path in (*work.outputs, *work.controls)}
         if not cell.made or not folders <= cell.made:
             self._place.stage(root, folders, cell.made)
+        self._place.note_inputs(work.input_files)
         self._place.fetch()
         one = script(work.record_id, path=self._script_path(work, root), **cell.given)
         one._urls = partial(self._urls, work)  # noqa: SLF001 - only the job runner sets it
@@ -620,6 +667,10 @@ class JobRunner:
         published = work.published
         if not published:
             return ()
+        if self._is_again(work):
+            self._place.check_not_inputs(published, work.full_inputs)
+        if not self.spec.replaces and work.number not in self.spec.redo:
+            self._check_appeared(work)
         is_plain = len(published) == 1 and published == work.outputs and published[0] in work.files
         if is_plain and self.spec.remote is None and self._place.publish_file(root, published[0]):
             return ()
@@ -660,8 +711,11 @@ class JobRunner:
             work.files = ()
             publication = self._publication(work, root, written)
             publication.check()
-            announce = partial(self._announce_paths, work) if publication.folders else _announce_no_paths
-            publication.run(announce)
+            # `publishing` records that the row made its controls.
+            self._announce_paths(work, written, [])
+            publication.run(
+                partial(self._announce_paths, work) if publication.folders else _announce_no_paths
+            )
             return written
         return []
 
@@ -681,10 +735,12 @@ class JobRunner:
         extras: list[str] = []
         if work.controls and work.published is None:
             extras = self._publish_controls(work, root)
+        work.put_back += self._place.put_back_inputs()
         seconds = time.monotonic() - work.begun
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
             message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
+        message += told_back(work.put_back)
         work.cell.lines.error(
             work.record_id,
             message,

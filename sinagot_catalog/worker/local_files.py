@@ -21,6 +21,7 @@ from sinagot_catalog.journal import ForeignFileError, Standing, StandingFile, ch
 from sinagot_catalog.patterns import RawFolder, Template
 from sinagot_catalog.storage import find_entry, input_files, walk
 from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
+from sinagot_catalog.worker.moved_inputs import InputFile, InputNotes, put_back_inputs
 from sinagot_catalog.worker.target_folders import TargetFolders, parents
 
 __all__ = ["Coming", "LocalFiles", "Look", "Staged", "clear_folder", "clear_staging"]
@@ -39,16 +40,25 @@ def clear_folder(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def clear_staging(path: str, outputs: str) -> None:
+def clear_staging(path: str, outputs: str, dataset: str) -> list[str]:
     """Remove a staging folder of a run or of one of its processes, and its hidden files beside final paths.
+
+    Inputs that a script moved into it are put back first; see `moved_inputs`.
 
     Args:
         path: The staging folder.
         outputs: The outputs folder of the run.
+        dataset: The dataset folder of the run.
+
+    Returns:
+        The full paths of the inputs that were put back.
     """
     run_id = path.partition("/.staging/")[2].partition("/")[0]
     if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
-        return
+        return []
+    back = []
+    for folder in (path, *(f"{path}/{name}" for name in _names(path))):
+        back += put_back_inputs(folder, (dataset, outputs))
     for noted in (f"{path}/{_BESIDE}", *(f"{path}/{name}/{_BESIDE}" for name in _names(path))):
         for note in _noted(noted):
             sibling, _, target = note.partition("//")
@@ -64,6 +74,7 @@ def clear_staging(path: str, outputs: str) -> None:
                     _put_back(f"{outputs}/{sibling}", target)
                     remove(f"{outputs}/{sibling}")
     clear_folder(path)
+    return back
 
 
 def _put_back(old: str, name: str) -> None:
@@ -178,6 +189,7 @@ class LocalFiles:
             durable=durable,
         )
         self._found_in: dict[str, str] = {}
+        self._notes = InputNotes(staging)
 
     # -- finding ------------------------------------------------------------------------------------------
 
@@ -194,7 +206,8 @@ class LocalFiles:
         """Prefetch the inputs of the following rows: a local disk needs nothing."""
 
     def close(self) -> None:
-        """End background work: a local disk has none."""
+        """End background work, and close the note of inputs."""
+        self._notes.close()
 
     def fetch(self) -> None:
         """Make the inputs that were found readable for scripts: on a local disk they are."""
@@ -233,6 +246,14 @@ class LocalFiles:
                     return True
         return False
 
+    def note_inputs(self, files: Iterable[InputFile]) -> None:
+        """Note the input files of the row that is about to run, for `put_back_inputs`."""
+        self._notes.write(files)
+
+    def put_back_inputs(self) -> list[str]:
+        """Put back the inputs that the script moved into the staging folder; returns their full paths."""
+        return put_back_inputs(self.staging, (self.dataset, self.outputs))
+
     def roots_of(self, look: Look) -> list[str]:
         """The roots in which to search for an input, in order."""
         if not self._apart:
@@ -251,6 +272,13 @@ class LocalFiles:
     def has_output(self, path: str, look: Look = _ANY) -> bool:
         """Whether an output is in place."""
         return find_entry(self.outputs, path, is_directory=look.is_directory, varies=look.varies) is not None
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file is at an output's path; a link to one counts as the link, which is no data."""
+        try:
+            return stat.S_ISREG(os.lstat(f"{self.outputs}/{path}").st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def find_output(self, path: str, look: Look = _ANY) -> str | None:
         """The full path of an output that is in place."""
@@ -363,6 +391,29 @@ class LocalFiles:
             return Standing("folder", files)
         kind = {stat.S_IFREG: "file", stat.S_IFLNK: "link"}.get(stat.S_IFMT(found.st_mode), "other")
         return Standing(kind, {"": _standing_file(found)})  # type: ignore[arg-type]
+
+    def check_not_inputs(self, paths: Iterable[str], inputs: Iterable[str]) -> None:
+        """Refuse to replace an input that has a second name: by a mount, or in a folder that ignores case.
+
+        A hard link is a name of its own: replacing it leaves the input as it is.
+
+        Raises:
+            StorageError: When a path is one of the inputs.
+        """
+        known: dict[tuple[int, int], str] = {}
+        for full in inputs:
+            with suppress(OSError):
+                found = os.stat(full)
+                known[found.st_dev, found.st_ino] = full
+        for path in paths:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                found = os.lstat(f"{self.outputs}/{path}")
+                name = known.get((found.st_dev, found.st_ino))
+                if name is not None and (found.st_nlink == 1 or stat.S_ISDIR(found.st_mode)):
+                    raise StorageError(
+                        f"cannot publish {path}: it is the input {name} by another name, "
+                        "and an input is never replaced"
+                    )
 
     def stamp(self, root: str, path: str) -> tuple[int, int] | None:
         """Size and time of a staged file; None if it is not regular, or if they may change when it is published."""

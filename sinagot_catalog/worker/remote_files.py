@@ -207,6 +207,13 @@ class RemoteFiles(LocalFiles):
         info = self._ask(self.outputs, path)
         return info is not None and (info.is_directory or not look.is_directory)
 
+    def has_file(self, path: str) -> bool:
+        """Whether a file is at an output's path."""
+        if self._outputs_store is None:
+            return super().has_file(path)
+        info = self._ask(self.outputs, path)
+        return info is not None and not info.is_directory
+
     def find_output(self, path: str, look: Look = _ANY) -> str | None:
         """The path of a local copy of an output that is in place."""
         if self._outputs_store is None:
@@ -292,6 +299,7 @@ class RemoteFiles(LocalFiles):
 
     def close(self) -> None:
         """End prefetching; a running download is discarded when it completes."""
+        super().close()
         self._closed.set()
         self._ahead.shutdown(wait=False, cancel_futures=True)
         self._coming.clear()
