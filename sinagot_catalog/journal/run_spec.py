@@ -130,7 +130,7 @@ class RunSpec:
         log_level: The lowest level of `self.logger` that is recorded.
         threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
-        replaces: Whether the run replaces declared outputs that no run made, as `--force` does.
+        for_stale: Whether rows that are done run because they are stale: outputs that no run made stay then.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
@@ -155,7 +155,7 @@ class RunSpec:
     log_level: str = "INFO"
     threads_per_worker: int = 1
     memory_limit: int | None = None
-    replaces: bool = False
+    for_stale: bool = False
     redo: frozenset[int] = frozenset()
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None

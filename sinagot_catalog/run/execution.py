@@ -136,9 +136,7 @@ class Execution:
         self.spec = _spec(source, self.run_id, options, todo)
         self._provenance = {}
         if todo.height:
-            self._provenance = provenance_of(
-                todo, source.events(), source.catalog(), replaces=self.spec.replaces
-            )
+            self._provenance = provenance_of(todo, source.events(), source.catalog(), replaces=options.force)
         self._blocked = rows.filter(pl.col("action") == "blocked")
         self._absent = self._without_files(rows)
         self._held = todo.clear()
@@ -545,7 +543,7 @@ def _spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataFrame)
         cells=tuple(_cell_spec(source, cell) for cell in layout.cells),
         workspace_version=config.info.version,
         force=options.force or bool(options.causes(config)),
-        replaces=options.force,
+        for_stale=not options.force,
         ignore_missing=options.ignore_missing,
         debug=options.debug,
         durable=config.run.durable,

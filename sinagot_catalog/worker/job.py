@@ -398,13 +398,17 @@ class JobRunner:
         """Whether the row runs although its outputs exist."""
         return self.spec.force or work.number in self.spec.redo
 
+    def _replaces(self, work: _RowWork) -> bool:
+        """Whether the row replaces its declared outputs, whoever made them."""
+        return (self.spec.force and not self.spec.for_stale) or work.number in self.spec.redo
+
     def _check_declared(self, work: _RowWork) -> None:
         """Refuse to run if a declared output or control is there that no run made.
 
         Raises:
             ForeignFileError: When there is one.
         """
-        if self.spec.replaces or work.number in self.spec.redo:
+        if self._replaces(work):
             return
         declared = [*work.outputs, *work.controls]
         if len(declared) < 2 and not work.cell.wants_folder and not self.spec.force:  # noqa: PLR2004
@@ -669,7 +673,7 @@ class JobRunner:
             return ()
         if self._is_again(work):
             self._place.check_not_inputs(published, work.full_inputs)
-        if not self.spec.replaces and work.number not in self.spec.redo:
+        if not self._replaces(work):
             self._check_appeared(work)
         is_plain = len(published) == 1 and published == work.outputs and published[0] in work.files
         if is_plain and self.spec.remote is None and self._place.publish_file(root, published[0]):

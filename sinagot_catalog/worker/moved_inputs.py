@@ -7,7 +7,7 @@ recognised by its size and its time, which both a rename and `shutil.move` keep.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH103, PTH104, PTH108, PTH119, PTH120
+# ruff: noqa: PTH103, PTH104, PTH108, PTH110, PTH119, PTH120
 
 import os
 import stat
@@ -94,28 +94,28 @@ def put_back_inputs(staging: str, roots: Collection[str]) -> list[str]:
 
 
 class _Staged:
-    """The files below a staging folder, by size and time; links by their names."""
+    """The files below a staging folder by size and time, and the links that lead nowhere."""
 
     def __init__(self, staging: str) -> None:
         self._files = defaultdict[tuple[int, int], list[str]](list)
-        self._links: dict[str, str] = {}
+        self._links: list[str] = []
         for prefix, entry in walk(staging):
             full = f"{staging}/{prefix}{entry.name}"
             with suppress(OSError):
-                if entry.is_symlink():
-                    self._links[entry.name] = full  # a relative one leads nowhere here
+                if entry.is_symlink() and not os.path.exists(full):
+                    self._links.append(full)  # a relative link leads nowhere from here
                 elif stat.S_ISREG((found := entry.stat()).st_mode):
                     self._files[found.st_size, found.st_mtime_ns].append(full)
 
     def take(self, one: InputFile, *, by_name: bool) -> str | None:
         """The path of a file that is an input, which is not found again; None if there is none."""
         name = os.path.basename(one.path)
-        alike = self._files[one.size, one.mtime_ns]
-        for path in alike:
-            if not by_name or os.path.basename(path) == name:
-                alike.remove(path)
-                return path
-        return self._links.pop(name, None) if by_name else None
+        for alike in (self._files[one.size, one.mtime_ns], self._links):
+            for path in alike:
+                if not by_name or os.path.basename(path) == name:
+                    alike.remove(path)
+                    return path
+        return None
 
 
 def told_back(paths: Collection[str]) -> str:
