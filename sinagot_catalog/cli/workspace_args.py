@@ -72,7 +72,7 @@ def open_workspace(args: Any) -> Workspace:
     snapshot = getattr(args, "snapshot", None)
     ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
     if getattr(args, "parquet", None):
-        check_target(ws.config, args.parquet)
+        check_target(args.parquet)
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():

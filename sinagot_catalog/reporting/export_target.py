@@ -1,16 +1,8 @@
-"""Export targets: the files that a user names for a page or a table, never files that the workspace reads."""
+"""Export targets: the files that a user names for a page or a table; other files are never replaced."""
 
-from __future__ import annotations
-
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import UsageError
-from sinagot_catalog.storage import is_url
-
-if TYPE_CHECKING:
-    from sinagot_catalog.config import Config
 
 __all__ = ["TABLE_METADATA", "check_target"]
 
@@ -20,36 +12,26 @@ TABLE_METADATA = {"created_by": "sinagot_catalog"}
 _HEAD = 4096
 
 
-def check_target(config: Config, path: str | Path) -> None:
-    """Refuse a target that would replace data, results, scripts or the config of a workspace.
+def check_target(path: str | Path) -> None:
+    """Refuse a target that would replace a file which this program did not write, such as a recording.
 
     Args:
-        config: The config of the workspace.
-        path: The target. An earlier page or table of this program may be replaced.
+        path: The target. An earlier page or table of this program, or an empty file, may be replaced.
 
     Raises:
-        UsageError: When the target is a file of the workspace.
+        UsageError: When another file is there.
     """
-    real = os.path.realpath(path)
-    if Path(real).is_file() and _is_of_workspace(config, real) and not _is_export(real):
+    target = Path(path)
+    if target.is_file() and target.stat().st_size and not _is_export(target):
         raise UsageError(
-            f"{path} is a file of the workspace, and not an earlier page or table of sinagot-catalog",
-            "Write to another name. Nothing was written.",
+            f"{path} exists, and is no earlier page or table of sinagot-catalog",
+            "Name another file. Nothing was written.",
         )
 
 
-def _is_of_workspace(config: Config, real: str) -> bool:
-    folders = [config.dataset, config.outputs, config.scripts, config.log]
-    files = [*config.files, *(table.path for table in config.metadata)]
-    inside = (os.path.realpath(one) for one in folders if not is_url(one))
-    return any(real.startswith(f"{one}/") for one in inside) or real in {
-        os.path.realpath(one) for one in files if not is_url(one)
-    }
-
-
-def _is_export(path: str) -> bool:
+def _is_export(path: Path) -> bool:
     """Whether this program wrote a file: a page by its title, a table by its metadata."""
-    with Path(path).open("rb") as file:
+    with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"PAR1"):
         import polars as pl

@@ -46,11 +46,11 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
         The file's path.
 
     Raises:
-        UsageError: When the file is one of the workspace.
+        UsageError: When another file is there.
         StorageError: When the page cannot be written.
     """
     target = Path(path)
-    check_target(source.config, target)
+    check_target(target)
     try:
         target.write_text(render(source, failures), encoding="utf-8")
     except OSError as error:

@@ -52,6 +52,7 @@ from sinagot_catalog.scripts import (
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
 from sinagot_catalog.worker.local_files import LocalFiles, NextRow
+from sinagot_catalog.worker.moved_inputs import MovedInputError, describe_moved_inputs
 from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
 from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.row_inputs import RowInputs
@@ -270,8 +271,7 @@ class JobRunner:
         try:
             while True:
                 try:
-                    self._attempt(row, root)
-                    row.published, is_tidy = self._checked(row, root)
+                    row.published, is_tidy = self._guarded_attempt(row, root)
                     break
                 except BaseException as error:
                     if row.attempt > step.spec.retries or self._interrupts.is_from_user(error):
@@ -314,6 +314,24 @@ class JobRunner:
             self._staging.clear(root, step.keep)
         step.staged.clear()  # the script may have removed shared folders, too
 
+    def _guarded_attempt(self, row: RowState, root: str) -> tuple[list[str], bool]:
+        """Run the script once, and check its outputs; put back the inputs that it moved.
+
+        Raises:
+            MovedInputError: When it succeeded and moved an input.
+        """
+        try:
+            self._attempt(row, root)
+            checked = self._checked(row, root)
+        finally:
+            moved, sentences = self._inputs.settle(row)
+            row.moved_inputs += moved
+            for sentence in sentences:
+                self._log.logger.warning(sentence)
+        if moved:
+            raise MovedInputError("nothing was published")
+        return checked
+
     def _attempt(self, row: RowState, root: str) -> None:
         """Run the script once."""
         step = row.step
@@ -323,6 +341,7 @@ class JobRunner:
             folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
         if not step.staged or not folders <= step.staged:
             self._staging.make_folders(root, folders, step.staged)
+        self._files.note_inputs(row.input_files)
         self._files.fetch()
         row.script = script = self._scripts.make(script_class, row, root)
         # The time limit of the attempt starts here, after the script's imports.
@@ -368,6 +387,7 @@ class JobRunner:
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
             message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
+        message += describe_moved_inputs(row.moved_inputs)
         row.step.lines.error(
             row.record_id,
             message,

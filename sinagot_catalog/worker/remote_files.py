@@ -207,6 +207,10 @@ class RemoteFiles(LocalFiles):
                         found[one] = _as_stat(entry)
         return found
 
+    def is_fetched(self, path: str) -> bool:
+        """Whether an input of the running row is a fetched copy."""
+        return path in self._fetched.wanted
+
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares."""
         if path not in self._fetched.wanted:

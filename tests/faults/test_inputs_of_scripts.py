@@ -46,7 +46,7 @@ def test_an_input_is_never_published_as_an_output(write_workspace, run, raw, ret
     counts, messages = run(folder)
     assert counts == {"error": 1}
     assert messages == [
-        "moved its input raw/R1.edf away: it was put back, and nothing was published. Copy or read inputs"
+        "nothing was published; the script had moved its input raw/R1.edf away: put back. Copy an input instead"
     ]
     assert raw().read_text() == "raw;"
     assert not (folder / "dataset/clean/R1.edf").exists()

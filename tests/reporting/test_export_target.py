@@ -1,4 +1,4 @@
-"""Pages and tables are never written over data, results, scripts or the config of the workspace."""
+"""Pages and tables are never written over data, results, scripts, the config or files of another program."""
 
 import polars as pl
 import pytest
@@ -43,14 +43,14 @@ def test_files_of_the_workspace_are_not_replaced(folder, cli, words, name):
     before = (folder / name).read_bytes()
     done = cli(*words[:1], "-C", folder, *words[1:], folder / name)
     assert done.returncode == 2
-    assert f"{folder / name} is a file of the workspace" in done.stderr
+    assert f"{folder / name} exists, and is no earlier page or table of sinagot-catalog" in done.stderr
     assert (folder / name).read_bytes() == before
 
 
 def test_a_link_to_raw_data_is_not_followed(folder):
     view = folder / "view.html"
     view.symlink_to("dataset/raw/R1")
-    with pytest.raises(UsageError, match="is a file of the workspace"):
+    with pytest.raises(UsageError, match="is no earlier page"):
         Workspace(folder).report(view)
     assert (folder / "dataset/raw/R1").read_text() == "raw;"
 
@@ -63,8 +63,9 @@ def test_an_earlier_page_or_table_is_replaced(folder, cli, where):
     assert pl.read_parquet(folder / where / "rows.parquet").height == 1
 
 
-def test_a_table_of_a_person_is_not_replaced(folder, cli):
-    table = folder / "dataset" / "mine.parquet"
+@pytest.mark.parametrize("where", ["dataset", ".."])
+def test_a_table_of_a_person_is_not_replaced(folder, cli, where):
+    table = folder / where / "mine.parquet"
     pl.DataFrame({"x": [1]}).write_parquet(table)
     assert cli("ls", "-C", folder, "--parquet", table).returncode == 2
     assert pl.read_parquet(table).columns == ["x"]
