@@ -14,6 +14,7 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
+    from sinagot_catalog.catalog.failures import cluster_failures
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
@@ -60,6 +61,7 @@ __all__ = [
     "check_literals",
     "check_query",
     "check_value",
+    "cluster_failures",
     "diff",
     "exclude",
     "failed",
@@ -90,6 +92,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "exclusion_edits": ("exclude", "include", "missing_line"),
+        "failures": ("cluster_failures",),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),

@@ -220,7 +220,8 @@ class Session:
         if self._layout is not None and self._folders == folders:
             return self._layout
         self._folders = folders
-        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]))
+        log = self.log_store.resolve("")
+        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), log)
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)

@@ -228,10 +228,12 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
         return True  # the waiting parent process has asked
     from sinagot_catalog.run import replaced
 
-    count, size = replaced(source_of(ws), _plan(steps, args))
+    count, size, foreign = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
     outputs = f"{count_of(count, 'output')} ({size_text(size)})"
+    if len(foreign):
+        outputs += f", and no run made {len(foreign):,} of them, such as {clean(foreign[0])}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True

@@ -246,6 +246,7 @@ def read_config(
     if scripts_path is not None:
         places["scripts"] = resolved(os.fspath(scripts_path), os.curdir)
     outputs = places.get("outputs", places["dataset"])
+    _check_log(places, outputs, names[origin(("path", "log"), origins, files[0])])
     return Config(
         files=tuple(files),
         root=folder_of(files[0]),
@@ -277,6 +278,23 @@ def read_config(
             tuple(reserved),
         ),
     )
+
+
+def _check_log(places: Mapping[str, str], outputs: str, file: str) -> None:
+    """Refuse a `LOG` folder that holds the dataset or the outputs.
+
+    Raises:
+        ConfigError: When `path.log` is such a folder.
+    """
+    log = places.get("log")
+    if log is None:
+        return
+    for name, folder in (("dataset", places["dataset"]), ("outputs", outputs)):
+        if f"{folder.rstrip('/')}/".startswith(f"{log.rstrip('/')}/"):
+            raise ConfigError(
+                f"{file}: path.log: {masked(log)} holds the {name} folder, and nothing in the log folder counts as "
+                "data; name a folder of its own, such as 'LOG'"
+            )
 
 
 def _with_defaults(document: Table) -> Table:

@@ -19,7 +19,7 @@ import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
-from sinagot_catalog.run.cleanup import sweep
+from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
@@ -91,6 +91,8 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     if rows.height:
         provenance = provenance_of(rows, source.events(), source.catalog())
         taken = _take(source, replace(taken, provenance=provenance), options)
+    elif has_left(source):
+        sweep(source)  # a killed run may have left the inputs of records that are not seen now
     run = ClaimedRun(source, query, made, options, taken)
     if taken.lease is not None:
         taken.lease.start()

@@ -420,4 +420,7 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = (
+    *("_rec", "_cell", "_event", "n_outputs_found"),
+    *("record_id", "task", "modality", "step", "action", "reason", "status"),
+)

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
     from sinagot_catalog.worker.interrupts import InterruptGuard
     from sinagot_catalog.worker.job import JobRunner
+    from sinagot_catalog.worker.moved_inputs import describe_moved_inputs
     from sinagot_catalog.worker.row_interrupts import MainInterrupts
     from sinagot_catalog.worker.staging import clear_staging, staging_path
     from sinagot_catalog.worker.target_folders import links_among, parents
@@ -25,6 +26,7 @@ __all__ = [
     "MainInterrupts",
     "SharedStatus",
     "clear_staging",
+    "describe_moved_inputs",
     "links_among",
     "parents",
     "staging_path",
@@ -36,6 +38,7 @@ __getattr__ = lazy_exports(
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
         "interrupts": ("InterruptGuard",),
         "job": ("JobRunner",),
+        "moved_inputs": ("describe_moved_inputs",),
         "row_interrupts": ("MainInterrupts",),
         "staging": ("clear_staging", "staging_path"),
         "target_folders": ("links_among", "parents"),
