@@ -156,6 +156,7 @@ class CommandConfig:
     retries: Count | None = None
     timeout: Seconds | None = None
     by: Names | None = None
+    partial: bool = False
 
     @property
     def patterns(self) -> dict[str, Any]:

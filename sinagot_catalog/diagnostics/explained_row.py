@@ -43,7 +43,7 @@ class _Row:
 
     def __init__(self, source: Session, record_id: str, cell: UnitStep) -> None:
         self.catalog: Catalog = Query("steps", record=record_id).widened(source.catalog())
-        self.rec, self.cell = int(self.catalog.ids.index_of(record_id) or 0), cell
+        self.rec, self.cell = int(self.catalog.row_ids.index_of(record_id) or 0), cell
         self.stats, self.events = source.stats, source.events()
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": cell.step}
         self.held_by = tuple(source.claims.holders(key))

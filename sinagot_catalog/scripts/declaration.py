@@ -42,6 +42,7 @@ class ScriptSource:
         name: The name of the file in messages.
         words: The file's own names for the attributes, if they differ (keywords of `@step`).
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
+        partial: `PARTIAL`, whether a group also runs without the members that failed.
     """
 
     script: str
@@ -58,6 +59,7 @@ class ScriptSource:
     name: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     by: tuple[str, ...] | None = None
+    partial: bool = False
 
     def called(self, name: str) -> str:
         """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
@@ -159,6 +161,7 @@ def _read(
         name=name,
         words=words,
         by=_checked_by(*setting("BY")),
+        partial=_checked_flag(*setting("PARTIAL")),
     )
 
 
@@ -242,6 +245,12 @@ def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | No
     if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
         return tuple(value)
     raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
+
+
+def _checked_flag(name: str, value: Any, line: int | None) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise FaultError(f"{name} is {value!r}: it is True or False", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:
