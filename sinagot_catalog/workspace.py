@@ -331,7 +331,7 @@ class Workspace(WorkspaceRuns):
         if cell.by is None:
             self.records.get(record_id)
         else:
-            self._source.catalog().check_group(cell, record_id)
+            self._source.catalog().group_steps.check(cell, record_id)
         return explain(self._source, record_id, cell)
 
     @property

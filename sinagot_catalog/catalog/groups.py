@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
 from sinagot_catalog.patterns import paths_of
 
 if TYPE_CHECKING:
@@ -96,6 +97,32 @@ class GroupSteps:
         if tuple(cell.by) not in table.groups.codes:
             return nothing
         return nothing.scatter(table.groups.of(cell.by), True)
+
+    def check(self, cell: UnitStep, group: str) -> None:
+        """Raise an error if a group step has no such group.
+
+        Raises:
+            NotFoundError: Names the group of a record, or similar groups.
+        """
+        table = self._table
+        ids = table.row_ids.gather(table.groups.of(cell.by or ()))
+        if group in ids:
+            return
+        name = row_label(cell.task, cell.modality, cell.step)
+        record = table.ids.index_of(group)
+        if record is not None:
+            own = table.row_ids[int(self.code_of(cell, record) or 0)]
+            raise NotFoundError(
+                f"{name} runs once per group, not per record", f"The group of {group} is {own!r}."
+            )
+        raise NotFoundError(f"{name} has no group {group!r}{did_you_mean(group, ids.to_list())}")
+
+    def code_of(self, cell: UnitStep, row: int) -> int | None:
+        """The code of a unit step's row for a record or a group: itself, or the group of the record; else None."""
+        if self.valid(cell)[row]:
+            return row
+        known = cell.by is not None and row < len(self._table.ids)
+        return int(self._table.groups.codes[cell.by or ()][row]) if known else None
 
     def member_ports(self, cell: UnitStep) -> list[list[Link]]:
         """Return the inputs that each member has."""
@@ -199,31 +226,24 @@ class GroupSteps:
 
     # --- from groups to records, and back ------------------------------------------------------------------
 
-    def _pairs(self, codes: pl.Series | None = None) -> pl.DataFrame:
+    def _pairs(self) -> pl.DataFrame:
         """Every group with each of its records: columns `_rec` (the group) and `_member`."""
         groups = self._table.groups
         parts = [groups.members(by) for by in groups.codes]
-        pairs = (
-            pl.concat(parts).unique()
-            if parts
-            else pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
-        )
-        return pairs if codes is None else pairs.filter(pl.col("_rec").is_in(codes.unique().implode()))
+        return pl.concat([pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32}), *parts]).unique()
 
     def with_members(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return rows of `steps` with the records of each group in place of the group."""
         parts = [rows]
-        for (key,), part in (
-            rows.filter(pl.col("by").is_not_null()).partition_by("_cell", as_dict=True).items()
-        ):
+        groups = rows.filter(pl.col("by").is_not_null())
+        for (key,), part in groups.partition_by("_cell", as_dict=True).items():
             records = self.records_of(self._layout.cells[int(str(key))])
-            parts.append(
-                part.join(records, on="_rec").drop("_rec").rename({"_member": "_rec"}).select(rows.columns)
-            )
+            members = part.join(records, on="_rec").drop("_rec").rename({"_member": "_rec"})
+            parts.append(members.select(rows.columns))
         return pl.concat(parts)
 
     def with_groups(self, rows: pl.DataFrame) -> pl.DataFrame:
-        """Return the keys of rows of `records` or `units`, and of the groups all of whose records are among them."""
+        """Return the keys of rows of `records` or `units`, and of groups all of whose records are among them."""
         keys = [name for name in ("_rec", "_unit") if name in rows.columns]
         held = rows.select(keys).unique()
         others = [name for name in keys if name != "_rec"]

@@ -93,11 +93,18 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layou
     judge = _Judge(layout, locate)
     found = judge.settle()
     cells = tuple(
-        replace(cell, error=found[cell.index], is_refused=True) if cell.index in found else cell
+        replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
+        if cell.index in found
+        else cell
         for cell in layout.cells
     )
     doubts = tuple(doubt for doubt in judge.doubts if not found.keys() >= set(doubt.cells))
     return replace(layout, cells=cells, doubts=doubts)
+
+
+def _known(by: tuple[str, ...] | None, layout: Layout) -> tuple[str, ...] | None:
+    """The fields of groups; None if a field does not exist: such a step has a row per record."""
+    return by if by is not None and set(by) <= set(layout.ids.groups) else None
 
 
 def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:

@@ -21,7 +21,7 @@ from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
 from sinagot_catalog.catalog.row_positions import positions, spots
 from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
-from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
 if TYPE_CHECKING:
@@ -212,27 +212,6 @@ class StepsTable(Presence):
             waits = waits & there
         return coming | waits
 
-    def check_group(self, cell: UnitStep, group: str) -> None:
-        """Raise an error if a group step has no such group.
-
-        Raises:
-            NotFoundError: Names the group of a record, or similar groups.
-        """
-        ids = (
-            self.row_ids.gather(self.groups.of(cell.by or ()))
-            if cell.by in self.groups.codes
-            else self.ids.clear()
-        )
-        if group in ids:
-            return
-        name = row_label(cell.task, cell.modality, cell.step)
-        if group in self.ids:
-            own = self.row_ids[int(self.groups.codes[cell.by or ()][int(self.ids.index_of(group) or 0)])]
-            raise NotFoundError(
-                f"{name} runs once per group, not per record", f"The group of {group} is {own!r}."
-            )
-        raise NotFoundError(f"{name} has no group {group!r}{did_you_mean(group, ids.to_list())}")
-
     def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
         """Whether a step failed, or waits for a step of which this is true; a row per record."""
         status = self._status(cell)
@@ -409,7 +388,7 @@ class StepsTable(Presence):
             names = ("_inputs", "_script", "_workspace", "_code")
             done = self.with_attempt(part.select("_last"), names)
             inputs, outputs = (
-                [self._port_stats(cell, part["_rec"], port, stats) for port in ports]
+                [self.port_stats(cell, part["_rec"], port, stats) for port in ports]
                 for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
             )
             return causes_of(
@@ -424,7 +403,8 @@ class StepsTable(Presence):
 
         return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
 
-    def _port_stats(self, cell: UnitStep, codes: pl.Series, port: list[Link], stats: Stats) -> pl.DataFrame:
+    def port_stats(self, cell: UnitStep, codes: pl.Series, port: list[Link], stats: Stats) -> pl.DataFrame:
+        """Return size, time and fingerprint of one path or input of rows of a unit step."""
         if cell.by is None or port[0].role != "input" or self.layout.is_per_group(cell, port):
             return port_stats(self, codes, port, stats)
         return files_stats(self, codes, self.group_steps.files(cell, port, codes), stats)
