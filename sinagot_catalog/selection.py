@@ -23,7 +23,7 @@ from sinagot_catalog.catalog import (
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import TABLES
-from sinagot_catalog.status import StepStatus
+from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +108,8 @@ class Selection:
 
         Args:
             predicates: Expressions over the columns of this table, and of `records`.
-            constraints: Columns and their values; None means null.
+            constraints: Columns and their values; None means null. `status` also has the short names READY,
+                RUNNING and NO_DATA.
 
         Raises:
             SelectionError: When a column with fixed values is compared with a value that it can never have.
@@ -139,6 +140,7 @@ class Selection:
             )
         dtype = TABLES[self._query.table].get(column)
         if isinstance(dtype, pl.Enum):
+            value = LONG_NAMES.get(value, value) if column == "status" else value
             check_value(column, str(value), list(dtype.categories))
         predicate: pl.Expr = pl.col(column) == value
         return predicate
@@ -149,7 +151,7 @@ class Selection:
         Raises:
             SelectionError: When the text cannot be read, or compares a column with a value that it can never have.
         """
-        return self.filter(sql_predicate(where))
+        return self.filter(sql_predicate(where, short_names=self._query.table != "records"))
 
     # --- views -------------------------------------------------------------------------------------------
 
@@ -178,8 +180,8 @@ class Selection:
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame, ordered by record id and the config's order.
 
-        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record) are
-        included if a filter names them; `select` returns them by name.
+        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
+        columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
         return self._resolver().fetch(self._query)
 
@@ -211,6 +213,8 @@ class Selection:
         frame = resolver.fetch(self._query, list(used) or self._query.shown(TABLES[self._query.table])[:1])
         try:
             return frame.select(*flat, **named)
+        except pl.exceptions.StructFieldNotFoundError as error:
+            raise resolver.no_field(self._query.table, used, error) from error
         except pl.exceptions.PolarsError as error:
             raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
 
@@ -272,11 +276,11 @@ class Selection:
 
             return register_io_source(read, schema=pl.Schema(schema))
 
-        return RowsFrame(scan, lambda: resolver().known(self._query.table))
+        return RowsFrame(scan, lambda: resolver().names(self._query.table))
 
     def collect_schema(self) -> pl.Schema:
         """Return names and dtypes of the columns that `collect` returns."""
-        if self._query.table == "records":
+        if self._query.table == "records" or self._query.names_more_than_units:
             return pl.Schema(self._resolver().described(self._query))
         schema = TABLES[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})

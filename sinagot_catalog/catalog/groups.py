@@ -357,6 +357,19 @@ class GroupSteps:
             pl.concat(parts).unique(["_rec", "path"], keep="first", maintain_order=True).sort("_rec", "path")
         )
 
+    def absent(self, cell: UnitStep, port: Sequence[Link], groups: pl.Series) -> pl.DataFrame:
+        """Return the paths of an input that groups wait for: columns as those of `files`."""
+        table = self._table
+        held = self.states(cell).members.filter(
+            pl.col("waits").is_not_null() | pl.col("blocks").is_not_null(),
+            pl.col("_rec").is_in(groups.unique().implode()),
+        )
+        lacking = held.filter(~table.port_presence(port).gather(held["_member"]))
+        place = self._layout.places[port[0].place]
+        path = table.row_values[lacking["_member"]].select(paths_of(place.template).alias("path"))["path"]
+        found = lacking.select("_rec", pl.lit(place.root).alias("root"), path)
+        return found.drop_nulls("path").unique(maintain_order=True)
+
 
 def _first(before: pl.Series, now: pl.Series, maker: UnitStep) -> pl.Series:
     """Set the unit step of the members that have none yet and for which a condition is true."""

@@ -69,6 +69,7 @@ class UnitStep:
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
         is_partial: Whether a group also runs without the members that failed.
+        columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -87,6 +88,7 @@ class UnitStep:
     command: str | None = None
     by: tuple[str, ...] | None = None
     is_partial: bool = False
+    columns: bool = False
     is_refused: bool = False
 
     def places(self, role: str) -> list[int]:

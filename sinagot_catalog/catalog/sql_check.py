@@ -11,11 +11,12 @@ import polars as pl
 from sinagot_catalog.catalog.literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
+from sinagot_catalog.status import LONG_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate"]
+__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate", "with_long_names"]
 
 _TOKEN = re.compile(
     r"""
@@ -29,6 +30,8 @@ _TOKEN = re.compile(
 )
 
 
+_PART = re.compile(r"[^\W\d]\w*|\"(?:[^\"]|\"\")*\"|`[^`]*`")
+"""A part of a name that has dots."""
 _NO_VALUES = re.compile(
     r"ALL|AND|ANTI|ANY|ASC|BETWEEN|BY|CASE|CROSS|DESC|DISTINCT|ELSE|ESCAPE|EXCEPT|FROM|FULL|GROUP|HAVING"
     r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
@@ -61,8 +64,12 @@ _QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN"
 """Words that begin a query, directly after a bracket."""
 
 
-def sql_predicate(where: str) -> pl.Expr:
+def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
     """Read a filter: an expression over the columns of one table. No file is opened.
+
+    Args:
+        where: The filter.
+        short_names: Whether `status` may be compared with short names, such as `READY`.
 
     Raises:
         SelectionError: When it holds a query or a function that reads files, or when Polars cannot read it.
@@ -81,12 +88,44 @@ def sql_predicate(where: str) -> pl.Expr:
     if fault:
         raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
     try:
-        return pl.sql_expr(as_text(where))
+        return pl.sql_expr(as_text(with_long_names(where) if short_names else where))
     except Exception as error:
         raise SelectionError(
             f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
             f"Write it as in SQL, {example}",
         ) from error
+
+
+def with_long_names(query: str) -> str:
+    """Replace the short names of statuses that `status` is compared with.
+
+    Example:
+        >>> with_long_names("status IN ('READY', 'DONE') AND step = 'READY'")
+        "status IN ('DATA_READY', 'DONE') AND step = 'READY'"
+    """
+    words = [one for one in _TOKEN.finditer(query) if one.lastgroup and one.lastgroup != "skip"]
+    text = list(query)
+    for at, word in enumerate(words):
+        if word.lastgroup == "text" and _value(word[0]) in LONG_NAMES and _is_status(words, at):
+            text[word.start()] = f"'{LONG_NAMES[_value(word[0])]}'"
+            text[word.start() + 1 : word.end()] = [""] * (word.end() - word.start() - 1)
+    return "".join(text)
+
+
+def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the text at this position is compared with `status`: alone, or in a list."""
+    after = words[at + 1 : at + 3]
+    if [one.lastgroup for one in after] == ["sign", "name"]:
+        return _plain(after[1][0]) == "status"
+    before = at - 1
+    if before >= 0 and words[before].lastgroup != "sign":
+        while before >= 0 and (words[before].lastgroup == "text" or words[before][0] == ","):
+            before -= 1
+        if [one[0].upper() for one in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
+            return False
+        before -= 1
+        before -= words[before - 1][0].upper() == "NOT"
+    return before >= 1 and words[before - 1].lastgroup == "name" and _plain(words[before - 1][0]) == "status"
 
 
 def as_text(query: str) -> str:
@@ -123,7 +162,8 @@ def names_in(query: str) -> set[str]:
         >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
         ['FROM', 'SELECT', 'WHERE', 's', 'stale', 'step', 'steps']
     """
-    return {_plain(text) for kind, text in _tokens(query) if kind == "name"}
+    names = [text for kind, text in _tokens(query) if kind == "name"]
+    return {_plain(part) for name in names for part in _PART.findall(name)}
 
 
 def _ambiguous(query: str) -> str | None:
@@ -159,7 +199,7 @@ def _query_word(text: str) -> str | None:
     return None
 
 
-def check_query(query: str, own: Container[str] = ()) -> None:
+def check_query(query: str, own: Container[str] = (), structs: Container[str] = ()) -> None:
     """Refuse functions that read files, and values that a column never has: a typo must not mean "nothing".
 
     Names that the query itself defines are not checked.
@@ -167,6 +207,7 @@ def check_query(query: str, own: Container[str] = ()) -> None:
     Args:
         query: The text.
         own: Columns of `records`, because a user's table may have a column of the same name.
+        structs: Columns with fields, whose fields may have any name and value.
 
     Raises:
         SelectionError: Names the function, or similar values.
@@ -186,11 +227,12 @@ def check_query(query: str, own: Container[str] = ()) -> None:
             f"the query {fault}",
             "A query reads the tables of the workspace; read a file in Python and join it.",
         )
-    tokens = list(_tokens(query))
+    tokens = [(kind, _outer(text, structs) if kind == "name" else text) for kind, text in _tokens(query)]
     named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
     for column, value in comparisons(tokens):
         if column in _CHOICES and column not in own and column not in named:
-            check_value(column, value, _CHOICES[column])
+            known = LONG_NAMES.get(value, value) if column == "status" else value
+            check_value(column, known, _CHOICES[column])
 
 
 def _ends(kind: str, text: str) -> bool:
@@ -230,9 +272,15 @@ def _tokens(query: str) -> Iterator[tuple[str, str]]:
             yield found.lastgroup, found[0]
 
 
+def _outer(name: str, structs: Container[str]) -> str:
+    """Return the column of a field; other names as they are."""
+    parts = [_plain(part) for part in _PART.findall(name)]
+    return next((part for part in parts[:-1] if part in structs), name)
+
+
 def _plain(name: str) -> str:
     """Return a column's own name: without its table, without quotes."""
-    last = re.split(r"\s*\.\s*", name)[-1]
+    last: str = (_PART.findall(name) or [name])[-1]
     return last[1:-1] if last[:1] in ('"', "`") else last
 
 

@@ -7,7 +7,7 @@ pattern's paths is one Boolean column with a row per record. Strings are attache
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.file_columns import FileColumns
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.notices import Notice, listing_notices
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
+    from sinagot_catalog.catalog.row_files import RowFiles
 
 __all__ = ["Catalog", "Stats"]
 
@@ -42,14 +44,21 @@ class Catalog(StepsTable):
 
     Attributes:
         tables: The config's tables of records.
+        row_files: Reads the files of columns from files.
     """
 
     tables: tuple[Table, ...] = ()
+    row_files: RowFiles | None = field(default=None, compare=False)
 
     @cached_property
     def unused(self) -> UnusedFiles:
         """The listed files that no row uses."""
         return UnusedFiles(self)
+
+    @cached_property
+    def file_columns(self) -> FileColumns:
+        """The columns from files."""
+        return FileColumns(self, self.row_files)
 
     @cached_property
     def notices(self) -> list[Notice]:
@@ -273,13 +282,16 @@ class Catalog(StepsTable):
         return found.select(*hidden, *LINKS).sort("_rec", "_cell", "_order", "path")
 
     def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame, order: int) -> pl.DataFrame:
-        """Return the rows of an input of the members of groups: a row per file of a member that is in."""
-        files = self.group_steps.files(cell, port, part["_rec"])
+        """Return the rows of an input of the members of groups: a row per file of a member."""
+        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(
+            pl.lit(value=True).alias("exists")
+        )
+        absent = self.group_steps.absent(cell, port, part["_rec"])
+        files = pl.concat([files, absent.with_columns(pl.lit(value=False).alias("exists"))])
         return part.join(files, on="_rec", maintain_order="left").with_columns(
             pl.lit("input").cast(ROLE).alias("role"),
             pl.lit(port[0].label, dtype=pl.String).alias("label"),
             pl.lit(port[0].place, dtype=pl.UInt16).alias("_place"),
-            pl.lit(value=True).alias("exists"),
             pl.lit(order, dtype=pl.UInt16).alias("_order"),
         )
 

@@ -1,4 +1,4 @@
-"""Diagnostics: explain a status, test a pattern, and check a set-up.
+"""Diagnostics: explain a status, test a pattern, check a set-up, and propose an id pattern for files.
 
 In: an open workspace. Out: reports for readers, as text, HTML or JSON. Begin with `explain` (one row),
 `try_pattern` (one pattern) or `doctor` (the whole set-up).
@@ -12,9 +12,20 @@ if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine
     from sinagot_catalog.diagnostics.explained_row import explain
     from sinagot_catalog.diagnostics.explanation import Explanation
+    from sinagot_catalog.diagnostics.id_proposal import find_records, list_files, looks, workspace_files
     from sinagot_catalog.diagnostics.pattern_report import PatternReport, try_pattern
 
-__all__ = ["Explanation", "PatternReport", "examine", "explain", "try_pattern"]
+__all__ = [
+    "Explanation",
+    "PatternReport",
+    "examine",
+    "explain",
+    "find_records",
+    "list_files",
+    "looks",
+    "try_pattern",
+    "workspace_files",
+]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -22,6 +33,7 @@ __getattr__ = lazy_exports(
         "doctor": ("examine",),
         "explained_row": ("explain",),
         "explanation": ("Explanation",),
+        "id_proposal": ("find_records", "list_files", "looks", "workspace_files"),
         "pattern_report": ("PatternReport", "try_pattern"),
     },
 )

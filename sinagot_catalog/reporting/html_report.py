@@ -15,6 +15,7 @@ from sinagot_catalog import __version__
 from sinagot_catalog.catalog import plain_reason
 from sinagot_catalog.errors import StorageError, row_label
 from sinagot_catalog.journal import ORDER
+from sinagot_catalog.quantities import duration_text
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
@@ -31,7 +32,7 @@ _UNKNOWN = len(STATUS.categories)
 _NO_ROW = "/"
 """The character of a step that has no row for a record or a group; the page reads it as -1."""
 _NAMES = [*STATUS.categories, "UNKNOWN"]
-_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO DATA", "UNKNOWN"]
+_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "UNKNOWN"]
 _ID = "\x01"
 
 
@@ -66,7 +67,7 @@ def render(source: Session, failures: pl.DataFrame) -> str:
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["many"] = lambda count: f"{count:,}"
-    environment.filters["span"] = _span
+    environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)
     page = _Page(source, failures)
     return environment.get_template("report.html").render(
         page=page,
@@ -182,14 +183,16 @@ class _Page:
     @property
     def n_bins(self) -> int:
         """The number of bins for the records."""
-        return min(self.n_records, _BINS)
+        return min(self.catalog.n_rows, _BINS)
 
     @cached_property
     def bands(self) -> list[list[_Band]]:
         """For each step its bands: neighbouring bins of one status form one band."""
         bins = max(self.n_bins, 1)
         placed = self.steps.select(
-            "_cell", "_code", (pl.col("_rec").cast(pl.UInt64) * bins // max(self.n_records, 1)).alias("_bin")
+            "_cell",
+            "_code",
+            (pl.col("_rec").cast(pl.UInt64) * bins // max(self.catalog.n_rows, 1)).alias("_bin"),
         )
         shares = (
             placed.group_by("_cell", "_bin", "_code")
@@ -404,15 +407,3 @@ class _Page:
 
 
 _QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}
-
-
-def _span(seconds: float | None) -> str:
-    """Format a duration."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
-        if seconds < most:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86400:.1f} d"

@@ -43,6 +43,7 @@ class ScriptSource:
         words: The file's own names for the attributes, if they differ (keywords of `@step`).
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
         partial: `PARTIAL`, whether a group also runs without the members that failed.
+        columns: `COLUMNS`, whether the values of its output are a column of records.
     """
 
     script: str
@@ -60,6 +61,7 @@ class ScriptSource:
     words: Mapping[str, str] = field(default_factory=dict)
     by: tuple[str, ...] | None = None
     partial: bool = False
+    columns: bool = False
 
     def called(self, name: str) -> str:
         """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
@@ -162,6 +164,7 @@ def _read(
         words=words,
         by=_checked_by(*setting("BY")),
         partial=_checked_flag(*setting("PARTIAL")),
+        columns=_checked_flag(*setting("COLUMNS")),
     )
 
 
@@ -250,7 +253,7 @@ def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | No
 def _checked_flag(name: str, value: Any, line: int | None) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
-    raise FaultError(f"{name} is {value!r}: it is True or False", line)
+    raise FaultError(f"{name} is not True or False", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:

@@ -59,6 +59,8 @@ class ScriptTemplate:
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
         BY: Run once per group of records: the fields of the id that tell the groups; `()` for all records together.
         PARTIAL: Run a group also without the members that failed.
+        COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
+            `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
 
     A script may also define `check`, which is called before the outputs are published.
 
@@ -85,6 +87,7 @@ class ScriptTemplate:
     TIMEOUT: ClassVar[float | None] = None
     BY: ClassVar[Sequence[str] | None] = None
     PARTIAL: ClassVar[bool] = False
+    COLUMNS: ClassVar[bool] = False
 
     records: Sequence[str] = ()
     """The ids of the members of a group; a step with `BY` has them, in the order of its lists of inputs."""

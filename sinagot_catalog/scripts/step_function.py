@@ -18,6 +18,7 @@ KEYWORDS = {
     "timeout": "TIMEOUT",
     "by": "BY",
     "partial": "PARTIAL",
+    "columns": "COLUMNS",
 }
 """The keywords of `step` and the corresponding attributes of a script class."""
 
@@ -79,6 +80,7 @@ def step(
     timeout: float | None = None,
     by: Sequence[str] | None = None,
     partial: bool = False,
+    columns: bool = False,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
@@ -96,6 +98,7 @@ def step(
         timeout: Seconds after which an attempt is ended.
         by: Run once per group of records: the fields of the id that tell the groups; `[]` for all records together.
         partial: Run a group also without the members that failed.
+        columns: Whether the output is one row of values, which become a column of `records`; see `COLUMNS`.
         check: Called before the outputs are published, with parameters of the same names. If it raises an
             exception, that is the error of the record, and nothing is published.
 
@@ -122,6 +125,7 @@ def step(
         "TIMEOUT": timeout,
         "BY": by,
         "PARTIAL": partial,
+        "COLUMNS": columns,
     }
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:

@@ -271,7 +271,7 @@ def test_partial_is_true_or_false(make_workspace):
     ws = make_workspace(
         {"avg": source("raw/{id}", "a/{sub}", ("sub",), "PARTIAL = 3")}, ["raw/s1_1"], id_pattern=IDS
     )
-    assert "PARTIAL is 3" in ws._source.catalog().faults[0]
+    assert "PARTIAL is not True or False" in ws._source.catalog().faults[0]
 
 
 # --- size -------------------------------------------------------------------------------------------------------
