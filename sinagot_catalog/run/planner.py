@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
+from sinagot_catalog.catalog import fixed_action, in_words, is_stale
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.upstream import upstream_rows
+from sinagot_catalog.run.volume import volume
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "make_plan"]
 
-_SAMPLE, _SAMPLE_REMOTE = 2000, 200
 _SHOWN = 10
 
 
@@ -135,25 +135,7 @@ def make_plan(
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
-    return Plan(rows.select(*PLAN), rows, partial(_volume, catalog, stats), considered.members)
-
-
-def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
-    """Estimated bytes of the existing inputs per step, from the sizes of a sample."""
-    links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-    links = links.unique(["step", "root", "path"], maintain_order=True)
-    sums = []
-    for (root,), part in links.partition_by("root", as_dict=True).items():
-        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
-        some = part.gather_every(every)
-        sized = some.with_columns(stat_paths(catalog, str(root), some, stats)["size"])
-        counts = part.group_by("step", maintain_order=True).len("n")
-        means = sized.group_by("step").agg(pl.col("size").mean())
-        sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
-    if not sums:
-        return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
-    scaled = (pl.col("size").fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
-    return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members)
 
 
 class _Order:
@@ -310,7 +292,7 @@ class _Considered:
             for link in port
             if link.place in self.made
         ]
-        return reduce(or_, own, self.nothing).clone().scatter(groups, True)  # type: ignore[no-any-return]
+        return reduce(or_, own, self.nothing).clone().scatter(groups, True)
 
     def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
         """Whether each row is stale by one of the causes that count, and the causes in words."""

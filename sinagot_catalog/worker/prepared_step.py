@@ -11,7 +11,7 @@ from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
 from sinagot_catalog.worker.local_files import PathQuery
 from sinagot_catalog.worker.target_folders import parents
 
-FoundPath: TypeAlias = str | list[str] | list[str | list[str] | None] | None
+FoundPath: TypeAlias = "str | Sequence[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
 
 __all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts", "ways_of"]

@@ -191,7 +191,7 @@ class _Found:
     path: FoundPath
     full: FoundPath
     stamp: Stamp | None
-    entries: list[tuple[str, Stamp | None]]
+    entries: Sequence[tuple[str, Stamp | None]]
 
 
 def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
@@ -207,8 +207,8 @@ def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
     counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
     result = fingerprint(counted)
     return _Found(
-        [None if one is None else one.path for one in column],  # type: ignore[misc]
-        [None if one is None else one.full for one in column],  # type: ignore[misc]
+        [None if one is None else one.path for one in column],
+        [None if one is None else one.full for one in column],
         (result.size, result.n_files, as_number(result.digest)),
         [],
     )

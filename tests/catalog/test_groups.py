@@ -1,6 +1,6 @@
 """Rows of group steps in the tables: their ids, status and reasons, and the way to records and back."""
 
-import datetime
+import time
 from pathlib import Path
 
 import polars as pl
@@ -262,7 +262,7 @@ def test_a_group_step_with_outputs_of_other_fields_is_refused(make_workspace, pa
     )
     rows = {row["step"]: row for row in ws.steps.collect().iter_rows(named=True)}
     assert rows["clean"]["status"] == "DATA_READY"
-    faults = [fault for fault in ws._source.catalog().faults.values()]
+    faults = list(ws._source.catalog().faults.values())
     assert len(faults) == 1
     assert text in faults[0]
 
@@ -288,9 +288,9 @@ def test_many_members_are_judged_without_a_loop(tmp_path):
     paths = [f"raw/s{sub:04}_{run:03}" for sub in range(1000) for run in range(100)]
     listing = pl.DataFrame({"path": paths})
     ws = Workspace(tmp_path, listing=listing)
-    begin = datetime.datetime.now(tz=datetime.UTC)
+    begin = time.perf_counter()
     rows = ws.steps.select("record_id", "status", "reason")
-    seconds = (datetime.datetime.now(tz=datetime.UTC) - begin).total_seconds()
+    seconds = time.perf_counter() - begin
     assert rows.height == 1000
     assert rows.row(0) == ("sub=s0000", "DATA_READY", "all 100 members are there")
     assert seconds < 60
