@@ -120,6 +120,7 @@ STEPS: dict[str, pl.DataType] = {
     "missing": pl.String(),
     "stale": pl.Boolean(),
     "outcome": ATTEMPT,
+    "by": pl.String(),
     "n_inputs": pl.UInt16(),
     "n_inputs_found": pl.UInt16(),
     "n_outputs": pl.UInt16(),

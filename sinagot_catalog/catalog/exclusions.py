@@ -135,7 +135,7 @@ class ExcludedRows:
 
     def __init__(self, table: StepsTable) -> None:
         self._table = table
-        self._count = len(table.ids)
+        self._count = table.n_rows
         self._named = self._coded(table.exclusions.rows)
         self._texts: dict[int, pl.DataFrame | None] = {}
         for cell in table.layout.cells if self._named.height else ():
@@ -152,11 +152,11 @@ class ExcludedRows:
 
     def _coded(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the rows of the table that name a record, with the record's code and their texts."""
-        codes = _record_keys(self._table.ids).with_row_index("_rec")
+        codes = _record_keys(self._table.row_ids).with_row_index("_rec")
         by = pl.concat_str("who", "when", separator=", ", ignore_nulls=True)
         reason = pl.col("reason").fill_null(_NO_REASON)
         source = pl.format("{} line {}: {}", pl.lit(self._table.exclusions.name), "line", reason)
-        keyed = rows.with_columns(_row_key(self._table.ids).alias("_key")).join(codes, on="_key")
+        keyed = rows.with_columns(_row_key(self._table.row_ids).alias("_key")).join(codes, on="_key")
         return keyed.select(
             "_rec",
             *_SCOPE,
@@ -193,6 +193,8 @@ class ExcludedRows:
 
     def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
         """Return the texts of the rows that read what excluded rows make."""
+        if cell.by is not None:
+            return None  # a group leaves these members out
         found = None
         for port in cell.input_ports:
             for mask, maker in self._excluding(cell, port):
@@ -208,6 +210,17 @@ class ExcludedRows:
                 )
                 found = new if found is None else _coalesced(found, new)
         return found
+
+    def left_out(self, cell: UnitStep) -> pl.Series:
+        """Which members a group step leaves out: those that the table names for it, and those made from them."""
+        own = self._own(cell)
+        left = self._nobody if own is None else own["reason"].is_not_null()
+        for port in cell.input_ports:
+            for link in port:
+                for maker in self._makers(cell, link):
+                    text = self._texts.get(maker)
+                    left = left if text is None else left | text["reason"].is_not_null()
+        return left
 
     def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
         """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""

@@ -94,11 +94,18 @@ def refused(layout: Layout, locate: Callable[[BoundPattern], Template], log: str
     judge = _Judge(layout, locate, "/".join(part for part in log.split("/") if part))
     found = judge.settle()
     cells = tuple(
-        replace(cell, error=found[cell.index], is_refused=True) if cell.index in found else cell
+        replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
+        if cell.index in found
+        else cell
         for cell in layout.cells
     )
     doubts = tuple(doubt for doubt in judge.doubts if not found.keys() >= set(doubt.cells))
     return replace(layout, cells=cells, doubts=doubts)
+
+
+def _known(by: tuple[str, ...] | None, layout: Layout) -> tuple[str, ...] | None:
+    """The fields of groups; None if a field does not exist: such a step has a row per record."""
+    return by if by is not None and set(by) <= set(layout.ids.groups) else None
 
 
 def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:
@@ -205,17 +212,31 @@ class _Judge:
     # --- groups --------------------------------------------------------------------------------------------------
 
     def _check_by(self, cell: UnitStep) -> None:
-        """Refuse a step that runs per group: the key is reserved and has no effect yet."""
+        """Refuse a group step whose fields do not exist, and one whose outputs have other fields."""
         if cell.by is None:
             return
         groups = self.layout.ids.groups
         wrong = next((name for name in cell.by if name not in groups), None)
-        if wrong is None:
-            text = f"step {_name(cell)} says by = {list(cell.by)}: steps per group are not supported yet"
-        else:
+        if wrong is not None:
             near = did_you_mean(wrong, groups, most=1) or f"; its fields are: {', '.join(groups) or 'none'}"
             text = f"step {_name(cell)} says by = {wrong!r}, which is no field of id_pattern{near}"
-        self._refuse(f"{text}. Remove by.", cell)
+            self._refuse(f"{text}. Write a field of id_pattern, or by = [] for all records together.", cell)
+            return
+        for place in (*cell.places("output"), *cell.places("control")):
+            fields = self.layout.places[place].template.fields
+            begin = f"step {_name(cell)} says by = {list(cell.by)}, and its output {self._text(place)}"
+            if others := sorted(fields - set(cell.by)):
+                self._refuse(
+                    f"{begin} has {{{others[0]}}}: a group has no value for it. Leave it out, or write by = "
+                    f"{[*cell.by, others[0]] if others[0] in groups else list(groups)}.",
+                    cell,
+                )
+            elif lacks := sorted(set(cell.by) - fields):
+                self._refuse(
+                    f"{begin} lacks {{{lacks[0]}}}: several groups would share one output. Write {{{lacks[0]}}} "
+                    "into it.",
+                    cell,
+                )
 
     # --- raw inputs ----------------------------------------------------------------------------------------------
 
@@ -382,7 +403,8 @@ class _Judge:
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "
-                        f"{{{name}}} into the output. (One row per group, with by, is not supported yet.)",
+                        f"{{{name}}} into the output, or, for one row per group of records, by = "
+                        f"{[one for one in self.layout.ids.groups if one in fields]} into the step.",
                         cell,
                     )
                     return

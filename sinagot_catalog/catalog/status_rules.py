@@ -13,6 +13,10 @@ Sentences read `_rule` (the name of the rule that decides), `_event`, the column
 `_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
 `_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
 the absent inputs).
+`_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
+`_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
+the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
+failed), `_member` (the id of that member).
 """
 
 from __future__ import annotations
@@ -115,12 +119,16 @@ _ERROR_TYPE = pl.col("error_type").fill_null("error")
 _FAILURE = pl.format("{}: {}", _ERROR_TYPE, first_line(_MESSAGE))
 _WHOLE_FAILURE = pl.format("{}: {}", _ERROR_TYPE, _MESSAGE.str.extract(r"^\s*([^\n]*)", 1))
 _LOST = pl.format("{} ended without a word", _RUN)
-_ABSENT = (
-    pl.when(pl.col("_waits").is_not_null())
-    .then(pl.format("waits for {}", "_waits"))
-    .otherwise(pl.format("missing {}", "missing"))
-)
 _IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
+_ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
+    pl.format(
+        "{} failed; {}: run it again, exclude {}, or set PARTIAL = True", "_blocked", "_members", "_member"
+    )
+).when(pl.col("_waits").is_not_null()).then(pl.format("waits for {}", "_waits")).otherwise(
+    pl.format("missing {}", "missing")
+) + pl.when(pl.col("_members").is_not_null() & pl.col("_blocked").is_null()).then(
+    pl.format("; {}", "_members")
+).otherwise(pl.lit(""))
 _TRY_ANYWAY = Remedy(
     pl.lit("asked for by name it is tried all the same"), {"ignore_missing": True}, where=~_IS_COMPLETE
 )
@@ -250,7 +258,8 @@ RULES = (
         evidence=pl.when(pl.col("n_inputs") > 0).then(pl.format("{} of {}", "n_inputs_found", "n_inputs"))
         .otherwise(pl.lit("it has none")),
         sentence="all inputs are there",
-        is_detailed=pl.lit(value=False),
+        detail=pl.coalesce("_members", pl.lit("all inputs are there")),
+        is_detailed=pl.col("by").is_not_null(),
         remedies=(Remedy(pl.lit("a run makes it"), {}),),
     ),
     StatusRule(

@@ -165,6 +165,7 @@ class CommandConfig:
     retries: Count | None = None
     timeout: Seconds | None = None
     by: Names | None = None
+    partial: bool = False
     columns: bool = False
 
     @property

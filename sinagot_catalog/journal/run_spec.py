@@ -62,6 +62,8 @@ class Port:
         roots: The roots in which it is searched, in this order.
         others: For an input its further alternatives, which are tried in this order.
         is_optional: For an input whether the step runs without it.
+        per: For an input of a group step: `row`, the group has it; `member`, each member has one; `shared`, several
+            members share one.
     """
 
     label: str | None
@@ -70,11 +72,12 @@ class Port:
     roots: tuple[str, ...] = ("outputs", "dataset")
     others: tuple["Port", ...] = ()
     is_optional: bool = False
+    per: Literal["row", "member", "shared"] = "row"
 
     @property
     def is_plain(self) -> bool:
         """Whether it names exactly one path, which has to exist."""
-        return not (self.others or self.is_optional or self.template.is_wild)
+        return not (self.others or self.is_optional or self.template.is_wild or self.per != "row")
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,9 @@ class UnitStepSpec:
         timeout: Seconds that one attempt may take.
         command: The command line of a step that is a program; such a step has no script.
         code: The hash of its code; see `scripts.code_hash`.
+        by: The fields of the groups that it runs over; None if it runs over records.
+        member_by: The fields of the groups that are the members of its groups; None if records are.
+        is_partial: Whether a group also runs without the members that failed.
     """
 
     task: str | None
@@ -108,6 +114,9 @@ class UnitStepSpec:
     timeout: float | None = None
     command: str | None = None
     code: str | None = None
+    by: tuple[str, ...] | None = None
+    member_by: tuple[str, ...] | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)

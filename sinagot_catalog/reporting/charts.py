@@ -42,7 +42,7 @@ class Plot:
 
         steps = self._steps()
         names = steps["name"].unique(maintain_order=True).to_list()
-        ids = self._source.catalog().ids
+        ids = self._source.catalog().row_ids
         colour = alt.Color("status:N").scale(domain=_NAMES, range=list(_COLOURS))
         if steps.height <= _MOST:
             whole: alt.Chart = (

@@ -282,9 +282,11 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
     """
     ids = source.config.ids
     given = rows["record_id"].cast(pl.String).unique()
-    wrong = given.filter(~fitting(given, ids).fill_null(value=False)).to_list()
-    if wrong:
-        known = source.catalog().ids.to_list()
+    wrong = given.filter(~fitting(given, ids).fill_null(value=False))
+    if len(wrong) and source.layout().bys:
+        wrong = wrong.filter(~wrong.is_in(source.catalog().groups.values["record_id"].implode()))
+    if len(wrong):
+        known = source.catalog().row_ids.to_list()
         raise SelectionError(
             f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )

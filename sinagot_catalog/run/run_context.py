@@ -83,7 +83,7 @@ class RunContext:
 
     def outputs(self, row: Row) -> set[str]:
         """The relative paths of the declared outputs of a row."""
-        values = self.ids.known_values(row[2])
+        values = self.ids.values_of(row[2], self.spec.cells[row[1]].by)
         if values is None:
             return set()
         try:

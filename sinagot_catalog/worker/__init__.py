@@ -11,6 +11,7 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
+    from sinagot_catalog.worker.group_members import write_members
     from sinagot_catalog.worker.interrupts import InterruptGuard
     from sinagot_catalog.worker.job import JobRunner
     from sinagot_catalog.worker.moved_inputs import describe_moved_inputs
@@ -30,12 +31,14 @@ __all__ = [
     "links_among",
     "parents",
     "staging_path",
+    "write_members",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
+        "group_members": ("write_members",),
         "interrupts": ("InterruptGuard",),
         "job": ("JobRunner",),
         "moved_inputs": ("describe_moved_inputs",),

@@ -51,6 +51,7 @@ from sinagot_catalog.scripts import (
 )
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
+from sinagot_catalog.worker.group_members import GroupMembers
 from sinagot_catalog.worker.local_files import LocalFiles, NextRow
 from sinagot_catalog.worker.moved_inputs import MovedInputError, describe_moved_inputs
 from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
@@ -124,6 +125,7 @@ class JobRunner:
         self._files, self._uploader = _open_files(spec, name, options or {})
         self._staging = self._files.staging
         self._ids = IdPattern(spec.id_pattern)
+        self._members = GroupMembers(spec)
         self._inputs = RowInputs(spec, self._files, self._ids)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
         self._announce = announce if announce is not None else _announce_nothing
@@ -167,9 +169,9 @@ class JobRunner:
         """Announce the paths that the next rows read and write."""
         rows: list[NextRow] = []
         for _, index, record_id in later[:PREFETCHED_ROWS]:
-            values = self._ids.known_values(record_id)
+            step = self._steps[index]
+            values = self._ids.values_of(record_id, step.spec.by)
             if values is not None:
-                step = self._steps[index]
                 with suppress(PatternError):
                     rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
         self._files.prefetch([path for path, _ in self._makes(row)], rows)
@@ -191,7 +193,7 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         step = self._steps[row[1]]
-        values = self._ids.known_values(row[2])
+        values = self._ids.values_of(row[2], step.spec.by)
         if values is None:
             return []
         try:
@@ -204,7 +206,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._ids.known_values(record_id)
+        values = self._ids.values_of(record_id, step.spec.by)
         try:
             if values is None:
                 raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
@@ -212,6 +214,7 @@ class JobRunner:
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
+            state.members = self._members.of(index, step.spec, record_id)
             self._files.prepare(state.inputs, state.outputs, step.inputs.queries)
             if state.outputs and not self._outputs.is_repeated(state) and self._outputs.exist(state):
                 return Result(number, "already_done")

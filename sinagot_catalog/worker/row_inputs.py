@@ -2,10 +2,11 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import as_number, fingerprint
@@ -27,6 +28,7 @@ class RowInputs:
 
     def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern) -> None:
         self._dataset = spec.dataset
+        self._ignores_missing = spec.ignore_missing
         self._follow_links = spec.follow_links
         self._files = files
         self._ids = ids
@@ -66,31 +68,73 @@ class RowInputs:
 
     def _find_ways(self, row: RowState) -> None:
         """Find inputs that may be absent, be one of several alternatives, or be many files."""
-        for port, ways in zip(row.step.inputs.ports, row.input_ways, strict=True):
-            found = self._first_way(row, ways)
-            if found is None and not port.is_optional:
-                row.missing.append(" or ".join(_text(one) for _, one in ways) or port.template.text)
-            path, full, stamp = (None, None, None) if found is None else found
-            row.input_paths.append(path)
-            row.full_inputs.append(full)
-            row.stamps.append(stamp)
-        paths = [one if isinstance(one, list) else [one] for one in row.input_paths if one is not None]
-        row.inputs = [path for some in paths for path in some]
+        paths: list[FoundPath] = []
+        ports = row.step.inputs.ports
+        of_members = self._find_members(row, [port for port in ports if port.per != "row"])
+        for port, ways in zip(ports, row.input_ways, strict=True):
+            if port.per != "row":
+                found = next(of_members)
+            else:
+                found = self._find_way(row, ways)
+                if found is None and not port.is_optional:
+                    row.missing.append(_missing(port, ways))
+            row.full_inputs.append(None if found is None else found.full)
+            row.stamps.append(None if found is None else found.stamp)
+            paths.append(None if found is None else found.path)
+        row.input_paths = paths
+        row.inputs = list(flat_paths(paths))
 
-    def _first_way(
-        self, row: RowState, ways: Iterable[tuple[Port, Template | str]]
-    ) -> tuple[FoundPath, FoundPath, Stamp | None] | None:
-        """The first alternative that is there: its relative and its full path, and its state."""
+    def _find_way(self, row: RowState, ways: Sequence[tuple[Port, Template | str]]) -> "_Found | None":
+        """The first alternative of an input that is there."""
         for way, one in ways:
             if isinstance(one, str):
                 query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
                 full, stamp, is_there = self._find_one(row, way, one, query)
                 if is_there:
-                    return one, full, stamp
+                    return _Found(one, full, stamp, [(one, stamp)])
             elif many := self._files.find_many(one, way.roots):
                 self._note_many(row, many)
-                return list(many), [path for path, _ in many.values()], _stamp_of_many(many)
+                entries = [(path, (info.st_size, info.st_mtime_ns)) for path, (_, info) in many.items()]
+                return _Found(list(many), [path for path, _ in many.values()], _stamp_of_many(many), entries)
         return None
+
+    def _find_members(self, row: RowState, ports: Sequence[Port]) -> "Iterator[_Found | None]":
+        """The inputs of the members of a group: a list for each input; sets the members that the group runs over.
+
+        Members that lack an input are left out if the step may run without them.
+        """
+        if row.members is None or not ports:
+            return iter(())
+        spec = row.step.spec
+        may_lack = spec.is_partial or self._ignores_missing
+        members: list[str] = []
+        columns: list[list[_Found | None]] = [[] for _ in ports]
+        for member in row.members:
+            found, lacking = [], []
+            for port in ports:
+                ways = self._ways_of(port, member, spec.member_by)
+                one = self._find_way(row, ways)
+                found.append(one)
+                if one is None and not port.is_optional:
+                    lacking.append(_missing(port, ways))
+            if lacking and may_lack:
+                continue
+            row.missing += lacking
+            members.append(member)
+            for column, one in zip(columns, found, strict=True):
+                column.append(one)
+        row.members = members
+        if not members:
+            row.missing.append("no member has its inputs")
+        return (_of_members(port, column) for port, column in zip(ports, columns, strict=True))
+
+    def _ways_of(
+        self, port: Port, member: str, by: tuple[str, ...] | None
+    ) -> list[tuple[Port, Template | str]]:
+        values = self._ids.values_of(member, by)
+        with suppress(PatternError):
+            return [] if values is None else ways_of(port, values)
+        return []
 
     def settle(self, row: RowState) -> tuple[list[str], list[str]]:
         """Put back the inputs that the script of a row moved into its staging folder.
@@ -154,7 +198,7 @@ class RowInputs:
 
     def _raw_folder(self, row: RowState, port: Port) -> RawFolder | None:
         """The matcher for files of a folder that steps declare; None if all its files count."""
-        values = self._ids.values(row.record_id) if port.inside else None
+        values = self._ids.values(row.record_id) if port.inside and row.members is None else None
         return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
 
     def _folder_stamp(self, row: RowState, port: Port, path: str, full: str) -> Stamp | None:
@@ -180,5 +224,45 @@ def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
     return result.size, result.n_files, as_number(result.digest)
 
 
-def _text(way: Template | str) -> str:
-    return way if isinstance(way, str) else way.text
+def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
+    """The text of an input that is absent."""
+    return " or ".join(one if isinstance(one, str) else one.text for _, one in ways) or port.template.text
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An input that is there.
+
+    Attributes:
+        path: Its path, relative; a list of many.
+        full: The same, as scripts see it.
+        stamp: Its state.
+        entries: Each of its paths, with its state.
+    """
+
+    path: FoundPath
+    full: FoundPath
+    stamp: Stamp | None
+    entries: Sequence[tuple[str, Stamp | None]]
+
+
+def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
+    """One input of all members of a group: an item per member, or each path once if members share it."""
+    states = {path: stamp for one in column if one is not None for path, stamp in one.entries}
+    if not states:
+        return None
+    if port.per == "shared":
+        shared = {
+            one.path if isinstance(one.path, str) else tuple(flat_paths([one.path])): one
+            for one in column
+            if one
+        }
+        column = list(shared.values())
+    counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
+    result = fingerprint(counted)
+    return _Found(
+        [None if one is None else one.path for one in column],
+        [None if one is None else one.full for one in column],
+        (result.size, result.n_files, as_number(result.digest)),
+        [],
+    )

@@ -5,14 +5,14 @@
 
 import os
 import stat
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
 from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
 from sinagot_catalog.worker.local_files import LocalFiles
-from sinagot_catalog.worker.prepared_step import FoundPath, RowState
+from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
 
@@ -141,7 +141,7 @@ class RowOutputs:
         if not paths:
             return ()
         if self.is_repeated(row):
-            _check_not_inputs(self._spec.outputs, paths, _flat(row.full_inputs))
+            _check_not_inputs(self._spec.outputs, paths, flat_paths(row.full_inputs))
         if self._spec.unrecorded is not None:
             self._check_appeared(row)
         is_plain = len(paths) == 1 and paths == row.outputs and paths[0] in row.files
@@ -198,12 +198,6 @@ class RowOutputs:
         """Write the event `publishing` before the first path appears, so that a killed row is known."""
         row.step.lines.publishing(row.record_id, paths, records)
         self._sync()
-
-
-def _flat(paths: Iterable[FoundPath]) -> Iterator[str]:
-    """The full paths of inputs: an input may be many files, or absent."""
-    for path in paths:
-        yield from path if isinstance(path, list) else [path] if path is not None else []
 
 
 def _check_not_inputs(outputs: str, paths: Iterable[str], inputs: Iterable[str]) -> None:

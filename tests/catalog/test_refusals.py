@@ -210,26 +210,6 @@ def test_step_with_outputs_for_records_and_for_all_is_refused(make_workspace):
 # --- groups ----------------------------------------------------------------------------------------------------
 
 
-def test_step_that_says_by_is_refused_as_not_supported_yet(make_workspace, script_source):
-    source = script_source("raw/{id}", "glm/{sub}.txt", BY=("sub",))
-    ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS)
-    assert "not supported yet" in reason(ws, "c")
-
-
-def test_by_of_a_command_and_of_a_function_are_refused_too(make_workspace):
-    text = "command = 'touch {output}'\ninputs = 'raw/{id}'\noutputs = 'glm/{sub}'\nby = ['sub']"
-    ws = make_workspace(toml=command(text), files=["raw/s1_1"], id_pattern=SUBJECTS, name="command")
-    assert "by = ['sub']" in reason(ws, "c")
-    source = """
-from sinagot_catalog import step
-
-@step(inputs="raw/{id}", outputs="all.txt", by=[])
-def c(input, output): ...
-"""
-    ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS, name="function")
-    assert "not supported yet" in reason(ws, "c")
-
-
 def test_by_that_names_no_field_names_the_near_one(make_workspace, script_source):
     source = script_source("raw/{id}", "glm/{sub}.txt", BY=["subj"])
     ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS)
