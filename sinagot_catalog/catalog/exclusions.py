@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.storage import Store
+    from sinagot_catalog.storage import Listing, Store
 
 __all__ = ["ExcludedRows", "ExclusionReader", "Exclusions", "covered", "exclusion_notices", "read_file"]
 
@@ -91,6 +91,13 @@ class ExclusionReader:
         except StorageError as error:
             return Exclusions(name, unread=error.message, hint=error.hint)
         return Exclusions(name, file.frame(), unknown=file.unknown)
+
+    def left_out_of(self, listing: Listing, root: str) -> Listing:
+        """Return a listing without the table itself: it may lie among the data, and is no record."""
+        own = (self._path or "").removeprefix(f"{root}/")
+        if own in ("", self._path) or not (listing.names == own.rpartition("/")[2]).any():
+            return listing
+        return replace(listing.only(listing.paths.filter(pl.col("path") != own)), empty=listing.empty)
 
     @property
     def is_changed(self) -> bool:

@@ -313,7 +313,9 @@ class Session:
             listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
-        return listing if wanted is None else wanted.narrowed(listing)
+        return self._exclusions.left_out_of(
+            listing if wanted is None else wanted.narrowed(listing), store.root
+        )
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
