@@ -307,7 +307,7 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
     """The rows of records that the user selected by id and that have no file; logs a warning."""
     if query.rows is None:
         return rows.clear()
-    known = source.catalog().ids
+    known = source.catalog().row_ids
     selected = query.rows["record_id"].unique(maintain_order=True)
     absent = selected.filter(~selected.is_in(known.implode()))
     if len(absent):
