@@ -239,6 +239,16 @@ class Layout:
         ]
 
     @cached_property
+    def in_log(self) -> list[str]:
+        """A sentence for each pattern of raw inputs in the folder `LOG`, which is never listed."""
+        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
+        return [
+            f"{text} finds nothing: the folder LOG of a dataset is the library's own; rename that folder"
+            for text in texts
+            if text.startswith("LOG/")
+        ]
+
+    @cached_property
     def near(self) -> dict[int, list[tuple[int, int]]]:
         """For each bound pattern that steps read, the outputs that may name the same path for another record.
 

@@ -141,9 +141,9 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _patterns(catalog: Catalog) -> Iterator[Notice]:
-    """Report patterns that can find no record, contain a `*`, or find no file."""
+    """Report patterns that can find no record, lie in `LOG`, or find no file."""
     layout = catalog.layout
-    for kind, faults in (("pattern without id", layout.id_faults),):
+    for kind, faults in (("pattern without id", layout.id_faults), ("pattern in LOG", layout.in_log)):
         for fault in faults:
             yield Notice(kind, 1, None, fault, area="patterns")
     for place in layout.raw if len(catalog.ids) else ():

@@ -269,14 +269,19 @@ class Presence:
         declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
         ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
         listed = self.listings[place.root].paths["path"]
-        inside = cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
+        inside = cut(listed, template.depths[0] + 1).is_not_null() & listed.str.starts_with(template.prefix)
         own = listed.filter(inside)
         for one in declared:
-            own = own.filter(~self.fit(cut(own, one.depth), one))
+            own = own.filter(~self.fit_above(own, one))
         for way in ways:
             own = own.filter(~self.fit(own, way))
         paths = self.row_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(cut(own, template.depth).unique().implode()).fill_null(value=False)
+        folders = pl.concat([cut(own, depth) for depth in template.depths]).unique()
+        return paths.is_in(folders.implode()).fill_null(value=False)
+
+    def fit_above(self, paths: pl.Series, template: Template) -> pl.Series:
+        """Whether each path, or a folder around it, fits a pattern, for any record."""
+        return reduce(or_, [self.fit(cut(paths, depth), template) for depth in template.depths])
 
     def fit(self, paths: pl.Series, template: Template) -> pl.Series:
         """Whether each path fits a pattern, for any record."""
@@ -337,6 +342,13 @@ class Presence:
             found = wild_paths(others.drop_nulls(), self.row_values, template, self.layout.ids)["_rec"]
             return pl.Series([False]).new_from_index(0, self.n_rows).scatter(found.unique(), True)
         return meets(self.paths(place), others)
+
+    def sharing(self, place: int, records: pl.Series) -> pl.Series:
+        """Extend a mask of records to all records that share the path of a bound pattern with one of them."""
+        if place in self.by_id:
+            return records
+        paths = self.paths(place)
+        return paths.is_in(paths.filter(records).drop_nulls().unique().implode()).fill_null(value=False)
 
     def makers_of(self, place: int, rec: int) -> list[int]:
         """The unit steps that write a bound pattern's path of one record."""

@@ -76,6 +76,8 @@ def with_causes(table: StepsTable, rows: pl.DataFrame, unreadable: Sequence[str]
         .alias("_fault"),
         pl.col("_cell").is_in(refused).alias("_refused"),
         pl.lit(", ".join(unreadable)).alias("_unreadable"),
+        _exclusion(table, rows, "reason"),
+        _exclusion(table, rows, "source"),
     )
 
 
@@ -123,6 +125,16 @@ def _waits(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
 
     lacks = (pl.col("n_inputs_found") < pl.col("n_inputs")) | (pl.col("_rule") == "waiting")
     return table.by_unit_step("_waits", rows, lacks, derive)
+
+
+def _exclusion(table: StepsTable, rows: pl.DataFrame, name: str) -> pl.Series:
+    """The `reason` or the `source` of the exclusion of rows of `steps`: the column `_exclusion_…`."""
+
+    def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
+        return table.exclusion_texts[cell.index][name].gather(part["_rec"])
+
+    where = pl.col("_cell").is_in(list(table.exclusion_texts))
+    return table.by_unit_step(f"_exclusion_{name}", rows, where, derive)
 
 
 def _unnamed(table: StepsTable, rows: pl.DataFrame) -> pl.Series:

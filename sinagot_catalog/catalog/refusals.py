@@ -83,14 +83,15 @@ def list_fault(value: object, *, is_output: bool) -> str | None:
     )
 
 
-def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layout:
+def refused(layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> Layout:
     """Mark the unit steps that are refused for any records, and collect the pairs that records decide.
 
     Args:
         layout: The layout, as config and scripts declare it.
         locate: Returns the full path pattern of a bound pattern, with the links of its literal folders resolved.
+        log: The full path or URL of the `LOG` folder, links resolved.
     """
-    judge = _Judge(layout, locate)
+    judge = _Judge(layout, locate, "/".join(part for part in log.split("/") if part))
     found = judge.settle()
     cells = tuple(
         replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
@@ -146,8 +147,9 @@ def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
 class _Judge:
     """Compares the paths of all steps of a layout."""
 
-    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template]) -> None:
+    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> None:
         self.layout = layout
+        self._log = log
         self.doubts: list[Doubt] = []
         self._found: dict[int, str] = {}
         self._usable = [cell for cell in layout.cells if cell.error is None]
@@ -171,6 +173,7 @@ class _Judge:
         """Return the refused unit steps, each with its sentence; the first reason counts."""
         for cell in self._usable:
             self._check_by(cell)
+        self._check_log()
         for cell in self._usable:
             self._check_own_inputs(cell)
         self._check_outputs()
@@ -195,6 +198,16 @@ class _Judge:
         is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
+
+    def _check_log(self) -> None:
+        """Refuse outputs in the `LOG` folder."""
+        for place, cells in self._owners.items():
+            if self._located[place].prefix.startswith(f"{self._log}/"):
+                self._refuse(
+                    f"the output {self._text(place)} of step {_name(cells[0])} lies in the LOG folder, which is "
+                    "never data. Write to another folder, or name another one as path.log.",
+                    *cells,
+                )
 
     # --- groups --------------------------------------------------------------------------------------------------
 

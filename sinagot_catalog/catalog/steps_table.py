@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.exclusions import ExcludedRows, Exclusions
 from sinagot_catalog.catalog.groups import GroupSteps
 from sinagot_catalog.catalog.path_stats import files_stats, port_stats
 from sinagot_catalog.catalog.presence import Presence
@@ -45,12 +46,14 @@ class StepsTable(Presence):
         alive: The runs that are alive now.
         workspace_version: `[info] version`.
         code_of: Returns the present hash of a step's code, None if it is unknown.
+        exclusions: The table of exclusions.
     """
 
     last: pl.DataFrame = field(kw_only=True)
     alive: frozenset[str] = frozenset()
     workspace_version: str | None = None
     code_of: Callable[[UnitStep], str | None] = field(default=lambda _: None, compare=False)
+    exclusions: Exclusions = field(default_factory=Exclusions)
 
     @cached_property
     def faults(self) -> dict[int, str]:
@@ -59,6 +62,16 @@ class StepsTable(Presence):
         if self.layout.doubts and len(self.ids):
             faults = settled(self.layout.doubts, self.layout.ids, self.record_values) | faults
         return faults
+
+    @cached_property
+    def exclusion_texts(self) -> dict[int, pl.DataFrame]:
+        """Why rows are excluded, by unit step; see `ExcludedRows.texts`."""
+        return ExcludedRows(self).texts
+
+    @cached_property
+    def excluded(self) -> dict[int, pl.Series]:
+        """By unit step, if it has excluded rows: whether its row is excluded, a row per record."""
+        return {cell: text["reason"].is_not_null() for cell, text in self.exclusion_texts.items()}
 
     def is_refused(self, cell: int) -> bool:
         """Whether the paths of a unit step put data at risk; a script that cannot be used is a different fault."""
@@ -230,10 +243,6 @@ class StepsTable(Presence):
                     failed = failed | (held if rows is None else held & rows)
         return failed
 
-    def left_out(self, cell: UnitStep, codes: pl.Series) -> pl.Series | None:  # noqa: ARG002
-        """Which members a group step leaves out although their inputs are there; None if there are none."""
-        return None
-
     def _waits_softly(self) -> pl.Series:
         """Which rows wait for a soft input, by unit step."""
         nobody = pl.Series([False]).new_from_index(0, self.n_rows)
@@ -263,6 +272,7 @@ class StepsTable(Presence):
             else pl.lit(None, dtype=pl.Boolean).alias("_made"),
             pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
             self._broken(cell).alias("_broken"),
+            pl.lit(self.excluded.get(cell.index, False)).alias("_excluded"),
         )
 
     def _inputs_found(self, cell: UnitStep) -> tuple[list[pl.Series], list[list[Link]]]:

@@ -98,7 +98,7 @@ class Catalog(StepsTable):
             ]
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
-            pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step"),
+            pl.col("step").filter(_is_open()).first().alias("next_step"),
         )
         return (
             pl.concat(has_data)
@@ -318,6 +318,11 @@ class Catalog(StepsTable):
             self.root_of(link.place, part["_rec"]),
             self.presence[link.place].gather(part["_rec"]).alias("exists"),
         )
+
+
+def _is_open() -> pl.Expr:
+    """Whether a step of a unit is still to be made."""
+    return pl.col("status").ne_missing("DONE") & pl.col("status").ne_missing("EXCLUDED")
 
 
 def _only(values: Iterable[str | None]) -> str | None:

@@ -12,6 +12,7 @@ from sinagot_catalog.status import FAILURES
 
 __all__ = [
     "FAILED",
+    "NEVER",
     "Group",
     "Outcome",
     "Port",
@@ -22,6 +23,7 @@ __all__ = [
     "StorageOptions",
     "Task",
     "UnitStepSpec",
+    "Unrecorded",
     "tasks_of",
 ]
 
@@ -37,6 +39,9 @@ Task: TypeAlias = tuple[Group, Group, dict[int, int]]
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
+
+NEVER = 2**63 - 1
+"""In `Unrecorded.outputs`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 """fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
@@ -129,6 +134,19 @@ class Remote:
     fetch_limit: int
 
 
+class Unrecorded(NamedTuple):
+    """The rows, by number, that may find declared paths in place which no run of them made.
+
+    Attributes:
+        outputs: By row a time in nanoseconds: an output that changed last before it is not of the row. `NEVER` for
+            a row that made no output.
+        controls: The rows that never started, and have a control file in place.
+    """
+
+    outputs: Mapping[int, int]
+    controls: frozenset[int] = frozenset()
+
+
 @dataclass(frozen=True)
 class RunSpec:
     """What all rows of a run share.
@@ -150,6 +168,8 @@ class RunSpec:
         threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
+        unrecorded: The rows that may find outputs or controls in place which no run made; the run does not replace
+            these. None: the run is forced, and replaces whatever a step declares as a file.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
             worker looks them up when it opens the files of a row.
@@ -174,6 +194,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    unrecorded: Unrecorded | None = None
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
     claim: int = 0

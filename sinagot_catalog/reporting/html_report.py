@@ -16,6 +16,7 @@ from sinagot_catalog.catalog import plain_reason
 from sinagot_catalog.errors import StorageError, row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.quantities import duration_text
+from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
@@ -32,7 +33,7 @@ _UNKNOWN = len(STATUS.categories)
 _NO_ROW = "/"
 """The character of a step that has no row for a record or a group; the page reads it as -1."""
 _NAMES = [*STATUS.categories, "UNKNOWN"]
-_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "UNKNOWN"]
+_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "EXCLUDED", "UNKNOWN"]
 _ID = "\x01"
 
 
@@ -48,9 +49,11 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
         The file's path.
 
     Raises:
+        UsageError: When another file is there.
         StorageError: When the page cannot be written.
     """
     target = Path(path)
+    check_target(target)
     try:
         target.write_text(render(source, failures), encoding="utf-8")
     except OSError as error:

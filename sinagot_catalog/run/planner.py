@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
-from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.errors import ConfigError, SelectionError
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.run.volume import volume
@@ -116,7 +116,12 @@ def make_plan(
 
     Raises:
         SelectionError: When steps wait for each other.
+        ConfigError: When the table of exclusions cannot be read.
     """
+    if (unread := catalog.exclusions.unread) is not None:
+        raise ConfigError(
+            f"nothing runs, because it is not known what to leave out: {unread}", catalog.exclusions.hint
+        )
     order = _Order(catalog.layout, catalog.makers, catalog.faults)
     selected = selected.with_columns(pl.lit(True).alias("_selected"))
     if options.upstream:
@@ -400,11 +405,7 @@ class _Considered:
 
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """Extend a mask of records to all records that share the path of the output."""
-        template = self.catalog.layout.places[place].template
-        if place in self.catalog.by_id:
-            return written
-        paths = self.catalog.row_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
+        return self.catalog.sharing(place, written)
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
@@ -433,4 +434,7 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = (
+    *("_rec", "_cell", "_event", "n_outputs_found"),
+    *("record_id", "task", "modality", "step", "action", "reason", "status"),
+)

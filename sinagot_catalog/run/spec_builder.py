@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec
+from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, unrecorded
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         threads_per_worker=config.run.threads_per_worker,
         memory_limit=config.run.memory_limit,
         redo=frozenset(half),
+        unrecorded=None if options.force else unrecorded(rows, source.events(), source.catalog()),
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
@@ -10,6 +10,9 @@ from sinagot_catalog.patterns import Template
 from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
 from sinagot_catalog.worker.local_files import PathQuery
 from sinagot_catalog.worker.target_folders import parents
+
+if TYPE_CHECKING:
+    from sinagot_catalog.worker.moved_inputs import InputFile
 
 FoundPath: TypeAlias = "str | Sequence[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
@@ -170,6 +173,9 @@ class RowState:
         folders: For each staged folder, size and time of its files by name.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
+        input_files: The local files that it reads.
+        moved_inputs: The inputs that its script moved and that were put back, relative.
+        in_place: The declared outputs that are files in place before the script starts.
         input_ways: For each input its alternatives, if one of them is not exactly one path.
         members: The ids of the members of a group; those that it runs over when its inputs are found. None for the
             row of a record.
@@ -197,6 +203,9 @@ class RowState:
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.records: list[Made] = []
         self.members: list[str] | None = None
+        self.in_place: set[str] = set()
+        self.input_files: list[InputFile] = []
+        self.moved_inputs: list[str] = []
 
     @property
     def half_published(self) -> list[str] | None:

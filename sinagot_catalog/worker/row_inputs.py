@@ -11,6 +11,7 @@ from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
+from sinagot_catalog.worker.moved_inputs import InputFile
 from sinagot_catalog.worker.prepared_step import FoundPath, RowState, ways_of
 
 __all__ = ["RowInputs"]
@@ -61,6 +62,7 @@ class RowInputs:
         if info is None:
             return full, None, False
         if stat.S_ISREG(info.st_mode):
+            self._note(row, path, full, info)
             return full, (info.st_size, info.st_mtime_ns), True
         return full, self._folder_stamp(row, port, path, full), True
 
@@ -91,6 +93,7 @@ class RowInputs:
                 if is_there:
                     return _Found(one, full, stamp, [(one, stamp)])
             elif many := self._files.find_many(one, way.roots):
+                self._note_many(row, many)
                 entries = [(path, (info.st_size, info.st_mtime_ns)) for path, (_, info) in many.items()]
                 return _Found(list(many), [path for path, _ in many.values()], _stamp_of_many(many), entries)
         return None
@@ -133,6 +136,53 @@ class RowInputs:
             return [] if values is None else ways_of(port, values)
         return []
 
+    def settle(self, row: RowState) -> tuple[list[str], list[str]]:
+        """Put back the inputs that the script of a row moved into its staging folder.
+
+        Returns:
+            Their paths, and sentences about other inputs that are gone or that changed. Fetched copies of objects
+            do not count.
+        """
+        touched = [file for file in row.input_files if not file.is_unchanged()]
+        if not touched:
+            return [], []
+        gone = any(file.is_gone() for file in touched)
+        moved = self._files.put_back_inputs() if gone else []
+        rest = [file for file in touched if not file.is_unchanged()] if moved else touched
+        still_gone = [file.path for file in rest if file.is_gone()]
+        changed = [file.path for file in rest if not file.is_gone()]
+        sentences = []
+        if still_gone:
+            sentences.append(f"its input {self._named(still_gone)} is gone since run() began")
+        if changed:
+            sentences.append(
+                f"its input {self._named(changed)} changed while run() ran: a script must not write to its inputs"
+            )
+        return moved, sentences
+
+    def _named(self, paths: list[str]) -> str:
+        """The first of some full paths, relative to its root, and the number of the others."""
+        roots = (self._files.dataset, self._files.outputs)
+        first = next(
+            (paths[0].removeprefix(f"{one}/") for one in roots if paths[0].startswith(f"{one}/")), paths[0]
+        )
+        return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"
+
+    def _note(self, row: RowState, path: str, full: str, info: os.stat_result) -> None:
+        """Add a file to the input files of a row."""
+        if not self._files.is_fetched(path):
+            row.input_files.append(InputFile(full, info.st_size, info.st_mtime_ns))
+
+    def _note_many(self, row: RowState, many: Mapping[str, tuple[str, os.stat_result]]) -> None:
+        """Add several files, or the files of several folders, to the input files of a row."""
+        for path, (full, info) in many.items():
+            if stat.S_ISREG(info.st_mode):
+                self._note(row, path, full, info)
+            elif not self._files.is_fetched(path):
+                with suppress(OSError):
+                    files = self._files.input_files(path, full)
+                    row.input_files += (InputFile(f"{full}/{name}", *stamp) for name, stamp in files.items())
+
     def _varies(self, port: Port) -> tuple[bool, ...]:
         return () if self._follow_links else port.template.varies
 
@@ -158,10 +208,12 @@ class RowInputs:
         except OSError:
             return None  # the script reports what it cannot read
         raw = self._raw_folder(row, port)
-        counted = (
-            (name, *stamp) for name, stamp in files.items() if raw is None or raw.is_own(f"{path}/{name}")
-        )
-        result = fingerprint(counted)
+        own = {name: raw is None or raw.is_own(f"{path}/{name}") for name in files}
+        if not self._files.is_fetched(path):
+            row.input_files += (
+                InputFile(f"{full}/{name}", *stamp, is_output=not own[name]) for name, stamp in files.items()
+            )
+        result = fingerprint((name, *stamp) for name, stamp in files.items() if own[name])
         return result.size, result.n_files, as_number(result.digest)
 
 

@@ -583,3 +583,19 @@ def test_refusals_in_a_bucket_leave_raw_objects_alone(moto, write_workspace):
     assert dict(report.frame.select("step", "outcome").rows())["ok"] == "done"
     assert report.counts() == {"error": 3, "done": 1}
     assert moto.read("one/dataset/A/eeg/raw.csv") == moto.read("one/dataset/raw/A.csv") == b"raw;"
+
+
+@pytest.mark.parametrize("log", ["dataset/derivatives", "view"])
+def test_outputs_in_the_log_folder_are_refused_before_a_script_runs(write_workspace, log, cli):
+    scripts = {"a": ("raw/{id}", "derivatives/a/{id}"), "b": ("raw/{id}", "b/{id}")}
+    folder = write_workspace(scripts, ["raw/R1"], toml=f'[path]\nlog = "{log}"\n')
+    (folder / "dataset/derivatives").mkdir()
+    (folder / "view").symlink_to("dataset/derivatives")
+    ws = Workspace(folder)
+    reasons = dict(
+        ws.steps.collect().filter(pl.col("status") == "ERROR").select("step", "reason").iter_rows()
+    )
+    assert set(reasons) == {"a"}
+    assert reasons["a"].startswith("the output 'derivatives/a/{id}' of step a lies in the LOG folder")
+    assert cli("doctor", folder).returncode == 2
+    assert ws.steps.run(mode="main_process", progress=False).counts().get("done") == 1
