@@ -129,6 +129,7 @@ _ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
 ) + pl.when(pl.col("_members").is_not_null() & pl.col("_blocked").is_null()).then(
     pl.format("; {}", "_members")
 ).otherwise(pl.lit(""))
+_IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
 _TRY_ANYWAY = Remedy(
     pl.lit("asked for by name it is tried all the same"), {"ignore_missing": True}, where=~_IS_COMPLETE
 )

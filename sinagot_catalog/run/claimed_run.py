@@ -118,7 +118,7 @@ def _take(source: Session, made: Plan, wanted: _Taken, options: RunOptions) -> _
             workers = 1 if mode == "main_process" else options.most_workers(source.config)
             spool = Spool(source, spec.run_id, workers)
             spec = spool.spec(spec)
-        write_groups(made, spec)
+        write_groups(made, spec, source.log_store)
     except BaseException:
         source.claims.release(taken)  # the claim would stay live as long as this process
         raise
@@ -310,7 +310,7 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
     """The rows of records that the user selected by id and that have no file; logs a warning."""
     if query.rows is None:
         return rows.clear()
-    known = source.catalog().ids
+    known = source.catalog().row_ids
     selected = query.rows["record_id"].unique(maintain_order=True)
     absent = selected.filter(~selected.is_in(known.implode()))
     if len(absent):

@@ -272,3 +272,24 @@ def test_a_group_is_not_tried_while_its_members_are_to_come(make_workspace):
     report = ws.steps.filter(record_id="sub=s1").run(ignore_missing=True, mode="main_process", progress=False)
     assert report.counts() == {"done": 1}
     assert read(ws, "avg/s1.txt") == "sub=s1|s1_1|11"
+
+
+def test_verbs_take_the_id_of_a_group(write_workspace):
+    import subprocess
+
+    folder = write_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+
+    def verb(*words):
+        command = ["sinagot-catalog", words[0], "-C", str(folder), *words[1:]]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = verb("run", "--record", "sub=s2", "--step", "avg", "--upstream", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "4 done" in done.stdout + done.stderr
+    assert (folder / "dataset/avg/s2.txt").exists()
+    assert not (folder / "dataset/avg/s1.txt").exists()
+    assert "Run finished" in verb("logs", "sub=s2").stdout
+    assert "all outputs are there" in verb("explain", "sub=s2", "avg").stdout
+    near = verb("plan", "--record", "sub=s3")
+    assert near.returncode == 2
+    assert "there is no group 'sub=s3'; did you mean 'sub=s" in near.stderr
