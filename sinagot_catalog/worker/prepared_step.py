@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.worker.moved_inputs import InputFile
 
 FoundPath: TypeAlias = "str | list[FoundPath] | None"
-FoundPath: TypeAlias = "str | Sequence[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
 
 __all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts", "flat_paths", "ways_of"]
@@ -88,6 +87,15 @@ class StepPorts:
     def by_label(self, urls: Sequence[object]) -> object:
         """One URL for a single port, a dict by label for several, None for none."""
         return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
+
+
+def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
+    """Every path of some inputs: an input may be many files, those of members, or absent."""
+    for one in paths:
+        if isinstance(one, str):
+            yield one
+        elif one is not None:
+            yield from flat_paths(one)
 
 
 def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | str]]:
@@ -207,10 +215,6 @@ class RowState:
         self.input_files: list[InputFile] = []
         self.moved_inputs: list[str] = []
         self.members: list[str] | None = None
-        self.members: list[str] | None = None
-        self.in_place: set[str] = set()
-        self.input_files: list[InputFile] = []
-        self.moved_inputs: list[str] = []
 
     @property
     def half_published(self) -> list[str] | None:
@@ -223,12 +227,3 @@ def _format_of(template: Template) -> str:
     return "".join(
         value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
     )
-
-
-def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
-    """Every path of some inputs."""
-    for one in paths:
-        if isinstance(one, str):
-            yield one
-        elif one is not None:
-            yield from flat_paths(one)
