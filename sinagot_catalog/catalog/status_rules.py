@@ -12,9 +12,6 @@ Sentences read `_rule` (the name of the rule that decides), `_event`, the column
 `reasons.with_causes` attaches: `_fault` (why the unit step cannot run), `_refused` (whether its paths are refused),
 `_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
 `_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
-the absent inputs).
-`_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
-`_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
 the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
 failed), `_member` (the id of that member).
 """
@@ -129,7 +126,6 @@ _ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
 ) + pl.when(pl.col("_members").is_not_null() & pl.col("_blocked").is_null()).then(
     pl.format("; {}", "_members")
 ).otherwise(pl.lit(""))
-_IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
 _TRY_ANYWAY = Remedy(
     pl.lit("asked for by name it is tried all the same"), {"ignore_missing": True}, where=~_IS_COMPLETE
 )

@@ -21,7 +21,7 @@ from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
-from sinagot_catalog.run.group_file import write_groups
+from sinagot_catalog.run.group_file import remove_groups, write_groups
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
@@ -270,6 +270,7 @@ class ClaimedRun:
                 )
                 self._report = self._make_report(outcomes)
                 if self._spool is not None:
+                    remove_groups(self.plan, self.spec, self.source.log_store)
                     self._spool.close()
                 if self._lease is not None:
                     self._give_back(self._lease, outcomes)
