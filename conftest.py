@@ -174,7 +174,7 @@ def journal_of() -> Callable[..., UnitStepLines]:
             journal_path(ws.config.log, run_id, name), run_id=run_id, workspace_version=ws.version
         )
         cell = UnitStepSpec(task, modality, step, "", (), (), version=version)
-        return writer.cell(cell)
+        return writer.step_lines(cell)
 
     return lines
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.literals import check_literals, check_value
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
+    from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
@@ -66,6 +67,8 @@ __all__ = [
     "parse_json",
     "plain_reason",
     "port_stats",
+    "present_params",
+    "present_record",
     "scan_files",
     "snapshot",
     "sql_predicate",
@@ -87,6 +90,7 @@ __getattr__ = lazy_exports(
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),
+        "parameter_changes": ("present_params", "present_record"),
         "reasons": ("with_causes",),
         "resolver": ("Resolver",),
         "session": ("Session", "stamp"),

@@ -1,9 +1,10 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 from sinagot_catalog.catalog.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
@@ -68,6 +69,7 @@ class UnitStep:
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
+        params: Its parameters.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -86,6 +88,7 @@ class UnitStep:
     command: str | None = None
     by: tuple[str, ...] | None = None
     is_refused: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def places(self, role: str) -> list[int]:
         """Indices of the bound patterns that it uses in a role, in the script's order."""

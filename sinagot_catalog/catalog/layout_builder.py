@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
 from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
-from sinagot_catalog.config import CommandConfig, Config
+from sinagot_catalog.config import CommandConfig, Config, params_of
 from sinagot_catalog.errors import ConfigError, PatternError
 from sinagot_catalog.patterns import (
     IdPattern,
@@ -65,6 +65,7 @@ def build_layout(
                     command=None if program is None else program.command,
                     by=source.by,
                     is_refused=is_refused,
+                    params=params_of(config, step, task),
                 )
             )
         data = places.data(config, task, modality)

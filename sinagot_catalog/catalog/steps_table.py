@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.parameter_changes import parameter_changes
 from sinagot_catalog.catalog.path_stats import port_stats
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.reasons import missing, reason
@@ -254,6 +255,11 @@ class StepsTable(Presence):
             rows = rows.with_columns(is_stale(self.stale_causes(rows, stats)).alias("stale"))
         return rows
 
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it."""
+        return self.record_values.select("record_id")
+
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach the journal's columns on the last attempt to rows of `steps`."""
         last = self.last_coded
@@ -299,7 +305,7 @@ class StepsTable(Presence):
         """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-            names = ("_inputs", "_script", "_workspace", "_code")
+            names = ("_inputs", "_script", "_workspace", "_code", "_params", "_record")
             done = self.with_attempt(part.select("_last"), names)
             inputs, outputs = (
                 [port_stats(self, part["_rec"], port, stats) for port in ports]
@@ -312,6 +318,7 @@ class StepsTable(Presence):
                 version=cell.version,
                 workspace_version=self.workspace_version,
                 code=None if cell.version else self.code_of(cell),
+                changes=parameter_changes(done, part["_rec"], cell.params, lambda: self.metadata),
                 optional=[port[0].is_optional for port in cell.input_ports],
             )
 

@@ -13,6 +13,7 @@ from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
+import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_stats import Stats
@@ -62,6 +63,16 @@ class Catalog(StepsTable):
     def described(self) -> pl.DataFrame:
         """The values of each record that do not come from files: the groups of its id and its metadata."""
         return joined(self.record_values, self.tables)
+
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it: numbers, Booleans and texts."""
+        own = [name for name in self.record_values.columns if name != "record_id"]
+        numbers = cs.float() | cs.decimal()
+        texts = ~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))
+        return self.described.drop(own).with_columns(
+            numbers.cast(pl.Float64).fill_nan(None), texts.cast(pl.String)
+        )
 
     @cached_property
     def units(self) -> pl.DataFrame:

@@ -52,7 +52,9 @@ if TYPE_CHECKING:
         StorageOptions,
         Task,
         UnitStepSpec,
+        pack_metadata,
         tasks_of,
+        unpack_metadata,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
@@ -118,6 +120,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "pack_metadata",
     "parse_log_line",
     "provenance_of",
     "read_lines",
@@ -126,6 +129,7 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
+    "unpack_metadata",
     "with_states",
 ]
 
@@ -165,7 +169,9 @@ __getattr__ = lazy_exports(
             "StorageOptions",
             "Task",
             "UnitStepSpec",
+            "pack_metadata",
             "tasks_of",
+            "unpack_metadata",
         ),
         "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),
         "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),

@@ -3,8 +3,10 @@
 Workers send back a `Result` per row. Standard library only.
 """
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
@@ -22,7 +24,9 @@ __all__ = [
     "StorageOptions",
     "Task",
     "UnitStepSpec",
+    "pack_metadata",
     "tasks_of",
+    "unpack_metadata",
 ]
 
 Row: TypeAlias = tuple[int, int, str]
@@ -89,6 +93,7 @@ class UnitStepSpec:
         timeout: Seconds that one attempt may take.
         command: The command line of a step that is a program; such a step has no script.
         code: The hash of its code; see `scripts.code_hash`.
+        params: Its parameters.
     """
 
     task: str | None
@@ -103,6 +108,7 @@ class UnitStepSpec:
     timeout: float | None = None
     command: str | None = None
     code: str | None = None
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -146,6 +152,7 @@ class RunSpec:
             worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
+        metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
     """
 
@@ -169,7 +176,28 @@ class RunSpec:
     links: Mapping[str, str] | None = None
     claim: int = 0
     follow_links: bool = False
+    metadata: bytes | None = None
     remote: Remote | None = None
+
+
+def pack_metadata(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Metadata of records as a member of a spec: `record_id` and the columns of the tables.
+
+    Example:
+        >>> unpack_metadata(pack_metadata({"record_id": ["A"], "age": [12]}))
+        {'A': {'age': 12}}
+    """
+    return zlib.compress(json.dumps(columns, default=str).encode(), 1)
+
+
+def unpack_metadata(packed: bytes) -> dict[str, dict[str, Any]]:
+    """The metadata of each record."""
+    columns: dict[str, list[Any]] = json.loads(zlib.decompress(packed))
+    ids = columns.pop("record_id")
+    return {
+        record: dict(zip(columns, values, strict=True))
+        for record, *values in zip(ids, *columns.values(), strict=True)
+    }
 
 
 class Result(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec
+from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, pack_metadata
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
@@ -52,7 +52,16 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,
+        metadata=_metadata(source, rows),
     )
+
+
+def _metadata(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """What the metadata tables tell of the records of a run; None without tables."""
+    catalog = source.catalog()
+    if not catalog.tables:
+        return None
+    return pack_metadata(catalog.metadata.join(rows, on="record_id", how="semi").to_dict(as_series=False))
 
 
 def _literal_links(source: Session) -> dict[str, str]:
@@ -106,4 +115,5 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         timeout=cell.timeout,
         command=cell.command,
         code=source.code_of(cell),
+        params=cell.params,
     )

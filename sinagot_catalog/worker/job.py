@@ -272,6 +272,7 @@ class JobRunner:
                 inputs=row.stamps,
                 made=row.records,
                 output=self._output.since(row.mark, DONE_BOUND),
+                **(self._scripts.reads(row.script) if row.script is not None else {}),
             )
             return Result(row.number, "done", seconds, row.attempt, extras=extras)
         except BaseException as error:
