@@ -178,8 +178,8 @@ class Selection:
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame, ordered by record id and the config's order.
 
-        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record) are
-        included if a filter names them; `select` returns them by name.
+        Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
+        columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
         return self._resolver().fetch(self._query)
 
@@ -211,6 +211,8 @@ class Selection:
         frame = resolver.fetch(self._query, list(used) or self._query.shown(TABLES[self._query.table])[:1])
         try:
             return frame.select(*flat, **named)
+        except pl.exceptions.StructFieldNotFoundError as error:
+            raise resolver.no_field(self._query.table, used, error) from error
         except pl.exceptions.PolarsError as error:
             raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
 
@@ -272,11 +274,11 @@ class Selection:
 
             return register_io_source(read, schema=pl.Schema(schema))
 
-        return RowsFrame(scan, lambda: resolver().known(self._query.table))
+        return RowsFrame(scan, lambda: resolver().names(self._query.table))
 
     def collect_schema(self) -> pl.Schema:
         """Return names and dtypes of the columns that `collect` returns."""
-        if self._query.table == "records":
+        if self._query.table == "records" or self._query.names_more_than_units:
             return pl.Schema(self._resolver().described(self._query))
         schema = TABLES[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})

@@ -216,7 +216,8 @@ class Workspace(WorkspaceRuns):
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
-        check_query(query, own=self.records.collect_schema())
+        structs = [*self._columns_from_files("records"), *self._columns_from_files("units")]
+        check_query(query, own=self.records.collect_schema(), structs=structs)
         tables = {
             **{name: self._table(name, names_in(query)) for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),
@@ -231,10 +232,15 @@ class Workspace(WorkspaceRuns):
             ) from error
         return frame
 
+    def _columns_from_files(self, table: str) -> list[str]:
+        """Return the columns of `records` or `units` that come from files."""
+        return self._source.catalog().file_columns.names(table) if table in ("records", "units") else []
+
     def _table(self, name: str, named: Container[str]) -> pl.LazyFrame:
         """Return a table for a query, with columns that need sizes or times if the query names them."""
         rows = self._select(name)
         further = [column for column in sorted(TIMED.get(name, ())) if column in named]
+        further += [column for column in self._columns_from_files(name) if column in named]
         return rows.lazy().select(*rows.collect_schema(), *further) if further else rows.lazy()
 
     def events(self) -> pl.DataFrame:

@@ -185,7 +185,9 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
     assert (folder / "dataset" / "clean" / "REC-20200601.csv").exists()
 
 
-@pytest.mark.parametrize("page", ["statuses.md", "moving-from-snakemake.md", "clusters.md", "cannot.md"])
+@pytest.mark.parametrize(
+    "page", ["statuses.md", "moving-from-snakemake.md", "clusters.md", "cannot.md", "decisions.md"]
+)
 def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
     follow(GUIDE / page, checkout, environment_of())
 

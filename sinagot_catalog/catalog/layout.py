@@ -69,6 +69,7 @@ class UnitStep:
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
+        columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
         params: Its parameters.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
@@ -87,6 +88,7 @@ class UnitStep:
     timeout: float | None = None
     command: str | None = None
     by: tuple[str, ...] | None = None
+    columns: bool = False
     is_refused: bool = False
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 

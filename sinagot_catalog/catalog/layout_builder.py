@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
+from sinagot_catalog.catalog.file_columns import check_names, columns_fault
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
 from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
@@ -48,6 +49,7 @@ def build_layout(
                 script = f"steps.{step}"
                 source = _source_of(script, program)
             links, error, is_refused = places.links(source, task, modality)
+            error = error or places.columns_fault(source, links)
             cells.append(
                 UnitStep(
                     index=len(cells),
@@ -64,6 +66,7 @@ def build_layout(
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
                     by=source.by,
+                    columns=source.columns,
                     is_refused=is_refused,
                     params=params_of(config, step, task),
                 )
@@ -80,6 +83,7 @@ def build_layout(
     layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
         raise ConfigError(layout.id_faults[0])
+    check_names(layout, ids.groups, "a field of records.id_pattern")
     return layout
 
 
@@ -116,6 +120,7 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
         program.timeout,
         name=name,
         by=program.by,
+        columns=program.columns,
     )
 
 
@@ -172,6 +177,17 @@ class _PatternIndex:
             except PatternError as error:
                 return (), f"{where}: {error.message}", False
         return tuple(links), None, False
+
+    def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:
+        """Return why a step with `COLUMNS` has no column; None if it has one, or does not want one."""
+        if not source.columns:
+            return None
+        templates = list(self.index)
+        outputs = [templates[link.place] for link in links if link.role == "output"]
+        fault = columns_fault(outputs, by=source.by)
+        line = source.lines.get("COLUMNS")
+        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
+        return None if fault is None else f"{where}: {fault}"
 
     def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
         """Return the links of the inputs: one for each alternative of each port."""

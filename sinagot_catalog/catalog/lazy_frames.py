@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Container
 from typing import Any, TypeAlias
 
 import polars as pl
@@ -33,10 +33,10 @@ class RowsFrame(pl.LazyFrame):
 
     Args:
         scan: Returns the rows.
-        further: Returns the names of the further columns; called when a verb names a column that is not shown.
+        further: Returns the further columns by name; called when a verb names a column that is not shown.
     """
 
-    def __init__(self, scan: Scan, further: Callable[[], Collection[str]]) -> None:
+    def __init__(self, scan: Scan, further: Callable[[], Container[str]]) -> None:
         super().__init__()
         plain = scan(())
         self._scan = scan

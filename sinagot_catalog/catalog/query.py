@@ -90,6 +90,12 @@ class Query:
         return [name for name in schema if name not in hidden]
 
     @property
+    def names_more_than_units(self) -> bool:
+        """Whether it shows `units`, and a predicate names a column from files or of `records`."""
+        named = {name for one in self.predicates for name in one.meta.root_names()}
+        return self.table == "units" and not named <= TABLES["units"].keys()
+
+    @property
     def is_narrowed(self) -> bool:
         """Whether anything but the scope narrows it."""
         return bool(self.predicates) or self.rows is not None or self.before is not None

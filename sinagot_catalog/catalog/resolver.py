@@ -6,7 +6,7 @@ lead to the rows that are linked to at least one of them: a semi-join.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -20,11 +20,12 @@ from sinagot_catalog.schema import RECORDS, TABLES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sinagot_catalog.catalog.file_columns import FileColumns
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
-__all__ = ["Resolver"]
+__all__ = ["Names", "Resolver"]
 
 
 class Resolver:
@@ -51,12 +52,31 @@ class Resolver:
         return self.record_schema if table == "records" else TABLES[table]
 
     def known(self, table: str) -> dict[str, Any]:
-        """The columns that a filter may name for the rows of a table: its own, and those of `records`."""
-        return {**self.record_schema, **self.schema(table)}
+        """The columns that a filter may name for the rows of a table: its own, and those of `records`.
+
+        Columns from files have no fields here: nothing is read.
+        """
+        files = dict.fromkeys(self.from_files(table), pl.Struct({}))
+        return {**files, **self.record_schema, **self.schema(table)}
+
+    def names(self, table: str) -> Names:
+        """The names that a filter may use for the rows of a table: columns, and fields of columns from files."""
+        return Names(self, table)
+
+    def from_files(self, table: str) -> list[str]:
+        """The columns from files that a filter may name for the rows of a table."""
+        return list(dict.fromkeys(self._files.names(table) + self._files.names("records")))
+
+    @property
+    def _files(self) -> FileColumns:
+        return self.catalog.file_columns
 
     def columns(self, query: Query) -> list[str]:
         """The columns that a query shows if the user names none."""
-        return query.shown(self.schema(query.table))
+        named = dict.fromkeys(name for one in query.predicates for name in one.meta.root_names())
+        files = [name for name in named if self._table_of_files(query.table, name) == query.table]
+        files = files if query.table in ("records", "units") else []
+        return query.shown(self.schema(query.table)) + files
 
     def described(self, query: Query, columns: Sequence[str] | None = None) -> dict[str, Any]:
         """Return names and dtypes of the columns of a query.
@@ -70,13 +90,28 @@ class Resolver:
         """
         known = self.known(query.table)
         names = self.columns(query) if columns is None else columns
+        files = {name: table for name in names if (table := self._table_of_files(query.table, name))}
         for name in names:
-            if name not in known:
+            if name not in known and name not in files:
+                own = [*self.schema(query.table), *self.from_files(query.table)]
                 raise SelectionError(
                     f"{query.table} has no column {name!r}{self._absent(name, known)}",
-                    "Its columns: " + ", ".join(self.schema(query.table)) + ".",
+                    f"Its columns: {', '.join(own)}.",
                 )
-        return {name: known[name] for name in names}
+        return {
+            name: self._files.dtype(files[name], name, self.stats) if name in files else known[name]
+            for name in names
+        }
+
+    def has(self, table: str, name: str) -> bool:
+        """Whether a filter may use a name for the rows of a table."""
+        return name in self.known(table) or self._table_of_files(table, name) is not None
+
+    def _table_of_files(self, table: str, name: str) -> str | None:
+        """Return the table of a column from files or its field: this one or `records`; None for other columns."""
+        found = next((one for one in (table, "records") if self._files.find(one, name)), None)
+        is_own = found is not None and (name in self.record_schema or name in self.schema(table))
+        return None if is_own else found
 
     # --- results -----------------------------------------------------------------------------------------
 
@@ -247,12 +282,21 @@ class Resolver:
         """Apply predicates one after the other to rows of a table; they may also name columns of `records`."""
         for predicate in predicates:
             names = self.check(table, predicate)
-            wide = self._attach(table, frame, names)
-            if wide is frame:
-                frame = _fitting(frame, predicate, names)
-            else:
-                frame = _fitting(wide, predicate, names).select(frame.columns)
+            wide = self._attach(table, frame, names, predicate)
+            try:
+                fits = _fitting(wide, predicate, names)
+            except pl.exceptions.StructFieldNotFoundError as error:
+                raise self.no_field(table, names, error) from error
+            frame = fits if wide is frame else fits.select(frame.columns)
         return frame
+
+    def no_field(self, table: str, names: Iterable[str], error: pl.exceptions.PolarsError) -> SelectionError:
+        """Return the error for a field that no struct column of an expression has."""
+        column = next((name for name in names if self._table_of_files(table, name)), None)
+        field = str(error).partition("\n")[0]
+        if column is None:
+            return SelectionError(f"there is no field {field!r}")
+        return self._files.no_field(column, field, self.stats)
 
     def check(self, table: str, predicate: pl.Expr) -> list[str]:
         """Return the columns that a predicate names; refuse unknown columns and impossible values.
@@ -261,8 +305,10 @@ class Resolver:
             SelectionError: When it names no known column, or a value that the column can never have.
         """
         names = named_in(table, predicate, self.schema(table))
+        if predicate.meta.has_multiple_outputs():  # a selector shows its names only in its text
+            names += [name for name in self.from_files(table) if f"'{name}'" in str(predicate)]
         known = self.known(table)
-        unknown = [name for name in names if name not in known]
+        unknown = [name for name in names if name not in known and not self._table_of_files(table, name)]
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
             raise SelectionError(
@@ -272,13 +318,15 @@ class Resolver:
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()
         choices = self._names() if not keys.isdisjoint(names) else {}
-        others = {name: known[name] for name in names if name not in TABLES[table]}
+        others = {name: known[name] for name in names if name in known and name not in TABLES[table]}
         if choices or any(isinstance(dtype, pl.Enum) for dtype in others.values()):
             check_literals(predicate, others, choices)
         return names
 
     def _absent(self, name: str, known: Iterable[str]) -> str:
         """Return why a column may be absent, as the end of a sentence: a table is unreadable, or a typo."""
+        if self._files.find("units", name):
+            return "; it is a column of units: ws.units.filter(…).records"
         unread = "; ".join(one.unread for one in self.catalog.tables if one.unread)
         return f"; {unread}" if unread else did_you_mean(name, known)
 
@@ -292,12 +340,24 @@ class Resolver:
             "next_step": sorted({cell.step for cell in cells}),
         }
 
-    def _attach(self, table: str, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    def _attach(
+        self, table: str, rows: pl.DataFrame, names: Sequence[str], where: pl.Expr | None = None
+    ) -> pl.DataFrame:
         """Attach named columns that are not there yet, also those of `records`.
 
-        Sizes and times are read if a column needs them.
+        Sizes and times are read if a column needs them, and files if a column comes from them.
+
+        Args:
+            table: The table.
+            rows: Its rows.
+            names: The columns.
+            where: The predicate that names them, if one does.
         """
         absent = set(names) - set(rows.columns)
+        files = [name for name in names if name in absent and self._table_of_files(table, name) == table]
+        if files:
+            rows = self._files.attach(table, rows, files, self.stats, where)
+            absent -= set(files)
         own = absent & self.schema(table).keys()
         if own and table == "steps":
             rows = self.catalog.steps_with(rows, own, self.stats)
@@ -307,9 +367,23 @@ class Resolver:
             rows = self.catalog.files_with(rows, self.stats)
         beside = [name for name in names if name in absent - own]
         if beside:
-            records = self._attach("records", self.catalog.records, beside).select("record_id", *beside)
+            counted = not RECORDS.keys().isdisjoint(beside)  # counts need the steps of every record
+            records = self.catalog.records if counted else self.catalog.described.with_row_index("_rec")
+            records = self._attach("records", records, beside, where)
+            records = records.select("record_id", *beside)
             rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows
+
+
+@dataclass(frozen=True)
+class Names:
+    """The names that a filter may use for the rows of a table."""
+
+    resolver: Resolver
+    table: str
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and self.resolver.has(self.table, name)
 
 
 def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
@@ -334,6 +408,8 @@ def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> p
             )
         fit = fits.to_series()
         return frame.filter(fit if len(fit) == frame.height else pl.lit(fit.first()))
+    except pl.exceptions.StructFieldNotFoundError:
+        raise  # the caller knows the fields
     except pl.exceptions.PolarsError as error:
         raise _not_applied([predicate], error) from error
 

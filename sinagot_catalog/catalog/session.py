@@ -24,6 +24,7 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.catalog import snapshot_files
+from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
@@ -31,6 +32,7 @@ from sinagot_catalog.catalog.metadata import notices_of
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.refusals import refused
+from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
@@ -274,7 +276,7 @@ class Session:
         tables = None if self.kept is None else self.kept.tables()
         tables = read_tables(self.config, self.stores, self._open) if tables is None else tables
         names_records = self.config.records.expected and tables
-        return Catalog(
+        catalog = Catalog(
             layout,
             listings,
             last=last,
@@ -283,7 +285,11 @@ class Session:
             tables=tables,
             workspace_version=self.config.info.version,
             code_of=self.code_of,
+            row_files=RowFiles(self.stores, is_past=self.kept is not None),
         )
+        if any(cell.columns for cell in layout.cells):
+            check_names(layout, catalog.described.columns, "a column of a metadata table")
+        return catalog
 
     def _list(self, root: str, store: Store, layout: Layout) -> Listing:
         if root == "dataset" and self._given is None:
@@ -325,7 +331,8 @@ class Session:
         """Return what the last listing left out or could not use."""
         catalog = self.catalog()
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
-        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables)]
+        of_columns = catalog.file_columns.notices
+        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables), *of_columns]
 
     @property
     def is_cheap(self) -> bool:

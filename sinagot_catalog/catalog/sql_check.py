@@ -29,6 +29,8 @@ _TOKEN = re.compile(
 )
 
 
+_PART = re.compile(r"[^\W\d]\w*|\"(?:[^\"]|\"\")*\"|`[^`]*`")
+"""A part of a name that has dots."""
 _NO_VALUES = re.compile(
     r"ALL|AND|ANTI|ANY|ASC|BETWEEN|BY|CASE|CROSS|DESC|DISTINCT|ELSE|ESCAPE|EXCEPT|FROM|FULL|GROUP|HAVING"
     r"|ILIKE|IN|INNER|INTERSECT|IS|JOIN|LEFT|LIKE|LIMIT|NATURAL|NOT|OFFSET|ON|OR|ORDER|OUTER|OVER|PARTITION"
@@ -123,7 +125,8 @@ def names_in(query: str) -> set[str]:
         >>> sorted(names_in("SELECT s.step FROM steps s WHERE stale"))
         ['FROM', 'SELECT', 'WHERE', 's', 'stale', 'step', 'steps']
     """
-    return {_plain(text) for kind, text in _tokens(query) if kind == "name"}
+    names = [text for kind, text in _tokens(query) if kind == "name"]
+    return {_plain(part) for name in names for part in _PART.findall(name)}
 
 
 def _ambiguous(query: str) -> str | None:
@@ -159,7 +162,7 @@ def _query_word(text: str) -> str | None:
     return None
 
 
-def check_query(query: str, own: Container[str] = ()) -> None:
+def check_query(query: str, own: Container[str] = (), structs: Container[str] = ()) -> None:
     """Refuse functions that read files, and values that a column never has: a typo must not mean "nothing".
 
     Names that the query itself defines are not checked.
@@ -167,6 +170,7 @@ def check_query(query: str, own: Container[str] = ()) -> None:
     Args:
         query: The text.
         own: Columns of `records`, because a user's table may have a column of the same name.
+        structs: Columns with fields, whose fields may have any name and value.
 
     Raises:
         SelectionError: Names the function, or similar values.
@@ -186,7 +190,7 @@ def check_query(query: str, own: Container[str] = ()) -> None:
             f"the query {fault}",
             "A query reads the tables of the workspace; read a file in Python and join it.",
         )
-    tokens = list(_tokens(query))
+    tokens = [(kind, _outer(text, structs) if kind == "name" else text) for kind, text in _tokens(query)]
     named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
     for column, value in comparisons(tokens):
         if column in _CHOICES and column not in own and column not in named:
@@ -230,9 +234,15 @@ def _tokens(query: str) -> Iterator[tuple[str, str]]:
             yield found.lastgroup, found[0]
 
 
+def _outer(name: str, structs: Container[str]) -> str:
+    """Return the column of a field; other names as they are."""
+    parts = [_plain(part) for part in _PART.findall(name)]
+    return next((part for part in parts[:-1] if part in structs), name)
+
+
 def _plain(name: str) -> str:
     """Return a column's own name: without its table, without quotes."""
-    last = re.split(r"\s*\.\s*", name)[-1]
+    last = (_PART.findall(name) or [name])[-1]
     return last[1:-1] if last[:1] in ('"', "`") else last
 
 

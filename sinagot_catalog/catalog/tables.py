@@ -7,7 +7,7 @@ pattern's paths is one Boolean column with a row per record. Strings are attache
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, reduce
 from operator import and_, or_
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import polars as pl
 import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
+from sinagot_catalog.catalog.file_columns import FileColumns
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.notices import Notice, listing_notices
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.metadata import Table
+    from sinagot_catalog.catalog.row_files import RowFiles
 
 __all__ = ["Catalog", "Stats"]
 
@@ -43,14 +45,21 @@ class Catalog(StepsTable):
 
     Attributes:
         tables: The config's tables of records.
+        row_files: Reads the files of columns from files.
     """
 
     tables: tuple[Table, ...] = ()
+    row_files: RowFiles | None = field(default=None, compare=False)
 
     @cached_property
     def unused(self) -> UnusedFiles:
         """The listed files that no row uses."""
         return UnusedFiles(self)
+
+    @cached_property
+    def file_columns(self) -> FileColumns:
+        """The columns from files."""
+        return FileColumns(self, self.row_files)
 
     @cached_property
     def notices(self) -> list[Notice]:

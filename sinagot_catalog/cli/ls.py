@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sinagot_catalog.catalog import check_literals, sql_predicate
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
-from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing, source_of
+from sinagot_catalog.cli.workspace_args import (
+    open_workspace,
+    say_unread_values,
+    say_what_is_missing,
+    source_of,
+)
 from sinagot_catalog.errors import SelectionError, did_you_mean
+
+if TYPE_CHECKING:
+    from sinagot_catalog.workspace import Workspace
 
 __all__ = ["LIMIT", "ls"]
 
@@ -38,7 +46,7 @@ def ls(args: Any) -> int:
     else:
         rows = getattr(ws, args.table)
         rows = rows.sql_filter(args.where) if args.where else rows
-        frame = rows.select(*shown) if shown else rows.collect()
+        frame = _of_rows(ws, rows.select(*shown) if shown else rows.collect(), args)
     total = frame.height
     for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
         if table.unread:
@@ -57,6 +65,21 @@ def ls(args: Any) -> int:
         if not args.where:
             say_what_is_missing(ws)
     return 0
+
+
+def _of_rows(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
+    """Report files without values, and put each field of a column from files into a column of its own: `qc.snr`."""
+    say_unread_values(ws)
+    columns = source_of(ws).catalog().file_columns
+    if args.json or args.parquet:
+        return frame
+    for name in (*columns.names(args.table), *columns.names("records")):
+        dtype = frame.schema.get(name)
+        if isinstance(dtype, pl.Struct) and dtype.fields:
+            frame = frame.unnest(name, separator=".")
+        elif isinstance(dtype, pl.Struct):
+            frame = frame.with_columns(pl.lit(None, pl.String).alias(name))
+    return frame
 
 
 def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:

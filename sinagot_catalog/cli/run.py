@@ -20,6 +20,7 @@ from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_row
 from sinagot_catalog.cli.workspace_args import (
     command,
     open_workspace,
+    say_unread_values,
     say_what_is_missing,
     selected,
     source_of,
@@ -47,6 +48,7 @@ def plan(args: Any) -> int:
     ws = open_workspace(args)
     steps = selected(ws, args)
     made = _plan(steps, args)
+    say_unread_values(ws)
     if is_machine(args):
         put_rows(args, made.frame)
         say(_sum(made))
@@ -224,6 +226,7 @@ def _is_of_script(error: BaseException, scripts: str) -> bool:
 
 def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> int:
     """Print the result of a run, and return the exit code."""
+    say_unread_values(ws)
     if is_machine(args):
         put_rows(args, report.frame)
     if report.frame.is_empty():

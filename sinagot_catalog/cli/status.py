@@ -136,8 +136,16 @@ def _by(ws: Workspace, args: Any) -> list[str]:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = [name.strip() for name in args.by.split(",") if name.strip()]
     known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
+    columns = source_of(ws).catalog().file_columns
     for name in names:
-        if name not in known:
+        if column := columns.find("steps", name) or columns.find("records", name):
+            if name == column:
+                some = [f"{name}.{field}" for field in columns.fields(name, source_of(ws).stats)[:_KINDS]]
+                raise SelectionError(
+                    f"--by: {name} has several values",
+                    f"Name one of them: {', '.join(some) or f'{name}.value'}.",
+                )
+        elif name not in known:
             raise SelectionError(
                 f"--by: there is no column {name!r}{did_you_mean(name, known)}",
                 f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",

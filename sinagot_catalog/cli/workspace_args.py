@@ -31,6 +31,7 @@ __all__ = [
     "name_of",
     "open_workspace",
     "place_of",
+    "say_unread_values",
     "say_what_is_missing",
     "selected",
     "source_of",
@@ -196,6 +197,12 @@ def _read_rows(file: str) -> pl.DataFrame:
 
 
 # --- notices -------------------------------------------------------------------------------------------------
+
+
+def say_unread_values(ws: Workspace) -> None:
+    """Print which files of columns from files have no values, of the columns that the command named."""
+    for notice in source_of(ws).catalog().file_columns.notices:
+        say(f"note: {notice.text}")
 
 
 def say_what_is_missing(ws: Workspace) -> None:

@@ -164,6 +164,7 @@ class CommandConfig:
     retries: Count | None = None
     timeout: Seconds | None = None
     by: Names | None = None
+    columns: bool = False
 
     @property
     def patterns(self) -> dict[str, Any]:

@@ -285,6 +285,8 @@ def _pattern(place: BoundPattern, count: int, records: int) -> Check:
 
 def _notices(source: Session) -> Iterator[Check]:
     """Report what a listing left out, a line for each of the first few; `_patterns` reports empty patterns."""
+    if all(store.is_local for store in source.stores.values()):  # in a bucket this could take minutes
+        source.catalog().file_columns.read_all(source.stats)
     for notice in source.notices():
         if notice.kind == "pattern without file":
             continue

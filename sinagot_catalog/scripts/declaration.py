@@ -42,6 +42,7 @@ class ScriptSource:
         name: The name of the file in messages.
         words: The file's own names for the attributes, if they differ (keywords of `@step`).
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
+        columns: `COLUMNS`, whether the values of its output are a column of records.
     """
 
     script: str
@@ -58,6 +59,7 @@ class ScriptSource:
     name: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     by: tuple[str, ...] | None = None
+    columns: bool = False
 
     def called(self, name: str) -> str:
         """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
@@ -159,6 +161,7 @@ def _read(
         name=name,
         words=words,
         by=_checked_by(*setting("BY")),
+        columns=_checked_columns(*setting("COLUMNS")),
     )
 
 
@@ -242,6 +245,12 @@ def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | No
     if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
         return tuple(value)
     raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
+
+
+def _checked_columns(name: str, value: Any, line: int | None) -> bool:
+    if value is None or isinstance(value, bool):
+        return bool(value)
+    raise FaultError(f"{name} is not True or False", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:

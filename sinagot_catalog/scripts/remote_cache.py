@@ -5,15 +5,12 @@ $SINAGOT_CATALOG_HOME/scripts (or the cache folder of the platform), readable on
 """
 
 import hashlib
-import os
 import secrets
 import shutil
-import stat
-import sys
 from pathlib import Path, PurePosixPath
 
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.storage import Store
+from sinagot_catalog.storage import Store, user_cache
 
 __all__ = ["Mirror"]
 
@@ -54,7 +51,7 @@ class Mirror:
         for path, content in sorted(contents.items()):
             digest.update(f"{path}\0{len(content)}\0".encode())
             digest.update(content)
-        home = _home()
+        home = user_cache("scripts")
         target = home / digest.hexdigest()[:32]
         if not target.is_dir():
             self._keep(target, contents)
@@ -85,21 +82,3 @@ def _is_wanted(path: str) -> bool:
     """Whether to copy a key: not if its path leads out of the folder, and no compiled files."""
     parts = path.split("/")
     return not {"", ".", "..", "__pycache__"} & set(parts) and PurePosixPath(path).suffix != ".pyc"
-
-
-def _home() -> Path:
-    """The folder of all copies; refused if other users own or can write it, because its files are run."""
-    if own := os.environ.get("SINAGOT_CATALOG_HOME"):
-        home = Path(own)
-    elif sys.platform == "darwin":
-        home = Path.home() / "Library" / "Caches" / "sinagot-catalog"
-    else:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog"
-    folder = home / "scripts"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    found = folder.stat()
-    if found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o022:
-        raise StorageError(
-            f"{folder} can be written by others, and what lies there is run: chmod 700 {folder}"
-        )
-    return folder

@@ -68,6 +68,8 @@ class ScriptTemplate:
         RETRIES: How many more times to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
         BY: Reserved for steps that run once per group of records: a step with it is refused.
+        COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
+            `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
 
     A script may also define `check`, which is called before the outputs are published.
 
@@ -93,6 +95,7 @@ class ScriptTemplate:
     RETRIES: ClassVar[int | None] = None
     TIMEOUT: ClassVar[float | None] = None
     BY: ClassVar[Sequence[str] | None] = None
+    COLUMNS: ClassVar[bool] = False
 
     _read_params: dict[str, Any] | None = None
     _read_record: dict[str, Any] | None = None

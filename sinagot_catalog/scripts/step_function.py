@@ -17,6 +17,7 @@ KEYWORDS = {
     "retries": "RETRIES",
     "timeout": "TIMEOUT",
     "by": "BY",
+    "columns": "COLUMNS",
 }
 """The keywords of `step` and the corresponding attributes of a script class."""
 
@@ -78,6 +79,7 @@ def step(
     retries: int | None = None,
     timeout: float | None = None,
     by: Sequence[str] | None = None,
+    columns: bool = False,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
@@ -95,6 +97,7 @@ def step(
         retries: How many more times to try a record that failed.
         timeout: Seconds after which an attempt is ended.
         by: Reserved for steps that run once per group of records: a step with it is refused.
+        columns: Whether the output is one row of values, which become a column of `records`; see `COLUMNS`.
         check: Called before the outputs are published, with parameters of the same names. If it raises an
             exception, that is the error of the record, and nothing is published.
 
@@ -120,6 +123,7 @@ def step(
         "RETRIES": retries,
         "TIMEOUT": timeout,
         "BY": by,
+        "COLUMNS": columns,
     }
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.remote import Info, RemoteStore
     from sinagot_catalog.storage.roots import TextReader, open_store
     from sinagot_catalog.storage.urls import is_url, join_url, normal_url, protocols_of, split_url
+    from sinagot_catalog.storage.user_folder import user_cache
 
 __all__ = [
     "STATS",
@@ -73,6 +74,7 @@ __all__ = [
     "scan",
     "split_url",
     "stat_columns",
+    "user_cache",
     "walk",
     "write_message",
 ]
@@ -92,5 +94,6 @@ __getattr__ = lazy_exports(
         "remote": ("Info", "RemoteStore"),
         "roots": ("TextReader", "open_store"),
         "urls": ("is_url", "join_url", "normal_url", "protocols_of", "split_url"),
+        "user_folder": ("user_cache",),
     },
 )
