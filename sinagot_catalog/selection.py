@@ -324,6 +324,8 @@ class Selection:
             Columns `task, modality, step, error_type, message` (with `…` for parts that differ), `n`, `first`,
             `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
+        from sinagot_catalog.run import VARYING
+
         rows = self.steps.filter(failed()).collect()
         # a reason of the catalog's own, such as an unreadable script, is the same for every row already,
         # and has nothing to do with an earlier attempt
@@ -332,11 +334,7 @@ class Selection:
             pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
             for name in ("error_type", "message")
         )
-        kind = (
-            pl.col("message")
-            .str.extract(r"^\s*([^\n]{0,300})", 1)
-            .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
-        )
+        kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
         return (
             rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
             .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)

@@ -166,8 +166,7 @@ class StepCollection(Selection):
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as set in `[run] rerun_on`.
+            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
             limit: Run at most this many rows, in run order.
 
         Raises:
@@ -196,6 +195,7 @@ class StepCollection(Selection):
         downstream: bool = False,
         stale: bool | str | None = None,
         limit: int | None = None,
+        stop_after: int | None = None,
     ) -> RunReport:
         """Run these rows on this machine, and wait for them.
 
@@ -209,9 +209,9 @@ class StepCollection(Selection):
             progress: True for a bar, False for no output; by default a bar on a terminal or in a notebook,
                 otherwise log lines.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as set in `[run] rerun_on`.
+            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
             limit: Run at most this many rows, in run order.
+            stop_after: End the run after this many failures of one kind (step, error and message).
 
         Returns:
             A report with a row per job.
@@ -229,6 +229,7 @@ class StepCollection(Selection):
             downstream=downstream,
             stale=stale,
             limit=limit,
+            stop_after=stop_after,
         )
         if options.resolved_mode(self._source.config) == "prefect":
             return self._submit(options, wait=True).wait()
@@ -244,6 +245,7 @@ class StepCollection(Selection):
         downstream: bool = False,
         stale: bool | str | None = None,
         limit: int | None = None,
+        stop_after: int | None = None,
         deployment: str | None = None,
         say: Callable[[str], None] | None = None,
     ) -> RunHandle:
@@ -258,9 +260,9 @@ class StepCollection(Selection):
             ignore_missing: Also try rows that lack an input.
             workers: The number of processes; by default the number of cores.
             downstream: Add the rows that become ready by this run.
-            stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as set in `[run] rerun_on`.
+            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
             limit: Run at most this many rows, in run order.
+            stop_after: End the run after this many failures of one kind (step, error and message).
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             say: Receives messages on the server in use; by default they go to stderr.
 
@@ -278,6 +280,7 @@ class StepCollection(Selection):
             downstream=downstream,
             stale=stale,
             limit=limit,
+            stop_after=stop_after,
         )
         if deployment is not None:
             from sinagot_catalog.flows import send

@@ -303,10 +303,21 @@ class StepsTable(Presence):
 
     def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
         """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
+        return self._causes(rows, stats, pl.col("status") == "DONE", ("done", "accepted"))
+
+    def fails_again(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
+        """Whether a row failed, and what it reads, its code and its parameters are the same as then."""
+        changed = is_stale(self._causes(rows, stats, pl.col("status") == "ERROR", ("error", "half")))
+        return changed.not_().fill_null(value=False)
+
+    def _causes(self, rows: pl.DataFrame, stats: Stats, where: pl.Expr, events: Sequence[str]) -> pl.Series:
+        """The causes for some rows, by what their last event recorded if it is one of `events`."""
 
         def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-            names = ("_inputs", "_script", "_workspace", "_code", "_params", "_record")
+            names = ("event", "_inputs", "_script", "_workspace", "_code", "_params", "_record")
             done = self.with_attempt(part.select("_last"), names)
+            is_event = pl.col("event").is_in(events)
+            done = done.with_columns(pl.when(is_event).then(pl.col("_inputs", "_params", "_record")))
             inputs, outputs = (
                 [port_stats(self, part["_rec"], port, stats) for port in ports]
                 for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
@@ -322,7 +333,7 @@ class StepsTable(Presence):
                 optional=[port[0].is_optional for port in cell.input_ports],
             )
 
-        return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
+        return self.by_unit_step("causes", rows, where, derive, CAUSES)
 
 
 _CORE: dict[str, pl.DataType] = {

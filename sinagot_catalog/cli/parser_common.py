@@ -176,6 +176,9 @@ def add_running(parser: Parser) -> None:
         "--workers", metavar="N", type=count, help="how many processes; by default one per core"
     )
     parser.add_argument(
+        "--stop-after", metavar="N", type=count, help="end after so many failures of one kind"
+    )
+    parser.add_argument(
         "--strict", action="store_true", help="exit 3 also for rows without data, or left to another run"
     )
     parser.add_argument(

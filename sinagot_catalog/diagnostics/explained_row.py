@@ -156,10 +156,10 @@ class _Row:
         """Return what changed since a DONE row was done; None for other rows."""
         if self.row["status"] != "DONE":
             return None
-        names = ("_inputs", "_script", "_workspace")
+        names = ("event", "_inputs", "_script", "_workspace")
         done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
         inputs = [file for file in self.files if file.role == "input"]
-        if done["_inputs"] is None:
+        if done["_inputs"] is None or done["event"] not in ("done", "accepted"):
             return tuple(self._newer(inputs))
         params = (self.causes["changes"],) if self.causes.get("params") else ()
         code = ("script changed",) if self.causes.get("code") else ()

@@ -35,7 +35,7 @@ from sinagot_catalog.secrets import masked
 __all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
-_ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit")
+_ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit", "stop_after")
 
 
 class Submitted(threading.Thread):

@@ -339,12 +339,31 @@ class UnitStepLines:
         traceback: str | None = None,
         output: str | None = None,
         paths: Iterable[str] | None = None,
+        inputs: Sequence[Stamp | None] | None = None,
+        params: str | None = None,
+        record: Sequence[tuple[str, str | None]] = (),
     ) -> None:
-        """Write that the row failed for good; `paths` is given if it failed while it published them."""
+        """Write that the row failed for good.
+
+        Args:
+            record_id: The record of the row.
+            message: What went wrong.
+            error_type: The type of the error.
+            seconds: The total time of its attempts.
+            attempts: How many attempts there were.
+            traceback: Where the script raised the error.
+            output: What the row printed.
+            paths: The paths that it was publishing.
+            inputs: The state of its inputs; None if it did not begin.
+            params: The parameters that it read, as JSON.
+            record: The metadata columns that it read, each with its value as text.
+        """
         more = (
             f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
             f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
         )
+        if inputs is not None:
+            more += f', "inputs": [{_stamps_text(inputs)}]{self._code}{_reads_text(params, record)}'
         if paths is not None:
             more += f', "paths": [{", ".join(map(_quoted, paths))}]'
         self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)

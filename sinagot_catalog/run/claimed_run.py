@@ -21,6 +21,7 @@ from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import sweep
 from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.failure_limit import FailureLimit
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
@@ -148,6 +149,7 @@ class ClaimedRun:
         self.log_buffer = LogBuffer()
         self._begin = taken.begun
         self._results = Results()
+        self.failure_limit = FailureLimit(self.options.stop_after, self.plan.rows["step"])
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None
@@ -243,6 +245,10 @@ class ClaimedRun:
         """Collect results; callable from any thread."""
         with self._lock:
             self._results.add(results)
+        if self.failure_limit.note(results):
+            _logger.warning("%s; the other rows are cancelled", self.failure_limit.sentence)
+            if self._executor is not None:
+                self._executor.stop()
 
     # -- its end ------------------------------------------------------------------------------------------
 

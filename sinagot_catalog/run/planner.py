@@ -40,6 +40,7 @@ class PlanOptions:
         downstream: Add the rows that become ready by this run.
         stale: Run rows that are stale by one of these causes, and the rows that read their outputs.
         limit: The most rows to run: the first ones in the order.
+        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
     """
 
     force: bool = False
@@ -48,6 +49,7 @@ class PlanOptions:
     downstream: bool = False
     stale: frozenset[str] = frozenset()
     limit: int | None = None
+    retries_unchanged: bool = True
 
 
 @dataclass(frozen=True)
@@ -270,6 +272,7 @@ class _Considered:
             return None
         rows = rows.with_columns(
             *self._stale(rows),
+            self._futile(rows).alias("_futile"),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
@@ -298,6 +301,12 @@ class _Considered:
         causes = self.catalog.stale_causes(rows, self.stats)
         stale = is_stale(causes, self.options.stale).fill_null(value=False)
         return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
+
+    def _futile(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a row failed and nothing that it read has changed since, so that it would fail again."""
+        if self.options.retries_unchanged or self.options.force:
+            return pl.Series([False]).new_from_index(0, rows.height)
+        return self.catalog.fails_again(rows, self.stats)
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a live run is running each row; logs of sinagot name no run, so they never hold a row."""
@@ -335,6 +344,8 @@ class _Considered:
             .when(fixed_action().is_not_null())
             .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
+            .then(pl.lit("skip"))
+            .when(pl.col("_futile") & ~pl.col("_after"))
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)
             .then(pl.lit("run"))
@@ -403,6 +414,8 @@ class _Considered:
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
+            .when(pl.col("_futile") & (pl.col("action") == "skip"))
+            .then(pl.concat_str(pl.lit("nothing changed since it failed: "), pl.col("reason")))
             .when(run & pl.col("_stale"))
             .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))

@@ -46,13 +46,14 @@ class RunOptions:
     downstream: bool = False
     stale: bool | str | None = None
     limit: int | None = None
+    stop_after: int | None = None
 
     def __post_init__(self) -> None:
         if not (self.stale is None or isinstance(self.stale, bool) or self.stale == "code"):
             raise SelectionError(
                 f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
             )
-        for name, least in (("workers", 1), ("limit", 0)):
+        for name, least in (("workers", 1), ("limit", 0), ("stop_after", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
@@ -100,6 +101,9 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
             downstream=options.downstream,
             stale=options.causes(source.config),
             limit=options.limit,
+            retries_unchanged=source.config.run.retry == "always"
+            or options.step is not None
+            or query.names_rows,
         ),
         source.stats,
     )

@@ -361,6 +361,8 @@ class JobRunner:
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
             output=self._output.since(row.mark, ERROR_BOUND),
             paths=row.half_published,
+            inputs=row.stamps,
+            **(self._scripts.reads(row.script) if row.script is not None else {}),
         )
         short = bounded(message, _SHORT)
         return Result(row.number, "error", seconds, row.attempt, error_type, short, tuple(extras))
