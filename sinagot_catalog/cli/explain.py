@@ -1,4 +1,4 @@
-"""`explain`: prints why a row has its status."""
+"""`explain`: prints why a row has its status, or what made a file."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure"
 
 
 def explain(args: Any) -> int:
-    """Print the rules of one row with their evidence."""
+    """Print the rules of one row with their evidence, or what made a file."""
     ws = open_workspace(args)
+    if args.label is None:
+        origin = ws.explain_path(args.record)
+        put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
+        return 0
     told = ws.explain(args.record, args.label, args.task, args.modality)
     if args.json:
         put_json(told.to_dict())

@@ -231,19 +231,23 @@ def add_explain(verbs: Verbs) -> Parser:
         verbs,
         "explain",
         "explain:explain",
-        "why a step of a record has its status, and what would change it",
+        "why a step of a record has its status, and what would change it; or what made a file",
         """examples:
   sinagot-catalog explain REC-20200603 summary
   sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
+  sinagot-catalog explain report/REC-20200603.txt      which step, run, code, parameters and inputs made it
 
 keys of --json: record_id, task, modality, step, status, reason, rules (number, name, says, status, holds,
 evidence), decided_by (the number of the rule), rule (its name), files (role, label, path, exists, size, modified,
 made_by, near), attempt
 (null, or event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
-stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
+stale, upstream (step, status, reason, makes), held_by, changes (text, run)
+
+keys for a file: path, role, record_id, task, modality, step, readers, event, run_id, host, time, seconds,
+script_version, workspace_version, code, params, record, inputs (as files above), stale""",
     )
-    parser.add_argument("record", metavar="ID", help="the record")
-    parser.add_argument("label", metavar="STEP", help="the step")
+    parser.add_argument("record", metavar="ID", help="the record; or, without a step, the path of a file")
+    parser.add_argument("label", metavar="STEP", nargs="?", help="the step")
     add_place(parser)
     add_snapshot_option(parser)
     parser.add_argument("--task", metavar="T", help="its task, where several units have that step")

@@ -1,7 +1,7 @@
 """Diagnostics: explain a status, test a pattern, and check a set-up.
 
 In: an open workspace. Out: reports for readers, as text, HTML or JSON. Begin with `explain` (one row),
-`try_pattern` (one pattern) or `doctor` (the whole set-up).
+`explain_path` (one file), `try_pattern` (one pattern) or `doctor` (the whole set-up).
 """
 
 from typing import TYPE_CHECKING
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.diagnostics.doctor import examine
     from sinagot_catalog.diagnostics.explained_row import explain
     from sinagot_catalog.diagnostics.explanation import Explanation
+    from sinagot_catalog.diagnostics.file_origin import FileOrigin, explain_path
     from sinagot_catalog.diagnostics.pattern_report import PatternReport, try_pattern
 
-__all__ = ["Explanation", "PatternReport", "examine", "explain", "try_pattern"]
+__all__ = ["Explanation", "FileOrigin", "PatternReport", "examine", "explain", "explain_path", "try_pattern"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -22,6 +23,7 @@ __getattr__ = lazy_exports(
         "doctor": ("examine",),
         "explained_row": ("explain",),
         "explanation": ("Explanation",),
+        "file_origin": ("FileOrigin", "explain_path"),
         "pattern_report": ("PatternReport", "try_pattern"),
     },
 )
