@@ -110,7 +110,10 @@ def add_steps(parser: Any, about: str) -> None:
 def add_stale(parser: Any) -> None:
     """Declare the option `--stale`."""
     parser.add_argument(
-        "--stale", action="store_const", const=True, help="what is stale by an input or a version, too"
+        "--stale",
+        action="store_const",
+        const=True,
+        help="what is stale by an input, a version or a parameter, too",
     )
     # a separate value could be mistaken for the workspace argument
     parser.add_argument(

@@ -149,7 +149,7 @@ class ClaimedRun:
         self.log_buffer = LogBuffer()
         self._begin = taken.begun
         self._results = Results()
-        self.failure_limit = FailureLimit(self.options.stop_after, self.plan.rows["step"])
+        self.failure_limit = FailureLimit(self.options.stop_after, plan.rows["step"].to_list())
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None
