@@ -208,6 +208,13 @@ class Layout:
         return read | {place for unit in self.units for place in unit.data}
 
     @cached_property
+    def columns(self) -> dict[int, list[str]]:
+        """The metadata columns that bound patterns of inputs name, for those that name any."""
+        known = {"id", *self.ids.groups}
+        found = {n: sorted(place.template.fields - known) for n, place in enumerate(self.places)}
+        return {n: names for n, names in found.items() if names}
+
+    @cached_property
     def telling(self) -> frozenset[int]:
         """The bound patterns whose paths name their record; records share all other paths."""
         return frozenset(n for n, place in enumerate(self.places) if self.ids.is_told_by(place.template))

@@ -132,6 +132,11 @@ class Presence:
         return id_columns(self.ids, self.layout.ids)
 
     @cached_property
+    def path_values(self) -> pl.DataFrame:
+        """`record_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
+        return self.record_values
+
+    @cached_property
     def presence(self) -> list[pl.Series]:
         """For each bound pattern whether its path is present, a row per record."""
         there = self._present(self.coded)
@@ -161,7 +166,7 @@ class Presence:
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
-        paths = self.record_values.select(paths_of(place.template).alias("path"))
+        paths = self.path_values.select(paths_of(place.template).alias("path"))
         return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
 
     def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
@@ -211,6 +216,8 @@ class Presence:
         lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
         out = {}
         for index, place in enumerate(self.layout.places):
+            if index in self.layout.columns:
+                continue  # without its metadata an input is absent
             if place.template.needed & lacked or place.template.has_bare_parts:
                 lacks = values.select(paths_of(place.template).is_null().alias("path"))["path"]
                 if lacks.any():
@@ -230,7 +237,7 @@ class Presence:
             own = own.filter(~self.fit(cut(own, one.depth), one))
         for way in ways:
             own = own.filter(~self.fit(own, way))
-        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
         return paths.is_in(cut(own, template.depth).unique().implode()).fill_null(value=False)
 
     def fit(self, paths: pl.Series, template: Template) -> pl.Series:
@@ -238,7 +245,7 @@ class Presence:
         if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
             return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
-        shared = self.record_values.select(paths_of(template).alias("path"))["path"]
+        shared = self.path_values.select(paths_of(template).alias("path"))["path"]
         return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
@@ -308,7 +315,7 @@ class Presence:
     def paths(self, place: int) -> pl.Series:
         """The paths of a bound pattern, a row per record."""
         template = self.layout.places[place].template
-        return self.record_values.select(paths_of(template).alias("path"))["path"]
+        return self.path_values.select(paths_of(template).alias("path"))["path"]
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:
@@ -323,7 +330,7 @@ class Presence:
             elif near and place.template.is_wild:
                 out.append(self._may_hide(place.template, near))
             elif near:
-                paths = self.record_values.select(paths_of(place.template).alias("path"))
+                paths = self.path_values.select(paths_of(place.template).alias("path"))
                 out.append(is_below(paths["path"], near))
             else:
                 out.append(None)
@@ -332,7 +339,7 @@ class Presence:
     def _may_hide(self, template: Template, folders: Iterable[str]) -> pl.Series:
         """Whether unreadable folders may hold files of a pattern with wildcards, a row per record."""
         first = next(n for n, part in enumerate(template.parts) if any(kind in WILD for kind, _ in part))
-        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
         if not first:
             return paths.is_not_null()
         heads = cut(paths, first)
@@ -355,9 +362,7 @@ class Presence:
                         )
                     )
             elif index not in self.layout.telling:
-                paths = (
-                    self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
-                )
+                paths = self.path_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
                 for root in place.roots:

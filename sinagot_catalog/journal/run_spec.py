@@ -153,6 +153,7 @@ class RunSpec:
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
         metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
+        path_values: The metadata columns that paths of inputs name, in the same form.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
     """
 
@@ -177,6 +178,7 @@ class RunSpec:
     claim: int = 0
     follow_links: bool = False
     metadata: bytes | None = None
+    path_values: bytes | None = None
     remote: Remote | None = None
 
 

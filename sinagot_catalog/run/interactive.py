@@ -52,9 +52,7 @@ def script_of(
         )
     layout = source.layout()
     roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = id_values(record_id, source.config.ids)
-    if values is None:
-        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
+    values = _values(source, record_id)
 
     def found(port: list[Link]) -> str | list[str] | None:
         """The path of an input that exists, else of its first alternative."""
@@ -89,6 +87,17 @@ def script_of(
         ),
         **_given(source, first, record_id),
     )
+
+
+def _values(source: Session, record_id: str) -> dict[str, str]:
+    """The values of the placeholders for a record."""
+    values = id_values(record_id, source.config.ids)
+    if values is None:
+        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
+    if source.layout().columns:
+        rows = source.catalog().path_values.filter(pl.col("record_id") == record_id)
+        values |= rows.drop("record_id").row(0, named=True) if rows.height else {}
+    return values
 
 
 def _given(source: Session, cell: UnitStep, record_id: str) -> dict[str, Any]:

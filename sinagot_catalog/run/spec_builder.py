@@ -53,6 +53,7 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         links=_literal_links(source),
         follow_links=config.path.follow_links,
         metadata=_metadata(source, rows),
+        path_values=_path_values(source, rows),
     )
 
 
@@ -62,6 +63,16 @@ def _metadata(source: Session, rows: pl.DataFrame) -> bytes | None:
     if not catalog.tables:
         return None
     return pack_metadata(catalog.metadata.join(rows, on="record_id", how="semi").to_dict(as_series=False))
+
+
+def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """The metadata columns that paths of inputs name; None if there are none."""
+    catalog = source.catalog()
+    names = {name for names in catalog.layout.columns.values() for name in names}
+    if not names:
+        return None
+    values = catalog.path_values.select("record_id", *sorted(names)).join(rows, on="record_id", how="semi")
+    return pack_metadata(values.to_dict(as_series=False))
 
 
 def _literal_links(source: Session) -> dict[str, str]:

@@ -37,6 +37,7 @@ from sinagot_catalog.journal import (
     Task,
     bounded,
     journal_path,
+    unpack_metadata,
 )
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import (
@@ -121,6 +122,7 @@ class JobRunner:
         self._files, self._uploader = _open_files(spec, name, options or {})
         self._staging = self._files.staging
         self._ids = IdPattern(spec.id_pattern)
+        self._path_values = {} if spec.path_values is None else unpack_metadata(spec.path_values)
         self._inputs = RowInputs(spec, self._files, self._ids)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
         self._announce = announce if announce is not None else _announce_nothing
@@ -160,11 +162,18 @@ class JobRunner:
                 failures.update(self._makes(row))
             yield result
 
+    def _values(self, record_id: str) -> dict[str, str] | None:
+        """The values of the placeholders for a record; None if the id does not fit."""
+        values = self._ids.known_values(record_id)
+        if self._path_values and values is not None:
+            return values | self._path_values.get(record_id, {})
+        return values
+
     def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
         """Announce the paths that the next rows read and write."""
         rows: list[NextRow] = []
         for _, index, record_id in later[:PREFETCHED_ROWS]:
-            values = self._ids.known_values(record_id)
+            values = self._values(record_id)
             if values is not None:
                 step = self._steps[index]
                 with suppress(PatternError):
@@ -188,7 +197,7 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         step = self._steps[row[1]]
-        values = self._ids.known_values(row[2])
+        values = self._values(row[2])
         if values is None:
             return []
         try:
@@ -201,7 +210,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._ids.known_values(record_id)
+        values = self._values(record_id)
         try:
             if values is None:
                 raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")

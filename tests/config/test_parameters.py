@@ -1,6 +1,6 @@
 """Parameters in `workspace.toml`: which table has precedence, and which faults are reported."""
 
-import datetime
+import datetime as dt
 
 import pytest
 
@@ -90,9 +90,9 @@ def test_parameters_of_a_step_that_is_nowhere_are_a_notice(make_workspace):
 
 
 def test_values_have_their_toml_types():
-    params = {"day": datetime.date(2026, 1, 2), "levels": [1, 2], "on": True}
+    params = {"day": dt.date(2026, 1, 2), "levels": [1, 2], "on": True}
     script = ScriptTemplate("R1", params=params)
-    assert script.params.day == datetime.date(2026, 1, 2)
+    assert script.params.day == dt.date(2026, 1, 2)
     script.params.levels.append(3)  # a copy: the next row has the same values
     assert script.params["levels"] == [1, 2]
     assert script.params.on is True
@@ -115,7 +115,7 @@ def test_only_what_is_read_is_recorded():
     params = Parameters({"a": 1, "b": 2, "table": {"c": 3, "d": {"e": 4}}}, reads)
     _ = params.a, params.table, params["table"].d.e, params.get("x"), "b" in params
     assert reads == {"a": 1, "table.d.e": 4, "x": None, "b": 2}
-    assert list(params.table.items())[0] == ("c", 3)
+    assert next(iter(params.table.items())) == ("c", 3)
     assert reads["table"] == {"c": 3, "d": {"e": 4}}
 
 

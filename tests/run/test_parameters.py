@@ -97,7 +97,7 @@ COMMAND = r"""
 [steps]
 scripts = ["tell"]
 [steps.tell]
-command = '''sh -c 'for one; do echo "$one"; done > "$0"' {output} {params.text} {params.levels} --age={record.age}'''
+command = '''sh -c 'for one;do echo "$one"; done >"$0"' {output} {params.text} {params.levels} --age={record.age}'''
 inputs = "raw/{id}.txt"
 outputs = "tell/{id}.txt"
 [steps.tell.params]
