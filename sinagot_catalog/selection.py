@@ -23,7 +23,7 @@ from sinagot_catalog.catalog import (
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import TABLES
-from sinagot_catalog.status import StepStatus
+from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +108,8 @@ class Selection:
 
         Args:
             predicates: Expressions over the columns of this table, and of `records`.
-            constraints: Columns and their values; None means null.
+            constraints: Columns and their values; None means null. `status` also has the short names READY,
+                RUNNING and NO_DATA.
 
         Raises:
             SelectionError: When a column with fixed values is compared with a value that it can never have.
@@ -139,6 +140,7 @@ class Selection:
             )
         dtype = TABLES[self._query.table].get(column)
         if isinstance(dtype, pl.Enum):
+            value = LONG_NAMES.get(value, value) if column == "status" else value
             check_value(column, str(value), list(dtype.categories))
         predicate: pl.Expr = pl.col(column) == value
         return predicate
@@ -149,7 +151,7 @@ class Selection:
         Raises:
             SelectionError: When the text cannot be read, or compares a column with a value that it can never have.
         """
-        return self.filter(sql_predicate(where))
+        return self.filter(sql_predicate(where, short_names=self._query.table != "records"))
 
     # --- views -------------------------------------------------------------------------------------------
 

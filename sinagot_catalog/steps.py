@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
 
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
+from sinagot_catalog.deprecated import renamed
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import RunOptions, claim, load_script, plan, run, script_of
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
@@ -19,7 +19,14 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.flows import RunHandle
     from sinagot_catalog.journal import RunReport
-    from sinagot_catalog.run import Plan
+    from sinagot_catalog.run import (
+        Plan,
+        PlanArguments,
+        RunArguments,
+        RunOptions,
+        SubmitArguments,
+        WatchArguments,
+    )
     from sinagot_catalog.scripts import ScriptTemplate
 
 __all__ = ["Step", "StepCollection"]
@@ -154,10 +161,7 @@ class StepCollection(Selection):
         step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
-        *,
-        downstream: bool = False,
-        stale: bool | str | None = None,
-        limit: int | None = None,
+        **options: Unpack[PlanArguments],
     ) -> Plan:
         """Return what `run` would do: every row with its action and the reason for it. Nothing is run or written.
 
@@ -165,22 +169,15 @@ class StepCollection(Selection):
             step_label: Only this step, or these.
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
-            downstream: Add the rows that become ready by this run.
-            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
-            limit: Run at most this many rows, in run order.
+            options: `downstream`, `upstream`, `stale` and `limit`, as in `run`.
 
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
         """
-        options = RunOptions(
-            step=step_label,
-            force=force,
-            ignore_missing=ignore_missing,
-            downstream=downstream,
-            stale=stale,
-            limit=limit,
-        )
-        return plan(self._source, self._query, options)
+        from sinagot_catalog.run import PlanArguments, RunOptions, plan
+
+        wanted = RunOptions.of(options, PlanArguments, step_label, force=force, ignore_missing=ignore_missing)
+        return plan(self._source, self._query, wanted)
 
     def run(
         self,
@@ -189,13 +186,8 @@ class StepCollection(Selection):
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         debug: bool = False,  # noqa: FBT001, FBT002
         *,
-        mode: str | None = None,
-        workers: int | None = None,
         progress: bool | None = None,
-        downstream: bool = False,
-        stale: bool | str | None = None,
-        limit: int | None = None,
-        stop_after: int | None = None,
+        **options: Unpack[RunArguments],
     ) -> RunReport:
         """Run these rows on this machine, and wait for them.
 
@@ -204,14 +196,14 @@ class StepCollection(Selection):
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
             debug: Run in this process, log at DEBUG, and re-raise the errors of a script.
-            mode: `processes`, `main_process` or `prefect`; by default as set in `[run] mode`.
-            workers: The number of processes; by default the number of cores.
             progress: True for a bar, False for no output; by default a bar on a terminal or in a notebook,
                 otherwise log lines.
-            downstream: Add the rows that become ready by this run.
-            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
-            limit: Run at most this many rows, in run order.
-            stop_after: End the run after this many failures of one kind (step, error and message).
+            options: `mode` is `"processes"`, `"main_process"` or `"prefect"`, by default as set in `[run] mode`.
+                `workers` is the number of processes, by default that of the cores. `downstream=True` adds the
+                rows that become ready by this run, `upstream=True` those that make missing inputs. `stale=True`
+                also runs rows that are stale by an input, a version or parameters, `stale="code"` by a changed
+                script; by default as set in `[run] rerun_on`. `limit` is the maximal number of rows, in run order.
+                `stop_after=3` ends the run after three failures of one kind (step, error and message).
 
         Returns:
             A report with a row per job.
@@ -219,35 +211,25 @@ class StepCollection(Selection):
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other. Nothing is run.
         """
-        options = RunOptions(
-            step=step_label,
-            force=force,
-            ignore_missing=ignore_missing,
-            debug=debug,
-            mode=mode,
-            workers=workers,
-            downstream=downstream,
-            stale=stale,
-            limit=limit,
-            stop_after=stop_after,
-        )
-        if options.resolved_mode(self._source.config) == "prefect":
-            return self._submit(options, wait=True).wait()
-        return run(self._source, self._query, options, progress=progress)
+        from sinagot_catalog.run import RunArguments, RunOptions, run
 
+        wanted = RunOptions.of(
+            options, RunArguments, step_label, force=force, ignore_missing=ignore_missing, debug=debug
+        )
+        if wanted.resolved_mode(self._source.config) == "prefect":
+            return self._submit(wanted, wait=True).wait()
+        return run(self._source, self._query, wanted, progress=progress)
+
+    @renamed(say="on_message")
     def submit(
         self,
         step_label: str | Sequence[str] | None = None,
         force: bool = False,  # noqa: FBT001, FBT002 - sinagot's own order of arguments
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
-        workers: int | None = None,
-        downstream: bool = False,
-        stale: bool | str | None = None,
-        limit: int | None = None,
-        stop_after: int | None = None,
         deployment: str | None = None,
-        say: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
+        **options: Unpack[SubmitArguments],
     ) -> RunHandle:
         """Submit these rows as a Prefect flow; the handle follows it.
 
@@ -258,13 +240,9 @@ class StepCollection(Selection):
             step_label: Only this step, or these.
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
-            workers: The number of processes; by default the number of cores.
-            downstream: Add the rows that become ready by this run.
-            stale: Also run stale rows, with `"code"` also those of changed scripts; by default see `rerun_on`.
-            limit: Run at most this many rows, in run order.
-            stop_after: End the run after this many failures of one kind (step, error and message).
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
-            say: Receives messages on the server in use; by default they go to stderr.
+            on_message: Receives messages on the server in use; by default they go to stderr.
+            options: `workers`, `stop_after`, `downstream`, `upstream`, `stale` and `limit`, as in `run`.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.
@@ -272,34 +250,29 @@ class StepCollection(Selection):
         Raises:
             NotFoundError: There is no such deployment; names similar ones.
         """
-        options = RunOptions(
-            step=step_label,
-            force=force,
-            ignore_missing=ignore_missing,
-            workers=workers,
-            downstream=downstream,
-            stale=stale,
-            limit=limit,
-            stop_after=stop_after,
+        from sinagot_catalog.run import RunOptions, SubmitArguments
+
+        wanted = RunOptions.of(
+            options, SubmitArguments, step_label, force=force, ignore_missing=ignore_missing
         )
         if deployment is not None:
             from sinagot_catalog.flows import send
 
-            return send(self._source, self._query, options, deployment, say=say)
-        return self._submit(options, say)
+            return send(self._source, self._query, wanted, deployment, on_message=on_message)
+        return self._submit(wanted, on_message)
 
+    @renamed(every="interval", settle="stable_for", say="on_message")
     def watch(
         self,
         step_label: str | Sequence[str] | None = None,
         *,
-        every: float = 60.0,
-        settle: float = 2.0,
+        interval: float | str = 60.0,
+        stable_for: float | str = 2.0,
         submit: bool = True,
         deployment: str | None = None,
         once: bool = False,
-        workers: int | None = None,
-        stale: bool | str | None = None,
-        say: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
+        **options: Unpack[WatchArguments],
     ) -> Iterator[RunReport]:
         """Run these rows as they become ready, and the rows that become ready by them; each row once.
 
@@ -310,16 +283,14 @@ class StepCollection(Selection):
 
         Args:
             step_label: Only this step, or these, and nothing downstream.
-            every: Seconds until the next listing, even if no change was noticed.
-            settle: Seconds for which size and time of a new file must be stable before it is read.
+            interval: The time until the next listing, even if no change was noticed: seconds, or `"5m"`.
+            stable_for: The time for which size and time of a new file must be stable before it is read.
             submit: Submit the rows of a round as a Prefect flow; otherwise they run here, as in `run`.
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; its runs continue when the
                 watch ends.
             once: End when no row is ready.
-            workers: The number of processes; by default the number of cores.
-            stale: Rows that are stale by an input or a version, with `"code"` also by a changed script; by
-                default as set in `[run] rerun_on`.
-            say: Receives a message on each error of a round; by default it goes to stderr.
+            on_message: Receives a message on each error of a round; by default it goes to stderr.
+            options: `workers` and `stale`, as in `run`.
 
         Yields:
             The report of each round that ran rows.
@@ -329,34 +300,38 @@ class StepCollection(Selection):
 
         Example:
             >>> ws = getfixture("harbor")
-            >>> for report in ws.steps.watch("count", submit=False, once=True, settle=0):
+            >>> for report in ws.steps.watch("count", submit=False, once=True, stable_for=0):
             ...     print(report.summary())
             3 done
         """
         from sinagot_catalog.flows import send, to_stderr
-        from sinagot_catalog.run import said_once, watch
+        from sinagot_catalog.run import RunOptions, WatchArguments, run, said_once, seconds_of, watch
 
-        options = RunOptions(step=step_label, workers=workers, downstream=step_label is None, stale=stale)
-        say = say or to_stderr
+        wanted = RunOptions.of(options, WatchArguments, step_label, downstream=step_label is None)
+        say = on_message or to_stderr
         talk = said_once(say)
+        pauses = {
+            "interval": seconds_of("interval", interval), "stable_for": seconds_of("stable_for", stable_for)
+        }  # fmt: skip
 
         def act(source: Session, query: Query, options: RunOptions) -> RunReport:
             if deployment is not None:
-                return send(source, query, options, deployment, say=talk).wait()
+                return send(source, query, options, deployment, on_message=talk).wait()
             if submit:
                 rows = type(self)(source, self._kinds, query)
                 return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
             return run(source, query, options, progress=False)
 
-        return watch(self._source, self._query, options, act, say, every=every, settle=settle, once=once)
+        return watch(self._source, self._query, wanted, act, say, once=once, **pauses)
 
     def _submit(
-        self, options: RunOptions, say: Callable[[str], None] | None = None, *, wait: bool = False
+        self, options: RunOptions, on_message: Callable[[str], None] | None = None, *, wait: bool = False
     ) -> RunHandle:
         from sinagot_catalog.flows import submit
+        from sinagot_catalog.run import claim, plan
 
         made = plan(self._source, self._query, options)
-        return submit(claim(self._source, self._query, made, options), wait=wait, say=say)
+        return submit(claim(self._source, self._query, made, options), wait=wait, on_message=on_message)
 
     def _name(self) -> str:
         return (
@@ -401,6 +376,8 @@ class Step:
     @property
     def script_class(self) -> type[ScriptTemplate]:
         """The class `Script` of its file; the file is imported."""
+        from sinagot_catalog.run import load_script
+
         return load_script(self._steps._source, self.label, self.task, self.modality)  # noqa: SLF001
 
     @property
@@ -414,6 +391,8 @@ class Step:
             raise SelectionError(
                 f"{self!r} is a step of several records", "Ask a record: ws.records.get(id).steps.get(label)."
             )
+        from sinagot_catalog.run import script_of
+
         return script_of(self._steps._source, self.label, self.task, self.modality, self.id)  # noqa: SLF001
 
     def status(self) -> StepStatus | None:

@@ -19,6 +19,7 @@ from sinagot_catalog.catalog import (
     names_in,
     notices_frame,
     snapshot,
+    with_long_names,
 )
 from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -217,7 +218,9 @@ class Workspace(WorkspaceRuns):
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
         structs = [*self._columns_from_files("records"), *self._columns_from_files("units")]
-        check_query(query, own=self.records.collect_schema(), structs=structs)
+        own = self.records.collect_schema()
+        check_query(query, own=own, structs=structs)
+        query = query if "status" in own else with_long_names(query)
         tables = {
             **{name: self._table(name, names_in(query)) for name in ("records", "units", "files", "steps")},
             "links": self.links().lazy(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.run import check_rows, rows_query
+from sinagot_catalog.deprecated import renamed, warn_renamed
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 
@@ -44,20 +44,27 @@ class WorkspaceRuns:
         """Submit the rows of any frame with a column `record_id` as a Prefect flow; see `run`."""
         return self._of(rows).submit(**options)
 
-    def handle(self, flow_run_id: str, *, say: Callable[[str], None] | None = None) -> RunHandle:
+    @renamed(say="on_message")
+    def get_flow_run(self, flow_run_id: str, *, on_message: Callable[[str], None] | None = None) -> RunHandle:
         """Attach to a flow run of this workspace that was started elsewhere: by a schedule, by another process.
 
         Args:
             flow_run_id: Its id in Prefect, the last part of its page's address.
-            say: Receives messages on the server in use; by default they go to stderr.
+            on_message: Receives messages on the server in use; by default they go to stderr.
 
         Raises:
             NotFoundError: There is no such flow run.
         """
         from sinagot_catalog.flows import follow
 
-        return follow(self._source, flow_run_id, say=say)
+        return follow(self._source, flow_run_id, on_message=on_message)
 
+    def handle(self, flow_run_id: str, **options: Any) -> RunHandle:
+        """Deprecated name of `get_flow_run`."""
+        warn_renamed("handle(id)", "get_flow_run(id)")
+        return self.get_flow_run(flow_run_id, **options)
+
+    @renamed(say="on_message")
     def deploy(
         self,
         name: str,
@@ -77,7 +84,7 @@ class WorkspaceRuns:
         downstream: bool = True,
         concurrency: int = 1,
         create_pool: bool = False,
-        say: Callable[[str], None] | None = None,
+        on_message: Callable[[str], None] | None = None,
     ) -> Deployed:
         """Deploy a filter: each run lists anew, selects the fitting rows, and runs them on a worker of a pool.
 
@@ -102,7 +109,7 @@ class WorkspaceRuns:
             downstream: Also run rows that become ready by the run, so that one run completes a chain of steps.
             concurrency: How many of its runs may be active at the same time.
             create_pool: Make the pool, one of processes, if there is none of that name.
-            say: Receives messages on the server in use; by default they go to stderr.
+            on_message: Receives messages on the server in use; by default they go to stderr.
 
         Returns:
             Its name, id, page and parameters.
@@ -132,32 +139,35 @@ class WorkspaceRuns:
             create_pool=create_pool,
             concurrency=concurrency,
         )
-        return deploy(wanted, say=say)
+        return deploy(wanted, on_message=on_message)
 
     def _of(self, rows: Any) -> StepCollection:
         if isinstance(rows, Selection):
             return rows.steps
+        from sinagot_catalog.run import check_rows, rows_query
+
         query = rows_query(rows)
         if query.rows is not None:
             check_rows(self._source, query.rows)
         return StepCollection(self._source, self._kinds, query)
 
-    def gc(self, keep: str | timedelta = "90d") -> GcResult:
+    @renamed(keep="older_than")
+    def gc(self, older_than: str | timedelta = "90d") -> GcResult:
         """Delete old events that no status needs, and clean up after dead runs.
 
         No status changes, and the dataset is not touched.
 
         Args:
-            keep: The age up to which everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
+            older_than: The age up to which everything is kept: `"90d"`, `"12w"`, `"36h"`, or a time delta.
 
         Raises:
             SelectionError: When it is not a duration.
 
         Example:
             >>> ws = getfixture("harbor")
-            >>> ws.gc(keep="90d")
+            >>> ws.gc(older_than="90d")
             GcResult(events=0, selections=0, reports=0, runs=0)
         """
         from sinagot_catalog.run import gc
 
-        return gc(self._source, keep)
+        return gc(self._source, older_than)

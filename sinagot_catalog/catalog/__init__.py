@@ -27,7 +27,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.resolver import Resolver
     from sinagot_catalog.catalog.session import Session, stamp
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
-    from sinagot_catalog.catalog.sql_check import as_text, check_query, names_in, sql_predicate
+    from sinagot_catalog.catalog.sql_check import (
+        as_text,
+        check_query,
+        names_in,
+        sql_predicate,
+        with_long_names,
+    )
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
     from sinagot_catalog.catalog.status_rules import RULES, failed, first_line, fixed_action, plain_reason
     from sinagot_catalog.catalog.table_file import parse_json
@@ -76,6 +82,7 @@ __all__ = [
     "stat_paths",
     "text_of",
     "with_causes",
+    "with_long_names",
 ]
 
 __getattr__ = lazy_exports(
@@ -95,7 +102,7 @@ __getattr__ = lazy_exports(
         "resolver": ("Resolver",),
         "session": ("Session", "stamp"),
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
-        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate"),
+        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
         "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason"),
         "table_file": ("parse_json",),

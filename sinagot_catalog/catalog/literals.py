@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,9 @@ def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[st
 def check_value(column: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a value that a column can never contain."""
     if value not in choices:
+        short = {SHORT_NAMES[name]: name for name in choices if name in SHORT_NAMES}
+        near = did_you_mean(short.get(value, value), [*choices, *short])
         raise SelectionError(
-            f"{column} is never {value!r}{did_you_mean(value, choices)}",
+            f"{column} is never {value!r}{near}",
             "It is one of " + ", ".join(choices) + "." if choices else f"Nothing here has a {column}.",
         )

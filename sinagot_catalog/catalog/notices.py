@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.quantities import count_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
@@ -111,7 +113,7 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             "link not followed",
             links,
             None,
-            f"{_many(links, 'link')} left out: they lead to folders",
+            f"{count_of(links, 'link')} left out: they lead to folders",
             "Set [path] follow_links = true to follow them.",
         )
     dangling = _listed(one.dangling for one in listings)
@@ -129,7 +131,7 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             "name not UTF-8",
             undecodable,
             None,
-            f"{_many(undecodable, 'name')} not UTF-8, left out",
+            f"{count_of(undecodable, 'name')} not UTF-8, left out",
             "Rename them.",
         )
 
@@ -247,8 +249,8 @@ def _outputs(catalog: Catalog) -> Iterator[Notice]:
     outputs = catalog.unused.outputs_without_input
     if outputs.height:
         path = str(outputs["path"][0])
-        files = _many(outputs.height, "output")
-        records = _many(outputs["_rec"].n_unique(), "record")
+        files = count_of(outputs.height, "output")
+        records = count_of(outputs["_rec"].n_unique(), "record")
         yield Notice(
             "output without input",
             outputs.height,
@@ -269,7 +271,3 @@ def _listed(several: Iterable[Sequence[str]]) -> list[str]:
 
 def _notice(kind: str, names: Sequence[str], text: str, hint: str, details: Iterable[str]) -> Notice:
     return Notice(kind, len(names), names[0] or ".", text, hint, tuple(details)[:_MOST])
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -16,6 +16,7 @@ from sinagot_catalog.catalog.query import named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import RECORDS, TABLES
+from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -311,6 +312,8 @@ class Resolver:
         unknown = [name for name in names if name not in known and not self._table_of_files(table, name)]
         if unknown:
             sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
+            if unknown[0] in StepStatus.__members__ or unknown[0] in LONG_NAMES:
+                sql = f"In SQL a text has single quotes: '{unknown[0]}'. "
             raise SelectionError(
                 f"{table} has no column {unknown[0]!r}{self._absent(unknown[0], known)}",
                 f"{sql}Its columns: {', '.join(known)}.",

@@ -11,11 +11,12 @@ import polars as pl
 from sinagot_catalog.catalog.literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
+from sinagot_catalog.status import LONG_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate"]
+__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate", "with_long_names"]
 
 _TOKEN = re.compile(
     r"""
@@ -63,8 +64,12 @@ _QUERY_WORDS = frozenset({"SELECT", "FROM", "VALUES", "WITH", "TABLE", "EXPLAIN"
 """Words that begin a query, directly after a bracket."""
 
 
-def sql_predicate(where: str) -> pl.Expr:
+def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
     """Read a filter: an expression over the columns of one table. No file is opened.
+
+    Args:
+        where: The filter.
+        short_names: Whether `status` may be compared with short names, such as `READY`.
 
     Raises:
         SelectionError: When it holds a query or a function that reads files, or when Polars cannot read it.
@@ -83,12 +88,44 @@ def sql_predicate(where: str) -> pl.Expr:
     if fault:
         raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
     try:
-        return pl.sql_expr(as_text(where))
+        return pl.sql_expr(as_text(with_long_names(where) if short_names else where))
     except Exception as error:
         raise SelectionError(
             f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
             f"Write it as in SQL, {example}",
         ) from error
+
+
+def with_long_names(query: str) -> str:
+    """Replace the short names of statuses that `status` is compared with.
+
+    Example:
+        >>> with_long_names("status IN ('READY', 'DONE') AND step = 'READY'")
+        "status IN ('DATA_READY', 'DONE') AND step = 'READY'"
+    """
+    words = [one for one in _TOKEN.finditer(query) if one.lastgroup and one.lastgroup != "skip"]
+    text = list(query)
+    for at, word in enumerate(words):
+        if word.lastgroup == "text" and _value(word[0]) in LONG_NAMES and _is_status(words, at):
+            text[word.start()] = f"'{LONG_NAMES[_value(word[0])]}'"
+            text[word.start() + 1 : word.end()] = [""] * (word.end() - word.start() - 1)
+    return "".join(text)
+
+
+def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
+    """Whether the text at this position is compared with `status`: alone, or in a list."""
+    after = words[at + 1 : at + 3]
+    if [one.lastgroup for one in after] == ["sign", "name"]:
+        return _plain(after[1][0]) == "status"
+    before = at - 1
+    if before >= 0 and words[before].lastgroup != "sign":
+        while before >= 0 and (words[before].lastgroup == "text" or words[before][0] == ","):
+            before -= 1
+        if [one[0].upper() for one in words[max(before - 1, 0) : before + 1]] != ["IN", "("]:
+            return False
+        before -= 1
+        before -= words[before - 1][0].upper() == "NOT"
+    return before >= 1 and words[before - 1].lastgroup == "name" and _plain(words[before - 1][0]) == "status"
 
 
 def as_text(query: str) -> str:
@@ -194,7 +231,8 @@ def check_query(query: str, own: Container[str] = (), structs: Container[str] = 
     named = {_plain(name) for before, (kind, name) in pairwise(tokens) if kind == "name" and _ends(*before)}
     for column, value in comparisons(tokens):
         if column in _CHOICES and column not in own and column not in named:
-            check_value(column, value, _CHOICES[column])
+            known = LONG_NAMES.get(value, value) if column == "status" else value
+            check_value(column, known, _CHOICES[column])
 
 
 def _ends(kind: str, text: str) -> bool:
@@ -242,7 +280,7 @@ def _outer(name: str, structs: Container[str]) -> str:
 
 def _plain(name: str) -> str:
     """Return a column's own name: without its table, without quotes."""
-    last = (_PART.findall(name) or [name])[-1]
+    last: str = (_PART.findall(name) or [name])[-1]
     return last[1:-1] if last[:1] in ('"', "`") else last
 
 

@@ -9,8 +9,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.parser import parse
 from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import SinagotError
 
@@ -34,11 +34,11 @@ def call(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a name that the terminal cannot show must not stop a run
-    args = parse(argv)
-    debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or getattr(args, "debug", False)
+    words = sys.argv[1:] if argv is None else list(argv)
+    debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or "--debug" in words
     try:
         with Interrupts():
-            code: int = args.verb(args)
+            code = parse(words)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")
         return INTERRUPTED

@@ -4,28 +4,44 @@ from __future__ import annotations
 
 from typing import Any
 
-import polars as pl
-
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.options import OUTPUT, flag, rows, verb
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import open_workspace, selected, steps_of
 from sinagot_catalog.errors import row_label
-from sinagot_catalog.schema import KEYS
+from sinagot_catalog.quantities import count_of
 
 __all__ = ["accept"]
 
 
+@verb(
+    "take the present outputs of rows as they are, after a copy, say: the rows count as done",
+    """
+  sinagot-catalog accept --step clean
+  sinagot-catalog accept --where "record_id < 'REC-20200610'"
+  sinagot-catalog accept --all
+
+Rows that lack an output are left out. Recorded are the present inputs, outputs and code: from here on, a change of
+them makes a row stale. --json, --csv and --parquet have a row per selected row: record_id, task, modality, step,
+accepted, reason.""",
+    rows(),
+    flag("--all", group="which rows", help="all rows of the workspace"),
+    OUTPUT,
+)
 def accept(args: Any) -> int:
     """Accept the selected rows."""
+    import polars as pl
+
     ws = open_workspace(args)
     rows = selected(ws, args).accept(steps_of(args), all_rows=args.all)
     if is_machine(args):
         put_rows(args, rows)
     else:
-        count = int(rows["accepted"].sum())
-        put(f"{count:,} {'row' if count == 1 else 'rows'} accepted")
+        put(f"{count_of(int(rows['accepted'].sum()), 'row')} accepted")
     left = rows.filter(~pl.col("accepted"))
     if left.height:
+        from sinagot_catalog.schema import KEYS
+
         first = left.row(0, named=True)
         name = row_label(*(first[key] for key in KEYS))
         say(clean(f"{left.height:,} left out, such as {name}: {first['reason']}"))

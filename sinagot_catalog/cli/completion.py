@@ -12,22 +12,20 @@ import re
 import shlex
 from typing import TYPE_CHECKING, Any
 
-from sinagot_catalog.catalog import build_layout
+import click
+from click.shell_completion import CompletionItem, ShellComplete
+
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.parser import verbs
-from sinagot_catalog.config import nearest, read_config
-from sinagot_catalog.scripts import read_script
-from sinagot_catalog.status import StepStatus
+from sinagot_catalog.cli.options import Argument, one_of, verb
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.catalog import Layout
     from sinagot_catalog.config import Config
     from sinagot_catalog.patterns import IdPattern, Template, Tokens
 
-__all__ = ["completion", "offered"]
+__all__ = ["completion", "offered", "values_of"]
 
 _MOST = 500
 _CHECKED = 5_000
@@ -59,10 +57,19 @@ end
 complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
 
 
+@verb(
+    "what makes a shell complete verbs, options, ids and steps",
+    """
+  sinagot-catalog completion bash >> ~/.bashrc
+  sinagot-catalog completion zsh > ~/.zfunc/_sinagot-catalog
+  sinagot-catalog completion fish > ~/.config/fish/completions/sinagot-catalog.fish""",
+    Argument("shell", "bash|zsh|fish", type=one_of("bash", "zsh", "fish")),
+    Argument("words", "", nargs=-1, type=click.UNPROCESSED),
+)
 def completion(args: Any) -> int:
     """Print the script of a shell, or the candidates for the last of the given words."""
     if not args.words:
-        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - `put` would import Polars
+        print({"bash": _BASH, "zsh": _ZSH, "fish": _FISH}[args.shell])  # noqa: T201 - `put` may import Polars
         return 0
     try:
         lines = [_line(args.shell, word, about) for word, about in offered(args.words[1:])]
@@ -74,9 +81,12 @@ def completion(args: Any) -> int:
     return 0
 
 
+completion.context_settings.update(ignore_unknown_options=True, allow_interspersed_args=False)
+
+
 def _line(shell: str, word: str, about: str) -> str:
     """Format a candidate with its help for a shell."""
-    about = " ".join(about.replace("%%", "%").split())
+    about = " ".join(about.split())
     if shell == "zsh":
         escaped = word.replace("\\", "\\\\").replace(":", "\\:")
         return f"{escaped}:{about}" if about else escaped
@@ -97,71 +107,34 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
         >>> [word for word, _ in offered(["run", "--status", "er"])]
         ['error']
     """
-    words = [_unquoted(word) for word in words] or [""]
-    typed = _Typed(words[:-1])
-    found = typed.choices(words[-1])
-    return [(word, about) for word, about in found if word.startswith(words[-1]) and word.isprintable()]
+    from sinagot_catalog.cli.app import APP
+
+    *before, last = [_unquoted(word) for word in words] or [""]
+    found = ShellComplete(APP, {}, "sinagot-catalog", "").get_completions(before, last)
+    return [
+        (one.value, one.help or "")
+        for one in found
+        if one.value.startswith(last) and one.value.isprintable() and not re.fullmatch("-.", one.value)
+    ]
 
 
-class _Typed:
-    """The words before the completed one.
+def values_of(param: click.Parameter, ctx: click.Context, beginning: str) -> list[CompletionItem]:
+    """Return the candidates for the value of an option or an argument."""
+    from sinagot_catalog.config import nearest, read_config
+    from sinagot_catalog.status import StepStatus
 
-    Attributes:
-        verb: The verb, None if there is none yet.
-        values: The values of options and arguments, by their names.
-        wanted: The next argument, None if it is the verb or there is none.
-    """
-
-    def __init__(self, words: Sequence[str]) -> None:
-        known = verbs()
-        self.verb: str | None = None
-        self.values: dict[str, str] = {}
-        self.wanted: argparse.Action | None = None
-        self.options: dict[str, argparse.Action] = _options(known["status"].arguments)
-        self.known = known
-        places: list[argparse.Action] = []
-        for word in words:
-            if self.wanted is not None and self.wanted.option_strings:
-                self.values[self.wanted.dest] = word
-                self.wanted = None
-            elif word.startswith("-"):
-                action = self.options.get(word)
-                self.wanted = action if action is not None and action.nargs is None else None
-            elif self.verb is None and word in known:
-                self.verb = word
-                actions = known[word].arguments
-                self.options, places = _options(actions), [one for one in actions if not one.option_strings]
-            elif places:
-                self.values[places.pop(0).dest] = word
-        if self.wanted is None and places:
-            self.wanted = places[0]
-
-    def choices(self, beginning: str) -> Iterable[tuple[str, str]]:
-        """Return the candidates: values, options, or verbs."""
-        of_option = self.wanted is not None and bool(self.wanted.option_strings)
-        if beginning.startswith("-") and not of_option:
-            return [(one, action.help or "") for one, action in self.options.items() if one.startswith("--")]
-        if self.wanted is not None:
-            return [(value, "") for value in self._values(self.wanted, beginning)]
-        if self.verb is None:
-            return [(name, parser.description or "") for name, parser in self.known.items()]
+    if isinstance(param.type, click.Choice):
+        found: Iterable[str] = map(str, param.type.choices)
+    elif param.name == "status":
+        names = [status.name for status in StepStatus]
+        found = iter([name.lower() for name in names] if beginning.islower() else names)
+    elif (find := _FINDERS.get(param.name or "")) is None:
         return []
-
-    def _values(self, action: argparse.Action, beginning: str) -> Iterable[str]:
-        if action.choices:
-            return map(str, action.choices)
-        if action.dest == "status":
-            names = [status.name for status in StepStatus]
-            return [name.lower() for name in names] if beginning.islower() else names
-        find = _FINDERS.get(action.dest)
-        if find is None:
-            return []
-        place = self.values.get("workspace") or self.values.get("place") or nearest()
-        return find(read_config(os.path.expanduser(place)), beginning) if place else []  # noqa: PTH111
-
-
-def _options(actions: Iterable[argparse.Action]) -> dict[str, argparse.Action]:
-    return {text: one for one in actions if one.help != "==SUPPRESS==" for text in one.option_strings}
+    else:
+        given = {**(ctx.parent.params if ctx.parent else {}), **{k: v for k, v in ctx.params.items() if v}}
+        place = given.get("workspace") or given.get("place") or nearest()
+        found = find(read_config(os.path.expanduser(place)), beginning) if place else iter(())  # noqa: PTH111
+    return [CompletionItem(one) for one in found]
 
 
 def _unquoted(word: str) -> str:
@@ -176,6 +149,9 @@ def _unquoted(word: str) -> str:
 
 
 def _layout(config: Config) -> Layout:
+    from sinagot_catalog.catalog import build_layout
+    from sinagot_catalog.scripts import read_script
+
     return build_layout(config, lambda script: read_script(script, scripts=config.scripts))
 
 

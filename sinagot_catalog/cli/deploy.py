@@ -8,21 +8,86 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.options import (
+    ONE_OBJECT,
+    PLACE,
+    WORKERS,
+    WORKSPACE,
+    Argument,
+    Option,
+    count,
+    duration,
+    flag,
+    limit,
+    steps,
+    verb,
+    where,
+)
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, source_of, steps_of
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.flows import Deployment, describe, of_prefect
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows import Deployed
+    from sinagot_catalog.flows import Deployed, Deployment
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["deploy", "serve"]
 
 
+_ROWS, _WHEN = "which rows, each time", "when and how"
+_DEPLOYED = [
+    where("steps that fit, such as \"status = 'DATA_READY'\"", _ROWS),
+    steps("only this step", _ROWS),
+    limit("at most so many rows a run", _ROWS),
+    flag("--no-downstream", group=_ROWS, help="leave what becomes ready by a run to the next run"),
+    Option(
+        "--cron", metavar="TEXT", group=_WHEN, help="as in a crontab, such as '0 2 * * *'; else when asked"
+    ),
+    Option("--every", metavar="TIME", type=duration, group=_WHEN, help="such as 10m, in place of --cron"),
+    Option("--timezone", metavar="TZ", group=_WHEN, help="of --cron, such as Europe/Paris; by default UTC"),
+    WORKERS,
+    Option(
+        "--concurrency",
+        metavar="N",
+        type=count,
+        default="1",
+        group=_WHEN,
+        help="runs at a time; by default 1",
+    ),
+    Option("--tag", metavar="TAG", multiple=True, group=_WHEN, help="of its runs; may be repeated"),
+    ONE_OBJECT,
+]
+"""The options of `deploy` and `serve`."""
+
+
+@verb(
+    "have a filter run on Prefect workers, by a schedule or when asked; what fits is looked up at each run",
+    """
+  sinagot-catalog deploy nightly --where "status = 'DATA_READY'" --cron "0 2 * * *" --pool local --create-pool
+  sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3
+  eval "$(sinagot-catalog server env)" && prefect worker start --pool local      a worker of the local server
+
+A deployment of that name is replaced. A worker needs this package, access to the workspace at the same address and
+its credentials in the environment. It runs the workspace that the deployment was made for, or what
+SINAGOT_CATALOG_ALLOW of its environment names.
+keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)""",
+    Argument("deployment", "NAME", about="its name; Prefect calls it run-workspace/NAME"),
+    WORKSPACE,
+    _DEPLOYED,
+    Option("--pool", metavar="POOL", required=True, help="the work pool whose workers run it"),
+    flag("--create-pool", help="make that pool, of processes, if it is new"),
+    Option("--work-queue", metavar="QUEUE", help="the queue of that pool"),
+    Option("--image", metavar="IMAGE", help="the image, where the pool starts containers"),
+    Option(
+        "--env",
+        metavar="K=V",
+        multiple=True,
+        help="a variable of its runs; may be repeated. All who see the deployment see it: no secrets",
+    ),
+)
 def deploy(args: Any) -> int:
     """Make a deployment; print how to trigger it and which workers run it."""
-    from sinagot_catalog.flows import deploy
+    from sinagot_catalog.flows import deploy, of_prefect
 
     ws = open_workspace(args)
     how = {
@@ -30,9 +95,9 @@ def deploy(args: Any) -> int:
         "create_pool": args.create_pool,
         "work_queue": args.work_queue,
         "image": args.image,
-        "env": dict(map(_pair, args.env)),
+        "env": dict(map(_pair, args.env or ())),
     }
-    made = deploy(_described(ws, args, **how), say=say)
+    made = deploy(_described(ws, args, **how), on_message=say)
     if args.json:
         put_json(asdict(made))
         return 0
@@ -43,6 +108,24 @@ def deploy(args: Any) -> int:
     return 0
 
 
+@verb(
+    "have a filter run on this machine, by a schedule or when asked, until Ctrl-C; needs no work pool",
+    """
+  sinagot-catalog serve --name nightly --where "status = 'DATA_READY'" --cron "0 2 * * *"
+  sinagot-catalog serve example/harbor --name harbour --every 10m
+
+Each run is a process of its own. The schedule is paused when it ends.
+With --json the first line of stdout is an object with name, id, url, pool, parameters, n_rows.""",
+    PLACE,
+    Option(
+        "--name",
+        "deployment",
+        metavar="NAME",
+        required=True,
+        help="its name; Prefect calls it run-workspace/NAME",
+    ),
+    _DEPLOYED,
+)
 def serve(args: Any) -> int:
     """Make a deployment and run it in this process."""
     from sinagot_catalog.flows import serve
@@ -57,12 +140,14 @@ def serve(args: Any) -> int:
         _say_how(ws, made)
         say("Ctrl-C ends it")
 
-    serve(_described(ws, args), ready=ready, say=say)
+    serve(_described(ws, args), ready=ready, on_message=say)
     say("ended; its schedule is paused until it is served again")
     return 0
 
 
 def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
+    from sinagot_catalog.flows import describe
+
     return describe(
         source_of(ws),
         args.deployment,
@@ -71,7 +156,7 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
         workers=args.workers or None,
         limit=args.limit or None,
         downstream=not args.no_downstream,
-        tags=args.tag,
+        tags=args.tag or (),
         cron=args.cron,
         every=args.every,
         timezone=args.timezone,
@@ -81,6 +166,8 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
 
 
 def _say_how(ws: Workspace, made: Deployed) -> None:
+    from sinagot_catalog.flows import of_prefect
+
     place = shlex.quote(ws.config.root)
     say(
         f"note: the deployment of {made.replaced} had that name, and is replaced" if made.replaced else "",

@@ -5,20 +5,32 @@ from __future__ import annotations
 from typing import Any
 
 from sinagot_catalog.cli.echo import clean
-from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, verb
+from sinagot_catalog.cli.output import lines_of, paint, put, put_json
 from sinagot_catalog.cli.workspace_args import place_of, source_of
-from sinagot_catalog.config import nearest
-from sinagot_catalog.diagnostics import examine
 from sinagot_catalog.errors import ConfigError
-from sinagot_catalog.workspace import Workspace
 
 __all__ = ["doctor"]
 
 _MARKS = {"ok": ("ok  ", "32"), "warning": ("warn", "33"), "fault": ("FAIL", "31")}
 
 
+@verb(
+    "what is wrong with the set-up, and what to do about it; exit 2 only where a run could not work",
+    """
+  sinagot-catalog doctor
+  sinagot-catalog doctor example/harbor --json
+
+keys of --json: checks (area, state: ok, warning or fault, text, hint), counts""",
+    PLACE,
+    ONE_OBJECT,
+)
 def doctor(args: Any) -> int:
     """Print a line for each check; exit with 2 if a run cannot work."""
+    from sinagot_catalog.config import nearest
+    from sinagot_catalog.diagnostics import examine
+    from sinagot_catalog.workspace import Workspace
+
     place = place_of(args) or nearest()
     if place is None:
         raise ConfigError(
@@ -26,14 +38,17 @@ def doctor(args: Any) -> int:
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
     found = []
-    files, trust = [place, *getattr(args, "config", [])], getattr(args, "trust", None)
+    files, trust = [place, *args.config], args.trust or None
     for check in examine(lambda: source_of(Workspace(files, trust=trust))):
         found.append(check)
         if not args.json:
             mark, colour = _MARKS[check.state]
-            put(f"{paint(mark, colour)}  {check.area:8}  {clean(check.text)}")
-            if check.hint:
-                put(f"                {paint(clean(check.hint), '2')}")
+            first, *more = lines_of(clean(check.text), 16)
+            put(f"{paint(mark, colour)}  {check.area:8}  {first}")
+            for line in more:
+                put(f"{'':16}{line}")
+            for line in lines_of(clean(check.hint), 16) if check.hint else ():
+                put(f"{'':16}{paint(line, '2')}")
     counts = {state: sum(check.state == state for check in found) for state in _MARKS}
     if args.json:
         put_json({"checks": [check.to_dict() for check in found], "counts": counts})

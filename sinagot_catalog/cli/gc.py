@@ -3,17 +3,35 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import timedelta
 from typing import Any
 
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, Option, duration, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace
 
 __all__ = ["gc"]
 
 
+@verb(
+    "forget old events and clear what dead runs left; no status changes",
+    """
+  sinagot-catalog gc example/harbor --older-than 90d""",
+    PLACE,
+    Option(
+        "--older-than",
+        "older_than",
+        old=["--keep"],
+        metavar="TIME",
+        type=duration,
+        default="90d",
+        help="the age up to which everything is kept: 36h, 90d (default), 12w",
+    ),
+    ONE_OBJECT,
+)
 def gc(args: Any) -> int:
     """Delete old events and the files of dead runs."""
-    swept = open_workspace(args).gc(args.keep)
+    swept = open_workspace(args).gc(older_than=timedelta(seconds=args.older_than))
     if args.json:
         put_json(asdict(swept))
     else:

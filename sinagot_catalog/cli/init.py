@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.init_from_files import find_records, list_files, looks, workspace_files
+from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put
+from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
 from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
-from sinagot_catalog.flows import of_prefect
 
 __all__ = ["init"]
 
@@ -103,9 +103,28 @@ deployments:
 """
 
 
+@verb(
+    "make a workspace to start from; nothing is ever overwritten",
+    """
+  sinagot-catalog init                      a small one, here
+  sinagot-catalog init harbor --example     a month of a harbour's boats, with three scripts
+  sinagot-catalog init --from-files 'raw/{id}-raw.csv'     around files that lie here (or in ./dataset)
+  sinagot-catalog init --from-files 'images/{date}/{shot}.png'    the same with fields of an id
+  sinagot-catalog init --prefect            with a prefect.yaml; beside a workspace that is there, only that""",
+    Argument("folder", "DIR", required=False, about="where; by default here"),
+    Option("-C", "--workspace", metavar="DIR", help="the same as an option"),
+    flag("--example", help="the harbour example with its data"),
+    Option(
+        "--from-files",
+        metavar="PATTERN",
+        help="propose an id_pattern from files that are there; {id} stands for the id, or names such as {day} and "
+        "{ses?} for its fields; {task} and {modality} too",
+    ),
+    flag("--prefect", help="also a prefect.yaml, for `prefect deploy --all` to deploy"),
+)
 def init(args: Any) -> int:
     """Write a new workspace into a folder without one."""
-    folder = Path(args.folder)
+    folder = Path(_named_folder(args))
     try:
         if args.prefect:
             _check_free(folder, ["prefect.yaml"])
@@ -127,11 +146,21 @@ def init(args: Any) -> int:
     except (PermissionError, NotADirectoryError, FileExistsError) as error:
         raise StorageError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
     put(f"made {folder.resolve()}")
-    place = shlex.join(["cd", args.folder]) + " && " if folder.resolve() != Path.cwd() else ""
+    place = shlex.join(["cd", str(folder)]) + " && " if folder.resolve() != Path.cwd() else ""
     say(f"next: {place}sinagot-catalog status && sinagot-catalog run")
     if args.prefect:
+        from sinagot_catalog.flows import of_prefect
+
         say(f"or on Prefect workers: {place}{of_prefect('prefect deploy --all')}   (see prefect.yaml)")
     return 0
+
+
+def _named_folder(args: Any) -> str:
+    """Return the folder that the argument or `-C` names."""
+    named = {one for one in (args.folder, args.workspace) if one}
+    if len(named) > 1:
+        raise ConfigError(f"two folders are named: {args.folder} and {args.workspace}")
+    return named.pop() if named else "."
 
 
 def _prefect_yaml(folder: Path) -> str:

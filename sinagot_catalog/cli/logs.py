@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from argparse import Namespace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
-from sinagot_catalog.schema import EVENTS, FAILED_ATTEMPTS, KEYS
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
@@ -25,6 +24,26 @@ _LIMIT = 200
 _PAUSE = 0.5
 
 
+@verb(
+    "what scripts said, and the tracebacks of failures; oldest first",
+    """
+  sinagot-catalog logs REC-20200603 --step count
+  sinagot-catalog logs --failed
+  sinagot-catalog logs --failed --group     each kind of failure once, with the command to run its rows again
+
+--json, --csv and --parquet have the columns of the table events; with --group task, modality, step, error_type,
+message, n, first, last, examples, command.""",
+    Argument("record", "ID", required=False, about="only this record"),
+    WORKSPACE,
+    steps("only this step"),
+    Option("--record", "records", metavar="ID", multiple=True, help="this record, too; may be repeated"),
+    flag("--failed", help="only the failure of each row whose last attempt failed"),
+    limit("the last so many (on a terminal 200; 0 for all)"),
+    flag("--group", help="the failures by step, type and kind of message, each kind once"),
+    Option("--run", metavar="RUN", help="only what this run wrote, by the name that it was given"),
+    flag("--follow", help="go on with what runs say, until Ctrl-C"),
+    OUTPUT,
+)
 def logs(args: Any) -> int:
     """Print events, oldest first."""
     ws = open_workspace(args)
@@ -56,6 +75,8 @@ def logs(args: Any) -> int:
 
 
 def _events(ws: Workspace, args: Any) -> pl.DataFrame:
+    import polars as pl
+
     events = ws.events()
     events = events.filter(pl.col("record_id").is_in(args.records)) if args.records else events
     events = events.filter(pl.col("run_id") == args.run) if args.run else events
@@ -64,6 +85,8 @@ def _events(ws: Workspace, args: Any) -> pl.DataFrame:
 
 def _steps(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps of the given records and names."""
+    import polars as pl
+
     steps = ws.steps
     if args.records:
         steps = steps.filter(pl.col("record_id").is_in(args.records))
@@ -72,6 +95,11 @@ def _steps(ws: Workspace, args: Any) -> StepCollection:
 
 def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
     """Return the failure of each row whose last attempt failed; without an event the status describes it."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import failed
+    from sinagot_catalog.schema import EVENTS, KEYS
+
     rows = _steps(ws, args).filter(failed())
     errors = rows.select(*KEYS, "reason", "run_id", "ended")
     events = _events(ws, args).filter(pl.col("event") == "error")
@@ -90,6 +118,10 @@ def _failed(ws: Workspace, args: Any) -> pl.DataFrame:
 
 def _groups(ws: Workspace, args: Any) -> int:
     """Print the kinds of failure: number, examples, and the command that runs the rows again."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import failed
+
     steps = _steps(ws, args)
     found = steps.failures()
     by = ("task", "modality", "step", "error_type")
@@ -124,6 +156,8 @@ def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
         one: The kind of failure.
         is_kept: Whether older outputs make some of its rows DONE.
     """
+    from sinagot_catalog.schema import FAILED_ATTEMPTS
+
     outcomes = ", ".join(map(_text, FAILED_ATTEMPTS))
     narrow = [f"outcome IN ({outcomes})" if is_kept else "status = 'ERROR'"]
     narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
@@ -133,7 +167,7 @@ def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
     if args.records:
         ids = ", ".join(map(_text, args.records))
         narrow.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
-    unnarrowed = Namespace(**{**vars(args), "step": None})
+    unnarrowed = SimpleNamespace(**{**vars(args), "step": None})
     return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
 
 
@@ -144,6 +178,8 @@ def _text(value: str) -> str:
 
 def _show(events: pl.DataFrame) -> None:
     """Print a line per event, then the traceback of a failure and the output of the script."""
+    from sinagot_catalog.schema import KEYS
+
     for row in events.iter_rows(named=True):
         when = row["time"].strftime("%Y-%m-%d %H:%M:%SZ") if row["time"] else "-"
         key = row_label(*(row[key] for key in KEYS))

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import check_literals, sql_predicate
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.options import (
+    OUTPUT,
+    SNAPSHOT,
+    WORKSPACE,
+    Argument,
+    Option,
+    limit,
+    one_of,
+    verb,
+    where,
+)
 from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
 from sinagot_catalog.cli.workspace_args import (
     open_workspace,
@@ -18,6 +26,8 @@ from sinagot_catalog.cli.workspace_args import (
 from sinagot_catalog.errors import SelectionError, did_you_mean
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["LIMIT", "ls"]
@@ -34,30 +44,48 @@ _SHOWN = {
 }
 
 
+@verb(
+    "rows of a table: records (the default), units, files, steps, events, links",
+    """
+  sinagot-catalog ls
+  sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
+  sinagot-catalog ls files --where "size = 0" --csv
+  sinagot-catalog ls files --sort -size --limit 10      the ten largest
+
+--json, --csv and --parquet have the table's columns, as the README lists them. Columns that need sizes or times of
+files (stale; size and times of records) are there where --columns or --where names them.""",
+    Argument(
+        "table",
+        "TABLE",
+        default="records",
+        required=False,
+        type=one_of("records", "units", "files", "steps", "events", "links"),
+    ),
+    WORKSPACE,
+    SNAPSHOT,
+    where("only rows that fit; columns of records may be named, too"),
+    Option("--columns", metavar="A,B", help="these columns, in this order"),
+    Option("--sort", metavar="A,-B", help="in the order of these columns; with - from the greatest down"),
+    limit("at most so many rows (on a terminal 100; 0 for all)"),
+    OUTPUT,
+)
 def ls(args: Any) -> int:
     """Print rows of a table."""
     ws = open_workspace(args)
-    columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
     machine = is_machine(args)
-    shown = columns or ([] if machine else _SHOWN.get(args.table, []))
-    if args.table in ("events", "links"):
-        frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, columns)
-        frame = frame.select(shown) if shown else frame
-    else:
-        rows = getattr(ws, args.table)
-        rows = rows.sql_filter(args.where) if args.where else rows
-        frame = _of_rows(ws, rows.select(*shown) if shown else rows.collect(), args)
+    frame = _rows(ws, args)
     total = frame.height
     for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
         if table.unread:
             say(f"note: {table.unread}")
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
     if limit:
-        frame = frame.tail(limit) if args.table == "events" else frame.head(limit)
+        is_latest = args.table == "events" and not args.sort
+        frame = frame.tail(limit) if is_latest else frame.head(limit)
     if machine:
         put_rows(args, frame)
     elif total:
-        put_table(frame if columns else _without_empty(frame))
+        put_table(frame if args.columns else _without_empty(frame))
     if frame.height < total:
         say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
     if not total:
@@ -67,8 +95,10 @@ def ls(args: Any) -> int:
     return 0
 
 
-def _of_rows(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
+def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
     """Report files without values, and put each field of a column from files into a column of its own: `qc.snr`."""
+    import polars as pl
+
     say_unread_values(ws)
     columns = source_of(ws).catalog().file_columns
     if args.json or args.parquet:
@@ -82,8 +112,38 @@ def _of_rows(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
     return frame
 
 
+def _rows(ws: Workspace, args: Any) -> pl.DataFrame:
+    """Return the rows that fit, in the chosen order, with the columns to show."""
+    columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
+    order = _order(args)
+    shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
+    if args.table in ("events", "links"):
+        frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, [*columns, *order])
+        shown = shown or frame.columns
+    else:
+        rows = getattr(ws, args.table)
+        rows = rows.sql_filter(args.where) if args.where else rows
+        shown = shown or list(rows.collect_schema())
+        frame = rows.select(*dict.fromkeys([*shown, *order]))
+    if order:
+        down = list(order.values())
+        frame = frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True)
+    frame = frame.select(shown)
+    return frame if args.table in ("events", "links") else _split_columns_of_files(ws, frame, args)
+
+
+def _order(args: Any) -> dict[str, bool]:
+    """Return the columns to sort by; True for those that go down."""
+    names = [name.strip() for name in (args.sort or "").split(",")]
+    return {name.removeprefix("-"): name.startswith("-") for name in names if name.strip("-")}
+
+
 def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import check_literals, sql_predicate
+
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
     for name in [*predicate.meta.root_names(), *columns]:
         if name not in frame.columns:

@@ -12,23 +12,25 @@ import shutil
 import sys
 from functools import cache
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import text_of
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    import polars as pl
 
 __all__ = [
     "COLOURS",
     "can_show",
     "clear_screen",
     "is_machine",
+    "lines_of",
     "paint",
     "put",
     "put_json",
@@ -39,8 +41,8 @@ __all__ = [
 ]
 
 COLOURS = {
-    "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "DATA_READY": "36",
-    "run": "36", "PROCESSING": "33", "skip": "2", "INIT": "2", "DATA_NOT_AVAILABLE": "35",
+    "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
+    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35",
 }  # fmt: skip
 """The colours of words in tables, as numbers of terminal escape sequences."""
 
@@ -102,6 +104,17 @@ def width() -> int | None:
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
+def lines_of(text: str, indent: int) -> list[str]:
+    """Break a text between words so that it fits a terminal; elsewhere it stays one line.
+
+    Args:
+        text: The text.
+        indent: The characters to the left of it.
+    """
+    room = (width() or 0) - indent
+    return (wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]) if room > 0 else [text]
+
+
 # --- for programs --------------------------------------------------------------------------------------------
 
 
@@ -112,6 +125,10 @@ def is_machine(args: Any) -> bool:
 
 def put_rows(args: Any, frame: pl.DataFrame) -> None:
     """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import text_of
+
     if args.parquet:
         try:
             frame.write_parquet(args.parquet)
@@ -159,13 +176,16 @@ def put_table(
         bold_last: Whether the last row is a total.
         beside: Text to the right of each row: pieces with their colours; all of one width.
     """
+    import polars as pl
+
     right = {name for name, dtype in frame.schema.items() if dtype.is_numeric()}
     text = frame.select(_text(name, dtype) for name, dtype in frame.schema.items())
     heads = {name: (names or {}).get(name, name) for name in text.columns}
     longest = text.select(pl.all().str.len_chars().max()).row(0) if text.height else (0,) * text.width
     sizes = {name: max(size or 0, len(heads[name])) for name, size in zip(text.columns, longest, strict=True)}
     taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
-    left_out = _fit(sizes, set(text.columns) - right, (room := width()) and room - taken)
+    whole = right | {name for name, dtype in frame.schema.items() if dtype.is_temporal()}
+    left_out = _fit(sizes, set(text.columns) - whole, (room := width()) and room - taken)
     lines = _lines(text.select(list(sizes)), sizes, right)
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
@@ -186,6 +206,10 @@ def put_table(
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     """Format a column as short text on one line, without control characters."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import text_of
+
     column = pl.col(name)
     if isinstance(dtype, pl.Datetime):
         text = column.dt.to_string("%Y-%m-%d %H:%M:%S")
@@ -193,6 +217,8 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
         text = column.round(3).cast(pl.String)
     else:
         text = text_of(name, dtype)
+        if isinstance(dtype, pl.Enum) and set(SHORT_NAMES) <= set(dtype.categories):
+            text = text.replace(SHORT_NAMES)
     return text.fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
 
 
@@ -220,6 +246,8 @@ def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
 
 def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str]) -> pl.Series:
     """Put the columns side by side."""
+    import polars as pl
+
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)

@@ -5,12 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
 __all__ = ["report"]
 
 
+@verb(
+    "one self-contained HTML page: completeness, failures, runs, what is missing",
+    """
+  sinagot-catalog report
+  sinagot-catalog report example/harbor -o harbor.html
+
+keys of --json: path, bytes""",
+    PLACE,
+    SNAPSHOT,
+    Option(
+        "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
+    ),
+    ONE_OBJECT,
+)
 def report(args: Any) -> int:
     """Write the page and print its path."""
     ws = open_workspace(args)

@@ -11,11 +11,11 @@ import traceback
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
+import click
 
-from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.ls import LIMIT
+from sinagot_catalog.cli.options import OUTPUT, Option, flag, one_of, run_options, selection, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table, width
 from sinagot_catalog.cli.workspace_args import (
     command,
@@ -27,10 +27,11 @@ from sinagot_catalog.cli.workspace_args import (
     steps_of,
 )
 from sinagot_catalog.errors import ServerError, SinagotError, row_label
-from sinagot_catalog.run import replaced
-from sinagot_catalog.schema import KEYS
+from sinagot_catalog.quantities import count_of, duration_text, size_text
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
@@ -43,8 +44,25 @@ DECLINED = 130
 _SHOWN = 5
 
 
+@verb(
+    "what `run` would do and why; runs and writes nothing",
+    """
+  sinagot-catalog plan
+  sinagot-catalog plan --status ERROR --json
+
+--json, --csv and --parquet have every selected row in order: record_id, task, modality, step, action (run, skip,
+blocked), reason, status. The table leaves out what is done.""",
+    selection(),
+    OUTPUT,
+)
 def plan(args: Any) -> int:
     """Print the plan of a run."""
+    return _show_plan(args)
+
+
+def _show_plan(args: Any) -> int:
+    import polars as pl
+
     ws = open_workspace(args)
     steps = selected(ws, args)
     made = _plan(steps, args)
@@ -74,13 +92,15 @@ def plan(args: Any) -> int:
 
 def _costs(made: Plan) -> pl.DataFrame:
     """Return the expected cost per step: rows, time by the median of earlier runs, bytes to read."""
+    import polars as pl
+
     costs = made.costs.join(made.volume(), on="step", how="left", maintain_order="left")
     return costs.select(
         "step",
         pl.col("rows"),
         pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
         pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
-        pl.Series("to read", [_size(one) for one in costs["bytes"]], dtype=pl.String),
+        pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
     )
 
 
@@ -88,27 +108,36 @@ def _duration(seconds: float | None) -> str:
     """Format a duration; empty for a step that never ran."""
     if seconds is None:
         return "?"
-    return f"{seconds * 1000:.0f} ms" if seconds < 1 else _time(seconds)
+    return duration_text(seconds, has_ms=True)
 
 
-def _size(count: int | None) -> str:
-    """Format a number of bytes."""
-    if not count:
-        return "-"
-    for most, size, unit in ((1e3, 1, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
-        if count < most:
-            return f"{count / size:.{0 if size == 1 else 1}f} {unit}"
-    return f"{count / 1e12:.1f} TB"
+@verb(
+    "run what is not done, here and now",
+    """
+  sinagot-catalog run example/harbor
+  sinagot-catalog run --where "record_id > 'REC-20200610'" --step count --force
+  sinagot-catalog run --step summary --record REC-20200603 --upstream
+  sinagot-catalog ls steps --where "age > 40" --csv | sinagot-catalog run --rows -
 
-
+--json, --csv and --parquet have a row per job: record_id, task, modality, step, outcome (done, error, timeout,
+blocked, not_available, claimed, already_done, cancelled), seconds, attempts, error_type, message.""",
+    selection(),
+    Option(
+        "--mode", type=one_of("processes", "main_process", "prefect"), help="by default as [run] mode says"
+    ),
+    run_options(),
+    flag("--debug", help="run in this process, log everything, and raise what a script raises"),
+)
 def run(args: Any) -> int:
     """Run the selected rows in this process and its workers."""
+    if args.dry_run:
+        return _show_plan(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
     if not _may_replace(ws, args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after or None}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -121,10 +150,30 @@ def run(args: Any) -> int:
     return _end(ws, args, steps, report)
 
 
+@verb(
+    "run what is not done as a Prefect flow",
+    """
+  sinagot-catalog submit example/harbor
+  sinagot-catalog submit --where "status = 'DATA_READY'" --no-wait
+  sinagot-catalog submit --status ERROR --deployment run-workspace/nightly      on the workers of a deployment
+  sinagot-catalog submit --follow 0198c5f2-...      wait for a flow run that was begun elsewhere
+
+Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
+--json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
+runs elsewhere).""",
+    selection(),
+    Option(
+        "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
+    ),
+    Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
+    flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
+    click.Option(["--handle-fd"], type=int, hidden=True),
+    run_options(),
+)
 def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
-    if args.follow:
-        return _follow(args)
+    if args.dry_run or args.follow:
+        return _show_plan(args) if args.dry_run else _follow(args)
     is_beside = args.no_wait and not args.deployment
     if is_beside and not args.force:
         return _submit_beside(args)
@@ -134,7 +183,7 @@ def submit(args: Any) -> int:
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after or None}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     options["deployment"] = args.deployment
     handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
@@ -156,7 +205,7 @@ def submit(args: Any) -> int:
 def _follow(args: Any) -> int:
     """Wait for a flow run that was started elsewhere; Ctrl-C does not cancel it."""
     ws = open_workspace(args)
-    handle = ws.handle(args.follow)
+    handle = ws.get_flow_run(args.follow)
     if args.no_wait:
         put(handle.state)
         return 0
@@ -168,23 +217,22 @@ def _follow(args: Any) -> int:
 
 def _options(args: Any) -> dict[str, Any]:
     """Return the options of a selection that planning takes."""
-    return {
-        "force": args.force,
-        "ignore_missing": args.ignore_missing,
-        "downstream": args.downstream,
-        "stale": args.stale,
-        "limit": args.limit or None,
-    }
+    from sinagot_catalog.run import PlanArguments
+
+    named = ["force", "ignore_missing", *PlanArguments.__annotations__]
+    return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
 
 
 def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
     """Print what `--force` replaces; on a terminal ask, and return whether the answer is yes."""
     if not args.force or getattr(args, "handle_fd", None) is not None:
         return True  # the waiting parent process has asked
+    from sinagot_catalog.run import replaced
+
     count, size = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
-    outputs = f"{count:,} output{'' if count == 1 else 's'} ({_size(size) if size else '0 B'})"
+    outputs = f"{count_of(count, 'output')} ({size_text(size)})"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True
@@ -206,15 +254,8 @@ def _sum(made: Plan) -> str:
     words += [f"{counts['blocked']} blocked"] if counts["blocked"] else []
     words += [f"{counts['skip']} skipped"] if counts["skip"] else []
     seconds = float(made.costs["seconds"].sum())
-    time = f", about {_time(seconds)} of script time" if seconds >= 1 else ""
+    time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
     return ", ".join(words) + time
-
-
-def _time(seconds: float) -> str:
-    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (float("inf"), 3600, "h")):
-        if seconds < most:
-            return f"{seconds / size:.1f} {unit}"
-    return ""
 
 
 def _is_of_script(error: BaseException, scripts: str) -> bool:
@@ -239,16 +280,26 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
         say(line)
     else:
         put(paint(line, "32" if report.ok else "31"))
+    counts = report.counts()
+    if counts.get("not_available") and not args.upstream and _has_upstream(steps, args):
+        say("other steps make missing inputs of these rows; --upstream runs them, too")
     if not report.ok:
         return SOME_FAILED
-    counts = report.counts()
     if counts.get("cancelled"):
         return 130
     return SOME_FAILED if args.strict and (counts.get("not_available") or counts.get("claimed")) else 0
 
 
+def _has_upstream(steps: StepCollection, args: Any) -> bool:
+    """Whether further rows could make missing inputs of the selected rows."""
+    made = steps.plan(steps_of(args), **{**_options(args), "upstream": True})
+    return made.n_run > _plan(steps, args).n_run
+
+
 def say_failures(args: Any, report: RunReport) -> None:
     """Print the first failed rows, and the command that shows more."""
+    import polars as pl
+
     failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
     for row in failed.head(_SHOWN).iter_rows(named=True):
         say(_failure(row))
@@ -259,11 +310,13 @@ def say_failures(args: Any, report: RunReport) -> None:
 
 def in_one_line(report: RunReport) -> str:
     """Return the result of a run and its duration."""
-    return f"{report.summary()} in {_time(report.seconds)}"
+    return f"{report.summary()} in {duration_text(report.seconds)}"
 
 
 def _failure(row: dict[str, Any]) -> str:
     """Format a failed row in one line."""
+    from sinagot_catalog.schema import KEYS
+
     key = row_label(*(row[key] for key in KEYS))
     kind = f"{row['error_type']}: " if row["error_type"] else ""
     text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
@@ -272,6 +325,10 @@ def _failure(row: dict[str, Any]) -> str:
 
 def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> None:
     """Print that there is nothing to do, and the reason if not all rows are done."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import failed
+
     line = say if is_machine(args) else put
     waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
     if made.frame.is_empty():
@@ -279,8 +336,9 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
     elif waiting.is_empty():
         count = len(steps.filter(failed()))
         if count:
-            rows = f"{count:,} row{'' if count == 1 else 's'}"
-            line(f"nothing to do: all outputs are there, but the last attempt at {rows} failed")
+            line(
+                f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed"
+            )
             say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
         elif _is_narrowed(args):
             line("nothing to do: these are done; --force runs them again")

@@ -7,19 +7,34 @@ from contextlib import suppress
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.options import ONE_OBJECT, Argument, Option, flag, one_of, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows import configured_api, mark_crashed, start, status, stop
 
 __all__ = ["server"]
 
 
+@verb(
+    "the local Prefect server: start, status (with the login of its page), stop; env for Prefect's programs",
+    """
+  sinagot-catalog server status
+  sinagot-catalog server stop
+  eval "$(sinagot-catalog server env)"      now `prefect worker start`, `prefect deployment ls` ... talk to it""",
+    Argument("action", "start|status|stop|env", type=one_of("start", "status", "stop", "env")),
+    Option(
+        "--port", type=int, metavar="PORT", help="for start: where it listens, by default where it did before"
+    ),
+    flag("--fresh", help="for start: with an empty database; the old one is put aside"),
+    ONE_OBJECT,
+)
 def server(args: Any) -> int:
     """Start, describe or stop the local server; or print the settings for Prefect's own programs."""
     return {"start": _start, "status": _status, "stop": _stop, "env": _env}[args.action](args)
 
 
 def _start(args: Any) -> int:
+    from sinagot_catalog.flows import configured_api, start
+
     started = start(port=args.port, fresh=args.fresh)
     started.wait_healthy()
     configured = configured_api()
@@ -29,6 +44,8 @@ def _start(args: Any) -> int:
 
 
 def _status(args: Any) -> int:
+    from sinagot_catalog.flows import mark_crashed, status
+
     state = status()
     if state.get("healthy"):
         with suppress(ServerError):
@@ -48,6 +65,8 @@ def _status(args: Any) -> int:
 
 
 def _stop(args: Any) -> int:
+    from sinagot_catalog.flows import stop
+
     state = stop()
     if args.json:
         put_json(state)
@@ -64,7 +83,7 @@ def _env(args: Any) -> int:
     from sinagot_catalog.flows import environment
 
     try:
-        found = environment(say=say)
+        found = environment(on_message=say)
     except BaseException:
         if not args.json:
             put("false")  # makes `eval "$(...)" && ...` stop here

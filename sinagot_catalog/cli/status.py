@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from sinagot_catalog.catalog import failed
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.options import OUTPUT, PLACE, SNAPSHOT, Option, duration, flag, steps, verb, where
 from sinagot_catalog.cli.output import (
     can_show,
     clear_screen,
@@ -23,7 +21,6 @@ from sinagot_catalog.cli.output import (
     width,
 )
 from sinagot_catalog.cli.workspace_args import (
-    WORDS,
     command,
     name_of,
     open_workspace,
@@ -31,15 +28,18 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
-from sinagot_catalog.schema import STATUS, TIMED
+from sinagot_catalog.quantities import count_of
+from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["status"]
 
-_COUNTED = {name: name.lower() for name in STATUS.categories}
+_COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
 _BAR_FROM = 100
 _PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
@@ -47,6 +47,34 @@ _KINDS = 3
 _STEPS = 4
 
 
+@verb(
+    "counts per step and status, and what can run next",
+    """
+  sinagot-catalog status
+  sinagot-catalog status example/harbor --where "record_id > 'REC-20200610'"
+  sinagot-catalog status --by task,modality --json
+  sinagot-catalog status --watch 5s
+
+keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
+group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, failed (the
+last attempt, also where older outputs make a row done), stale, total),
+totals (the same without group), next (command, rows, steps; null where nothing can run)""",
+    PLACE,
+    SNAPSHOT,
+    Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
+    where("only steps that fit, such as \"record_id > 'REC-2'\""),
+    steps("only this step"),
+    flag("--stale", help="count what is stale, too; reads sizes and times"),
+    Option(
+        "--watch",
+        metavar="TIME",
+        type=duration,
+        is_flag=False,
+        flag_value="2s",
+        help="look again after so long, by default 2s, until Ctrl-C",
+    ),
+    OUTPUT,
+)
 def status(args: Any) -> int:
     """Print counts per step and status, and what can run next; repeatedly with `--watch`."""
     ws = open_workspace(args)
@@ -64,6 +92,8 @@ def status(args: Any) -> int:
 
 
 def _once(ws: Workspace, args: Any) -> int:
+    import polars as pl
+
     steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
     if args.step:
         steps = steps.filter(pl.col("step").is_in(args.step))
@@ -111,6 +141,8 @@ class _Look:
 
 
 def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+    import polars as pl
+
     by = _by(ws, args)
     rows = _rows(steps, by, stale=args.stale)
     ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
@@ -132,6 +164,8 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
 
 def _by(ws: Workspace, args: Any) -> list[str]:
     """Return the columns to group by."""
+    from sinagot_catalog.schema import TIMED
+
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = [name.strip() for name in args.by.split(",") if name.strip()]
@@ -155,6 +189,8 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """Return the rows to count, with the columns to group by."""
+    import polars as pl
+
     needed = [
         "record_id",
         "task",
@@ -170,6 +206,10 @@ def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
 
 
 def _aggregates() -> list[pl.Expr]:
+    import polars as pl
+
+    from sinagot_catalog.catalog import failed
+
     return [
         *((pl.col("status") == name).sum().alias(key) for name, key in _COUNTED.items()),
         pl.col("status").is_null().sum().alias("unknown"),
@@ -201,14 +241,16 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
 
 def _show(look: _Look, args: Any) -> None:
     """Print the counts as a table; complete groups are only named."""
-    groups = _many(look.counts.height, "group")
+    import polars as pl
+
+    groups = count_of(look.counts.height, "group")
     if "step" in look.by:
         is_plain = set(look.by) <= {"modality", "step"}
-        groups = _many(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
+        groups = count_of(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
     kept = source_of(look.ws).kept
     how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
-    files = f"{_many(look.n_files, 'file')} {how}"
-    put(f"{paint(name_of(look.ws), '1')} · {_many(look.n_records, 'record')} · {groups} · {files}")
+    files = f"{count_of(look.n_files, 'file')} {how}"
+    put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
     complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) + pl.col("failed") == 0)
     left = look.counts.filter(~complete)
     if left.is_empty():
@@ -220,7 +262,7 @@ def _show(look: _Look, args: Any) -> None:
     table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
     hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
     hidden += [] if look.totals["failed"] > look.totals["error"] else ["failed"]
-    words = {key: WORDS[name] for name, key in _COUNTED.items()}
+    words = {key: SHORT_NAMES.get(name, name) for name, key in _COUNTED.items()}
     words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
     put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
     whole = look.counts.filter(complete).select(look.by)
@@ -269,7 +311,7 @@ def _next(look: _Look, args: Any) -> str:
     if totals["done"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
-            rows = f"{_many(totals['failed'], 'row')} failed{stale}"
+            rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
             return f"all outputs are there, but the last attempt at {rows}"
         return f"everything is done{stale}"
     if look.ready:
@@ -300,7 +342,3 @@ def _stuck(look: _Look, args: Any) -> str:
             f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
         )
     return f"nothing can run now; why: {command(args, 'plan')}"
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

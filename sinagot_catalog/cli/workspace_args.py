@@ -10,23 +10,20 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.config import nearest
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import shell_join
-from sinagot_catalog.status import StepStatus
-from sinagot_catalog.workspace import Workspace
+from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import polars as pl
+
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.steps import StepCollection
+    from sinagot_catalog.workspace import Workspace
 
 __all__ = [
-    "WORDS",
     "command",
     "name_of",
     "open_workspace",
@@ -40,21 +37,14 @@ __all__ = [
 
 _COUNT_EVERY = 2.0
 
-WORDS = {
-    "INIT": "INIT",
-    "DATA_READY": "READY",
-    "PROCESSING": "RUNNING",
-    "DONE": "DONE",
-    "ERROR": "ERROR",
-    "DATA_NOT_AVAILABLE": "NO DATA",
-}
-"""The names of statuses in tables; `--status` also accepts these words."""
-
-_TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor")
+_TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor", "gc", "accept", "snapshot")
 
 
 def open_workspace(args: Any) -> Workspace:
     """Open the workspace of a command: its argument, `-C`, or the nearest folder above with a config."""
+    from sinagot_catalog.config import nearest
+    from sinagot_catalog.workspace import Workspace
+
     named = place_of(args)
     place = named or nearest()
     if place is None:
@@ -67,9 +57,7 @@ def open_workspace(args: Any) -> Workspace:
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
         # This restores Python's handler.
         signal.signal(signal.SIGINT, handler)
-    trust = True if getattr(args, "trust", False) else None
-    snapshot = getattr(args, "snapshot", None)
-    ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
+    ws = Workspace([place, *args.config], trust=args.trust or None, snapshot=getattr(args, "snapshot", None))
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():
@@ -101,7 +89,7 @@ class _Counter:
 
 def place_of(args: Any) -> str | None:
     """Return the workspace as the command names it."""
-    argument, option = getattr(args, "place", None), getattr(args, "workspace", None)
+    argument, option = getattr(args, "place", None), args.workspace
     if argument and option and argument != option:
         raise ConfigError(f"two workspaces are named: {argument} and {option}")
     place: str | None = argument or option
@@ -120,9 +108,11 @@ def name_of(ws: Workspace) -> str:
 
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """Return a further command about the same workspace, and the same rows unless `whole`; ready to paste."""
+    from sinagot_catalog.run import shell_join
+
     place = place_of(args)
     where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
-    config = [part for one in getattr(args, "config", []) for part in ("--config", one)]
+    config = [part for one in args.config for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
     named = [] if whole else getattr(args, "step", None) or []
     step = [word for one in named for word in ("--step", one)]
@@ -140,20 +130,23 @@ def steps_of(args: Any) -> str | list[str] | None:
 
 def selected(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
+    import polars as pl
+
     steps = ws.steps
-    if args.rows:
-        steps = ws._of(_read_rows(args.rows))  # noqa: SLF001 - like Workspace.run, but the result can be narrowed
+    rows, status = getattr(args, "rows", None), getattr(args, "status", None)
+    if rows:
+        steps = ws._of(_read_rows(rows))  # noqa: SLF001 - like Workspace.run, but the result can be narrowed
     if args.record:
         for record_id in args.record:
             ws.records.get(record_id)  # an invalid id raises an error that names similar ids
-        if args.rows:
+        if rows:
             steps = steps.filter(pl.col("record_id").is_in(args.record))
         elif len(args.record) == 1:
             steps = ws.records.get(args.record[0]).steps
         else:
             steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file
-    if args.status:
-        steps = steps.filter(pl.col("status").is_in([_status(text) for text in args.status]))
+    if status:
+        steps = steps.filter(pl.col("status").is_in([_status(text) for text in status]))
     if args.where:
         steps = steps.sql_filter(args.where)
     return steps
@@ -161,10 +154,12 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
 
 def _status(text: str) -> str:
     """Parse a status: its name or its word, in any case."""
-    names = {name: name for name in WORDS} | {word.replace(" ", "_"): name for name, word in WORDS.items()}
+    names = {name: name for name in StepStatus.__members__} | {
+        word: name for name, word in SHORT_NAMES.items()
+    }
     key = text.strip().upper().replace(" ", "_").replace("-", "_")
     if key not in names:
-        valid = [status.name for status in StepStatus]
+        valid = [*StepStatus.__members__, *SHORT_NAMES.values()]
         raise SelectionError(
             f"--status: {text!r} is no status{did_you_mean(key, valid)}", f"It is one of {', '.join(valid)}."
         )
@@ -173,6 +168,8 @@ def _status(text: str) -> str:
 
 def _read_rows(file: str) -> pl.DataFrame:
     """Read the rows that a file names."""
+    import polars as pl
+
     readers: dict[str, Callable[[io.BytesIO], pl.DataFrame]] = {
         ".csv": lambda one: pl.read_csv(one, infer_schema=False),
         ".tsv": lambda one: pl.read_csv(one, infer_schema=False, separator="\t"),

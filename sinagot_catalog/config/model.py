@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from sinagot_catalog.config.validator import Check, fault
 from sinagot_catalog.errors import did_you_mean
 from sinagot_catalog.patterns import is_table
+from sinagot_catalog.quantities import parse_duration, parse_size
 from sinagot_catalog.secrets import masked
 
 __all__ = [
@@ -27,19 +28,20 @@ __all__ = [
 ]
 
 
-_UNITS = {"": 1, "B": 1}
-_UNITS |= {f"{letter}{end}": 1000 ** (n + 1) for n, letter in enumerate("KMGT") for end in ("", "B")}
-_UNITS |= {f"{letter}IB": 1024 ** (n + 1) for n, letter in enumerate("KMGT")}
-
-
 def _bytes(value: object) -> object:
     """Read `"2 GB"`, `"512MiB"` or a number of bytes."""
-    if not isinstance(value, str):
-        return value
-    found = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*", value)
-    if found is None or found[2].upper() not in _UNITS:
-        raise fault("is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'")
-    return int(float(found[1]) * _UNITS[found[2].upper()])
+    try:
+        return parse_size(value) if isinstance(value, str) else value
+    except ValueError:
+        raise fault("is not a size: write a number of bytes, or such as '2 GB' or '512 MiB'") from None
+
+
+def _duration(value: object) -> object:
+    """Read `"10m"`, `"2h"` or a number of seconds."""
+    try:
+        return parse_duration(value) if isinstance(value, str) else value
+    except ValueError:
+        raise fault("is not a duration: write a number of seconds, or such as '90s', '10m' or '2h'") from None
 
 
 def _pattern(value: object) -> object:
@@ -115,7 +117,7 @@ Names = tuple[str, ...]
 Params = dict[str, Any]
 Count = Annotated[int, Check(at_least=0)]
 Positive = Annotated[int, Check(at_least=1)]
-Seconds = Annotated[float, Check(above=0)]
+Seconds = Annotated[float, Check(above=0, before=_duration)]
 Pattern = Annotated[str | tuple[str, ...] | None, Check(before=_pattern)]
 Patterns = Annotated[Any, Check(before=_patterns)]
 

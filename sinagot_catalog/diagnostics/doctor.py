@@ -23,6 +23,7 @@ import polars as pl
 from sinagot_catalog import __version__
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
+from sinagot_catalog.quantities import count_of
 from sinagot_catalog.run import check_places
 from sinagot_catalog.storage import read_regular
 
@@ -161,7 +162,7 @@ def _scripts(source: Session) -> Iterator[Check]:
         yield Check(
             "scripts",
             "ok",
-            f"{_many(fine, 'script')} can be read: {_some([_short(one) for one in cells if one not in broken])}",
+            f"{count_of(fine, 'script')} can be read: {_some([_short(one) for one in cells if one not in broken])}",
         )
     for error in broken.values():
         # the other scripts can still run
@@ -251,13 +252,13 @@ def _records(source: Session) -> Iterator[Check]:
     catalog = source.catalog()
     files = sum(one.n_files for one in catalog.listings.values())
     if len(catalog.ids):
-        yield Check("records", "ok", f"{_many(len(catalog.ids), 'record')} in {_many(files, 'file')}")
+        yield Check("records", "ok", f"{count_of(len(catalog.ids), 'record')} in {count_of(files, 'file')}")
         return
     looked = _some(sorted({place.template.text for place in catalog.layout.places}))
     yield Check(
         "records",
         "warning",
-        f"no file is one of a record, of {_many(files, 'file')} in {source.config.dataset}; looked for {looked}",
+        f"no file is one of a record, of {count_of(files, 'file')} in {source.config.dataset}; looked for {looked}",
         f"Compare names and patterns; id_pattern is {source.config.ids.text}",
     )
 
@@ -274,7 +275,7 @@ def _patterns(source: Session) -> Iterator[Check]:
 def _pattern(place: BoundPattern, count: int, records: int) -> Check:
     text = place.template.text
     if count:
-        return Check("patterns", "ok", f"{text}: {count:,} of {_many(records, 'record')}")
+        return Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
     return Check(
         "patterns",
         "warning",
@@ -302,23 +303,23 @@ def _metadata(source: Session) -> Iterator[Check]:
     for table in source.catalog().tables:
         if table.matches:
             by = ", ".join(one.column for one in table.matches)
-            text = f"{table.name}: {_many(table.frame.height, 'row')}, found by {by}"
+            text = f"{table.name}: {count_of(table.frame.height, 'row')}, found by {by}"
             yield Check("metadata", "ok", text)
 
 
 def _order(source: Session) -> Iterator[Check]:
     """Check whether the steps can be ordered."""
-    from sinagot_catalog.run import PlanOptions, make_plan
+    from sinagot_catalog.run import RunOptions, make_plan
 
     catalog = source.catalog()
     try:
-        plan = make_plan(catalog, catalog.steps, PlanOptions(downstream=True), source.stats)
+        plan = make_plan(catalog, catalog.steps, RunOptions(downstream=True), source.stats)
     except SinagotError as error:
         yield _fault("steps", error)
         return
     counts = plan.counts()
     yield Check(
-        "steps", "ok", f"{_many(counts['run'], 'row')} to run, with those that become ready on the way"
+        "steps", "ok", f"{count_of(counts['run'], 'row')} to run, with those that become ready on the way"
     )
 
 
@@ -328,7 +329,9 @@ def _journal(source: Session) -> Iterator[Check]:
     runs = events["run_id"].drop_nulls().n_unique()
     alive = source.claims.alive()
     yield Check(
-        "journal", "ok", f"{_many(events.height, 'event')} of {_many(runs, 'run')} in {source.config.log}"
+        "journal",
+        "ok",
+        f"{count_of(events.height, 'event')} of {count_of(runs, 'run')} in {source.config.log}",
     )
     if alive:
         yield Check("journal", "ok", f"a run goes on: {', '.join(sorted(alive))}")
@@ -339,7 +342,7 @@ def _journal(source: Session) -> Iterator[Check]:
         yield Check(
             "journal",
             "warning",
-            f"{_many(lost.height, 'row')} lost by a run that died",
+            f"{count_of(lost.height, 'row')} lost by a run that died",
             "The next run does them.",
         )
 
@@ -429,10 +432,6 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
 
 
 # --- formatting ----------------------------------------------------------------------------------------------
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _some(names: Sequence[str]) -> str:

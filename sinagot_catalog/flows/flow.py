@@ -87,6 +87,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     config: list[str] | None = None,
     batch: int | None = None,
     run_id: str | None = None,
+    upstream: bool = False,  # noqa: FBT001, FBT002
 ) -> State[Any]:
     """Run the rows of a workspace that a filter selects, or those of a file.
 
@@ -107,13 +108,20 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         config: Further configuration files, merged over the config of the workspace.
         batch: Rows in a task run.
         run_id: A run that was planned in this process.
+        upstream: Also the rows that make missing inputs of these rows.
 
     Returns:
         Completed, Failed ("3 of 100 rows failed") or Cancelled.
     """
     active = current(run_id)
     if active is None:
-        options = {"force": force, "ignore_missing": ignore_missing, "downstream": downstream, "stale": stale}
+        options = {
+            "force": force,
+            "ignore_missing": ignore_missing,
+            "downstream": downstream,
+            "upstream": upstream,
+            "stale": stale,
+        }
         try:
             claimed = prepare(
                 workspace,

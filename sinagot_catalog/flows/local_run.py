@@ -35,7 +35,7 @@ from sinagot_catalog.secrets import masked
 __all__ = ["Submitted", "page_of", "pointed_at"]
 
 _TICK = 0.2
-_ASKED = ("step", "force", "ignore_missing", "downstream", "stale", "workers", "limit", "stop_after")
+_NOT_OF_FLOW = ("debug", "mode")
 
 
 class Submitted(threading.Thread):
@@ -155,7 +155,11 @@ def _parameters(claimed: ClaimedRun) -> dict[str, Any]:
     """The parameters that the page shows for a run that was planned in this process."""
     first, *further = claimed.source.config.files
     options = asdict(claimed.options)
-    asked = {name: value for name, value in options.items() if name in _ASKED and value not in (None, False)}
+    asked = {
+        name: value
+        for name, value in options.items()
+        if name not in _NOT_OF_FLOW and value not in (None, False)
+    }
     rows = store_selection(claimed)
     shown = [masked(one) for one in further] or None
     return asked | {

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import check_cluster
+from sinagot_catalog.deprecated import renamed
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
@@ -89,11 +90,12 @@ class RunHandle:
             self._work.cancel()
 
 
+@renamed(say="on_message")
 def submit(
     claimed: ClaimedRun,
     *,
     wait: bool = False,
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> RunHandle:
     """Run a planned and claimed run as a Prefect flow, in a thread of this process.
@@ -101,7 +103,7 @@ def submit(
     Args:
         claimed: The run. This function finishes it, also if Prefect does not answer.
         wait: Return only when the run has ended.
-        say: Receives messages: the URL of the page, how to end the server. By default they go to stderr.
+        on_message: Receives messages: the URL of the page, how to end the server. By default they go to stderr.
         timeout: Seconds that the local server may take to start.
 
     Returns:
@@ -114,7 +116,7 @@ def submit(
     if not claimed.n_rows:
         return RunHandle(claimed.run_id, claimed.finish())
     try:
-        work = _begin(claimed, say or to_stderr, timeout)
+        work = _begin(claimed, on_message or to_stderr, timeout)
     except BaseException:
         claimed.finish()  # releases the rows
         raise
@@ -180,13 +182,14 @@ def to_stderr(line: str) -> None:
 # --- on the workers of a deployment ---------------------------------------------------------------------------
 
 
+@renamed(say="on_message")
 def send(
     source: Session,
     query: Query,
     options: RunOptions,
     deployment: str,
     *,
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> RunHandle:
     """Run the selected rows on the workers of a deployment.
@@ -199,20 +202,20 @@ def send(
         query: The selection.
         options: The options of the run.
         deployment: The name of the deployment.
-        say: Receives messages; by default they go to stderr.
+        on_message: Receives messages; by default they go to stderr.
         timeout: Seconds that the local server may take to start.
 
     Raises:
         NotFoundError: There is no such deployment.
         ServerError: The API does not answer.
     """
-    say = say or to_stderr
     made = plan(source, query, options)
     check_start(source, query, made, options.steps)
     if not made.n_run:
         claimed = claim(source, query, made, options)
         return RunHandle(claimed.run_id, claimed.finish())
     workspace, config = address_of(source)
+    say = on_message or to_stderr
     local = _reach(say, timeout)
     from sinagot_catalog.flows import remote_run
 
@@ -220,30 +223,40 @@ def send(
         """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
         left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
         asked = {key: value for key, value in asdict(options).items() if key not in left_out}
+        if not options.upstream:
+            del asked["upstream"]  # workers of an older version do not know it
         is_whole = query.is_whole and source.span is None
         kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
-    return RunHandle(None, remote_run.send(source, deployment, parameters, name=name, api=local, say=say))
+    return RunHandle(
+        None, remote_run.send(source, deployment, parameters, name=name, api=local, say=on_message)
+    )
 
 
+@renamed(say="on_message")
 def follow(
-    source: Session, flow_run_id: str, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
+    source: Session,
+    flow_run_id: str,
+    *,
+    on_message: Callable[[str], None] | None = None,
+    timeout: float = 120.0,
 ) -> RunHandle:
     """Attach to a flow run of a workspace that was started elsewhere.
 
     Raises:
         NotFoundError: There is no such flow run.
     """
-    local = _reach(say or to_stderr, timeout)
+    local = _reach(on_message or to_stderr, timeout)
     from sinagot_catalog.flows.remote_run import RemoteFlowRun
 
     return RunHandle(None, RemoteFlowRun.find(source, flow_run_id, api=local))
 
 
+@renamed(say="on_message")
 def deploy(
-    wanted: Deployment, *, say: Callable[[str], None] | None = None, timeout: float = 120.0
+    wanted: Deployment, *, on_message: Callable[[str], None] | None = None, timeout: float = 120.0
 ) -> Deployed:
     """Make a deployment, or replace the deployment with the same name.
 
@@ -255,23 +268,24 @@ def deploy(
     from sinagot_catalog.flows.local_run import page_of, pointed_at
 
     deployer.check_schedule(wanted)
-    local = _reach(say or to_stderr, timeout)
+    local = _reach(on_message or to_stderr, timeout)
     with pointed_at(local):
         return deployer.deploy(wanted, page=page_of(local))
 
 
+@renamed(say="on_message")
 def serve(
     wanted: Deployment,
     *,
     ready: Callable[[Deployed], None],
-    say: Callable[[str], None] | None = None,
+    on_message: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> None:
     """Make a deployment and run its flow runs in this process's children, until the process gets a signal to end.
 
     The environment of this process points at the API, because the processes of its runs inherit the environment.
     """
-    os.environ.update(environment(say=say, timeout=timeout))
+    os.environ.update(environment(on_message=on_message, timeout=timeout))
     from sinagot_catalog.flows import deployer
     from sinagot_catalog.flows.local_run import page_of
 
@@ -279,7 +293,8 @@ def serve(
     deployer.serve(wanted, page=page_of(None), ready=ready)
 
 
-def environment(*, say: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:
+@renamed(say="on_message")
+def environment(*, on_message: Callable[[str], None] | None = None, timeout: float = 120.0) -> dict[str, str]:
     """Environment variables that point Prefect's own programs at the API; starts the local server if needed.
 
     Returns:
@@ -291,7 +306,7 @@ def environment(*, say: Callable[[str], None] | None = None, timeout: float = 12
         return {}
     local = local_server.start()
     if not local.is_healthy():
-        (say or to_stderr)(
+        (on_message or to_stderr)(
             "A local Prefect server is starting; the first start of all takes some ten seconds."
         )
         local.wait_healthy(timeout)

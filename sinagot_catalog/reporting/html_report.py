@@ -15,6 +15,7 @@ from sinagot_catalog import __version__
 from sinagot_catalog.catalog import plain_reason
 from sinagot_catalog.errors import StorageError, row_label
 from sinagot_catalog.journal import ORDER
+from sinagot_catalog.quantities import duration_text
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
@@ -29,7 +30,7 @@ __all__ = ["render", "write_report"]
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 _UNKNOWN = len(STATUS.categories)
 _NAMES = [*STATUS.categories, "UNKNOWN"]
-_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO DATA", "UNKNOWN"]
+_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "UNKNOWN"]
 _ID = "\x01"
 
 
@@ -64,7 +65,7 @@ def render(source: Session, failures: pl.DataFrame) -> str:
         loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["many"] = lambda count: f"{count:,}"
-    environment.filters["span"] = _span
+    environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)
     page = _Page(source, failures)
     return environment.get_template("report.html").render(
         page=page,
@@ -395,15 +396,3 @@ class _Page:
 
 
 _QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}
-
-
-def _span(seconds: float | None) -> str:
-    """Format a duration."""
-    if seconds is None:
-        return ""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172800, 3600, "h")):
-        if seconds < most:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds / 86400:.1f} d"

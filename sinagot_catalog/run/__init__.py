@@ -20,10 +20,21 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.failure_limit import VARYING
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.phases import Phase
-    from sinagot_catalog.run.planner import Plan, PlanOptions, make_plan
+    from sinagot_catalog.run.planner import Plan, make_plan
     from sinagot_catalog.run.pool import Pool
     from sinagot_catalog.run.preflight import check_places, check_start
-    from sinagot_catalog.run.request import RunOptions, check_rows, plan, replaced, rows_query
+    from sinagot_catalog.run.request import (
+        PlanArguments,
+        RunArguments,
+        RunOptions,
+        SubmitArguments,
+        WatchArguments,
+        check_rows,
+        plan,
+        replaced,
+        rows_query,
+        seconds_of,
+    )
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.watcher import said_once, watch
@@ -36,11 +47,14 @@ __all__ = [
     "OnResults",
     "Phase",
     "Plan",
-    "PlanOptions",
+    "PlanArguments",
     "Pool",
+    "RunArguments",
     "RunContext",
     "RunOptions",
     "RunSetup",
+    "SubmitArguments",
+    "WatchArguments",
     "accept",
     "cancelled",
     "check_places",
@@ -58,6 +72,7 @@ __all__ = [
     "run",
     "said_once",
     "script_of",
+    "seconds_of",
     "shell_join",
     "watch",
 ]
@@ -73,10 +88,21 @@ __getattr__ = lazy_exports(
         "failure_limit": ("VARYING",),
         "interactive": ("load_script", "script_of"),
         "phases": ("Phase",),
-        "planner": ("Plan", "PlanOptions", "make_plan"),
+        "planner": ("Plan", "make_plan"),
         "pool": ("Pool",),
         "preflight": ("check_places", "check_start"),
-        "request": ("RunOptions", "check_rows", "plan", "replaced", "rows_query"),
+        "request": (
+            "PlanArguments",
+            "RunArguments",
+            "RunOptions",
+            "SubmitArguments",
+            "WatchArguments",
+            "check_rows",
+            "plan",
+            "replaced",
+            "rows_query",
+            "seconds_of",
+        ),
         "shell_command": ("shell_join",),
         "watcher": ("said_once", "watch"),
         "run_context": ("RunContext", "cancelled"),

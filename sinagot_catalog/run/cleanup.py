@@ -1,6 +1,5 @@
 """Cleanup: clears what dead runs left behind (`sweep`) and old entries of the journal (`gc`)."""
 
-import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -8,13 +7,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from sinagot_catalog.catalog import Session
-from sinagot_catalog.errors import SelectionError, StorageError
+from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import Claim, check_links, is_kept_file, is_run_id
+from sinagot_catalog.run.request import seconds_of
 from sinagot_catalog.worker import clear_staging
 
-__all__ = ["GcResult", "gc", "span", "sweep"]
-
-_UNITS = {"h": "hours", "d": "days", "w": "weeks"}
+__all__ = ["GcResult", "gc", "sweep"]
 
 
 @dataclass(frozen=True)
@@ -32,22 +30,6 @@ class GcResult:
     selections: int
     reports: int
     runs: int
-
-
-def span(text: str) -> timedelta:
-    """Parse a duration such as `90d`, `12w` or `36h`.
-
-    Raises:
-        SelectionError: When the text is not a duration.
-
-    Example:
-        >>> span("90d")
-        datetime.timedelta(days=90)
-    """
-    found = re.fullmatch(r"\s*(\d{1,6})\s*([hdw])\s*", text)
-    if found is None:
-        raise SelectionError(f"keep: {text!r} is no length of time", "Write such as 90d, 12w or 36h.")
-    return timedelta(**{_UNITS[found[2]]: int(found[1])})
 
 
 def sweep(source: Session, asker: Claim | None = None) -> int:
@@ -81,15 +63,14 @@ def _folders(path: Path) -> Iterator[Path]:
         yield from (one for one in path.iterdir() if is_run_id(one.name) and not one.is_symlink())
 
 
-def gc(source: Session, keep: str | timedelta) -> GcResult:
+def gc(source: Session, older_than: str | timedelta) -> GcResult:
     """Remove old events, selections and reports; keep the events that decide a status, so that no status changes.
 
     Args:
         source: The session of the workspace.
-        keep: The age up to which everything is kept.
+        older_than: The age up to which everything is kept.
     """
-    back = span(keep) if isinstance(keep, str) else keep
-    since = datetime.now(UTC) - back
+    since = datetime.now(UTC) - timedelta(seconds=seconds_of("older_than", older_than))
     runs = sweep(source)
     alive = source.claims.alive()
     before = source.journal.events().height

@@ -16,40 +16,19 @@ import polars as pl
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
     from sinagot_catalog.catalog import Catalog, Layout, Stats, UnitStep
+    from sinagot_catalog.run.request import RunOptions
 
-__all__ = ["Plan", "PlanOptions", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 _SAMPLE, _SAMPLE_REMOTE = 2000, 200
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class PlanOptions:
-    """Options of a plan.
-
-    Attributes:
-        force: Also run rows that are done.
-        ignore_missing: Also try rows that lack an input.
-        asked: The user named the step: rows that lack an input are tried, and their reason tells it.
-        downstream: Add the rows that become ready by this run.
-        stale: Run rows that are stale by one of these causes, and the rows that read their outputs.
-        limit: The most rows to run: the first ones in the order.
-        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
-    """
-
-    force: bool = False
-    ignore_missing: bool = False
-    asked: bool = False
-    downstream: bool = False
-    stale: frozenset[str] = frozenset()
-    limit: int | None = None
-    retries_unchanged: bool = True
 
 
 @dataclass(frozen=True)
@@ -117,20 +96,35 @@ class Plan:
         return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
 
 
-def make_plan(catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> Plan:
+def make_plan(
+    catalog: Catalog,
+    selected: pl.DataFrame,
+    options: RunOptions,
+    stats: Stats,
+    causes: frozenset[str] = frozenset(),
+    *,
+    retries_unchanged: bool = True,
+) -> Plan:
     """Plan some rows of `steps`.
 
     Args:
         catalog: A catalog of a fresh listing.
         selected: Rows of the catalog's `steps` with their hidden keys.
-        options: The options of the plan.
-        stats: Reads sizes and times, if `options.stale` needs them.
+        options: The options of the run. If the user named steps, their rows are tried without their inputs, too.
+        stats: Reads sizes and times, if `causes` needs them.
+        causes: Run rows that are stale by one of these causes, and the rows that read their outputs.
+        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
 
     Raises:
         SelectionError: When steps wait for each other.
     """
     order = _Order(catalog.layout, catalog.makers, catalog.faults)
-    rows = _Considered(catalog, selected, options, stats).decide(order)
+    selected = selected.with_columns(pl.lit(True).alias("_selected"))
+    if options.upstream:
+        selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
+    considered = _Considered(catalog, selected, options, stats, causes)
+    considered.retries_unchanged = retries_unchanged or options.force
+    rows = considered.decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
         beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
@@ -236,9 +230,18 @@ class _Order:
 class _Considered:
     """Decides the rows of a plan, unit step by unit step, as whole columns over all records."""
 
-    def __init__(self, catalog: Catalog, selected: pl.DataFrame, options: PlanOptions, stats: Stats) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        selected: pl.DataFrame,
+        options: RunOptions,
+        stats: Stats,
+        causes: frozenset[str],
+    ) -> None:
         self.catalog = catalog
         self.options = options
+        self.causes = causes
+        self.retries_unchanged = True
         self.count = len(catalog.ids)
         self.selected = selected
         self.stats = stats
@@ -284,27 +287,29 @@ class _Considered:
     def _rows(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         """The selected rows of a unit step; with `downstream`, also the rows that this run makes ready."""
         if not self.options.downstream:
-            return part if part is None else part.with_columns(pl.lit(True).alias("_selected"))
+            return part
         every = self.catalog.steps.filter(pl.col("_cell") == cell.index)
-        chosen = self.nothing.clone() if part is None else self.nothing.clone().scatter(part["_rec"], True)
+        none = self.nothing.clone()
+        chosen = none if part is None else none.scatter(part.filter("_selected")["_rec"], True)
+        added = self.nothing if part is None else self.nothing.clone().scatter(part["_rec"], True)
         fresh = reduce(
             or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing
         )
         picked = chosen.gather(every["_rec"]).alias("_selected")
-        return every.with_columns(picked).filter(pl.col("_selected") | pl.lit(fresh.gather(every["_rec"])))
+        return every.with_columns(picked).filter(pl.lit((chosen | added | fresh).gather(every["_rec"])))
 
     def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
-        """Whether each row is stale by a cause in `options.stale`, and the causes in words."""
-        if not self.options.stale:
+        """Whether each row is stale by one of the causes that count, and the causes in words."""
+        if not self.causes:
             nothing = pl.Series([None], dtype=pl.String).new_from_index(0, rows.height)
             return [nothing.is_not_null().alias("_stale"), nothing.alias("_causes")]
         causes = self.catalog.stale_causes(rows, self.stats)
-        stale = is_stale(causes, self.options.stale).fill_null(value=False)
-        return [stale.alias("_stale"), in_words(causes, self.options.stale).alias("_causes")]
+        stale = is_stale(causes, self.causes).fill_null(value=False)
+        return [stale.alias("_stale"), in_words(causes, self.causes).alias("_causes")]
 
     def _futile(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a row failed and nothing that it read has changed since, so that it would fail again."""
-        if self.options.retries_unchanged or self.options.force:
+        if self.retries_unchanged:
             return pl.Series([False]).new_from_index(0, rows.height)
         return self.catalog.fails_again(rows, self.stats)
 
@@ -335,9 +340,9 @@ class _Considered:
         """The action of each row of a unit step."""
         options = self.options
         again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")
-        if options.stale:
+        if self.causes:
             again = again | pl.col("_after")
-        tried = pl.lit(options.ignore_missing or options.asked) & pl.col("_selected")
+        tried = pl.lit(options.ignore_missing or options.step is not None) & pl.col("_selected")
         return (
             pl.when(pl.col("_held"))
             .then(pl.lit("skip"))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Resolver, acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import fitting
+from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
 from sinagot_catalog.schema import KEYS
 
@@ -21,7 +23,19 @@ if TYPE_CHECKING:
     from sinagot_catalog.config import Config
     from sinagot_catalog.run.planner import Plan
 
-__all__ = ["RunOptions", "check_rows", "of_steps", "plan", "replaced", "rows_query"]
+__all__ = [
+    "PlanArguments",
+    "RunArguments",
+    "RunOptions",
+    "SubmitArguments",
+    "WatchArguments",
+    "check_rows",
+    "of_steps",
+    "plan",
+    "replaced",
+    "rows_query",
+    "seconds_of",
+]
 
 FRESH = 2.0
 """The greatest age in seconds of a listing that a plan may use."""
@@ -33,9 +47,53 @@ _ROWS = "Give a Polars, pandas or Arrow frame with a column 'record_id', or a li
 _MODES = ("processes", "main_process", "prefect")
 
 
+class PlanArguments(TypedDict, total=False):
+    """The keywords of `StepCollection.plan`; `RunOptions` has their meanings."""
+
+    downstream: bool
+    upstream: bool
+    stale: bool | str | None
+    limit: int | None
+
+
+class SubmitArguments(PlanArguments, total=False):
+    """The keywords of `StepCollection.submit`."""
+
+    workers: int | None
+    stop_after: int | None
+
+
+class RunArguments(SubmitArguments, total=False):
+    """The keywords of `StepCollection.run`."""
+
+    mode: str | None
+
+
+class WatchArguments(TypedDict, total=False):
+    """The keywords of `StepCollection.watch`."""
+
+    workers: int | None
+    stale: bool | str | None
+
+
 @dataclass(frozen=True)
 class RunOptions:
-    """Options of a run; the arguments of `StepCollection.run`."""
+    """Options of a run.
+
+    Attributes:
+        step: Only this step, or these; their rows are tried even if an input is missing.
+        force: Also run rows that are done.
+        ignore_missing: Also try rows that lack an input.
+        debug: Run in this process, log at DEBUG, and re-raise the errors of a script.
+        mode: `processes`, `main_process` or `prefect`; by default as set in `[run] mode`.
+        workers: The number of processes; by default the number of cores.
+        downstream: Add the rows that become ready by this run.
+        upstream: Add the rows that make missing inputs of these rows.
+        stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
+            as set in `[run] rerun_on`.
+        limit: Run at most this many rows, in run order.
+        stop_after: End the run after this many failures of one kind; see `failure_limit`.
+    """
 
     step: str | Sequence[str] | None = None
     force: bool = False
@@ -44,9 +102,35 @@ class RunOptions:
     mode: str | None = None
     workers: int | None = None
     downstream: bool = False
+    upstream: bool = False
     stale: bool | str | None = None
     limit: int | None = None
     stop_after: int | None = None
+
+    @classmethod
+    def of(
+        cls,
+        keywords: Any,
+        known: type,
+        step: str | Sequence[str] | None = None,
+        **given: Any,
+    ) -> RunOptions:
+        """Make the options of a call.
+
+        Args:
+            keywords: The further keywords of the call.
+            known: The typed dictionary that has all keywords of the function.
+            step: The steps that the user named.
+            given: The options that the function declares itself.
+
+        Raises:
+            TypeError: The function has no such keyword; names similar ones.
+        """
+        names = known.__annotations__
+        for name in keywords:
+            if name not in names:
+                raise TypeError(f"there is no option {name!r}{did_you_mean(name, [*names, *given])}")
+        return cls(step=step, **given, **keywords)
 
     def __post_init__(self) -> None:
         if not (self.stale is None or isinstance(self.stale, bool) or self.stale == "code"):
@@ -86,26 +170,33 @@ class RunOptions:
         return self.workers or config.run.workers or os.cpu_count() or 1
 
 
+def seconds_of(name: str, duration: float | str | timedelta) -> float:
+    """Return the seconds of a duration: a number of seconds, a text such as `5m`, or a time delta.
+
+    Raises:
+        SelectionError: It is not a duration; the message has the name of the argument.
+    """
+    if isinstance(duration, timedelta):
+        return duration.total_seconds()
+    try:
+        return parse_duration(duration)
+    except ValueError as error:
+        raise SelectionError(f"{name}: {error}") from None
+
+
 def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     """Plan the steps of a selection, from a fresh listing."""
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
+    is_named = options.step is not None or query.names_rows
     return planner.make_plan(
         catalog,
         rows,
-        planner.PlanOptions(
-            force=options.force,
-            ignore_missing=options.ignore_missing,
-            asked=options.step is not None,
-            downstream=options.downstream,
-            stale=options.causes(source.config),
-            limit=options.limit,
-            retries_unchanged=source.config.run.retry == "always"
-            or options.step is not None
-            or query.names_rows,
-        ),
+        options,
         source.stats,
+        options.causes(source.config),
+        retries_unchanged=is_named or source.config.run.retry == "always",
     )
 
 

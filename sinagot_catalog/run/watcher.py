@@ -47,8 +47,8 @@ def watch(
     act: Act,
     say: Callable[[str], None],
     *,
-    every: float,
-    settle: float,
+    interval: float,
+    stable_for: float,
     once: bool,
 ) -> Iterator[RunReport]:
     """Run the rows of some steps that become ready, round after round.
@@ -59,8 +59,8 @@ def watch(
         options: Options of the runs; `step` narrows the watched steps.
         act: Runs rows and waits for them.
         say: Receives a line about what went wrong in a round; a repeated line is not sent again.
-        every: Seconds until the next round, if no change is noticed earlier.
-        settle: Seconds for which size and time of a new file must not change.
+        interval: Seconds until the next round, if no change is noticed earlier.
+        stable_for: Seconds for which size and time of a new file must not change.
         once: End when no row is ready any more.
 
     Yields:
@@ -69,7 +69,7 @@ def watch(
     Raises:
         SinagotError: In the first round, or with `once`. Later errors go to `say`, and the watch goes on.
     """
-    looks = WatchState(source, query, options, settle)
+    looks = WatchState(source, query, options, stable_for)
     said, is_first, has_settled = "", True, False
     try:
         with closing(Changes(say)) as changes:
@@ -82,7 +82,7 @@ def watch(
                     if is_first or once:
                         raise
                     report = None
-                    said = _say_fault(error, said, every, say)
+                    said = _say_fault(error, said, interval, say)
                 if report is not None:
                     yield report
                     continue  # the run may have made other rows ready
@@ -92,7 +92,7 @@ def watch(
                     return
                 has_settled = once
                 took = time.monotonic() - begin
-                pause = min(every, settle) if looks.is_restless else every
+                pause = min(interval, stable_for) if looks.is_restless else interval
                 changes.wait(pause, () if once else looks.folders)
                 time.sleep(max(0.0, begin + took * (1 + _SHARE) - time.monotonic()))
     except KeyboardInterrupt:
@@ -100,11 +100,11 @@ def watch(
             raise
 
 
-def _say_fault(error: SinagotError | OSError, said: str, every: float, say: Callable[[str], None]) -> str:
+def _say_fault(error: SinagotError | OSError, said: str, interval: float, say: Callable[[str], None]) -> str:
     """Report the error of a round, unless the round before had the same error; return its text."""
     text = error.message if isinstance(error, SinagotError) else str(error)
     if text != said:
-        say(f"error: {text} (the watch goes on, and looks again within {every:g} s)")
+        say(f"error: {text} (the watch goes on, and looks again within {interval:g} s)")
     return text
 
 
@@ -130,14 +130,14 @@ class WatchState:
         is_running: Whether rows are running and their results are not known yet.
     """
 
-    def __init__(self, source: Session, query: Query, options: RunOptions, settle: float) -> None:
+    def __init__(self, source: Session, query: Query, options: RunOptions, stable_for: float) -> None:
         self.source = source
         self.folders: list[str] = []
         self.is_restless = False
         self.is_running = False
         self._query = query.seen_as("steps")
         self._options = options
-        self._settle = settle
+        self._stable_for = stable_for
         self._config = [*map(stamp, source.config.files)]
         self._tried = pl.DataFrame(schema=_TRIED)
         self._report: pl.DataFrame | None = None
@@ -275,12 +275,12 @@ class WatchState:
         self._report = None
 
     def _restless(self, inputs: pl.DataFrame) -> pl.DataFrame:
-        """The files that changed less than `settle` seconds ago."""
+        """The files that changed less than `stable_for` seconds ago."""
         now = time.monotonic()
         young = inputs.filter(~pl.col("is_whole")).select(_FILE).unique()
         young = young.join(self._seen, on=_FILE, how="left", nulls_equal=True)
         self._seen = young.with_columns(pl.col("since").fill_null(now))
-        return self._seen.filter(now - pl.col("since") < self._settle)
+        return self._seen.filter(now - pl.col("since") < self._stable_for)
 
 
 def _nearest(root: str, token: tuple[str, str]) -> str:

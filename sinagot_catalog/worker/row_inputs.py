@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
@@ -63,27 +63,30 @@ class RowInputs:
 
     def _find_ways(self, row: RowState) -> None:
         """Find inputs that may be absent, be one of several alternatives, or be many files."""
-        found: list[FoundPath] = []
         for port, ways in zip(row.step.inputs.ports, row.input_ways, strict=True):
-            for way, one in ways:
-                if isinstance(one, str):
-                    query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
-                    full, stamp, is_there = self._find_one(row, way, one, query)
-                    if is_there:
-                        break
-                elif many := self._files.find_many(one, way.roots):
-                    full, stamp = [path for path, _ in many.values()], _stamp_of_many(many)
-                    one = list(many)  # noqa: PLW2901 - the paths of this way
-                    break
-            else:
-                full, stamp, one = None, None, None  # type: ignore[assignment]
-                if not port.is_optional:
-                    row.missing.append(" or ".join(_text(one) for _, one in ways) or port.template.text)
+            found = self._first_way(row, ways)
+            if found is None and not port.is_optional:
+                row.missing.append(" or ".join(_text(one) for _, one in ways) or port.template.text)
+            path, full, stamp = (None, None, None) if found is None else found
+            row.input_paths.append(path)
             row.full_inputs.append(full)
             row.stamps.append(stamp)
-            found.append(one)  # type: ignore[arg-type]
-        row.input_paths = found
-        row.inputs = [path for one in found for path in (one if isinstance(one, list) else [one]) if path]
+        paths = [one if isinstance(one, list) else [one] for one in row.input_paths if one is not None]
+        row.inputs = [path for some in paths for path in some]
+
+    def _first_way(
+        self, row: RowState, ways: Iterable[tuple[Port, Template | str]]
+    ) -> tuple[FoundPath, FoundPath, Stamp | None] | None:
+        """The first alternative that is there: its relative and its full path, and its state."""
+        for way, one in ways:
+            if isinstance(one, str):
+                query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
+                full, stamp, is_there = self._find_one(row, way, one, query)
+                if is_there:
+                    return one, full, stamp
+            elif many := self._files.find_many(one, way.roots):
+                return list(many), [path for path, _ in many.values()], _stamp_of_many(many)
+        return None
 
     def _varies(self, port: Port) -> tuple[bool, ...]:
         return () if self._follow_links else port.template.varies

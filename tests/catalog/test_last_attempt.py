@@ -250,7 +250,7 @@ def test_compaction_and_gc_keep_the_last_attempt_by_its_number(make_workspace):
         ws._source.journal.end(run)
     assert ws._source.journal.compact(frozenset(), least=1)
     assert status_of(ws) == ("DATA_READY", "done")
-    ws.gc(keep="0d")
+    ws.gc(older_than="0d")
     assert status_of(ws) == ("DATA_READY", "done")
 
 

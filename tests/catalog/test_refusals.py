@@ -251,7 +251,7 @@ def test_output_that_matches_a_raw_pattern_is_refused_and_makes_no_generations(m
     ws = make_workspace(scripts, ["raw/A.csv", "raw/B.csv"], id_pattern=r"\w+")
     assert statuses(ws) == {"c": "ERROR", "ok": "DATA_READY"}
     assert "'raw/A_clean.csv' for record A" in reason(ws, "c")
-    rounds = ws.steps.watch(once=True, submit=False, settle=0)
+    rounds = ws.steps.watch(once=True, submit=False, stable_for=0)
     done = [report.frame.filter(outcome="done").select("step", "record_id").rows() for report in rounds]
     assert [sorted(one) for one in done] == [[("ok", "A"), ("ok", "B")]]
     assert ws.records.count() == 2

@@ -177,7 +177,7 @@ def test_a_snapshot_says_what_was_stale_then(total):
 def test_a_failed_row_of_a_folder_is_watched_until_a_file_of_it_changes(make_workspace):
     body = "assert not (self.path.input / 'bad.csv').exists(), 'bad'\nself.path.output.write_text('x')"
     ws = make_workspace({"total": ("raw/{id}/", "total/{id}.txt", body)}, ["raw/R1/a.csv", "raw/R1/bad.csv"])
-    watching = {"submit": False, "once": True, "settle": 0.0}
+    watching = {"submit": False, "once": True, "stable_for": 0.0}
     assert [one.counts() for one in ws.steps.watch(**watching)] == [{"error": 1}]
     assert [one.counts() for one in ws.steps.watch(**watching)] == []
     Path(ws.data_path, "raw/R1/bad.csv").unlink()

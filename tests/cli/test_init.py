@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cli.init_from_files import propose
+from sinagot_catalog.diagnostics.id_proposal import propose
 from sinagot_catalog.patterns.id_pattern import IdPattern, is_safe_id
 
 EXAMPLE = Path(__file__).parents[2] / "example" / "harbor"

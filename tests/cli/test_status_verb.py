@@ -14,7 +14,7 @@ def test_a_new_workspace_says_what_can_run_and_how(cli, harbor_folder):
     head, *table, follow = done.stdout.splitlines()
     assert head.startswith("harbor · 3 records · 3 steps · 3 files in ")
     assert [line.split() for line in table] == [
-        ["step", "INIT", "READY", "RUNNING", "DONE", "ERROR", "NO", "DATA", "total"],
+        ["step", "INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "total"],
         ["count", "0", "3", "0", "0", "0", "0", "3"],
         ["mean", "0", "3", "0", "0", "0", "0", "3"],
         ["summary", "3", "0", "0", "0", "0", "0", "3"],

@@ -47,7 +47,7 @@ def on_terminal():
 def test_tables_fit_a_narrow_terminal_and_have_colours(on_terminal, harbor_folder):
     code, shown = on_terminal(44, "ls", "steps", "-C", harbor_folder)
     assert code == 0
-    assert "\x1b[36mDATA_READY\x1b[0m" in shown
+    assert "\x1b[36mREADY \x1b[0m" in shown
     lines = re.sub(r"\x1b\[\d*m", "", shown).splitlines()
     assert max(map(len, lines)) <= 44
     assert lines[1].startswith("REC-20200601  count")

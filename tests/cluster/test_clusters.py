@@ -129,7 +129,7 @@ def rows(report):
 
 
 def run(root, **options):
-    return submit(prepare(str(root), **options), say=lambda _: None).wait(120)
+    return submit(prepare(str(root), **options), on_message=lambda _: None).wait(120)
 
 
 @pytest.mark.usefixtures("prefect_server")
@@ -149,7 +149,7 @@ def test_a_cluster_gives_the_same_files_journal_and_report_as_threads(cluster, w
 @pytest.mark.usefixtures("prefect_server")
 def test_a_cluster_worker_that_is_killed_costs_no_row(cluster, workspace):
     root = workspace(["good", "good", "bad", "wait", "good", "good"], cluster, "batch = 12\n")
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     at = root / "dataset" / "at-R0003"
     wait(at.exists)
     journal = root / "dataset" / "LOG" / "journal" / handle.run_id
@@ -172,7 +172,7 @@ def test_a_cluster_worker_that_is_killed_costs_no_row(cluster, workspace):
 @pytest.mark.usefixtures("prefect_server")
 def test_a_cancel_ends_the_scripts_on_the_cluster(cluster, workspace):
     root = workspace(["wait"] * 8, cluster)
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     wait(lambda: len(list((root / "dataset").glob("at-*"))) == 2)
     begun = time.monotonic()
     handle.cancel()
@@ -268,7 +268,7 @@ def test_a_cluster_that_is_not_there_is_said_and_the_rows_are_given_back(workspa
     )
     root = workspace(["good"], kind, 'address = "tcp://127.0.0.1:9"\n')
     with pytest.raises(ServerError, match=r"address = 'tcp://127.0.0.1:9': connection refused"):
-        submit(prepare(str(root)), say=lambda _: None)
+        submit(prepare(str(root)), on_message=lambda _: None)
     again = prepare(str(root))
     assert again.n_rows == 2
     again.finish()
@@ -277,7 +277,7 @@ def test_a_cluster_that_is_not_there_is_said_and_the_rows_are_given_back(workspa
 def test_a_cluster_without_its_package_names_the_extra(workspace, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UsageError, match=r"sinagot-catalog\[ray\]"):
-        submit(prepare(str(workspace(["good"], "ray"))), say=lambda _: None)
+        submit(prepare(str(workspace(["good"], "ray"))), on_message=lambda _: None)
 
 
 def test_a_cluster_that_opens_late_is_let_go_when_it_comes(dask, workspace):
@@ -341,7 +341,7 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
     moto, dask_of_bucket, workspace, prefect_server
 ):
     url = moto.upload(workspace(["good", "bad", "fine"], dask_of_bucket), "lab")
-    handle = submit(prepare_trusted(url), say=lambda _: None)
+    handle = submit(prepare_trusted(url), on_message=lambda _: None)
     assert handle.wait(120).counts() == {"done": 4, "error": 1, "blocked": 1}
     assert moto.read("lab/dataset/twice/R0002.txt") == b"FINEFINE"
     told = Workspace(url, trust=True).events()

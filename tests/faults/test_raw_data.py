@@ -538,10 +538,10 @@ def act(ground, action):
 
 def run(ws, verb, step=None):
     if verb == "watch":
-        for _ in itertools.islice(ws.steps.watch(every=0.01, settle=0.01, once=True, submit=False), 3):
+        for _ in itertools.islice(ws.steps.watch(interval=0.01, stable_for=0.01, once=True, submit=False), 3):
             pass
     elif verb == "gc":
-        ws.gc(keep="0d")
+        ws.gc(older_than="0d")
     else:
         is_forced, limit = verb.startswith("force"), 1 if verb == "first" else None
         ws.steps.run(step, force=is_forced, stale=verb == "stale", limit=limit, progress=False)

@@ -107,8 +107,8 @@ def test_raw_files_stay_as_they_are(folder, mode):
     for act in (
         lambda ws: ws.steps.run(**options),
         lambda ws: ws.steps.run(force=True, **options),
-        lambda ws: list(ws.steps.watch(once=True, every=0.01, settle=0.01, submit=False)),
-        lambda ws: ws.gc(keep="0d"),
+        lambda ws: list(ws.steps.watch(once=True, interval=0.01, stable_for=0.01, submit=False)),
+        lambda ws: ws.gc(older_than="0d"),
     ):
         act(Workspace(folder))
         assert_kept(before, folder)

@@ -217,11 +217,11 @@ def old(ws, put):
 def test_gc_forgets_what_is_old_and_no_status_changes(old):
     before = old.steps.collect()
     assert before["status"].to_list()[0] == "ERROR"
-    swept = old.gc(keep="90d")
+    swept = old.gc(older_than="90d")
     assert swept.events == 3
     assert old.events()["message"].to_list() == ["good", "second", "good", "good", "today"]
     assert old.steps.collect().equals(before)
-    assert old.gc(keep="90d").events == 0
+    assert old.gc(older_than="90d").events == 0
 
 
 def test_gc_clears_old_selections_and_what_dead_runs_left(old):
@@ -239,7 +239,7 @@ def test_gc_clears_old_selections_and_what_dead_runs_left(old):
         (claims / name).touch()
         if name != young:
             os.utime(claims / name, (time.time() - 7_200,) * 2)
-    swept = old.gc(keep=timedelta(days=90))
+    swept = old.gc(older_than=timedelta(days=90))
     assert (swept.selections, swept.runs) == (1, 1)
     assert [path.name for path in selections.iterdir()] == [f"{run}b.parquet"]
     assert [path.name for path in claims.iterdir()] == [young]
@@ -254,7 +254,7 @@ def test_gc_leaves_a_live_run_alone(old, put):
     old._source.claims.take("alive", rows)
     put(line(-(10**7)), run="alive")
     (Path(old.config.log) / ".staging/alive/w01").mkdir(parents=True)
-    assert old.gc(keep="1h").runs == 0
+    assert old.gc(older_than="1h").runs == 0
     assert (Path(old.config.log) / ".staging/alive/w01").exists()
     assert Path(old.config.log, "journal/alive/w01.ndjson").exists()
 

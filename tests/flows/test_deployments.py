@@ -143,7 +143,7 @@ def test_a_deployed_filter_runs_a_whole_chain_and_the_next_run_sees_new_files(  
     assert set(made.tags) == {"sinagot-catalog", "harbour"}
 
     ws = Workspace(folder)
-    first = ws.handle(trigger("run-workspace/nightly"), say=quiet)
+    first = ws.get_flow_run(trigger("run-workspace/nightly"), on_message=quiet)
     assert first.wait(120).counts() == {"done": 4}
     assert first.state == "Completed"
     assert first.run_id is not None
@@ -176,7 +176,7 @@ def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_works
 
 def test_a_deployment_of_another_workspace_is_not_replaced_in_silence(make_workspace, cli, write_workspace):
     first = make_workspace(CHAIN, ["raw/R1"])
-    assert first.deploy("shared", pool="idle", create_pool=True, say=quiet).replaced is None
+    assert first.deploy("shared", pool="idle", create_pool=True, on_message=quiet).replaced is None
     done = cli("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
     assert f"note: the deployment of {first.config.files[0]} had that name, and is replaced\n" in done.stderr
 
@@ -195,9 +195,9 @@ def test_a_retry_from_the_page_runs_what_the_run_has_not_done_and_no_more(worker
     chain = {"upper": ("raw/{id}", "upper/{id}", TRIED), "twice": CHAIN["twice"]}
     folder = write_workspace(chain, ["raw/R1", "raw/R2", "raw/R3"])
     ws = Workspace(folder)
-    made = ws.deploy("mended", pool=worker, where="status = 'DATA_READY'", say=quiet)
+    made = ws.deploy("mended", pool=worker, where="status = 'DATA_READY'", on_message=quiet)
     asked = api.create_flow_run_from_deployment(UUID(made.id)).id
-    handle = ws.handle(str(asked), say=quiet)
+    handle = ws.get_flow_run(str(asked), on_message=quiet)
     assert handle.wait(120).counts() == {"done": 4, "error": 1, "blocked": 1}
     assert handle.state == "Failed"
     assert ws.refresh().steps.filter(status="DATA_READY").collect().is_empty()  # the filter fits nothing now
@@ -252,8 +252,8 @@ def test_what_cannot_be_meant_is_a_sentence_and_nothing_is_deployed(cli, api, wr
 def test_a_pool_is_made_where_that_is_asked_for(make_workspace, api):
     ws = make_workspace(CHAIN, ["raw/R1"])
     with pytest.raises(NotFoundError, match="there is no work pool 'fresh'"):
-        ws.deploy("first", pool="fresh", say=quiet)
-    made = ws.deploy("first", pool="fresh", create_pool=True, env={"LAB": "1"}, say=quiet)
+        ws.deploy("first", pool="fresh", on_message=quiet)
+    made = ws.deploy("first", pool="fresh", create_pool=True, env={"LAB": "1"}, on_message=quiet)
     assert made.name == "run-workspace/first"
     assert api.read_work_pool("fresh").type == "process"
     assert api.read_deployment(UUID(made.id)).job_variables == {"env": {"LAB": "1"}}
@@ -277,11 +277,13 @@ def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_wo
     assert (made.work_pool_name, made.work_queue_name) == ("boxes", "night")
 
     ws = Workspace(folder)
-    ws.deploy("boxed", pool="boxes", say=quiet)  # what is not said again is as if it had never been said
+    ws.deploy(
+        "boxed", pool="boxes", on_message=quiet
+    )  # what is not said again is as if it had never been said
     again = api.read_deployment(made.id)
     assert (again.job_variables, again.work_queue_name) == ({}, "default")
     with pytest.raises(UsageError, match="the work pool 'idle' starts processes, which have no image"):
-        ws.deploy("imageless", pool="idle", create_pool=True, image="lab/harbour:1", say=quiet)
+        ws.deploy("imageless", pool="idle", create_pool=True, image="lab/harbour:1", on_message=quiet)
 
 
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
@@ -309,11 +311,11 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
 ):
     folder = write_workspace(CHAIN, ["raw/R1", "raw/R2", "raw/R3"])
     ws = Workspace(folder)
-    ws.deploy("picked", pool=worker, where="record_id = 'R1'", say=quiet)
+    ws.deploy("picked", pool=worker, where="record_id = 'R1'", on_message=quiet)
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     with pytest.raises(NotFoundError, match="did you mean 'run-workspace/picked'"):
-        ws.steps.submit(deployment="run-workspace/pickd", say=quiet)
+        ws.steps.submit(deployment="run-workspace/pickd", on_message=quiet)
     assert not (folder / "dataset/LOG/selections").exists()
     words = ("submit", folder, "--where", "record_id > 'R1'", "--step", "upper", "--deployment", "picked")
     done = cli(*words, "--json", cwd=elsewhere)
@@ -334,8 +336,8 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
         if parameter == "workspace":
             opened = Workspace(other)
             with pytest.raises(NotFoundError, match=f"the flow run {asked} is of {other}, not of this one"):
-                ws.handle(asked, say=quiet)
-        handle = opened.handle(asked, say=quiet)
+                ws.get_flow_run(asked, on_message=quiet)
+        handle = opened.get_flow_run(asked, on_message=quiet)
         with pytest.raises(ServerError, match=f"it is Failed: this worker does not r.* {wrong}"):
             handle.wait(120)
         assert "Traceback" not in logs_of(api, handle.flow_run_id)
@@ -344,18 +346,18 @@ def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 
 
 def test_a_narrowed_workspace_sends_its_own_records_alone(worker, write_workspace):
     folder = write_workspace(CHAIN, ["raw/R1", "raw/R2"])
-    Workspace(folder).deploy("narrow", pool=worker, say=quiet)
+    Workspace(folder).deploy("narrow", pool=worker, on_message=quiet)
     part = Workspace(folder, records="R2")
     with pytest.raises(UsageError, match="opened with records=…, which a deployment does not know"):
-        part.deploy("narrower", pool=worker, say=quiet)
-    report = part.steps.submit(deployment="narrow", say=quiet).wait(120)
+        part.deploy("narrower", pool=worker, on_message=quiet)
+    report = part.steps.submit(deployment="narrow", on_message=quiet).wait(120)
     assert set(report.frame["record_id"]) == {"R2"}
 
 
 def test_a_run_of_many_rows_has_small_parameters(make_workspace, api):
     ws = make_workspace(CHAIN, [f"raw/R{n}" for n in range(2_000)])
-    ws.deploy("many", pool="idle", create_pool=True, say=quiet)
-    handle = ws.steps.filter(step="upper").submit(deployment="many", say=quiet)
+    ws.deploy("many", pool="idle", create_pool=True, on_message=quiet)
+    handle = ws.steps.filter(step="upper").submit(deployment="many", on_message=quiet)
     parameters = api.read_flow_run(UUID(handle.flow_run_id)).parameters
     assert len(json.dumps(parameters)) < 2_000
     assert re.fullmatch(r"selections/[\w-]+\.parquet", parameters["rows"])
@@ -364,20 +366,20 @@ def test_a_run_of_many_rows_has_small_parameters(make_workspace, api):
 
 def test_a_run_that_is_not_waited_for_is_followed_without_its_filter(make_workspace, cli):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.deploy("unserved", pool="idle", create_pool=True, say=quiet)
+    ws.deploy("unserved", pool="idle", create_pool=True, on_message=quiet)
     words = ("submit", ws.config.root, "--where", "record_id = 'R1'", "--deployment", "unserved", "--no-wait")
     done = cli(*words)
     identity = done.stdout.strip().rpartition("/")[2]
     hint = f"to wait for it:  sinagot-catalog submit {ws.config.root} --follow {identity}"
     assert hint in done.stderr.splitlines()
-    ws.handle(identity, say=quiet).cancel()
+    ws.get_flow_run(identity, on_message=quiet).cancel()
 
 
 def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.deploy("unserved", pool="idle", create_pool=True, say=quiet)
+    ws.deploy("unserved", pool="idle", create_pool=True, on_message=quiet)
     told: list[str] = []
-    handle = ws.steps.submit(deployment="unserved", say=told.append)
+    handle = ws.steps.submit(deployment="unserved", on_message=told.append)
     assert handle.state == "Scheduled"
     assert told[-1] == (
         'it waits for a worker; where none is up:  eval "$(sinagot-catalog server env)" && '
@@ -409,7 +411,7 @@ def test_a_workspace_in_a_bucket_is_run_by_a_worker_that_has_its_credentials(  #
     ws = Workspace(url, storage_options=moto.options)
     with pytest.raises(UsageError, match=r"the scripts of .* are not run"):
         ws.steps.run(progress=False)  # here nobody said that they are trusted
-    handle = ws.steps.submit(deployment="far", say=quiet)
+    handle = ws.steps.submit(deployment="far", on_message=quiet)
     assert not re.search("testkey|testsecret", api.read_flow_run(UUID(handle.flow_run_id)).model_dump_json())
     with running_worker({**environment, **moto.environment}, "far", tmp_path / "far.log"):
         assert handle.wait(150).counts() == {"done": 1}
@@ -420,10 +422,10 @@ def test_a_workspace_in_a_bucket_is_run_by_a_worker_that_has_its_credentials(  #
 def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_workspace):
     folder = write_workspace(CHAIN, ["raw/R1"])
     ws = Workspace(folder)
-    ws.deploy("watched", pool=worker, where="record_id = 'R1'", say=quiet)
+    ws.deploy("watched", pool=worker, where="record_id = 'R1'", on_message=quiet)
     for record in ("R1", "R2"):
         (folder / "dataset/raw" / record).write_text("raw;")
-        rounds = ws.steps.watch(deployment="run-workspace/watched", once=True, settle=0, say=quiet)
+        rounds = ws.steps.watch(deployment="run-workspace/watched", once=True, stable_for=0, on_message=quiet)
         assert [set(report.frame["record_id"]) for report in rounds] == [{record}]
     assert ws.refresh().steps.select("status")["status"].unique().to_list() == ["DONE"]
 
@@ -431,8 +433,8 @@ def test_what_becomes_ready_is_sent_to_a_deployment_as_it_does(worker, write_wor
 def test_a_run_elsewhere_is_cancelled_by_its_handle(worker, write_workspace, wait_until):
     folder = write_workspace(CHAIN, dict.fromkeys([f"raw/R{n}" for n in range(6)], "wait"))
     ws = Workspace(folder)
-    ws.deploy("cancelled", pool=worker, workers=1, say=quiet)
-    handle = ws.steps.submit("upper", deployment="cancelled", say=quiet)
+    ws.deploy("cancelled", pool=worker, workers=1, on_message=quiet)
+    handle = ws.steps.submit("upper", deployment="cancelled", on_message=quiet)
     with pytest.raises(TimeoutError, match="still under way"):
         handle.wait(0)
     wait_until((folder / "dataset/begun").exists, 120)
@@ -452,8 +454,8 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
     files = {"raw/R1": "good", "raw/R2": "wait", "raw/R3": "good"}
     folder = write_workspace(CHAIN, files)
     ws = Workspace(folder)
-    ws.deploy("lossy", pool="lossy", create_pool=True, workers=1, say=quiet)
-    handle = ws.steps.submit(deployment="lossy", say=quiet)
+    ws.deploy("lossy", pool="lossy", create_pool=True, workers=1, on_message=quiet)
+    handle = ws.steps.submit(deployment="lossy", on_message=quiet)
     with running_worker(environment, "lossy", tmp_path / "first.log") as first:
         wait_until((folder / "dataset/begun").exists, 120)
         [claim] = [json.loads(one.read_text()) for one in (folder / "dataset/LOG/claims").glob("*.json")]
@@ -471,7 +473,7 @@ def test_a_lost_worker_loses_no_row_and_a_second_one_does_the_rest(
 
     (folder / "dataset/go").touch()
     again = ws.steps.submit(
-        deployment="lossy", say=quiet
+        deployment="lossy", on_message=quiet
     )  # says that the first is lost, which frees its slot
     crashed = api.read_flow_run(UUID(handle.flow_run_id)).state
     assert (crashed.name, crashed.message) == (
@@ -514,11 +516,11 @@ def test_serve_runs_what_is_asked_and_ends_on_sigterm(  # noqa: PLR0917 - fixtur
     words = ("--where", "status = 'DATA_READY'", "--every", "86400")
     with serving(environment, folder, "served", *words) as (process, told):
         assert told["url"] == f"{prefect_server.url}/deployments/deployment/{told['id']}"
-        handle = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+        handle = Workspace(folder).get_flow_run(trigger("run-workspace/served"), on_message=quiet)
         assert handle.wait(120).counts() == {"done": 2}
         assert not api.read_deployment(UUID(told["id"])).paused
         (folder / "dataset/raw/R2").write_text("wait")
-        second = Workspace(folder).handle(trigger("run-workspace/served"), say=quiet)
+        second = Workspace(folder).get_flow_run(trigger("run-workspace/served"), on_message=quiet)
         wait_until((folder / "dataset/begun").exists, 120)
         process.send_signal(signal.SIGTERM)
         _, said = process.communicate(timeout=60)
@@ -542,7 +544,7 @@ def test_ctrl_c_ends_serve_and_the_run_that_is_under_way(environment, api, write
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     assert "Traceback" not in said
-    handle = Workspace(folder).handle(str(asked), say=quiet)
+    handle = Workspace(folder).get_flow_run(str(asked), on_message=quiet)
     assert handle.wait(10).counts() == {"cancelled": 2}
     assert handle.state == "Cancelled"
     assert Workspace(folder).steps.filter(step="upper").select("status").item() == "DATA_READY"
@@ -596,4 +598,4 @@ def test_a_flow_run_that_nobody_knows_is_a_sentence(make_workspace, prefect_serv
     ws = make_workspace(CHAIN, ["raw/R1"])
     for wrong in ("not-an-id", "0198c5f2-0000-7000-8000-000000000000"):
         with pytest.raises(NotFoundError, match=f"there is no flow run '{wrong}'"):
-            ws.handle(wrong, say=quiet)
+            ws.get_flow_run(wrong, on_message=quiet)

@@ -162,7 +162,7 @@ def outcomes(report):
 
 def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
     root = workspace(*["good"] * 30)
-    handle = submit(prepare(str(root)), say=lambda _: None)
+    handle = submit(prepare(str(root)), on_message=lambda _: None)
     report = handle.wait(60)
     assert report.ok
     assert outcomes(report) == {"done": 60}
@@ -181,7 +181,7 @@ def test_every_row_is_done_and_every_task_run_is_recorded(workspace, api):
 def test_the_page_of_the_run_is_known_before_the_work_ends(workspace, prefect_server, api):
     root = workspace("wait")
     said = []
-    handle = submit(prepare(str(root)), say=said.append)
+    handle = submit(prepare(str(root)), on_message=said.append)
     assert handle.state == "Running"
     assert handle.url == f"{prefect_server.url}/runs/flow-run/{handle.flow_run_id}"
     assert [prefect_server.url in line for line in said] == [True, True]
@@ -200,7 +200,7 @@ def test_the_page_of_the_run_is_known_before_the_work_ends(workspace, prefect_se
 
 def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
     root = workspace("good", "bad", "good", "bad")
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     report = handle.wait(60)
     assert outcomes(report) == {"done": 2, "error": 2}
     assert handle.state == "Failed"
@@ -224,7 +224,7 @@ def test_failed_rows_fail_the_flow_and_stand_in_a_table(workspace, api):
 @pytest.mark.parametrize("mode", ["processes", "main_process"])
 def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_flow(workspace, mode):
     root = workspace("good", "interrupt", "good", "interrupt main", "good")
-    report = submit(prepare(str(root), step="upper", mode=mode), say=lambda _: None).wait(60)
+    report = submit(prepare(str(root), step="upper", mode=mode), on_message=lambda _: None).wait(60)
     assert outcomes(report) == {"done": 3, "error": 2}
     assert set(report.failures()["error_type"]) == {"KeyboardInterrupt"}
 
@@ -233,11 +233,11 @@ def test_scripts_that_interrupt_themselves_fail_their_rows_of_a_flow(workspace, 
 def test_the_command_of_the_failures_runs_just_those_rows_again(workspace, api, cli, again):
     root = workspace("good", "bad", "good")
     others = {"where": "record_id <> 'R0001'"}
-    submit(prepare(str(root), where="record_id = 'R0001'"), say=lambda _: None).wait(60)
+    submit(prepare(str(root), where="record_id = 'R0001'"), on_message=lambda _: None).wait(60)
     if again:
-        assert submit(prepare(str(root), **others), say=lambda _: None).wait(60).ok
+        assert submit(prepare(str(root), **others), on_message=lambda _: None).wait(60).ok
     (root / "dataset" / "raw" / "R0002.txt").write_text("bad")
-    handle = submit(prepare(str(root), **others, **again), say=lambda _: None)
+    handle = submit(prepare(str(root), **others, **again), on_message=lambda _: None)
     report = handle.wait(60)
     assert not report.ok
     table = api.artifacts(handle.flow_run_id)["table"]
@@ -267,8 +267,8 @@ def test_nothing_to_do_asks_no_server(workspace, tmp_path):
 @pytest.mark.usefixtures("prefect_server")
 def test_two_runs_at_once_do_not_disturb_each_other(workspace, api):
     root = workspace(*["good"] * 8)
-    first = submit(prepare(str(root), step="upper", where="record_id < 'R0004'"), say=lambda _: None)
-    second = submit(prepare(str(root), step="upper", where="record_id >= 'R0004'"), say=lambda _: None)
+    first = submit(prepare(str(root), step="upper", where="record_id < 'R0004'"), on_message=lambda _: None)
+    second = submit(prepare(str(root), step="upper", where="record_id >= 'R0004'"), on_message=lambda _: None)
     assert outcomes(first.wait(60)) == outcomes(second.wait(60)) == {"done": 4}
     for handle in (first, second):
         assert api.task_runs(handle.flow_run_id, 4)
@@ -279,7 +279,7 @@ def test_the_programs_own_prefect_settings_stay_as_they_are(workspace):
     from prefect.settings import PREFECT_API_URL
 
     before = PREFECT_API_URL.value()
-    submit(prepare(str(workspace("good"))), say=lambda _: None).wait(60)
+    submit(prepare(str(workspace("good"))), on_message=lambda _: None).wait(60)
     assert PREFECT_API_URL.value() == before
 
 
@@ -288,7 +288,7 @@ def test_the_programs_own_prefect_settings_stay_as_they_are(workspace):
 def test_a_run_that_was_taken_for_dead_is_failed_and_says_so(workspace):
     root = workspace(*["wait"] * 6)
     (root / "workspace.toml").write_text(CONFIG + "lease = 1\n")
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     [claim] = (root / "dataset/LOG/claims").glob("*.json")
     claim.unlink()  # what another run does to a claim whose lease ran out
     with pytest.raises(StorageError, match="was taken for dead"):
@@ -336,7 +336,7 @@ def test_a_cancel_from_the_page_ends_the_run(workspace, api):
     from prefect.states import Cancelling
 
     root = workspace(*["wait"] * 40)
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     begun = time.monotonic()
     api.client.set_flow_run_state(UUID(handle.flow_run_id), Cancelling())
     report = handle.wait(30)
@@ -352,7 +352,7 @@ def test_a_cancel_from_the_page_ends_the_run(workspace, api):
 @pytest.mark.usefixtures("prefect_server")
 def test_a_cancel_by_the_handle_ends_the_run(workspace, api):
     root = workspace("good", *["wait"] * 9)
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     handle.cancel()
     report = handle.wait(30)
     assert set(outcomes(report)) <= {"done", "cancelled"}
@@ -365,7 +365,7 @@ def test_an_interrupt_while_waiting_cancels_the_run(workspace, api):
     root = workspace(*["wait"] * 10)
     code = (
         f"{IMPORTS}; import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"submit(prepare({str(root)!r}, step='upper'), wait=True, say=lambda line: print(line, flush=True))"
+        f"submit(prepare({str(root)!r}, step='upper'), wait=True, on_message=lambda line: print(line, flush=True))"
     )
     program = subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -429,7 +429,7 @@ def test_failures_are_not_poured_out_on_the_console(workspace, prefect_server):
 def test_a_configured_api_is_used_and_no_server_started(workspace, prefect_server, api, tmp_path):
     home = tmp_path / "home"
     done = run_python(
-        f"{IMPORTS}\nprint(submit(prepare({str(workspace('good'))!r}), say=lambda _: None).flow_run_id)",
+        f"{IMPORTS}\nprint(submit(prepare({str(workspace('good'))!r}), on_message=lambda _: None).flow_run_id)",
         SINAGOT_CATALOG_HOME=str(home),
         PREFECT_API_URL=prefect_server.api_url,
         PREFECT_API_AUTH_STRING=prefect_server.auth,
@@ -443,7 +443,7 @@ def test_an_api_that_does_not_answer_is_said_and_the_rows_are_given_back(workspa
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     begun = time.monotonic()
     with pytest.raises(ServerError, match="connection refused"):
-        submit(prepare(str(root)), say=lambda _: None)
+        submit(prepare(str(root)), on_message=lambda _: None)
     assert time.monotonic() - begun < 10
     again = prepare(str(root))
     assert again.n_rows == 2
@@ -466,7 +466,7 @@ def test_workers_that_were_started_for_a_flow_which_never_began_are_ended(worksp
     monkeypatch.setattr(Pool, "start_workers", noted)
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
     with pytest.raises(ServerError):
-        submit(prepare(str(workspace("good"))), say=lambda _: None)
+        submit(prepare(str(workspace("good"))), on_message=lambda _: None)
     assert seen
     assert not workers()
 
@@ -476,7 +476,7 @@ def test_workers_that_were_started_for_a_flow_which_never_began_are_ended(worksp
 
 def test_the_page_has_a_summary_by_step_with_the_way_to_the_report(workspace, api):
     root = workspace("good", "bad", "good")
-    handle = submit(prepare(str(root)), say=lambda _: None)
+    handle = submit(prepare(str(root)), on_message=lambda _: None)
     handle.wait(60)
     page = api.artifacts(handle.flow_run_id)["markdown"]
     assert page["key"] == "lab-summary"
@@ -488,7 +488,7 @@ def test_the_page_has_a_summary_by_step_with_the_way_to_the_report(workspace, ap
     assert handle.run_id in page["data"]
     with (root / "workspace.toml").open("a") as toml:
         toml.write('[prefect]\nreport_url = "https://lab.example/harbor.html"\n')
-    again = submit(prepare(str(root)), say=lambda _: None)
+    again = submit(prepare(str(root)), on_message=lambda _: None)
     again.wait(60)
     page = api.artifacts(again.flow_run_id)["markdown"]
     assert "[All rows on one page](https://lab.example/harbor.html)" in page["data"]
@@ -500,7 +500,7 @@ def test_what_scripts_say_is_in_the_flows_log(workspace, api):
         "    def run(self):\n", "    def run(self):\n        self.logger.warning('here I am')\n"
     )
     (root / "scripts" / "upper.py").write_text(upper)
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     handle.wait(60)
     lines = api.logs(handle.flow_run_id, lambda lines: len([one for one in lines if "R000" in one]) >= 3)
     assert "R0000 | upper | here I am" in lines
@@ -582,7 +582,7 @@ def test_a_batch_that_is_tried_again_runs_only_its_rows_that_failed(workspace, a
     (root / "scripts" / "upper.py").write_text(FLAKY)
     with (root / "workspace.toml").open("a") as toml:
         toml.write("[prefect]\nretries = 3\nretry_delay = 0.1\nbatch = 4\n")
-    handle = submit(prepare(str(root), step="upper", force=True), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper", force=True), on_message=lambda _: None)
     report = handle.wait(60)
     assert outcomes(report) == {"done": 4}
     assert report.frame["record_id"].is_unique().all()
@@ -609,7 +609,7 @@ def test_a_cancel_does_not_wait_for_the_next_try(workspace):
     root = workspace("bad")
     with (root / "workspace.toml").open("a") as toml:
         toml.write("[prefect]\nretries = 3\nretry_delay = 600\n")
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     deadline = time.monotonic() + 30
     while not list((root / "dataset" / "LOG" / "journal" / handle.run_id).glob("*")):
         assert time.monotonic() < deadline
@@ -624,7 +624,7 @@ def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(work
     with (root / "workspace.toml").open("a") as toml:
         toml.write('[prefect]\nconcurrency = "disks"\n')
     with pytest.raises(UsageError, match="no such global concurrency limit") as refused:
-        submit(prepare(str(root)), say=lambda _: None)
+        submit(prepare(str(root)), on_message=lambda _: None)
     command = refused.value.hint.removeprefix("Make it: ")
     assert prepare(str(root)).finish().counts() == {"cancelled": 2}
     from sinagot_catalog.flows import run_workspace
@@ -636,7 +636,7 @@ def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(work
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     subprocess.run(["bash", "-c", command], env={**own, "PATH": path}, check=True, timeout=120)
     assert api.client.read_global_concurrency_limit_by_name("disks").limit == 4
-    report = submit(prepare(str(root)), say=lambda _: None).wait(60)
+    report = submit(prepare(str(root)), on_message=lambda _: None).wait(60)
     assert outcomes(report) == {"done": 2}
 
 
@@ -649,7 +649,7 @@ def test_a_limit_holds_batches_back(workspace, api):
         "        deadline", "        Path(self.data_path, f'at-{self.id}').touch()\n        deadline"
     )
     (root / "scripts" / "upper.py").write_text(upper)
-    handle = submit(prepare(str(root), step="upper"), say=lambda _: None)
+    handle = submit(prepare(str(root), step="upper"), on_message=lambda _: None)
     deadline = time.monotonic() + 30
     while not list((root / "dataset").glob("at-*")):
         assert time.monotonic() < deadline
@@ -696,7 +696,7 @@ def test_a_filter_that_cannot_be_meant_fails_the_flow_with_a_sentence(workspace,
 
 
 def test_parameters_of_the_flow_are_json(workspace, api):
-    handle = submit(prepare(str(workspace("good"))), say=lambda _: None)
+    handle = submit(prepare(str(workspace("good"))), on_message=lambda _: None)
     handle.wait(60)
     shown = api.flow_run(handle).parameters
     assert shown["run_id"] == handle.run_id

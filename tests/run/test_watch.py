@@ -87,7 +87,7 @@ def come_in(folder: Path, name: str, text: str) -> None:
 
 def test_new_files_run_with_what_follows_and_a_signal_ends_the_watch(chain, watcher, wait_until):
     # an hour: what is seen at all is seen because the system told
-    watch = watcher(chain, "--run", "--every", "1h", "--settle", "0.2s")
+    watch = watcher(chain, "--run", "--interval", "1h", "--stable-for", "0.2s")
     wait_until((chain / "dataset/b/R1.txt").exists, 30)
     come_in(chain, "raw/R2.txt", "2;")
     wait_until((chain / "dataset/b/R2.txt").exists, 30)
@@ -102,7 +102,7 @@ def test_new_files_run_with_what_follows_and_a_signal_ends_the_watch(chain, watc
 
 def test_a_row_that_failed_waits_for_other_inputs_also_in_a_later_watch(chain, watcher, wait_until):
     come_in(chain, "raw/R1.txt", "bad;")
-    words = (chain, "--run", "--every", "0.3s", "--settle", "0s")
+    words = (chain, "--run", "--interval", "0.3s", "--stable-for", "0s")
     first = watcher(*words)
     wait_until(lambda: "1 failed, 1 blocked in " in first.out, 30)
     assert "  R1 a: ValueError: no boats on R1\n" in first.err
@@ -126,7 +126,7 @@ def test_a_failure_downstream_is_tried_once(write_workspace, watcher, wait_until
         {"a": ("raw/{id}.txt", "a/{id}.txt", good), "b": ("a/{id}.txt", "b/{id}.txt", bad)},
         {"raw/R1.txt": "1;"},
     )
-    watch = watcher(folder, "--run", "--every", "0.2s", "--settle", "0s")
+    watch = watcher(folder, "--run", "--interval", "0.2s", "--stable-for", "0s")
     wait_until(lambda: "1 done, 1 failed in " in watch.out, 30)
     come_in(folder, "raw/R2.txt", "2;")
     wait_until(lambda: watch.out.count("1 done, 1 failed in ") == 2, 30)
@@ -135,7 +135,7 @@ def test_a_failure_downstream_is_tried_once(write_workspace, watcher, wait_until
 
 
 def test_a_file_is_read_when_it_stands_still(chain, watcher, wait_until):
-    watch = watcher(chain, "--run", "--every", "0.1s", "--settle", "1.5s")
+    watch = watcher(chain, "--run", "--interval", "0.1s", "--stable-for", "1.5s")
     wait_until((chain / "dataset/b/R1.txt").exists, 30)
     path = chain / "dataset/raw/R2.txt"
     pieces = iter(range(20))
@@ -161,13 +161,13 @@ def test_a_growing_directory_is_one_input(write_workspace):
     (folder / "dataset/raw/R1").mkdir(parents=True)
     (folder / "dataset/raw/R1/one").write_text("1")
     said: list[str] = []
-    rounds = Workspace(folder).steps.watch(submit=False, once=True, settle=0.3, say=said.append)
+    rounds = Workspace(folder).steps.watch(submit=False, once=True, stable_for=0.3, on_message=said.append)
     assert [report.counts() for report in rounds] == [{"done": 1}]
     assert said == []
 
 
 def test_a_fault_of_the_workspace_is_said_and_the_watch_goes_on(chain, watcher, wait_until):
-    watch = watcher(chain, "--run", "--every", "0.2s", "--settle", "0s")
+    watch = watcher(chain, "--run", "--interval", "0.2s", "--stable-for", "0s")
     wait_until((chain / "dataset/b/R1.txt").exists, 30)
     toml = chain / "workspace.toml"
     text = toml.read_text()
@@ -203,12 +203,12 @@ def test_once_runs_what_is_ready_and_ends(cli, chain):
 
 def test_a_step_that_is_named_runs_alone(chain):
     ws = Workspace(chain)
-    assert [report.counts() for report in ws.steps.watch("a", submit=False, once=True, settle=0)] == [
+    assert [report.counts() for report in ws.steps.watch("a", submit=False, once=True, stable_for=0)] == [
         {"done": 1}
     ]
     narrowed = ws.steps.sql_filter("step = 'a'")
     come_in(chain, "raw/R2.txt", "2;")
-    assert [len(report) for report in narrowed.watch(submit=False, once=True, settle=0)] == [2]
+    assert [len(report) for report in narrowed.watch(submit=False, once=True, stable_for=0)] == [2]
     assert tried(chain) == ["a R1", "a R2", "b R2"]
 
 
@@ -218,14 +218,14 @@ def test_a_step_that_eats_its_input_ends_no_circle(write_workspace):
         {"a": ("raw/{id}", "a/{id}", "self.path.output.write_text('x')"), "b": ("a/{id}", "b/{id}", body)},
         ["raw/R1"],
     )
-    rounds = Workspace(folder).steps.watch(submit=False, once=True, settle=0)
+    rounds = Workspace(folder).steps.watch(submit=False, once=True, stable_for=0)
     assert [report.counts() for report in rounds] == [{"done": 2}]
 
 
 def test_ctrl_c_in_a_run_ends_130_and_gives_the_rows_back(cli, write_workspace, watcher, wait_until):
     body = "import time; (self.data_path / 'begun').touch(); time.sleep(600)"
     folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, ["raw/R1"])
-    watch = watcher(folder, "--run", "--settle", "0s")
+    watch = watcher(folder, "--run", "--stable-for", "0s")
     wait_until((folder / "dataset/begun").exists, 30)
     assert watch.end(signal.SIGINT) == 130
     assert "interrupted; what is done is kept" in watch.err
@@ -238,7 +238,7 @@ def test_a_bucket_is_listed_from_time_to_time(moto, write_workspace, watcher, wa
         toml=f'[path]\ndataset = "{moto.url}"\nlog = "./LOG"\n',
     )
     moto.put({"raw/R1": "1;"})
-    watch = watcher(folder, "--run", "--every", "0.5s", **moto.environment)
+    watch = watcher(folder, "--run", "--interval", "0.5s", **moto.environment)
     wait_until(lambda: moto.keys("a") == ["a/R1"], 60)
     moto.put({"raw/R2": "2;"})
     wait_until(lambda: moto.keys("a") == ["a/R1", "a/R2"], 60)
@@ -252,7 +252,7 @@ def test_options_given_in_code_outlive_an_edited_config(moto, write_workspace):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, toml=toml)
     ws = Workspace(folder, storage_options=moto.options)
     said: list[str] = []
-    rounds = ws.steps.watch(submit=False, every=0.2, settle=0, say=said.append)
+    rounds = ws.steps.watch(submit=False, interval=0.2, stable_for=0, on_message=said.append)
     try:
         for number in (1, 2):
             moto.put({f"raw/R{number}": "1;"})
@@ -266,7 +266,7 @@ def test_options_given_in_code_outlive_an_edited_config(moto, write_workspace):
 
 @pytest.mark.usefixtures("prefect_server")
 def test_without_a_word_it_submits_flows(chain, watcher, wait_until):
-    watch = watcher(chain, "--settle", "0s")
+    watch = watcher(chain, "--stable-for", "0s")
     wait_until(lambda: watch.out.count("2 done in ") == 1, 60)
     come_in(chain, "raw/R2.txt", "2;")
     wait_until(lambda: watch.out.count("2 done in ") == 2, 60)

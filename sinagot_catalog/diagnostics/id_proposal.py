@@ -1,4 +1,4 @@
-"""`init --from-files`: creates a workspace around existing files, and proposes an id pattern from their names."""
+"""Id proposals: finds records in the names of files, and proposes an id pattern and a workspace for them."""
 
 from __future__ import annotations
 

@@ -1,0 +1,137 @@
+"""The program: the verbs, each imported when it is called, and errors of usage in one sentence."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sinagot_catalog import __version__
+from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, write_options
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.secrets import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["APP", "parse"]
+
+_HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy"}
+"""The modules of verbs that share one; any other verb has a module of its own."""
+_VERBS = (
+    *("init", "status", "ls", "plan", "run", "submit", "watch", "accept", "logs", "snapshot", "diff"),
+    *("explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
+)
+_ABOUT = """A catalog of recordings: what is there, what is done, what failed and why, what can run now;
+and the runs of scripts over the rows that you select."""
+_EXAMPLES = """
+examples:
+  sinagot-catalog init harbor --example     a working workspace to start from
+  sinagot-catalog status harbor             what is done, and what can run next
+  sinagot-catalog run harbor                run it
+
+exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows failed, 130 interrupted
+"""
+
+
+class Program(click.Group):
+    """The group of verbs. Imports the module of a verb when the verb is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """Return the verbs in the order of the help."""
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> Command | None:  # noqa: ARG002
+        """Return a verb; None if there is none of that name."""
+        if cmd_name not in _VERBS:
+            return None
+        module = import_module(f"sinagot_catalog.cli.{_HOMES.get(cmd_name, cmd_name)}")
+        command: Command = getattr(module, cmd_name)
+        return command
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Return the verb of some words; an unknown one raises an error that names the nearest."""
+        word = args[0]
+        if word not in _VERBS and not ctx.resilient_parsing and not word.startswith("-"):
+            raise click.UsageError(
+                f"{word!r} is none of {', '.join(_VERBS)}{did_you_mean(word, _VERBS)}", ctx
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help: the verbs, each with its sentence, then options and examples."""
+        formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n{_ABOUT}\n\nverbs:\n")
+        formatter.indent()
+        formatter.indent()
+        verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
+        formatter.write_dl([(name, one.help or "") for name, one in verbs if one is not None])
+        formatter.dedent()
+        formatter.dedent()
+        write_options(self, ctx, formatter)
+        formatter.write(_EXAMPLES)
+
+
+APP = Program(
+    "sinagot-catalog",
+    params=[
+        *WORKSPACE,
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, help="show the version",
+            callback=lambda ctx, _param, value: _show_version(ctx) if value else None,
+        ),
+    ],
+    context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=False,
+)  # fmt: skip
+
+
+def _show_version(ctx: click.Context) -> None:
+    if not ctx.resilient_parsing:
+        click.echo(f"sinagot-catalog {__version__}")
+        ctx.exit()
+
+
+def parse(argv: Sequence[str]) -> int:
+    """Run the verb that some words name, and return its exit code.
+
+    Raises:
+        SystemExit: After help, the version, or invalid usage (2).
+    """
+    try:
+        with APP.make_context("sinagot-catalog", list(argv)) as ctx:
+            if ctx.invoked_subcommand is None and not ctx._protected_args and not ctx.args:  # noqa: SLF001
+                click.echo(ctx.get_help(), err=True)
+                raise SystemExit(2)
+            code: int = APP.invoke(ctx)
+            return code
+    except click.exceptions.Exit as end:
+        raise SystemExit(end.exit_code) from None
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "sinagot-catalog"
+        text = f"error: {_sentence(error)}\nTry `{path} --help`.\n"
+        click.echo(clean(masked(text)), err=True, nl=False)
+        raise SystemExit(2) from None
+
+
+def _long_name(param: click.Parameter) -> str:
+    """Return the present long name of an option; old names come after it."""
+    return next((name for name in param.opts if name.startswith("--")), param.opts[0])
+
+
+def _sentence(error: click.UsageError) -> str:
+    """Return the text of an error of usage, with the nearest valid word."""
+    known = (
+        [text for one in error.ctx.command.get_params(error.ctx) for text in one.opts] if error.ctx else []
+    )
+    if isinstance(error, click.NoSuchOption):
+        return f"unknown argument {error.option_name!r}{did_you_mean(error.option_name, known)}"
+    if isinstance(error, click.MissingParameter) and error.param is not None:
+        param = error.param
+        name = param.metavar if isinstance(param, Argument) else _long_name(param)
+        return f"{name} is missing"
+    if isinstance(error, click.BadParameter) and error.param is not None:
+        names = "" if isinstance(error.param, Argument) else f"{_long_name(error.param)}: "
+        return f"{names}{error.message}"
+    return error.message.rstrip(".")

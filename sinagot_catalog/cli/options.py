@@ -1,0 +1,366 @@
+"""Options: the class of a verb, the types of option values, and the options that several verbs share."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.quantities import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from click.shell_completion import CompletionItem
+
+__all__ = [
+    "ONE_OBJECT",
+    "OUTPUT",
+    "PLACE",
+    "SNAPSHOT",
+    "STALE",
+    "WORKERS",
+    "WORKSPACE",
+    "Argument",
+    "Command",
+    "Option",
+    "count",
+    "duration",
+    "flag",
+    "limit",
+    "one_of",
+    "rows",
+    "run_options",
+    "selection",
+    "steps",
+    "verb",
+    "where",
+    "write_options",
+]
+
+
+# --- values ----------------------------------------------------------------------------------------------------
+
+
+class OneOf(click.Choice[str]):
+    """A word of a list; an error names the nearest ones."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Check a word."""
+        choices = [str(one) for one in self.choices]
+        if value in choices:
+            return value
+        hint = "" if param is None or not isinstance(param, Argument) else param.help_for(value)
+        near = did_you_mean(str(value), choices) or hint
+        raise click.BadParameter(f"{value!r} is none of {', '.join(choices)}{near}", ctx, param)
+
+
+def one_of(*choices: str) -> OneOf:
+    """Return the type of a word of a list."""
+    return OneOf(choices)
+
+
+def duration(text: str) -> float:
+    """Parse a duration with or without a unit."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def count(text: str) -> int:
+    """Parse a number that is not negative."""
+    if not text.isdecimal():
+        raise click.BadParameter(f"{text!r} is no number of rows")
+    return int(text)
+
+
+def _processes(text: str) -> int:
+    """Parse a number of processes."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no number of processes from 1 up; without it, one per core")
+    return int(text)
+
+
+def _failures(text: str) -> int:
+    """Parse a number of failures."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no number of failures from 1 up")
+    return int(text)
+
+
+def _stale(text: str) -> bool | str:
+    """Parse the value of `--stale`."""
+    if text not in ("inputs", "code"):
+        raise click.BadParameter(f"{text!r} is not 'code'{did_you_mean(text, ['code'])}")
+    return True if text == "inputs" else text
+
+
+# --- parameters ------------------------------------------------------------------------------------------------
+
+
+class Option(click.Option):
+    """An option: its help is listed in a group, its values are completed from the workspace.
+
+    A repeated option has a list as its value, or None if it is not given. The help leaves out its old names.
+    """
+
+    def __init__(self, *names: str, group: str = "options", old: Sequence[str] = (), **more: Any) -> None:
+        super().__init__([*names, *old], **more)
+        self.group = group
+        self.old = old
+        if self.multiple:
+            self.callback = lambda _ctx, _param, values: list(values or ()) or None
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the candidates for a value."""
+        from sinagot_catalog.cli.completion import values_of
+
+        return values_of(self, ctx, incomplete)
+
+
+class Argument(click.Argument):
+    """A positional argument with a help text."""
+
+    def __init__(self, name: str, metavar: str, *, about: str = "", **more: Any) -> None:
+        super().__init__([name], metavar=metavar, **more)
+        self.about = about
+
+    def help_for(self, value: str) -> str:
+        """Return what a word probably means that does not fit here."""
+        from pathlib import Path
+
+        if self.name == "table" and ("/" in value or Path(value, "workspace.toml").is_file()):
+            return f"; a workspace is named with -C {value}"
+        return ""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Return the candidates for a value."""
+        from sinagot_catalog.cli.completion import values_of
+
+        return values_of(self, ctx, incomplete)
+
+
+def _takes_value(param: click.Parameter) -> bool:
+    return isinstance(param, click.Option) and not param.is_flag
+
+
+def flag(*names: str, **more: Any) -> Option:
+    """Declare an option without a value."""
+    return Option(*names, is_flag=True, **more)
+
+
+# --- commands --------------------------------------------------------------------------------------------------
+
+
+class Command(click.Command):
+    """A verb. Its function gets all values as attributes of one object, and returns the exit code."""
+
+    def __init__(
+        self, run: Callable[[Any], int], about: str, examples: str, params: Sequence[click.Parameter]
+    ) -> None:
+        super().__init__(
+            run.__name__,
+            params=list(params),
+            help=about,
+            short_help=about,
+            context_settings={"help_option_names": ["-h", "--help"]},
+        )
+        self.run = run
+        self.examples = examples
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the words after the verb; refuse words that are too many."""
+        if STALE in self.params:  # a separate word after a bare --stale could be the workspace
+            args = ["--stale=inputs" if word == "--stale" else word for word in args]
+        if (
+            ctx.resilient_parsing
+            and args
+            and any(args[-1] in one.opts for one in self.params if _takes_value(one))
+        ):
+            args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> int:
+        """Run the verb."""
+        before = ctx.parent.params if ctx.parent else {}
+        given = dict(ctx.params)
+        for name in ("workspace", "trust"):
+            given[name] = given.get(name) or before.get(name)
+        given["config"] = [*(before.get("config") or []), *(given.get("config") or [])]
+        forms = [name for name in ("json", "csv", "parquet") if given.get(name)]
+        if len(forms) > 1:
+            raise click.UsageError(f"--{forms[1]}: not allowed with argument --{forms[0]}", ctx)
+        return self.run(SimpleNamespace(**given))
+
+    def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the help: usage, the sentence about the verb, its parameters by group, examples."""
+        arguments = [one for one in self.params if isinstance(one, Argument) and one.metavar]
+        words = " ".join(one.metavar or "" if one.required else f"[{one.metavar}]" for one in arguments)
+        formatter.write(f"usage: {ctx.command_path} [options] {words}".rstrip() + "\n\n")
+        formatter.write_text(self.help or "")
+        if described := [(one.metavar or "", one.about) for one in arguments if one.about]:
+            with formatter.section("arguments"):
+                formatter.write_dl(described)
+        write_options(self, ctx, formatter)
+        formatter.write(f"\n{self.examples}\n")
+
+
+def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    """Write the options of a command, group by group."""
+    groups: dict[str, list[tuple[str, str]]] = {"options": []}
+    for param in command.get_params(ctx):
+        record = None if isinstance(param, Argument) else param.get_help_record(ctx)
+        if record and "--help" in param.opts:
+            record = (record[0], "show this help")
+        for name in getattr(param, "old", ()):
+            record = record and (record[0].replace(f", {name}", ""), record[1])
+        if record:
+            groups.setdefault(getattr(param, "group", "options"), []).append(record)
+    for name, records in groups.items():
+        with formatter.section(name):
+            formatter.write_dl(records)
+
+
+def verb(
+    about: str, examples: str, *params: click.Parameter | Sequence[click.Parameter]
+) -> Callable[[Callable[[Any], int]], Command]:
+    """Make a verb of a function; its name is the verb.
+
+    Args:
+        about: One sentence.
+        examples: The end of the help: examples, and what programs get.
+        params: Arguments and options, in the order of the help; lists of them are flattened.
+    """
+
+    def decorate(function: Callable[[Any], int]) -> Command:
+        flat = list(_flattened(params))
+        if not any(param.name == "debug" for param in flat):
+            flat.append(flag("--debug", help="show the traceback of an error"))
+        return Command(function, about, f"examples:\n{examples.strip(chr(10))}", flat)
+
+    return decorate
+
+
+def _flattened(params: Sequence[click.Parameter | Sequence[click.Parameter]]) -> Iterator[click.Parameter]:
+    for one in params:
+        yield from [one] if isinstance(one, click.Parameter) else one
+
+
+# --- options of several verbs ----------------------------------------------------------------------------------
+
+WORKSPACE = [
+    Option(
+        "-C", "--workspace", metavar="PLACE",
+        help="folder, URL or toml of the workspace; by default the nearest folder above with a workspace.toml",
+    ),
+    Option(
+        "--config", metavar="FILE", multiple=True,
+        help="a further toml, merged over the workspace's; may be repeated",
+    ),
+    flag("--trust", help="run scripts that others can write, or that come from a bucket"),
+]  # fmt: skip
+"""How every verb names the workspace."""
+
+PLACE = [
+    Argument("place", "WORKSPACE", required=False, about="folder, URL or toml; as -C"),
+    *WORKSPACE,
+]
+"""The same with an argument, in verbs that have no other one."""
+
+SNAPSHOT = Option(
+    "--snapshot", metavar="NAME", is_flag=False, flag_value="latest",
+    help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
+)  # fmt: skip
+
+STALE = Option(
+    "--stale", metavar="[=code]", type=_stale, group="which rows",
+    help="what is stale by an input, a version or parameters, too; =code: by a changed script, too",
+)  # fmt: skip
+
+WORKERS = Option(
+    "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
+)
+
+STOP_AFTER = Option(
+    "--stop-after", metavar="N", type=_failures, help="end after so many failures of one kind"
+)
+
+OUTPUT = [
+    flag("--json", group="output", help="JSON on stdout"),
+    flag("--csv", group="output", help="CSV on stdout"),
+    Option("--parquet", group="output", metavar="FILE", help="the rows as a Parquet file"),
+]
+"""The form of the rows on stdout."""
+
+ONE_OBJECT = flag("--json", help="one JSON object")
+
+
+def where(about: str, group: str = "options") -> Option:
+    """Declare `--where`; repeated filters narrow further."""
+    option = Option(
+        "--where", metavar="SQL", multiple=True, group=group, help=f"{about}; repeated, it narrows further"
+    )
+    option.callback = lambda _ctx, _param, values: _narrowed(list(values or ()))
+    return option
+
+
+def _narrowed(filters: list[str]) -> str | None:
+    if len(filters) > 1:
+        return " AND ".join(f"({one})" for one in filters)
+    return filters[0] if filters else None
+
+
+def steps(about: str, group: str = "options") -> Option:
+    """Declare `--step`."""
+    return Option("--step", metavar="L", multiple=True, group=group, help=f"{about}; may be repeated")
+
+
+def limit(about: str, group: str = "options") -> Option:
+    """Declare `--limit`."""
+    return Option("--limit", metavar="N", type=count, group=group, help=about)
+
+
+def rows() -> list[click.Parameter]:
+    """Declare the workspace, and the options that choose rows of steps."""
+    group = "which rows"
+    return [
+        *PLACE,
+        where("steps that fit, such as \"status = 'ERROR'\"", group),
+        Option("--status", metavar="S", multiple=True, group=group, help="steps of this status; may be repeated"),
+        steps("this step, tried even where an input is missing", group),
+        Option("--record", metavar="ID", multiple=True, group=group, help="this record; may be repeated"),
+        Option(
+            "--rows", metavar="FILE", group=group,
+            help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",
+        ),
+    ]  # fmt: skip
+
+
+def selection() -> list[click.Parameter]:
+    """Declare `rows`, and the options that say which of the rows run."""
+    group = "which rows"
+    return [
+        *rows(),
+        limit("run at most so many rows", group),
+        flag("--force", group=group, help="what is done, too"),
+        STALE,
+        flag("--downstream", group=group, help="what becomes ready by this run, too"),
+        flag("--upstream", group=group, help="what makes the inputs that are missing, too"),
+        flag("--ignore-missing", group=group, help="try rows that lack an input, too"),
+    ]
+
+
+def run_options() -> list[click.Parameter]:
+    """Declare the options of a run."""
+    return [
+        flag("-n", "--dry-run", help="only show what would run and why, as `plan` does"),
+        WORKERS,
+        STOP_AFTER,
+        flag("--strict", help="exit 3 also for rows without data, or left to another run"),
+        flag("-y", "--yes", help="with --force, replace outputs without a question"),
+        flag("-q", "--quiet", help="no bar, no log lines"),
+        *OUTPUT,
+    ]

@@ -1,0 +1,92 @@
+"""Quantities: reads and writes durations, sizes and counts; the only grammar of durations.
+
+Imports the standard library only: workers and the completion of a shell use it.
+"""
+
+import re
+
+__all__ = ["count_of", "duration_text", "parse_duration", "parse_size", "size_text"]
+
+_SECONDS = {"": 1, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*(s|min|m|h|d|w|)\s*")
+
+
+def parse_duration(text: str | float) -> float:
+    """Return the seconds of a duration such as `90s`, `10m`, `2h`, `7d` or `1w`; a bare number counts seconds.
+
+    Raises:
+        ValueError: When the text is not a duration.
+
+    Example:
+        >>> [parse_duration(one) for one in ("90s", "10m", "2h", "7d", "1w", "1.5", 3)]
+        [90.0, 600.0, 7200.0, 604800.0, 604800.0, 1.5, 3.0]
+        >>> parse_duration("5 parsecs")
+        Traceback (most recent call last):
+        ValueError: '5 parsecs' is not a duration such as 90s, 10m, 2h, 7d or 1w
+    """
+    found = None if isinstance(text, bool) else _DURATION.fullmatch(str(text))
+    if found is None:
+        raise ValueError(f"{text!r} is not a duration such as 90s, 10m, 2h, 7d or 1w")
+    return float(found[1]) * _SECONDS[found[2]]
+
+
+_BYTES = {"": 1, "B": 1}
+_BYTES |= {f"{letter}{end}": 1000 ** (n + 1) for n, letter in enumerate("KMGT") for end in ("", "B")}
+_BYTES |= {f"{letter}IB": 1024 ** (n + 1) for n, letter in enumerate("KMGT")}
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([A-Za-z]*)\s*")
+
+
+def parse_size(text: str) -> int:
+    """Return the bytes of a size such as `2 GB` or `512 MiB`; a bare number counts bytes.
+
+    Raises:
+        ValueError: When the text is not a size.
+
+    Example:
+        >>> [parse_size(one) for one in ("2 GB", "512MiB", "1.5k", "80")]
+        [2000000000, 536870912, 1500, 80]
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None or found[2].upper() not in _BYTES:
+        raise ValueError(f"{text!r} is not a size such as 2 GB or 512 MiB")
+    return int(float(found[1]) * _BYTES[found[2].upper()])
+
+
+def duration_text(seconds: float, *, has_ms: bool = False) -> str:
+    """Write a measured duration; `has_ms` writes less than a second in milliseconds.
+
+    Example:
+        >>> [duration_text(one) for one in (0.25, 12.3, 600, 9000, 259_200)]
+        ['0.2 s', '12.3 s', '10.0 min', '2.5 h', '3.0 d']
+        >>> duration_text(0.25, has_ms=True)
+        '250 ms'
+    """
+    if has_ms and seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for most, size, unit in ((90, 1, "s"), (5400, 60, "min"), (172_800, 3600, "h")):
+        if seconds < most:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds / 86_400:.1f} d"
+
+
+def size_text(count: float) -> str:
+    """Write a number of bytes, in decimal units.
+
+    Example:
+        >>> [size_text(one) for one in (0, 999, 1500, 2.5e9)]
+        ['0 B', '999 B', '1.5 kB', '2.5 GB']
+    """
+    for most, size, unit in ((1e3, 1, "B"), (1e6, 1e3, "kB"), (1e9, 1e6, "MB"), (1e12, 1e9, "GB")):
+        if count < most:
+            return f"{count / size:,.{0 if size == 1 else 1}f} {unit}"
+    return f"{count / 1e12:,.1f} TB"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Write a number with its noun, which is in the plural unless the number is 1.
+
+    Example:
+        >>> count_of(1, "row"), count_of(1200, "row")
+        ('1 row', '1,200 rows')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
