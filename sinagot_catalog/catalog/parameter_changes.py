@@ -43,7 +43,7 @@ def _read_values(read: pl.Series, codes: pl.Series, metadata: pl.DataFrame) -> p
     long = (
         pl.DataFrame({"_rec": codes, "read": read.cast(_READ)})
         .with_row_index("_row")
-        .filter(pl.col("read").list.len() > 0)
+        .filter(pl.col("read").list.len() > 0, pl.col("_rec") < metadata.height)  # a group has no metadata
         .explode("read")
         .select(
             "_row", "_rec", pl.col("read").list.get(0).alias("name"), pl.col("read").list.get(1).alias("then")

@@ -230,9 +230,7 @@ def send(
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
-    return RunHandle(
-        None, remote_run.send(source, deployment, parameters, name=name, api=local, say=on_message)
-    )
+    return RunHandle(None, remote_run.send(source, deployment, parameters, name=name, api=local, say=say))
 
 
 @renamed(say="on_message")

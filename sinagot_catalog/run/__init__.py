@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.cleanup import GcResult, gc
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
-    from sinagot_catalog.run.failure_limit import VARYING
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
@@ -40,7 +39,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
-    "VARYING",
     "ClaimedRun",
     "Executor",
     "GcResult",
@@ -85,7 +83,6 @@ __getattr__ = lazy_exports(
         "claimed_run": ("ClaimedRun", "claim", "in_words"),
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
-        "failure_limit": ("VARYING",),
         "interactive": ("load_script", "script_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),

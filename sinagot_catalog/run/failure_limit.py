@@ -7,15 +7,14 @@ import threading
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from sinagot_catalog.catalog import VARYING
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.journal import Result
 
-__all__ = ["VARYING", "FailureLimit"]
-
-VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
-"""The parts of a message that differ between failures of one kind, as a regular expression."""
+__all__ = ["FailureLimit"]
 
 _COUNTED = ("error", "timeout")
 _WIDTH = 200
