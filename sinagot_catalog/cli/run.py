@@ -137,7 +137,7 @@ def run(args: Any) -> int:
     if not _may_replace(ws, args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = _options(args) | {"workers": args.workers or None}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -183,7 +183,8 @@ def submit(args: Any) -> int:
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options["deployment"] = args.deployment
     handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
         return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})

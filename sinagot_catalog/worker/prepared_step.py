@@ -165,6 +165,7 @@ class PreparedStep:
             "task": spec.task,
             "modality": spec.modality,
             "label": spec.step,
+            **({"params": spec.params} if spec.params else {}),
         }
 
 
