@@ -334,12 +334,16 @@ def selection() -> list[click.Parameter]:
     return [
         *rows(),
         limit("run at most so many rows", group),
+        Option(
+            "--part", metavar="K/N", group=group,
+            help="the K-th of N parts of the records; `last`: the rows that belong to no part",
+        ),
         flag("--force", group=group, help="what is done, too"),
         STALE,
         flag("--downstream", group=group, help="what becomes ready by this run, too"),
         flag("--upstream", group=group, help="what makes the inputs that are missing, too"),
         flag("--ignore-missing", group=group, help="try rows that lack an input, too"),
-    ]
+    ]  # fmt: skip
 
 
 def run_options() -> list[click.Parameter]:

@@ -352,7 +352,7 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
 
 
 def _is_narrowed(args: Any) -> bool:
-    return any((args.where, args.status, args.step, args.record, args.rows))
+    return any((args.where, args.status, args.step, args.record, args.rows, args.part))
 
 
 # --- submit without waiting ------------------------------------------------------------------------------------

@@ -87,6 +87,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     batch: int | None = None,
     run_id: str | None = None,
     upstream: bool = False,  # noqa: FBT001, FBT002
+    part: str | None = None,
 ) -> State[Any]:
     """Run the rows of a workspace that a filter selects, or those of a file.
 
@@ -107,6 +108,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         batch: Rows in a task run.
         run_id: A run that was planned in this process.
         upstream: Also the rows that make missing inputs of these rows.
+        part: Only the records of this part, such as `3/8`; `last` has the rows that belong to no part.
 
     Returns:
         Completed, Failed ("3 of 100 rows failed") or Cancelled.
@@ -128,6 +130,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 step=step,
                 workers=workers,
                 limit=limit,
+                part=part,
                 config=config,
                 since=since_retry() if force else None,
                 deployed=made_for(),

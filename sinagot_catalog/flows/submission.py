@@ -24,7 +24,7 @@ from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
-from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, plan
+from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import Submitted
@@ -225,11 +225,13 @@ def send(
         asked = {key: value for key, value in asdict(options).items() if key not in left_out}
         if not options.upstream:
             del asked["upstream"]  # workers of an older version do not know it
+        asked |= {"part": str(part)} if (part := part_of(asked.pop("part"))) else {}
         is_whole = query.is_whole and source.span is None
         kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
+    which = f" · part {options.part}" if options.part else ""
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}{which}"
     return RunHandle(
         None, remote_run.send(source, deployment, parameters, name=name, api=local, say=on_message)
     )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
+    from sinagot_catalog.run.parts import LAST, Part, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
     from sinagot_catalog.run.pool import Pool
@@ -39,10 +40,12 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
+    "LAST",
     "ClaimedRun",
     "Executor",
     "GcResult",
     "OnResults",
+    "Part",
     "Phase",
     "Plan",
     "PlanArguments",
@@ -64,6 +67,7 @@ __all__ = [
     "load_script",
     "local_executor",
     "make_plan",
+    "part_of",
     "plan",
     "replaced",
     "rows_query",
@@ -84,6 +88,7 @@ __getattr__ = lazy_exports(
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
+        "parts": ("LAST", "Part", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),
         "pool": ("Pool",),

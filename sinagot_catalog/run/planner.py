@@ -16,6 +16,7 @@ import polars as pl
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.parts import Part, part_of, steps_of_no_part
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.schema import ACTION, PLAN
 
@@ -163,6 +164,7 @@ class _Order:
         self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
     ) -> None:
         self.layout = layout
+        self.makers = makers
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
         for unit in layout.units:
@@ -199,6 +201,13 @@ class _Order:
             out.append(ready.pop(0))
             sorter.done(out[-1])
         return out
+
+    def steps_in(self, part: Part | None) -> list[int]:
+        """The unit steps that have rows in a part, in order; without a part, all."""
+        if part is None:
+            return self.cells
+        last = steps_of_no_part(self.layout, self.makers, self.cells, self.shared)
+        return [cell for cell in self.cells if (cell in last) == part.is_last]
 
     def _name(self, cell: int) -> str:
         one = self.layout.cells[cell]
@@ -241,6 +250,8 @@ class _Considered:
         self.stats = stats
         nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
         self.nothing = nothing
+        self.part = part_of(options.part)
+        self.in_part = pl.DataFrame() if self.part is None else self.part.records(catalog.ids)
         self.made: dict[int, pl.Series] = {}
         """By bound pattern: whether this run writes its file, a row per record."""
         self.jobs: dict[frozenset[int], pl.Series] = {}
@@ -250,7 +261,7 @@ class _Considered:
         """Give every row its action and reason."""
         parts = self.selected.partition_by("_cell", as_dict=True)
         out = []
-        for cell in order.cells:
+        for cell in order.steps_in(self.part):
             part = parts.get((cell,))
             if self.options.downstream or part is not None:
                 found = self._cell(self.catalog.layout.cells[cell], part)
@@ -265,6 +276,8 @@ class _Considered:
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
+        if rows is not None and self.part is not None and not self.part.is_last:
+            rows = rows.join(self.in_part, on="record_id", how="semi", maintain_order="left")
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(

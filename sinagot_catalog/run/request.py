@@ -14,6 +14,7 @@ from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import fitting
 from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
+from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ class PlanArguments(TypedDict, total=False):
     upstream: bool
     stale: bool | str | None
     limit: int | None
+    part: str | Sequence[int] | None
 
 
 class SubmitArguments(PlanArguments, total=False):
@@ -91,6 +93,7 @@ class RunOptions:
         stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
             as set in `[run] rerun_on`.
         limit: Run at most this many rows, in run order.
+        part: Only the rows of this part, such as `(3, 8)`; `"last"` has the rows that belong to no part.
     """
 
     step: str | Sequence[str] | None = None
@@ -103,6 +106,7 @@ class RunOptions:
     upstream: bool = False
     stale: bool | str | None = None
     limit: int | None = None
+    part: str | Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -134,6 +138,7 @@ class RunOptions:
             raise SelectionError(
                 f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
             )
+        part_of(self.part)
         for name, least in (("workers", 1), ("limit", 0)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
