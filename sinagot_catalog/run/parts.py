@@ -1,4 +1,4 @@
-"""Parts of a run: divide its records over several machines; no two parts share a row, and together they have all."""
+"""Parts of a run: divides its records over machines; no two parts share a row, and together they have all."""
 
 from __future__ import annotations
 
