@@ -161,7 +161,7 @@ def run(args: Any) -> int:
 
 Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
 --json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
-runs elsewhere).""",
+runs elsewhere), with --parts a list of them in flow_runs.""",
     selection(),
     Option(
         "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
@@ -194,6 +194,11 @@ def submit(args: Any) -> int:
     options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
     if args.parts:
         return _submit_parts(ws, args, steps, options)
+    return _submit_whole(ws, args, steps, options)
+
+
+def _submit_whole(ws: Workspace, args: Any, steps: StepCollection, options: dict[str, Any]) -> int:
+    """Submit one flow run and, without `--no-wait`, wait for it."""
     handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
         return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})
@@ -218,7 +223,7 @@ def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict
         return _end(ws, args, steps, wait_for_parts(handles, steps, steps_of(args), **options))
     shown = [{"run_id": one.run_id, "flow_run_id": one.flow_run_id, "url": one.url} for one in handles]
     if args.json:
-        put_json([{**one, "pid": None} for one in shown])
+        put_json({"flow_runs": shown})
     else:
         put("\n".join(str(one["url"]) for one in shown) or "nothing to do in the parts")
     if len(steps.plan(steps_of(args), **{**_options(args), "part": "last"})):

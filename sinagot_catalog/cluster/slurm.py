@@ -64,7 +64,7 @@ class SlurmRun:
         return f"1-{self.parts}" + (f"%{self.array_limit}" if self.array_limit else "")
 
     def script(self, *directives: str) -> str:
-        r"""Return the batch script: it runs the part of its array task; without a task, what belongs to no part.
+        """Return the batch script: it runs the part of its array task; without a task, what belongs to no part.
 
         Args:
             directives: Words of `#SBATCH` lines, one line each.
@@ -75,18 +75,15 @@ class SlurmRun:
             #!/bin/sh
             #SBATCH --array=1-8
             part="${SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/8}"
-            exec python -P -m sinagot_catalog run -C /data/harbor/workspace.toml \\
-              --workers "${SLURM_CPUS_PER_TASK:-1}" --quiet --part "${part:-last}"
+            exec python -P -m sinagot_catalog run -C /data/harbor/workspace.toml --quiet --part "${part:-last}"
             <BLANKLINE>
         """
         program = shlex.join([sys.executable, "-P", "-m", "sinagot_catalog", "run", *self.words])
-        workers = "" if {"-j", "--workers"} & set(self.words) else '--workers "${SLURM_CPUS_PER_TASK:-1}" '
         lines = [
             "#!/bin/sh",
             *(f"#SBATCH {words}" for words in directives),
             f'part="${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{self.parts}}}"',
-            f"exec {program} \\",
-            f'  {workers}--quiet --part "${{part:-{LAST}}}"',
+            f'exec {program} --quiet --part "${{part:-{LAST}}}"',
         ]
         return "".join(f"{line}\n" for line in lines)
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
+    from sinagot_catalog.run.machine import cpus
     from sinagot_catalog.run.parts import LAST, Part, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
@@ -62,6 +63,7 @@ __all__ = [
     "check_rows",
     "check_start",
     "claim",
+    "cpus",
     "gc",
     "in_words",
     "load_script",
@@ -88,6 +90,7 @@ __getattr__ = lazy_exports(
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
+        "machine": ("cpus",),
         "parts": ("LAST", "Part", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),

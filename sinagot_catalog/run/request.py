@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
@@ -14,6 +13,7 @@ from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import fitting
 from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
+from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.schema import KEYS
 
@@ -87,7 +87,7 @@ class RunOptions:
         ignore_missing: Also try rows that lack an input.
         debug: Run in this process, log at DEBUG, and re-raise the errors of a script.
         mode: `processes`, `main_process` or `prefect`; by default as set in `[run] mode`.
-        workers: The number of processes; by default the number of cores.
+        workers: The number of processes; by default the CPUs that this process may use.
         downstream: Add the rows that become ready by this run.
         upstream: Add the rows that make missing inputs of these rows.
         stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
@@ -169,7 +169,7 @@ class RunOptions:
 
     def most_workers(self, config: Config) -> int:
         """The most processes that a run uses."""
-        return self.workers or config.run.workers or os.cpu_count() or 1
+        return self.workers or config.run.workers or cpus()
 
 
 def seconds_of(name: str, duration: float | str | timedelta) -> float:
