@@ -315,7 +315,7 @@ class Workspace(WorkspaceRuns):
         """Explain the status of one row of `steps`: every rule with its values.
 
         Args:
-            record_id: The record; it may have no file yet.
+            record_id: The record; it may have no file yet. The id of a group for a group step.
             step: The step's name.
             task: Its task, if several units have that step.
             modality: Its modality, if several units have that step.
@@ -336,8 +336,12 @@ class Workspace(WorkspaceRuns):
         """
         from sinagot_catalog.diagnostics import explain
 
-        self.records.get(record_id)
-        return explain(self._source, record_id, self._source.layout().unit_step(step, task, modality))
+        cell = self._source.layout().unit_step(step, task, modality)
+        if cell.by is None:
+            self.records.get(record_id)
+        else:
+            self._source.catalog().group_steps.check(cell, record_id)
+        return explain(self._source, record_id, cell)
 
     @property
     def plot(self) -> Plot:

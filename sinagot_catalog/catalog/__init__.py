@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
+    from sinagot_catalog.catalog.failures import cluster_failures
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
@@ -59,13 +61,17 @@ __all__ = [
     "check_literals",
     "check_query",
     "check_value",
+    "cluster_failures",
     "diff",
+    "exclude",
     "failed",
     "first_line",
     "fixed_action",
     "in_words",
+    "include",
     "is_stale",
     "link_stats",
+    "missing_line",
     "names",
     "names_in",
     "notices_frame",
@@ -85,6 +91,8 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "exclusion_edits": ("exclude", "include", "missing_line"),
+        "failures": ("cluster_failures",),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),

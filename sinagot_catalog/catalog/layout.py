@@ -68,6 +68,7 @@ class UnitStep:
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
+        is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
@@ -86,6 +87,7 @@ class UnitStep:
     timeout: float | None = None
     command: str | None = None
     by: tuple[str, ...] | None = None
+    is_partial: bool = False
     columns: bool = False
     is_refused: bool = False
 
@@ -237,6 +239,16 @@ class Layout:
         ]
 
     @cached_property
+    def in_log(self) -> list[str]:
+        """A sentence for each pattern of raw inputs in the folder `LOG`, which is never listed."""
+        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
+        return [
+            f"{text} finds nothing: the folder LOG of a dataset is the library's own; rename that folder"
+            for text in texts
+            if text.startswith("LOG/")
+        ]
+
+    @cached_property
     def near(self) -> dict[int, list[tuple[int, int]]]:
         """For each bound pattern that steps read, the outputs that may name the same path for another record.
 
@@ -255,6 +267,29 @@ class Layout:
             for place in sorted(read)
         }
         return {place: pairs for place, pairs in found.items() if pairs}
+
+    @cached_property
+    def bys(self) -> tuple[tuple[str, ...], ...]:
+        """The lists of fields over which steps run in groups, each once."""
+        fields = set(self.ids.groups)
+        return tuple(
+            dict.fromkeys(cell.by for cell in self.cells if cell.by is not None and fields >= set(cell.by))
+        )
+
+    def is_per_group(self, cell: UnitStep, port: list[Link]) -> bool:
+        """Whether an input of a group step belongs to the group, and not to each member."""
+        own = set(cell.by or ())
+        return all(self.places[link.place].template.fields <= own for link in port)
+
+    def member_by(self, cell: UnitStep) -> tuple[str, ...] | None:
+        """The fields of the groups that are the members of a group step; None if records are its members."""
+        lower: set[tuple[str, ...] | None] = set()
+        for port in cell.input_ports:
+            if not self.is_per_group(cell, port):
+                makers = {made for link in port for made in self.makers.get(link.place, ())} - {cell.index}
+                lower |= {self.cells[made].by for made in makers} or {None}
+        only = lower.pop() if len(lower) == 1 else None
+        return only if only is not None and set(only) > set(cell.by or ()) else None
 
     @cached_property
     def raw(self) -> list[int]:

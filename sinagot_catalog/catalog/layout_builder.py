@@ -66,6 +66,7 @@ def build_layout(
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
                     by=source.by,
+                    is_partial=source.partial,
                     columns=source.columns,
                     is_refused=is_refused,
                 )
@@ -119,6 +120,7 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
         program.timeout,
         name=name,
         by=program.by,
+        partial=program.partial,
         columns=program.columns,
     )
 

@@ -29,7 +29,7 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.catalog.layout import Link
+    from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
     from sinagot_catalog.catalog.row_files import RowFiles
 
@@ -98,7 +98,7 @@ class Catalog(StepsTable):
             ]
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
-            pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step"),
+            pl.col("step").filter(_is_open()).first().alias("next_step"),
         )
         return (
             pl.concat(has_data)
@@ -118,7 +118,8 @@ class Catalog(StepsTable):
         first = [self.port_presence(port) for port in ports]
         data = [self.presence[place] for place in one.data]
         groups = [reduce(and_, group) for group in (first, data) if group]
-        return reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, len(self.ids))
+        found = reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, self.n_rows)
+        return found.head(len(self.ids))
 
     @cached_property
     def records(self) -> pl.DataFrame:
@@ -262,6 +263,13 @@ class Catalog(StepsTable):
             cell = self.layout.cells[int(str(key[0]))]
             ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
             for order, port in enumerate(ports):
+                if (
+                    port[0].role == "input"
+                    and cell.by is not None
+                    and not self.layout.is_per_group(cell, port)
+                ):
+                    parts.append(self._member_links(cell, port, part, order))
+                    continue
                 chosen = self.chosen_way(port)
                 for number, link in enumerate(port):
                     some = part if len(port) == 1 else part.filter(chosen.gather(part["_rec"]) == number)
@@ -273,10 +281,24 @@ class Catalog(StepsTable):
         found = pl.concat(parts, how="diagonal").drop_nulls("path")
         return found.select(*hidden, *LINKS).sort("_rec", "_cell", "_order", "path")
 
+    def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame, order: int) -> pl.DataFrame:
+        """Return the rows of an input of the members of groups: a row per file of a member."""
+        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(
+            pl.lit(value=True).alias("exists")
+        )
+        absent = self.group_steps.absent(cell, port, part["_rec"])
+        files = pl.concat([files, absent.with_columns(pl.lit(value=False).alias("exists"))])
+        return part.join(files, on="_rec", maintain_order="left").with_columns(
+            pl.lit("input").cast(ROLE).alias("role"),
+            pl.lit(port[0].label, dtype=pl.String).alias("label"),
+            pl.lit(port[0].place, dtype=pl.UInt16).alias("_place"),
+            pl.lit(order, dtype=pl.UInt16).alias("_order"),
+        )
+
     def _link(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
         """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
         place = self.layout.places[link.place]
-        values = self.record_values.drop("record_id")[part["_rec"]]
+        values = self.row_values.drop("record_id")[part["_rec"]]
         rows = part.with_columns(values.get_columns()).with_columns(
             pl.lit(link.role).cast(ROLE).alias("role"),
             pl.lit(link.label, dtype=pl.String).alias("label"),
@@ -296,6 +318,11 @@ class Catalog(StepsTable):
             self.root_of(link.place, part["_rec"]),
             self.presence[link.place].gather(part["_rec"]).alias("exists"),
         )
+
+
+def _is_open() -> pl.Expr:
+    """Whether a step of a unit is still to be made."""
+    return pl.col("status").ne_missing("DONE") & pl.col("status").ne_missing("EXCLUDED")
 
 
 def _only(values: Iterable[str | None]) -> str | None:

@@ -259,10 +259,12 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
         return True  # the waiting parent process has asked
     from sinagot_catalog.run import replaced
 
-    count, size = replaced(source_of(ws), _plan(steps, args))
+    count, size, foreign = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
     outputs = f"{count_of(count, 'output')} ({size_text(size)})"
+    if len(foreign):
+        outputs += f", and no run made {len(foreign):,} of them, such as {clean(foreign[0])}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True
@@ -360,7 +362,8 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
     from sinagot_catalog.catalog import failed
 
     line = say if is_machine(args) else put
-    waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
+    excluded = made.frame.filter(pl.col("status") == "EXCLUDED").height
+    waiting = made.frame.filter(~pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False))
     if made.frame.is_empty():
         line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
     elif waiting.is_empty():
@@ -370,6 +373,11 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
                 f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed"
             )
             say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
+        elif excluded:
+            first = made.frame.filter(pl.col("status") == "EXCLUDED").row(0, named=True)
+            example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
+            verb = "is" if excluded == 1 else "are"
+            line(f"nothing to do: {count_of(excluded, 'row')} {verb} excluded, such as {example}")
         elif _is_narrowed(args):
             line("nothing to do: these are done; --force runs them again")
         else:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.run import shell_join
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
+from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,6 +60,15 @@ def open_workspace(args: Any) -> Workspace:
         # This restores Python's handler.
         signal.signal(signal.SIGINT, handler)
     ws = Workspace([place, *args.config], trust=args.trust or None, snapshot=getattr(args, "snapshot", None))
+    if getattr(args, "parquet", None):
+        from sinagot_catalog.reporting import check_target
+
+        check_target(args.parquet)
+    trust = True if getattr(args, "trust", False) else None
+    snapshot = getattr(args, "snapshot", None)
+    ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
+    if getattr(args, "parquet", None):
+        check_target(args.parquet)
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():
@@ -108,8 +119,6 @@ def name_of(ws: Workspace) -> str:
 
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """Return a further command about the same workspace, and the same rows unless `whole`; ready to paste."""
-    from sinagot_catalog.run import shell_join
-
     place = place_of(args)
     where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in args.config for part in ("--config", one)]

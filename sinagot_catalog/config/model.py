@@ -96,6 +96,12 @@ def _web_address(value: str | None) -> str | None:
     return value
 
 
+def _csv_path(value: str | None) -> str | None:
+    if value is not None and not value.lower().endswith((".csv", ".tsv")):
+        raise fault("is no CSV file: write a path such as 'exclude.csv'")
+    return value
+
+
 def _format(value: str) -> str:
     import logging
 
@@ -143,6 +149,7 @@ class RecordsSection:
     id_pattern: str = ""
     metadata: Annotated[tuple[MetadataTable, ...], Check(before=_tables)] = ()
     expected: bool = False
+    exclude: Annotated[str | None, Check(after=_csv_path)] = None
     file_match: object = field(default=None, repr=False)
 
 
@@ -158,6 +165,7 @@ class CommandConfig:
     retries: Count | None = None
     timeout: Seconds | None = None
     by: Names | None = None
+    partial: bool = False
     columns: bool = False
 
     @property

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import provenance_of
+    from sinagot_catalog.journal.provenance import provenance_of, unrecorded
     from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.journal.run_spec import (
         FAILED,
+        NEVER,
         Group,
         Outcome,
         Port,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         StorageOptions,
         Task,
         UnitStepSpec,
+        Unrecorded,
         tasks_of,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "LAST",
+    "NEVER",
     "ORDER",
     "PIECE",
     "Claim",
@@ -100,6 +103,7 @@ __all__ = [
     "Task",
     "UnitStepLines",
     "UnitStepSpec",
+    "Unrecorded",
     "boot_id",
     "bounded",
     "check_file",
@@ -126,6 +130,7 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
+    "unrecorded",
     "with_states",
 ]
 
@@ -149,12 +154,13 @@ __getattr__ = lazy_exports(
             "spelled",
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
-        "provenance": ("provenance_of",),
+        "provenance": ("provenance_of", "unrecorded"),
         "reader": ("Journal", "LAST", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),
         "run_spec": (
             "FAILED",
+            "NEVER",
             "Group",
             "Outcome",
             "Port",
@@ -165,6 +171,7 @@ __getattr__ = lazy_exports(
             "StorageOptions",
             "Task",
             "UnitStepSpec",
+            "Unrecorded",
             "tasks_of",
         ),
         "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),

@@ -12,6 +12,7 @@ from sinagot_catalog.status import FAILURES
 
 __all__ = [
     "FAILED",
+    "NEVER",
     "Group",
     "Outcome",
     "Port",
@@ -22,6 +23,7 @@ __all__ = [
     "StorageOptions",
     "Task",
     "UnitStepSpec",
+    "Unrecorded",
     "tasks_of",
 ]
 
@@ -37,6 +39,9 @@ Task: TypeAlias = tuple[Group, Group, dict[int, int]]
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
+
+NEVER = 2**63 - 1
+"""In `Unrecorded.outputs`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 """fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
@@ -57,6 +62,8 @@ class Port:
         roots: The roots in which it is searched, in this order.
         others: For an input its further alternatives, which are tried in this order.
         is_optional: For an input whether the step runs without it.
+        per: For an input of a group step: `row`, the group has it; `member`, each member has one; `shared`, several
+            members share one.
     """
 
     label: str | None
@@ -65,11 +72,12 @@ class Port:
     roots: tuple[str, ...] = ("outputs", "dataset")
     others: tuple["Port", ...] = ()
     is_optional: bool = False
+    per: Literal["row", "member", "shared"] = "row"
 
     @property
     def is_plain(self) -> bool:
         """Whether it names exactly one path, which has to exist."""
-        return not (self.others or self.is_optional or self.template.is_wild)
+        return not (self.others or self.is_optional or self.template.is_wild or self.per != "row")
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,9 @@ class UnitStepSpec:
         timeout: Seconds that one attempt may take.
         command: The command line of a step that is a program; such a step has no script.
         code: The hash of its code; see `scripts.code_hash`.
+        by: The fields of the groups that it runs over; None if it runs over records.
+        member_by: The fields of the groups that are the members of its groups; None if records are.
+        is_partial: Whether a group also runs without the members that failed.
     """
 
     task: str | None
@@ -103,6 +114,9 @@ class UnitStepSpec:
     timeout: float | None = None
     command: str | None = None
     code: str | None = None
+    by: tuple[str, ...] | None = None
+    member_by: tuple[str, ...] | None = None
+    is_partial: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,6 +132,19 @@ class Remote:
     log: str
     spool: str
     fetch_limit: int
+
+
+class Unrecorded(NamedTuple):
+    """The rows, by number, that may find declared paths in place which no run of them made.
+
+    Attributes:
+        outputs: By row a time in nanoseconds: an output that changed last before it is not of the row. `NEVER` for
+            a row that made no output.
+        controls: The rows that never started, and have a control file in place.
+    """
+
+    outputs: Mapping[int, int]
+    controls: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,6 +168,8 @@ class RunSpec:
         threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
+        unrecorded: The rows that may find outputs or controls in place which no run made; the run does not replace
+            these. None: the run is forced, and replaces whatever a step declares as a file.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
             worker looks them up when it opens the files of a row.
@@ -165,6 +194,7 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    unrecorded: Unrecorded | None = None
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
     claim: int = 0

@@ -16,6 +16,7 @@ from sinagot_catalog.catalog import plain_reason
 from sinagot_catalog.errors import StorageError, row_label
 from sinagot_catalog.journal import ORDER
 from sinagot_catalog.quantities import duration_text
+from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.step_graph import graph_of
 from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
@@ -29,8 +30,10 @@ __all__ = ["render", "write_report"]
 
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 _UNKNOWN = len(STATUS.categories)
+_NO_ROW = "/"
+"""The character of a step that has no row for a record or a group; the page reads it as -1."""
 _NAMES = [*STATUS.categories, "UNKNOWN"]
-_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "UNKNOWN"]
+_WORDS = ["INIT", "READY", "RUNNING", "DONE", "ERROR", "NO_DATA", "EXCLUDED", "UNKNOWN"]
 _ID = "\x01"
 
 
@@ -46,9 +49,11 @@ def write_report(source: Session, failures: pl.DataFrame, path: str | Path) -> P
         The file's path.
 
     Raises:
+        UsageError: When another file is there.
         StorageError: When the page cannot be written.
     """
     target = Path(path)
+    check_target(target)
     try:
         target.write_text(render(source, failures), encoding="utf-8")
     except OSError as error:
@@ -181,14 +186,16 @@ class _Page:
     @property
     def n_bins(self) -> int:
         """The number of bins for the records."""
-        return min(self.n_records, _BINS)
+        return min(self.catalog.n_rows, _BINS)
 
     @cached_property
     def bands(self) -> list[list[_Band]]:
         """For each step its bands: neighbouring bins of one status form one band."""
         bins = max(self.n_bins, 1)
         placed = self.steps.select(
-            "_cell", "_code", (pl.col("_rec").cast(pl.UInt64) * bins // max(self.n_records, 1)).alias("_bin")
+            "_cell",
+            "_code",
+            (pl.col("_rec").cast(pl.UInt64) * bins // max(self.catalog.n_rows, 1)).alias("_bin"),
         )
         shares = (
             placed.group_by("_cell", "_bin", "_code")
@@ -308,7 +315,8 @@ class _Page:
         places = [place for place in layout.raw if place in layout.telling]
         if not places or not self.n_records:
             return []
-        frame = pl.DataFrame({str(place): self.catalog.presence[place] for place in places})
+        n = len(self.catalog.ids)
+        frame = pl.DataFrame({str(place): self.catalog.presence[place].head(n) for place in places})
         kinds = (
             frame.with_columns(self.catalog.ids)
             .group_by([str(place) for place in places])
@@ -374,10 +382,16 @@ class _Page:
         zero = base.timestamp() if isinstance(base, datetime) else 0.0
         ended = ((pl.col("ended").dt.epoch("ms") - int(zero * 1000)) // 1000).alias("_ended")
         steps = steps.with_columns(pl.col("seconds").round(3), ended)
+        ids = self.catalog.row_ids
+        rows = pl.DataFrame({"_rec": pl.int_range(len(ids), dtype=pl.UInt32, eager=True)})
         columns: dict[str, Sequence[Any]] = {"status": [], "said": [], "seconds": [], "ended": []}
         for cell in self.cells:
             part = steps.filter(pl.col("_cell") == cell.index)
-            columns["status"].append("".join(map(str, part["_code"].to_list())))  # type: ignore[attr-defined]
+            if self.catalog.layout.bys:  # records and groups have rows of different steps
+                part = rows.join(part, on="_rec", how="left", maintain_order="left")
+                part = part.with_columns(pl.col("_at").fill_null(0))
+            codes = part["_code"].cast(pl.String).fill_null(_NO_ROW)
+            columns["status"].append("".join(codes))  # type: ignore[attr-defined]
             for name, column in (("said", "_at"), ("seconds", "seconds"), ("ended", "_ended")):
                 values = part[column]
                 empty = values.null_count() == len(values) or (
@@ -385,7 +399,7 @@ class _Page:
                 )
                 columns[name].append(None if empty else values.to_list())  # type: ignore[attr-defined]
         return {
-            "ids": self.catalog.ids.to_list(),
+            "ids": ids.to_list(),
             "cells": [[cell.task, cell.modality, cell.step] for cell in self.cells],
             "names": _WORDS,
             "sentences": said.to_list(),

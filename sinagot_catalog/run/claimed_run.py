@@ -19,8 +19,9 @@ import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
-from sinagot_catalog.run.cleanup import sweep
+from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.group_file import write_groups
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
@@ -90,7 +91,9 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     taken = _Taken(rows, rows.clear(), spec, {}, begun)
     if rows.height:
         provenance = provenance_of(rows, source.events(), source.catalog())
-        taken = _take(source, replace(taken, provenance=provenance), options)
+        taken = _take(source, made, replace(taken, provenance=provenance), options)
+    elif has_left(source):
+        sweep(source)  # a killed run may have left the inputs of records that are not seen now
     run = ClaimedRun(source, query, made, options, taken)
     if taken.lease is not None:
         taken.lease.start()
@@ -99,7 +102,7 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     return run
 
 
-def _take(source: Session, wanted: _Taken, options: RunOptions) -> _Taken:
+def _take(source: Session, made: Plan, wanted: _Taken, options: RunOptions) -> _Taken:
     """Claim rows, clear what dead runs left, and open the spool."""
     mode = options.local_mode(source.config)
     check_places(source, mode)
@@ -115,6 +118,7 @@ def _take(source: Session, wanted: _Taken, options: RunOptions) -> _Taken:
             workers = 1 if mode == "main_process" else options.most_workers(source.config)
             spool = Spool(source, spec.run_id, workers)
             spec = spool.spec(spec)
+        write_groups(made, spec)
     except BaseException:
         source.claims.release(taken)  # the claim would stay live as long as this process
         raise
@@ -284,7 +288,8 @@ class ClaimedRun:
         rows = self.plan.frame.with_row_index("row")
         frame = outcomes.join(rows, on="row", how="left", maintain_order="left").select(*REPORT)
         run_id = self.run_id if self.is_claimed else None
-        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin)
+        n_excluded = rows.filter(pl.col("status") == "EXCLUDED").height
+        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin, n_excluded=n_excluded)
 
     def _give_back(self, lease: Lease, outcomes: pl.DataFrame) -> None:
         """Tell the session which paths this run wrote, and release the rows."""

@@ -96,7 +96,8 @@ def steps_of_no_part(
 ) -> frozenset[int]:
     """Return the unit steps whose rows belong to no part.
 
-    They read outputs of other records, write files that records share, or read what such steps write.
+    They run over groups, read outputs of other records, or write files that records share; or they read outputs
+    of such steps.
 
     Args:
         layout: The layout of the workspace.
@@ -110,6 +111,6 @@ def steps_of_no_part(
         cell = layout.cells[index]
         reads = {maker for place in cell.places("input") for maker in makers.get(place, ())} - {index}
         writes_shared = any(place not in layout.telling for place in cell.places("output"))
-        if index in readers or writes_shared or reads & found:
+        if cell.by is not None or index in readers or writes_shared or reads & found:
             found.add(index)
     return frozenset(found)

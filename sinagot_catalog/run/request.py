@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Resolver, acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.journal import NEVER, unrecorded
 from sinagot_catalog.patterns import fitting
 from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
@@ -194,10 +195,25 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     return planner.make_plan(catalog, rows, options, source.stats, options.causes(source.config))
 
 
-def replaced(source: Session, made: Plan) -> tuple[int, int]:
-    """Number and bytes of existing outputs that a plan replaces; estimates the bytes from a sample."""
+class Replaced(NamedTuple):
+    """The existing outputs that a plan replaces.
+
+    Attributes:
+        n_outputs: How many there are.
+        size: Their bytes, estimated from a sample.
+        foreign: Those that no run made, as far as the journal tells.
+    """
+
+    n_outputs: int
+    size: int
+    foreign: pl.Series
+
+
+def replaced(source: Session, made: Plan) -> Replaced:
+    """Find the existing outputs that a plan replaces."""
     catalog = source.catalog()
-    links = catalog.links(made.rows.filter(pl.col("action") == "run"))
+    rows = made.rows.filter(pl.col("action") == "run").with_row_index("row")
+    links = catalog.links(rows)
     there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
     total = 0
     for (root,), part in there.partition_by("root", as_dict=True).items():
@@ -210,7 +226,11 @@ def replaced(source: Session, made: Plan) -> tuple[int, int]:
         size = sum(one or 0 for one in store.stat(files).size)
         size += sum(one or 0 for path in folders for one in store.tree(path).values())
         total += round(size * part.height / len(paths))
-    return there.height, total
+    since_of = unrecorded(rows, source.events(), catalog).outputs
+    never = [row for row, since in since_of.items() if since == NEVER]
+    foreign = rows.filter(pl.col("row").is_in(never))
+    unmade = there.join(foreign, on=["_rec", "_cell"], how="semi").sort("path")["path"]
+    return Replaced(there.height, total, unmade)
 
 
 def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
@@ -267,9 +287,11 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
     """
     ids = source.config.ids
     given = rows["record_id"].cast(pl.String).unique()
-    wrong = given.filter(~fitting(given, ids).fill_null(value=False)).to_list()
-    if wrong:
-        known = source.catalog().ids.to_list()
+    wrong = given.filter(~fitting(given, ids).fill_null(value=False))
+    if len(wrong) and source.layout().bys:
+        wrong = wrong.filter(~wrong.is_in(source.catalog().groups.values["record_id"].implode()))
+    if len(wrong):
+        known = source.catalog().row_ids.to_list()
         raise SelectionError(
             f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )

@@ -144,7 +144,7 @@ class CommandScript(ScriptTemplate):
 
     def _values(self) -> dict[str, str | list[str]]:
         """The value of each placeholder: a list for many files and for an input that is absent."""
-        values: dict[str, str | list[str]] = dict(self.ids.known_values(self.id) or {"id": self.id})
+        values: dict[str, str | list[str]] = dict(self.ids.values_of(self.id, self.BY) or {"id": self.id})
         values |= {"task": self.task or "", "modality": self.modality or ""}
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
@@ -170,7 +170,8 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
 
 def _value(path: Any) -> str | list[str]:
     if isinstance(path, list):
-        return [str(one) for one in path]
+        values = map(_value, path)
+        return [text for value in values for text in ([value] if isinstance(value, str) else value)]
     return [] if path is None else str(path)
 
 

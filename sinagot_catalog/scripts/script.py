@@ -57,7 +57,8 @@ class ScriptTemplate:
         VERSION: Raise it when the script's results change; earlier results are then `stale`.
         RETRIES: How many more times to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
-        BY: Reserved for steps that run once per group of records: a step with it is refused.
+        BY: Run once per group of records: the fields of the id that tell the groups; `()` for all records together.
+        PARTIAL: Run a group also without the members that failed.
         COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
             `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
 
@@ -85,7 +86,11 @@ class ScriptTemplate:
     RETRIES: ClassVar[int | None] = None
     TIMEOUT: ClassVar[float | None] = None
     BY: ClassVar[Sequence[str] | None] = None
+    PARTIAL: ClassVar[bool] = False
     COLUMNS: ClassVar[bool] = False
+
+    records: Sequence[str] = ()
+    """The ids of the members of a group; a step with `BY` has them, in the order of its lists of inputs."""
 
     def __init__(
         self,
@@ -210,20 +215,22 @@ def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
     return check
 
 
-def port_paths(ports: Iterable[tuple[str | None, str | list[str] | None]]) -> Any:
+def port_paths(ports: Iterable[tuple[str | None, Any]]) -> Any:
     """The value that a script sees for its paths: one `Path`, a list of them, a dict by label, or None."""
-    labelled: dict[str, Path | list[Path] | None] = {}
+    labelled: dict[str, Any] = {}
     for label, path in ports:
-        one = None if path is None else port_value(path)
+        one = port_value(path)
         if label is None:
             return one
         labelled[label] = one
     return labelled or None
 
 
-def port_value(path: str | list[str]) -> Path | list[Path]:
-    """The value that a script sees for one port."""
-    return port_path(path) if isinstance(path, str) else [port_path(one) for one in path]
+def port_value(path: Any) -> Any:
+    """The value that a script sees for one port: a `Path`, a list of many or of a group's members, or None."""
+    if path is None or isinstance(path, str):
+        return None if path is None else port_path(path)
+    return [port_value(one) for one in path]
 
 
 def port_path(text: str) -> Path:

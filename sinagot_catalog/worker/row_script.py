@@ -41,7 +41,9 @@ class RowScripts:
             if step.script is None:
                 from sinagot_catalog.scripts import command_script
 
-                step.script = command_script(step.spec.command, self._spec.scripts, self._ids)
+                step.script = command_script(
+                    step.spec.command, self._spec.scripts, self._ids, BY=step.spec.by
+                )
             return step.script
         now = time.monotonic()
         if step.script is None or now - step.loaded_at > _RELOAD_AFTER:
@@ -58,6 +60,7 @@ class RowScripts:
     def make(self, script_class: type[ScriptTemplate], row: RowState, root: str) -> ScriptTemplate:
         """The script of a row, which writes to its staging folder."""
         script = script_class(row.record_id, path=self._script_path(row, root), **row.step.attributes)
+        script.records = [row.record_id] if row.members is None else row.members
         script._urls = partial(self._urls, row)  # noqa: SLF001 - only this module sets it
         return script
 
@@ -89,5 +92,5 @@ class RowScripts:
 def _each(url_of: Callable[[str], str], path: FoundPath) -> object:
     """The URL of an input: a list for many, None if it is absent."""
     if isinstance(path, list):
-        return [url_of(one) for one in path]
+        return [_each(url_of, one) for one in path]
     return None if path is None else url_of(path)

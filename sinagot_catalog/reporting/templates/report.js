@@ -39,6 +39,7 @@
   const lowCells = cells.map((cell) => cell.filter((part) => part).join(" ").toLowerCase());
   const lowSaid = sentences.map((text) => text.toLowerCase());
   const fits = (rec, cell) => {
+    if (code(rec, cell) < 0) return false;
     if (state.codes.size && !state.codes.has(code(rec, cell))) return false;
     for (const word of state.words) {
       if (lower[rec].includes(word) || lowCells[cell].includes(word)) continue;
@@ -147,7 +148,7 @@
     };
     strip.addEventListener("mousemove", (event) => {
       const [from, to] = at(event), counts = new Map();
-      for (let rec = from; rec < to; rec++) counts.set(code(rec, cell), (counts.get(code(rec, cell)) || 0) + 1);
+      for (let rec = from; rec < to; rec++) if (code(rec, cell) >= 0) counts.set(code(rec, cell), (counts.get(code(rec, cell)) || 0) + 1);
       const some = Array.from(counts, ([one, n]) => to - from > 1 ? `${many(n)} ${names[one]}` : names[one]).join(", ");
       find("hover").textContent = `${ids[from]}${to - from > 1 ? " to " + ids[to - 1] : ""}, ${cells[cell].filter((part) => part).join(" ")}: ${some}`;
     });
