@@ -12,7 +12,7 @@ from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
 from sinagot_catalog.worker.moved_inputs import InputFile
-from sinagot_catalog.worker.prepared_step import FoundPath, RowState
+from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
 
 __all__ = ["RowInputs"]
 
