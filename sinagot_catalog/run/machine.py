@@ -35,7 +35,7 @@ def cpus(environment: Mapping[str, str] = os.environ) -> int:
     own = ""
     with suppress(OSError):
         own = _OWN.read_text(encoding="utf-8")
-    return max(1, min(affinity, *of_slurm, *map(ceil, cpu_quotas(_CGROUPS, own))))
+    return max(1, min([affinity, *of_slurm, *map(ceil, cpu_quotas(_CGROUPS, own))]))
 
 
 def cpu_quotas(root: Path, own: str) -> Iterator[float]:
