@@ -310,7 +310,7 @@ def test_parts_are_flow_runs_of_a_deployment_and_the_rest_comes_last(cli, worker
     scripts = {"upper": ("raw/{id}", "upper/{id}"), "site": ("upper/{id}", "site/{site}")}
     toml = '\n[records]\nid_pattern = "(?P<site>[a-z]+)-\\\\d+"\n'
     folder = write_workspace(
-        scripts, [f"raw/{site}-{n}" for site in ("lyon", "nice") for n in range(4)], toml=toml
+        scripts, [f"raw/{site}-{n}" for site in ("lyon", "nice") for n in range(2, 6)], toml=toml
     )
     made = Workspace(folder).deploy("parted", pool=worker, concurrency=2, on_message=quiet)
     done = cli("submit", folder, "--deployment", "parted", "--parts", "2", "--json")

@@ -64,6 +64,26 @@ def test_rows_that_read_other_records_come_last_with_all_that_reads_them(make_wo
     assert ws.steps.plan().n_run == 0
 
 
+GROUP = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}"
+    PATH_OUT = "group/{site}"
+    BY = ("site",)
+    def run(self):
+        self.path.output.write_text(" ".join(self.records))
+"""
+
+
+def test_rows_of_groups_belong_to_no_part_even_over_recorded_files(make_workspace):
+    scripts = {"clean": ("raw/{id}", "clean/{id}"), "group": GROUP}
+    ws = make_workspace(scripts, [f"raw/lyon-{n}" for n in range(6)], toml=SITES)
+    for number in (1, 2):
+        assert {step for _, step in rows(ws.steps.plan(part=(number, 2)))} == {"clean"}
+    assert rows(ws.steps.plan(part="last")) == {("site=lyon", "group")}
+    assert ws.steps.run(part="last", mode="main_process", progress=False).counts() == {"done": 1}
+
+
 @pytest.mark.parametrize("more", ["downstream", "upstream"])
 def test_rows_that_a_run_adds_stay_in_its_part(make_workspace, more):
     ws = make_workspace(CHAIN, [f"raw/{one}" for one in IDS])
