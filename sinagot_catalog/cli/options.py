@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ONE_OBJECT",
     "OUTPUT",
+    "PASSED_ON",
     "PLACE",
     "SNAPSHOT",
     "STALE",
@@ -28,8 +29,10 @@ __all__ = [
     "Option",
     "count",
     "duration",
+    "extent",
     "flag",
     "limit",
+    "numbered",
     "one_of",
     "rows",
     "run_options",
@@ -74,6 +77,13 @@ def count(text: str) -> int:
     """Parse a number that is not negative."""
     if not text.isdecimal():
         raise click.BadParameter(f"{text!r} is no number of rows")
+    return int(text)
+
+
+def numbered(text: str) -> int:
+    """Parse a number from 1 up."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is not a whole number from 1 up")
     return int(text)
 
 
@@ -173,6 +183,10 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words after the verb; refuse words that are too many."""
+        passed: list[str] = []
+        if PASSED_ON in self.params and "--" in args:
+            cut = args.index("--")
+            args, passed = args[:cut], args[cut + 1 :]
         if STALE in self.params:  # a separate word after a bare --stale could be the workspace
             args = ["--stale=inputs" if word == "--stale" else word for word in args]
         if (
@@ -181,7 +195,10 @@ class Command(click.Command):
             and any(args[-1] in one.opts for one in self.params if _takes_value(one))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        if passed:
+            ctx.params["passed_on"] = passed
+        return rest
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb."""
@@ -275,6 +292,9 @@ SNAPSHOT = Option(
     help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
 )  # fmt: skip
 
+PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
+"""The words after `--`, which another program gets."""
+
 STALE = Option(
     "--stale", metavar="[=code]", type=_stale, group="which rows",
     help="what is stale by an input, a version or parameters, too; =code: by a changed script, too",
@@ -345,6 +365,18 @@ def selection() -> list[click.Parameter]:
     return [
         *rows(),
         limit("run at most so many rows", group),
+        Option(
+            "--part", metavar="K/N", group=group,
+            help="the K-th of N parts of the records; `last`: the rows that belong to no part",
+        ),
+        *extent(),
+    ]  # fmt: skip
+
+
+def extent() -> list[click.Parameter]:
+    """Declare which rows run besides those of the filter that are ready."""
+    group = "which rows"
+    return [
         flag("--force", group=group, help="what is done, too"),
         STALE,
         flag("--downstream", group=group, help="what becomes ready by this run, too"),

@@ -88,6 +88,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     batch: int | None = None,
     run_id: str | None = None,
     upstream: bool = False,  # noqa: FBT001, FBT002
+    part: str | None = None,
 ) -> State[Any]:
     """Run the rows of a workspace that a filter selects, or those of a file.
 
@@ -109,6 +110,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         batch: Rows in a task run.
         run_id: A run that was planned in this process.
         upstream: Also the rows that make missing inputs of these rows.
+        part: Only the records of this part, such as `3/8`; `last` has the rows that belong to no part.
 
     Returns:
         Completed, Failed ("3 of 100 rows failed") or Cancelled.
@@ -131,6 +133,7 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 workers=workers,
                 limit=limit,
                 stop_after=stop_after,
+                part=part,
                 config=config,
                 since=since_retry() if force else None,
                 deployed=made_for(),

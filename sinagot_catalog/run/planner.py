@@ -15,6 +15,7 @@ import polars as pl
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
 from sinagot_catalog.errors import ConfigError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.run.step_order import StepOrder
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.run.volume import volume
@@ -167,6 +168,8 @@ class _Considered:
         self.stats = stats
         nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
         self.nothing = nothing
+        self.part = part_of(options.part)
+        self.in_part = pl.DataFrame() if self.part is None else self.part.records(catalog.ids)
         self.made: dict[int, pl.Series] = {}
         """By bound pattern: whether this run writes its file, a row per record."""
         self.members: dict[int, pl.DataFrame] = {}
@@ -178,7 +181,7 @@ class _Considered:
         """Give every row its action and reason."""
         parts = self.selected.partition_by("_cell", as_dict=True)
         out = []
-        for cell in order.cells:
+        for cell in order.steps_in(self.part):
             part = parts.get((cell,))
             if self.options.downstream or part is not None:
                 found = self._cell(self.catalog.layout.cells[cell], part)
@@ -193,6 +196,8 @@ class _Considered:
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
+        if rows is not None and self.part is not None and not self.part.is_last:
+            rows = rows.join(self.in_part, on="record_id", how="semi", maintain_order="left")
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(

@@ -1,4 +1,4 @@
-"""Step order: sorts the unit steps so that each comes after the steps that make its inputs."""
+"""Step order: which unit steps run record by record, which wait for a phase, and which belong to no part."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.run.parts import Part, steps_of_no_part
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,6 +28,7 @@ class StepOrder:
         self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
     ) -> None:
         self.layout = layout
+        self.makers = makers
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
         for unit in layout.units:
@@ -64,6 +66,13 @@ class StepOrder:
             out.append(ready.pop(0))
             sorter.done(out[-1])
         return out
+
+    def steps_in(self, part: Part | None) -> list[int]:
+        """The unit steps that have rows in a part, in order; without a part, all."""
+        if part is None:
+            return self.cells
+        last = steps_of_no_part(self.layout, self.makers, self.cells, self.shared)
+        return [cell for cell in self.cells if (cell in last) == part.is_last]
 
     def _name(self, cell: int) -> str:
         one = self.layout.cells[cell]
