@@ -232,7 +232,9 @@ class StepCollection(Selection):
         )
         if options.resolved_mode(self._source.config) == "prefect":
             return self._submit(options, wait=True).wait()
-        return run(self._source, self._query, options, progress=progress)
+        from sinagot_catalog.flows import observer
+
+        return run(self._source, self._query, options, progress=progress, observer=observer())
 
     def submit(
         self,

@@ -30,7 +30,9 @@ def deploy(args: Any) -> int:
         "create_pool": args.create_pool,
         "work_queue": args.work_queue,
         "image": args.image,
-        "env": dict(map(_pair, args.env)),
+        "env": dict(_pair(text, "--env") for text in args.env),
+        "job_variables": dict(map(_job_variable, args.job_variable)),
+        "paused": True if args.paused else None,
     }
     made = deploy(_described(ws, args, **how), say=say)
     if args.json:
@@ -76,6 +78,8 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
         every=args.every,
         timezone=args.timezone,
         concurrency=args.concurrency,
+        overlap=args.overlap,
+        replace=args.replace,
         **how,
     )
 
@@ -90,8 +94,17 @@ def _say_how(ws: Workspace, made: Deployed) -> None:
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
-    if not sign:
-        raise SelectionError(f"--env: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
+    if not sign or not name:
+        raise SelectionError(f"{option}: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
     return name, value
+
+
+def _job_variable(text: str) -> tuple[str, Any]:
+    """A variable with its value: a number, a list or an object in JSON, or a plain text."""
+    name, value = _pair(text, "--job-variable")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

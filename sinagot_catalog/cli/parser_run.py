@@ -211,9 +211,9 @@ def add_deploy(verbs: Verbs) -> Parser:
   sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3
   eval "$(sinagot-catalog server env)" && prefect worker start --pool local      a worker of the local server
 
-A deployment of that name is replaced. A worker needs this package, access to the workspace at the same address and
-its credentials in the environment. It runs the workspace that the deployment was made for, or what
-SINAGOT_CATALOG_ALLOW of its environment names.
+A deployment of this workspace with that name is replaced. A worker needs this package, access to the workspace at
+the same address and its credentials in the environment. It runs the workspace that the deployment was made for, or
+what SINAGOT_CATALOG_ALLOW of its environment names.
 keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)""",
     )
     parser.add_argument("deployment", metavar="NAME", help="its name; Prefect calls it run-workspace/NAME")
@@ -229,6 +229,11 @@ keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)"
         "--env", metavar="K=V", action="append", default=[],
         help="a variable of its runs; may be repeated. All who see the deployment see it: no secrets",
     )  # fmt: skip
+    parser.add_argument(
+        "--job-variable", metavar="K=V", action="append", default=[],
+        help="a setting of the jobs of the pool, such as namespace=lab; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--paused", action="store_true", help="with a paused schedule")
     return parser
 
 
@@ -273,6 +278,13 @@ def add_deployed(parser: Parser) -> None:
     )
     when.add_argument(
         "--concurrency", metavar="N", type=count, default=1, help="runs at a time; by default 1"
+    )
+    when.add_argument(
+        "--overlap", choices=("cancel", "wait"),
+        help="what a run beyond --concurrency does; by default one of a schedule is cancelled, others wait",
+    )  # fmt: skip
+    when.add_argument(
+        "--replace", action="store_true", help="replace the deployment of another workspace with this name"
     )
     when.add_argument(
         "--tag", metavar="TAG", action="append", default=[], help="of its runs; may be repeated"

@@ -40,7 +40,9 @@ class ActiveRun:
         is_fed: Whether the executor has started, so that rows can run.
         batch_sizer: Sizes the batches, and learns from their times.
         resting: Number of batches that wait for a retry.
+        waiting: Number of batches that wait for a slot of the concurrency limit.
         started: Callback; the flow calls it when it starts.
+        flow_run_id: The flow run that drives it, once that has begun.
     """
 
     claimed: ClaimedRun
@@ -51,6 +53,8 @@ class ActiveRun:
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
     resting: int = 0
+    waiting: int = 0
+    flow_run_id: str | None = None
     batch_sizer: BatchSizer = field(default_factory=lambda: BatchSizer(0))
     _codes: bytearray = field(init=False)  # a byte per row: a dict takes a hundred times the memory
     _counts: Counter[str] = field(default_factory=Counter)
@@ -103,6 +107,17 @@ class ActiveRun:
         self.stop.wait(seconds)
         with self._lock:
             self.resting -= 1
+
+    @contextmanager
+    def waiting_for_slot(self) -> Iterator[None]:
+        """Count a batch as waiting for a slot."""
+        with self._lock:
+            self.waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.waiting -= 1
 
     def opened(self) -> None:
         """Record that the executor has started; stop it at once if the run was cancelled before."""

@@ -174,11 +174,61 @@ def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_works
     assert "is replaced" not in done.stderr
 
 
-def test_a_deployment_of_another_workspace_is_not_replaced_in_silence(make_workspace, cli, write_workspace):
+def test_a_deployment_of_another_workspace_is_replaced_only_when_asked(
+    make_workspace, cli, api, write_workspace
+):
     first = make_workspace(CHAIN, ["raw/R1"])
-    assert first.deploy("shared", pool="idle", create_pool=True, say=quiet).replaced is None
-    done = cli("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
+    assert first.deploy("shared", pool="idle", cron="0 2 * * *", create_pool=True, say=quiet).replaced is None
+    words = ("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
+    done = cli(*words)
+    assert done.returncode == 2
+    assert f"'run-workspace/shared' belongs to the deployment of {first.config.files[0]}" in done.stderr
+    assert "--replace" in done.stderr
+    kept = api.read_deployment_by_name("run-workspace/shared")
+    assert kept.parameters["workspace"] == first.config.files[0]
+    assert len(kept.schedules) == 1
+    done = cli(*words, "--replace")
+    assert done.returncode == 0, done.stderr
     assert f"note: the deployment of {first.config.files[0]} had that name, and is replaced\n" in done.stderr
+    first.deploy("shared", pool="idle", replace=True, say=quiet)
+    done = cli("serve", "--name", "shared", words[3], new_process=True)
+    assert done.returncode == 2
+    assert "--replace" in done.stderr
+
+
+def test_version_pause_and_job_variables_are_deployed(make_workspace, cli, api, write_workspace):
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    folder = write_workspace(CHAIN, ["raw/R1"], toml="[info]\nversion = 3\n")
+    words = ("deploy", "full", "-C", folder, "--pool", "idle", "--create-pool", "--cron", "0 2 * * *")
+    jobs = (
+        "--job-variable",
+        f"working_dir={folder}",
+        "--job-variable",
+        "stream_output=false",
+        "--env",
+        "A=1",
+    )
+    done = cli(*words, "--paused", *jobs)
+    assert done.returncode == 0, done.stderr
+    made = api.read_deployment_by_name("run-workspace/full")
+    assert (made.version, made.paused) == ("3", True)
+    assert made.job_variables == {"working_dir": str(folder), "stream_output": False, "env": {"A": "1"}}
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW
+    assert cli(*words, "--overlap", "wait").returncode == 0
+    made = api.read_deployment_by_name("run-workspace/full")
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.ENQUEUE
+    asked = make_workspace(CHAIN, ["raw/R1"], name="asked")
+    asked.deploy("asked", pool="idle", say=quiet)
+    made = api.read_deployment_by_name("run-workspace/asked")
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.ENQUEUE
+    done = cli(*words, "--job-variable", "working_dri=here")
+    assert done.returncode == 2
+    assert "did you mean 'working_dir'?" in done.stderr
+    done = cli(*words, "--job-variable", "env={}")
+    assert (done.returncode, "--env" in done.stderr) == (2, True)
+    with pytest.raises(UsageError, match="did you mean 'cancel'"):
+        asked.deploy("asked", pool="idle", overlap="cancle", say=quiet)
 
 
 TRIED = """
