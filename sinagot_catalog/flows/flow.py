@@ -25,6 +25,7 @@ from prefect import flow, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
 from prefect.states import Failed
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -234,6 +235,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
         # Wait here and not by Prefect's retry delay, which a cancel cannot end.
         active.rest(active.claimed.source.config.prefect.retry_delay)
     todo = active.unfinished(groups)
+    active.log_to(get_run_logger(), todo)
     try:
         with slot(active):
             results = active.executor.run_batch(todo) if todo else []

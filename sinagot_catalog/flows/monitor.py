@@ -1,6 +1,5 @@
 """The monitor of running rows: a thread that looks for a cancel, shows the progress and relays log lines."""
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -44,7 +43,11 @@ def own_logger() -> Any:
 def monitored(active: ActiveRun) -> Iterator[None]:
     """Look for a cancel and show the progress of a flow run: an API that hangs must not block the batches."""
     logger = own_logger()
-    relay = _relay(active.claimed, logger, runtime.flow_run.parameters.get("workspace", ""))
+
+    def write(level: int, text: str) -> None:
+        (active.logger_of(text) or logger).log(level, text)
+
+    relay = _relay(active.claimed, write, runtime.flow_run.parameters.get("workspace", ""))
     progress = _ProgressArtifact(active)
     ancestors = Ancestors()
 
@@ -64,7 +67,7 @@ def monitored(active: ActiveRun) -> Iterator[None]:
 def observed(claimed: ClaimedRun, executor: Executor) -> Iterator[None]:
     """Relay log lines of rows to the flow or task that runs them, and stop the rows if that ends early."""
     logger = get_run_logger()
-    relay = _relay(claimed, logger, claimed.source.config.root)
+    relay = _relay(claimed, logger.log, claimed.source.config.root)
     ancestors = Ancestors()
     is_stopped = False
 
@@ -113,10 +116,10 @@ def _in_thread(look: Callable[..., None], logger: Any) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _relay(claimed: ClaimedRun, logger: logging.Logger, workspace: str) -> LogRelay:
+def _relay(claimed: ClaimedRun, write: Callable[[int, str], None], workspace: str) -> LogRelay:
     spec = claimed.spec
     rest = f"`{command_line('logs', '-C', workspace, '--run', spec.run_id)}`"
-    return LogRelay(LogTail(f"{spec.log}/journal/{spec.run_id}"), claimed.log_buffer, logger.log, rest)
+    return LogRelay(LogTail(f"{spec.log}/journal/{spec.run_id}"), claimed.log_buffer, write, rest)
 
 
 class _ProgressArtifact:

@@ -335,6 +335,23 @@ def test_submit_in_a_flow_is_a_subflow_of_it(folder, api):
     assert handle.url.endswith(handle.flow_run_id)
 
 
+def test_lines_of_scripts_are_in_the_log_of_their_task_run(folder, api):
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
+
+    from sinagot_catalog.flows import run_workspace
+
+    report = run_workspace(str(folder), batch=1)
+    ours = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(report.flow_run_id)]))
+    deadline = time.monotonic() + 30
+    while len(found := {run.name: run.id for run in api.read_task_runs(flow_run_filter=ours)}) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    for record in ("R1", "R2", "R3"):
+        task_run = found[f"workspace · upper · {record} · 1 row"]
+        lines = [line for line in lines_of(api, "begins", task_run_id=task_run) if "begins" in line]
+        assert lines == [f"{record} | upper | {record} begins"]
+
+
 def test_a_handle_is_awaited_in_an_async_flow_and_outside_of_flows(folder, api):
     from prefect import flow, runtime
 
