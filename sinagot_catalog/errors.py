@@ -17,8 +17,12 @@ both: addresses in them show no password, token or signature.
 import sys
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from sinagot_catalog.secrets import mask_error, masked
+
+if TYPE_CHECKING:
+    from sinagot_catalog.journal import RunReport
 
 __all__ = [
     "ConfigError",
@@ -83,9 +87,17 @@ class StorageError(SinagotError, OSError):
 
 
 class RunError(SinagotError):
-    """Some rows of a run failed."""
+    """Some rows of a run failed.
+
+    Attributes:
+        report: The `RunReport` of the run, if it came to its end.
+    """
 
     exit_code = 3
+
+    def __init__(self, message: str, hint: str = "", report: "RunReport | None" = None) -> None:
+        super().__init__(message, hint)
+        self.report = report
 
 
 class ServerError(SinagotError):

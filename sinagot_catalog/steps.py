@@ -220,7 +220,9 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        return run(self._source, self._query, wanted, progress=progress)
+        from sinagot_catalog.flows import observer
+
+        return run(self._source, self._query, wanted, progress=progress, observer=observer())
 
     @renamed(say="on_message")
     def submit(

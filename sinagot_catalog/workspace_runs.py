@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sinagot_catalog.deprecated import renamed, warn_renamed
 from sinagot_catalog.selection import Selection
@@ -83,14 +83,18 @@ class WorkspaceRuns:
         tags: Sequence[str] = (),
         downstream: bool = True,
         concurrency: int = 1,
+        overlap: Literal["cancel", "wait"] | None = None,
         create_pool: bool = False,
+        job_variables: Mapping[str, Any] | None = None,
+        paused: bool | None = None,
+        replace: bool = False,
         on_message: Callable[[str], None] | None = None,
     ) -> Deployed:
         """Deploy a filter: each run lists anew, selects the fitting rows, and runs them on a worker of a pool.
 
-        An existing deployment of that name is replaced. The worker needs this package, access to the workspace
-        at the same address, and its credentials in the environment: no secret is deployed. Options given to
-        this `Workspace` in code are not part of the deployment.
+        An existing deployment of this workspace with that name is replaced. Its version is `info.version`. The
+        worker needs this package, access to the workspace at the same address, and its credentials in the
+        environment: no secret is deployed. Options given to this `Workspace` in code are not part of it.
 
         Args:
             name: Its name; Prefect calls it `run-workspace/NAME`.
@@ -108,14 +112,20 @@ class WorkspaceRuns:
             tags: Tags of its runs.
             downstream: Also run rows that become ready by the run, so that one run completes a chain of steps.
             concurrency: How many of its runs may be active at the same time.
+            overlap: `"cancel"` a run beyond that number, or let it `"wait"`. By default, runs of a schedule are
+                cancelled and other runs wait.
             create_pool: Make the pool, one of processes, if there is none of that name.
             on_message: Receives messages on the server in use; by default they go to stderr.
+            job_variables: Settings of the jobs of the pool, such as `{"namespace": "lab"}`.
+            paused: Start with a paused schedule.
+            replace: Replace the deployment of another workspace that has this name.
 
         Returns:
             Its name, id, page and parameters.
 
         Raises:
-            SelectionError: The filter, the schedule or a number is invalid; nothing is deployed.
+            SelectionError: The filter, the schedule or a number is invalid, or the name belongs to another
+                workspace; nothing is deployed.
             NotFoundError: There is no such pool.
         """
         from sinagot_catalog.flows import deploy, describe
@@ -138,6 +148,10 @@ class WorkspaceRuns:
             env=dict(env or {}),
             create_pool=create_pool,
             concurrency=concurrency,
+            overlap=overlap,
+            job_variables=dict(job_variables or {}),
+            paused=paused,
+            replace=replace,
         )
         return deploy(wanted, on_message=on_message)
 

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog.flows.local_server import LocalServer
 from tests.buckets import s3_bucket
 
 ROOT = Path(__file__).parent.parent
@@ -203,6 +204,28 @@ def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
 
 def test_the_prefect_page_can_be_followed(checkout: Path, server_home: dict[str, str]) -> None:
     follow(GUIDE / "prefect.md", checkout, server_home)
+
+
+def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) -> None:
+    environment = environment_of(
+        PREFECT_API_URL=prefect_server.api_url, PREFECT_API_AUTH_STRING=prefect_server.auth
+    )
+    page = GUIDE / "own-flows.md"
+    follow(page, checkout, environment)
+    programs = [text for kind, text in blocks(page) if kind == "python"]
+    wanted = [["6 done"], ["count: 3 done", "the rest: 4 done"]]
+    for program, lines in zip(programs, wanted, strict=True):
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        for line in lines:
+            assert line in done.stdout + done.stderr
 
 
 @pytest.mark.filterwarnings("ignore")  # of moto's own server

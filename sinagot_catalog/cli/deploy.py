@@ -19,6 +19,7 @@ from sinagot_catalog.cli.options import (
     duration,
     flag,
     limit,
+    one_of,
     steps,
     verb,
     where,
@@ -54,6 +55,14 @@ _DEPLOYED = [
         group=_WHEN,
         help="runs at a time; by default 1",
     ),
+    Option(
+        "--overlap",
+        metavar="WHAT",
+        type=one_of("cancel", "wait"),
+        group=_WHEN,
+        help="what a run beyond --concurrency does: cancel or wait; by default one of a schedule is cancelled",
+    ),
+    flag("--replace", group=_WHEN, help="replace the deployment of another workspace with this name"),
     Option("--tag", metavar="TAG", multiple=True, group=_WHEN, help="of its runs; may be repeated"),
     ONE_OBJECT,
 ]
@@ -67,9 +76,9 @@ _DEPLOYED = [
   sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3
   eval "$(sinagot-catalog server env)" && prefect worker start --pool local      a worker of the local server
 
-A deployment of that name is replaced. A worker needs this package, access to the workspace at the same address and
-its credentials in the environment. It runs the workspace that the deployment was made for, or what
-SINAGOT_CATALOG_ALLOW of its environment names.
+A deployment of this workspace with that name is replaced. A worker needs this package, access to the workspace at
+the same address and its credentials in the environment. It runs the workspace that the deployment was made for, or
+what SINAGOT_CATALOG_ALLOW of its environment names.
 keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)""",
     Argument("deployment", "NAME", about="its name; Prefect calls it run-workspace/NAME"),
     WORKSPACE,
@@ -84,6 +93,13 @@ keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)"
         multiple=True,
         help="a variable of its runs; may be repeated. All who see the deployment see it: no secrets",
     ),
+    Option(
+        "--job-variable",
+        metavar="K=V",
+        multiple=True,
+        help="a setting of the jobs of the pool, such as namespace=lab; may be repeated",
+    ),
+    flag("--paused", help="with a paused schedule"),
 )
 def deploy(args: Any) -> int:
     """Make a deployment; print how to trigger it and which workers run it."""
@@ -95,7 +111,9 @@ def deploy(args: Any) -> int:
         "create_pool": args.create_pool,
         "work_queue": args.work_queue,
         "image": args.image,
-        "env": dict(map(_pair, args.env or ())),
+        "env": dict(_pair(text, "--env") for text in args.env or ()),
+        "job_variables": dict(map(_job_variable, args.job_variable or ())),
+        "paused": True if args.paused else None,
     }
     made = deploy(_described(ws, args, **how), on_message=say)
     if args.json:
@@ -161,6 +179,8 @@ def _described(ws: Workspace, args: Any, **how: Any) -> Deployment:
         every=args.every,
         timezone=args.timezone,
         concurrency=args.concurrency,
+        overlap=args.overlap,
+        replace=args.replace,
         **how,
     )
 
@@ -177,8 +197,17 @@ def _say_how(ws: Workspace, made: Deployed) -> None:
     )
 
 
-def _pair(text: str) -> tuple[str, str]:
+def _pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
-    if not sign:
-        raise SelectionError(f"--env: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
+    if not sign or not name:
+        raise SelectionError(f"{option}: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
     return name, value
+
+
+def _job_variable(text: str) -> tuple[str, Any]:
+    """A variable with its value: a number, a list or an object in JSON, or a plain text."""
+    name, value = _pair(text, "--job-variable")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         submit,
         to_stderr,
     )
+    from sinagot_catalog.flows.surroundings import observer
 
 __all__ = [
     "Deployed",
@@ -41,6 +42,7 @@ __all__ = [
     "environment",
     "follow",
     "mark_crashed",
+    "observer",
     "of_prefect",
     "run_workspace",
     "send",
@@ -60,6 +62,7 @@ __getattr__ = lazy_exports(
         "deployment": ("Deployed", "Deployment", "address_of", "describe"),
         "flow": ("run_workspace",),
         "local_server": ("start", "status", "stop"),
+        "surroundings": ("observer",),
         "submission": (
             "RunHandle",
             "deploy",

@@ -4,13 +4,15 @@ A flow and its task runs have JSON parameters only. They find their active run i
 that drives the flow sets it, and Prefect runs task runs in copies of the flow's context.
 """
 
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled, Completed, Failed
@@ -22,6 +24,9 @@ from sinagot_catalog.schema import FAILED_OUTCOMES, OUTCOMES
 
 __all__ = ["ActiveRun", "as_current", "current", "state_of"]
 
+Logger: TypeAlias = logging.Logger | logging.LoggerAdapter[Any]
+
+_MOST_LOGGERS = 20_000
 _DONE = ("done", "already_done")
 _OUTCOMES = (None, *OUTCOMES)
 _CODES = {outcome: code for code, outcome in enumerate(_OUTCOMES)}
@@ -40,7 +45,9 @@ class ActiveRun:
         is_fed: Whether the executor has started, so that rows can run.
         batch_sizer: Sizes the batches, and learns from their times.
         resting: Number of batches that wait for a retry.
+        waiting: Number of batches that wait for a slot of the concurrency limit.
         started: Callback; the flow calls it when it starts.
+        flow_run_id: The flow run that drives it, once that has begun.
     """
 
     claimed: ClaimedRun
@@ -51,10 +58,13 @@ class ActiveRun:
     started: Callable[[], None] = lambda: None
     is_fed: bool = False
     resting: int = 0
+    waiting: int = 0
+    flow_run_id: str | None = None
     batch_sizer: BatchSizer = field(default_factory=lambda: BatchSizer(0))
     _codes: bytearray = field(init=False)  # a byte per row: a dict takes a hundred times the memory
     _counts: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _loggers: dict[str, Logger] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._codes = bytearray(self.claimed.plan.rows.height)
@@ -94,6 +104,22 @@ class ActiveRun:
     def _outcome(self, row: int) -> str | None:
         return _OUTCOMES[self._codes[row]]
 
+    def log_to(self, logger: Logger, groups: Sequence[Group]) -> None:
+        """Send the log lines of a batch to the logger of its task run; only the latest rows are kept in memory."""
+        cells = self.claimed.spec.cells
+        with self._lock:
+            for group in groups:
+                for _, number, record in group:
+                    cell = cells[number]
+                    unit = "-".join(part for part in (cell.task, cell.modality, cell.step) if part)
+                    self._loggers[f"{record} | {unit}"] = logger
+            for oldest in list(islice(self._loggers, max(len(self._loggers) - _MOST_LOGGERS, 0))):
+                del self._loggers[oldest]
+
+    def logger_of(self, line: str) -> Logger | None:
+        """The logger of the task run that a log line `record | step | text` belongs to."""
+        return self._loggers.get(" | ".join(line.split(" | ", 2)[:2]))
+
     def unfinished(self, groups: Sequence[Group]) -> list[Group]:
         """The rows of some groups that are not done: a retry of a batch leaves out the rows that are done."""
         kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
@@ -110,6 +136,17 @@ class ActiveRun:
         self.stop.wait(seconds)
         with self._lock:
             self.resting -= 1
+
+    @contextmanager
+    def waiting_for_slot(self) -> Iterator[None]:
+        """Count a batch as waiting for a slot."""
+        with self._lock:
+            self.waiting += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self.waiting -= 1
 
     def opened(self) -> None:
         """Record that the executor has started; stop it at once if the run was cancelled before."""

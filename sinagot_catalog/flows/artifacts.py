@@ -5,18 +5,19 @@ import re
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import UTC, datetime
+from functools import cache
+from importlib import import_module
 from pathlib import PurePosixPath
 from uuid import UUID
 
 import polars as pl
 import polars.selectors as cs
 from prefect import get_client, runtime
-from prefect.artifacts import (
-    create_markdown_artifact,
-    create_table_artifact,
-)
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.context import FlowRunContext
 
 from sinagot_catalog.flows.crashed_runs import TAG
+from sinagot_catalog.flows.deployment_params import own_deployment
 from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, shell_join
 from sinagot_catalog.schema import OUTCOMES
@@ -77,7 +78,7 @@ def _again(report: RunReport, workspace: str, *, force: bool, stale: bool) -> st
     words += ["--downstream"] if blocked else []
     words += ["--force"] if force else []
     words += ["--stale"] if stale or (force and blocked) else []  # a blocked row may have its old outputs
-    words += ["--deployment", runtime.deployment.name] if runtime.deployment.name else []
+    words += ["--deployment", runtime.deployment.name] if own_deployment() is not None else []
     return command_line("submit", workspace, *words)
 
 
@@ -137,11 +138,30 @@ def tags_of(claimed: ClaimedRun) -> list[str]:
     return list(dict.fromkeys([TAG, short(config.root), *config.prefect.tags]))
 
 
-def rename(name: str, tags: Iterable[str]) -> None:
-    """Set the name of this flow run and add tags to its own; both are known only after planning."""
+def rename(name: str, tags: Iterable[str] = ()) -> None:
+    """Name this flow run, unless the user named it, and add tags; both are known only after planning."""
+    named = _users_name() or name
+    tags = list(dict.fromkeys([*runtime.flow_run.tags, *tags]))
+    if (named, set(tags)) == (runtime.flow_run.name, set(runtime.flow_run.tags)):
+        return
     with suppress(Exception), get_client(sync_client=True) as client:
-        run_id = UUID(runtime.flow_run.id)
-        client.update_flow_run(run_id, name=name, tags=list(dict.fromkeys([*runtime.flow_run.tags, *tags])))
+        client.update_flow_run(UUID(runtime.flow_run.id), name=named, tags=tags)
+
+
+def _users_name() -> str | None:
+    """The name that the user gave this flow run, or None if Prefect made up its name of two random words."""
+    context = FlowRunContext.get()
+    name = runtime.flow_run.name
+    if context is not None and context.flow is not None and context.flow.flow_run_name is not None:
+        return str(name)
+    return None if set(str(name).split("-")) <= _random_words() else str(name)
+
+
+@cache
+def _random_words() -> frozenset[str]:
+    """The words of which Prefect makes up names."""
+    lists = (one.get("words", ()) for one in import_module("coolname.data").config.values())
+    return frozenset(word for words in lists for word in words if isinstance(word, str))
 
 
 def since_retry() -> datetime | None:

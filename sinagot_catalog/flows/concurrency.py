@@ -1,8 +1,10 @@
 """Concurrency limit: checks and uses the global concurrency limit of Prefect that `[prefect] concurrency` names."""
 
+import logging
 import shlex
+import sys
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
@@ -58,11 +60,23 @@ def open_limit(claimed: ClaimedRun) -> None:
 def slot(active: ActiveRun) -> Iterator[None]:
     """Hold a slot of the limit, if the config names one; a stopped run does not wait for a slot."""
     name = active.claimed.source.config.prefect.concurrency
+    logging.getLogger("prefect._internal.concurrency").addFilter(_WAITING)  # a repeated call adds nothing
     with ExitStack() as held:
-        while name is not None and not active.stop.is_set():
-            try:
-                held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))
-            except TimeoutError:
-                continue
-            break
+        with active.waiting_for_slot() if name is not None else nullcontext():
+            while name is not None and not active.stop.is_set():
+                try:
+                    held.enter_context(concurrency(name, strict=True, timeout_seconds=_ASK_EVERY))
+                except TimeoutError:
+                    continue
+                break
         yield
+
+
+class _Waiting(logging.Filter):
+    """Drops what Prefect logs as an error when a batch has waited for a slot for `_ASK_EVERY` seconds."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return not (isinstance(sys.exception(), TimeoutError) and "process item" in str(record.msg))
+
+
+_WAITING = _Waiting()

@@ -16,12 +16,13 @@ from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowFilter, FlowFilterName
-from prefect.client.schemas.objects import WorkPool
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy, WorkPool
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.deployments.runner import DeploymentApplyError, RunnerDeployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runner import Runner
 from prefect.schedules import Cron, Interval, Schedule
+from prefect.settings import PREFECT_API_URL
 from prefect.workers.process import ProcessWorker
 
 from sinagot_catalog.config import place_of
@@ -29,7 +30,7 @@ from sinagot_catalog.errors import NotFoundError, SelectionError, ServerError, d
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployment import FLOW, Deployed, Deployment
 
-__all__ = ["check_schedule", "deploy", "deployment_named", "serve"]
+__all__ = ["check_lasting_api", "check_schedule", "deploy", "deployment_named", "serve"]
 
 _ENTRYPOINT = "sinagot_catalog.flows.run_workspace"
 
@@ -59,6 +60,20 @@ def check_schedule(wanted: Deployment) -> Schedule | None:
     return Cron(wanted.cron, timezone=wanted.timezone)
 
 
+def check_lasting_api(wanted: Deployment) -> None:
+    """Refuse a deployment in a flow on the temporary server of Prefect, which ends with this process.
+
+    Raises:
+        ServerError: No API is configured.
+    """
+    if not PREFECT_API_URL.value():
+        raise ServerError(
+            f"the deployment {wanted.full_name!r} would be gone with this process: it runs in a flow on the "
+            "temporary server of Prefect",
+            "Deploy outside of a flow, or set PREFECT_API_URL to a server that stays up.",
+        )
+
+
 def deploy(wanted: Deployment, *, page: str) -> Deployed:
     """Make a deployment, or replace the deployment with the same name.
 
@@ -78,6 +93,7 @@ def deploy(wanted: Deployment, *, page: str) -> Deployed:
                 f"image: the work pool {pool.name!r} starts processes, which have no image",
                 "Leave it out, or take a pool of containers.",
             )
+        _check_variables(pool, wanted)
         replaced = _replaced(client, wanted)
         identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
     return _deployed(wanted, identity, page, replaced)
@@ -179,12 +195,19 @@ def deployment_named(client: SyncPrefectClient, name: str) -> Any:
 
 def _built(wanted: Deployment) -> RunnerDeployment:
     schedule = check_schedule(wanted)
-    variables: dict[str, Any] = {"env": dict(wanted.env)} if wanted.env else {}
+    variables: dict[str, Any] = dict(wanted.job_variables)
+    if wanted.env:
+        variables["env"] = dict(wanted.env)
+    strategy = "CANCEL_NEW" if wanted.cancels_overlap else "ENQUEUE"
     built = RunnerDeployment.from_entrypoint(
         _ENTRYPOINT,
         name=wanted.name,
         schedules=[schedule] if schedule is not None else [],
-        concurrency_limit=wanted.concurrency,
+        concurrency_limit=ConcurrencyLimitConfig(
+            limit=wanted.concurrency, collision_strategy=ConcurrencyLimitStrategy(strategy)
+        ),
+        version=wanted.version,
+        paused=wanted.paused,
         parameters=wanted.parameters,
         description=_description(wanted.parameters),
         tags=list(wanted.tags),
@@ -219,13 +242,38 @@ def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
     )
 
 
+def _check_variables(pool: WorkPool, wanted: Deployment) -> None:
+    """Check that the pool knows the job variables: Prefect ignores others.
+
+    Raises:
+        SelectionError: It does not know one of them; the message suggests similar names.
+    """
+    known = list((pool.base_job_template or {}).get("variables", {}).get("properties", {}))
+    for name in wanted.job_variables:
+        if known and name not in known:
+            raise SelectionError(
+                f"job_variables: the work pool {pool.name!r} has no variable {name!r}{did_you_mean(name, known)}",
+                f"Its variables: {', '.join(sorted(known))}.",
+            )
+
+
 def _replaced(client: SyncPrefectClient, wanted: Deployment) -> str | None:
-    """The other workspace whose deployment has that name, if any: all workspaces of a server share the names."""
+    """The other workspace whose deployment has that name, if any: all workspaces of a server share the names.
+
+    Raises:
+        SelectionError: There is one, and it is not to be replaced.
+    """
+    place = None
     with suppress(ObjectNotFound):
         place = client.read_deployment_by_name(wanted.full_name).parameters.get("workspace")
-        if place is not None and place_of(place) != place_of(wanted.parameters["workspace"]):
-            return str(place)
-    return None
+    if place is None or place_of(place) == place_of(wanted.parameters["workspace"]):
+        return None
+    if not wanted.replace:
+        raise SelectionError(
+            f"the name {wanted.full_name!r} belongs to the deployment of {place}",
+            "Take another name, or replace that deployment with --replace (replace=True).",
+        )
+    return str(place)
 
 
 def _deployed(wanted: Deployment, identity: str, page: str, replaced: str | None) -> Deployed:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from sinagot_catalog.catalog import Query, sql_predicate
 from sinagot_catalog.config import read_config
-from sinagot_catalog.errors import ConfigError, SelectionError
+from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
 from sinagot_catalog.run import RunOptions, check_start, plan
 from sinagot_catalog.secrets import is_secret
 from sinagot_catalog.storage import TextReader
@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
 
-__all__ = ["FLOW", "Deployed", "Deployment", "address_of", "describe"]
+__all__ = ["FLOW", "Deployed", "Deployment", "Overlap", "address_of", "describe"]
+
+Overlap: TypeAlias = Literal["cancel", "wait"]
+OVERLAPS: tuple[Overlap, ...] = ("cancel", "wait")
 
 FLOW = "run-workspace"
 """The name of the flow; the first part of the full name of a deployment."""
@@ -44,6 +47,12 @@ class Deployment:
         env: Environment variables of its runs. Everybody who sees the deployment sees them.
         create_pool: Make the work pool, of type process, if no pool has that name.
         concurrency: The most runs of it that may be running at once.
+        overlap: What happens to a run that would be one too many: `cancel` or `wait`. By default, runs of a
+            schedule are cancelled and other runs wait.
+        version: The version of the workspace.
+        job_variables: Settings of the jobs of the pool, such as a namespace of Kubernetes.
+        paused: Whether its schedule starts paused; None leaves a deployment as it is.
+        replace: Replace the deployment of another workspace that has this name.
         n_rows: Number of rows that it would run now.
     """
 
@@ -59,7 +68,18 @@ class Deployment:
     env: Mapping[str, str] = field(default_factory=dict)
     create_pool: bool = False
     concurrency: int = 1
+    overlap: Overlap | None = None
+    version: str | None = None
+    job_variables: Mapping[str, Any] = field(default_factory=dict)
+    paused: bool | None = None
+    replace: bool = False
     n_rows: int = 0
+
+    @property
+    def cancels_overlap(self) -> bool:
+        """Whether a run that would be one too many is cancelled; otherwise it waits."""
+        is_scheduled = self.cron is not None or self.every is not None
+        return is_scheduled if self.overlap is None else self.overlap == "cancel"
 
     @property
     def full_name(self) -> str:
@@ -148,6 +168,7 @@ def describe(
         name=name,
         parameters={"workspace": workspace, **parameters, "downstream": downstream},
         tags=tuple(dict.fromkeys(["sinagot-catalog", *source.config.prefect.tags, *tags])),
+        version=source.config.info.version,
         n_rows=made.n_run,
         **how,
     )
@@ -160,6 +181,8 @@ def _check_how(
     timezone: str | None = None,
     concurrency: int = 1,
     env: Mapping[str, str] | None = None,
+    overlap: str | None = None,
+    job_variables: Mapping[str, Any] | None = None,
     **_: Any,
 ) -> None:
     """Check what can be checked without Prefect."""
@@ -171,6 +194,12 @@ def _check_how(
         raise SelectionError(f"every: {every!r} is no number of seconds")
     if concurrency < 1:
         raise SelectionError(f"concurrency: {concurrency!r} is not a whole number from 1 up")
+    if overlap is not None and overlap not in OVERLAPS:
+        raise SelectionError(
+            f"overlap: {overlap!r} is not one of {', '.join(map(repr, OVERLAPS))}{did_you_mean(overlap, OVERLAPS)}"
+        )
+    if "env" in (job_variables or {}):
+        raise SelectionError("job_variables: 'env' is set by env", "Write --env NAME=VALUE (env={...}).")
     for key in env or {}:
         if not re.fullmatch(r"[A-Za-z_]\w*", key):
             raise SelectionError(f"env: {key!r} is no name of a variable")

@@ -4,10 +4,14 @@ import logging
 from typing import Any
 from uuid import UUID
 
-from prefect import get_client, runtime
+from prefect import get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.exceptions import CancelledRun, FailedRun
 
-__all__ = ["made_for"]
+from sinagot_catalog.errors import SinagotError
+
+__all__ = ["made_for", "own_deployment"]
 
 
 class _Plain(logging.Filter):
@@ -17,7 +21,9 @@ class _Plain(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return not (record.exc_info and isinstance(record.exc_info[1], (FailedRun, CancelledRun)))
+        return not (
+            record.exc_info and isinstance(record.exc_info[1], (FailedRun, CancelledRun, SinagotError))
+        )
 
 
 _PLAIN = _Plain()
@@ -30,12 +36,23 @@ def made_for() -> dict[str, Any] | None:
     `config.permissions` checks a run against them.
 
     Returns:
-        The parameters, or None if the user called the flow directly.
+        The parameters, or None if the user called the flow directly or as a subflow.
     """
-    deployment_id = runtime.deployment.id
+    deployment_id = own_deployment()
     if deployment_id is None:
         return None
     for name in ("prefect.flow_runs", "prefect.engine"):
         logging.getLogger(name).addFilter(_PLAIN)  # a repeated call adds nothing
     with get_client(sync_client=True) as client:
-        return dict(client.read_deployment(UUID(str(deployment_id))).parameters)
+        return dict(client.read_deployment(deployment_id).parameters)
+
+
+def own_deployment() -> UUID | None:
+    """The deployment that this flow run itself belongs to, or None.
+
+    Prefect's `runtime.deployment` gives a subflow the deployment of the flow around it. But the author of that flow
+    wrote the call, so a subflow is not bound to the deployment's parameters.
+    """
+    context = FlowRunContext.get()
+    flow_run = context.flow_run if context is not None else None
+    return flow_run.deployment_id if isinstance(flow_run, FlowRun) else None

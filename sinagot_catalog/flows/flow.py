@@ -16,10 +16,11 @@ The course of a flow run:
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from queue import Empty, SimpleQueue
 from typing import Any, cast
-from uuid import UUID
 
+import prefect
 from prefect import flow, get_client, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -41,32 +42,27 @@ from sinagot_catalog.flows.artifacts import (
 )
 from sinagot_catalog.flows.batches import BatchSizer
 from sinagot_catalog.flows.concurrency import ask_limit, slot
-from sinagot_catalog.flows.deployment_params import made_for
+from sinagot_catalog.flows.deployment_params import made_for, own_deployment
 from sinagot_catalog.flows.lost_runs import clear_lost, under_way
-from sinagot_catalog.flows.monitor import monitored
+from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.stored_run import store_report
+from sinagot_catalog.flows.task_runner import check_task_runner
+from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import Phase
 from sinagot_catalog.schema import FAILED_OUTCOMES
 
 __all__ = ["run_workspace"]
 
+_RETRIES_NEED_ERRORS = tuple(map(int, prefect.__version__.split(".")[:2])) < (3, 9)
+"""Whether this Prefect retries a flow only after an exception, and not after a state of type Failed."""
+
 _AHEAD = 2
 """Number of batches submitted in advance, so that no worker waits for a batch."""
 
 
-def _name_of_flow_run() -> str:
-    """The name of a flow run: the label of the run or, before its rows are known, its parameters."""
-    parameters = runtime.flow_run.parameters
-    if active := current(parameters.get("run_id")):
-        return active.claimed.label
-    parts = [short(parameters.get("workspace", "")), parameters.get("step"), parameters.get("where")]
-    return " · ".join(str(part) for part in parts if part)
-
-
 @flow(
     name="run-workspace",
-    flow_run_name=_name_of_flow_run,
     task_runner=cast("Any", ThreadPoolTaskRunner()),
     persist_result=False,
     validate_parameters=False,
@@ -89,7 +85,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     run_id: str | None = None,
     upstream: bool = False,  # noqa: FBT001, FBT002
     part: str | None = None,
-) -> State[Any]:
+    record_id: str | list[str] | None = None,
+) -> RunReport:
     """Run the rows of a workspace that a filter selects, or those of a file.
 
     Args:
@@ -111,9 +108,14 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         run_id: A run that was planned in this process.
         upstream: Also the rows that make missing inputs of these rows.
         part: Only the records of this part, such as `3/8`; `last` has the rows that belong to no part.
+        record_id: Only the rows of this record, or of these records.
 
     Returns:
-        Completed, Failed ("3 of 100 rows failed") or Cancelled.
+        The report. With `return_state=True` the state: Completed, Failed ("3 of 100 rows failed") or Cancelled.
+
+    Raises:
+        RunError: Rows failed; its `report` has the outcome of each row.
+        UsageError: The run cannot start.
     """
     active = current(run_id)
     if active is None:
@@ -125,10 +127,12 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             "stale": stale,
         }
         try:
+            check_task_runner()
             claimed = prepare(
                 workspace,
                 where=where,
                 rows=rows,
+                record_id=record_id,
                 step=step,
                 workers=workers,
                 limit=limit,
@@ -142,11 +146,13 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             )
             ask_limit(claimed)
         except SinagotError as error:
-            return Failed(message=str(error))  # the message is enough: a traceback would hide it
+            rename(" · ".join([short(workspace), *filter(None, [where])]))
+            return _as_report(Failed(message=str(error), data=error))
         active = ActiveRun(claimed, executor_of(claimed))
-        rename(claimed.label, tags_of(claimed))
         _clear_lost(claimed.source)
     claimed = active.claimed
+    active.flow_run_id = runtime.flow_run.id
+    rename(claimed.label, tags_of(claimed))
     store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=False)
     active.started()
     try:
@@ -157,13 +163,28 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
         active.error = error
         if not isinstance(error, SinagotError):
             raise
+    except BaseException:  # the time of a flow around this one is over, or its process must end
+        active.cancel()
+        raise
     finally:
-        active.report = claimed.finish()
+        active.report = replace(claimed.finish(), flow_run_id=runtime.flow_run.id)
         store_report(claimed, runtime.flow_run.id, runtime.flow_run.run_count, ended=True)
-    state = Failed(message=str(active.error)) if active.error is not None else _conclude(active, workspace)
-    if state.is_failed() and _is_tried_again():
-        raise RunError(state.message or "The run failed")  # Prefect retries here only after an exception
-    return state
+    if active.error is not None:
+        state: State[Any] = Failed(message=str(active.error), data=active.error)
+    else:
+        state = _conclude(active, workspace)
+    if _RETRIES_NEED_ERRORS and _has_retries():
+        # Prefect would raise the error of an early attempt in the end if a later attempt returned a state.
+        if state.is_failed():
+            raise RunError(state.message or "The run failed", report=active.report)
+        if state.is_completed():
+            return active.report
+    return _as_report(state)
+
+
+def _as_report(state: State[Any]) -> RunReport:
+    """Return a state from the flow: Prefect hands the data of the state, a report or an error, to the caller."""
+    return cast("RunReport", state)
 
 
 def _run(active: ActiveRun, size: int | None) -> None:
@@ -186,24 +207,20 @@ def _run(active: ActiveRun, size: int | None) -> None:
 
 def _clear_lost(source: Session) -> None:
     """Free the slots of the deployment that lost runs hold; an error here does not stop the run."""
-    deployment_id = runtime.deployment.id
+    deployment_id = own_deployment()
     if deployment_id is None:
         return
     try:
         with get_client(sync_client=True) as client:
-            clear_lost(client, source, under_way(client, UUID(str(deployment_id))))
+            clear_lost(client, source, under_way(client, deployment_id))
     except Exception as error:  # noqa: BLE001 - the rows can run anyway
-        get_run_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
+        own_logger().warning("Lost runs of the deployment could not be looked for: %s", error)
 
 
-def _is_tried_again() -> bool:
+def _has_retries() -> bool:
+    """Whether the user set retries for this flow run."""
     context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
-    return (
-        context is not None
-        and run is not None
-        and run.run_count <= (context.flow.retries if context.flow else 0)
-    )
+    return context is not None and context.flow is not None and bool(context.flow.retries)
 
 
 @task(
@@ -232,6 +249,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
         # Wait here and not by Prefect's retry delay, which a cancel cannot end.
         active.rest(active.claimed.source.config.prefect.retry_delay)
     todo = active.unfinished(groups)
+    active.log_to(get_run_logger(), todo)
     try:
         with slot(active):
             results = active.executor.run_batch(todo) if todo else []
@@ -282,4 +300,11 @@ def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
     if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
         options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
-    return state_of(counts, cancelled=active.is_cancelled)
+    state = state_of(counts, cancelled=active.is_cancelled)
+    if state.is_completed():
+        state.data = report
+    elif state.is_failed():
+        state.data = RunError(
+            f"{state.message}: {report.summary()}", "The report of this error has the rows.", report=report
+        )
+    return state

@@ -3,11 +3,12 @@
 import logging
 import threading
 from contextlib import AbstractContextManager, nullcontext, suppress
+from contextvars import Context
 from dataclasses import asdict, replace
 from typing import Any
 
 from prefect import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.events.worker import EventsWorker
 from prefect.flow_engine import run_flow_sync
 from prefect.logging.handlers import APILogWorker, PrefectConsoleHandler
@@ -22,12 +23,14 @@ from prefect.settings import (
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.active_run import ActiveRun, as_current
+from sinagot_catalog.flows.ancestors import child_context
 from sinagot_catalog.flows.artifacts import tags_of
 from sinagot_catalog.flows.concurrency import check_limit, open_limit
 from sinagot_catalog.flows.crashed_runs import driver
 from sinagot_catalog.flows.flow import run_workspace
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.flows.stored_run import store_selection
+from sinagot_catalog.flows.surroundings import is_inside
 from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run import ClaimedRun, Executor
 from sinagot_catalog.secrets import masked
@@ -44,27 +47,39 @@ class Submitted(threading.Thread):
     The flow run is created at once, so that its page exists before the work begins. When the program exits, it
     waits for the run.
 
+    Inside a flow of the user, Prefect makes it as a subflow when the thread begins.
+
     Args:
         claimed: The claimed run.
         executor: The executor of its rows.
-        api: The local server, or None for the API that the user configured.
+        api: The local server, or None for the API that the user configured, or that the surrounding run uses.
+
+    Attributes:
+        flow_run_id: The id of the flow run; of a subflow, known when `start` has returned.
+        url: The URL of its page, if the API has one.
+        state: The last known state.
     """
 
     def __init__(self, claimed: ClaimedRun, executor: Executor, *, api: LocalServer | None) -> None:
         super().__init__(name=f"submitted-{claimed.run_id}", daemon=False)
         self._api = api
         self._active = ActiveRun(claimed, executor, started=self._hold_the_end)
+        self._parameters = _parameters(claimed)
+        self._context = child_context() if is_inside() else Context()
+        self._flow_run: FlowRun | None = None
+        self.flow_run_id: str | None = None
+        self.url: str | None = None
         with pointed_at(api), get_client(sync_client=True) as client:
             check_limit(client, claimed.source.config.prefect.concurrency)
-            self._flow_run = client.create_flow_run(
-                run_workspace,
-                name=claimed.label,
-                parameters=_parameters(claimed),
-                context=driver(claimed.run_id),
-                tags=tags_of(claimed),
-            )
-        self.flow_run_id = str(self._flow_run.id)
-        self.url = f"{page_of(api)}/runs/flow-run/{self.flow_run_id}"
+            if not is_inside():
+                self._flow_run = client.create_flow_run(
+                    run_workspace,
+                    name=claimed.label,
+                    parameters=self._parameters,
+                    context=driver(claimed.run_id),
+                    tags=tags_of(claimed),
+                )
+                self._learn_id(str(self._flow_run.id))
         self.state = "Pending"
         self._error: BaseException | None = None
         self._begun = threading.Event()
@@ -76,9 +91,18 @@ class Submitted(threading.Thread):
         super().start()
         _wait(self._begun)
 
+    def _learn_id(self, flow_run_id: str) -> None:
+        self.flow_run_id = flow_run_id
+        page = page_of(self._api)
+        self.url = f"{page}/runs/flow-run/{flow_run_id}" if page else None
+
     def run(self) -> None:
         """Drive the flow run to its end, in this thread."""
-        mute_console(self.flow_run_id)
+        self._context.run(self._run)
+
+    def _run(self) -> None:
+        if self.flow_run_id is not None:  # the console of a flow of the user shows its subflows
+            mute_console(self.flow_run_id)
         try:
             with pointed_at(self._api), as_current(self._active):
                 EventsWorker.drain_all(timeout=5)  # an existing worker may send to another API
@@ -86,7 +110,7 @@ class Submitted(threading.Thread):
                     ended = run_flow_sync(
                         run_workspace,
                         flow_run=self._flow_run,
-                        parameters=dict(self._flow_run.parameters),
+                        parameters=dict(self._parameters),
                         return_type="state",
                     )
                 finally:
@@ -95,7 +119,7 @@ class Submitted(threading.Thread):
         except BaseException as error:  # noqa: BLE001 - `wait` raises it
             self.state, self._error = "Crashed", error
         finally:
-            _QUIET.flow_runs.discard(self.flow_run_id)
+            _QUIET.flow_runs.discard(str(self.flow_run_id))
             if self._active.report is None:
                 self._active.report = self._active.claimed.finish()
             self._ended.set()
@@ -135,6 +159,8 @@ class Submitted(threading.Thread):
         flow calls this when all of them exist: then Python runs this callback first.
         """
         self.state = "Running"
+        if self.flow_run_id is None and self._active.flow_run_id is not None:
+            self._learn_id(self._active.flow_run_id)
         EventsWorker.instance()
         APILogWorker.instance()
         open_limit(self._active.claimed)
@@ -171,8 +197,8 @@ def _parameters(claimed: ClaimedRun) -> dict[str, Any]:
 
 
 def page_of(api: LocalServer | None) -> str:
-    """The URL of Prefect's page."""
-    return api.url if api is not None else str(PREFECT_UI_URL.value())
+    """The URL of Prefect's page; empty for Prefect's temporary server, which has none."""
+    return api.url if api is not None else str(PREFECT_UI_URL.value() or "")
 
 
 def pointed_at(api: LocalServer | None) -> AbstractContextManager[Any]:

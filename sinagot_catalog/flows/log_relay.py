@@ -1,4 +1,4 @@
-"""Log relay: copies the log lines of scripts into the log of the flow run, at a limited rate."""
+"""Log relay: copies the log lines of scripts into the logs of Prefect, at a limited rate."""
 
 import logging
 import time

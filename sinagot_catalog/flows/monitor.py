@@ -1,37 +1,113 @@
-"""The monitor of a flow run: a thread that looks for a cancel, shows the progress and relays log lines."""
+"""The monitor of running rows: a thread that looks for a cancel, shows the progress and relays log lines."""
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, cast
 
-from prefect import get_client, runtime
+from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
+from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
+from prefect.logging.loggers import flow_run_logger
 
 from sinagot_catalog.flows.active_run import ActiveRun
+from sinagot_catalog.flows.ancestors import Ancestors
 from sinagot_catalog.flows.artifacts import command_line, key_of
 from sinagot_catalog.flows.log_relay import LogRelay
 from sinagot_catalog.journal import LogTail
-from sinagot_catalog.run import in_words
+from sinagot_catalog.run import ClaimedRun, Executor, in_words
 
-__all__ = ["monitored"]
+if TYPE_CHECKING:
+    from uuid import UUID
+
+__all__ = ["monitored", "observed", "own_logger"]
 
 _CHECK_EVERY = 1.5
+_LONGEST_PAUSE = 30.0
+_GROWTH = 1.5
+"""How much the pause between two updates of the progress grows."""
+
+
+def own_logger() -> Any:
+    """The logger of the flow run of this context, also if the flow was called in a task."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return get_run_logger()
+    return flow_run_logger(context.flow_run, context.flow)
 
 
 @contextmanager
 def monitored(active: ActiveRun) -> Iterator[None]:
-    """Poll for a cancel and show the progress, in a thread: an API that hangs must not block the batches."""
+    """Look for a cancel and show the progress of a flow run: an API that hangs must not block the batches."""
+    logger = own_logger()
+
+    def write(level: int, text: str) -> None:
+        (active.logger_of(text) or logger).log(level, text)
+
+    relay = _relay(active.claimed, write, runtime.flow_run.parameters.get("workspace", ""))
+    progress = _ProgressArtifact(active)
+    ancestors = Ancestors()
+
+    def look(*, is_last: bool) -> None:
+        (relay.end if is_last else relay.relay)()
+        progress.show(is_last=is_last)
+        if is_last or active.stop.is_set() or (reason := ancestors.end()) is None:
+            return
+        logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
+        active.cancel()
+
+    with _in_thread(look, logger):
+        yield
+
+
+@contextmanager
+def observed(claimed: ClaimedRun, executor: Executor) -> Iterator[None]:
+    """Relay log lines of rows to the flow or task that runs them, and stop the rows if that ends early."""
+    logger = get_run_logger()
+    relay = _relay(claimed, logger.log, claimed.source.config.root)
+    ancestors = Ancestors()
+    is_stopped = False
+
+    def check() -> None:
+        nonlocal is_stopped
+        if is_stopped or (reason := ancestors.end()) is None:
+            return
+        is_stopped = True
+        logger.info("The flow run %s: no further row begins, and running scripts are ended", reason)
+        executor.stop()
+
+    def look(*, is_last: bool) -> None:
+        (relay.end if is_last else relay.relay)()
+        if not is_last:
+            check()
+
+    with suppress(Exception):  # rows can run while the API does not answer
+        check()
+    with _in_thread(look, logger):
+        yield
+
+
+@contextmanager
+def _in_thread(look: Callable[..., None], logger: Any) -> Iterator[None]:
+    """Call `look` every second or two in a thread with the context of the caller, and a last time at the end."""
     over = threading.Event()
+
+    def repeat() -> None:
+        is_last = False
+        while not is_last:
+            try:
+                look(is_last=is_last)
+            except Exception as error:  # noqa: BLE001 - the rows go on without the API
+                logger.debug("The API could not be asked: %s", error)
+            is_last = over.wait(_CHECK_EVERY)
+        with suppress(Exception):
+            look(is_last=True)
+
     # A new thread has an empty context, and would use the API of the user's profile.
-    in_context = copy_context().run
-    thread = threading.Thread(
-        target=in_context, args=(_monitor, active, over), name="sinagot-monitor", daemon=True
-    )
+    thread = threading.Thread(target=copy_context().run, args=(repeat,), name="sinagot-monitor", daemon=True)
     thread.start()
     try:
         yield
@@ -40,38 +116,39 @@ def monitored(active: ActiveRun) -> Iterator[None]:
         thread.join(timeout=10)
 
 
-def _monitor(active: ActiveRun, over: threading.Event) -> None:
-    flow_run_id = UUID(runtime.flow_run.id)
-    logger = get_run_logger()
-    progress: UUID | None = None
-    workspace = runtime.flow_run.parameters.get("workspace", "")
-    key = key_of(workspace, "progress")
-    spec = active.claimed.spec
+def _relay(claimed: ClaimedRun, write: Callable[[int, str], None], workspace: str) -> LogRelay:
+    spec = claimed.spec
     rest = f"`{command_line('logs', '-C', workspace, '--run', spec.run_id)}`"
-    journal = LogTail(f"{spec.log}/journal/{spec.run_id}")
-    relay = LogRelay(journal, active.claimed.log_buffer, logger.log, rest)
-    while True:
-        last = over.wait(0 if progress is None else _CHECK_EVERY)
-        (relay.end if last else relay.relay)()
-        share, words = _progress(active)
-        try:
-            if progress is None:
-                progress = cast("UUID", create_progress_artifact(share, key=key, description=words))
-            else:
-                update_progress_artifact(progress, share, description=words)
-            if last:
-                return
-            with get_client(sync_client=True) as client:
-                state = client.read_flow_run(flow_run_id).state
-        except Exception as error:  # noqa: BLE001 - the run goes on without the API
-            if last:
-                return
-            logger.debug("The API could not be asked: %s", error)
-            time.sleep(_CHECK_EVERY)
-            continue
-        if state is not None and (state.is_cancelling() or state.is_cancelled()) and not active.stop.is_set():
-            logger.info("A cancel was asked for: no more rows are begun, scripts under way are ended")
-            active.cancel()
+    return LogRelay(LogTail(f"{spec.log}/journal/{spec.run_id}"), claimed.log_buffer, write, rest)
+
+
+class _ProgressArtifact:
+    """The progress artifact of a flow run; it is written when something changed, and less often in long runs.
+
+    Args:
+        active: The run.
+    """
+
+    def __init__(self, active: ActiveRun) -> None:
+        self._active = active
+        self._key = key_of(runtime.flow_run.parameters.get("workspace", ""), "progress")
+        self._id: UUID | None = None
+        self._shown = ""
+        self._pause = _CHECK_EVERY
+        self._due = 0.0
+
+    def show(self, *, is_last: bool) -> None:
+        """Write the progress, if it changed and the pause since the last update is over."""
+        share, words = _progress(self._active)
+        if words == self._shown or (time.monotonic() < self._due and not is_last):
+            return
+        if self._id is None:
+            self._id = cast("UUID", create_progress_artifact(share, key=self._key, description=words))
+        else:
+            update_progress_artifact(self._id, share, description=words)
+        self._shown = words
+        self._due = time.monotonic() + self._pause
+        self._pause = min(self._pause * _GROWTH, _LONGEST_PAUSE)
 
 
 def _progress(active: ActiveRun) -> tuple[float, str]:
@@ -79,4 +156,6 @@ def _progress(active: ActiveRun) -> tuple[float, str]:
     words = f"{active.done} of {in_words(active.claimed.n_rows)}" + (
         f", {active.failed} failed" if active.failed else ""
     )
+    if active.waiting:
+        words += ", waiting for a slot"
     return min(100.0, 100.0 * active.done / total), words

@@ -12,7 +12,7 @@ from sinagot_catalog.cluster import ClusterExecutor
 from sinagot_catalog.config import check_allowed, read_config
 from sinagot_catalog.flows.stored_run import store_rows
 from sinagot_catalog.journal import read_selection
-from sinagot_catalog.run import RunOptions, claim, local_executor, plan, rows_query
+from sinagot_catalog.run import RunOptions, check_rows, claim, local_executor, plan, rows_query
 from sinagot_catalog.storage import TextReader
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def prepare(
     *,
     where: str | None = None,
     rows: str | None = None,
+    record_id: str | Sequence[str] | None = None,
     config: Sequence[str] | None = None,
     since: datetime | None = None,
     deployed: Mapping[str, Any] | None = None,
@@ -41,6 +42,7 @@ def prepare(
         workspace: Folder, URL or toml.
         where: A filter over `steps`, in SQL.
         rows: A stored selection in `LOG`; without a deployment also any Parquet file with the keys of rows.
+        record_id: Only the rows of these records.
         config: Further config files, merged over the first.
         since: Leave out rows that were done after this time, whatever the other options select.
         deployed: The parameters of the deployment, if the run belongs to one.
@@ -55,10 +57,15 @@ def prepare(
     source = Session(read_config([workspace, *(config or [])], read_text=TextReader()), trust=trust)
     is_retry = flow_run_id is not None and f"{flow_run_id}.parquet" in source.log_store.names("selections")
     if is_retry:
-        where, rows = None, f"selections/{flow_run_id}.parquet"
+        where, record_id, rows = None, None, f"selections/{flow_run_id}.parquet"
     query = Query("steps")
     if where:
         query = query.where(sql_predicate(where))
+    if record_id is not None:
+        ids = rows_query([record_id] if isinstance(record_id, str) else list(record_id))
+        if ids.rows is not None:
+            check_rows(source, ids.rows)
+            query = query.where(pl.col("record_id").is_in(ids.rows["record_id"].to_list()))
     if since is not None:
         query = query.where(
             (pl.col("status") != "DONE") | pl.col("ended").is_null() | (pl.col("ended") < since)

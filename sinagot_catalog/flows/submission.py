@@ -4,10 +4,11 @@ Prefect is imported only when there is something to do, and after the local serv
 both take seconds, and so they take them at the same time.
 """
 
+import asyncio
 import html
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import asdict
 from importlib import import_module
@@ -23,12 +24,16 @@ from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.surroundings import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
 from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import Submitted
     from sinagot_catalog.flows.remote_run import RemoteFlowRun
+
+_TICK = 1.0
+"""The longest wait of a thread for a coroutine, in seconds."""
 
 __all__ = ["RunHandle", "deploy", "environment", "follow", "send", "serve", "submit", "to_stderr"]
 
@@ -84,6 +89,23 @@ class RunHandle:
         self.run_id = self.run_id or report.run_id
         return report
 
+    def __await__(self) -> Generator[Any, None, RunReport]:
+        """Wait in a coroutine, as `wait` does: `report = await handle`."""
+        return self._awaited().__await__()
+
+    async def _awaited(self) -> RunReport:
+        while True:
+            try:
+                return await asyncio.to_thread(self.wait, _TICK)
+            except TimeoutError:
+                if self._work_has_ended:
+                    raise
+
+    @property
+    def _work_has_ended(self) -> bool:
+        """Whether a TimeoutError is one of the run, and not of a short wait."""
+        return self._last_state in {"Completed", "Failed", "Crashed", "Cancelled"}
+
     def cancel(self) -> None:
         """End the run early: no more rows begin, and running scripts are ended. Returns at once."""
         if not isinstance(self._work, RunReport):
@@ -115,13 +137,15 @@ def submit(
     """
     if not claimed.n_rows:
         return RunHandle(claimed.run_id, claimed.finish())
+    say = on_message or to_stderr
     try:
-        work = _begin(claimed, on_message or to_stderr, timeout)
+        work = _begin(claimed, say, timeout)
     except BaseException:
         claimed.finish()  # releases the rows
         raise
     try:
         work.start()
+        say(f"{claimed.label}: {work.url or 'begun'}")
         if wait:
             work.settle()
     except KeyboardInterrupt:
@@ -139,19 +163,19 @@ def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float) -> "
     from sinagot_catalog.flows.local_run import Submitted
 
     executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
-    work = Submitted(claimed, executor, api=local)
-    say(f"{claimed.label}: {work.url}")
-    return work
+    return Submitted(claimed, executor, api=local)
 
 
 def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
     """Make sure that an API answers; start the local server unless the user configured an API.
 
-    Prefect is imported while the server starts.
+    Prefect is imported while the server starts. Inside a flow or a task, the API of that run serves.
 
     Returns:
-        The local server, or None for the API that the user configured.
+        The local server, or None for the API that the user configured, or that the surrounding run uses.
     """
+    if is_inside():
+        return None
     configured = _api.configured_api()
     local = None if configured else local_server.start()
     if configured:
@@ -272,6 +296,8 @@ def deploy(
     from sinagot_catalog.flows.local_run import page_of, pointed_at
 
     deployer.check_schedule(wanted)
+    if is_inside():
+        deployer.check_lasting_api(wanted)
     local = _reach(on_message or to_stderr, timeout)
     with pointed_at(local):
         return deployer.deploy(wanted, page=page_of(local))

@@ -76,6 +76,7 @@ class RunReport:
         raise RunError(
             f"{failed.height} of {self.frame.height} rows failed; the first: {name}: {first['message']}",
             "report.failures() has them all, ws.records.logs() their tracebacks.",
+            report=self,
         )
 
     def summary(self) -> str:

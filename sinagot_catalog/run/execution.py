@@ -12,7 +12,8 @@ If the lease is lost and another run takes the rows, the executor stops.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.run.claimed_run import claim
 from sinagot_catalog.run.main_process import MainProcess
@@ -21,12 +22,15 @@ from sinagot_catalog.run.request import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.journal import Result, RunReport
     from sinagot_catalog.run.claimed_run import ClaimedRun
     from sinagot_catalog.run.executor import Executor
     from sinagot_catalog.run.request import RunOptions
+
+    Observer: TypeAlias = Callable[[ClaimedRun, Executor], AbstractContextManager[None]]
 
 __all__ = ["local_executor", "run"]
 
@@ -38,8 +42,18 @@ def run(
     *,
     progress: bool | None = None,
     watch: Callable[[list[Result]], None] | None = None,
+    observer: Observer | None = None,
 ) -> RunReport:
-    """Plan, claim and run the steps of a selection in this process and its workers."""
+    """Plan, claim and run the steps of a selection in this process and its workers.
+
+    Args:
+        source: The session of the workspace.
+        query: The selection.
+        options: The options of the run.
+        progress: Whether to show a bar; see `open_progress`.
+        watch: Receives results as they come.
+        observer: Opens a context around the running rows; it may stop the executor.
+    """
     made = plan(source, query, options)
     executor = local_executor(source, options)
     try:
@@ -47,7 +61,8 @@ def run(
         with claim(source, query, made, options) as claimed:
             claimed.use(executor)
             if claimed.n_rows:
-                _run(claimed, executor, progress=progress, watch=watch)
+                with nullcontext() if observer is None else observer(claimed, executor):
+                    _run(claimed, executor, progress=progress, watch=watch)
     finally:
         executor.close()  # also if the claim failed
     claimed.check_held()

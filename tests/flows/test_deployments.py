@@ -174,11 +174,64 @@ def test_a_deployment_of_the_same_name_is_replaced(cli, worker, api, write_works
     assert "is replaced" not in done.stderr
 
 
-def test_a_deployment_of_another_workspace_is_not_replaced_in_silence(make_workspace, cli, write_workspace):
+def test_a_deployment_of_another_workspace_is_replaced_only_when_asked(
+    make_workspace, cli, api, write_workspace
+):
     first = make_workspace(CHAIN, ["raw/R1"])
-    assert first.deploy("shared", pool="idle", create_pool=True, on_message=quiet).replaced is None
-    done = cli("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
+    assert (
+        first.deploy("shared", pool="idle", cron="0 2 * * *", create_pool=True, on_message=quiet).replaced
+        is None
+    )
+    words = ("deploy", "shared", "-C", write_workspace(CHAIN, ["raw/R1"], name="other"), "--pool", "idle")
+    done = cli(*words)
+    assert done.returncode == 2
+    assert f"'run-workspace/shared' belongs to the deployment of {first.config.files[0]}" in done.stderr
+    assert "--replace" in done.stderr
+    kept = api.read_deployment_by_name("run-workspace/shared")
+    assert kept.parameters["workspace"] == first.config.files[0]
+    assert len(kept.schedules) == 1
+    done = cli(*words, "--replace")
+    assert done.returncode == 0, done.stderr
     assert f"note: the deployment of {first.config.files[0]} had that name, and is replaced\n" in done.stderr
+    first.deploy("shared", pool="idle", replace=True, on_message=quiet)
+    done = cli("serve", "--name", "shared", words[3], new_process=True)
+    assert done.returncode == 2
+    assert "--replace" in done.stderr
+
+
+def test_version_pause_and_job_variables_are_deployed(make_workspace, cli, api, write_workspace):
+    from prefect.client.schemas.objects import ConcurrencyLimitStrategy
+
+    folder = write_workspace(CHAIN, ["raw/R1"], toml="[info]\nversion = '3'\n")
+    words = ("deploy", "full", "-C", folder, "--pool", "idle", "--create-pool", "--cron", "0 2 * * *")
+    jobs = (
+        "--job-variable",
+        f"working_dir={folder}",
+        "--job-variable",
+        "stream_output=false",
+        "--env",
+        "A=1",
+    )
+    done = cli(*words, "--paused", *jobs)
+    assert done.returncode == 0, done.stderr
+    made = api.read_deployment_by_name("run-workspace/full")
+    assert (made.version, made.paused) == ("3", True)
+    assert made.job_variables == {"working_dir": str(folder), "stream_output": False, "env": {"A": "1"}}
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW
+    assert cli(*words, "--overlap", "wait").returncode == 0
+    made = api.read_deployment_by_name("run-workspace/full")
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.ENQUEUE
+    asked = make_workspace(CHAIN, ["raw/R1"], name="asked")
+    asked.deploy("asked", pool="idle", on_message=quiet)
+    made = api.read_deployment_by_name("run-workspace/asked")
+    assert made.concurrency_options.collision_strategy == ConcurrencyLimitStrategy.ENQUEUE
+    done = cli(*words, "--job-variable", "working_dri=here")
+    assert done.returncode == 2
+    assert "did you mean 'working_dir'?" in done.stderr
+    done = cli(*words, "--job-variable", "env={}")
+    assert (done.returncode, "--env" in done.stderr) == (2, True)
+    with pytest.raises(UsageError, match="did you mean 'cancel'"):
+        asked.deploy("asked", pool="idle", overlap="cancle", on_message=quiet)
 
 
 TRIED = """
@@ -637,3 +690,58 @@ def test_a_flow_run_that_nobody_knows_is_a_sentence(make_workspace, prefect_serv
     for wrong in ("not-an-id", "0198c5f2-0000-7000-8000-000000000000"):
         with pytest.raises(NotFoundError, match=f"there is no flow run '{wrong}'"):
             ws.get_flow_run(wrong, on_message=quiet)
+
+
+NIGHT = """
+from prefect import flow
+
+from sinagot_catalog import Workspace
+from sinagot_catalog.flows import run_workspace
+
+
+@flow
+def night(workspace: str, submit: bool = False):
+    if submit:
+        Workspace(workspace).steps.submit(step_label="upper").wait()
+    else:
+        assert run_workspace(workspace, step="upper").counts() == {"done": 1}
+"""
+
+
+def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PLR0917 - fixtures
+    worker, api, environment, write_workspace, tmp_path, wait_until
+):
+    from prefect.client.schemas.filters import FlowRunFilter
+    from prefect.states import Cancelling
+
+    (tmp_path / "night.py").write_text(NIGHT)
+    made = subprocess.run(
+        [PROGRAMS / "prefect", "--no-prompt", "deploy", "night.py:night", "--name", "own", "--pool", worker],
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert made.returncode == 0, made.stdout + made.stderr
+    deployment = api.read_deployment_by_name("night/own").id
+
+    def start(folder, **more):
+        values = {"workspace": str(folder), **more}
+        return api.create_flow_run_from_deployment(deployment, parameters=values).id
+
+    def has_ended(identity):
+        return api.read_flow_run(identity).state.is_final()
+
+    def subflow_of(identity):
+        around = {"parent_flow_run_id": {"any_": [str(identity)]}}
+        return api.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(around))[0]
+
+    good = start(write_workspace(CHAIN, ["raw/R1"], name="good"))
+    slow = write_workspace(CHAIN, {f"raw/R{n}": "wait" for n in range(1, 60)}, name="slow")
+    cancelled = start(slow, submit=True)
+    wait_until(lambda: has_ended(good), 180)
+    assert api.read_flow_run(good).state.name == "Completed", logs_of(api, str(good))
+    wait_until((slow / "dataset" / "begun").exists, 180)
+    child = subflow_of(cancelled)
+    api.set_flow_run_state(cancelled, Cancelling())
+    wait_until(lambda: has_ended(child.id), 60)
+    assert api.read_flow_run(child.id).state.name in {"Cancelled", "Crashed"}
+    (slow / "dataset" / "go").touch()
+    assert list((slow / "dataset").glob("upper/*")) == []

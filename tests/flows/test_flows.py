@@ -1,11 +1,13 @@
 """Runs as Prefect flows, on a real server."""
 
+import contextlib
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from uuid import UUID, uuid4
@@ -640,7 +642,26 @@ def test_a_limit_that_does_not_exist_is_said_with_the_command_that_makes_it(work
     assert outcomes(report) == {"done": 2}
 
 
-def test_a_limit_holds_batches_back(workspace, api):
+def test_a_limit_holds_batches_back_and_the_wait_is_shown_and_is_no_error(
+    workspace, api, caplog, monkeypatch
+):
+    from sinagot_catalog.flows import concurrency
+
+    busy, real = threading.Event(), concurrency.concurrency
+
+    def observed(*words, **options):
+        """Prefect's own context, and a note of each wait that took too long."""
+        context = real(*words, **options)
+        try:
+            context.__enter__()
+        except TimeoutError:
+            busy.set()
+            raise
+        held = contextlib.ExitStack()
+        held.push(context)
+        return held
+
+    monkeypatch.setattr(concurrency, "concurrency", observed)
     api.client.create_global_concurrency_limit(GlobalLimit(name="one-disk", limit=1))
     root = workspace(*["wait"] * 2)
     with (root / "workspace.toml").open("a") as toml:
@@ -656,6 +677,12 @@ def test_a_limit_holds_batches_back(workspace, api):
         time.sleep(0.02)
     assert api.client.read_global_concurrency_limit_by_name("one-disk").active_slots == 1
     assert len(list((root / "dataset").glob("at-*"))) == 1
+    deadline = time.monotonic() + 30
+    while "waiting for a slot" not in api.artifacts(handle.flow_run_id)["progress"]["description"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    busy.wait(30)  # the first wait for a slot ends after five seconds
+    assert not [line for line in caplog.messages if "failed to process item" in line]
     handle.cancel()  # ends the wait for the slot as well
     handle.wait(30)
     assert handle.state == "Cancelled"
