@@ -14,7 +14,6 @@ from sinagot_catalog.worker.target_folders import parents
 if TYPE_CHECKING:
     from sinagot_catalog.worker.moved_inputs import InputFile
 
-FoundPath: TypeAlias = "str | list[FoundPath] | None"
 FoundPath: TypeAlias = "str | Sequence[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
 
@@ -216,10 +215,6 @@ class RowState:
         self.input_files: list[InputFile] = []
         self.moved_inputs: list[str] = []
         self.members: list[str] | None = None
-        self.members: list[str] | None = None
-        self.in_place: set[str] = set()
-        self.input_files: list[InputFile] = []
-        self.moved_inputs: list[str] = []
 
     @property
     def half_published(self) -> list[str] | None:
