@@ -29,7 +29,7 @@ from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
-from sinagot_catalog.catalog.metadata import notices_of
+from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.refusals import refused
@@ -276,7 +276,8 @@ class Session:
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
-        if self._declared is not None:  # links may have changed since the last listing
+        if self._declared is not None:  # links and tables may have changed since the last listing
+            self._layout = None if layout.columns else layout
             self._layout = layout = self._judged(self._declared)
         if self.kept is None:
             self._events = self.journal.events()
@@ -296,6 +297,8 @@ class Session:
         self.seconds = time.monotonic() - begin
         tables = None if self.kept is None else self.kept.tables()
         tables = read_tables(self.config, self.stores, self.open_store) if tables is None else tables
+        if layout.columns:
+            self._layout = layout = with_column_faults(layout, tables)
         names_records = self.config.records.expected and tables
         catalog = Catalog(
             layout,

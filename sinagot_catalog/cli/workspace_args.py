@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.run import shell_join
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
-from sinagot_catalog.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -64,11 +62,6 @@ def open_workspace(args: Any) -> Workspace:
     if getattr(args, "parquet", None):
         from sinagot_catalog.reporting import check_target
 
-        check_target(args.parquet)
-    trust = True if getattr(args, "trust", False) else None
-    snapshot = getattr(args, "snapshot", None)
-    ws = Workspace([place, *getattr(args, "config", [])], trust=trust, snapshot=snapshot)
-    if getattr(args, "parquet", None):
         check_target(args.parquet)
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
@@ -126,6 +119,8 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
     named = [] if whole else getattr(args, "step", None) or []
     step = [word for one in named for word in ("--step", one)]
+    from sinagot_catalog.run import shell_join
+
     return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
 
 

@@ -21,6 +21,7 @@ from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
 from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.failure_limit import FailureLimit
 from sinagot_catalog.run.group_file import remove_groups, write_groups
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
@@ -152,6 +153,7 @@ class ClaimedRun:
         self.log_buffer = LogBuffer()
         self._begin = taken.begun
         self._results = Results()
+        self.failure_limit = FailureLimit(self.options.stop_after, plan.rows["step"].to_list())
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None
@@ -247,6 +249,10 @@ class ClaimedRun:
         """Collect results; callable from any thread."""
         with self._lock:
             self._results.add(results)
+        if self.failure_limit.note(results):
+            _logger.warning("%s; the other rows are cancelled", self.failure_limit.sentence)
+            if self._executor is not None:
+                self._executor.stop()
 
     # -- its end ------------------------------------------------------------------------------------------
 

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from graphlib import CycleError, TopologicalSorter
 from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.catalog import fixed_action, in_words, is_stale
-from sinagot_catalog.errors import ConfigError, SelectionError
+from sinagot_catalog.errors import ConfigError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.parts import part_of
+from sinagot_catalog.run.step_order import StepOrder
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.run.volume import volume
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from sinagot_catalog.catalog import Catalog, Layout, Stats, UnitStep
+    from sinagot_catalog.catalog import Catalog, Stats, UnitStep
     from sinagot_catalog.run.request import RunOptions
 
 __all__ = ["Plan", "make_plan"]
@@ -104,6 +105,8 @@ def make_plan(
     options: RunOptions,
     stats: Stats,
     causes: frozenset[str] = frozenset(),
+    *,
+    retries_unchanged: bool = True,
 ) -> Plan:
     """Plan some rows of `steps`.
 
@@ -113,6 +116,7 @@ def make_plan(
         options: The options of the run. If the user named steps, their rows are tried without their inputs, too.
         stats: Reads sizes and times, if `causes` needs them.
         causes: Run rows that are stale by one of these causes, and the rows that read their outputs.
+        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
 
     Raises:
         SelectionError: When steps wait for each other.
@@ -122,11 +126,12 @@ def make_plan(
         raise ConfigError(
             f"nothing runs, because it is not known what to leave out: {unread}", catalog.exclusions.hint
         )
-    order = _Order(catalog.layout, catalog.makers, catalog.faults)
+    order = StepOrder(catalog.layout, catalog.makers, catalog.faults)
     selected = selected.with_columns(pl.lit(True).alias("_selected"))
     if options.upstream:
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
     considered = _Considered(catalog, selected, options, stats, causes)
+    considered.retries_unchanged = retries_unchanged or options.force
     rows = considered.decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -143,76 +148,6 @@ def make_plan(
     return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members)
 
 
-class _Order:
-    """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
-
-    A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
-    """
-
-    def __init__(
-        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
-    ) -> None:
-        self.layout = layout
-        self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
-        self.shared: set[tuple[int, int]] = set()
-        for unit in layout.units:
-            for first, second in zip(unit.cells, unit.cells[1:], strict=False):
-                self.before[second].add(first)
-        for cell in layout.cells:
-            if cell.index in faults:
-                continue  # a step whose paths are refused never runs
-            for place in cell.places("input"):
-                for maker in makers.get(place, []):
-                    if maker != cell.index and maker not in faults:
-                        self.before[cell.index].add(maker)
-                        made = layout.cells[maker].places("output")
-                        is_near = maker not in layout.makers.get(place, [])
-                        are_groups = layout.cells[maker].by is not None or cell.by is not None
-                        if is_near or are_groups or any(one not in layout.telling for one in (place, *made)):
-                            self.shared.add((maker, cell.index))
-        self.cells = self._sorted()
-
-    def _sorted(self) -> list[int]:
-        """The unit steps in topological order; otherwise in the order of the config."""
-        sorter = TopologicalSorter(self.before)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            names = " -> ".join(self._name(cell) for cell in error.args[1])
-            raise SelectionError(
-                f"steps wait for each other: {names}",
-                "Reorder the scripts in workspace.toml, or mend their paths.",
-            ) from error
-        out: list[int] = []
-        ready: list[int] = []
-        while sorter.is_active():
-            ready = sorted([*ready, *sorter.get_ready()])
-            out.append(ready.pop(0))
-            sorter.done(out[-1])
-        return out
-
-    def _name(self, cell: int) -> str:
-        one = self.layout.cells[cell]
-        return "-".join(part for part in (one.task, one.modality, one.step) if part)
-
-    @property
-    def table(self) -> pl.DataFrame:
-        """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
-        phase: dict[int, int] = {}
-        component = {cell: cell for cell in self.cells}
-        for cell in self.cells:
-            phase[cell] = max(
-                (phase[one] + ((one, cell) in self.shared) for one in self.before[cell]), default=0
-            )
-            for one in self.before[cell]:
-                if (one, cell) not in self.shared:
-                    old, new = component[one], component[cell]
-                    component = {key: new if value == old else value for key, value in component.items()}
-        rows = [(cell, spot, phase[cell], component[cell]) for spot, cell in enumerate(self.cells)]
-        names = ("_cell", "_position", "_phase", "_component")
-        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")
-
-
 class _Considered:
     """Decides the rows of a plan, unit step by unit step, as whole columns over all records."""
 
@@ -227,11 +162,14 @@ class _Considered:
         self.catalog = catalog
         self.options = options
         self.causes = causes
+        self.retries_unchanged = True
         self.count = catalog.n_rows
         self.selected = selected
         self.stats = stats
         nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
         self.nothing = nothing
+        self.part = part_of(options.part)
+        self.in_part = pl.DataFrame() if self.part is None else self.part.records(catalog.ids)
         self.made: dict[int, pl.Series] = {}
         """By bound pattern: whether this run writes its file, a row per record."""
         self.members: dict[int, pl.DataFrame] = {}
@@ -239,11 +177,11 @@ class _Considered:
         self.jobs: dict[frozenset[int], pl.Series] = {}
         """By set of outputs: whether a row of this run makes them, a row per record."""
 
-    def decide(self, order: _Order) -> pl.DataFrame:
+    def decide(self, order: StepOrder) -> pl.DataFrame:
         """Give every row its action and reason."""
         parts = self.selected.partition_by("_cell", as_dict=True)
         out = []
-        for cell in order.cells:
+        for cell in order.steps_in(self.part):
             part = parts.get((cell,))
             if self.options.downstream or part is not None:
                 found = self._cell(self.catalog.layout.cells[cell], part)
@@ -258,10 +196,13 @@ class _Considered:
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
+        if rows is not None and self.part is not None and not self.part.is_last:
+            rows = rows.join(self.in_part, on="record_id", how="semi", maintain_order="left")
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(
             *self._stale(rows),
+            self._futile(rows).alias("_futile"),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
@@ -307,6 +248,12 @@ class _Considered:
         causes = self.catalog.stale_causes(rows, self.stats)
         stale = is_stale(causes, self.causes).fill_null(value=False)
         return [stale.alias("_stale"), in_words(causes, self.causes).alias("_causes")]
+
+    def _futile(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a row failed and nothing that it read has changed since, so that it would fail again."""
+        if self.retries_unchanged:
+            return pl.Series([False]).new_from_index(0, rows.height)
+        return self.catalog.fails_again(rows, self.stats)
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a live run is running each row; logs of sinagot name no run, so they never hold a row."""
@@ -355,6 +302,8 @@ class _Considered:
             .when(fixed_action().is_not_null())
             .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
+            .then(pl.lit("skip"))
+            .when(pl.col("_futile") & ~pl.col("_after"))
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)
             .then(pl.lit("run"))
@@ -419,6 +368,8 @@ class _Considered:
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
+            .when(pl.col("_futile") & (pl.col("action") == "skip"))
+            .then(pl.concat_str(pl.lit("nothing changed since it failed: "), pl.col("reason")))
             .when(run & pl.col("_stale"))
             .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))

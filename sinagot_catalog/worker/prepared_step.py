@@ -14,7 +14,7 @@ from sinagot_catalog.worker.target_folders import parents
 if TYPE_CHECKING:
     from sinagot_catalog.worker.moved_inputs import InputFile
 
-FoundPath: TypeAlias = "str | Sequence[FoundPath] | None"
+FoundPath: TypeAlias = "str | list[FoundPath] | None"
 """The path of an input, a list of many or of those of members, or None if it is absent."""
 
 __all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts", "flat_paths", "ways_of"]
@@ -165,6 +165,7 @@ class PreparedStep:
             "task": spec.task,
             "modality": spec.modality,
             "label": spec.step,
+            **({"params": spec.params} if spec.params else {}),
         }
 
 
