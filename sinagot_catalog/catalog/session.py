@@ -37,7 +37,7 @@ from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
-from sinagot_catalog.errors import NotFoundError, UsageError
+from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
 from sinagot_catalog.patterns import Template, located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
@@ -162,6 +162,21 @@ class Session:
                 f"{record_id!r} lies outside of the records that this workspace was opened for",
                 "Open it without records=, or with a range that holds it.",
             )
+
+    def is_group(self, row_id: str) -> bool:
+        """Whether an id names a group of records, and not a record.
+
+        Raises:
+            NotFoundError: It can only name a group, and there is none of that name; names similar ones.
+        """
+        if "=" not in row_id or not self.layout().bys:
+            return False
+        groups = self.catalog().groups.values["record_id"]
+        if row_id in groups:
+            return True
+        if self.config.ids.values(row_id) is not None:
+            return False
+        raise NotFoundError(f"there is no group {row_id!r}{did_you_mean(row_id, groups.to_list())}")
 
     @property
     def scripts(self) -> str:
@@ -316,7 +331,9 @@ class Session:
             listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
-        return listing if wanted is None else wanted.narrowed(listing)
+        return self._exclusions.left_out_of(
+            listing if wanted is None else wanted.narrowed(listing), store.root
+        )
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""

@@ -67,12 +67,7 @@ class StepsTable(Presence):
     @cached_property
     def exclusion_texts(self) -> dict[int, pl.DataFrame]:
         """Why rows are excluded, by unit step; see `ExcludedRows.texts`."""
-        return self.excluded_rows.texts
-
-    @cached_property
-    def excluded_rows(self) -> ExcludedRows:
-        """The rows that people left out, and those that are made from them."""
-        return ExcludedRows(self)
+        return ExcludedRows(self).texts
 
     @cached_property
     def excluded(self) -> dict[int, pl.Series]:
@@ -248,10 +243,6 @@ class StepsTable(Presence):
                     held = lacks & self.is_failing(maker, seen | {cell})
                     failed = failed | (held if rows is None else held & rows)
         return failed
-
-    def left_out(self, cell: UnitStep, codes: pl.Series) -> pl.Series | None:
-        """Which members a group step leaves out although their inputs are there; None if there are none."""
-        return self.excluded_rows.left_out(cell).gather(codes) if self.exclusions.rows.height else None
 
     def _waits_softly(self) -> pl.Series:
         """Which rows wait for a soft input, by unit step."""

@@ -350,11 +350,6 @@ class _Considered:
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """Extend a mask of records to all records that share the path of the output."""
         return self.catalog.sharing(place, written)
-        template = self.catalog.layout.places[place].template
-        if place in self.catalog.by_id:
-            return written
-        paths = self.catalog.row_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
