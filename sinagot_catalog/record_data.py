@@ -142,7 +142,7 @@ def outputs(
             part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
             part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
             place = resolver.layout.places[link.place]
-            values = resolver.catalog.row_values[part["_rec"]]
+            values = resolver.catalog.path_values[part["_rec"]]
             paths = values.select(
                 paths_of(place.template).cast(pl.String).alias("path"),
                 pl.lit(place.root).alias("root"),

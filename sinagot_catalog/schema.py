@@ -170,12 +170,13 @@ EVENTS: dict[str, pl.DataType] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
     "code": pl.String(),
+    "params": pl.String(),
 }
 """One row per line of the journal.
 
 `claim` is the number of the run's claim, 0 for a line without one. `output` is the beginning and the end of the
-text that a script printed, successful or not. `code` is the hash of the step's code, in events `done` and
-`accepted`.
+text that a script printed, successful or not. `code` is the hash of the step's code, in events `done`,
+`accepted` and `error`; so is `params`, the parameters that the row read, as JSON.
 """
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}

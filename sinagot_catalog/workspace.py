@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Diff
     from sinagot_catalog.config import Config
-    from sinagot_catalog.diagnostics import Explanation, PatternReport
+    from sinagot_catalog.diagnostics import Explanation, FileOrigin, PatternReport
     from sinagot_catalog.reporting import Plot
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
@@ -342,6 +342,12 @@ class Workspace(WorkspaceRuns):
         else:
             self._source.catalog().group_steps.check(cell, record_id)
         return explain(self._source, record_id, cell)
+
+    def explain_path(self, path: str | Path) -> FileOrigin:
+        """Find what made a file: the step and run, and its code, parameters and inputs; prints as text."""
+        from sinagot_catalog.diagnostics import explain_path
+
+        return explain_path(self._source, str(path))
 
     @property
     def plot(self) -> Plot:

@@ -14,13 +14,14 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
-    from sinagot_catalog.catalog.failures import cluster_failures
+    from sinagot_catalog.catalog.failures import VARYING, cluster_failures
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
     from sinagot_catalog.catalog.literals import check_literals, check_value
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
+    from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FOLDER",
     "RULES",
+    "VARYING",
     "BoundPattern",
     "Catalog",
     "Diff",
@@ -78,6 +80,8 @@ __all__ = [
     "parse_json",
     "plain_reason",
     "port_stats",
+    "present_params",
+    "present_record",
     "scan_files",
     "snapshot",
     "sql_predicate",
@@ -92,7 +96,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "exclusion_edits": ("exclude", "include", "missing_line"),
-        "failures": ("cluster_failures",),
+        "failures": ("VARYING", "cluster_failures"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
@@ -102,6 +106,7 @@ __getattr__ = lazy_exports(
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),
+        "parameter_changes": ("present_params", "present_record"),
         "reasons": ("with_causes",),
         "resolver": ("Resolver",),
         "session": ("Session", "stamp"),

@@ -110,11 +110,11 @@ def include(source: Session, query: Query) -> pl.DataFrame:
     """
     source.refresh()
     query = _checked(query, "include")
-    known, named = source.catalog().ids, query.ids()
+    known, named = source.catalog().row_ids, query.ids()
     catalog = query.widened(source.catalog())
     selected = Resolver(catalog, source.stats).rows(query.seen_as("steps")).select("_rec", "_cell")
     others = catalog.steps.join(selected, on=["_rec", "_cell"], how="anti")["record_id"]
-    ids = catalog.ids.gather(selected["_rec"].unique())
+    ids = catalog.row_ids.gather(selected["_rec"].unique())
     whole = ids.filter(~ids.is_in(others.unique().implode()))
     out = pl.DataFrame(schema={**KEYS, "included": pl.Boolean(), "reason": pl.String()})
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
     from sinagot_catalog.catalog.tables import Catalog
-    from sinagot_catalog.storage import Store
+    from sinagot_catalog.storage import Listing, Store
 
 __all__ = ["ExcludedRows", "ExclusionReader", "Exclusions", "covered", "exclusion_notices", "read_file"]
 
@@ -91,6 +91,13 @@ class ExclusionReader:
         except StorageError as error:
             return Exclusions(name, unread=error.message, hint=error.hint)
         return Exclusions(name, file.frame(), unknown=file.unknown)
+
+    def left_out_of(self, listing: Listing, root: str) -> Listing:
+        """Return a listing without the table itself: it may lie among the data, and is no record."""
+        own = (self._path or "").removeprefix(f"{root}/")
+        if own in ("", self._path) or not (listing.names == own.rpartition("/")[2]).any():
+            return listing
+        return replace(listing.only(listing.paths.filter(pl.col("path") != own)), empty=listing.empty)
 
     @property
     def is_changed(self) -> bool:
@@ -193,10 +200,10 @@ class ExcludedRows:
 
     def _inherited(self, cell: UnitStep) -> pl.DataFrame | None:
         """Return the texts of the rows that read what excluded rows make."""
-        if cell.by is not None:
-            return None  # a group leaves these members out
         found = None
         for port in cell.input_ports:
+            if cell.by is not None and not self._table.layout.is_per_group(cell, port):
+                continue  # a group leaves out its excluded members
             for mask, maker in self._excluding(cell, port):
                 name = self._table.step_name(self._table.layout.cells[maker], cell)
                 text = self._texts.get(maker)
@@ -210,17 +217,6 @@ class ExcludedRows:
                 )
                 found = new if found is None else _coalesced(found, new)
         return found
-
-    def left_out(self, cell: UnitStep) -> pl.Series:
-        """Which members a group step leaves out: those that the table names for it, and those made from them."""
-        own = self._own(cell)
-        left = self._nobody if own is None else own["reason"].is_not_null()
-        for port in cell.input_ports:
-            for link in port:
-                for maker in self._makers(cell, link):
-                    text = self._texts.get(maker)
-                    left = left if text is None else left | text["reason"].is_not_null()
-        return left
 
     def _excluding(self, cell: UnitStep, port: Sequence[Link]) -> Iterator[tuple[pl.Series, int]]:
         """Yield for which records a port reads, or would read, what excluded rows make; and the maker."""
@@ -286,8 +282,8 @@ def _row_key(ids: pl.Series) -> pl.Expr:
 
 def covered(catalog: StepsTable, rows: pl.DataFrame) -> pl.DataFrame:
     """Return which rows of `steps` each row of the table of exclusions names: columns `line`, `_rec`, `_cell`."""
-    codes = _record_keys(catalog.ids).with_row_index("_rec")
-    keyed = rows.with_columns(_row_key(catalog.ids).alias("_key")).join(codes, on="_key")
+    codes = _record_keys(catalog.row_ids).with_row_index("_rec")
+    keyed = rows.with_columns(_row_key(catalog.row_ids).alias("_key")).join(codes, on="_key")
     cells = catalog.cell_table.select(*_SCOPE).with_row_index("_cell").cast({"_cell": pl.UInt16})
     fits = [pl.col(name).is_null() | pl.col(name).eq_missing(pl.col(f"{name}_of")) for name in _SCOPE]
     pairs = keyed.join(cells.rename({name: f"{name}_of" for name in _SCOPE}), how="cross")
@@ -312,11 +308,11 @@ def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[No
         yield Notice("column unknown", 1, table.name, f"{table.name}: {sentence}", area="exclusions")
     if table.rows.is_empty():
         return
-    rows = table.rows.with_columns(_row_key(catalog.ids).alias("_key"))
-    strangers = rows.join(_record_keys(catalog.ids), on="_key", how="anti", maintain_order="left")
+    rows = table.rows.with_columns(_row_key(catalog.row_ids).alias("_key"))
+    strangers = rows.join(_record_keys(catalog.row_ids), on="_key", how="anti", maintain_order="left")
     if strangers.height and is_whole:
         yield _notice(
-            table, "exclusion without record", strangers, "no record", _near_ids(catalog.ids, strangers)
+            table, "exclusion without record", strangers, "no record", _near_ids(catalog.row_ids, strangers)
         )
     known = rows.join(strangers, on="line", how="anti", maintain_order="left")
     lines = covered(catalog, known)["line"].unique() if known.height else pl.Series("line", [], pl.UInt32)

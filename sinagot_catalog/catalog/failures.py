@@ -4,7 +4,10 @@ import polars as pl
 
 from sinagot_catalog.catalog.status_rules import first_line
 
-__all__ = ["cluster_failures"]
+__all__ = ["VARYING", "cluster_failures"]
+
+VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
+"""The parts of a message that differ between failures of one kind, as a regular expression."""
 
 
 def cluster_failures(rows: pl.DataFrame) -> pl.DataFrame:
@@ -16,11 +19,7 @@ def cluster_failures(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
         for name in ("error_type", "message")
     )
-    kind = (
-        pl.col("message")
-        .str.extract(r"^\s*([^\n]{0,300})", 1)
-        .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
-    )
+    kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
     return (
         rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
         .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)

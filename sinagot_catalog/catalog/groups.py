@@ -168,13 +168,26 @@ class GroupSteps:
                 if not is_optional:
                     fails = self._table.is_failing(maker.index, seen).gather(at)
                     blocks = _first(blocks, lacks & ~there & fails, maker)
-        left = self._table.left_out(cell, codes)
+        left = self._excluded(cell, codes)
         if left is not None:
             is_in, waits, blocks = is_in & ~left, waits.zip_with(~left, none), blocks.zip_with(~left, none)
         states = members.with_columns(
             (is_in & waits.is_null()).alias("is_in"), waits.alias("waits"), blocks.alias("blocks")
         )
         return GroupStates(states, self._sums(states), cell.is_partial)
+
+    def _excluded(self, cell: UnitStep, members: pl.Series) -> pl.Series | None:
+        """Which members are excluded, or made by excluded rows; None if none is."""
+        found = []
+        if cell.index in self._table.excluded:
+            found.append(self._table.excluded[cell.index].gather(members))
+        for port in self.member_ports(cell):
+            for maker, _, rows in self._makers(cell, port, {}):
+                at = self._codes_of(maker, cell, members)
+                if at is not None and maker.index in self._table.excluded:
+                    excluded = self._table.excluded[maker.index].gather(at)
+                    found.append(excluded if rows is None else excluded & rows.gather(members))
+        return reduce(or_, found) if found else None
 
     def _there(self, port: Sequence[Link], made: Mapping[int, pl.Series]) -> pl.Series:
         present = [self._table.port_presence(port)]

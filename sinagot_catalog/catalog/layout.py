@@ -1,9 +1,10 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 from sinagot_catalog.catalog.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
@@ -70,6 +71,7 @@ class UnitStep:
         by: The fields of the groups that it runs over; None if it runs over records.
         is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
+        params: Its parameters.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -90,6 +92,7 @@ class UnitStep:
     is_partial: bool = False
     columns: bool = False
     is_refused: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def places(self, role: str) -> list[int]:
         """Indices of the bound patterns that it uses in a role, in the script's order."""
@@ -205,6 +208,13 @@ class Layout:
         """The bound patterns of inputs and data."""
         read = {link.place for cell in self.cells for link in cell.links if link.role == "input"}
         return read | {place for unit in self.units for place in unit.data}
+
+    @cached_property
+    def columns(self) -> dict[int, list[str]]:
+        """The metadata columns that bound patterns of inputs name, for those that name any."""
+        known = {"id", *self.ids.groups}
+        found = {n: sorted(place.template.fields - known) for n, place in enumerate(self.places)}
+        return {n: names for n, names in found.items() if names}
 
     @cached_property
     def telling(self) -> frozenset[int]:

@@ -24,7 +24,7 @@ def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -
     place = presence.layout.places[link.place]
     path = paths_of(place.template).alias("path")
     paths = (
-        presence.row_values[codes].select(path, presence.root_of(link.place, codes)).with_row_index("_row")
+        presence.path_values[codes].select(path, presence.root_of(link.place, codes)).with_row_index("_row")
     )
     parts = [
         stat_paths(presence, str(root), part, stats).with_columns(part["_row"])
@@ -115,7 +115,7 @@ def folder_rules(presence: Presence, root: str, paths: pl.Series) -> dict[str, R
         if presence.layout.places[place].root != root:
             continue
         declared = [presence.layout.places[one].template for one in inside]
-        rows = presence.row_values.with_columns(paths_of(template).alias("path"))
+        rows = presence.path_values.with_columns(paths_of(template).alias("path"))
         for row in rows.filter(pl.col("path").is_in(paths.implode())).unique("path").iter_rows(named=True):
             values = presence.layout.ids.values(row["record_id"]) or {}
             folders[row["path"]] = RawFolder(template, declared, presence.layout.ids, values)

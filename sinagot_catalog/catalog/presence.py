@@ -168,6 +168,11 @@ class Presence:
         return pl.concat([self.record_values, self.groups.values])
 
     @cached_property
+    def path_values(self) -> pl.DataFrame:
+        """`row_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
+        return self.row_values
+
+    @cached_property
     def by_id(self) -> frozenset[int]:
         """The bound patterns whose paths are found by their record; the others are found by their text."""
         return frozenset(
@@ -206,7 +211,7 @@ class Presence:
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
-        paths = self.row_values.select(paths_of(place.template).alias("path"))
+        paths = self.path_values.select(paths_of(place.template).alias("path"))
         return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
 
     def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
@@ -256,6 +261,8 @@ class Presence:
         lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
         out = {}
         for index, place in enumerate(self.layout.places):
+            if index in self.layout.columns:
+                continue  # without its metadata an input is absent
             if place.template.needed & lacked or place.template.has_bare_parts:
                 lacks = values.select(paths_of(place.template).is_null().alias("path"))["path"]
                 if lacks.any():
@@ -275,7 +282,7 @@ class Presence:
             own = own.filter(~self.fit_above(own, one))
         for way in ways:
             own = own.filter(~self.fit(own, way))
-        paths = self.row_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
         folders = pl.concat([cut(own, depth) for depth in template.depths]).unique()
         return paths.is_in(folders.implode()).fill_null(value=False)
 
@@ -288,7 +295,7 @@ class Presence:
         if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
             return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
-        shared = self.row_values.select(paths_of(template).alias("path"))["path"]
+        shared = self.path_values.select(paths_of(template).alias("path"))["path"]
         return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
@@ -365,7 +372,7 @@ class Presence:
     def paths(self, place: int) -> pl.Series:
         """The paths of a bound pattern, a row per record."""
         template = self.layout.places[place].template
-        return self.row_values.select(paths_of(template).alias("path"))["path"]
+        return self.path_values.select(paths_of(template).alias("path"))["path"]
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:
@@ -380,7 +387,7 @@ class Presence:
             elif near and place.template.is_wild:
                 out.append(self._may_hide(place.template, near))
             elif near:
-                paths = self.row_values.select(paths_of(place.template).alias("path"))
+                paths = self.path_values.select(paths_of(place.template).alias("path"))
                 out.append(is_below(paths["path"], near))
             else:
                 out.append(None)
@@ -389,7 +396,7 @@ class Presence:
     def _may_hide(self, template: Template, folders: Iterable[str]) -> pl.Series:
         """Whether unreadable folders may hold files of a pattern with wildcards, a row per record."""
         first = next(n for n, part in enumerate(template.parts) if any(kind in WILD for kind, _ in part))
-        paths = self.row_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
         if not first:
             return paths.is_not_null()
         heads = cut(paths, first)
@@ -412,7 +419,7 @@ class Presence:
                         )
                     )
             elif index not in self.layout.telling:
-                paths = self.row_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
+                paths = self.path_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
                 for root in place.roots:

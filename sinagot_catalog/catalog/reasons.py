@@ -35,12 +35,22 @@ def missing(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
             return table.group_steps.missing(cell, part)
         texts = []
         for port in cell.required:
-            names = [paths_of(table.layout.places[link.place].template) for link in port]
+            names = [_path_or_gap(table, link.place) for link in port]
             text = names[0] if len(names) == 1 else pl.concat_str(names, separator=" or ", ignore_nulls=True)
             texts.append((table.port_presence(port), text))
         return _absent(table, part, texts)
 
     return table.by_unit_step("missing", rows, pl.col("n_inputs_found") < pl.col("n_inputs"), derive)
+
+
+def _path_or_gap(table: StepsTable, place: int) -> pl.Expr:
+    """The path of a bound pattern; without one, the metadata column that has no value for it."""
+    path = paths_of(table.layout.places[place].template)
+    gaps = [
+        pl.when(pl.col(name) == "").then(pl.lit(f"{name} unknown"))
+        for name in table.layout.columns.get(place, ())
+    ]
+    return pl.coalesce(path, *gaps) if gaps else path
 
 
 def reason(table: StepsTable, rows: pl.DataFrame) -> pl.Series:
@@ -168,7 +178,7 @@ def _absent(
     """Join the texts of what is absent; null if nothing is. Each text has its presence, a row per record."""
     if not texts:
         return pl.Series([None], dtype=pl.String).new_from_index(0, part.height)
-    records = table.row_values[part["_rec"]]
+    records = table.path_values[part["_rec"]]
     absent = [pl.when(~pl.lit(present.gather(part["_rec"]))).then(text) for present, text in texts]
     joined = pl.concat_str(absent, separator=separator, ignore_nulls=True)
     return records.select(pl.when(joined != "").then(joined).alias("absent")).to_series()

@@ -422,7 +422,9 @@ class _Judge:
         place = cell.places(role)[number]
         template = self.layout.places[place].template
         fields = template.fields
-        if self.layout.ids.is_told_by(template) or (len(self._every) > 1 and fields >= self._every - {"id"}):
+        is_of_record = place in self.layout.columns  # metadata differ from record to record
+        is_whole = len(self._every) > 1 and fields >= self._every - {"id"}
+        if is_of_record or is_whole or self.layout.ids.is_told_by(template):
             fields = self._every
         tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
         differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)

@@ -242,7 +242,7 @@ class Resolver:
         """Return paths without an id that the rows use."""
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]
-        values = self.catalog.row_values[rows["_rec"].unique()]
+        values = self.catalog.path_values[rows["_rec"].unique()]
         found = [
             values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
             for place in shared

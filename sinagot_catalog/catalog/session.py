@@ -29,7 +29,7 @@ from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
-from sinagot_catalog.catalog.metadata import notices_of
+from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.refusals import refused
@@ -37,7 +37,7 @@ from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
-from sinagot_catalog.errors import NotFoundError, UsageError
+from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
 from sinagot_catalog.patterns import Template, located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
@@ -163,6 +163,21 @@ class Session:
                 "Open it without records=, or with a range that holds it.",
             )
 
+    def is_group(self, row_id: str) -> bool:
+        """Whether an id names a group of records, and not a record.
+
+        Raises:
+            NotFoundError: It can only name a group, and there is none of that name; names similar ones.
+        """
+        if "=" not in row_id or not self.layout().bys:
+            return False
+        groups = self.catalog().groups.values["record_id"]
+        if row_id in groups:
+            return True
+        if self.config.ids.values(row_id) is not None:
+            return False
+        raise NotFoundError(f"there is no group {row_id!r}{did_you_mean(row_id, groups.to_list())}")
+
     @property
     def scripts(self) -> str:
         """The local folder of the scripts; scripts of a bucket are downloaded by content."""
@@ -261,7 +276,8 @@ class Session:
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
-        if self._declared is not None:  # links may have changed since the last listing
+        if self._declared is not None:  # links and tables may have changed since the last listing
+            self._layout = None if layout.columns else layout
             self._layout = layout = self._judged(self._declared)
         if self.kept is None:
             self._events = self.journal.events()
@@ -281,6 +297,8 @@ class Session:
         self.seconds = time.monotonic() - begin
         tables = None if self.kept is None else self.kept.tables()
         tables = read_tables(self.config, self.stores, self.open_store) if tables is None else tables
+        if layout.columns:
+            self._layout = layout = with_column_faults(layout, tables)
         names_records = self.config.records.expected and tables
         catalog = Catalog(
             layout,
@@ -313,7 +331,9 @@ class Session:
             listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
-        return listing if wanted is None else wanted.narrowed(listing)
+        return self._exclusions.left_out_of(
+            listing if wanted is None else wanted.narrowed(listing), store.root
+        )
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""

@@ -175,6 +175,8 @@ class Snapshot:
             "_claim": pl.lit(0, pl.Int64),
             "_time": pl.coalesce("ended", "started"),
             "_code": pl.lit(None, pl.String),
+            "_params": pl.lit(None, pl.String),
+            "_record": pl.lit(None, LAST["_record"]),
         }  # of an earlier version
         last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
         return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))

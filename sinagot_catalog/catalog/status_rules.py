@@ -12,9 +12,6 @@ Sentences read `_rule` (the name of the rule that decides), `_event`, the column
 `reasons.with_causes` attaches: `_fault` (why the unit step cannot run), `_refused` (whether its paths are refused),
 `_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
 `_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
-the absent inputs).
-`_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
-`_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
 the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
 failed), `_member` (the id of that member).
 """

@@ -20,8 +20,9 @@ from sinagot_catalog.catalog.path_stats import files_stats, port_stats
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
+from sinagot_catalog.catalog.row_causes import row_causes
 from sinagot_catalog.catalog.row_positions import positions, spots
-from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
+from sinagot_catalog.catalog.staleness import is_stale
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
@@ -66,12 +67,7 @@ class StepsTable(Presence):
     @cached_property
     def exclusion_texts(self) -> dict[int, pl.DataFrame]:
         """Why rows are excluded, by unit step; see `ExcludedRows.texts`."""
-        return self.excluded_rows.texts
-
-    @cached_property
-    def excluded_rows(self) -> ExcludedRows:
-        """The rows that people left out, and those that are made from them."""
-        return ExcludedRows(self)
+        return ExcludedRows(self).texts
 
     @cached_property
     def excluded(self) -> dict[int, pl.Series]:
@@ -248,10 +244,6 @@ class StepsTable(Presence):
                     failed = failed | (held if rows is None else held & rows)
         return failed
 
-    def left_out(self, cell: UnitStep, codes: pl.Series) -> pl.Series | None:
-        """Which members a group step leaves out although their inputs are there; None if there are none."""
-        return self.excluded_rows.left_out(cell).gather(codes) if self.exclusions.rows.height else None
-
     def _waits_softly(self) -> pl.Series:
         """Which rows wait for a soft input, by unit step."""
         nobody = pl.Series([False]).new_from_index(0, self.n_rows)
@@ -359,6 +351,11 @@ class StepsTable(Presence):
             rows = rows.with_columns(is_stale(self.stale_causes(rows, stats)).alias("stale"))
         return rows
 
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it."""
+        return self.record_values.select("record_id")
+
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach the journal's columns on the last attempt to rows of `steps`."""
         last = self.last_coded
@@ -402,25 +399,13 @@ class StepsTable(Presence):
 
     def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
         """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
+        return row_causes(self, rows, stats, "DONE", ("done", "accepted"))
 
-        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-            names = ("_inputs", "_script", "_workspace", "_code")
-            done = self.with_attempt(part.select("_last"), names)
-            inputs, outputs = (
-                [self.port_stats(cell, part["_rec"], port, stats) for port in ports]
-                for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
-            )
-            return causes_of(
-                done,
-                inputs,
-                outputs,
-                version=cell.version,
-                workspace_version=self.workspace_version,
-                code=None if cell.version else self.code_of(cell),
-                optional=[port[0].is_optional for port in cell.input_ports],
-            )
-
-        return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
+    def fails_again(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
+        """Whether a row failed, and what it reads, its code and its parameters are the same as then."""
+        return (
+            is_stale(row_causes(self, rows, stats, "ERROR", ("error", "half"))).not_().fill_null(value=False)
+        )
 
     def port_stats(self, cell: UnitStep, codes: pl.Series, port: list[Link], stats: Stats) -> pl.DataFrame:
         """Return size, time and fingerprint of one path or input of rows of a unit step."""

@@ -13,6 +13,7 @@ from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
+import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_columns import FileColumns
@@ -71,6 +72,32 @@ class Catalog(StepsTable):
     def described(self) -> pl.DataFrame:
         """The values of each record that do not come from files: the groups of its id and its metadata."""
         return joined(self.record_values, self.tables)
+
+    @cached_property
+    def path_values(self) -> pl.DataFrame:
+        """`record_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
+        wanted = {name for names in self.layout.columns.values() for name in names}
+        columns = [
+            _as_path_part(name) if name in self.metadata.columns else pl.lit("", dtype=pl.String).alias(name)
+            for name in sorted(wanted)
+        ]
+        if not columns:
+            return self.row_values
+        groups = self.row_values.slice(len(self.ids)).with_columns(
+            pl.lit("", dtype=pl.String).alias(name) for name in sorted(wanted)
+        )  # a group has no row in a table
+        of_records = self.metadata.select("record_id", *columns).drop("record_id")
+        return pl.concat([self.record_values.hstack(of_records), groups])
+
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it: numbers, Booleans and texts."""
+        own = [name for name in self.record_values.columns if name != "record_id"]
+        numbers = cs.float() | cs.decimal()
+        texts = ~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))
+        return self.described.drop(own).with_columns(
+            numbers.cast(pl.Float64).fill_nan(None), texts.cast(pl.String)
+        )
 
     @cached_property
     def units(self) -> pl.DataFrame:
@@ -298,14 +325,13 @@ class Catalog(StepsTable):
     def _link(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
         """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
         place = self.layout.places[link.place]
-        values = self.row_values.drop("record_id")[part["_rec"]]
-        rows = part.with_columns(values.get_columns()).with_columns(
+        path = self.path_values[part["_rec"]].select(paths_of(place.template).alias("path"))["path"]
+        rows = part.with_columns(
             pl.lit(link.role).cast(ROLE).alias("role"),
             pl.lit(link.label, dtype=pl.String).alias("label"),
-            paths_of(place.template).alias("path"),
+            path,
             pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
         )
-        rows = rows.drop(values.columns)
         if place.template.is_wild:
             files = self.many_files(link.place).rename({"path": "_file"})
             rows = rows.join(files, on="_rec", how="left", maintain_order="left")
@@ -329,3 +355,10 @@ def _only(values: Iterable[str | None]) -> str | None:
     """Return the value that all values equal, else None."""
     found = set(values)
     return found.pop() if len(found) == 1 else None
+
+
+def _as_path_part(name: str) -> pl.Expr:
+    """A metadata column as a part of paths: `""` for a value that is no plain name, as for ids."""
+    text = pl.col(name).cast(pl.String).fill_null("")
+    is_plain = ~(text.str.contains(r"[/\p{Cc}]") | text.is_in([".", ".."]))
+    return pl.when(is_plain).then(text).otherwise(pl.lit("")).alias(name)

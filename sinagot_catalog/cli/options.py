@@ -94,6 +94,13 @@ def _processes(text: str) -> int:
     return int(text)
 
 
+def _failures(text: str) -> int:
+    """Parse a number of failures."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no number of failures from 1 up")
+    return int(text)
+
+
 def _stale(text: str) -> bool | str:
     """Parse the value of `--stale`."""
     if text not in ("inputs", "code"):
@@ -290,11 +297,15 @@ PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
 
 STALE = Option(
     "--stale", metavar="[=code]", type=_stale, group="which rows",
-    help="what is stale by an input or a version, too; =code: by a changed script, too",
+    help="what is stale by an input, a version or parameters, too; =code: by a changed script, too",
 )  # fmt: skip
 
 WORKERS = Option(
     "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
+)
+
+STOP_AFTER = Option(
+    "--stop-after", metavar="N", type=_failures, help="end after so many failures of one kind"
 )
 
 OUTPUT = [
@@ -379,6 +390,7 @@ def run_options() -> list[click.Parameter]:
     return [
         flag("-n", "--dry-run", help="only show what would run and why, as `plan` does"),
         WORKERS,
+        STOP_AFTER,
         flag("--strict", help="exit 3 also for rows without data, or left to another run"),
         flag("-y", "--yes", help="with --force, replace outputs without a question"),
         flag("-q", "--quiet", help="no bar, no log lines"),

@@ -138,7 +138,7 @@ def run(args: Any) -> int:
     if not _may_replace(ws, args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = _options(args) | {"workers": args.workers or None}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -191,7 +191,8 @@ def submit(args: Any) -> int:
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options["deployment"] = args.deployment
     if args.parts:
         return _submit_parts(ws, args, steps, options)
     return _submit_whole(ws, args, steps, options)

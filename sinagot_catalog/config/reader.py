@@ -104,6 +104,7 @@ class Config:
     tasks: dict[str, TaskConfig]
     modalities: dict[str, ModalityConfig]
     processed: dict[str, ProcessedConfig]
+    params: dict[str, Any]
     info: InfoSection
     storage: Storage = field(compare=False)
     notices: list[str]
@@ -266,6 +267,7 @@ def read_config(
         tasks=model.tasks,
         modalities=model.modalities,
         processed=model.processed,
+        params=model.params,
         info=model.info,
         storage=Storage(model.storage),
         notices=notices,
@@ -373,7 +375,7 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     listed = {name for names in lists for name in names}
     notices += [
         f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
-        for name in model.steps.commands
+        for name in {**model.steps.commands, **model.steps.step_params}
         if name not in listed
     ]
     return notices

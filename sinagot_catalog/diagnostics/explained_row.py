@@ -147,22 +147,23 @@ class _Row:
         )
 
     @cached_property
-    def causes(self) -> dict[str, bool | None]:
+    def causes(self) -> dict[str, Any]:
         """For each cause whether it makes the row stale; see `catalog.staleness`."""
-        found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
+        found: dict[str, Any] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
         return found or {}
 
     def stale(self) -> tuple[str, ...] | None:
         """Return what changed since a DONE row was done; None for other rows."""
         if self.row["status"] != "DONE":
             return None
-        names = ("_inputs", "_script", "_workspace")
+        names = ("event", "_inputs", "_script", "_workspace")
         done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
         inputs = [file for file in self.files if file.role == "input"]
-        if done["_inputs"] is None:
+        if done["_inputs"] is None or done["event"] not in ("done", "accepted"):
             return tuple(self._newer(inputs))
+        params = (self.causes["changes"],) if self.causes.get("params") else ()
         code = ("script changed",) if self.causes.get("code") else ()
-        return (*self._changed(done, inputs), *code)
+        return (*self._changed(done, inputs), *params, *code)
 
     def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
         """Yield the inputs that are newer than the oldest output."""
@@ -285,7 +286,7 @@ class _Row:
     def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """Yield what makes a DONE row anew or undone, besides a forced run."""
         if stale:
-            is_code = not (self.causes.get("input") or self.causes.get("version"))
+            is_code = not any(self.causes.get(name) for name in ("input", "version", "params"))
             yield Change(
                 "it is stale: a run that acts on that makes it anew", {"stale": "code" if is_code else True}
             )

@@ -54,7 +54,9 @@ if TYPE_CHECKING:
         Task,
         UnitStepSpec,
         Unrecorded,
+        pack_metadata,
         tasks_of,
+        unpack_metadata,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
@@ -122,6 +124,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "pack_metadata",
     "parse_log_line",
     "provenance_of",
     "read_lines",
@@ -130,6 +133,7 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
+    "unpack_metadata",
     "unrecorded",
     "with_states",
 ]
@@ -172,7 +176,9 @@ __getattr__ = lazy_exports(
             "Task",
             "UnitStepSpec",
             "Unrecorded",
+            "pack_metadata",
             "tasks_of",
+            "unpack_metadata",
         ),
         "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),
         "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),

@@ -89,6 +89,8 @@ LAST: dict[str, Any] = {
     "_script": pl.String(),
     "_code": pl.String(),
     "_workspace": pl.String(),
+    "_params": pl.String(),
+    "_record": LINE["record"],
     "_claim": pl.Int64(),
     "_time": TIME,
 }
@@ -222,6 +224,7 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
             pl.col("script_version").alias("_script"),
             pl.col("code").alias("_code"),
             pl.col("workspace_version").alias("_workspace"),
+            pl.col("params").alias("_params"),
             pl.col("claim").alias("_claim"),
             pl.col("time").alias("_time"),
         )

@@ -3,8 +3,10 @@
 Workers send back a `Result` per row. Standard library only.
 """
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
@@ -24,7 +26,9 @@ __all__ = [
     "Task",
     "UnitStepSpec",
     "Unrecorded",
+    "pack_metadata",
     "tasks_of",
+    "unpack_metadata",
 ]
 
 Row: TypeAlias = tuple[int, int, str]
@@ -100,6 +104,7 @@ class UnitStepSpec:
         by: The fields of the groups that it runs over; None if it runs over records.
         member_by: The fields of the groups that are the members of its groups; None if records are.
         is_partial: Whether a group also runs without the members that failed.
+        params: Its parameters.
     """
 
     task: str | None
@@ -117,6 +122,7 @@ class UnitStepSpec:
     by: tuple[str, ...] | None = None
     member_by: tuple[str, ...] | None = None
     is_partial: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -175,6 +181,8 @@ class RunSpec:
             worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
+        metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
+        path_values: The metadata columns that paths of inputs name, in the same form.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
     """
 
@@ -199,7 +207,29 @@ class RunSpec:
     links: Mapping[str, str] | None = None
     claim: int = 0
     follow_links: bool = False
+    metadata: bytes | None = None
+    path_values: bytes | None = None
     remote: Remote | None = None
+
+
+def pack_metadata(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Metadata of records as a member of a spec: `record_id` and the columns of the tables.
+
+    Example:
+        >>> unpack_metadata(pack_metadata({"record_id": ["A"], "age": [12]}))
+        {'A': {'age': 12}}
+    """
+    return zlib.compress(json.dumps(columns, default=str).encode(), 1)
+
+
+def unpack_metadata(packed: bytes) -> dict[str, dict[str, Any]]:
+    """The metadata of each record."""
+    columns: dict[str, list[Any]] = json.loads(zlib.decompress(packed))
+    ids = columns.pop("record_id")
+    return {
+        record: dict(zip(columns, values, strict=True))
+        for record, *values in zip(ids, *columns.values(), strict=True)
+    }
 
 
 class Result(NamedTuple):

@@ -51,6 +51,7 @@ class IdPattern:
             raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
         self.text = text
         self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
+        self._names = RESERVED.union(self.groups)
         reserved = RESERVED & set(self.groups)
         if reserved:
             raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
@@ -121,6 +122,8 @@ class IdPattern:
                     >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
                     (True, False)
         """
+        if not template.fields <= self._names:
+            return False  # a metadata column: its value is in no path that is listed
         if "id" in template.fields:
             return True
         return bool(

@@ -105,6 +105,8 @@ def make_plan(
     options: RunOptions,
     stats: Stats,
     causes: frozenset[str] = frozenset(),
+    *,
+    retries_unchanged: bool = True,
 ) -> Plan:
     """Plan some rows of `steps`.
 
@@ -114,6 +116,7 @@ def make_plan(
         options: The options of the run. If the user named steps, their rows are tried without their inputs, too.
         stats: Reads sizes and times, if `causes` needs them.
         causes: Run rows that are stale by one of these causes, and the rows that read their outputs.
+        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
 
     Raises:
         SelectionError: When steps wait for each other.
@@ -128,6 +131,7 @@ def make_plan(
     if options.upstream:
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
     considered = _Considered(catalog, selected, options, stats, causes)
+    considered.retries_unchanged = retries_unchanged or options.force
     rows = considered.decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
@@ -158,6 +162,7 @@ class _Considered:
         self.catalog = catalog
         self.options = options
         self.causes = causes
+        self.retries_unchanged = True
         self.count = catalog.n_rows
         self.selected = selected
         self.stats = stats
@@ -197,6 +202,7 @@ class _Considered:
             return None
         rows = rows.with_columns(
             *self._stale(rows),
+            self._futile(rows).alias("_futile"),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
@@ -242,6 +248,12 @@ class _Considered:
         causes = self.catalog.stale_causes(rows, self.stats)
         stale = is_stale(causes, self.causes).fill_null(value=False)
         return [stale.alias("_stale"), in_words(causes, self.causes).alias("_causes")]
+
+    def _futile(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a row failed and nothing that it read has changed since, so that it would fail again."""
+        if self.retries_unchanged:
+            return pl.Series([False]).new_from_index(0, rows.height)
+        return self.catalog.fails_again(rows, self.stats)
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a live run is running each row; logs of sinagot name no run, so they never hold a row."""
@@ -290,6 +302,8 @@ class _Considered:
             .when(fixed_action().is_not_null())
             .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
+            .then(pl.lit("skip"))
+            .when(pl.col("_futile") & ~pl.col("_after"))
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)
             .then(pl.lit("run"))
@@ -341,11 +355,6 @@ class _Considered:
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """Extend a mask of records to all records that share the path of the output."""
         return self.catalog.sharing(place, written)
-        template = self.catalog.layout.places[place].template
-        if place in self.catalog.by_id:
-            return written
-        paths = self.catalog.row_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
@@ -359,6 +368,8 @@ class _Considered:
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
+            .when(pl.col("_futile") & (pl.col("action") == "skip"))
+            .then(pl.concat_str(pl.lit("nothing changed since it failed: "), pl.col("reason")))
             .when(run & pl.col("_stale"))
             .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))

@@ -63,6 +63,7 @@ class SubmitArguments(PlanArguments, total=False):
     """The keywords of `StepCollection.submit`."""
 
     workers: int | None
+    stop_after: int | None
 
 
 class RunArguments(SubmitArguments, total=False):
@@ -94,6 +95,7 @@ class RunOptions:
         stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
             as set in `[run] rerun_on`.
         limit: Run at most this many rows, in run order.
+        stop_after: End the run after this many failures of one kind; see `failure_limit`.
         part: Only the rows of this part, such as `(3, 8)`; `"last"` has the rows that belong to no part.
     """
 
@@ -107,6 +109,7 @@ class RunOptions:
     upstream: bool = False
     stale: bool | str | None = None
     limit: int | None = None
+    stop_after: int | None = None
     part: str | Sequence[int] | None = None
 
     @classmethod
@@ -140,7 +143,7 @@ class RunOptions:
                 f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
             )
         part_of(self.part)
-        for name, least in (("workers", 1), ("limit", 0)):
+        for name, least in (("workers", 1), ("limit", 0), ("stop_after", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
@@ -192,7 +195,15 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
-    return planner.make_plan(catalog, rows, options, source.stats, options.causes(source.config))
+    is_named = options.step is not None or query.names_rows
+    return planner.make_plan(
+        catalog,
+        rows,
+        options,
+        source.stats,
+        options.causes(source.config),
+        retries_unchanged=is_named or source.config.run.retry == "always",
+    )
 
 
 class Replaced(NamedTuple):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, unrecorded
+from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, pack_metadata, unrecorded
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
@@ -53,7 +53,27 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,
+        metadata=_metadata(source, rows),
+        path_values=_path_values(source, rows),
     )
+
+
+def _metadata(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """What the metadata tables tell of the records of a run; None without tables."""
+    catalog = source.catalog()
+    if not catalog.tables:
+        return None
+    return pack_metadata(catalog.metadata.join(rows, on="record_id", how="semi").to_dict(as_series=False))
+
+
+def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """The metadata columns that paths of inputs name; None if there are none."""
+    catalog = source.catalog()
+    names = {name for names in catalog.layout.columns.values() for name in names}
+    if not names:
+        return None
+    values = catalog.path_values.select("record_id", *sorted(names)).join(rows, on="record_id", how="semi")
+    return pack_metadata(values.to_dict(as_series=False))
 
 
 def _literal_links(source: Session) -> dict[str, str]:
@@ -112,6 +132,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         by=cell.by,
         member_by=None if cell.by is None else source.layout().member_by(cell),
         is_partial=cell.is_partial,
+        params=cell.params,
     )
 
 

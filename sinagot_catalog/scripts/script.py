@@ -1,18 +1,28 @@
 """`ScriptTemplate`, the base class of users' scripts; standard library only, so that workers import it quickly."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns import InputPort, Template, fault_of, parse_inputs, parse_labelled
+from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import find_many
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths", "port_value"]
+__all__ = [
+    "DataExist",
+    "ScriptPath",
+    "ScriptTemplate",
+    "own_check",
+    "port_path",
+    "port_paths",
+    "port_value",
+    "reads_of",
+]
 
 
 class ScriptPath(NamedTuple):
@@ -91,6 +101,8 @@ class ScriptTemplate:
 
     records: Sequence[str] = ()
     """The ids of the members of a group; a step with `BY` has them, in the order of its lists of inputs."""
+    _read_params: dict[str, Any] | None = None
+    _read_record: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -107,6 +119,8 @@ class ScriptTemplate:
         logger: logging.Logger | None = None,
         debug: bool = False,
         values: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         if record_id is not None:  # sinagot's order: data_path, record_id
             data_path = data_path if id is None else id
@@ -124,6 +138,34 @@ class ScriptTemplate:
         self.debug = debug
         self.opts: dict[str, Any] = dict(opts or {})
         self._urls: Callable[[], ScriptPath] | None = None
+        self._params: Mapping[str, Any] = {} if params is None else params
+        self._record = record
+        self._record_of: Callable[[str], Mapping[str, Any]] | None = None
+
+    @cached_property
+    def params(self) -> Parameters:
+        """The parameters of the step, from `[params]`, `[tasks.T.params]` and `[steps.NAME.params]`.
+
+        Example:
+            >>> ScriptTemplate("REC-1", params={"cutoff": 30}).params.cutoff
+            30
+        """
+        self._read_params = {}
+        return Parameters(self._params, self._read_params)
+
+    @cached_property
+    def record(self) -> Parameters:
+        """The fields of the record's id, and its row of the metadata tables.
+
+        Example:
+            >>> ScriptTemplate("REC-1", record={"age": 12}).record["age"]
+            12
+        """
+        self._read_record = {}
+        values = self._record
+        if values is None:
+            values = {"record_id": self.id} if self._record_of is None else self._record_of(self.id)
+        return Parameters(values, self._read_record, noun="field or metadata column")
 
     @property
     def url(self) -> ScriptPath:
@@ -192,6 +234,28 @@ class ScriptTemplate:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
+
+
+def reads_of(
+    script: ScriptTemplate, fields: Collection[str]
+) -> tuple[str | None, list[tuple[str, str | None]]]:
+    """What a script read: its parameters as JSON, and each metadata column with its value as text.
+
+    Args:
+        script: The script.
+        fields: The fields of the id, which are the same as long as the id is the same.
+    """
+    params = script._read_params  # noqa: SLF001
+    record = script._read_record  # noqa: SLF001
+    columns: dict[str, Any] = {}
+    for name, value in (record or {}).items():
+        columns |= value if name == "" else {name: value}
+    read = [
+        (name, value if value is None or isinstance(value, str) else to_json(value))
+        for name, value in columns.items()
+        if name not in fields
+    ]
+    return (to_json(params) if params else None), read
 
 
 def own_check(script: ScriptTemplate) -> Callable[[], object] | None:

@@ -39,6 +39,8 @@ PARAMETERS = (
     "debug",
     "data_path",
     "opts",
+    "params",
+    "record",
 )
 """The parameters that a step function may have."""
 
@@ -86,7 +88,8 @@ def step(
     """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
 
     The library fills in the function's parameters by name: `input`, `output`, `control`, `previous` (paths, or
-    dicts of paths by label), `id`, `records`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`.
+    dicts of paths by label), `id`, `records`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`,
+    `params`, `record`.
 
     Args:
         function: Not used; catches a decorator that is written without arguments.

@@ -23,12 +23,13 @@ def members_path(log: str, run_id: str, cell: int) -> str:
     return f"{staging_path(log, run_id, 'members')}/c{cell}.json"
 
 
-def write_members(log: str, run_id: str, cell: int, members: Mapping[str, Sequence[str]]) -> None:
-    """Write the members of the groups of a unit step: by the id of a group the ids of its members."""
+def write_members(log: str, run_id: str, cell: int, members: Mapping[str, Sequence[str]]) -> str:
+    """Write the members of the groups of a unit step, by the id of a group; returns the path of the file."""
     path = members_path(log, run_id, cell)
     os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120 - paths are texts here
     with open(path, "w", encoding="utf-8") as file:  # noqa: PTH123
         json.dump(members, file)
+    return path
 
 
 class GroupMembers:

@@ -39,6 +39,7 @@ from sinagot_catalog.journal import (
     Task,
     bounded,
     journal_path,
+    unpack_metadata,
 )
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import (
@@ -125,8 +126,9 @@ class JobRunner:
         self._files, self._uploader = _open_files(spec, name, options or {})
         self._staging = self._files.staging
         self._ids = IdPattern(spec.id_pattern)
+        self._path_values = {} if spec.path_values is None else unpack_metadata(spec.path_values)
         self._members = GroupMembers(spec)
-        self._inputs = RowInputs(spec, self._files, self._ids)
+        self._inputs = RowInputs(spec, self._files, self._ids, self._path_values)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
@@ -165,12 +167,19 @@ class JobRunner:
                 failures.update(self._makes(row))
             yield result
 
+    def _values(self, record_id: str, step: PreparedStep) -> dict[str, str] | None:
+        """The values of the placeholders for a record or a group; None if the id does not fit."""
+        values = self._ids.values_of(record_id, step.spec.by)
+        if self._path_values and values is not None:
+            return values | self._path_values.get(record_id, {})
+        return values
+
     def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
         """Announce the paths that the next rows read and write."""
         rows: list[NextRow] = []
         for _, index, record_id in later[:PREFETCHED_ROWS]:
             step = self._steps[index]
-            values = self._ids.values_of(record_id, step.spec.by)
+            values = self._values(record_id, step)
             if values is not None:
                 with suppress(PatternError):
                     rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
@@ -193,7 +202,7 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         step = self._steps[row[1]]
-        values = self._ids.values_of(row[2], step.spec.by)
+        values = self._values(row[2], step)
         if values is None:
             return []
         try:
@@ -206,7 +215,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._ids.values_of(record_id, step.spec.by)
+        values = self._values(record_id, step)
         try:
             if values is None:
                 raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
@@ -292,6 +301,7 @@ class JobRunner:
                 inputs=row.stamps,
                 made=row.records,
                 output=self._output.since(row.mark, DONE_BOUND),
+                **(self._scripts.reads(row.script) if row.script is not None else {}),
             )
             return Result(row.number, "done", seconds, row.attempt, extras=extras)
         except BaseException as error:
@@ -400,6 +410,8 @@ class JobRunner:
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
             output=self._output.since(row.mark, ERROR_BOUND),
             paths=row.half_published,
+            inputs=row.stamps,
+            **(self._scripts.reads(row.script) if row.script is not None else {}),
         )
         short = bounded(message, _SHORT)
         return Result(row.number, "error", seconds, row.attempt, error_type, short, tuple(extras))

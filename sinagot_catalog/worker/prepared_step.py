@@ -89,6 +89,15 @@ class StepPorts:
         return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
 
 
+def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
+    """Every path of some inputs: an input may be many files, those of members, or absent."""
+    for one in paths:
+        if isinstance(one, str):
+            yield one
+        elif one is not None:
+            yield from flat_paths(one)
+
+
 def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | str]]:
     """The alternatives of an input for some values: paths, or patterns with wildcards.
 
@@ -156,6 +165,7 @@ class PreparedStep:
             "task": spec.task,
             "modality": spec.modality,
             "label": spec.step,
+            **({"params": spec.params} if spec.params else {}),
         }
 
 
@@ -218,12 +228,3 @@ def _format_of(template: Template) -> str:
     return "".join(
         value.replace("%", "%%") if kind == "text" else f"%({value})s" for kind, value in template.tokens
     )
-
-
-def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
-    """Every path of some inputs."""
-    for one in paths:
-        if isinstance(one, str):
-            yield one
-        elif one is not None:
-            yield from flat_paths(one)

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
@@ -24,9 +25,17 @@ class RowInputs:
         spec: The run.
         files: The files of the run.
         ids: The pattern of record ids.
+        path_values: The metadata that patterns name, by record.
     """
 
-    def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        files: LocalFiles,
+        ids: IdPattern,
+        path_values: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
+        self._path_values = path_values
         self._dataset = spec.dataset
         self._ignores_missing = spec.ignore_missing
         self._follow_links = spec.follow_links
@@ -133,7 +142,7 @@ class RowInputs:
     ) -> list[tuple[Port, Template | str]]:
         values = self._ids.values_of(member, by)
         with suppress(PatternError):
-            return [] if values is None else ways_of(port, values)
+            return [] if values is None else ways_of(port, {**values, **self._path_values.get(member, {})})
         return []
 
     def settle(self, row: RowState) -> tuple[list[str], list[str]]:

@@ -425,3 +425,22 @@ def test_a_workspace_in_a_bucket_has_its_exclusions_beside_its_config(moto, chai
     assert report.summary() == "4 done, 2 excluded"
     ws.records.filter(record_id="R2").include()
     assert excluded(ws) == []
+
+
+def test_a_table_that_lies_among_the_data_is_no_record(write_workspace):
+    toml = """
+    [path]
+    dataset = "."
+    [records]
+    id_pattern = '[a-z0-9]+'
+    exclude = "exclude.csv"
+    [steps]
+    scripts = ["one"]
+    """
+    folder = write_workspace({"one": ("{id}.csv", "one/{id}.txt")}, toml=toml)
+    (folder / "a1.csv").write_text("1")
+    (folder / "b2.csv").write_text("2")
+    (folder / "exclude.csv").write_text("record_id\na1\n")
+    ws = Workspace(folder)
+    assert ws.records.ids() == ["a1", "b2"]
+    assert excluded(ws) == [("a1", "one")]

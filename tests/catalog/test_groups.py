@@ -294,3 +294,31 @@ def test_many_members_are_judged_without_a_loop(tmp_path):
     assert rows.height == 1000
     assert rows.row(0) == ("sub=s0000", "DATA_READY", "all 100 members are there")
     assert seconds < 60
+
+
+# --- exclusions -------------------------------------------------------------------------------------------------
+
+
+def test_excluded_members_are_left_out_also_if_their_results_are_there(make_workspace):
+    files = ["raw/s1_1", "raw/s1_2", "raw/s1_3", "raw/s2_1", "raw/s2_2"]
+    toml = f"[records]\nid_pattern = '{IDS}'\nexclude = 'exclude.csv'\n"
+    avg = source(
+        "clean/{id}", "avg/{sub}", ("sub",), body="self.path.output.write_text(' '.join(self.records))"
+    )
+    ws = make_workspace({"clean": CLEAN, "avg": avg}, files, toml=toml)
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 7}
+    table = Path(ws.scripts_path).parent / "exclude.csv"
+    table.write_text("record_id,step,reason\ns1_2,,flat\ns2_1,avg,noise\nsub=s2,avg,later\n")
+    ws = Workspace(table.parent)
+    rows = {row["record_id"]: row for row in ws.steps.filter(step="avg").collect().iter_rows(named=True)}
+    assert rows["sub=s1"]["status"] == "DONE"
+    assert rows["sub=s2"]["status"] == "EXCLUDED"
+    assert "later" in rows["sub=s2"]["reason"]
+    assert ws.steps.filter(record_id="sub=s1").select("stale")["stale"].to_list() == [True]
+    report = ws.steps.run(mode="main_process", progress=False, stale=True)
+    assert report.counts() == {"done": 1}
+    assert (Path(ws.data_path) / "avg/s1").read_text() == "s1_1 s1_3"
+    table.write_text("record_id,step,reason\ns2_1,avg,noise\n")
+    ws = Workspace(table.parent)
+    assert ws.steps.run(mode="main_process", progress=False, stale=True).counts() == {"done": 2}
+    assert (Path(ws.data_path) / "avg/s2").read_text() == "s2_2"

@@ -222,6 +222,7 @@ def test_a_bucket_has_groups_too(make_workspace):
     report = remote.steps.run(mode="main_process", progress=False)
     assert report.counts() == {"done": 9}, report.frame["message"].to_list()
     assert fs.cat_file("/group-steps/avg/s2.txt") == b"sub=s2|s2_1 s2_2 s2_3|21,22,23"
+    assert not [path for path in fs.find("/group-steps") if "members" in path]
     remote.refresh()
     assert remote.steps.select("stale")["stale"].to_list() == [False] * 9
 
@@ -272,3 +273,33 @@ def test_a_group_is_not_tried_while_its_members_are_to_come(make_workspace):
     report = ws.steps.filter(record_id="sub=s1").run(ignore_missing=True, mode="main_process", progress=False)
     assert report.counts() == {"done": 1}
     assert read(ws, "avg/s1.txt") == "sub=s1|s1_1|11"
+
+
+def test_verbs_take_the_id_of_a_group(write_workspace):
+    import subprocess
+
+    folder = write_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+
+    def verb(*words):
+        command = ["sinagot-catalog", words[0], "-C", str(folder), *words[1:]]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = verb("run", "--record", "sub=s2", "--step", "avg", "--upstream", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "4 done" in done.stdout + done.stderr
+    assert (folder / "dataset/avg/s2.txt").exists()
+    assert not (folder / "dataset/avg/s1.txt").exists()
+    assert "Run finished" in verb("logs", "sub=s2").stdout
+    assert "all outputs are there" in verb("explain", "sub=s2", "avg").stdout
+    near = verb("plan", "--record", "sub=s3")
+    assert near.returncode == 2
+    assert "there is no group 'sub=s3'; did you mean 'sub=s" in near.stderr
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_flow_runs_groups(make_workspace):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "grand": GRAND}, files, id_pattern=IDS)
+    report = ws.steps.submit().wait()
+    assert report.counts() == {"done": 6, "error": 1, "blocked": 2}
+    assert read(ws, "avg/s2.txt") == "sub=s2|s2_1 s2_2 s2_3|21,22,23"
