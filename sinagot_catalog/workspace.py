@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
 
+from sinagot_catalog import diagnostics
 from sinagot_catalog.catalog import (
     Query,
     Session,
@@ -317,13 +318,12 @@ class Workspace(WorkspaceRuns):
         Args:
             record_id: The record; it may have no file yet. The id of a group for a group step.
             step: The step's name.
-            task: Its task, if several units have that step.
-            modality: Its modality, if several units have that step.
+            task: Its task, if several units have that step; so `modality`.
+            modality: Its modality.
 
         Returns:
-            The rules, the files with sizes and times, the last attempt with its traceback, the steps that the
-            row waits for, and what would change its status. It prints as text; `to_dict()` returns plain
-            values.
+            The rules, the files, the last attempt with its traceback, the steps that the row waits for, and what
+            would change its status. It prints as text; `to_dict()` returns plain values.
 
         Raises:
             NotFoundError: When the id does not fit `id_pattern`, or there is no such step.
@@ -334,20 +334,16 @@ class Workspace(WorkspaceRuns):
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
-        from sinagot_catalog.diagnostics import explain
-
         cell = self._source.layout().unit_step(step, task, modality)
         if cell.by is None:
             self.records.get(record_id)
         else:
             self._source.catalog().group_steps.check(cell, record_id)
-        return explain(self._source, record_id, cell)
+        return diagnostics.explain(self._source, record_id, cell)
 
     def explain_path(self, path: str | Path) -> FileOrigin:
         """Find what made a file: the step and run, and its code, parameters and inputs; prints as text."""
-        from sinagot_catalog.diagnostics import explain_path
-
-        return explain_path(self._source, str(path))
+        return diagnostics.explain_path(self._source, str(path))
 
     @property
     def plot(self) -> Plot:
