@@ -331,7 +331,7 @@ class GroupSteps:
                 more = pl.lit(sums.select(_more(lacking).alias("more"))["more"])
             names = [paths_of(self._layout.places[link.place].template) for link in port]
             text = pl.concat_str(names, separator=" or ", ignore_nulls=True)
-            found = table.row_values[codes].select((text + more).alias("text"))["text"]
+            found = table.path_values[codes].select((text + more).alias("text"))["text"]
             texts.append(pl.when(~pl.lit(there.gather(part["_rec"]))).then(pl.lit(found)))
         joined = pl.concat_str([*texts, pl.lit(None, pl.String)], separator="; ", ignore_nulls=True)
         return part.select(pl.when(joined != "").then(joined).alias("missing")).to_series()
@@ -360,7 +360,7 @@ class GroupSteps:
                 parts.append(some.join(files, on="_member").select("_rec", "root", "path"))
                 continue
             there = some.filter(table.presence[link.place].gather(some["_member"]))
-            paths = table.row_values[there["_member"]].select(
+            paths = table.path_values[there["_member"]].select(
                 there["_rec"],
                 table.root_of(link.place, there["_member"]),
                 paths_of(place.template).alias("path"),
@@ -379,7 +379,7 @@ class GroupSteps:
         )
         lacking = held.filter(~table.port_presence(port).gather(held["_member"]))
         place = self._layout.places[port[0].place]
-        path = table.row_values[lacking["_member"]].select(paths_of(place.template).alias("path"))["path"]
+        path = table.path_values[lacking["_member"]].select(paths_of(place.template).alias("path"))["path"]
         found = lacking.select("_rec", pl.lit(place.root).alias("root"), path)
         return found.drop_nulls("path").unique(maintain_order=True)
 

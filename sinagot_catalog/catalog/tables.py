@@ -86,18 +86,25 @@ class Catalog(StepsTable):
         groups = self.row_values.slice(len(self.ids)).with_columns(
             pl.lit("", dtype=pl.String).alias(name) for name in sorted(wanted)
         )  # a group has no row in a table
-        of_records = self.metadata.select("record_id", *columns).drop("record_id")
+        of_records = self.metadata.head(len(self.ids)).select("record_id", *columns).drop("record_id")
         return pl.concat([self.record_values.hstack(of_records), groups])
 
     @cached_property
     def metadata(self) -> pl.DataFrame:
-        """`record_id` and the metadata of each record, as scripts see it: numbers, Booleans and texts."""
+        """`record_id` and the metadata of each record, as scripts see it: numbers, Booleans and texts.
+
+        The groups follow, with the values that all records of a group share.
+        """
         own = [name for name in self.record_values.columns if name != "record_id"]
         numbers = cs.float() | cs.decimal()
         texts = ~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))
-        return self.described.drop(own).with_columns(
+        told = self.described.drop(own).with_columns(
             numbers.cast(pl.Float64).fill_nan(None), texts.cast(pl.String)
         )
+        if not self.layout.bys:
+            return told
+        told = self.group_steps.with_group_values(told)
+        return self.row_ids.to_frame().join(told, on="record_id", how="left", maintain_order="left")
 
     @cached_property
     def units(self) -> pl.DataFrame:

@@ -72,7 +72,10 @@ def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
     names = {name for names in catalog.layout.columns.values() for name in names}
     if not names:
         return None
-    values = catalog.path_values.select("record_id", *sorted(names)).join(rows, on="record_id", how="semi")
+    values = catalog.path_values.select("record_id", *sorted(names))
+    of_groups = [cell.index for cell in catalog.layout.cells if cell.by is not None]
+    if not rows["_cell"].is_in(of_groups).any():  # a group reads the paths of its members
+        values = values.join(rows, on="record_id", how="semi")
     return pack_metadata(values.to_dict(as_series=False))
 
 

@@ -74,15 +74,15 @@ class RowScripts:
         script = script_class(row.record_id, path=self._script_path(row, root), **row.step.attributes)
         script.records = [row.record_id] if row.members is None else row.members
         script._urls = partial(self._urls, row)  # noqa: SLF001 - only this module sets it
-        script._record_of = self._record_of  # noqa: SLF001
+        script._record_of = partial(self._record_of, by=row.step.spec.by)  # noqa: SLF001
         return script
 
-    def _record_of(self, record_id: str) -> dict[str, Any]:
-        """The fields and the metadata of a record."""
+    def _record_of(self, record_id: str, by: tuple[str, ...] | None) -> dict[str, Any]:
+        """The fields and the metadata of a record; of a group the values that its records share."""
         if self._metadata is None:
             packed = self._spec.metadata
             self._metadata = {} if packed is None else unpack_metadata(packed)
-        fields = self._ids.known_values(record_id) or {}
+        fields = self._ids.values_of(record_id, by) or {}
         own = {name: value for name, value in fields.items() if name in self._ids.groups}
         return {"record_id": record_id, **own, **self._metadata.get(record_id, {})}
 

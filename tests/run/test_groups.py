@@ -303,3 +303,35 @@ def test_a_flow_runs_groups(make_workspace):
     report = ws.steps.submit().wait()
     assert report.counts() == {"done": 6, "error": 1, "blocked": 2}
     assert read(ws, "avg/s2.txt") == "sub=s2|s2_1 s2_2 s2_3|21,22,23"
+
+
+def test_a_group_has_parameters_and_the_values_that_its_members_share(make_workspace):
+    toml = f"[records]\nid_pattern = '{IDS}'\nmetadata = 'table.csv'\n[params]\ncut = 3\n"
+    body = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = {"raw": "raw/{id}.txt", "kind": "kind/{kind}.txt"}
+    PATH_OUT = "out/{sub}.txt"
+    BY = ("sub",)
+    def run(self):
+        kinds = [path.name for path in self.path.input["kind"]]
+        known = [self.record[name] for name in ("sub", "site", "kind")]
+        self.path.output.write_text(f"{known} {self.params.cut} {kinds}")
+"""
+    files = {**FILES, "kind/x.txt": "x", "kind/y.txt": "y"}
+    ws = make_workspace({"work": body}, files, toml=toml)
+    table = Path(ws.scripts_path).parent / "table.csv"
+    rows = [
+        f"s{sub}_{run},{site},{kind}"
+        for sub, site in ((1, "A"), (2, "B"))
+        for run, kind in enumerate("xyx", 1)
+    ]
+    table.write_text("\n".join(["record_id,site,kind", *rows, ""]))
+    ws = Workspace(table.parent)
+    report = ws.steps.run(mode="main_process", progress=False)
+    assert report.counts() == {"done": 2}, report.frame["message"].to_list()
+    assert read(ws, "out/s2.txt") == "['s2', 'B', None] 3 ['x.txt', 'y.txt']"
+    assert ws.steps.select("stale")["stale"].to_list() == [False, False]
+    table.write_text(table.read_text().replace("s1_1,A", "s1_1,C"))
+    ws = Workspace(table.parent)
+    assert rows_of(ws, "stale") == {("sub=s1", "work"): True, ("sub=s2", "work"): False}
