@@ -18,7 +18,7 @@ from sinagot_catalog.catalog import (
     check_literals,
     check_value,
     failed,
-    first_line,
+    failure_kinds,
     sql_predicate,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -327,38 +327,7 @@ class Selection:
             `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
         rows = self.steps.filter(failed()).collect()
-        # a reason of the catalog's own, such as an unreadable script, is the same for every row already,
-        # and has nothing to do with an earlier attempt
-        of_attempt = pl.col("reason").str.contains(first_line(pl.col("message")), literal=True)
-        rows = rows.with_columns(
-            pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
-            for name in ("error_type", "message")
-        )
-        kind = (
-            pl.col("message")
-            .str.extract(r"^\s*([^\n]{0,300})", 1)
-            .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
-        )
-        return (
-            rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
-            .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)
-            .agg(
-                # the full text, if all rows have the same
-                pl.when(pl.col("message").n_unique() == 1)
-                .then(first_line(pl.col("message").first()))
-                .alias("message"),
-                pl.len().alias("n"),
-                pl.col("ended").min().alias("first"),
-                pl.col("ended").max().alias("last"),
-                pl.col("record_id").head(3).str.join("; ").alias("examples"),
-            )
-            .sort("n", descending=True, maintain_order=True)
-            .select(
-                *("task", "modality", "step", "error_type"),
-                pl.coalesce("message", "kind").alias("message"),
-                *("n", "first", "last", "examples"),
-            )
-        )
+        return failure_kinds(rows).drop("records", "n_done")
 
     # --- running -----------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sinagot_catalog.catalog.error_kinds import failure_filter, failure_kinds, sql_text
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
@@ -34,7 +35,14 @@ if TYPE_CHECKING:
         with_long_names,
     )
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
-    from sinagot_catalog.catalog.status_rules import RULES, failed, first_line, fixed_action, plain_reason
+    from sinagot_catalog.catalog.status_rules import (
+        RULES,
+        failed,
+        first_line,
+        fixed_action,
+        plain_reason,
+        rule_texts,
+    )
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
@@ -61,6 +69,8 @@ __all__ = [
     "check_value",
     "diff",
     "failed",
+    "failure_filter",
+    "failure_kinds",
     "first_line",
     "fixed_action",
     "in_words",
@@ -72,9 +82,11 @@ __all__ = [
     "parse_json",
     "plain_reason",
     "port_stats",
+    "rule_texts",
     "scan_files",
     "snapshot",
     "sql_predicate",
+    "sql_text",
     "stamp",
     "stat_paths",
     "text_of",
@@ -85,6 +97,7 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
+        "error_kinds": ("failure_filter", "failure_kinds", "sql_text"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
@@ -100,7 +113,7 @@ __getattr__ = lazy_exports(
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
         "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason"),
+        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason", "rule_texts"),
         "table_file": ("parse_json",),
         "tables": ("Catalog", "Stats"),
     },
