@@ -362,7 +362,7 @@ class Workspace(WorkspaceRuns):
         Example:
             >>> ws = getfixture("harbor")
             >>> page = ws.report(getfixture("tmp_path") / "report.html", where="step = 'count'").read_text()
-            >>> "0 of 2 rows done (0 %), 2 can run now" in page, "https://" in page
+            >>> "0 of 3 rows done (0 %), 3 can run now" in page, "https://" in page
             (True, False)
         """
         from sinagot_catalog.reporting import write_report

@@ -124,7 +124,7 @@ def large(tmp_path_factory):
 
 def test_a_page_of_100000_rows_is_small(large, tmp_path):
     page = large.report(tmp_path / "page.html")
-    assert page.stat().st_size < 10_000_000
+    assert page.stat().st_size < 5_000_000
     assert len(embedded(page.read_text())["status"][0]) == 33_400
 
 
