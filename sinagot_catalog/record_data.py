@@ -142,7 +142,7 @@ def outputs(
             part = rows if len(links) == 1 else rows.filter(pl.col("_cell") == cell)
             part = part.filter(resolver.catalog.presence[link.place].gather(part["_rec"]))
             place = resolver.layout.places[link.place]
-            values = resolver.catalog.record_values[part["_rec"]]
+            values = resolver.catalog.path_values[part["_rec"]]
             paths = values.select(
                 paths_of(place.template).cast(pl.String).alias("path"),
                 pl.lit(place.root).alias("root"),
@@ -184,9 +184,10 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
         for place, fields in named.items()
         if "id" not in fields and not (groups and fields.issuperset(groups))
     }
+    of_groups = {link.place for cell in layout.cells if cell.by is not None for link in cell.linked("output")}
     fields = [name for name in groups if any(name in fields for fields in shared.values())]
     if fields:
-        values = resolver.catalog.record_values.select("record_id", *fields)
+        values = resolver.catalog.row_values.select("record_id", *fields)
         found = found.join(values, on="record_id", how="left", maintain_order="left")
         own = [
             pl.when(~pl.col("_place").is_in(list(shared)) | pl.col("_place").is_in(having))
@@ -196,7 +197,7 @@ def each_once(resolver: Resolver, found: pl.DataFrame) -> pl.DataFrame:
             for having in [[place for place, names in shared.items() if name in names]]
         ]
         found = found.with_columns(own)
-    foreign = {"record_id": list(shared)}
+    foreign = {"record_id": [place for place in shared if place not in of_groups]}
     for key in ("task", "modality"):
         foreign[key] = [
             place

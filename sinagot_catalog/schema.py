@@ -11,6 +11,7 @@ from sinagot_catalog.status import FAILURES, StepStatus
 __all__ = [
     "ATTEMPT",
     "EVENTS",
+    "EXCLUSIONS",
     "FAILED_ATTEMPTS",
     "FAILED_OUTCOMES",
     "FILES",
@@ -65,6 +66,7 @@ STATUS_COUNTS: dict[str, pl.DataType] = {
     "n_done": pl.UInt32(),
     "n_error": pl.UInt32(),
     "n_data_not_available": pl.UInt32(),
+    "n_excluded": pl.UInt32(),
     "n_unknown": pl.UInt32(),
 }
 """The number of steps of a record or unit in each status; `n_unknown` counts the null ones."""
@@ -118,6 +120,7 @@ STEPS: dict[str, pl.DataType] = {
     "missing": pl.String(),
     "stale": pl.Boolean(),
     "outcome": ATTEMPT,
+    "by": pl.String(),
     "n_inputs": pl.UInt16(),
     "n_inputs_found": pl.UInt16(),
     "n_outputs": pl.UInt16(),
@@ -167,12 +170,13 @@ EVENTS: dict[str, pl.DataType] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
     "code": pl.String(),
+    "params": pl.String(),
 }
 """One row per line of the journal.
 
 `claim` is the number of the run's claim, 0 for a line without one. `output` is the beginning and the end of the
-text that a script printed, successful or not. `code` is the hash of the step's code, in events `done` and
-`accepted`.
+text that a script printed, successful or not. `code` is the hash of the step's code, in events `done`,
+`accepted` and `error`; so is `params`, the parameters that the row read, as JSON.
 """
 
 PLAN: dict[str, pl.DataType] = {**KEYS, "action": ACTION, "reason": pl.String(), "status": STATUS}
@@ -187,6 +191,15 @@ REPORT: dict[str, pl.DataType] = {
     "message": pl.String(),
 }
 """One row per job of a run."""
+
+EXCLUSIONS: dict[str, pl.DataType] = {
+    "line": pl.UInt32(),
+    **KEYS,
+    "reason": pl.String(),
+    "who": pl.String(),
+    "when": pl.String(),
+}
+"""One row per row of the table of exclusions; a null `task`, `modality` or `step` stands for all."""
 
 TABLES: dict[str, dict[str, pl.DataType]] = {
     "records": RECORDS,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from random import randrange
@@ -119,7 +120,7 @@ class Selection:
             >>> ws.steps.filter(status="DOEN")
             Traceback (most recent call last):
             sinagot_catalog.errors.SelectionError: status is never 'DOEN'; did you mean 'DONE'?
-            It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
+            It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE, EXCLUDED.
         """
         flat: list[pl.Expr] = []
         for one in predicates:
@@ -364,6 +365,51 @@ class Selection:
         from sinagot_catalog.run import accept
 
         return accept(self._source, self._query, step_label, all_rows=all_rows)
+
+    def exclude(self, reason: str, step_label: str | Sequence[str] | None = None) -> pl.DataFrame:
+        """Leave these rows out: they get the status EXCLUDED, and no run takes them. Their results are kept.
+
+        The table of exclusions gets a row per record, unit or step of the selection, with the reason, the user's
+        name and the time. If the config names no table, `exclude.csv` beside it is made, and a warning says which
+        line to add.
+
+        Args:
+            reason: Why, in a few words.
+            step_label: Only this step, or these.
+
+        Returns:
+            A row per exclusion: `record_id, task, modality, step` (null stands for all), `excluded`, and `reason`
+            if it was excluded already.
+
+        Raises:
+            UsageError: The reason is empty, or nothing narrows the selection.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> with warnings.catch_warnings(action="ignore"):
+            ...     ws.records.filter(record_id="REC-20200602").exclude("fog").row(0)
+            ('REC-20200602', None, None, None, True, None)
+        """
+        from sinagot_catalog.catalog import exclude, missing_line
+
+        rows = exclude(self._source, self._query, reason, step=step_label)
+        if (text := missing_line(self._source)) is not None:
+            warnings.warn(text, stacklevel=2)
+        return rows
+
+    def include(self) -> pl.DataFrame:
+        """Take these rows back: remove their rows from the table of exclusions.
+
+        Returns:
+            A row per exclusion of these rows: `record_id, task, modality, step`, `included`, and `reason` if it
+            stays because it excludes rows outside of the selection, too.
+
+        Raises:
+            UsageError: Nothing narrows the selection.
+        """
+        from sinagot_catalog.catalog import include
+
+        return include(self._source, self._query)
 
     # --- display -----------------------------------------------------------------------------------------
 

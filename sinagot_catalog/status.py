@@ -39,3 +39,5 @@ class StepStatus(IntEnum):
     """The last attempt failed or was lost; or the script cannot be read, or its paths are refused."""
     DATA_NOT_AVAILABLE = 41
     """The last attempt found an input missing."""
+    EXCLUDED = 50
+    """A person decided to leave it out, or it is made from what was left out."""

@@ -169,7 +169,7 @@ class StepCollection(Selection):
             step_label: Only this step, or these.
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
-            options: `downstream`, `upstream`, `stale` and `limit`, as in `run`.
+            options: `downstream`, `upstream`, `stale`, `limit` and `part`, as in `run`.
 
         Raises:
             SelectionError: When the step is unknown, or steps wait for each other.
@@ -201,8 +201,11 @@ class StepCollection(Selection):
             options: `mode` is `"processes"`, `"main_process"` or `"prefect"`, by default as set in `[run] mode`.
                 `workers` is the number of processes, by default that of the cores. `downstream=True` adds the
                 rows that become ready by this run, `upstream=True` those that make missing inputs. `stale=True`
-                also runs rows that are stale by an input or a version, `stale="code"` by a changed script; by
-                default as set in `[run] rerun_on`. `limit` is the maximal number of rows, in run order.
+                also runs rows that are stale by an input, a version or parameters, `stale="code"` by a changed
+                script; by default as set in `[run] rerun_on`. `limit` is the maximal number of rows, in run order.
+                `stop_after=3` ends the run after three failures of one kind (step, error and message).
+                `part=(3, 8)` runs the third of eight parts of the records; `part="last"` runs the rows that belong
+                to no part, as they read outputs of other records. The parts share no row.
 
         Returns:
             A report with a row per job.
@@ -241,7 +244,7 @@ class StepCollection(Selection):
             ignore_missing: Also try rows that lack an input.
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
             on_message: Receives messages on the server in use; by default they go to stderr.
-            options: `workers`, `downstream`, `upstream`, `stale` and `limit`, as in `run`.
+            options: `workers`, `stop_after`, `downstream`, `upstream`, `stale`, `limit` and `part`, as in `run`.
 
         Returns:
             A handle with `url`, `state`, `wait()` and `cancel()`.

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Diff
     from sinagot_catalog.config import Config
-    from sinagot_catalog.diagnostics import Explanation, PatternReport
+    from sinagot_catalog.diagnostics import Explanation, FileOrigin, PatternReport
     from sinagot_catalog.reporting import Plot
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
@@ -315,7 +315,7 @@ class Workspace(WorkspaceRuns):
         """Explain the status of one row of `steps`: every rule with its values.
 
         Args:
-            record_id: The record; it may have no file yet.
+            record_id: The record; it may have no file yet. The id of a group for a group step.
             step: The step's name.
             task: Its task, if several units have that step.
             modality: Its modality, if several units have that step.
@@ -336,8 +336,18 @@ class Workspace(WorkspaceRuns):
         """
         from sinagot_catalog.diagnostics import explain
 
-        self.records.get(record_id)
-        return explain(self._source, record_id, self._source.layout().unit_step(step, task, modality))
+        cell = self._source.layout().unit_step(step, task, modality)
+        if cell.by is None:
+            self.records.get(record_id)
+        else:
+            self._source.catalog().group_steps.check(cell, record_id)
+        return explain(self._source, record_id, cell)
+
+    def explain_path(self, path: str | Path) -> FileOrigin:
+        """Find what made a file: the step and run, and its code, parameters and inputs; prints as text."""
+        from sinagot_catalog.diagnostics import explain_path
+
+        return explain_path(self._source, str(path))
 
     @property
     def plot(self) -> Plot:

@@ -40,6 +40,7 @@ STARTERS = {
     "dask",
     "ray",
     "start_dask",
+    "slurm",
     "browse",
 }
 # Fixtures that a test asks for by the name in its parameters.
@@ -416,3 +417,113 @@ def ray() -> Iterator[Ray]:
         cluster = Ray()
         yield cluster
         cluster.close()
+
+
+# --- Slurm ---------------------------------------------------------------------------------------------------
+
+SLURM_CONF = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={port}
+SlurmdPort={other}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.sock
+CredType=cred/munge
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+SlurmctldLogFile={folder}/slurmctld.log
+SlurmdLogFile={folder}/slurmd.log
+ProctrackType=proctrack/linuxproc
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SchedulerParameters=batch_sched_delay=0,sched_interval=2
+SlurmdParameters=config_overrides
+ReturnToService=2
+MpiDefault=none
+MinJobAge=600
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+class Slurm:
+    """A Slurm of one node: `environment` is what its programs need, `end` waits until jobs have ended."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"SLURM_CONF": str(folder / "slurm.conf")}
+        self._processes: list[subprocess.Popen[bytes]] = []
+
+    def ask(self, *words: str | Path) -> str:
+        """The stdout of a program of Slurm."""
+        environment = {**os.environ, **self.environment}
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        return done.stdout
+
+    def start(self) -> None:
+        """Start its three programs in the foreground; one that does not start says why."""
+        for name in ("state", "spool"):
+            (self.folder / name).mkdir()
+        (self.folder / "munge.key").write_bytes(secrets.token_bytes(1024))
+        (self.folder / "munge.key").chmod(0o400)
+        port = free_port()
+        conf = SLURM_CONF.format(
+            host=socket.gethostname(), port=port, other=port + 10_000, folder=self.folder
+        )
+        (self.folder / "slurm.conf").write_text(conf)
+        (self.folder / "cgroup.conf").write_text("CgroupPlugin=autodetect\n")
+        files = {
+            f"--{name}={self.folder / file}"
+            for name, file in {
+                "key-file": "munge.key", "socket": "munge.sock", "pid-file": "munge.pid",
+                "log-file": "munge.log", "seed-file": "munge.seed",
+            }.items()
+        }  # fmt: skip
+        self._begin("munged", "--foreground", "--force", *sorted(files))
+        wait((self.folder / "munge.sock").exists)
+        self._begin("slurmctld", "-D")
+        self._begin("slurmd", "-D")
+        wait(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle", 60)
+
+    def _begin(self, *words: str) -> None:
+        environment = {**os.environ, **self.environment}
+        with (self.folder / f"{words[0]}.said").open("wb") as said:
+            self._processes.append(
+                subprocess.Popen(words, stdout=said, stderr=said, cwd=self.folder, env=environment)
+            )
+
+    def end(self, seconds: float = 240.0) -> None:
+        """Wait until no job waits or runs."""
+        wait(lambda: not self.ask("squeue", "--noheader").strip(), seconds)
+
+    def close(self) -> None:
+        """End its programs."""
+        for process in reversed(self._processes):
+            process.terminate()
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait(10)
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[Slurm]:
+    """A Slurm of one node with two CPUs on this machine."""
+    missing = [name for name in ("munged", "slurmctld", "slurmd", "sbatch") if shutil.which(name) is None]
+    if missing:
+        pytest.skip(f"no {', '.join(missing)}: apt-get install slurm-wlm munge")
+    if os.geteuid() != 0:
+        pytest.skip("slurmd starts jobs only as root")
+    with tempfile.TemporaryDirectory(prefix="slurm-") as name:
+        started = Slurm(Path(name).resolve())
+        try:
+            started.start()
+            yield started
+        finally:
+            started.close()

@@ -186,7 +186,16 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["statuses.md", "moving-from-snakemake.md", "clusters.md", "cannot.md", "decisions.md"]
+    "page",
+    [
+        "statuses.md",
+        "moving-from-snakemake.md",
+        "clusters.md",
+        "slurm.md",
+        "cannot.md",
+        "decisions.md",
+        "layouts.md",
+    ],
 )
 def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
     follow(GUIDE / page, checkout, environment_of())

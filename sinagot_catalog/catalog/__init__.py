@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.error_kinds import failure_filter, failure_kinds, sql_text
+    from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
+    from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
     from sinagot_catalog.catalog.literals import check_literals, check_value
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
+    from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import scan_files
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FOLDER",
     "RULES",
+    "VARYING",
     "BoundPattern",
     "Catalog",
     "Diff",
@@ -68,20 +71,25 @@ __all__ = [
     "check_query",
     "check_value",
     "diff",
+    "exclude",
     "failed",
     "failure_filter",
     "failure_kinds",
     "first_line",
     "fixed_action",
     "in_words",
+    "include",
     "is_stale",
     "link_stats",
+    "missing_line",
     "names",
     "names_in",
     "notices_frame",
     "parse_json",
     "plain_reason",
     "port_stats",
+    "present_params",
+    "present_record",
     "rule_texts",
     "scan_files",
     "snapshot",
@@ -97,7 +105,8 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "error_kinds": ("failure_filter", "failure_kinds", "sql_text"),
+        "exclusion_edits": ("exclude", "include", "missing_line"),
+        "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
@@ -107,6 +116,7 @@ __getattr__ = lazy_exports(
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),
+        "parameter_changes": ("present_params", "present_record"),
         "reasons": ("with_causes",),
         "resolver": ("Resolver",),
         "session": ("Session", "stamp"),

@@ -1,9 +1,10 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
+from typing import Any
 
 from sinagot_catalog.catalog.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
@@ -68,7 +69,9 @@ class UnitStep:
         command: The text of a step that is a program.
         error: Why it cannot run, one sentence, else None: its patterns are not known, or they are refused.
         by: The fields of the groups that it runs over; None if it runs over records.
+        is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
+        params: Its parameters.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -86,8 +89,10 @@ class UnitStep:
     timeout: float | None = None
     command: str | None = None
     by: tuple[str, ...] | None = None
+    is_partial: bool = False
     columns: bool = False
     is_refused: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def places(self, role: str) -> list[int]:
         """Indices of the bound patterns that it uses in a role, in the script's order."""
@@ -205,6 +210,13 @@ class Layout:
         return read | {place for unit in self.units for place in unit.data}
 
     @cached_property
+    def columns(self) -> dict[int, list[str]]:
+        """The metadata columns that bound patterns of inputs name, for those that name any."""
+        known = {"id", *self.ids.groups}
+        found = {n: sorted(place.template.fields - known) for n, place in enumerate(self.places)}
+        return {n: names for n, names in found.items() if names}
+
+    @cached_property
     def telling(self) -> frozenset[int]:
         """The bound patterns whose paths name their record; records share all other paths."""
         return frozenset(n for n, place in enumerate(self.places) if self.ids.is_told_by(place.template))
@@ -237,6 +249,16 @@ class Layout:
         ]
 
     @cached_property
+    def in_log(self) -> list[str]:
+        """A sentence for each pattern of raw inputs in the folder `LOG`, which is never listed."""
+        texts = dict.fromkeys(self.places[place].template.text for place in self.raw)
+        return [
+            f"{text} finds nothing: the folder LOG of a dataset is the library's own; rename that folder"
+            for text in texts
+            if text.startswith("LOG/")
+        ]
+
+    @cached_property
     def near(self) -> dict[int, list[tuple[int, int]]]:
         """For each bound pattern that steps read, the outputs that may name the same path for another record.
 
@@ -255,6 +277,29 @@ class Layout:
             for place in sorted(read)
         }
         return {place: pairs for place, pairs in found.items() if pairs}
+
+    @cached_property
+    def bys(self) -> tuple[tuple[str, ...], ...]:
+        """The lists of fields over which steps run in groups, each once."""
+        fields = set(self.ids.groups)
+        return tuple(
+            dict.fromkeys(cell.by for cell in self.cells if cell.by is not None and fields >= set(cell.by))
+        )
+
+    def is_per_group(self, cell: UnitStep, port: list[Link]) -> bool:
+        """Whether an input of a group step belongs to the group, and not to each member."""
+        own = set(cell.by or ())
+        return all(self.places[link.place].template.fields <= own for link in port)
+
+    def member_by(self, cell: UnitStep) -> tuple[str, ...] | None:
+        """The fields of the groups that are the members of a group step; None if records are its members."""
+        lower: set[tuple[str, ...] | None] = set()
+        for port in cell.input_ports:
+            if not self.is_per_group(cell, port):
+                makers = {made for link in port for made in self.makers.get(link.place, ())} - {cell.index}
+                lower |= {self.cells[made].by for made in makers} or {None}
+        only = lower.pop() if len(lower) == 1 else None
+        return only if only is not None and set(only) > set(cell.by or ()) else None
 
     @cached_property
     def raw(self) -> list[int]:

@@ -7,7 +7,7 @@ from sinagot_catalog.catalog.file_columns import check_names, columns_fault
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
 from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
-from sinagot_catalog.config import CommandConfig, Config
+from sinagot_catalog.config import CommandConfig, Config, params_of
 from sinagot_catalog.errors import ConfigError, PatternError
 from sinagot_catalog.patterns import (
     IdPattern,
@@ -34,7 +34,8 @@ def build_layout(
         scripts: The local folder of the scripts, if the config names a bucket.
     """
     ids = config.ids
-    places = _PatternIndex(ids, scoped=not config.is_unit_mode)
+    has_tables = bool(config.metadata) or any(one.models.dataframe_path for one in config.modalities.values())
+    places = _PatternIndex(ids, scoped=not config.is_unit_mode, has_tables=has_tables)
     sources: dict[str, ScriptSource] = {}
     units: list[Unit] = []
     cells: list[UnitStep] = []
@@ -66,8 +67,10 @@ def build_layout(
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
                     command=None if program is None else program.command,
                     by=source.by,
+                    is_partial=source.partial,
                     columns=source.columns,
                     is_refused=is_refused,
+                    params=params_of(config, step, task),
                 )
             )
         data = places.data(config, task, modality)
@@ -119,6 +122,7 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
         program.timeout,
         name=name,
         by=program.by,
+        partial=program.partial,
         columns=program.columns,
     )
 
@@ -135,12 +139,20 @@ def _patterns(value: object) -> list[object]:
     ]
 
 
+class _WithColumns(frozenset[str]):
+    """The placeholders of an input: a name that is no field may be a column of a table, which is read later."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())
+
+
 class _PatternIndex:
     """Gives each distinct bound pattern one index."""
 
-    def __init__(self, ids: IdPattern, *, scoped: bool) -> None:
+    def __init__(self, ids: IdPattern, *, scoped: bool, has_tables: bool) -> None:
         self.ids = ids
         self.fields = {"id", *ids.groups, *(("task", "modality") if scoped else ())}
+        self.input_fields = _WithColumns(self.fields) if has_tables else self.fields
         self.index: dict[Template, int] = {}
 
     def add(self, template: Template, task: str | None, modality: str | None) -> int:
@@ -191,9 +203,13 @@ class _PatternIndex:
     def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
         """Return the links of the inputs: one for each alternative of each port."""
         links = []
-        for number, port in enumerate(parse_inputs(value, fields=self.fields)):
+        for number, port in enumerate(parse_inputs(value, fields=self.input_fields)):
             for way in port.ways:
                 if way.is_wild:
+                    if columns := sorted(way.fields - self.fields):
+                        raise PatternError(
+                            f"{way.text!r} has a '*' and the metadata column {{{columns[0]}}}: write one of them"
+                        )
                     reductions(_bound(way, task, modality), self.ids)  # raises an error if it is ambiguous
                 place = self.add(way, task, modality)
                 links.append(Link("input", port.label, place, number, port.is_optional))

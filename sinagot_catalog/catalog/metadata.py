@@ -21,6 +21,7 @@ from sinagot_catalog.schema import RECORDS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.catalog.read_files import RawTable
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "notices_of",
     "read_rows",
     "unread_table",
+    "with_column_faults",
 ]
 
 _MANY = 20
@@ -179,6 +181,29 @@ def joined(records: pl.DataFrame, tables: Iterable[Table]) -> pl.DataFrame:
         found = known.join(first, on=keys, how="left", maintain_order="left").drop(keys)
         frame = frame.hstack(found)
     return frame
+
+
+def with_column_faults(layout: Layout, tables: Iterable[Table]) -> Layout:
+    """Return a layout in which a step has an error if its inputs name neither a field nor a metadata column."""
+    fields = layout.ids.groups
+    records = pl.DataFrame(schema=dict.fromkeys(("record_id", *fields), pl.String))
+    tables = list(tables)
+    if any(table.unread for table in tables):
+        return layout
+    known = joined(records, tables).columns
+    cells = []
+    for cell in layout.cells:
+        for place in cell.places("input"):
+            for name in layout.columns.get(place, ()):
+                if name not in known and cell.error is None:
+                    text = layout.places[place].template.text
+                    near = (
+                        did_you_mean(name, known, most=1) or f"; known here: {', '.join(['id', *known[1:]])}"
+                    )
+                    error = f"{cell.script}: unknown placeholder {{{name}}} in {text!r}{near}"
+                    cell = replace(cell, error=error)  # noqa: PLW2901
+        cells.append(cell)
+    return replace(layout, cells=tuple(cells))
 
 
 def _names(table: Table, taken: Sequence[str], own: Sequence[str]) -> dict[str, str]:

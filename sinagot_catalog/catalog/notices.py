@@ -72,6 +72,7 @@ def listing_notices(catalog: Catalog) -> list[Notice]:
         *_links(catalog),
         *_patterns(catalog),
         *_refused(catalog),
+        *_like_groups(catalog),
         *_unmatched(catalog),
         *_twins(catalog),
         *_outputs(catalog),
@@ -140,9 +141,9 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
 
 
 def _patterns(catalog: Catalog) -> Iterator[Notice]:
-    """Report patterns that can find no record, contain a `*`, or find no file."""
+    """Report patterns that can find no record, lie in `LOG`, or find no file."""
     layout = catalog.layout
-    for kind, faults in (("pattern without id", layout.id_faults),):
+    for kind, faults in (("pattern without id", layout.id_faults), ("pattern in LOG", layout.in_log)):
         for fault in faults:
             yield Notice(kind, 1, None, fault, area="patterns")
     for place in layout.raw if len(catalog.ids) else ():
@@ -174,6 +175,23 @@ def _refused(catalog: Catalog) -> Iterator[Notice]:
             f"{count:,} {files} left out, such as {path}: {record_id!r} {why}",
             "Rename it.",
             tuple(f"{path} is left out: {record_id!r} {why}" for path, record_id, why in refused),
+            "patterns",
+        )
+
+
+def _like_groups(catalog: Catalog) -> Iterator[Notice]:
+    """Report ids that are left out, as they are also names of groups."""
+    ids = catalog.like_groups
+    if len(ids):
+        records = "record is" if len(ids) == 1 else "records are"
+        text = "a group of records has this name"
+        yield Notice(
+            "id of a group",
+            len(ids),
+            ids[0],
+            f"{len(ids):,} {records} left out, such as {ids[0]!r}: {text}",
+            "Rename its files.",
+            tuple(f"{one!r} is left out: {text}" for one in ids.head(_MOST)),
             "patterns",
         )
 

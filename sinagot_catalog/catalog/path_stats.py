@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.presence import Presence
 
-__all__ = ["folder_rules", "link_stats", "port_stats", "stat_paths"]
+__all__ = ["files_stats", "folder_rules", "link_stats", "port_stats", "stat_paths"]
 
 
 def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
@@ -24,7 +24,7 @@ def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -
     place = presence.layout.places[link.place]
     path = paths_of(place.template).alias("path")
     paths = (
-        presence.record_values[codes].select(path, presence.root_of(link.place, codes)).with_row_index("_row")
+        presence.path_values[codes].select(path, presence.root_of(link.place, codes)).with_row_index("_row")
     )
     parts = [
         stat_paths(presence, str(root), part, stats).with_columns(part["_row"])
@@ -52,15 +52,30 @@ def port_stats(presence: Presence, codes: pl.Series, port: Sequence[Link], stats
 
 def many_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
     """Return bytes, newest time, fingerprint and number of the files of a pattern with wildcards."""
-    files = presence.many_files(link.place).join(codes.unique().to_frame("_rec"), on="_rec", how="semi")
-    parts = [pl.DataFrame(schema={"_rec": pl.UInt32, **FOLDERS})]
+    return files_stats(presence, codes, presence.many_files(link.place), stats)
+
+
+def files_stats(presence: Presence, codes: pl.Series, files: pl.DataFrame, stats: Stats) -> pl.DataFrame:
+    """Return the same for any files.
+
+    Args:
+        presence: The listing.
+        codes: The codes of records or groups.
+        files: The files of each: columns `_rec`, `root`, `path`.
+        stats: Reads sizes and times.
+    """
+    files = files.join(codes.unique().to_frame("_rec"), on="_rec", how="semi")
+    parts = [pl.DataFrame(schema={"_rec": pl.UInt32, **FOLDERS, "_state": pl.Int64})]
     for (root,), part in files.partition_by("root", as_dict=True).items():
         read = stat_paths(presence, str(root), part, stats)
-        parts.append(
-            read.select(part["_rec"], *(pl.col(name).cast(dtype) for name, dtype in FOLDERS.items()))
+        number = pl.col("etag").str.to_integer(base=16, dtype=pl.UInt64, strict=False)
+        state = (
+            pl.when("is_folder").then(number.reinterpret(signed=True)).otherwise("mtime_ns").alias("_state")
         )
+        columns = (pl.col(name).cast(dtype) for name, dtype in FOLDERS.items())
+        parts.append(read.select(part["_rec"], *columns, state))
     line = pl.concat_str(
-        "path", pl.lit("\0"), pl.col("size").cast(pl.String), pl.lit("\0"), pl.col("mtime_ns").cast(pl.String)
+        "path", pl.lit("\0"), pl.col("size").cast(pl.String), pl.lit("\0"), pl.col("_state").cast(pl.String)
     )
     sums = (
         pl.concat(parts)
@@ -100,7 +115,7 @@ def folder_rules(presence: Presence, root: str, paths: pl.Series) -> dict[str, R
         if presence.layout.places[place].root != root:
             continue
         declared = [presence.layout.places[one].template for one in inside]
-        rows = presence.record_values.with_columns(paths_of(template).alias("path"))
+        rows = presence.path_values.with_columns(paths_of(template).alias("path"))
         for row in rows.filter(pl.col("path").is_in(paths.implode())).unique("path").iter_rows(named=True):
             values = presence.layout.ids.values(row["record_id"]) or {}
             folders[row["path"]] = RawFolder(template, declared, presence.layout.ids, values)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import polars as pl
 
+from sinagot_catalog.catalog.group_rows import GroupRows, group_rows
 from sinagot_catalog.catalog.path_sets import cut, is_below, meets
 from sinagot_catalog.patterns import (
     WILD,
@@ -55,7 +56,7 @@ class Presence:
 
     def with_records(self, ids: pl.Series) -> Self:
         """Return this catalog with further records, also those without a file."""
-        new = ids.filter(~ids.is_in(self.ids.implode())).unique()
+        new = ids.filter(~ids.is_in(self.row_ids.implode())).unique()
         return self if new.is_empty() else replace(self, asked=(*self.asked, *new))
 
     @cached_property
@@ -75,7 +76,20 @@ class Presence:
             found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
             expected = pl.Series(self.expected, dtype=pl.String)
             others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
-        return pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
+        found = pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
+        return found.filter(~found.is_in(self._names_of_groups(found).implode()))
+
+    def _names_of_groups(self, ids: pl.Series) -> pl.Series:
+        """The ids that are also names of groups, and so cannot be records."""
+        if not self.layout.bys or not ids.str.contains("=", literal=True).any():
+            return ids.clear()
+        names = group_rows(id_columns(ids, self.layout.ids), self.layout.bys).values["record_id"]
+        return ids.filter(ids.is_in(names.implode()))
+
+    @cached_property
+    def like_groups(self) -> pl.Series:
+        """The ids in names of files that are left out, as they are also names of groups."""
+        return self._names_of_groups(self._fits[1].unique().sort()) if self.layout.bys else self.ids.clear()
 
     @cached_property
     def coded(self) -> pl.DataFrame:
@@ -132,6 +146,42 @@ class Presence:
         return id_columns(self.ids, self.layout.ids)
 
     @cached_property
+    def groups(self) -> GroupRows:
+        """The groups of the records, for the steps that run over groups."""
+        return group_rows(self.record_values, self.layout.bys)
+
+    @cached_property
+    def row_ids(self) -> pl.Series:
+        """The ids of the records, then those of their groups; the code of a row is its position here."""
+        return pl.concat([self.ids, self.groups.values["record_id"]]) if self.layout.bys else self.ids
+
+    @property
+    def n_rows(self) -> int:
+        """The number of records and groups."""
+        return len(self.row_ids)
+
+    @cached_property
+    def row_values(self) -> pl.DataFrame:
+        """`record_id` and the named groups of the id pattern, a row per record, then a row per group."""
+        if not self.layout.bys:
+            return self.record_values
+        return pl.concat([self.record_values, self.groups.values])
+
+    @cached_property
+    def path_values(self) -> pl.DataFrame:
+        """`row_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
+        return self.row_values
+
+    @cached_property
+    def by_id(self) -> frozenset[int]:
+        """The bound patterns whose paths are found by their record; the others are found by their text."""
+        return frozenset(
+            place
+            for place in self.layout.telling
+            if not any(self.layout.places[place].template.fields <= set(by) for by in self.layout.bys)
+        )
+
+    @cached_property
     def presence(self) -> list[pl.Series]:
         """For each bound pattern whether its path is present, a row per record."""
         there = self._present(self.coded)
@@ -139,14 +189,14 @@ class Presence:
             self._holds_own(index)
             if index in self.layout.raw_folders
             else there[index]
-            if index in self.layout.telling
+            if index in self.by_id
             else reduce(or_, [self._shared(index, root) for root in place.roots])
             for index, place in enumerate(self.layout.places)
         ]
 
     def _present(self, coded: pl.DataFrame) -> list[pl.Series]:
         """For each bound pattern whether rows of `coded` contain its path, a row per record."""
-        n_places, n_records = len(self.layout.places), len(self.ids)
+        n_places, n_records = len(self.layout.places), self.n_rows
         there = pl.Series([False], dtype=pl.Boolean).new_from_index(0, n_places * n_records)
         spots = coded.select(pl.col("place").cast(pl.UInt64) * n_records + pl.col("_rec")).to_series()
         there = there.scatter(spots, True)
@@ -157,11 +207,11 @@ class Presence:
         place = self.layout.places[index]
         if place.template.is_wild:
             found = self._wild_rows(index, root)["_rec"].unique()
-            return pl.Series([False]).new_from_index(0, len(self.ids)).scatter(found, True)
+            return pl.Series([False]).new_from_index(0, self.n_rows).scatter(found, True)
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
-        paths = self.record_values.select(paths_of(place.template).alias("path"))
+        paths = self.path_values.select(paths_of(place.template).alias("path"))
         return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
 
     def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
@@ -170,7 +220,7 @@ class Presence:
         listed = self.listings[root].paths.with_row_index("row")
         kind = "directory" if template.is_directory else "file"
         some = listed.filter(pl.col("kind") == kind, pl.col("path").str.starts_with(template.prefix))
-        found = wild_paths(some["path"], self.record_values, template, self.layout.ids)
+        found = wild_paths(some["path"], self.row_values, template, self.layout.ids)
         return found.with_columns(some["row"].gather(found["row"]))
 
     def many_files(self, index: int) -> pl.DataFrame:
@@ -198,7 +248,7 @@ class Presence:
     def chosen_way(self, port: Sequence[Link]) -> pl.Series:
         """The number of the first alternative of an input that is present, else 0, a row per record."""
         ways = [pl.when(pl.lit(self.presence[link.place])).then(n) for n, link in enumerate(port)]
-        none = pl.lit(pl.Series([0]).new_from_index(0, len(self.ids)))
+        none = pl.lit(pl.Series([0]).new_from_index(0, self.n_rows))
         return pl.select(pl.coalesce(*ways, none).cast(pl.UInt16).alias("way")).to_series()
 
     @cached_property
@@ -207,10 +257,12 @@ class Presence:
 
         A field that the pattern needs has no value, or a part of the path would be empty.
         """
-        values = self.record_values
+        values = self.row_values
         lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
         out = {}
         for index, place in enumerate(self.layout.places):
+            if index in self.layout.columns:
+                continue  # without its metadata an input is absent
             if place.template.needed & lacked or place.template.has_bare_parts:
                 lacks = values.select(paths_of(place.template).is_null().alias("path"))["path"]
                 if lacks.any():
@@ -224,21 +276,26 @@ class Presence:
         declared = [self.layout.places[one].template for one in self.layout.raw_folders[index]]
         ways = {way for one in declared for way in one.folders() if way.depth > template.depth}
         listed = self.listings[place.root].paths["path"]
-        inside = cut(listed, template.depth + 1).is_not_null() & listed.str.starts_with(template.prefix)
+        inside = cut(listed, template.depths[0] + 1).is_not_null() & listed.str.starts_with(template.prefix)
         own = listed.filter(inside)
         for one in declared:
-            own = own.filter(~self.fit(cut(own, one.depth), one))
+            own = own.filter(~self.fit_above(own, one))
         for way in ways:
             own = own.filter(~self.fit(own, way))
-        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(cut(own, template.depth).unique().implode()).fill_null(value=False)
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
+        folders = pl.concat([cut(own, depth) for depth in template.depths]).unique()
+        return paths.is_in(folders.implode()).fill_null(value=False)
+
+    def fit_above(self, paths: pl.Series, template: Template) -> pl.Series:
+        """Whether each path, or a folder around it, fits a pattern, for any record."""
+        return reduce(or_, [self.fit(cut(paths, depth), template) for depth in template.depths])
 
     def fit(self, paths: pl.Series, template: Template) -> pl.Series:
         """Whether each path fits a pattern, for any record."""
         if self.layout.ids.is_told_by(template):
             fits = pl.Series([False]).new_from_index(0, len(paths))
             return fits.scatter(match_columns(paths, [template], self.layout.ids)["row"].unique(), True)
-        shared = self.record_values.select(paths_of(template).alias("path"))["path"]
+        shared = self.path_values.select(paths_of(template).alias("path"))["path"]
         return paths.is_in(shared.unique().implode()).fill_null(value=False)
 
     @cached_property
@@ -251,7 +308,7 @@ class Presence:
         there = self._present(firsts)
         return {
             index: self.presence[index]
-            & ~(there[index] if index in self.layout.telling else self._shared(index, place.root))
+            & ~(there[index] if index in self.by_id else self._shared(index, place.root))
             for index, place in two.items()
         }
 
@@ -289,9 +346,16 @@ class Presence:
         others = others if records is None else others.filter(records)
         template = self.layout.places[place].template
         if template.is_wild:
-            found = wild_paths(others.drop_nulls(), self.record_values, template, self.layout.ids)["_rec"]
-            return pl.Series([False]).new_from_index(0, len(self.ids)).scatter(found.unique(), True)
+            found = wild_paths(others.drop_nulls(), self.row_values, template, self.layout.ids)["_rec"]
+            return pl.Series([False]).new_from_index(0, self.n_rows).scatter(found.unique(), True)
         return meets(self.paths(place), others)
+
+    def sharing(self, place: int, records: pl.Series) -> pl.Series:
+        """Extend a mask of records to all records that share the path of a bound pattern with one of them."""
+        if place in self.by_id:
+            return records
+        paths = self.paths(place)
+        return paths.is_in(paths.filter(records).drop_nulls().unique().implode()).fill_null(value=False)
 
     def makers_of(self, place: int, rec: int) -> list[int]:
         """The unit steps that write a bound pattern's path of one record."""
@@ -308,7 +372,7 @@ class Presence:
     def paths(self, place: int) -> pl.Series:
         """The paths of a bound pattern, a row per record."""
         template = self.layout.places[place].template
-        return self.record_values.select(paths_of(template).alias("path"))["path"]
+        return self.path_values.select(paths_of(template).alias("path"))["path"]
 
     @cached_property
     def unknown(self) -> list[pl.Series | None]:
@@ -319,11 +383,11 @@ class Presence:
             folders = [one and one + "/" for one in unreadable]
             near = [one for one in folders if one.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(one) for one in folders):
-                out.append(pl.Series([True]).new_from_index(0, len(self.ids)))
+                out.append(pl.Series([True]).new_from_index(0, self.n_rows))
             elif near and place.template.is_wild:
                 out.append(self._may_hide(place.template, near))
             elif near:
-                paths = self.record_values.select(paths_of(place.template).alias("path"))
+                paths = self.path_values.select(paths_of(place.template).alias("path"))
                 out.append(is_below(paths["path"], near))
             else:
                 out.append(None)
@@ -332,7 +396,7 @@ class Presence:
     def _may_hide(self, template: Template, folders: Iterable[str]) -> pl.Series:
         """Whether unreadable folders may hold files of a pattern with wildcards, a row per record."""
         first = next(n for n, part in enumerate(template.parts) if any(kind in WILD for kind, _ in part))
-        paths = self.record_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
         if not first:
             return paths.is_not_null()
         heads = cut(paths, first)
@@ -355,9 +419,7 @@ class Presence:
                         )
                     )
             elif index not in self.layout.telling:
-                paths = (
-                    self.record_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
-                )
+                paths = self.path_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
                 if not place.template.fields:
                     paths = pl.DataFrame({"path": [place.template.text]})
                 for root in place.roots:

@@ -114,6 +114,12 @@ class Query:
         return named
 
     @property
+    def names_rows(self) -> bool:
+        """Whether the user named its records, one by one."""
+        inner = self.before is not None and self.before.names_rows
+        return self.record is not None or self.rows is not None or inner
+
+    @property
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
         return (self.task, self.modality, self.record) == (None, None, None) and not self.is_narrowed

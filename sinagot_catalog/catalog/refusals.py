@@ -83,21 +83,29 @@ def list_fault(value: object, *, is_output: bool) -> str | None:
     )
 
 
-def refused(layout: Layout, locate: Callable[[BoundPattern], Template]) -> Layout:
+def refused(layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> Layout:
     """Mark the unit steps that are refused for any records, and collect the pairs that records decide.
 
     Args:
         layout: The layout, as config and scripts declare it.
         locate: Returns the full path pattern of a bound pattern, with the links of its literal folders resolved.
+        log: The full path or URL of the `LOG` folder, links resolved.
     """
-    judge = _Judge(layout, locate)
+    judge = _Judge(layout, locate, "/".join(part for part in log.split("/") if part))
     found = judge.settle()
     cells = tuple(
-        replace(cell, error=found[cell.index], is_refused=True) if cell.index in found else cell
+        replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
+        if cell.index in found
+        else cell
         for cell in layout.cells
     )
     doubts = tuple(doubt for doubt in judge.doubts if not found.keys() >= set(doubt.cells))
     return replace(layout, cells=cells, doubts=doubts)
+
+
+def _known(by: tuple[str, ...] | None, layout: Layout) -> tuple[str, ...] | None:
+    """The fields of groups; None if a field does not exist: such a step has a row per record."""
+    return by if by is not None and set(by) <= set(layout.ids.groups) else None
 
 
 def settled(doubts: Sequence[Doubt], ids: IdPattern, records: pl.DataFrame) -> dict[int, str]:
@@ -139,8 +147,9 @@ def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
 class _Judge:
     """Compares the paths of all steps of a layout."""
 
-    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template]) -> None:
+    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> None:
         self.layout = layout
+        self._log = log
         self.doubts: list[Doubt] = []
         self._found: dict[int, str] = {}
         self._usable = [cell for cell in layout.cells if cell.error is None]
@@ -164,6 +173,7 @@ class _Judge:
         """Return the refused unit steps, each with its sentence; the first reason counts."""
         for cell in self._usable:
             self._check_by(cell)
+        self._check_log()
         for cell in self._usable:
             self._check_own_inputs(cell)
         self._check_outputs()
@@ -189,20 +199,44 @@ class _Judge:
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
+    def _check_log(self) -> None:
+        """Refuse outputs in the `LOG` folder."""
+        for place, cells in self._owners.items():
+            if self._located[place].prefix.startswith(f"{self._log}/"):
+                self._refuse(
+                    f"the output {self._text(place)} of step {_name(cells[0])} lies in the LOG folder, which is "
+                    "never data. Write to another folder, or name another one as path.log.",
+                    *cells,
+                )
+
     # --- groups --------------------------------------------------------------------------------------------------
 
     def _check_by(self, cell: UnitStep) -> None:
-        """Refuse a step that runs per group: the key is reserved and has no effect yet."""
+        """Refuse a group step whose fields do not exist, and one whose outputs have other fields."""
         if cell.by is None:
             return
         groups = self.layout.ids.groups
         wrong = next((name for name in cell.by if name not in groups), None)
-        if wrong is None:
-            text = f"step {_name(cell)} says by = {list(cell.by)}: steps per group are not supported yet"
-        else:
+        if wrong is not None:
             near = did_you_mean(wrong, groups, most=1) or f"; its fields are: {', '.join(groups) or 'none'}"
             text = f"step {_name(cell)} says by = {wrong!r}, which is no field of id_pattern{near}"
-        self._refuse(f"{text}. Remove by.", cell)
+            self._refuse(f"{text}. Write a field of id_pattern, or by = [] for all records together.", cell)
+            return
+        for place in (*cell.places("output"), *cell.places("control")):
+            fields = self.layout.places[place].template.fields
+            begin = f"step {_name(cell)} says by = {list(cell.by)}, and its output {self._text(place)}"
+            if others := sorted(fields - set(cell.by)):
+                self._refuse(
+                    f"{begin} has {{{others[0]}}}: a group has no value for it. Leave it out, or write by = "
+                    f"{[*cell.by, others[0]] if others[0] in groups else list(groups)}.",
+                    cell,
+                )
+            elif lacks := sorted(set(cell.by) - fields):
+                self._refuse(
+                    f"{begin} lacks {{{lacks[0]}}}: several groups would share one output. Write {{{lacks[0]}}} "
+                    "into it.",
+                    cell,
+                )
 
     # --- raw inputs ----------------------------------------------------------------------------------------------
 
@@ -369,7 +403,8 @@ class _Judge:
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "
-                        f"{{{name}}} into the output. (One row per group, with by, is not supported yet.)",
+                        f"{{{name}}} into the output, or, for one row per group of records, by = "
+                        f"{[one for one in self.layout.ids.groups if one in fields]} into the step.",
                         cell,
                     )
                     return
@@ -387,7 +422,9 @@ class _Judge:
         place = cell.places(role)[number]
         template = self.layout.places[place].template
         fields = template.fields
-        if self.layout.ids.is_told_by(template) or (len(self._every) > 1 and fields >= self._every - {"id"}):
+        is_of_record = place in self.layout.columns  # metadata differ from record to record
+        is_whole = len(self._every) > 1 and fields >= self._every - {"id"}
+        if is_of_record or is_whole or self.layout.ids.is_told_by(template):
             fields = self._every
         tasks = [one for one in self._siblings[_step(cell)] if len(one.places(role)) > number]
         differs = any(one.places(role)[number] != place for one in tasks if one.task != cell.task)

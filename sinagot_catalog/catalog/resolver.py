@@ -185,6 +185,11 @@ class Resolver:
             return self._files_of(frame, other, rows)
         if other == "files":
             return self._of_files(table, frame, rows)
+        if self.layout.bys and table != other:
+            if other == "steps":
+                rows = self.catalog.group_steps.with_members(rows)
+            elif table == "steps":
+                rows = self.catalog.group_steps.with_groups(rows)
         keys = [key for key in ("_rec", "_unit", "_cell") if key in frame.columns and key in rows.columns]
         return frame.join(rows, on=keys, how="semi")
 
@@ -222,6 +227,8 @@ class Resolver:
             key = "_unit"
         else:
             link, key = self._cells_of_places(), "_cell"
+            if self.layout.bys:
+                rows = self.catalog.group_steps.with_members(rows)
         matched = self.catalog.coded.join(link, on="place", how="inner").join(
             rows, on=["_rec", key], how="semi"
         )
@@ -235,7 +242,7 @@ class Resolver:
         """Return paths without an id that the rows use."""
         used = link.filter(pl.col(key).is_in(rows[key].unique().implode()))["place"].unique().to_list()
         shared = [place for place in used if place not in self.layout.telling]
-        values = self.catalog.record_values[rows["_rec"].unique()]
+        values = self.catalog.path_values[rows["_rec"].unique()]
         found = [
             values.select(paths_of(self.layout.places[place].template).alias("path"))["path"]
             for place in shared
@@ -374,6 +381,8 @@ class Resolver:
             records = self.catalog.records if counted else self.catalog.described.with_row_index("_rec")
             records = self._attach("records", records, beside, where)
             records = records.select("record_id", *beside)
+            if self.layout.bys and "by" in rows.columns and rows["by"].null_count() < rows.height:
+                records = self.catalog.group_steps.with_group_values(records)
             rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows
 

@@ -38,6 +38,8 @@ _KINDS: dict[str, pl.DataType] = {
     **{str(pl.List(one)): pl.List(one) for one in _SCALARS.values()},
 }
 """The types of the kinds whose values are Python values; the value of another kind is a column with one row."""
+_NAMES = {type_: str(dtype) for type_, dtype in _SCALARS.items()}
+_TEXT_NAME = _NAMES[str]
 _WHOLE = 1 << 63
 
 Values = dict[str, tuple[str, pl.Series | Any]]
@@ -149,24 +151,30 @@ def _json_values(file: TableFile) -> Values:
 
 def _kind(name: str, value: Any, path: str) -> tuple[str, Any]:
     """Return the kind of a value of a JSON file, and the value."""
-    if value is None or value != value or value == {}:  # noqa: PLR0124 - NaN
+    kind = _NAMES.get(type(value))
+    if kind is not None:
+        if value != value:  # noqa: PLR0124 - only NaN differs from itself
+            return ABSENT, True
+        return (_TEXT_NAME, str(value)) if _is_too_long([value]) else (kind, value)
+    if value is None or value == {}:
         return ABSENT, True
-    if isinstance(value, list) and all(one is None for one in value):
-        return ABSENT, True
-    dtype = _SCALARS.get(type(value))
-    if isinstance(dtype, pl.Int64) and not -_WHOLE <= value < _WHOLE:
-        return str(pl.String()), str(value)
-    if dtype is not None:
-        return str(dtype), value
-    if isinstance(value, list) and len(types := {type(one) for one in value}) == 1:
-        inner = _SCALARS.get(types.pop())
-        if inner is not None and (inner != pl.Int64 or all(-_WHOLE <= one < _WHOLE for one in value)):
-            return str(pl.List(inner)), value
+    if isinstance(value, list):
+        types = {type(one) for one in value} - {type(None)}
+        if not types:
+            return ABSENT, True
+        inner = _NAMES.get(types.pop()) if len(types) == 1 and None not in value else None
+        if inner is not None and not _is_too_long(value):
+            return f"List({inner})", value
     try:
         typed = _typed(pl.DataFrame({name: [value]}, strict=False), path)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, TypeError):
         typed = {}
-    return typed.get(name, (str(pl.String()), json.dumps(value)))
+    return typed.get(name, (_TEXT_NAME, json.dumps(value)))
+
+
+def _is_too_long(values: Sequence[Any]) -> bool:
+    """Whether one of several values of one type is a whole number with more than 64 bits."""
+    return type(values[0]) is int and not all(-_WHOLE <= one < _WHOLE for one in values)
 
 
 def _decoded(file: TableFile) -> str:

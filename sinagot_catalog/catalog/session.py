@@ -24,11 +24,12 @@ from typing import Any
 import polars as pl
 
 from sinagot_catalog.catalog import snapshot_files
+from sinagot_catalog.catalog.exclusions import ExclusionReader, exclusion_notices
 from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
-from sinagot_catalog.catalog.metadata import notices_of
+from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.refusals import refused
@@ -36,7 +37,7 @@ from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.config import Config, foreign, foreign_code
-from sinagot_catalog.errors import NotFoundError, UsageError
+from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states
 from sinagot_catalog.patterns import Template, located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
@@ -95,17 +96,18 @@ class Session:
         self.everything = everything
         self.storage_options = dict(storage_options or {})
         self.trust = trust
-        self.stores: dict[str, Store] = {"dataset": self._open(config.dataset)}
+        self.stores: dict[str, Store] = {"dataset": self.open_store(config.dataset)}
         if config.outputs != config.dataset:
-            self.stores["outputs"] = self._open(config.outputs)
-        self.log_store = self._open(config.log)
-        self._mirror = Mirror(self._open(config.scripts)) if is_url(config.scripts) else None
+            self.stores["outputs"] = self.open_store(config.outputs)
+        self.log_store = self.open_store(config.log)
+        self._mirror = Mirror(self.open_store(config.scripts)) if is_url(config.scripts) else None
         is_local = self.log_store.is_local
         self.journal = Journal(self.log_store) if is_local else ObjectJournal(self.log_store)
         self.claims = (Claims if is_local else ObjectClaims)(self.log_store, lease=config.run.lease)
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
+        self._exclusions = ExclusionReader(config.exclude, self.open_store)
         self._declared: Layout | None = None
         self._folders: dict[tuple[str, str], str] = {}
         self._layout: Layout | None = None
@@ -141,12 +143,13 @@ class Session:
             return {}
         return {**self.config.options_of(root), **self.storage_options}
 
-    def _open(self, root: str) -> Store:
+    def open_store(self, root: str) -> Store:
+        """Open the store of a folder or URL."""
         return open_store(root, self.options(root))
 
     def find_snapshot(self, asked: str) -> Snapshot:
         """Return a snapshot by its name, by the word `latest`, or by the path or URL of its folder."""
-        return snapshot_files.find(self.log_store, asked, self._open)
+        return snapshot_files.find(self.log_store, asked, self.open_store)
 
     def check_span(self, record_id: str) -> None:
         """Refuse a record outside of the ids that the workspace was opened for.
@@ -159,6 +162,21 @@ class Session:
                 f"{record_id!r} lies outside of the records that this workspace was opened for",
                 "Open it without records=, or with a range that holds it.",
             )
+
+    def is_group(self, row_id: str) -> bool:
+        """Whether an id names a group of records, and not a record.
+
+        Raises:
+            NotFoundError: It can only name a group, and there is none of that name; names similar ones.
+        """
+        if "=" not in row_id or not self.layout().bys:
+            return False
+        groups = self.catalog().groups.values["record_id"]
+        if row_id in groups:
+            return True
+        if self.config.ids.values(row_id) is not None:
+            return False
+        raise NotFoundError(f"there is no group {row_id!r}{did_you_mean(row_id, groups.to_list())}")
 
     @property
     def scripts(self) -> str:
@@ -217,7 +235,8 @@ class Session:
         if self._layout is not None and self._folders == folders:
             return self._layout
         self._folders = folders
-        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]))
+        log = self.log_store.resolve("")
+        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), log)
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)
@@ -249,13 +268,16 @@ class Session:
                 self._catalog = self._look(layout)
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
+            if self.kept is None and self._exclusions.is_changed:
+                self._catalog = replace(self._catalog, exclusions=self._exclusions.read())
             self._written.clear()
             self._wrote.clear()
             return self._catalog
 
     def _look(self, layout: Layout) -> Catalog:
         begin = time.monotonic()
-        if self._declared is not None:  # links may have changed since the last listing
+        if self._declared is not None:  # links and tables may have changed since the last listing
+            self._layout = None if layout.columns else layout
             self._layout = layout = self._judged(self._declared)
         if self.kept is None:
             self._events = self.journal.events()
@@ -274,7 +296,9 @@ class Session:
                 self.stats.take_folders(root, self.kept.folders(root))
         self.seconds = time.monotonic() - begin
         tables = None if self.kept is None else self.kept.tables()
-        tables = read_tables(self.config, self.stores, self._open) if tables is None else tables
+        tables = read_tables(self.config, self.stores, self.open_store) if tables is None else tables
+        if layout.columns:
+            self._layout = layout = with_column_faults(layout, tables)
         names_records = self.config.records.expected and tables
         catalog = Catalog(
             layout,
@@ -285,6 +309,7 @@ class Session:
             tables=tables,
             workspace_version=self.config.info.version,
             code_of=self.code_of,
+            exclusions=self._exclusions.read() if self.kept is None else self.kept.exclusions(),
             row_files=RowFiles(self.stores, is_past=self.kept is not None),
         )
         if any(cell.columns for cell in layout.cells):
@@ -306,7 +331,9 @@ class Session:
             listing = from_keys(keys, reach)
         else:
             listing = scan(store, reach)
-        return listing if wanted is None else wanted.narrowed(listing)
+        return self._exclusions.left_out_of(
+            listing if wanted is None else wanted.narrowed(listing), store.root
+        )
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
@@ -331,8 +358,12 @@ class Session:
         """Return what the last listing left out or could not use."""
         catalog = self.catalog()
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
-        of_columns = catalog.file_columns.notices
-        return [*catalog.notices, *(replace(one, area="metadata") for one in of_tables), *of_columns]
+        return [
+            *catalog.notices,
+            *(replace(one, area="metadata") for one in of_tables),
+            *catalog.file_columns.notices,
+            *exclusion_notices(catalog, is_whole=self.span is None),
+        ]
 
     @property
     def is_cheap(self) -> bool:

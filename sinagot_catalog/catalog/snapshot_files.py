@@ -7,6 +7,7 @@ LOG/snapshots/<name>/files.parquet   every file, and directory that a pattern na
 LOG/snapshots/<name>/steps.parquet   every step with its status
 LOG/snapshots/<name>/last.parquet    the last state of each step in the journal, and which runs were alive
 LOG/snapshots/<name>/metadata-0.parquet   the first of the config's tables of records, and so on
+LOG/snapshots/<name>/exclusions.parquet   the table of exclusions
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.catalog.exclusions import Exclusions
 from sinagot_catalog.catalog.metadata import Table
 from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.journal import LAST
@@ -173,6 +175,8 @@ class Snapshot:
             "_claim": pl.lit(0, pl.Int64),
             "_time": pl.coalesce("ended", "started"),
             "_code": pl.lit(None, pl.String),
+            "_params": pl.lit(None, pl.String),
+            "_record": pl.lit(None, LAST["_record"]),
         }  # of an earlier version
         last = last.with_columns(**{name: value for name, value in new.items() if name not in last.columns})
         return last.select(*LAST), frozenset(json.loads(noted.get("alive", "[]")))
@@ -184,6 +188,13 @@ class Snapshot:
             return None
         read = [self.read(f"metadata-{number}") for number in range(int(count))]
         return tuple(Table.from_text(noted["about"], frame) for frame, noted in read)
+
+    def exclusions(self) -> Exclusions:
+        """Return the stored table of exclusions; an empty one in a snapshot of an earlier version."""
+        if "exclusions" not in self.read("last")[1]:
+            return Exclusions()
+        frame, noted = self.read("exclusions")
+        return Exclusions.from_text(noted["about"], frame)
 
 
 def names(log: Store) -> list[str]:
@@ -238,11 +249,17 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     notes: dict[str, Any] = {
         "steps": {},
         "files": {"unreadable": json.dumps(unreadable)},
-        "last": {"alive": json.dumps(sorted(catalog.alive)), "tables": str(len(catalog.tables))},
+        "last": {
+            "alive": json.dumps(sorted(catalog.alive)),
+            "tables": str(len(catalog.tables)),
+            "exclusions": "1",
+        },
+        "exclusions": {"about": catalog.exclusions.to_text()},
     }
     metadata = {f"metadata-{number}": one for number, one in enumerate(catalog.tables)}
     notes |= {table: {"about": one.to_text()} for table, one in metadata.items()}
     frames = {table: one.frame for table, one in metadata.items()}
+    frames["exclusions"] = catalog.exclusions.rows
     for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
         content = io.BytesIO()
         told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}

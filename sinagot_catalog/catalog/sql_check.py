@@ -220,7 +220,7 @@ def check_query(query: str, own: Container[str] = (), structs: Container[str] = 
         >>> check_query("SELECT * FROM steps WHERE status IN ('DONE', 'EROR')")
         Traceback (most recent call last):
         sinagot_catalog.errors.SelectionError: status is never 'EROR'; did you mean 'ERROR'?
-        It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE.
+        It is one of INIT, DATA_READY, PROCESSING, DONE, ERROR, DATA_NOT_AVAILABLE, EXCLUDED.
     """
     if fault := _ambiguous(query) or _reads_files(query):
         raise SelectionError(

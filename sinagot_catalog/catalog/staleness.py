@@ -1,4 +1,4 @@
-"""Staleness: find the causes that make a DONE row stale (inputs, a version, code). Pure Polars expressions.
+"""Staleness: find the causes that make a DONE row stale (inputs, version, parameters, code). Pure expressions.
 
 A cause is true if the recorded value differs from the present value, false if it is equal, null if it is unknown.
 The events `done` and `accepted` record these values. A row without such an event is compared by file times alone.
@@ -17,8 +17,16 @@ if TYPE_CHECKING:
 
 __all__ = ["ASKED", "CAUSES", "FOLDER", "acted_on", "causes_of", "in_words", "is_stale"]
 
-CAUSES = pl.Struct({"input": pl.Boolean(), "version": pl.Boolean(), "code": pl.Boolean()})
-"""The causes that can make a row stale."""
+CAUSES = pl.Struct(
+    {
+        "input": pl.Boolean(),
+        "version": pl.Boolean(),
+        "params": pl.Boolean(),
+        "code": pl.Boolean(),
+        "changes": pl.String(),
+    }
+)
+"""The causes that can make a row stale; `changes` are the changed parameters in words."""
 
 ASKED = ("input", "version", "params")
 """The causes that `--stale` acts on; `--stale=code` also acts on `code`."""
@@ -43,7 +51,7 @@ def acted_on(stale: bool | str | None, rerun_on: Sequence[str]) -> frozenset[str
     return frozenset(ASKED if stale else ()) | ({"code"} if stale == "code" else set())
 
 
-def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "code")) -> pl.Series:
+def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "params", "code")) -> pl.Series:
     """Whether one of the causes is true; null if none is true and one is unknown.
 
     Args:
@@ -59,11 +67,12 @@ def is_stale(causes: pl.Series, among: Iterable[str] = ("input", "version", "cod
 def in_words(causes: pl.Series, among: Iterable[str]) -> pl.Series:
     """Return the true causes as a clause; empty if none is true."""
     words = {
-        "input": "an input changed since",
-        "version": "a version changed since",
-        "code": "script changed",
+        "input": pl.lit("an input changed since"),
+        "version": pl.lit("a version changed since"),
+        "params": pl.col("changes"),
+        "code": pl.lit("script changed"),
     }
-    holding = [pl.when(pl.col(name)).then(pl.lit(text)) for name, text in words.items() if name in set(among)]
+    holding = [pl.when(pl.col(name)).then(text) for name, text in words.items() if name in set(among)]
     if not holding:
         return pl.Series([""]).new_from_index(0, len(causes))
     return causes.struct.unnest().select(
@@ -79,6 +88,7 @@ def causes_of(
     version: str | None,
     workspace_version: str | None,
     code: str | None,
+    changes: pl.Series,
     optional: Sequence[bool] = (),
 ) -> pl.Series:
     """Return the causes for rows of one step; a struct of `CAUSES`.
@@ -90,6 +100,7 @@ def causes_of(
         version: `VERSION` of the script.
         workspace_version: `[info] version`.
         code: The hash of the code; None if it does not count.
+        changes: The parameters that changed, see `parameter_changes`.
         optional: For each input whether the step runs without it; by default for none.
     """
     known = pl.col("_inputs").is_not_null()
@@ -106,7 +117,9 @@ def causes_of(
         pl.struct(
             pl.when(known).then(recorded).otherwise(newer).alias("input"),
             (known & others).alias("version"),
+            pl.lit(changes).is_not_null().alias("params"),
             (known & (pl.col("_code") != _text(code))).fill_null(value=False).alias("code"),
+            pl.lit(changes).alias("changes"),
         ).alias("causes")
     )["causes"]
 

@@ -4,14 +4,16 @@
 columns `status` and `reason`, the plan, `explain` and the report. A new rule is one more entry.
 
 Conditions read these columns, a row per record and unit step: `_broken` (the script cannot be used, its paths are
-refused, or a pattern names no path), `_unknown` (a path lies in an unreadable folder), `_ready` (every input is
-present), `_made` (every output is present, null without outputs), `_event` (the last event that is a status, see
-`journal.reader`), `_alive` (its run is alive).
+refused, or a pattern names no path), `_excluded` (a person left it out, or its inputs), `_unknown` (a path lies in
+an unreadable folder), `_ready` (every input is present), `_made` (every output is present, null without
+outputs), `_event` (the last event that is a status, see `journal.reader`), `_alive` (its run is alive).
 
 Sentences read `_rule` (the name of the rule that decides), `_event`, the columns of `steps`, and those that
 `reasons.with_causes` attaches: `_fault` (why the unit step cannot run), `_refused` (whether its paths are refused),
-`_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_waits` (the steps that make the
-absent inputs).
+`_unnamed` (which pattern names no path), `_unreadable` (the unreadable folders), `_exclusion_reason` and
+`_exclusion_source` (why it is excluded, and by which row of the table of exclusions), `_waits` (the steps that make
+the absent inputs); and for groups `_members` (how many members are there), `_blocked` (which step of which member
+failed), `_member` (the id of that member).
 """
 
 from __future__ import annotations
@@ -115,11 +117,16 @@ _ERROR_TYPE = pl.col("error_type").fill_null("error")
 _FAILURE = pl.format("{}: {}", _ERROR_TYPE, first_line(_MESSAGE))
 _WHOLE_FAILURE = pl.format("{}: {}", _ERROR_TYPE, _MESSAGE.str.extract(r"^\s*([^\n]*)", 1))
 _LOST = pl.format("{} ended without a word", _RUN)
-_ABSENT = (
-    pl.when(pl.col("_waits").is_not_null())
-    .then(pl.format("waits for {}", "_waits"))
-    .otherwise(pl.format("missing {}", "missing"))
-)
+_IS_MADE_FROM_EXCLUDED = pl.col("_exclusion_source").is_null()
+_ABSENT = pl.when(pl.col("_blocked").is_not_null()).then(
+    pl.format(
+        "{} failed; {}: run it again, exclude {}, or set PARTIAL = True", "_blocked", "_members", "_member"
+    )
+).when(pl.col("_waits").is_not_null()).then(pl.format("waits for {}", "_waits")).otherwise(
+    pl.format("missing {}", "missing")
+) + pl.when(pl.col("_members").is_not_null() & pl.col("_blocked").is_null()).then(
+    pl.format("; {}", "_members")
+).otherwise(pl.lit(""))
 _TRY_ANYWAY = Remedy(
     pl.lit("asked for by name it is tried all the same"), {"ignore_missing": True}, where=~_IS_COMPLETE
 )
@@ -148,6 +155,35 @@ RULES = (
         action="blocked",
     ),
     StatusRule(
+        "excluded",
+        9,
+        "EXCLUDED",
+        holds=pl.col("_excluded"),
+        text=pl.lit("it is excluded, or made from what is excluded"),
+        evidence=pl.coalesce("_exclusion_source", "_exclusion_reason"),
+        detail=pl.format("excluded: {}", "_exclusion_reason"),
+        remedies=(
+            Remedy(
+                pl.lit("sinagot-catalog include, which takes the record back"), where=~_IS_MADE_FROM_EXCLUDED
+            ),
+            Remedy(
+                pl.lit("sinagot-catalog include for what it is made from"), where=_IS_MADE_FROM_EXCLUDED
+            ),
+        ),
+        action="skip",
+    ),
+    StatusRule(
+        "unknown",
+        2,
+        None,
+        holds=pl.col("_unknown"),
+        text=pl.lit("a folder cannot be read"),
+        evidence=pl.when(pl.col("_rule") == "unknown").then("_unreadable"),
+        detail=pl.format("unknown: cannot read {}", "_unreadable"),
+        remedies=(Remedy(pl.format("make {} readable, then look again", "_unreadable")),),
+        action="skip",
+    ),
+    StatusRule(
         "running",
         1,
         "PROCESSING",
@@ -166,17 +202,6 @@ RULES = (
                 pl.format("the end of run {}, or the death of its process", _RUN_ID), where=~_IS_SEED_LINE
             ),
         ),
-    ),
-    StatusRule(
-        "unknown",
-        2,
-        None,
-        holds=pl.col("_unknown"),
-        text=pl.lit("a folder cannot be read"),
-        evidence=pl.when(pl.col("_rule") == "unknown").then("_unreadable"),
-        detail=pl.format("unknown: cannot read {}", "_unreadable"),
-        remedies=(Remedy(pl.format("make {} readable, then look again", "_unreadable")),),
-        action="skip",
     ),
     StatusRule(
         "half_published",
@@ -231,7 +256,8 @@ RULES = (
         evidence=pl.when(pl.col("n_inputs") > 0).then(pl.format("{} of {}", "n_inputs_found", "n_inputs"))
         .otherwise(pl.lit("it has none")),
         sentence="all inputs are there",
-        is_detailed=pl.lit(value=False),
+        detail=pl.coalesce("_members", pl.lit("all inputs are there")),
+        is_detailed=pl.col("by").is_not_null(),
         remedies=(Remedy(pl.lit("a run makes it"), {}),),
     ),
     StatusRule(
@@ -350,9 +376,10 @@ def outcome(alive: Iterable[str]) -> pl.Expr:
 
 
 def failed() -> pl.Expr:
-    """Whether a row of `steps` counts as a failure, also if older outputs make it DONE."""
+    """Whether a row of `steps` counts as a failure, also if older outputs make it DONE; never if it is excluded."""
     is_error = pl.col("status") == "ERROR"
-    return (is_error | pl.col("outcome").is_in(FAILED_ATTEMPTS)).fill_null(value=False)
+    is_excluded = pl.col("status").eq_missing(pl.lit("EXCLUDED", dtype=STATUS))
+    return (is_error | pl.col("outcome").is_in(FAILED_ATTEMPTS)).fill_null(value=False) & ~is_excluded
 
 
 def counts() -> list[pl.Expr]:

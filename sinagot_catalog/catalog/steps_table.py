@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.path_stats import port_stats
+from sinagot_catalog.catalog.exclusions import ExcludedRows, Exclusions
+from sinagot_catalog.catalog.groups import GroupSteps
+from sinagot_catalog.catalog.path_stats import files_stats, port_stats
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
+from sinagot_catalog.catalog.row_causes import row_causes
 from sinagot_catalog.catalog.row_positions import positions, spots
-from sinagot_catalog.catalog.staleness import CAUSES, causes_of, is_stale
+from sinagot_catalog.catalog.staleness import is_stale
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
@@ -44,12 +47,14 @@ class StepsTable(Presence):
         alive: The runs that are alive now.
         workspace_version: `[info] version`.
         code_of: Returns the present hash of a step's code, None if it is unknown.
+        exclusions: The table of exclusions.
     """
 
     last: pl.DataFrame = field(kw_only=True)
     alive: frozenset[str] = frozenset()
     workspace_version: str | None = None
     code_of: Callable[[UnitStep], str | None] = field(default=lambda _: None, compare=False)
+    exclusions: Exclusions = field(default_factory=Exclusions)
 
     @cached_property
     def faults(self) -> dict[int, str]:
@@ -58,6 +63,16 @@ class StepsTable(Presence):
         if self.layout.doubts and len(self.ids):
             faults = settled(self.layout.doubts, self.layout.ids, self.record_values) | faults
         return faults
+
+    @cached_property
+    def exclusion_texts(self) -> dict[int, pl.DataFrame]:
+        """Why rows are excluded, by unit step; see `ExcludedRows.texts`."""
+        return ExcludedRows(self).texts
+
+    @cached_property
+    def excluded(self) -> dict[int, pl.Series]:
+        """By unit step, if it has excluded rows: whether its row is excluded, a row per record."""
+        return {cell: text["reason"].is_not_null() for cell, text in self.exclusion_texts.items()}
 
     def is_refused(self, cell: int) -> bool:
         """Whether the paths of a unit step put data at risk; a script that cannot be used is a different fault."""
@@ -76,13 +91,14 @@ class StepsTable(Presence):
                 "step_index": [cell.step_index for cell in cells],
                 "step": [cell.step for cell in cells],
                 "n_inputs": [len(cell.required) for cell in cells],
+                "by": [None if cell.by is None else ",".join(cell.by) for cell in cells],
                 "n_outputs": [len(cell.places("output")) for cell in cells],
                 "_unit": [cell.unit for cell in cells],
             },
             schema={
                 **{
                     name: STEPS[name]
-                    for name in ("task", "modality", "step_index", "step", "n_inputs", "n_outputs")
+                    for name in ("task", "modality", "step_index", "step", "n_inputs", "by", "n_outputs")
                 },
                 "_unit": pl.UInt16(),
             },
@@ -92,7 +108,7 @@ class StepsTable(Presence):
     def last_coded(self) -> pl.DataFrame:
         """`last` with the hidden keys `_rec` and `_cell`; events of rows that do not exist are left out."""
         cells = self.cell_table.select("task", "modality", "step").with_row_index("_cell")
-        codes = self.ids.to_frame().with_row_index("_rec")
+        codes = self.row_ids.to_frame().with_row_index("_rec")
         return (
             self.last.join(cells, on=["task", "modality", "step"], how="inner", nulls_equal=True)
             .join(codes, on="record_id", how="inner")
@@ -108,7 +124,7 @@ class StepsTable(Presence):
     @cached_property
     def steps(self) -> pl.DataFrame:
         """The core of `steps`: hidden keys, names, counts and status, a row per record and unit step."""
-        count, n_cells = len(self.ids), len(self.layout.cells)
+        count, n_cells = self.n_rows, len(self.layout.cells)
         if count * n_cells == 0:
             return self._named(pl.DataFrame(schema=_CORE))
         core = self._judged
@@ -121,14 +137,49 @@ class StepsTable(Presence):
         order = pl.select(
             (pl.int_range(count * n_cells) % n_cells) * count + pl.int_range(count * n_cells) // n_cells
         ).to_series()
+        if self.layout.bys:  # each unit step has rows of records, or rows of its groups
+            valid = pl.concat([self.group_steps.valid(cell) for cell in self.layout.cells])
+            order = order.filter(valid.gather(order))
         return self._named(core.select(pl.col(*_CORE).gather(order)))
+
+    @cached_property
+    def group_steps(self) -> GroupSteps:
+        """Judges the groups of group steps."""
+        return GroupSteps(self)
 
     @cached_property
     def _judged(self) -> pl.DataFrame:
         """The core of `steps` by unit step, judged as if no input could still appear."""
+        if self.layout.bys:
+            return pl.concat([self._judged_alone(cell.index) for cell in self.layout.cells])
         core = pl.concat([self._cell_core(cell) for cell in self.layout.cells])
-        core = core.with_columns(self._event_columns(core.height)).with_columns(status_rules.deciding_rule())
+        return self._judge(core.with_columns(self._events))
+
+    def _judge(self, core: pl.DataFrame) -> pl.DataFrame:
+        core = core.with_columns(status_rules.deciding_rule())
         return core.with_columns(status_rules.status_of(core["_rule"]))
+
+    @cached_property
+    def _events(self) -> list[pl.Series]:
+        return self._event_columns(self.n_rows * len(self.layout.cells))
+
+    @cached_property
+    def _alone(self) -> dict[int, pl.DataFrame]:
+        return {}
+
+    def _judged_alone(self, cell: int) -> pl.DataFrame:
+        """One unit step's part of `_judged`: a group is judged after the steps of its members."""
+        if cell not in self._alone:
+            count = self.n_rows
+            events = [column.slice(cell * count, count) for column in self._events]
+            self._alone[cell] = self._judge(self._cell_core(self.layout.cells[cell]).with_columns(events))
+        return self._alone[cell]
+
+    def _status(self, cell: int) -> pl.Series:
+        """The status of one unit step, judged as if no input could still appear; a row per record and group."""
+        if self.layout.bys:
+            return self._judged_alone(cell)["status"].cast(pl.String)
+        return self._judged["status"].slice(cell * self.n_rows, self.n_rows).cast(pl.String)
 
     @cached_property
     def soft_waits(self) -> dict[int, list[tuple[int, pl.Series]]]:
@@ -138,41 +189,64 @@ class StepsTable(Presence):
         """
         found: dict[int, list[tuple[int, pl.Series]]] = {}
         for cell in self.layout.cells:
-            for link in (link for port in cell.input_ports if self._is_soft(port) for link in port):
+            soft = [port for port in cell.input_ports if self.is_soft(port)]
+            if cell.by is not None:
+                soft = [port for port in soft if self.layout.is_per_group(cell, port)]
+            for link in (link for port in soft for link in port):
                 for maker in self.makers.get(link.place, ()):
                     if maker == cell.index:
                         continue
                     rows = self.waits_for(link.place, maker)
-                    coming = self._is_coming(maker, frozenset({cell.index}))
+                    coming = self.is_coming(maker, frozenset({cell.index}))
                     coming = coming if rows is None else coming & rows
                     if coming.any():
                         found.setdefault(cell.index, []).append((maker, coming))
         return found
 
-    def _is_soft(self, port: Sequence[Link]) -> bool:
+    def is_soft(self, port: Sequence[Link]) -> bool:
+        """Whether an input may be there in part: it is optional, has alternatives, or is many files."""
         return len(port) > 1 or port[0].is_optional or self.layout.places[port[0].place].template.is_wild
 
-    def _is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
+    def is_coming(self, cell: int, seen: frozenset[int]) -> pl.Series:
         """Whether a step is running, can run, or waits only for steps of which this is true; a row per record."""
-        count = len(self.ids)
-        status = self._judged["status"].slice(cell * count, count).cast(pl.String)
+        status = self._status(cell)
         coming = status.is_in(["DATA_READY", "PROCESSING"]).fill_null(value=False)
         waits = status.eq_missing("INIT")
         if not waits.any():
             return coming
+        if self.layout.cells[cell].by is not None:
+            return coming | (waits & self.group_steps.states(self.layout.cells[cell]).waiting)
         for port in self.layout.cells[cell].required:
             there = self.port_presence(port)
             for link in port:
                 for maker in set(self.makers.get(link.place, ())) - seen - {cell}:
                     rows = self.waits_for(link.place, maker)
-                    made = self._is_coming(maker, seen | {cell})
+                    made = self.is_coming(maker, seen | {cell})
                     there = there | (made if rows is None else made & rows)
             waits = waits & there
         return coming | waits
 
+    def is_failing(self, cell: int, seen: frozenset[int]) -> pl.Series:
+        """Whether a step failed, or waits for a step of which this is true; a row per record."""
+        status = self._status(cell)
+        failed = status.eq_missing("ERROR")
+        waits = status.eq_missing("INIT")
+        if not waits.any():
+            return failed
+        if self.layout.cells[cell].by is not None:
+            return failed | (waits & self.group_steps.states(self.layout.cells[cell]).blocked)
+        for port in self.layout.cells[cell].required:
+            lacks = waits & ~self.port_presence(port)
+            for link in port if lacks.any() else ():
+                for maker in set(self.makers.get(link.place, ())) - seen - {cell}:
+                    rows = self.waits_for(link.place, maker)
+                    held = lacks & self.is_failing(maker, seen | {cell})
+                    failed = failed | (held if rows is None else held & rows)
+        return failed
+
     def _waits_softly(self) -> pl.Series:
         """Which rows wait for a soft input, by unit step."""
-        nobody = pl.Series([False]).new_from_index(0, len(self.ids))
+        nobody = pl.Series([False]).new_from_index(0, self.n_rows)
         return pl.concat(
             reduce(or_, [rows for _, rows in self.soft_waits.get(cell.index, ())], nobody)
             for cell in self.layout.cells
@@ -180,12 +254,12 @@ class StepsTable(Presence):
 
     def _cell_core(self, cell: UnitStep) -> pl.DataFrame:
         """Return the presence of one unit step's paths, a row per record."""
-        records = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
-        inputs = [self.port_presence(port) for port in cell.required]
+        records = pl.DataFrame({"_rec": pl.int_range(self.n_rows, dtype=pl.UInt32, eager=True)})
+        inputs, own = self._inputs_found(cell)
         outputs = [self.presence[place] for place in cell.places("output")]
         unknown = [
             hidden & ~self.port_presence(port)
-            for port in (*cell.input_ports, *([link] for link in cell.linked("output")))
+            for port in (*own, *([link] for link in cell.linked("output")))
             for link in port
             if (hidden := self.unknown[link.place]) is not None
         ]
@@ -199,21 +273,43 @@ class StepsTable(Presence):
             else pl.lit(None, dtype=pl.Boolean).alias("_made"),
             pl.lit(reduce(or_, unknown)).alias("_unknown") if unknown else pl.lit(False).alias("_unknown"),
             self._broken(cell).alias("_broken"),
+            pl.lit(self.excluded.get(cell.index, False)).alias("_excluded"),
         )
+
+    def _inputs_found(self, cell: UnitStep) -> tuple[list[pl.Series], list[list[Link]]]:
+        """Whether each required input is there, a row per record; and the inputs that are not of single members."""
+        if cell.by is None:
+            return [self.port_presence(port) for port in cell.required], cell.input_ports
+        own = [port for port in cell.input_ports if self.layout.is_per_group(cell, port)]
+        found = [self.port_presence(port) for port in own if not port[0].is_optional]
+        n_members = max(len(cell.required) - len(found), int(len(own) < len(cell.input_ports)))
+        return found + [self.group_steps.states(cell).ready] * n_members, own
 
     def _broken(self, cell: UnitStep) -> pl.Expr:
         """Whether the script cannot be used, or one of its patterns names no path; a row per record."""
-        lacks = [self.pathless[place] for place in needed_places(cell) if place in self.pathless]
+        lacks = [self.pathless[place] for place in self._needed_places(cell) if place in self.pathless]
         return (
             pl.lit(value=True)
             if cell.index in self.faults
             else pl.lit(reduce(or_, lacks) if lacks else False)
         )
 
+    def _needed_places(self, cell: UnitStep) -> list[int]:
+        """The bound patterns of a unit step without which its rows cannot run: not those of soft inputs."""
+        soft = {
+            link.place
+            for port in cell.input_ports
+            if len(port) > 1
+            or port[0].is_optional
+            or (cell.by is not None and not self.layout.is_per_group(cell, port))
+            for link in port
+        }
+        return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
+
     def _event_columns(self, height: int) -> list[pl.Series]:
         """The last event of each row, by unit step: its position, its kind, and whether its run is alive."""
         last = self.last_coded
-        at = positions(spots(last, len(self.ids)), height)
+        at = positions(spots(last, self.n_rows), height)
         # an event without a run comes from a log of sinagot: whether it is dead is unknown
         alive = last.select(pl.col("run_id").is_null() | pl.col("run_id").is_in(list(self.alive))).to_series()
         return [
@@ -225,7 +321,8 @@ class StepsTable(Presence):
     def _named(self, core: pl.DataFrame) -> pl.DataFrame:
         """Attach the names that belong to the hidden keys."""
         return core.with_columns(
-            self.ids.gather(core["_rec"]).alias("record_id"), *self.cell_table[core["_cell"]].get_columns()
+            self.row_ids.gather(core["_rec"]).alias("record_id"),
+            *self.cell_table[core["_cell"]].get_columns(),
         )
 
     @cached_property
@@ -253,6 +350,11 @@ class StepsTable(Presence):
         if "stale" in wanted and stats is not None:
             rows = rows.with_columns(is_stale(self.stale_causes(rows, stats)).alias("stale"))
         return rows
+
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it."""
+        return self.record_values.select("record_id")
 
     def with_attempt(self, rows: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
         """Attach the journal's columns on the last attempt to rows of `steps`."""
@@ -297,25 +399,19 @@ class StepsTable(Presence):
 
     def stale_causes(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
         """For each cause whether it makes a DONE row stale, null if unknown; a struct of `CAUSES`."""
+        return row_causes(self, rows, stats, "DONE", ("done", "accepted"))
 
-        def derive(cell: UnitStep, part: pl.DataFrame) -> pl.Series:
-            names = ("_inputs", "_script", "_workspace", "_code")
-            done = self.with_attempt(part.select("_last"), names)
-            inputs, outputs = (
-                [port_stats(self, part["_rec"], port, stats) for port in ports]
-                for ports in (cell.input_ports, [[link] for link in cell.linked("output")])
-            )
-            return causes_of(
-                done,
-                inputs,
-                outputs,
-                version=cell.version,
-                workspace_version=self.workspace_version,
-                code=None if cell.version else self.code_of(cell),
-                optional=[port[0].is_optional for port in cell.input_ports],
-            )
+    def fails_again(self, rows: pl.DataFrame, stats: Stats) -> pl.Series:
+        """Whether a row failed, and what it reads, its code and its parameters are the same as then."""
+        return (
+            is_stale(row_causes(self, rows, stats, "ERROR", ("error", "half"))).not_().fill_null(value=False)
+        )
 
-        return self.by_unit_step("causes", rows, pl.col("status") == "DONE", derive, CAUSES)
+    def port_stats(self, cell: UnitStep, codes: pl.Series, port: list[Link], stats: Stats) -> pl.DataFrame:
+        """Return size, time and fingerprint of one path or input of rows of a unit step."""
+        if cell.by is None or port[0].role != "input" or self.layout.is_per_group(cell, port):
+            return port_stats(self, codes, port, stats)
+        return files_stats(self, codes, self.group_steps.files(cell, port, codes), stats)
 
 
 _CORE: dict[str, pl.DataType] = {
@@ -328,12 +424,6 @@ _CORE: dict[str, pl.DataType] = {
     "_event": pl.String(),
     "_rule": status_rules.RULE,
 }
-
-
-def needed_places(cell: UnitStep) -> list[int]:
-    """The bound patterns of a unit step without which its rows cannot run: not those of soft inputs."""
-    soft = {link.place for port in cell.input_ports if len(port) > 1 or port[0].is_optional for link in port}
-    return list(dict.fromkeys(link.place for link in cell.links if link.place not in soft))
 
 
 def _count(columns: Sequence[pl.Series]) -> pl.Expr:

@@ -13,6 +13,7 @@ from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
+import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_columns import FileColumns
@@ -29,7 +30,7 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.catalog.layout import Link
+    from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
     from sinagot_catalog.catalog.row_files import RowFiles
 
@@ -73,6 +74,32 @@ class Catalog(StepsTable):
         return joined(self.record_values, self.tables)
 
     @cached_property
+    def path_values(self) -> pl.DataFrame:
+        """`record_values`, and the metadata columns that patterns name: `""` where a path cannot have the value."""
+        wanted = {name for names in self.layout.columns.values() for name in names}
+        columns = [
+            _as_path_part(name) if name in self.metadata.columns else pl.lit("", dtype=pl.String).alias(name)
+            for name in sorted(wanted)
+        ]
+        if not columns:
+            return self.row_values
+        groups = self.row_values.slice(len(self.ids)).with_columns(
+            pl.lit("", dtype=pl.String).alias(name) for name in sorted(wanted)
+        )  # a group has no row in a table
+        of_records = self.metadata.select("record_id", *columns).drop("record_id")
+        return pl.concat([self.record_values.hstack(of_records), groups])
+
+    @cached_property
+    def metadata(self) -> pl.DataFrame:
+        """`record_id` and the metadata of each record, as scripts see it: numbers, Booleans and texts."""
+        own = [name for name in self.record_values.columns if name != "record_id"]
+        numbers = cs.float() | cs.decimal()
+        texts = ~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))
+        return self.described.drop(own).with_columns(
+            numbers.cast(pl.Float64).fill_nan(None), texts.cast(pl.String)
+        )
+
+    @cached_property
     def units(self) -> pl.DataFrame:
         """The table `units` with its hidden keys."""
         units = self.layout.units
@@ -98,7 +125,7 @@ class Catalog(StepsTable):
             ]
         counts = self.steps.group_by("_rec", "_unit", maintain_order=True).agg(
             *status_rules.counts(),
-            pl.col("step").filter(pl.col("status").ne_missing("DONE")).first().alias("next_step"),
+            pl.col("step").filter(_is_open()).first().alias("next_step"),
         )
         return (
             pl.concat(has_data)
@@ -118,7 +145,8 @@ class Catalog(StepsTable):
         first = [self.port_presence(port) for port in ports]
         data = [self.presence[place] for place in one.data]
         groups = [reduce(and_, group) for group in (first, data) if group]
-        return reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, len(self.ids))
+        found = reduce(or_, groups) if groups else pl.Series([False]).new_from_index(0, self.n_rows)
+        return found.head(len(self.ids))
 
     @cached_property
     def records(self) -> pl.DataFrame:
@@ -262,6 +290,13 @@ class Catalog(StepsTable):
             cell = self.layout.cells[int(str(key[0]))]
             ports = [*cell.input_ports, *([link] for link in cell.links if link.role != "input")]
             for order, port in enumerate(ports):
+                if (
+                    port[0].role == "input"
+                    and cell.by is not None
+                    and not self.layout.is_per_group(cell, port)
+                ):
+                    parts.append(self._member_links(cell, port, part, order))
+                    continue
                 chosen = self.chosen_way(port)
                 for number, link in enumerate(port):
                     some = part if len(port) == 1 else part.filter(chosen.gather(part["_rec"]) == number)
@@ -273,17 +308,30 @@ class Catalog(StepsTable):
         found = pl.concat(parts, how="diagonal").drop_nulls("path")
         return found.select(*hidden, *LINKS).sort("_rec", "_cell", "_order", "path")
 
+    def _member_links(self, cell: UnitStep, port: list[Link], part: pl.DataFrame, order: int) -> pl.DataFrame:
+        """Return the rows of an input of the members of groups: a row per file of a member."""
+        files = self.group_steps.files(cell, port, part["_rec"]).with_columns(
+            pl.lit(value=True).alias("exists")
+        )
+        absent = self.group_steps.absent(cell, port, part["_rec"])
+        files = pl.concat([files, absent.with_columns(pl.lit(value=False).alias("exists"))])
+        return part.join(files, on="_rec", maintain_order="left").with_columns(
+            pl.lit("input").cast(ROLE).alias("role"),
+            pl.lit(port[0].label, dtype=pl.String).alias("label"),
+            pl.lit(port[0].place, dtype=pl.UInt16).alias("_place"),
+            pl.lit(order, dtype=pl.UInt16).alias("_order"),
+        )
+
     def _link(self, part: pl.DataFrame, link: Link) -> pl.DataFrame:
         """Return the rows of one link for rows of `steps` of its unit step: a row per file of many."""
         place = self.layout.places[link.place]
-        values = self.record_values.drop("record_id")[part["_rec"]]
-        rows = part.with_columns(values.get_columns()).with_columns(
+        path = self.path_values[part["_rec"]].select(paths_of(place.template).alias("path"))["path"]
+        rows = part.with_columns(
             pl.lit(link.role).cast(ROLE).alias("role"),
             pl.lit(link.label, dtype=pl.String).alias("label"),
-            paths_of(place.template).alias("path"),
+            path,
             pl.lit(link.place, dtype=pl.UInt16).alias("_place"),
         )
-        rows = rows.drop(values.columns)
         if place.template.is_wild:
             files = self.many_files(link.place).rename({"path": "_file"})
             rows = rows.join(files, on="_rec", how="left", maintain_order="left")
@@ -298,7 +346,19 @@ class Catalog(StepsTable):
         )
 
 
+def _is_open() -> pl.Expr:
+    """Whether a step of a unit is still to be made."""
+    return pl.col("status").ne_missing("DONE") & pl.col("status").ne_missing("EXCLUDED")
+
+
 def _only(values: Iterable[str | None]) -> str | None:
     """Return the value that all values equal, else None."""
     found = set(values)
     return found.pop() if len(found) == 1 else None
+
+
+def _as_path_part(name: str) -> pl.Expr:
+    """A metadata column as a part of paths: `""` for a value that is no plain name, as for ids."""
+    text = pl.col(name).cast(pl.String).fill_null("")
+    is_plain = ~(text.str.contains(r"[/\p{Cc}]") | text.is_in([".", ".."]))
+    return pl.when(is_plain).then(text).otherwise(pl.lit("")).alias(name)

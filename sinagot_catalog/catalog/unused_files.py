@@ -94,7 +94,7 @@ class UnusedFiles:
             for place in self._layout.raw_folders:
                 one = self._layout.places[place]
                 if one.root == root:  # every file in a folder of raw data is part of it
-                    missed = missed.filter(~self._presence.fit(cut(missed, one.template.depth), one.template))
+                    missed = missed.filter(~self._presence.fit_above(missed, one.template))
             found.append((templates, missed))
         return found
 

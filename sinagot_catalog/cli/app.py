@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 __all__ = ["APP", "parse"]
 
-_HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy"}
+_HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
 """The modules of verbs that share one; any other verb has a module of its own."""
 _VERBS = (
-    *("init", "status", "ls", "plan", "run", "submit", "watch", "accept", "logs", "snapshot", "diff"),
-    *("explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
+    *("init", "status", "ls", "plan", "run", "submit", "sbatch", "watch", "exclude", "include", "accept"),
+    *("logs", "snapshot", "diff", "explain", "report", "doctor", "gc", "server", "deploy", "serve"),
+    "completion",
 )
 _ABOUT = """A catalog of recordings: what is there, what is done, what failed and why, what can run now;
 and the runs of scripts over the rows that you select."""

@@ -1,4 +1,4 @@
-"""`explain`: prints why a row has its status."""
+"""`explain`: prints why a row has its status, or what made a file."""
 
 from __future__ import annotations
 
@@ -16,18 +16,22 @@ _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure"
 
 
 @verb(
-    "why a step of a record has its status, and what would change it",
+    "why a step of a record has its status, and what would change it; or what made a file",
     """
   sinagot-catalog explain REC-20200603 summary
   sinagot-catalog explain LY-001 alpha --task RS --modality EEG --json
+  sinagot-catalog explain report/REC-20200603.txt      which step, run, code, parameters and inputs made it
 
 keys of --json: record_id, task, modality, step, status, reason, rules (number, name, says, status, holds,
 evidence), decided_by (the number of the rule), rule (its name), files (role, label, path, exists, size, modified,
 made_by, near), attempt (null, or
 event, run_id, alive, host, started, ended, seconds, attempts, error_type, message, traceback, output),
-stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
-    Argument("record", "ID", about="the record"),
-    Argument("label", "STEP", about="the step"),
+stale, upstream (step, status, reason, makes), held_by, changes (text, run)
+
+keys for a file: path, role, record_id, task, modality, step, readers, event, run_id, host, time, seconds,
+script_version, workspace_version, code, params, record, inputs (as files above), stale""",
+    Argument("record", "ID", about="the record; or, without a step, the path of a file"),
+    Argument("label", "STEP", about="the step", required=False),
     WORKSPACE,
     SNAPSHOT,
     Option("--task", metavar="T", help="its task, where several units have that step"),
@@ -35,8 +39,12 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run)""",
     ONE_OBJECT,
 )
 def explain(args: Any) -> int:
-    """Print the rules of one row with their evidence."""
+    """Print the rules of one row with their evidence, or what made a file."""
     ws = open_workspace(args)
+    if args.label is None:
+        origin = ws.explain_path(args.record)
+        put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
+        return 0
     steps = source_of(ws).layout().steps
     if args.record in steps and args.label not in steps:
         raise NotFoundError(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
-from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
+from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
 
 if TYPE_CHECKING:
@@ -49,8 +49,7 @@ def logs(args: Any) -> int:
     ws = open_workspace(args)
     known = source_of(ws).layout().steps
     args.records = [*([args.record] if args.record else []), *(args.records or [])]
-    for record_id in args.records:
-        ws.records.get(record_id)  # an invalid id raises an error that names similar ids
+    check_ids(ws, args.records)
     for step in args.step or ():
         if step not in known:
             raise NotFoundError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ONE_OBJECT",
     "OUTPUT",
+    "PASSED_ON",
     "PLACE",
     "SNAPSHOT",
     "STALE",
@@ -28,8 +29,10 @@ __all__ = [
     "Option",
     "count",
     "duration",
+    "extent",
     "flag",
     "limit",
+    "numbered",
     "one_of",
     "rows",
     "run_options",
@@ -77,10 +80,24 @@ def count(text: str) -> int:
     return int(text)
 
 
+def numbered(text: str) -> int:
+    """Parse a number from 1 up."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is not a whole number from 1 up")
+    return int(text)
+
+
 def _processes(text: str) -> int:
     """Parse a number of processes."""
     if not text.isdecimal() or int(text) == 0:
         raise click.BadParameter(f"{text!r} is no number of processes from 1 up; without it, one per core")
+    return int(text)
+
+
+def _failures(text: str) -> int:
+    """Parse a number of failures."""
+    if not text.isdecimal() or int(text) == 0:
+        raise click.BadParameter(f"{text!r} is no number of failures from 1 up")
     return int(text)
 
 
@@ -166,6 +183,10 @@ class Command(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words after the verb; refuse words that are too many."""
+        passed: list[str] = []
+        if PASSED_ON in self.params and "--" in args:
+            cut = args.index("--")
+            args, passed = args[:cut], args[cut + 1 :]
         if STALE in self.params:  # a separate word after a bare --stale could be the workspace
             args = ["--stale=inputs" if word == "--stale" else word for word in args]
         if (
@@ -174,7 +195,10 @@ class Command(click.Command):
             and any(args[-1] in one.opts for one in self.params if _takes_value(one))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        if passed:
+            ctx.params["passed_on"] = passed
+        return rest
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb."""
@@ -268,13 +292,20 @@ SNAPSHOT = Option(
     help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
 )  # fmt: skip
 
+PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
+"""The words after `--`, which another program gets."""
+
 STALE = Option(
     "--stale", metavar="[=code]", type=_stale, group="which rows",
-    help="what is stale by an input or a version, too; =code: by a changed script, too",
+    help="what is stale by an input, a version or parameters, too; =code: by a changed script, too",
 )  # fmt: skip
 
 WORKERS = Option(
     "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
+)
+
+STOP_AFTER = Option(
+    "--stop-after", metavar="N", type=_failures, help="end after so many failures of one kind"
 )
 
 OUTPUT = [
@@ -334,6 +365,18 @@ def selection() -> list[click.Parameter]:
     return [
         *rows(),
         limit("run at most so many rows", group),
+        Option(
+            "--part", metavar="K/N", group=group,
+            help="the K-th of N parts of the records; `last`: the rows that belong to no part",
+        ),
+        *extent(),
+    ]  # fmt: skip
+
+
+def extent() -> list[click.Parameter]:
+    """Declare which rows run besides those of the filter that are ready."""
+    group = "which rows"
+    return [
         flag("--force", group=group, help="what is done, too"),
         STALE,
         flag("--downstream", group=group, help="what becomes ready by this run, too"),
@@ -347,6 +390,7 @@ def run_options() -> list[click.Parameter]:
     return [
         flag("-n", "--dry-run", help="only show what would run and why, as `plan` does"),
         WORKERS,
+        STOP_AFTER,
         flag("--strict", help="exit 3 also for rows without data, or left to another run"),
         flag("-y", "--yes", help="with --force, replace outputs without a question"),
         flag("-q", "--quiet", help="no bar, no log lines"),

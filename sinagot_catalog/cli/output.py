@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.errors import StorageError
+from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
 
@@ -42,7 +43,7 @@ __all__ = [
 
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
-    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35",
+    "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35", "EXCLUDED": "2",
 }  # fmt: skip
 """The colours of words in tables, as numbers of terminal escape sequences."""
 
@@ -131,7 +132,7 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
 
     if args.parquet:
         try:
-            frame.write_parquet(args.parquet)
+            frame.write_parquet(args.parquet, metadata=TABLE_METADATA)
         except OSError as error:
             raise StorageError(f"{args.parquet} cannot be written: {error.strerror or error}") from error
         say(f"{frame.height} rows written to {Path(args.parquet)}")

@@ -15,8 +15,9 @@ import click
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.ls import LIMIT
-from sinagot_catalog.cli.options import OUTPUT, Option, flag, one_of, run_options, selection, verb
+from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table, width
+from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
     command,
     open_workspace,
@@ -137,7 +138,7 @@ def run(args: Any) -> int:
     if not _may_replace(ws, args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = _options(args) | {"workers": args.workers or None}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -160,10 +161,16 @@ def run(args: Any) -> int:
 
 Without a configured Prefect API a local server is started, which stays up (`sinagot-catalog server`).
 --json, --csv and --parquet as of run; with --no-wait an object with run_id, flow_run_id, url, pid (null where it
-runs elsewhere).""",
+runs elsewhere), with --parts a list of them in flow_runs.""",
     selection(),
     Option(
         "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
+    ),
+    Option(
+        "--parts",
+        metavar="N",
+        type=numbered,
+        help="N flow runs that share the records, and a last one for the rows that belong to no part",
     ),
     Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
     flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
@@ -174,6 +181,7 @@ def submit(args: Any) -> int:
     """Run the selected rows as a Prefect flow."""
     if args.dry_run or args.follow:
         return _show_plan(args) if args.dry_run else _follow(args)
+    check_parts(args)
     is_beside = args.no_wait and not args.deployment
     if is_beside and not args.force:
         return _submit_beside(args)
@@ -183,7 +191,15 @@ def submit(args: Any) -> int:
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = _options(args) | {"workers": args.workers or None, "deployment": args.deployment}
+    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options["deployment"] = args.deployment
+    if args.parts:
+        return _submit_parts(ws, args, steps, options)
+    return _submit_whole(ws, args, steps, options)
+
+
+def _submit_whole(ws: Workspace, args: Any, steps: StepCollection, options: dict[str, Any]) -> int:
+    """Submit one flow run and, without `--no-wait`, wait for it."""
     handle = steps.submit(steps_of(args), **options)
     if args.no_wait:
         return _tell(args, {"run_id": handle.run_id, "flow_run_id": handle.flow_run_id, "url": handle.url})
@@ -199,6 +215,22 @@ def submit(args: Any) -> int:
             handle.wait()
         raise
     return _end(ws, args, steps, report)
+
+
+def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict[str, Any]) -> int:
+    """Submit a flow run for each part; wait for them, then submit what belongs to no part."""
+    handles = submit_parts(steps, steps_of(args), args.parts, **options)
+    if not args.no_wait:
+        return _end(ws, args, steps, wait_for_parts(handles, steps, steps_of(args), **options))
+    shown = [{"run_id": one.run_id, "flow_run_id": one.flow_run_id, "url": one.url} for one in handles]
+    if args.json:
+        put_json({"flow_runs": shown})
+    else:
+        put("\n".join(str(one["url"]) for one in shown) or "nothing to do in the parts")
+    if len(steps.plan(steps_of(args), **{**_options(args), "part": "last"})):
+        again = command(args, "submit", "--deployment", args.deployment, "--part", "last")
+        say(f"some rows read other records and belong to no part; when the parts have ended:  {again}")
+    return 0
 
 
 def _follow(args: Any) -> int:
@@ -228,10 +260,12 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
         return True  # the waiting parent process has asked
     from sinagot_catalog.run import replaced
 
-    count, size = replaced(source_of(ws), _plan(steps, args))
+    count, size, foreign = replaced(source_of(ws), _plan(steps, args))
     if not count:
         return True
     outputs = f"{count_of(count, 'output')} ({size_text(size)})"
+    if len(foreign):
+        outputs += f", and no run made {len(foreign):,} of them, such as {clean(foreign[0])}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True
@@ -329,7 +363,8 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
     from sinagot_catalog.catalog import failed
 
     line = say if is_machine(args) else put
-    waiting = made.frame.filter((pl.col("status") != "DONE").fill_null(value=True))
+    excluded = made.frame.filter(pl.col("status") == "EXCLUDED").height
+    waiting = made.frame.filter(~pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False))
     if made.frame.is_empty():
         line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
     elif waiting.is_empty():
@@ -339,6 +374,11 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
                 f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed"
             )
             say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
+        elif excluded:
+            first = made.frame.filter(pl.col("status") == "EXCLUDED").row(0, named=True)
+            example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
+            verb = "is" if excluded == 1 else "are"
+            line(f"nothing to do: {count_of(excluded, 'row')} {verb} excluded, such as {example}")
         elif _is_narrowed(args):
             line("nothing to do: these are done; --force runs them again")
         else:
@@ -352,7 +392,7 @@ def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> No
 
 
 def _is_narrowed(args: Any) -> bool:
-    return any((args.where, args.status, args.step, args.record, args.rows))
+    return any((args.where, args.status, args.step, args.record, args.rows, args.part))
 
 
 # --- submit without waiting ------------------------------------------------------------------------------------

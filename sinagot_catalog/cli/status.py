@@ -251,7 +251,9 @@ def _show(look: _Look, args: Any) -> None:
     how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") == pl.col("total")) & (pl.col("stale").fill_null(0) + pl.col("failed") == 0)
+    complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
+        pl.col("stale").fill_null(0) + pl.col("failed") == 0
+    )
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
@@ -262,6 +264,7 @@ def _show(look: _Look, args: Any) -> None:
     table = pl.concat([left.with_columns(pl.col(look.by).cast(pl.String).fill_null("-")), total])
     hidden = ([] if look.totals["unknown"] else ["unknown"]) + ([] if args.stale else ["stale"])
     hidden += [] if look.totals["failed"] > look.totals["error"] else ["failed"]
+    hidden += [] if look.totals["excluded"] else ["excluded"]
     words = {key: SHORT_NAMES.get(name, name) for name, key in _COUNTED.items()}
     words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
     put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
@@ -308,17 +311,22 @@ def _next(look: _Look, args: Any) -> str:
     totals = look.totals
     if not totals["total"]:
         return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
-    if totals["done"] == totals["total"]:
+    if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
             rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
             return f"all outputs are there, but the last attempt at {rows}"
-        return f"everything is done{stale}"
+        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
+        return f"everything is done{left}{stale}"
     if look.ready:
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _excluded(count: int) -> str:
+    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
 
 
 def _stale_command(look: _Look, args: Any) -> str:

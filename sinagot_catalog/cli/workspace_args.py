@@ -15,7 +15,7 @@ from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, d
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     import polars as pl
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace
 
 __all__ = [
+    "check_ids",
     "command",
     "name_of",
     "open_workspace",
@@ -58,6 +59,10 @@ def open_workspace(args: Any) -> Workspace:
         # This restores Python's handler.
         signal.signal(signal.SIGINT, handler)
     ws = Workspace([place, *args.config], trust=args.trust or None, snapshot=getattr(args, "snapshot", None))
+    if getattr(args, "parquet", None):
+        from sinagot_catalog.reporting import check_target
+
+        check_target(args.parquet)
     if kept := source_of(ws).kept:
         say(f"as it was: {kept}; without --snapshot the files are listed")
     if sys.stderr.isatty():
@@ -108,14 +113,14 @@ def name_of(ws: Workspace) -> str:
 
 def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     """Return a further command about the same workspace, and the same rows unless `whole`; ready to paste."""
-    from sinagot_catalog.run import shell_join
-
     place = place_of(args)
     where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in args.config for part in ("--config", one)]
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
     named = [] if whole else getattr(args, "step", None) or []
     step = [word for one in named for word in ("--step", one)]
+    from sinagot_catalog.run import shell_join
+
     return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
 
 
@@ -128,6 +133,13 @@ def steps_of(args: Any) -> str | list[str] | None:
 # --- rows ----------------------------------------------------------------------------------------------------
 
 
+def check_ids(ws: Workspace, ids: Iterable[str]) -> None:
+    """Raise an error that names similar ids if an id can name neither a record nor a group."""
+    for row_id in ids:
+        if not source_of(ws).is_group(row_id):
+            ws.records.get(row_id)
+
+
 def selected(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
     import polars as pl
@@ -137,11 +149,10 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
     if rows:
         steps = ws._of(_read_rows(rows))  # noqa: SLF001 - like Workspace.run, but the result can be narrowed
     if args.record:
-        for record_id in args.record:
-            ws.records.get(record_id)  # an invalid id raises an error that names similar ids
+        check_ids(ws, args.record)
         if rows:
             steps = steps.filter(pl.col("record_id").is_in(args.record))
-        elif len(args.record) == 1:
+        elif len(args.record) == 1 and not source_of(ws).is_group(args.record[0]):
             steps = ws.records.get(args.record[0]).steps
         else:
             steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file

@@ -2,7 +2,7 @@
 
 In: the batches of a run and the address of a cluster. Out: the result of each row. Only this package imports
 Dask and Ray. Begin with `executor`, which `flows` hands to a run; `runner` sends the batches, and a cluster worker
-runs `remote_batch`.
+runs `remote_batch`. `slurm` submits a run in parts as batch jobs, each a run of its own.
 """
 
 from typing import TYPE_CHECKING
@@ -12,13 +12,15 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.cluster.executor import ClusterExecutor
     from sinagot_catalog.cluster.runner import check_cluster
+    from sinagot_catalog.cluster.slurm import SlurmRun
 
-__all__ = ["ClusterExecutor", "check_cluster"]
+__all__ = ["ClusterExecutor", "SlurmRun", "check_cluster"]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "executor": ("ClusterExecutor",),
         "runner": ("check_cluster",),
+        "slurm": ("SlurmRun",),
     },
 )

@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from sinagot_catalog.errors import SinagotError, StorageError
@@ -197,7 +198,18 @@ class _ServedRun:
             room = shutil.disk_usage(spool).free // (2 * (os.cpu_count() or 1))
             remote = Remote(request.log, spool, min(spec.remote.fetch_limit, room))
             spec = replace(spec, log=spool if is_url(request.log) else request.log, remote=remote)
+            if is_url(request.log):
+                self._fetch_members(spool)
         return spec
+
+    def _fetch_members(self, spool: str) -> None:
+        """Copy the members of the run's groups from the bucket to the folder of this host."""
+        folder = f".staging/{self._run_id}/members"
+        paths = [f"{folder}/{name}" for name in self._log.names(folder)]
+        for path, content in zip(paths, self._log.read_all(paths), strict=True):
+            copy = Path(spool, path)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(content)
 
     def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
         """Run a batch; if another process lost it, only the rows that have not ended."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.config.file_owners import foreign, foreign_code
     from sinagot_catalog.config.files import nearest
     from sinagot_catalog.config.model import CommandConfig
+    from sinagot_catalog.config.parameters import params_of
     from sinagot_catalog.config.permissions import check_allowed, place_of
     from sinagot_catalog.config.reader import Config, read_config
     from sinagot_catalog.config.record_keys import Match, find_matches
@@ -28,6 +29,7 @@ __all__ = [
     "foreign",
     "foreign_code",
     "nearest",
+    "params_of",
     "place_of",
     "read_config",
 ]
@@ -38,6 +40,7 @@ __getattr__ = lazy_exports(
         "file_owners": ("foreign", "foreign_code"),
         "files": ("nearest",),
         "model": ("CommandConfig",),
+        "parameters": ("params_of",),
         "permissions": ("check_allowed", "place_of"),
         "reader": ("Config", "read_config"),
         "record_keys": ("Match", "find_matches"),

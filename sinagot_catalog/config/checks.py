@@ -14,6 +14,7 @@ from sinagot_catalog.config.model import (
     ProcessedConfig,
     RecordsSection,
 )
+from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
 from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
@@ -25,7 +26,7 @@ Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
-_NOT_NAMED = ("dask", "commands")
+_NOT_NAMED = ("dask", "commands", "step_params")
 _WIDTH = 60  # characters of a wrong value that a message shows
 
 
@@ -54,7 +55,9 @@ def own_sections(document: Table) -> list[str]:
 
 
 def _written(address: Address) -> Address:
-    """An address as the toml writes it: the model stores `[steps.X]` in `steps.commands`."""
+    """An address as the toml writes it: the model keeps `[steps.X]` in two of its own keys."""
+    if address[:2] == ("steps", "step_params") and address[2:]:
+        return (address[0], address[2], "params", *address[3:])
     return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
 
 
@@ -182,6 +185,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield from _modality_faults(modality, each, model)
     for key, processed in model.processed.items():
         yield from _processed_faults(key, processed, model)
+    yield from parameter_faults(model)
     for name, command in model.steps.commands.items():
         yield from _command_faults(name, command, model)
 
@@ -271,7 +275,7 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
 
 def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:
     """Faults of a command step; its placeholders can be checked before it runs."""
-    from sinagot_catalog.scripts import parse_command, path_names
+    from sinagot_catalog.scripts import leaves, parse_command, path_names
 
     address: Address = ("steps", name)
     yield from _name_faults(address, name, "step")
@@ -291,6 +295,9 @@ def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterat
         except PatternError as error:
             yield (*address, key), error.message
     try:
-        parse_command(config.command, [*path_names(config.patterns), *fields])
+        known = {
+            f"params.{key}" for task in (None, *model.tasks) for key in leaves(params_of(model, name, task))
+        }
+        parse_command(config.command, [*path_names(config.patterns), *fields, *sorted(known)])
     except PatternError as error:
         yield (*address, "command"), error.message

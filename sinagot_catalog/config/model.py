@@ -76,11 +76,18 @@ def _text(value: object) -> object:
 
 
 def _commands(value: object) -> object:
-    """Every table in `[steps]` declares a command step."""
+    """Every table in `[steps]` declares a command step, or only the parameters of a script."""
     if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
         return value
     tables = {name: one for name, one in value.items() if isinstance(one, dict)}
-    return {**{name: one for name, one in value.items() if name not in tables}, "commands": tables}
+    params = {name: one["params"] for name, one in tables.items() if "params" in one}
+    commands = {
+        name: {key: inner for key, inner in one.items() if key != "params"}
+        for name, one in tables.items()
+        if set(one) != {"params"}
+    }
+    others = {name: one for name, one in value.items() if name not in tables}
+    return {**others, "commands": commands, "step_params": params}
 
 
 def _level(value: str) -> str:
@@ -96,6 +103,12 @@ def _web_address(value: str | None) -> str | None:
     return value
 
 
+def _csv_path(value: str | None) -> str | None:
+    if value is not None and not value.lower().endswith((".csv", ".tsv")):
+        raise fault("is no CSV file: write a path such as 'exclude.csv'")
+    return value
+
+
 def _format(value: str) -> str:
     import logging
 
@@ -107,6 +120,7 @@ def _format(value: str) -> str:
 
 
 Names = tuple[str, ...]
+Params = dict[str, Any]
 Count = Annotated[int, Check(at_least=0)]
 Positive = Annotated[int, Check(at_least=1)]
 Seconds = Annotated[float, Check(above=0, before=_duration)]
@@ -143,6 +157,7 @@ class RecordsSection:
     id_pattern: str = ""
     metadata: Annotated[tuple[MetadataTable, ...], Check(before=_tables)] = ()
     expected: bool = False
+    exclude: Annotated[str | None, Check(after=_csv_path)] = None
     file_match: object = field(default=None, repr=False)
 
 
@@ -158,6 +173,7 @@ class CommandConfig:
     retries: Count | None = None
     timeout: Seconds | None = None
     by: Names | None = None
+    partial: bool = False
     columns: bool = False
 
     @property
@@ -172,6 +188,7 @@ class StepsSection:
 
     scripts: Names = ()
     commands: dict[str, CommandConfig] = field(default_factory=dict)
+    step_params: dict[str, Params] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -185,6 +202,7 @@ class RunSection:
     lease: Seconds = 60.0
     durable: bool = False
     threads_per_worker: Positive = 1
+    retry: Literal["always", "changed"] = "always"
     rerun_on: tuple[Literal["input", "version", "params", "code"], ...] = ()
     empty_outputs: Literal["keep", "error"] = "keep"
     fetch_limit: Annotated[Positive | None, Check(before=_bytes)] = None
@@ -219,6 +237,7 @@ class TaskConfig:
     """`[tasks.T]`."""
 
     modalities: Names = ()
+    params: Params = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -283,6 +302,7 @@ class Document:
     tasks: dict[str, TaskConfig] = field(default_factory=dict)
     modalities: dict[str, ModalityConfig] = field(default_factory=dict)
     processed: dict[str, ProcessedConfig] = field(default_factory=dict)
+    params: Params = field(default_factory=dict)
     info: InfoSection = field(default_factory=InfoSection)
     storage: dict[str, Any] = field(default_factory=dict, repr=False)
     dask: dict[str, Any] = field(default_factory=dict, repr=False)

@@ -80,6 +80,7 @@ class Config:
         outputs: The folder of the outputs; by default the dataset.
         log: The folder of the journal; by default `<outputs>/LOG`.
         metadata: The tables of `records.metadata`, with their resolved paths.
+        exclude: The table of exclusions; None if the config names none.
         ids: `records.id_pattern`, compiled.
         logging: The section `[log]`.
         notices: A sentence for each setting that is accepted, but not as the user wrote it.
@@ -92,6 +93,7 @@ class Config:
     outputs: str
     log: str
     metadata: tuple[MetadataTable, ...]
+    exclude: str | None
     ids: IdPattern
     path: PathSection
     records: RecordsSection
@@ -102,6 +104,7 @@ class Config:
     tasks: dict[str, TaskConfig]
     modalities: dict[str, ModalityConfig]
     processed: dict[str, ProcessedConfig]
+    params: dict[str, Any]
     info: InfoSection
     storage: Storage = field(compare=False)
     notices: list[str]
@@ -244,6 +247,7 @@ def read_config(
     if scripts_path is not None:
         places["scripts"] = resolved(os.fspath(scripts_path), os.curdir)
     outputs = places.get("outputs", places["dataset"])
+    _check_log(places, outputs, names[origin(("path", "log"), origins, files[0])])
     return Config(
         files=tuple(files),
         root=folder_of(files[0]),
@@ -252,6 +256,7 @@ def read_config(
         outputs=outputs,
         log=places.get("log", join_url(outputs, "LOG") if "://" in outputs else f"{outputs.rstrip('/')}/LOG"),
         metadata=_metadata(model, origins, files),
+        exclude=places.get("exclude"),
         ids=IdPattern(model.records.id_pattern),
         path=model.path,
         records=model.records,
@@ -262,6 +267,7 @@ def read_config(
         tasks=model.tasks,
         modalities=model.modalities,
         processed=model.processed,
+        params=model.params,
         info=model.info,
         storage=Storage(model.storage),
         notices=notices,
@@ -274,6 +280,23 @@ def read_config(
             tuple(reserved),
         ),
     )
+
+
+def _check_log(places: Mapping[str, str], outputs: str, file: str) -> None:
+    """Refuse a `LOG` folder that holds the dataset or the outputs.
+
+    Raises:
+        ConfigError: When `path.log` is such a folder.
+    """
+    log = places.get("log")
+    if log is None:
+        return
+    for name, folder in (("dataset", places["dataset"]), ("outputs", outputs)):
+        if f"{folder.rstrip('/')}/".startswith(f"{log.rstrip('/')}/"):
+            raise ConfigError(
+                f"{file}: path.log: {masked(log)} holds the {name} folder, and nothing in the log folder counts as "
+                "data; name a folder of its own, such as 'LOG'"
+            )
 
 
 def _with_defaults(document: Table) -> Table:
@@ -304,6 +327,7 @@ def _places(model: Document, origins: Mapping[Address, str], files: Sequence[str
         ("path", "scripts"): model.path.scripts,
         ("path", "outputs"): model.path.outputs,
         ("path", "log"): model.path.log,
+        ("records", "exclude"): model.records.exclude,
     }
     return {
         str(address[-1]): resolved(path, folder_of(origins.get(address, files[0])))
@@ -351,7 +375,7 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     listed = {name for names in lists for name in names}
     notices += [
         f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
-        for name in model.steps.commands
+        for name in {**model.steps.commands, **model.steps.step_params}
         if name not in listed
     ]
     return notices

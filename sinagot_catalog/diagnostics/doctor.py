@@ -291,6 +291,9 @@ def _notices(source: Session) -> Iterator[Check]:
     for notice in source.notices():
         if notice.kind == "pattern without file":
             continue
+        if notice.kind == "exclusions not read":
+            yield Check(notice.area, "fault", notice.text, notice.hint)
+            continue
         for text in notice.details or (notice.text,):
             yield Check(notice.area, "warning", text, notice.hint)
         further = notice.count - len(notice.details)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import FOLDER, RULES, Query, port_stats, stat_paths, with_causes
+from sinagot_catalog.catalog import FOLDER, RULES, Query, stat_paths, with_causes
 from sinagot_catalog.diagnostics.explanation import (
     Attempt,
     Change,
@@ -43,7 +43,7 @@ class _Row:
 
     def __init__(self, source: Session, record_id: str, cell: UnitStep) -> None:
         self.catalog: Catalog = Query("steps", record=record_id).widened(source.catalog())
-        self.rec, self.cell = int(self.catalog.ids.index_of(record_id) or 0), cell
+        self.rec, self.cell = int(self.catalog.row_ids.index_of(record_id) or 0), cell
         self.stats, self.events = source.stats, source.events()
         key = {"record_id": record_id, "task": cell.task, "modality": cell.modality, "step": cell.step}
         self.held_by = tuple(source.claims.holders(key))
@@ -147,22 +147,23 @@ class _Row:
         )
 
     @cached_property
-    def causes(self) -> dict[str, bool | None]:
+    def causes(self) -> dict[str, Any]:
         """For each cause whether it makes the row stale; see `catalog.staleness`."""
-        found: dict[str, bool | None] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
+        found: dict[str, Any] | None = self.catalog.stale_causes(self.frame, self.stats)[0]
         return found or {}
 
     def stale(self) -> tuple[str, ...] | None:
         """Return what changed since a DONE row was done; None for other rows."""
         if self.row["status"] != "DONE":
             return None
-        names = ("_inputs", "_script", "_workspace")
+        names = ("event", "_inputs", "_script", "_workspace")
         done = self.catalog.with_attempt(self.frame, names).row(0, named=True)
         inputs = [file for file in self.files if file.role == "input"]
-        if done["_inputs"] is None:
+        if done["_inputs"] is None or done["event"] not in ("done", "accepted"):
             return tuple(self._newer(inputs))
+        params = (self.causes["changes"],) if self.causes.get("params") else ()
         code = ("script changed",) if self.causes.get("code") else ()
-        return (*self._changed(done, inputs), *code)
+        return (*self._changed(done, inputs), *params, *code)
 
     def _newer(self, inputs: Sequence[File]) -> Iterator[str]:
         """Yield the inputs that are newer than the oldest output."""
@@ -183,10 +184,12 @@ class _Row:
         recorded = [*done["_inputs"], *[None] * len(ports)]
         codes = pl.Series("_rec", [self.rec], dtype=pl.UInt32)
         for port, before in zip(ports, recorded, strict=False):
-            found = port_stats(self.catalog, codes, port, self.stats).row(0, named=True)
+            found = self.catalog.port_stats(self.cell, codes, port, self.stats).row(0, named=True)
             way = port[self.catalog.chosen_way(port)[self.rec]]
-            is_many = self.catalog.layout.places[way.place].template.is_wild
-            name = self.catalog.paths(way.place)[self.rec]
+            template = self.catalog.layout.places[way.place].template
+            of_members = self.cell.by is not None and not self.catalog.layout.is_per_group(self.cell, port)
+            is_many = template.is_wild or of_members
+            name = template.text if of_members else self.catalog.paths(way.place)[self.rec]
             if found["size"] is None:  # absent or unreadable
                 if port[0].is_optional and before is not None:
                     yield f"{name} was there"
@@ -203,28 +206,41 @@ class _Row:
 
     def upstream(self) -> Iterator[Upstream]:
         """Yield the steps that would make the absent inputs, nearest first, each once."""
-        seen, todo = {self.cell.index}, [self.cell]
+        seen, todo = {self.cell.index}, [(self.cell, self.rec)]
         while todo:
-            cell = todo.pop(0)
+            cell, code = todo.pop(0)
             for place in dict.fromkeys(cell.places("input")):
-                if self.catalog.presence[place][self.rec]:
+                rec = self._reader_of(cell, place, code)
+                if self.catalog.presence[place][rec]:
                     continue
-                makers = [made for made in self.catalog.makers_of(place, self.rec) if made not in seen]
+                makers = [made for made in self.catalog.makers_of(place, rec) if made not in seen]
                 for made in makers[:1]:
                     seen.add(made)
                     maker = self.catalog.layout.cells[made]
-                    todo.append(maker)
-                    path = self.catalog.paths(place)[self.rec]
-                    row = self._of(made, self._maker_of(place, made, path)).row(0, named=True)
+                    path = self.catalog.paths(place)[rec]
+                    of_record = self._maker_of(place, made, path, rec)
+                    row_code = self.catalog.group_steps.code_of(maker, of_record)
+                    if row_code is None:
+                        continue
+                    todo.append((maker, row_code))
+                    row = self._of(made, row_code).row(0, named=True)
                     name = self.catalog.step_name(maker, self.cell)
                     yield Upstream(name, row["status"], row["reason"], path or "")
 
-    def _maker_of(self, place: int, cell: int, path: str) -> int:
+    def _reader_of(self, cell: UnitStep, place: int, code: int) -> int:
+        """Return the record or group that has an input: of a group's members the first that is not there."""
+        ports = [] if cell.by is None else self.catalog.group_steps.member_ports(cell)
+        if not any(link.place == place for port in ports for link in port):
+            return code
+        first = self.catalog.group_steps.states(cell).sums["first"][code]
+        return code if first is None else int(first)
+
+    def _maker_of(self, place: int, cell: int, path: str, rec: int) -> int:
         """Return the record whose step makes a path: mostly this one, or another record that shares the path."""
         for made, maker in self.catalog.layout.near.get(place, []):
             if maker == cell and len(found := (self.catalog.paths(made) == path).arg_true()):
                 return int(found[0])
-        return self.rec
+        return rec
 
     # --- rules -------------------------------------------------------------------------------------------
 
@@ -270,7 +286,7 @@ class _Row:
     def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
         """Yield what makes a DONE row anew or undone, besides a forced run."""
         if stale:
-            is_code = not (self.causes.get("input") or self.causes.get("version"))
+            is_code = not any(self.causes.get(name) for name in ("input", "version", "params"))
             yield Change(
                 "it is stale: a run that acts on that makes it anew", {"stale": "code" if is_code else True}
             )

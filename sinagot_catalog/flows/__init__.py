@@ -16,7 +16,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.flows.api import configured_api, of_prefect
     from sinagot_catalog.flows.crashed_runs import mark_crashed
-    from sinagot_catalog.flows.deployment import Deployed, Deployment, describe
+    from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of, describe
     from sinagot_catalog.flows.flow import run_workspace
     from sinagot_catalog.flows.local_server import start, status, stop
     from sinagot_catalog.flows.submission import (
@@ -34,6 +34,7 @@ __all__ = [
     "Deployed",
     "Deployment",
     "RunHandle",
+    "address_of",
     "configured_api",
     "deploy",
     "describe",
@@ -56,7 +57,7 @@ __getattr__ = lazy_exports(
     {
         "api": ("configured_api", "of_prefect"),
         "crashed_runs": ("mark_crashed",),
-        "deployment": ("Deployed", "Deployment", "describe"),
+        "deployment": ("Deployed", "Deployment", "address_of", "describe"),
         "flow": ("run_workspace",),
         "local_server": ("start", "status", "stop"),
         "submission": (

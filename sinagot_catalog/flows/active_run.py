@@ -70,6 +70,11 @@ class ActiveRun:
         return sum(self._counts.values()) - self._counts["cancelled"]
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether the user, or an error of the run itself, ended it early."""
+        return self.stop.is_set() and self.claimed.failure_limit.sentence is None
+
+    @property
     def failed(self) -> int:
         """Number of rows that failed so far."""
         return sum(self._counts[outcome] for outcome in FAILED_OUTCOMES)
@@ -77,6 +82,8 @@ class ActiveRun:
     def note(self, results: list[Result]) -> None:
         """Record the results of a batch; callable from any thread. The latest result of a row counts."""
         self.claimed.note(results)
+        if self.claimed.failure_limit.sentence is not None:
+            self.stop.set()  # submit no further batch
         with self._lock:
             for one in results:
                 if (before := self._outcome(one.row)) is not None:

@@ -83,10 +83,12 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     stale: bool | str | None = None,  # noqa: FBT001
     workers: int | None = None,
     limit: int | None = None,
+    stop_after: int | None = None,
     config: list[str] | None = None,
     batch: int | None = None,
     run_id: str | None = None,
     upstream: bool = False,  # noqa: FBT001, FBT002
+    part: str | None = None,
 ) -> State[Any]:
     """Run the rows of a workspace that a filter selects, or those of a file.
 
@@ -103,10 +105,12 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
             decides.
         workers: Number of processes that run scripts.
         limit: The most rows to run.
+        stop_after: Number of failures of one kind that end the run.
         config: Further configuration files, merged over the config of the workspace.
         batch: Rows in a task run.
         run_id: A run that was planned in this process.
         upstream: Also the rows that make missing inputs of these rows.
+        part: Only the records of this part, such as `3/8`; `last` has the rows that belong to no part.
 
     Returns:
         Completed, Failed ("3 of 100 rows failed") or Cancelled.
@@ -128,6 +132,8 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 step=step,
                 workers=workers,
                 limit=limit,
+                stop_after=stop_after,
+                part=part,
                 config=config,
                 since=since_retry() if force else None,
                 deployed=made_for(),
@@ -238,7 +244,7 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
         active.fail(error)
         raise
     active.batch_sizer.learn(todo, results)
-    return state_of(active.counts(groups), cancelled=active.stop.is_set())
+    return state_of(active.counts(groups), cancelled=active.is_cancelled)
 
 
 def _feed(active: ActiveRun, phase: Phase) -> None:
@@ -276,4 +282,4 @@ def _conclude(active: ActiveRun, workspace: str) -> State[Any]:
     if any(counts.get(outcome) for outcome in FAILED_OUTCOMES):
         options = active.claimed.options
         show_failures(report, workspace, force=options.force, stale=bool(options.stale))
-    return state_of(counts, cancelled=active.stop.is_set())
+    return state_of(counts, cancelled=active.is_cancelled)

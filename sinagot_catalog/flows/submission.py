@@ -24,7 +24,7 @@ from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
-from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, plan
+from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import Submitted
@@ -219,20 +219,24 @@ def send(
     local = _reach(say, timeout)
     from sinagot_catalog.flows import remote_run
 
+    part = part_of(options.part)
+
     def parameters() -> dict[str, Any]:
         """All parameters of the selection: an omitted one would get the value of the deployment's own filter."""
         left_out = ("debug", "mode") if options.workers is not None else ("debug", "mode", "workers")
         asked = {key: value for key, value in asdict(options).items() if key not in left_out}
         if not options.upstream:
             del asked["upstream"]  # workers of an older version do not know it
+        asked["part"] = str(part)
+        if part is None:
+            del asked["part"]
         is_whole = query.is_whole and source.span is None
         kept = None if is_whole else keep_selection(source.log_store, made.frame, new_run_id())
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}"
-    return RunHandle(
-        None, remote_run.send(source, deployment, parameters, name=name, api=local, say=on_message)
-    )
+    which = f" · part {part}" if part else ""
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}{which}"
+    return RunHandle(None, remote_run.send(source, deployment, parameters, name=name, api=local, say=say))
 
 
 @renamed(say="on_message")

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         spelled,
     )
     from sinagot_catalog.journal.process_identity import boot_id, is_same_process, start_time
-    from sinagot_catalog.journal.provenance import provenance_of
+    from sinagot_catalog.journal.provenance import provenance_of, unrecorded
     from sinagot_catalog.journal.reader import LAST, Journal, last_states, new_run_id, with_states
     from sinagot_catalog.journal.run_files import (
         StoredReport,
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.run_report import RunReport
     from sinagot_catalog.journal.run_spec import (
         FAILED,
+        NEVER,
         Group,
         Outcome,
         Port,
@@ -52,7 +53,10 @@ if TYPE_CHECKING:
         StorageOptions,
         Task,
         UnitStepSpec,
+        Unrecorded,
+        pack_metadata,
         tasks_of,
+        unpack_metadata,
     )
     from sinagot_catalog.journal.tail import Line, LogBuffer, LogTail, parse_log_line
     from sinagot_catalog.journal.upload import PIECE, JournalUploader, close_spool, dead_spools, open_spool
@@ -68,6 +72,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FAILED",
     "LAST",
+    "NEVER",
     "ORDER",
     "PIECE",
     "Claim",
@@ -100,6 +105,7 @@ __all__ = [
     "Task",
     "UnitStepLines",
     "UnitStepSpec",
+    "Unrecorded",
     "boot_id",
     "bounded",
     "check_file",
@@ -118,6 +124,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "pack_metadata",
     "parse_log_line",
     "provenance_of",
     "read_lines",
@@ -126,6 +133,8 @@ __all__ = [
     "spelled",
     "start_time",
     "tasks_of",
+    "unpack_metadata",
+    "unrecorded",
     "with_states",
 ]
 
@@ -149,12 +158,13 @@ __getattr__ = lazy_exports(
             "spelled",
         ),
         "process_identity": ("boot_id", "is_same_process", "start_time"),
-        "provenance": ("provenance_of",),
+        "provenance": ("provenance_of", "unrecorded"),
         "reader": ("Journal", "LAST", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
         "run_report": ("RunReport",),
         "run_spec": (
             "FAILED",
+            "NEVER",
             "Group",
             "Outcome",
             "Port",
@@ -165,7 +175,10 @@ __getattr__ = lazy_exports(
             "StorageOptions",
             "Task",
             "UnitStepSpec",
+            "Unrecorded",
+            "pack_metadata",
             "tasks_of",
+            "unpack_metadata",
         ),
         "tail": ("Line", "LogBuffer", "LogTail", "parse_log_line"),
         "upload": ("JournalUploader", "PIECE", "close_spool", "dead_spools", "open_spool"),

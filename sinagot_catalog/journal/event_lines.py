@@ -41,6 +41,8 @@ LINE: dict[str, Any] = {
     "workspace_version": pl.String(),
     "script_version": pl.String(),
     "code": pl.String(),
+    "params": pl.String(),
+    "record": pl.List(pl.List(pl.String())),
     "inputs": pl.List(pl.List(pl.Int64())),
     "paths": pl.List(pl.String()),
     "made": pl.List(
@@ -57,7 +59,7 @@ LINE: dict[str, Any] = {
 }
 """The members of a line that are read."""
 
-_HIDDEN = ("inputs", "paths", "made")
+_HIDDEN = ("inputs", "paths", "made", "record")
 LINE_EVENTS: dict[str, Any] = {**EVENTS, **{f"_{name}": LINE[name] for name in _HIDDEN}}
 """The columns of events: those of `EVENTS`, and the hidden ones."""
 
@@ -126,6 +128,6 @@ def to_events(frame: pl.DataFrame) -> pl.DataFrame:
         .alias("status"),
         *("message", "error_type", "traceback", "output", "seconds"),
         pl.col("attempts").cast(pl.UInt16, strict=False),
-        *("host", "pid", "workspace_version", "script_version", "code"),
+        *("host", "pid", "workspace_version", "script_version", "code", "params"),
         *(pl.col(name).alias(f"_{name}") for name in _HIDDEN),
     ).select(*LINE_EVENTS)

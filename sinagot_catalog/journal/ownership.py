@@ -5,7 +5,8 @@ The last `publishing` or `done` event of a row records what the row made: for a 
 to the worker together with the rows. Standard library only.
 
     at the final path                              the row may replace it when
-    a file that an output declares                 always: it belongs to the row
+    a file that an output declares                 the run is forced, or an event reports that the row made it, and
+                                                   it did not change before that attempt (`provenance.unrecorded`)
     a file that no output declares                 `done` records its path, or `publishing` its size and time, as
                                                    the row may have been killed before it published the file
     a folder                                       its fingerprint is recorded, or each name in it is recorded or

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.journal.event_lines import ORDER
+from sinagot_catalog.journal.run_spec import NEVER, Unrecorded
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
 
-__all__ = ["provenance_of"]
+__all__ = ["provenance_of", "unrecorded"]
 
 _US = 1_000
 _SECOND = 1_000_000_000
+_SKEW = 2 * _SECOND
+"""How far the clocks of a host and of its store may differ."""
 
 
 def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | None = None) -> dict[int, str]:
@@ -57,6 +60,52 @@ def provenance_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog | N
         last = last.join(newest, on="row", how="left")
     texts = last.select("row", _record().struct.json_encode().alias("text"))
     return dict(texts.iter_rows())
+
+
+def unrecorded(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> Unrecorded:
+    """The rows that have an output or a control file in place that their runs may not have made.
+
+    Args:
+        rows: The rows of a plan, with `row`.
+        events: Events of the journal.
+        catalog: Tells which control files are in place, and finds the other rows with the same outputs: what one of
+            these rows made belongs to each of them.
+    """
+    cells = catalog.layout.cells
+    controlled = [cell.index for cell in cells if cell.places("control")]
+    # A file at the path of a folder does not count as its output, but it is in place.
+    foldered = [
+        cell.index for cell in cells if any(_is_folder(catalog, place) for place in cell.places("output"))
+    ]
+    links = catalog.links(rows.filter(pl.col("_cell").is_in(controlled)))
+    present = links.filter((pl.col("role") == "control") & pl.col("exists")).select(*KEYS).unique()
+    controls = rows.join(present, on=list(KEYS), how="semi", nulls_equal=True)
+    may_exist = (pl.col("n_outputs_found") > 0) | pl.col("_cell").is_in(foldered)
+    # A run that died may have published a single file without an event of it.
+    outputs = rows.filter(may_exist, pl.col("_event").ne_missing("start"))
+    if outputs.is_empty() and controls.is_empty():
+        return Unrecorded({})
+    made = pl.col("event").is_in(["publishing", "done", "accepted"])
+    failed = (pl.col("event") == "error") & pl.col("error_type").ne_missing("ForeignFile")
+    attempts = made | failed | (pl.col("event") == "start")
+    last = _events_of(outputs, events.filter(made), catalog).unique("row", keep="last")
+    started = pl.col("time").dt.timestamp("us") * _US - (pl.col("seconds") * _SECOND).cast(pl.Int64)
+    done = last.filter(pl.col("event") == "done").select("row", started - _SKEW).drop_nulls()
+    found = dict.fromkeys(outputs.join(last, on="row", how="anti")["row"].to_list(), NEVER)
+    tried = _events_of(controls, events.filter(attempts), catalog)
+    new = controls.join(tried, on="row", how="anti")["row"]
+    return Unrecorded(found | dict(done.iter_rows()), frozenset(new.to_list()))
+
+
+def _is_folder(catalog: Catalog, place: int) -> bool:
+    return catalog.layout.places[place].template.is_directory
+
+
+def _events_of(rows: pl.DataFrame, events: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:
+    """Events of rows, and of the rows with the same outputs, in their order."""
+    mine = rows.select("row", *KEYS)
+    every = pl.concat([mine, _twins(mine, catalog)]) if rows.height else mine
+    return events.join(every, on=list(KEYS), how="inner", nulls_equal=True).sort(*ORDER, maintain_order=True)
 
 
 def _twins(rows: pl.DataFrame, catalog: Catalog) -> pl.DataFrame:

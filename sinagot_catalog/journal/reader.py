@@ -23,7 +23,8 @@ The protocol of a row, in the file of the process that runs it:
     done           DONE                after all outputs are at their final paths; `made` names what only this line
                                        assigns to the row: its folders, and files that no output declares
     accepted       DONE                when the user accepts the present state of the outputs
-    error          ERROR               after the last failed attempt, with its traceback
+    error          ERROR               after the last failed attempt, with its traceback; instead of start, if a
+                                       file that no run made is at the path of an output
     not_available  DATA_NOT_AVAILABLE  instead of start, if an input is absent
     cancelled      INIT                for a started row of a run that was stopped
 
@@ -88,6 +89,8 @@ LAST: dict[str, Any] = {
     "_script": pl.String(),
     "_code": pl.String(),
     "_workspace": pl.String(),
+    "_params": pl.String(),
+    "_record": LINE["record"],
     "_claim": pl.Int64(),
     "_time": TIME,
 }
@@ -221,6 +224,7 @@ def last_states(events: pl.DataFrame) -> pl.DataFrame:
             pl.col("script_version").alias("_script"),
             pl.col("code").alias("_code"),
             pl.col("workspace_version").alias("_workspace"),
+            pl.col("params").alias("_params"),
             pl.col("claim").alias("_claim"),
             pl.col("time").alias("_time"),
         )

@@ -123,6 +123,7 @@ def keep_report(
         "ended": "yes" if ended else "",
         "attempt": str(attempt),
         "claimed": "yes" if is_claimed else "",
+        "excluded": str(report.n_excluded),
     }
     report.frame.select(*REPORT).write_parquet(content, metadata=metadata)
     store.write(f"reports/{flow_run_id}.parquet", content.getvalue())
@@ -141,6 +142,7 @@ def read_report(store: Store, flow_run_id: str) -> StoredReport | None:
         metadata.get("run_id") or None,
         flow_run_id=flow_run_id,
         seconds=float(metadata.get("seconds", "0")),
+        n_excluded=int(metadata.get("excluded", "0")),
     )
     ended, is_claimed = bool(metadata.get("ended")), bool(metadata.get("claimed"))
     return StoredReport(report, ended, int(metadata.get("attempt", "0")), is_claimed)

@@ -33,6 +33,7 @@ class RunReport:
         run_id: The run's name in the journal; None if there was nothing to do.
         flow_run_id: Prefect's id of the run, if it was submitted as a flow.
         seconds: How long the run took.
+        n_excluded: How many selected rows it left out because they are excluded.
 
     Example:
         >>> from sinagot_catalog.schema import REPORT
@@ -45,6 +46,7 @@ class RunReport:
     run_id: str | None = None
     flow_run_id: str | None = None
     seconds: float = field(default=0.0, compare=False)
+    n_excluded: int = 0
 
     @property
     def ok(self) -> bool:
@@ -77,11 +79,11 @@ class RunReport:
         )
 
     def summary(self) -> str:
-        """One line with the number of rows of each outcome."""
-        counts = self.counts()
-        if not counts:
-            return "nothing to do"
-        return ", ".join(f"{count} {_WORDS[outcome]}" for outcome, count in counts.items())
+        """One line with the number of rows of each outcome, and of the rows that are excluded."""
+        parts = [f"{count} {_WORDS[outcome]}" for outcome, count in self.counts().items()] or [
+            "nothing to do"
+        ]
+        return ", ".join(parts + ([f"{self.n_excluded} excluded"] if self.n_excluded else []))
 
     def __len__(self) -> int:
         return self.frame.height

@@ -3,8 +3,10 @@
 Workers send back a `Result` per row. Standard library only.
 """
 
+import json
+import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sinagot_catalog.patterns import Template
@@ -12,6 +14,7 @@ from sinagot_catalog.status import FAILURES
 
 __all__ = [
     "FAILED",
+    "NEVER",
     "Group",
     "Outcome",
     "Port",
@@ -22,7 +25,10 @@ __all__ = [
     "StorageOptions",
     "Task",
     "UnitStepSpec",
+    "Unrecorded",
+    "pack_metadata",
     "tasks_of",
+    "unpack_metadata",
 ]
 
 Row: TypeAlias = tuple[int, int, str]
@@ -37,6 +43,9 @@ Task: TypeAlias = tuple[Group, Group, dict[int, int]]
 Outcome: TypeAlias = Literal[
     "done", "error", "timeout", "blocked", "not_available", "already_done", "claimed", "cancelled"
 ]
+
+NEVER = 2**63 - 1
+"""In `Unrecorded.outputs`, a row that made nothing."""
 
 StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 """fsspec options by part. They hold secrets, so they are passed beside a `RunSpec`, never in it."""
@@ -57,6 +66,8 @@ class Port:
         roots: The roots in which it is searched, in this order.
         others: For an input its further alternatives, which are tried in this order.
         is_optional: For an input whether the step runs without it.
+        per: For an input of a group step: `row`, the group has it; `member`, each member has one; `shared`, several
+            members share one.
     """
 
     label: str | None
@@ -65,11 +76,12 @@ class Port:
     roots: tuple[str, ...] = ("outputs", "dataset")
     others: tuple["Port", ...] = ()
     is_optional: bool = False
+    per: Literal["row", "member", "shared"] = "row"
 
     @property
     def is_plain(self) -> bool:
         """Whether it names exactly one path, which has to exist."""
-        return not (self.others or self.is_optional or self.template.is_wild)
+        return not (self.others or self.is_optional or self.template.is_wild or self.per != "row")
 
 
 @dataclass(frozen=True)
@@ -89,6 +101,10 @@ class UnitStepSpec:
         timeout: Seconds that one attempt may take.
         command: The command line of a step that is a program; such a step has no script.
         code: The hash of its code; see `scripts.code_hash`.
+        by: The fields of the groups that it runs over; None if it runs over records.
+        member_by: The fields of the groups that are the members of its groups; None if records are.
+        is_partial: Whether a group also runs without the members that failed.
+        params: Its parameters.
     """
 
     task: str | None
@@ -103,6 +119,10 @@ class UnitStepSpec:
     timeout: float | None = None
     command: str | None = None
     code: str | None = None
+    by: tuple[str, ...] | None = None
+    member_by: tuple[str, ...] | None = None
+    is_partial: bool = False
+    params: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,6 +138,19 @@ class Remote:
     log: str
     spool: str
     fetch_limit: int
+
+
+class Unrecorded(NamedTuple):
+    """The rows, by number, that may find declared paths in place which no run of them made.
+
+    Attributes:
+        outputs: By row a time in nanoseconds: an output that changed last before it is not of the row. `NEVER` for
+            a row that made no output.
+        controls: The rows that never started, and have a control file in place.
+    """
+
+    outputs: Mapping[int, int]
+    controls: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -141,11 +174,15 @@ class RunSpec:
         threads_per_worker: The limit for the threads of numeric libraries.
         memory_limit: Bytes that a worker process may use.
         redo: Rows, by number, that run although their outputs exist: some outputs are new and some old.
+        unrecorded: The rows that may find outputs or controls in place which no run made; the run does not replace
+            these. None: the run is forced, and replaces whatever a step declares as a file.
         empty_outputs: `keep` or `error`: how to treat an output without a byte.
         links: The literal folders of outputs that were links when the run began, and the target of each. None: the
             worker looks them up when it opens the files of a row.
         claim: The number of the run's claim.
         follow_links: Whether links to folders count also where their names vary.
+        metadata: What the metadata tables tell of the records of the run, see `pack_metadata`.
+        path_values: The metadata columns that paths of inputs name, in the same form.
         remote: Set if the dataset, the outputs or the journal are in a bucket. Storage options are not part of it.
     """
 
@@ -165,11 +202,34 @@ class RunSpec:
     threads_per_worker: int = 1
     memory_limit: int | None = None
     redo: frozenset[int] = frozenset()
+    unrecorded: Unrecorded | None = None
     empty_outputs: str = "keep"
     links: Mapping[str, str] | None = None
     claim: int = 0
     follow_links: bool = False
+    metadata: bytes | None = None
+    path_values: bytes | None = None
     remote: Remote | None = None
+
+
+def pack_metadata(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    """Metadata of records as a member of a spec: `record_id` and the columns of the tables.
+
+    Example:
+        >>> unpack_metadata(pack_metadata({"record_id": ["A"], "age": [12]}))
+        {'A': {'age': 12}}
+    """
+    return zlib.compress(json.dumps(columns, default=str).encode(), 1)
+
+
+def unpack_metadata(packed: bytes) -> dict[str, dict[str, Any]]:
+    """The metadata of each record."""
+    columns: dict[str, list[Any]] = json.loads(zlib.decompress(packed))
+    ids = columns.pop("record_id")
+    return {
+        record: dict(zip(columns, values, strict=True))
+        for record, *values in zip(ids, *columns.values(), strict=True)
+    }
 
 
 class Result(NamedTuple):

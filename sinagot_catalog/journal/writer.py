@@ -281,6 +281,8 @@ class UnitStepLines:
         inputs: Sequence[Stamp | None],
         made: Sequence[Made] = (),
         output: str | None = None,
+        params: str | None = None,
+        record: Sequence[tuple[str, str | None]] = (),
     ) -> None:
         """Write that every output is in place.
 
@@ -291,6 +293,8 @@ class UnitStepLines:
             inputs: The state of its inputs.
             made: The folders that it made, and the files that no output declares.
             output: What the row printed.
+            params: The parameters that it read, as JSON.
+            record: The metadata columns that it read, each with its value as text.
         """
         made_from = _stamps_text(inputs)
         listed = _made_text(made) if made else ""
@@ -298,19 +302,30 @@ class UnitStepLines:
         journal.write(
             f'{self._heads["done"]}{_quoted(record_id)}{self._ended}{journal.now()}"{self._tail}'
             f', "seconds": {seconds:.6f}, "attempts": {attempts}, "inputs": [{made_from}]'
-            f', "made": [{listed}]{self._code}'
+            f', "made": [{listed}]{self._code}{_reads_text(params, record) if params or record else ""}'
             f"{'' if output is None else f', {_OUTPUT}{_text_or_null(output)}'}}}\n"
         )
 
-    def accepted(self, record_id: str, *, inputs: Sequence[Stamp | None], made: Sequence[Made] = ()) -> None:
+    def accepted(
+        self,
+        record_id: str,
+        *,
+        inputs: Sequence[Stamp | None],
+        made: Sequence[Made] = (),
+        params: str | None = None,
+        record: Sequence[tuple[str, str | None]] = (),
+    ) -> None:
         """Write that the user accepts the present state of the outputs.
 
         Args:
             record_id: The record of the row.
             inputs: The present state of its inputs.
             made: The folders among its outputs.
+            params: The present values of the parameters that it read, as JSON.
+            record: The present values of the metadata columns that it read.
         """
         more = f', "inputs": [{_stamps_text(inputs)}], "made": [{_made_text(made)}]{self._code}'
+        more += _reads_text(params, record)
         self._write("accepted", record_id, "Present outputs accepted", more)
 
     def error(
@@ -324,12 +339,31 @@ class UnitStepLines:
         traceback: str | None = None,
         output: str | None = None,
         paths: Iterable[str] | None = None,
+        inputs: Sequence[Stamp | None] | None = None,
+        params: str | None = None,
+        record: Sequence[tuple[str, str | None]] = (),
     ) -> None:
-        """Write that the row failed for good; `paths` is given if it failed while it published them."""
+        """Write that the row failed for good.
+
+        Args:
+            record_id: The record of the row.
+            message: What went wrong.
+            error_type: The type of the error.
+            seconds: The total time of its attempts.
+            attempts: How many attempts there were.
+            traceback: Where the script raised the error.
+            output: What the row printed.
+            paths: The paths that it was publishing.
+            inputs: The state of its inputs; None if it did not begin.
+            params: The parameters that it read, as JSON.
+            record: The metadata columns that it read, each with its value as text.
+        """
         more = (
             f', "seconds": {seconds:.6f}, "attempts": {attempts}, "error_type": {_quoted(error_type)}'
             f', "traceback": {_text_or_null(traceback)}, "output": {_text_or_null(output)}'
         )
+        if inputs is not None:
+            more += f', "inputs": [{_stamps_text(inputs)}]{self._code}{_reads_text(params, record)}'
         if paths is not None:
             more += f', "paths": [{", ".join(map(_quoted, paths))}]'
         self._write("error", record_id, bounded(message, _MESSAGE_BOUND), more)
@@ -346,6 +380,19 @@ class UnitStepLines:
 def _stamps_text(stamps: Iterable[Stamp | None]) -> str:
     """The state of the inputs, as members of a JSON list."""
     return ", ".join(["null" if stamp is None else f"[{', '.join(map(str, stamp))}]" for stamp in stamps])
+
+
+def _reads_text(params: str | None, record: Sequence[tuple[str, str | None]]) -> str:
+    """The parameters and metadata that a row read, as further members of its line."""
+    text = "" if params is None else f', "params": {_quoted(params)}'
+    if record:
+        pairs = ", ".join(f"[{_quoted(name)}, {_plain_or_null(value)}]" for name, value in record)
+        text += f', "record": [{pairs}]'
+    return text
+
+
+def _plain_or_null(text: str | None) -> str:
+    return "null" if text is None else _quoted(text)
 
 
 def _made_text(made: Iterable[Made]) -> str:

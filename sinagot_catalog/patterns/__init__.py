@@ -12,6 +12,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids
     from sinagot_catalog.patterns.fields import Tokens, fault_of
+    from sinagot_catalog.patterns.group_ids import ALL_RECORDS, ESCAPES, group_id, group_values
     from sinagot_catalog.patterns.id_pattern import IdPattern
     from sinagot_catalog.patterns.id_regex import field_regex
     from sinagot_catalog.patterns.match_listing import (
@@ -47,6 +48,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, Reduction, reductions
 
 __all__ = [
+    "ALL_RECORDS",
+    "ESCAPES",
     "FOLDERS",
     "MOST_FOLDERS",
     "WILD",
@@ -64,6 +67,8 @@ __all__ = [
     "fault_of",
     "field_regex",
     "fitting",
+    "group_id",
+    "group_values",
     "holds",
     "id_columns",
     "id_values",
@@ -117,6 +122,7 @@ __getattr__ = lazy_exports(
             "parse_inputs",
         ),
         "raw_folder": ("RawFolder",),
+        "group_ids": ("ALL_RECORDS", "ESCAPES", "group_id", "group_values"),
         "id_pattern": ("IdPattern",),
         "template": ("WILD", "Template", "parse_labelled", "parse_template"),
         "wildcards": ("MOST_FOLDERS", "Reduction", "reductions"),

@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from functools import cached_property
 
 from sinagot_catalog.errors import PatternError
@@ -14,6 +15,7 @@ from sinagot_catalog.patterns.fields import (
     id_form,
     parse_regex,
 )
+from sinagot_catalog.patterns.group_ids import group_values
 from sinagot_catalog.patterns.template import RESERVED, Template
 
 __all__ = ["IdPattern", "is_safe_id"]
@@ -49,6 +51,7 @@ class IdPattern:
             raise PatternError(f"{text!r} is not a regular expression: {error.msg}{where}") from error
         self.text = text
         self.groups: tuple[str, ...] = tuple(self.regex.groupindex)
+        self._names = RESERVED.union(self.groups)
         reserved = RESERVED & set(self.groups)
         if reserved:
             raise PatternError(f"{text!r} names a group {min(reserved)!r}, which is a name of ours")
@@ -112,12 +115,15 @@ class IdPattern:
         r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
 
         Example:
-            >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
-            >>> from sinagot_catalog.patterns.template import parse_template
-            >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
-            >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
-            (True, False)
+                    >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
+                    >>> from sinagot_catalog.patterns.group_ids import group_values
+        from sinagot_catalog.patterns.template import parse_template
+                    >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
+                    >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
+                    (True, False)
         """
+        if not template.fields <= self._names:
+            return False  # a metadata column: its value is in no path that is listed
         if "id" in template.fields:
             return True
         return bool(
@@ -130,6 +136,22 @@ class IdPattern:
     def known_values(self, record_id: str) -> dict[str, str] | None:
         """As `values`, for an id that is known to fit: without named groups nothing is matched again."""
         return {"id": record_id} if not self.groups and is_safe_id(record_id) else self.values(record_id)
+
+    def values_of(self, row_id: str, by: Sequence[str] | None) -> dict[str, str] | None:
+        r"""The values of the placeholders for the row of a record or a group; None if a record's id does not fit.
+
+        Args:
+            row_id: The id of a record or a group.
+            by: The fields of the groups; None for a record.
+
+        Example:
+            >>> IdPattern(r"(?P<sub>\d+)_(?P<ses>\d+)").values_of("sub=1", ["sub", "ses"])
+            {'id': 'sub=1', 'sub': '1', 'ses': ''}
+        """
+        if by is None:
+            return self.known_values(row_id)
+        named = group_values(row_id)
+        return {"id": row_id, **{name: named.get(name, "") for name in by}}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, IdPattern) and other.text == self.text

@@ -30,7 +30,7 @@ class RawFolder:
         self, template: Template, inside: Sequence[Template], ids: IdPattern, values: Mapping[str, str]
     ) -> None:
         self._ids = ids
-        self._depth = template.depth
+        self._depth = template.depths[0]
         known = values if ids.is_told_by(template) else {name: values[name] for name in template.fields}
         self._declared = [_regex(way.bind(known)) for one in inside for way in one.variants.values()]
 

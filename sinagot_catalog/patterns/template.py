@@ -118,8 +118,18 @@ class Template:
 
     @cached_property
     def depth(self) -> int:
-        """The number of parts of its paths."""
+        """The number of parts of its paths, if no field is left out."""
         return self.text.count("/") + 1
+
+    @cached_property
+    def depths(self) -> tuple[int, ...]:
+        """The numbers of parts that its paths can have: an optional field without a value may drop a folder.
+
+        Example:
+            >>> parse_template("sub-{sub}/ses-{ses?}/eeg", fields={"sub", "ses"}).depths
+            (2, 3)
+        """
+        return tuple(sorted({one.depth for one in self.variants.values()}))
 
     @cached_property
     def parted(self) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:

@@ -10,11 +10,16 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.reporting.charts import Plot
+    from sinagot_catalog.reporting.export_target import TABLE_METADATA, check_target
     from sinagot_catalog.reporting.html_report import write_report
 
-__all__ = ["Plot", "write_report"]
+__all__ = ["TABLE_METADATA", "Plot", "check_target", "write_report"]
 
 __getattr__ = lazy_exports(
     __name__,
-    {"charts": ("Plot",), "html_report": ("write_report",)},
+    {
+        "charts": ("Plot",),
+        "export_target": ("TABLE_METADATA", "check_target"),
+        "html_report": ("write_report",),
+    },
 )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Plot"]
 
 _MOST = 4500
-_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#3d4450")
+_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")
 _NAMES = [*STATUS.categories, "UNKNOWN"]
 
 
@@ -42,7 +42,7 @@ class Plot:
 
         steps = self._steps()
         names = steps["name"].unique(maintain_order=True).to_list()
-        ids = self._source.catalog().ids
+        ids = self._source.catalog().row_ids
         colour = alt.Color("status:N").scale(domain=_NAMES, range=list(_COLOURS))
         if steps.height <= _MOST:
             whole: alt.Chart = (

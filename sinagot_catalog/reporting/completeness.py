@@ -84,6 +84,7 @@ def headline(rows: ReportRows) -> str:
         (count["DATA_READY"], "can run now"),
         (count["PROCESSING"], "running"),
         (waiting, "waits for an input" if waiting == 1 else "wait for an input"),
+        (count["EXCLUDED"], "excluded"),
         (count["UNKNOWN"], "unknown"),
     ):
         parts += [f"{n:,} {words}"] if n else []
@@ -113,9 +114,7 @@ def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> lis
         SelectionError: When a column of `by` has several values in each row.
     """
     fields = [name for name in catalog.layout.ids.groups if name not in by]
-    steps = rows.steps.with_columns(
-        catalog.record_values[name].gather(rows.steps["_record"]) for name in fields
-    )
+    steps = rows.steps.with_columns(catalog.row_values[name].gather(rows.steps["_record"]) for name in fields)
     out = []
     for name in dict.fromkeys([*by, "task", "modality", *fields]):
         if name in by and steps.schema[name].is_nested():

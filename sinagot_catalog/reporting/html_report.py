@@ -15,6 +15,7 @@ from sinagot_catalog import __version__
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.quantities import duration_text
 from sinagot_catalog.reporting.completeness import Grouping, groupings, headline
+from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.failure_commands import failures_of
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
 from sinagot_catalog.reporting.step_graph import graph_of
@@ -51,9 +52,11 @@ def write_report(
         The file's path.
 
     Raises:
+        UsageError: When another file is there.
         StorageError: When the page cannot be written.
     """
     target = Path(path)
+    check_target(target)
     page = render(_Page(source, ReportRows(source.catalog(), chosen), where, tuple(by)))
     try:
         target.write_text(page, encoding="utf-8")
@@ -140,7 +143,7 @@ class _Page:
     @property
     def n_records(self) -> int:
         """The number of records."""
-        return len(self.rows.ids)
+        return len(self.rows.record_ids)
 
     @property
     def n_files(self) -> int:
@@ -175,14 +178,16 @@ class _Page:
     @property
     def n_bins(self) -> int:
         """The number of bins for the records."""
-        return min(self.n_records, _BINS)
+        return min(len(self.rows.ids), _BINS)
 
     @cached_property
     def bands(self) -> list[list[_Band]]:
         """For each step its bands: neighbouring bins of one status form one band."""
         bins = max(self.n_bins, 1)
         placed = self.rows.steps.select(
-            "_cell", "_code", (pl.col("_rec").cast(pl.UInt64) * bins // max(self.n_records, 1)).alias("_bin")
+            "_cell",
+            "_code",
+            (pl.col("_rec").cast(pl.UInt64) * bins // max(len(self.rows.ids), 1)).alias("_bin"),
         )
         shares = (
             placed.group_by("_cell", "_bin", "_code")
@@ -291,11 +296,10 @@ class _Page:
         places = [place for place in layout.raw if place in layout.telling]
         if not places or not self.n_records:
             return []
-        frame = pl.DataFrame(
-            {str(place): self.catalog.presence[place].gather(self.rows.records) for place in places}
-        )
+        records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
+        frame = pl.DataFrame({str(place): self.catalog.presence[place].gather(records) for place in places})
         kinds = (
-            frame.with_columns(self.rows.ids)
+            frame.with_columns(self.catalog.ids.gather(records))
             .group_by([str(place) for place in places])
             .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
             .sort("n", descending=True)

@@ -57,15 +57,20 @@ class ReportRows:
 
     @cached_property
     def records(self) -> pl.Series:
-        """The positions in the catalog of the records that have a row."""
+        """The positions in the catalog of the records and groups that have a row."""
         if self.is_whole:
-            return pl.int_range(len(self._catalog.ids), dtype=pl.UInt32, eager=True)
+            return pl.int_range(self._catalog.n_rows, dtype=pl.UInt32, eager=True)
         return self._selected["_rec"].unique().sort()
 
     @cached_property
     def ids(self) -> pl.Series:
+        """The ids of the records and groups that have a row."""
+        return self._catalog.row_ids.gather(self.records)
+
+    @property
+    def record_ids(self) -> pl.Series:
         """The ids of the records that have a row."""
-        return self._catalog.ids.gather(self.records)
+        return self.ids.filter(self.records < len(self._catalog.ids))
 
     @cached_property
     def cells(self) -> list[UnitStep]:

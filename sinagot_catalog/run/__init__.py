@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
+    from sinagot_catalog.run.machine import cpus
+    from sinagot_catalog.run.parts import LAST, Part, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
     from sinagot_catalog.run.pool import Pool
@@ -39,10 +41,12 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
+    "LAST",
     "ClaimedRun",
     "Executor",
     "GcResult",
     "OnResults",
+    "Part",
     "Phase",
     "Plan",
     "PlanArguments",
@@ -59,11 +63,13 @@ __all__ = [
     "check_rows",
     "check_start",
     "claim",
+    "cpus",
     "gc",
     "in_words",
     "load_script",
     "local_executor",
     "make_plan",
+    "part_of",
     "plan",
     "replaced",
     "rows_query",
@@ -84,6 +90,8 @@ __getattr__ = lazy_exports(
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
+        "machine": ("cpus",),
+        "parts": ("LAST", "Part", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),
         "pool": ("Pool",),

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Resolver, link_stats, port_stats
+from sinagot_catalog.catalog import (
+    Query,
+    Resolver,
+    link_stats,
+    port_stats,
+    present_params,
+    present_record,
+)
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import JournalWriter, Made, Stamp, UnitStepSpec, check_links, made_of, new_run_id
 from sinagot_catalog.run.preflight import make_roots
@@ -124,9 +131,13 @@ def _write_cell(
         for link in cell.linked("output")
         for root in [catalog.layout.places[link.place].root]
     ]
+    read = catalog.with_attempt(rows.select("_last"), ["_params", "_record"])
+    params = present_params(read["_params"], cell.params)
+    record = present_record(read["_record"], codes, catalog.metadata)
     for row, record_id in enumerate(rows["record_id"]):
         made = [one for of_port in outputs if (one := of_port[row]) is not None]
-        lines.accepted(record_id, inputs=[stamps[row] for stamps in inputs], made=made)
+        stamps = [of_port[row] for of_port in inputs]
+        lines.accepted(record_id, inputs=stamps, made=made, params=params[row], record=record[row])
 
 
 def _stamps(found: pl.DataFrame) -> Iterator[Stamp | None]:

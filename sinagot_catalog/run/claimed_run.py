@@ -19,8 +19,10 @@ import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.journal import LogBuffer, RunReport, new_run_id, provenance_of
-from sinagot_catalog.run.cleanup import sweep
+from sinagot_catalog.run.cleanup import has_left, sweep
 from sinagot_catalog.run.executor import RunSetup
+from sinagot_catalog.run.failure_limit import FailureLimit
+from sinagot_catalog.run.group_file import remove_groups, write_groups
 from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
@@ -90,7 +92,9 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     taken = _Taken(rows, rows.clear(), spec, {}, begun)
     if rows.height:
         provenance = provenance_of(rows, source.events(), source.catalog())
-        taken = _take(source, replace(taken, provenance=provenance), options)
+        taken = _take(source, made, replace(taken, provenance=provenance), options)
+    elif has_left(source):
+        sweep(source)  # a killed run may have left the inputs of records that are not seen now
     run = ClaimedRun(source, query, made, options, taken)
     if taken.lease is not None:
         taken.lease.start()
@@ -99,7 +103,7 @@ def claim(source: Session, query: Query, made: Plan, options: RunOptions) -> Cla
     return run
 
 
-def _take(source: Session, wanted: _Taken, options: RunOptions) -> _Taken:
+def _take(source: Session, made: Plan, wanted: _Taken, options: RunOptions) -> _Taken:
     """Claim rows, clear what dead runs left, and open the spool."""
     mode = options.local_mode(source.config)
     check_places(source, mode)
@@ -115,6 +119,7 @@ def _take(source: Session, wanted: _Taken, options: RunOptions) -> _Taken:
             workers = 1 if mode == "main_process" else options.most_workers(source.config)
             spool = Spool(source, spec.run_id, workers)
             spec = spool.spec(spec)
+        write_groups(made, spec, source.log_store)
     except BaseException:
         source.claims.release(taken)  # the claim would stay live as long as this process
         raise
@@ -148,6 +153,7 @@ class ClaimedRun:
         self.log_buffer = LogBuffer()
         self._begin = taken.begun
         self._results = Results()
+        self.failure_limit = FailureLimit(self.options.stop_after, plan.rows["step"].to_list())
         self._lock = threading.Lock()
         self._report: RunReport | None = None
         self._executor: Executor | None = None
@@ -243,6 +249,10 @@ class ClaimedRun:
         """Collect results; callable from any thread."""
         with self._lock:
             self._results.add(results)
+        if self.failure_limit.note(results):
+            _logger.warning("%s; the other rows are cancelled", self.failure_limit.sentence)
+            if self._executor is not None:
+                self._executor.stop()
 
     # -- its end ------------------------------------------------------------------------------------------
 
@@ -266,6 +276,7 @@ class ClaimedRun:
                 )
                 self._report = self._make_report(outcomes)
                 if self._spool is not None:
+                    remove_groups(self.plan, self.spec, self.source.log_store)
                     self._spool.close()
                 if self._lease is not None:
                     self._give_back(self._lease, outcomes)
@@ -284,7 +295,8 @@ class ClaimedRun:
         rows = self.plan.frame.with_row_index("row")
         frame = outcomes.join(rows, on="row", how="left", maintain_order="left").select(*REPORT)
         run_id = self.run_id if self.is_claimed else None
-        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin)
+        n_excluded = rows.filter(pl.col("status") == "EXCLUDED").height
+        return RunReport(frame, run_id, seconds=time.monotonic() - self._begin, n_excluded=n_excluded)
 
     def _give_back(self, lease: Lease, outcomes: pl.DataFrame) -> None:
         """Tell the session which paths this run wrote, and release the rows."""
@@ -305,7 +317,7 @@ def _rows_without_files(source: Session, query: Query, rows: pl.DataFrame) -> pl
     """The rows of records that the user selected by id and that have no file; logs a warning."""
     if query.rows is None:
         return rows.clear()
-    known = source.catalog().ids
+    known = source.catalog().row_ids
     selected = query.rows["record_id"].unique(maintain_order=True)
     absent = selected.filter(~selected.is_in(known.implode()))
     if len(absent):

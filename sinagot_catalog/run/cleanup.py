@@ -1,5 +1,6 @@
 """Cleanup: clears what dead runs left behind (`sweep`) and old entries of the journal (`gc`)."""
 
+import logging
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -12,7 +13,9 @@ from sinagot_catalog.journal import Claim, check_links, is_kept_file, is_run_id
 from sinagot_catalog.run.request import seconds_of
 from sinagot_catalog.worker import clear_staging
 
-__all__ = ["GcResult", "gc", "sweep"]
+__all__ = ["GcResult", "gc", "has_left", "sweep"]
+
+_logger = logging.getLogger("sinagot_catalog")
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,25 @@ def sweep(source: Session, asker: Claim | None = None) -> int:
         source.claims.sweep(source.claims.now(asker))
     alive = source.claims.alive(asker) if found else frozenset()
     dead = [folder for folder in found if folder.name not in alive]
+    dataset = source.stores["dataset"].root
     outputs = source.stores.get("outputs", source.stores["dataset"]).root
-    for folder in dead:
-        clear_staging(str(folder), outputs)
+    restored = [path for folder in dead for path in clear_staging(str(folder), outputs, dataset)]
+    if restored:
+        _logger.warning(
+            "%d input files are back in their place, such as %s: a script had moved them when its run was killed. "
+            "Run again for their records",
+            len(restored),
+            min(restored),
+        )
+        if asker is None:  # the rows of a run refer to its listing
+            source.refresh()
     return len(dead)
+
+
+def has_left(source: Session) -> bool:
+    """Whether a run, dead or alive, has a staging folder."""
+    folder = Path(source.log_store.root) / ".staging"
+    return source.log_store.is_local and any(True for _ in _folders(folder))
 
 
 def _folders(path: Path) -> Iterator[Path]:

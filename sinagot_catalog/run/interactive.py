@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
+
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.scripts import ScriptHost
@@ -41,17 +43,16 @@ def script_of(
     from sinagot_catalog.scripts import ScriptPath, port_paths
 
     found_cells = _find(source, step, task, modality)
-    if len({cell.links for cell in found_cells}) > 1:
+    first = found_cells[0]
+    if any((cell.links, cell.params) != (first.links, first.params) for cell in found_cells):
         units = [".".join(filter(None, (cell.task, cell.modality))) for cell in found_cells]
         raise SelectionError(
-            f"step {step!r} has other paths in each of {', '.join(units)}",
+            f"step {step!r} has other paths or parameters in each of {', '.join(units)}",
             f"Ask one of them: ws.{units[0]}.get({record_id!r}).steps.get({step!r}).",
         )
     layout = source.layout()
     roots = {"dataset": source.config.dataset, "outputs": source.config.outputs}
-    values = id_values(record_id, source.config.ids)
-    if values is None:
-        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
+    values = _values(source, record_id)
 
     def found(port: list[Link]) -> str | list[str] | None:
         """The path of an input that exists, else of its first alternative."""
@@ -84,7 +85,31 @@ def script_of(
             paths("output"),
             paths("control"),
         ),
+        **_given(source, first, record_id),
     )
+
+
+def _values(source: Session, record_id: str) -> dict[str, str]:
+    """The values of the placeholders for a record."""
+    values = id_values(record_id, source.config.ids)
+    if values is None:
+        raise NotFoundError(f"{record_id!r} {source.config.ids.refusal(record_id)}")
+    if source.layout().columns:
+        rows = source.catalog().path_values.filter(pl.col("record_id") == record_id)
+        values |= rows.drop("record_id").row(0, named=True) if rows.height else {}
+    return values
+
+
+def _given(source: Session, cell: UnitStep, record_id: str) -> dict[str, Any]:
+    """The parameters of a step and the values of a record, as far as there are any."""
+    given: dict[str, Any] = {"params": cell.params} if cell.params else {}
+    ids = source.config.ids
+    values = id_values(record_id, ids) or {}
+    record = {"record_id": record_id, **{name: value for name, value in values.items() if name in ids.groups}}
+    if source.config.metadata:
+        rows = source.catalog().metadata.filter(pl.col("record_id") == record_id)
+        record |= rows.row(0, named=True) if rows.height else {}
+    return given | {"record": record}
 
 
 def _find(source: Session, step: str, task: str | None, modality: str | None) -> list[UnitStep]:

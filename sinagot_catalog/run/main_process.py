@@ -71,7 +71,8 @@ class MainProcess:
         with contextlib.suppress(OSError):
             jobs.journal.sync()
         jobs.close()
-        clear_staging(staging_path(jobs.spec.log, jobs.spec.run_id), jobs.spec.outputs)
+        spec = jobs.spec
+        clear_staging(staging_path(spec.log, spec.run_id), spec.outputs, spec.dataset)
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups; calls `on_results` after each row."""

@@ -112,7 +112,7 @@ class Blocking:
 
     def __init__(self, catalog: Catalog, rows: pl.DataFrame) -> None:
         self._catalog = catalog
-        codes = catalog.ids.to_frame().with_row_index("_rec")
+        codes = catalog.row_ids.to_frame().with_row_index("_rec")
         columns = rows.select("row", "record_id", "_cell", "_position")
         self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
 
@@ -135,7 +135,7 @@ class Blocking:
                 continue
             blocked = part.with_columns(
                 pl.coalesce(
-                    pl.when(pl.lit(mask.gather(part["_rec"]))).then(pl.lit(step)) for step, mask in waits
+                    pl.when(pl.lit(mask.gather(part["_rec"]))).then(step) for step, mask in waits
                 ).alias("_for")
             ).drop_nulls("_for")
             lost = pl.concat([lost, blocked.select(lost.columns)])
@@ -146,20 +146,42 @@ class Blocking:
             ]
         return found
 
-    def _waits(self, cell: UnitStep, lost: pl.DataFrame) -> list[tuple[str, pl.Series]]:
-        """The steps that failed to make an input of a step, each with the records that wait for it."""
-        catalog, out = self._catalog, list[tuple[str, pl.Series]]()
-        nobody = pl.Series([False]).new_from_index(0, len(catalog.ids))
-        needed = [port[0].place for port in cell.required if len(port) == 1]
-        for place in needed:
+    def _waits(self, cell: UnitStep, lost: pl.DataFrame) -> list[tuple[pl.Expr, pl.Series]]:
+        """The steps that failed to make an input of a step, each with the rows that wait for it."""
+        catalog, out = self._catalog, list[tuple[pl.Expr, pl.Series]]()
+        nobody = pl.Series([False]).new_from_index(0, catalog.n_rows)
+        for port in cell.required:
+            if len(port) != 1:
+                continue
+            place = port[0].place
             for maker in catalog.makers.get(place, []):
                 codes = lost.filter(pl.col("_cell") == maker)["_rec"]
                 if maker != cell.index and len(codes):
                     records = nobody.clone().scatter(codes, True)
                     outputs = catalog.layout.cells[maker].places("output")
                     met = reduce(or_, [catalog.met(place, made, records) for made in outputs])
-                    out.append((catalog.layout.cells[maker].step, met))
+                    step = catalog.layout.cells[maker].step
+                    if cell.by is None or catalog.layout.is_per_group(cell, port):
+                        out.append((pl.lit(step), met))
+                    elif not cell.is_partial:
+                        out.append(self._of_members(cell, step, met, nobody))
         return out
+
+    def _of_members(
+        self, cell: UnitStep, step: str, lost: pl.Series, nobody: pl.Series
+    ) -> tuple[pl.Expr, pl.Series]:
+        """The step and the first member that failed of each group, and the groups with such a member."""
+        members = self._catalog.group_steps.members(cell)
+        hit = members.filter(lost.gather(members["_member"])).unique(
+            "_rec", keep="first", maintain_order=True
+        )
+        ids = self._catalog.row_ids
+        names = pl.format(f"{step} of {{}}", pl.lit(ids.gather(hit["_member"])))
+        known = hit.select("_rec", names.alias("_for"))
+        name = pl.col("_rec").replace_strict(
+            known["_rec"], known["_for"], default=None, return_dtype=pl.String
+        )
+        return name, nobody.clone().scatter(hit["_rec"], True)
 
 
 def phases_of(todo: pl.DataFrame) -> list[Phase]:

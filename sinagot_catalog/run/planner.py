@@ -7,27 +7,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import partial, reduce
-from graphlib import CycleError, TopologicalSorter
 from operator import and_, or_
 from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import fixed_action, in_words, is_stale, stat_paths
-from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.catalog import fixed_action, in_words, is_stale
+from sinagot_catalog.errors import ConfigError
 from sinagot_catalog.patterns import paths_of
+from sinagot_catalog.run.parts import part_of
+from sinagot_catalog.run.step_order import StepOrder
 from sinagot_catalog.run.upstream import upstream_rows
+from sinagot_catalog.run.volume import volume
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
-    from sinagot_catalog.catalog import Catalog, Layout, Stats, UnitStep
+    from sinagot_catalog.catalog import Catalog, Stats, UnitStep
     from sinagot_catalog.run.request import RunOptions
 
 __all__ = ["Plan", "make_plan"]
 
-_SAMPLE, _SAMPLE_REMOTE = 2000, 200
 _SHOWN = 10
 
 
@@ -44,6 +45,8 @@ class Plan:
     rows: pl.DataFrame = field(repr=False)
     measure: Callable[[pl.DataFrame], pl.DataFrame] | None = field(repr=False, compare=False, default=None)
     """Returns the columns `step, bytes` for some rows; reads sizes."""
+    members: Mapping[int, pl.DataFrame] = field(repr=False, compare=False, default_factory=dict)
+    """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
 
     @property
     def n_run(self) -> int:
@@ -102,6 +105,8 @@ def make_plan(
     options: RunOptions,
     stats: Stats,
     causes: frozenset[str] = frozenset(),
+    *,
+    retries_unchanged: bool = True,
 ) -> Plan:
     """Plan some rows of `steps`.
 
@@ -111,15 +116,23 @@ def make_plan(
         options: The options of the run. If the user named steps, their rows are tried without their inputs, too.
         stats: Reads sizes and times, if `causes` needs them.
         causes: Run rows that are stale by one of these causes, and the rows that read their outputs.
+        retries_unchanged: Also run rows that failed, if nothing that they read changed since.
 
     Raises:
         SelectionError: When steps wait for each other.
+        ConfigError: When the table of exclusions cannot be read.
     """
-    order = _Order(catalog.layout, catalog.makers, catalog.faults)
+    if (unread := catalog.exclusions.unread) is not None:
+        raise ConfigError(
+            f"nothing runs, because it is not known what to leave out: {unread}", catalog.exclusions.hint
+        )
+    order = StepOrder(catalog.layout, catalog.makers, catalog.faults)
     selected = selected.with_columns(pl.lit(True).alias("_selected"))
     if options.upstream:
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
-    rows = _Considered(catalog, selected, options, stats, causes).decide(order)
+    considered = _Considered(catalog, selected, options, stats, causes)
+    considered.retries_unchanged = retries_unchanged or options.force
+    rows = considered.decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
         beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
@@ -132,94 +145,7 @@ def make_plan(
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
-    return Plan(rows.select(*PLAN), rows, partial(_volume, catalog, stats))
-
-
-def _volume(catalog: Catalog, stats: Stats, rows: pl.DataFrame) -> pl.DataFrame:
-    """Estimated bytes of the existing inputs per step, from the sizes of a sample."""
-    links = catalog.links(rows).filter(pl.col("role") == "input", pl.col("exists"))
-    links = links.unique(["step", "root", "path"], maintain_order=True)
-    sums = []
-    for (root,), part in links.partition_by("root", as_dict=True).items():
-        every = max(1, part.height // (_SAMPLE if catalog.listings[str(root)].is_local else _SAMPLE_REMOTE))
-        some = part.gather_every(every)
-        sized = some.with_columns(stat_paths(catalog, str(root), some, stats)["size"])
-        counts = part.group_by("step", maintain_order=True).len("n")
-        means = sized.group_by("step").agg(pl.col("size").mean())
-        sums.append(counts.join(means, on="step", how="left", maintain_order="left"))
-    if not sums:
-        return pl.DataFrame(schema={"step": pl.String, "bytes": pl.Int64})
-    scaled = (pl.col("size").fill_null(0) * pl.col("n")).round().cast(pl.Int64).sum().alias("bytes")
-    return pl.concat(sums).group_by("step", maintain_order=True).agg(scaled)
-
-
-class _Order:
-    """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
-
-    A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
-    """
-
-    def __init__(
-        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
-    ) -> None:
-        self.layout = layout
-        self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
-        self.shared: set[tuple[int, int]] = set()
-        for unit in layout.units:
-            for first, second in zip(unit.cells, unit.cells[1:], strict=False):
-                self.before[second].add(first)
-        for cell in layout.cells:
-            if cell.index in faults:
-                continue  # a step whose paths are refused never runs
-            for place in cell.places("input"):
-                for maker in makers.get(place, []):
-                    if maker != cell.index and maker not in faults:
-                        self.before[cell.index].add(maker)
-                        made = layout.cells[maker].places("output")
-                        is_near = maker not in layout.makers.get(place, [])
-                        if is_near or any(one not in layout.telling for one in (place, *made)):
-                            self.shared.add((maker, cell.index))
-        self.cells = self._sorted()
-
-    def _sorted(self) -> list[int]:
-        """The unit steps in topological order; otherwise in the order of the config."""
-        sorter = TopologicalSorter(self.before)
-        try:
-            sorter.prepare()
-        except CycleError as error:
-            names = " -> ".join(self._name(cell) for cell in error.args[1])
-            raise SelectionError(
-                f"steps wait for each other: {names}",
-                "Reorder the scripts in workspace.toml, or mend their paths.",
-            ) from error
-        out: list[int] = []
-        ready: list[int] = []
-        while sorter.is_active():
-            ready = sorted([*ready, *sorter.get_ready()])
-            out.append(ready.pop(0))
-            sorter.done(out[-1])
-        return out
-
-    def _name(self, cell: int) -> str:
-        one = self.layout.cells[cell]
-        return "-".join(part for part in (one.task, one.modality, one.step) if part)
-
-    @property
-    def table(self) -> pl.DataFrame:
-        """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
-        phase: dict[int, int] = {}
-        component = {cell: cell for cell in self.cells}
-        for cell in self.cells:
-            phase[cell] = max(
-                (phase[one] + ((one, cell) in self.shared) for one in self.before[cell]), default=0
-            )
-            for one in self.before[cell]:
-                if (one, cell) not in self.shared:
-                    old, new = component[one], component[cell]
-                    component = {key: new if value == old else value for key, value in component.items()}
-        rows = [(cell, spot, phase[cell], component[cell]) for spot, cell in enumerate(self.cells)]
-        names = ("_cell", "_position", "_phase", "_component")
-        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members)
 
 
 class _Considered:
@@ -236,21 +162,26 @@ class _Considered:
         self.catalog = catalog
         self.options = options
         self.causes = causes
-        self.count = len(catalog.ids)
+        self.retries_unchanged = True
+        self.count = catalog.n_rows
         self.selected = selected
         self.stats = stats
         nothing = pl.Series([False], dtype=pl.Boolean).new_from_index(0, self.count)
         self.nothing = nothing
+        self.part = part_of(options.part)
+        self.in_part = pl.DataFrame() if self.part is None else self.part.records(catalog.ids)
         self.made: dict[int, pl.Series] = {}
         """By bound pattern: whether this run writes its file, a row per record."""
+        self.members: dict[int, pl.DataFrame] = {}
+        """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
         self.jobs: dict[frozenset[int], pl.Series] = {}
         """By set of outputs: whether a row of this run makes them, a row per record."""
 
-    def decide(self, order: _Order) -> pl.DataFrame:
+    def decide(self, order: StepOrder) -> pl.DataFrame:
         """Give every row its action and reason."""
         parts = self.selected.partition_by("_cell", as_dict=True)
         out = []
-        for cell in order.cells:
+        for cell in order.steps_in(self.part):
             part = parts.get((cell,))
             if self.options.downstream or part is not None:
                 found = self._cell(self.catalog.layout.cells[cell], part)
@@ -265,14 +196,17 @@ class _Considered:
 
     def _cell(self, cell: UnitStep, part: pl.DataFrame | None) -> pl.DataFrame | None:
         rows = self._rows(cell, part)
+        if rows is not None and self.part is not None and not self.part.is_last:
+            rows = rows.join(self.in_part, on="record_id", how="semi", maintain_order="left")
         if rows is None or rows.is_empty():
             return None
         rows = rows.with_columns(
             *self._stale(rows),
+            self._futile(rows).alias("_futile"),
             self._held(rows).alias("_held"),
             *(column.gather(rows["_rec"]) for column in self._inputs(cell)),
         )
-        rows = rows.with_columns(self._runs().cast(ACTION).alias("action"))
+        rows = rows.with_columns(self._runs(cell).cast(ACTION).alias("action"))
         rows = self._one_job(cell, rows)
         self._note(cell, rows.filter(pl.col("action") == "run")["_rec"])
         return self._explain(cell, rows)
@@ -285,11 +219,26 @@ class _Considered:
         none = self.nothing.clone()
         chosen = none if part is None else none.scatter(part.filter("_selected")["_rec"], True)
         added = self.nothing if part is None else self.nothing.clone().scatter(part["_rec"], True)
-        fresh = reduce(
-            or_, [self.made.get(place, self.nothing) for place in cell.places("input")], self.nothing
-        )
+        fresh = self._fresh(cell)
         picked = chosen.gather(every["_rec"]).alias("_selected")
         return every.with_columns(picked).filter(pl.lit((chosen | added | fresh).gather(every["_rec"])))
+
+    def _fresh(self, cell: UnitStep) -> pl.Series:
+        """Whether this run makes an input, a row per record and group; of a group also an input of a member."""
+        made = [self.made[place] for place in cell.places("input") if place in self.made]
+        fresh = reduce(or_, made, self.nothing)
+        if cell.by is None or not fresh.any():
+            return fresh
+        members = self.catalog.group_steps.members(cell)
+        groups = members["_rec"].filter(fresh.gather(members["_member"]))
+        own = [
+            self.made[link.place]
+            for port in cell.input_ports
+            if self.catalog.layout.is_per_group(cell, port)
+            for link in port
+            if link.place in self.made
+        ]
+        return reduce(or_, own, self.nothing).clone().scatter(groups, True)
 
     def _stale(self, rows: pl.DataFrame) -> list[pl.Series]:
         """Whether each row is stale by one of the causes that count, and the causes in words."""
@@ -299,6 +248,12 @@ class _Considered:
         causes = self.catalog.stale_causes(rows, self.stats)
         stale = is_stale(causes, self.causes).fill_null(value=False)
         return [stale.alias("_stale"), in_words(causes, self.causes).alias("_causes")]
+
+    def _futile(self, rows: pl.DataFrame) -> pl.Series:
+        """Whether a row failed and nothing that it read has changed since, so that it would fail again."""
+        if self.retries_unchanged:
+            return pl.Series([False]).new_from_index(0, rows.height)
+        return self.catalog.fails_again(rows, self.stats)
 
     def _held(self, rows: pl.DataFrame) -> pl.Series:
         """Whether a live run is running each row; logs of sinagot name no run, so they never hold a row."""
@@ -310,11 +265,19 @@ class _Considered:
     def _inputs(self, cell: UnitStep) -> list[pl.Series]:
         """Whether all inputs will exist, and whether this run makes any of them; a row per record."""
         made = {place: self.made.get(place, self.nothing) for place in cell.places("input")}
+        layout = self.catalog.layout
+        own = [port for port in cell.required if cell.by is None or layout.is_per_group(cell, port)]
         there = [
             reduce(or_, [self.catalog.presence[link.place] | made[link.place] for link in port])
-            for port in cell.required
+            for port in own
         ]
-        after = reduce(or_, made.values(), self.nothing)
+        after = self._fresh(cell)
+        if cell.by is not None:
+            states = self.catalog.group_steps.states_with(cell, self.made)
+            members = states.members.filter("is_in")
+            ids = self.catalog.row_ids.gather(members["_member"]).alias("member")
+            self.members[cell.index] = members.select("_rec", ids)
+            there.append(states.ready)
         # a step outside this run has yet to make an optional file, an alternative, or one of many
         waits = [rows & ~after for _, rows in self.catalog.soft_waits.get(cell.index, ())]
         yes = self.nothing.is_null() | True
@@ -323,19 +286,24 @@ class _Considered:
             after.alias("_after"),
         ]
 
-    def _runs(self) -> pl.Expr:
+    def _runs(self, cell: UnitStep) -> pl.Expr:
         """The action of each row of a unit step."""
         options = self.options
         again = pl.lit(options.force) & pl.col("_selected") | pl.col("_stale")
         if self.causes:
             again = again | pl.col("_after")
-        tried = pl.lit(options.ignore_missing or options.step is not None) & pl.col("_selected")
+        # a group whose members are still to come is not tried for being named
+        tried = pl.lit(options.ignore_missing or (options.step is not None and cell.by is None)) & pl.col(
+            "_selected"
+        )
         return (
             pl.when(pl.col("_held"))
             .then(pl.lit("skip"))
             .when(fixed_action().is_not_null())
             .then(fixed_action())
             .when((pl.col("status") == "DONE") & ~again)
+            .then(pl.lit("skip"))
+            .when(pl.col("_futile") & ~pl.col("_after"))
             .then(pl.lit("skip"))
             .when(pl.col("_will_be_ready") | tried)
             .then(pl.lit("run"))
@@ -350,8 +318,8 @@ class _Considered:
             return rows
         made = self.jobs.get(frozenset(outputs), self.nothing).gather(rows["_rec"])
         template = self.catalog.layout.places[outputs[0]].template
-        if outputs[0] not in self.catalog.layout.telling:
-            values = self.catalog.record_values.drop("record_id")[rows["_rec"]]
+        if outputs[0] not in self.catalog.by_id:
+            values = self.catalog.row_values.drop("record_id")[rows["_rec"]]
             path = (
                 rows.select("record_id")
                 .with_columns(values.get_columns())
@@ -386,11 +354,7 @@ class _Considered:
 
     def _spread(self, written: pl.Series, place: int) -> pl.Series:
         """Extend a mask of records to all records that share the path of the output."""
-        template = self.catalog.layout.places[place].template
-        if place in self.catalog.layout.telling:
-            return written
-        paths = self.catalog.record_values.select(paths_of(template).alias("path"))["path"]
-        return paths.is_in(paths.filter(written).drop_nulls().unique().implode()).fill_null(value=False)
+        return self.catalog.sharing(place, written)
 
     def _explain(self, cell: UnitStep, rows: pl.DataFrame) -> pl.DataFrame:
         rows = self.catalog.steps_with(rows, ["reason"])
@@ -404,6 +368,8 @@ class _Considered:
         reason = (
             pl.when(pl.col("_twin"))
             .then(pl.lit("another row of this run makes the same outputs"))
+            .when(pl.col("_futile") & (pl.col("action") == "skip"))
+            .then(pl.concat_str(pl.lit("nothing changed since it failed: "), pl.col("reason")))
             .when(run & pl.col("_stale"))
             .then(pl.concat_str(pl.lit("stale: "), pl.col("_causes")))
             .when(run & pl.col("_after"))
@@ -419,4 +385,7 @@ class _Considered:
         return rows.with_columns(reason.alias("reason"))
 
 
-_KEPT = ("_rec", "_cell", "_event", "record_id", "task", "modality", "step", "action", "reason", "status")
+_KEPT = (
+    *("_rec", "_cell", "_event", "n_outputs_found"),
+    *("record_id", "task", "modality", "step", "action", "reason", "status"),
+)

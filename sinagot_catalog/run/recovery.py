@@ -19,7 +19,7 @@ from typing import NamedTuple, TypeAlias
 from sinagot_catalog.journal import FAILED, Outcome, Result, Row, Task, journal_path, read_lines
 from sinagot_catalog.run.run_context import RunContext
 from sinagot_catalog.storage import is_url
-from sinagot_catalog.worker import CLOSED
+from sinagot_catalog.worker import CLOSED, describe_moved_inputs
 
 __all__ = ["Batch", "Death", "Emit", "how_it_ended", "resolve_rows"]
 
@@ -92,6 +92,7 @@ class Death(NamedTuple):
     output: str | None
     was_late: bool
     was_ready: bool
+    moved_inputs: list[str]
 
 
 def resolve_rows(
@@ -153,6 +154,7 @@ def _attribute_failure(context: RunContext, row: Row, death: Death, paths: list[
         message = f"ran past its TIMEOUT of {context.spec.cells[row[1]].timeout:g} s"
     else:
         outcome, error_type, message = "error", "WorkerDied", how_it_ended(death.code)
+    message += describe_moved_inputs(death.moved_inputs)
     with context.lines(row) as lines:
         lines.error(
             row[2],

@@ -72,13 +72,18 @@ def written_paths(source: Session, rows: pl.DataFrame, extras: Sequence[str]) ->
         rows: The rows of the plan with their outcomes.
         extras: Paths that rows published in addition to their declared outputs; folders end with `/`.
     """
-    layout = source.catalog().layout
+    catalog = source.catalog()
+    layout = catalog.layout
     folders = {path[:-1] for path in extras if path.endswith("/")}
     files = [path for path in extras if not path.endswith("/")]
     frames = [_NO_PATHS]
     for key, part in rows.partition_by("_cell", as_dict=True).items():
         cell = layout.cells[int(str(key[0]))]
-        values = id_columns(part["record_id"], layout.ids)
+        if cell.by is None:
+            values = id_columns(part["record_id"], layout.ids)
+        else:
+            groups = catalog.groups.values
+            values = part.select("record_id").join(groups, on="record_id", how="left", maintain_order="left")
         for link in cell.links:
             place = layout.places[link.place]
             if link.role == "control":

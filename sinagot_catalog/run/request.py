@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Resolver, acted_on
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.journal import NEVER, unrecorded
 from sinagot_catalog.patterns import fitting
 from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
+from sinagot_catalog.run.machine import cpus
+from sinagot_catalog.run.parts import part_of
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -54,12 +56,14 @@ class PlanArguments(TypedDict, total=False):
     upstream: bool
     stale: bool | str | None
     limit: int | None
+    part: str | Sequence[int] | None
 
 
 class SubmitArguments(PlanArguments, total=False):
     """The keywords of `StepCollection.submit`."""
 
     workers: int | None
+    stop_after: int | None
 
 
 class RunArguments(SubmitArguments, total=False):
@@ -85,12 +89,14 @@ class RunOptions:
         ignore_missing: Also try rows that lack an input.
         debug: Run in this process, log at DEBUG, and re-raise the errors of a script.
         mode: `processes`, `main_process` or `prefect`; by default as set in `[run] mode`.
-        workers: The number of processes; by default the number of cores.
+        workers: The number of processes; by default the CPUs that this process may use.
         downstream: Add the rows that become ready by this run.
         upstream: Add the rows that make missing inputs of these rows.
         stale: Run rows that are stale by an input or a version, with `"code"` also by a changed script; by default
             as set in `[run] rerun_on`.
         limit: Run at most this many rows, in run order.
+        stop_after: End the run after this many failures of one kind; see `failure_limit`.
+        part: Only the rows of this part, such as `(3, 8)`; `"last"` has the rows that belong to no part.
     """
 
     step: str | Sequence[str] | None = None
@@ -103,6 +109,8 @@ class RunOptions:
     upstream: bool = False
     stale: bool | str | None = None
     limit: int | None = None
+    stop_after: int | None = None
+    part: str | Sequence[int] | None = None
 
     @classmethod
     def of(
@@ -134,7 +142,8 @@ class RunOptions:
             raise SelectionError(
                 f"stale: {self.stale!r} is not one of True, False, 'code'{did_you_mean(str(self.stale), ['code'])}"
             )
-        for name, least in (("workers", 1), ("limit", 0)):
+        part_of(self.part)
+        for name, least in (("workers", 1), ("limit", 0), ("stop_after", 1)):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, int) or value < least):
                 raise SelectionError(f"{name}: {value!r} is not a whole number from {least} up")
@@ -164,7 +173,7 @@ class RunOptions:
 
     def most_workers(self, config: Config) -> int:
         """The most processes that a run uses."""
-        return self.workers or config.run.workers or os.cpu_count() or 1
+        return self.workers or config.run.workers or cpus()
 
 
 def seconds_of(name: str, duration: float | str | timedelta) -> float:
@@ -186,13 +195,36 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
-    return planner.make_plan(catalog, rows, options, source.stats, options.causes(source.config))
+    is_named = options.step is not None or query.names_rows
+    return planner.make_plan(
+        catalog,
+        rows,
+        options,
+        source.stats,
+        options.causes(source.config),
+        retries_unchanged=is_named or source.config.run.retry == "always",
+    )
 
 
-def replaced(source: Session, made: Plan) -> tuple[int, int]:
-    """Number and bytes of existing outputs that a plan replaces; estimates the bytes from a sample."""
+class Replaced(NamedTuple):
+    """The existing outputs that a plan replaces.
+
+    Attributes:
+        n_outputs: How many there are.
+        size: Their bytes, estimated from a sample.
+        foreign: Those that no run made, as far as the journal tells.
+    """
+
+    n_outputs: int
+    size: int
+    foreign: pl.Series
+
+
+def replaced(source: Session, made: Plan) -> Replaced:
+    """Find the existing outputs that a plan replaces."""
     catalog = source.catalog()
-    links = catalog.links(made.rows.filter(pl.col("action") == "run"))
+    rows = made.rows.filter(pl.col("action") == "run").with_row_index("row")
+    links = catalog.links(rows)
     there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
     total = 0
     for (root,), part in there.partition_by("root", as_dict=True).items():
@@ -205,7 +237,11 @@ def replaced(source: Session, made: Plan) -> tuple[int, int]:
         size = sum(one or 0 for one in store.stat(files).size)
         size += sum(one or 0 for path in folders for one in store.tree(path).values())
         total += round(size * part.height / len(paths))
-    return there.height, total
+    since_of = unrecorded(rows, source.events(), catalog).outputs
+    never = [row for row, since in since_of.items() if since == NEVER]
+    foreign = rows.filter(pl.col("row").is_in(never))
+    unmade = there.join(foreign, on=["_rec", "_cell"], how="semi").sort("path")["path"]
+    return Replaced(there.height, total, unmade)
 
 
 def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
@@ -262,9 +298,11 @@ def check_rows(source: Session, rows: pl.DataFrame) -> None:
     """
     ids = source.config.ids
     given = rows["record_id"].cast(pl.String).unique()
-    wrong = given.filter(~fitting(given, ids).fill_null(value=False)).to_list()
-    if wrong:
-        known = source.catalog().ids.to_list()
+    wrong = given.filter(~fitting(given, ids).fill_null(value=False))
+    if len(wrong) and source.layout().bys:
+        wrong = wrong.filter(~wrong.is_in(source.catalog().groups.values["record_id"].implode()))
+    if len(wrong):
+        known = source.catalog().row_ids.to_list()
         raise SelectionError(
             f"record_id {wrong[0]!r} {ids.refusal(str(wrong[0]))}{did_you_mean(str(wrong[0]), known)}"
         )

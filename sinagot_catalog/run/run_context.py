@@ -83,7 +83,7 @@ class RunContext:
 
     def outputs(self, row: Row) -> set[str]:
         """The relative paths of the declared outputs of a row."""
-        values = self.ids.known_values(row[2])
+        values = self.ids.values_of(row[2], self.spec.cells[row[1]].by)
         if values is None:
             return set()
         try:
@@ -152,10 +152,10 @@ class RunContext:
         self._journal.close()
         staging = staging_path(self.spec.log, self.spec.run_id)
         if not self.prefix:
-            clear_staging(staging, self.spec.outputs)
+            clear_staging(staging, self.spec.outputs, self.spec.dataset)
             return
         for folder in Path(staging).glob(f"{self.prefix}*"):  # other parents of this run may still be working
-            clear_staging(str(folder), self.spec.outputs)
+            clear_staging(str(folder), self.spec.outputs, self.spec.dataset)
 
 
 def _from_event(number: int, event: Mapping[str, Any], extras: list[str]) -> Result:

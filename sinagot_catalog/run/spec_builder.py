@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
-from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec
+from sinagot_catalog.journal import Port, RunSpec, UnitStepSpec, pack_metadata, unrecorded
 from sinagot_catalog.worker import links_among, parents
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog import Link, Session, UnitStep
+    from sinagot_catalog.catalog import Layout, Link, Session, UnitStep
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.run.request import RunOptions
 
@@ -49,10 +49,31 @@ def build_spec(source: Session, run_id: str, options: RunOptions, rows: pl.DataF
         threads_per_worker=config.run.threads_per_worker,
         memory_limit=config.run.memory_limit,
         redo=frozenset(half),
+        unrecorded=None if options.force else unrecorded(rows, source.events(), source.catalog()),
         empty_outputs=config.run.empty_outputs,
         links=_literal_links(source),
         follow_links=config.path.follow_links,
+        metadata=_metadata(source, rows),
+        path_values=_path_values(source, rows),
     )
+
+
+def _metadata(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """What the metadata tables tell of the records of a run; None without tables."""
+    catalog = source.catalog()
+    if not catalog.tables:
+        return None
+    return pack_metadata(catalog.metadata.join(rows, on="record_id", how="semi").to_dict(as_series=False))
+
+
+def _path_values(source: Session, rows: pl.DataFrame) -> bytes | None:
+    """The metadata columns that paths of inputs name; None if there are none."""
+    catalog = source.catalog()
+    names = {name for names in catalog.layout.columns.values() for name in names}
+    if not names:
+        return None
+    values = catalog.path_values.select("record_id", *sorted(names)).join(rows, on="record_id", how="semi")
+    return pack_metadata(values.to_dict(as_series=False))
 
 
 def _literal_links(source: Session) -> dict[str, str]:
@@ -74,6 +95,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
     places = source.layout().places
 
     def input_port(port: list[Link]) -> Port:
+        kind = _kind_of(source.layout(), cell, port)
         first, *others = [
             Port(
                 link.label,
@@ -81,6 +103,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
                 inside(link.place),
                 places[link.place].roots,
                 is_optional=link.is_optional,
+                per=kind,
             )
             for link in port
         ]
@@ -106,4 +129,20 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         timeout=cell.timeout,
         command=cell.command,
         code=source.code_of(cell),
+        by=cell.by,
+        member_by=None if cell.by is None else source.layout().member_by(cell),
+        is_partial=cell.is_partial,
+        params=cell.params,
     )
+
+
+def _kind_of(layout: Layout, cell: UnitStep, port: list[Link]) -> Literal["row", "member", "shared"]:
+    """Whether an input of a group step belongs to the group, to each member, or to several members."""
+    if cell.by is None or layout.is_per_group(cell, port):
+        return "row"
+    lower = layout.member_by(cell)
+    templates = [layout.places[link.place].template for link in port]
+    names_member = any(
+        layout.ids.is_told_by(one) if lower is None else set(lower) <= one.fields for one in templates
+    )
+    return "member" if names_member else "shared"

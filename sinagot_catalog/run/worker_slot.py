@@ -244,14 +244,16 @@ class WorkerSlot:
         if batch.timed_out is not None and batch.timed_out != number:
             number, attempt = batch.timed_out, 1
         output = process.output(mark if number >= 0 else 0)
-        death = Death(process.name, code, number, attempt, seconds, output, was_late, process.is_ready)
+        name = process.name
         self.close()
-        if death.name:
+        moved: list[str] = []
+        if name:
             spec = self._pool.context.spec
-            clear_staging(staging_path(spec.log, spec.run_id, death.name), spec.outputs)
+            moved = clear_staging(staging_path(spec.log, spec.run_id, name), spec.outputs, spec.dataset)
             if spec.remote is not None:
-                clear_staging(staging_path(spec.remote.spool, spec.run_id, death.name), spec.remote.spool)
-        return death
+                spool = spec.remote.spool
+                clear_staging(staging_path(spool, spec.run_id, name), spool, spec.dataset)
+        return Death(name, code, number, attempt, seconds, output, was_late, process.is_ready, moved)
 
     def _count_unexplained(self, death: Death) -> None:
         """Count a death that no row explains; raise after several such deaths in a row."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.scripts.declaration import ScriptSource, read_script
     from sinagot_catalog.scripts.importer import ScriptHost
     from sinagot_catalog.scripts.module_names import NO_MAIN, USER_SCRIPTS
+    from sinagot_catalog.scripts.parameters import Parameters, changes, leaves, to_json, value_at
     from sinagot_catalog.scripts.remote_cache import Mirror
     from sinagot_catalog.scripts.row_output import (
         DONE_BOUND,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         port_path,
         port_paths,
         port_value,
+        reads_of,
     )
     from sinagot_catalog.scripts.step_function import step
 
@@ -46,12 +48,15 @@ __all__ = [
     "NoOutput",
     "Output",
     "OutputFile",
+    "Parameters",
     "ScriptHost",
     "ScriptPath",
     "ScriptSource",
     "ScriptTemplate",
+    "changes",
     "command_script",
     "cut_file",
+    "leaves",
     "own_check",
     "parse_command",
     "path_names",
@@ -60,7 +65,10 @@ __all__ = [
     "port_value",
     "read_ends",
     "read_script",
+    "reads_of",
     "step",
+    "to_json",
+    "value_at",
 ]
 
 __getattr__ = lazy_exports(
@@ -71,6 +79,7 @@ __getattr__ = lazy_exports(
         "declaration": ("ScriptSource", "read_script"),
         "importer": ("ScriptHost",),
         "module_names": ("NO_MAIN", "USER_SCRIPTS"),
+        "parameters": ("Parameters", "changes", "leaves", "to_json", "value_at"),
         "remote_cache": ("Mirror",),
         "row_output": (
             "DONE_BOUND",
@@ -82,7 +91,15 @@ __getattr__ = lazy_exports(
             "cut_file",
             "read_ends",
         ),
-        "script": ("ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths", "port_value"),
+        "script": (
+            "ScriptPath",
+            "ScriptTemplate",
+            "own_check",
+            "port_path",
+            "port_paths",
+            "port_value",
+            "reads_of",
+        ),
         "step_function": ("step",),
     },
 )

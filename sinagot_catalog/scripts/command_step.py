@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 from sinagot_catalog.errors import PatternError, SinagotError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, is_table
+from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.scripts.row_output import Tee
 from sinagot_catalog.scripts.script import ScriptTemplate
 
@@ -80,7 +81,9 @@ def _pieces(word: str, names: Collection[str] | None) -> Iterator[tuple[str, str
         name_like = (name if literal is None else literal).partition(".")[0].isidentifier()
         if not name_like:
             continue
-        if names is not None and name is not None and name not in names:
+        is_known = names is None or name is None or name in names or name.startswith("record.")
+        if not is_known:
+            assert names is not None  # noqa: S101
             known = f"; known here: {', '.join(names)}"
             raise PatternError(
                 f"unknown placeholder {{{name}}}{did_you_mean(name, names, most=1) or known}",
@@ -134,6 +137,9 @@ class CommandScript(ScriptTemplate):
             CommandError: When the program cannot be started, or ends with an exit code other than 0.
         """
         values = self._values()
+        for kind, name in (piece for argument in self.arguments for piece in argument):
+            if kind == "field" and name not in values:
+                values[name] = self._parameter(name)
         command = [text for argument in self.arguments for text in _texts(argument, values)]
         code, said = _run(command, self.folder)
         if code:
@@ -144,7 +150,7 @@ class CommandScript(ScriptTemplate):
 
     def _values(self) -> dict[str, str | list[str]]:
         """The value of each placeholder: a list for many files and for an input that is absent."""
-        values: dict[str, str | list[str]] = dict(self.ids.known_values(self.id) or {"id": self.id})
+        values: dict[str, str | list[str]] = dict(self.ids.values_of(self.id, self.BY) or {"id": self.id})
         values |= {"task": self.task or "", "modality": self.modality or ""}
         for role in ("input", "output", "control"):
             paths = getattr(self.path, role)
@@ -153,6 +159,23 @@ class CommandScript(ScriptTemplate):
             else:
                 values[role] = _value(paths)
         return values
+
+    def _parameter(self, name: str) -> str | list[str]:
+        """The text of a parameter, or of a value of the record; a list for a list."""
+        group, _, rest = name.partition(".")
+        found: Any = self.params if group == "params" else self.record
+        for key in rest.split("."):
+            found = found[key]
+        if isinstance(found, Parameters):
+            raise PatternError(f"{{{name}}} is a table: name one of its keys, {', '.join(found)}")
+        return [_word(one) for one in found] if isinstance(found, list) else _word(found)
+
+
+def _word(value: object) -> str:
+    """A parameter as a word of a command: a text as it is, else as JSON has it."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else to_json(value).strip('"')
 
 
 def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) -> type[CommandScript]:
@@ -170,7 +193,8 @@ def command_script(text: str, folder: str, ids: IdPattern, **attributes: Any) ->
 
 def _value(path: Any) -> str | list[str]:
     if isinstance(path, list):
-        return [str(one) for one in path]
+        values = map(_value, path)
+        return [text for value in values for text in ([value] if isinstance(value, str) else value)]
     return [] if path is None else str(path)
 
 

@@ -42,6 +42,7 @@ class ScriptSource:
         name: The name of the file in messages.
         words: The file's own names for the attributes, if they differ (keywords of `@step`).
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
+        partial: `PARTIAL`, whether a group also runs without the members that failed.
         columns: `COLUMNS`, whether the values of its output are a column of records.
     """
 
@@ -59,6 +60,7 @@ class ScriptSource:
     name: str = ""
     words: Mapping[str, str] = field(default_factory=dict)
     by: tuple[str, ...] | None = None
+    partial: bool = False
     columns: bool = False
 
     def called(self, name: str) -> str:
@@ -161,7 +163,8 @@ def _read(
         name=name,
         words=words,
         by=_checked_by(*setting("BY")),
-        columns=_checked_columns(*setting("COLUMNS")),
+        partial=_checked_flag(*setting("PARTIAL")),
+        columns=_checked_flag(*setting("COLUMNS")),
     )
 
 
@@ -247,7 +250,7 @@ def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | No
     raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
 
 
-def _checked_columns(name: str, value: Any, line: int | None) -> bool:
+def _checked_flag(name: str, value: Any, line: int | None) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     raise FaultError(f"{name} is not True or False", line)

@@ -1,18 +1,28 @@
 """`ScriptTemplate`, the base class of users' scripts; standard library only, so that workers import it quickly."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import cached_property, lru_cache
 from inspect import signature
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.patterns import InputPort, Template, fault_of, parse_inputs, parse_labelled
+from sinagot_catalog.scripts.parameters import Parameters, to_json
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.storage import find_many
 
-__all__ = ["DataExist", "ScriptPath", "ScriptTemplate", "own_check", "port_path", "port_paths", "port_value"]
+__all__ = [
+    "DataExist",
+    "ScriptPath",
+    "ScriptTemplate",
+    "own_check",
+    "port_path",
+    "port_paths",
+    "port_value",
+    "reads_of",
+]
 
 
 class ScriptPath(NamedTuple):
@@ -57,7 +67,8 @@ class ScriptTemplate:
         VERSION: Raise it when the script's results change; earlier results are then `stale`.
         RETRIES: How many more times to try a record that failed (else `[run] retries`).
         TIMEOUT: Seconds after which an attempt is ended (else `[run] timeout`).
-        BY: Reserved for steps that run once per group of records: a step with it is refused.
+        BY: Run once per group of records: the fields of the id that tell the groups; `()` for all records together.
+        PARTIAL: Run a group also without the members that failed.
         COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
             `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
 
@@ -85,7 +96,13 @@ class ScriptTemplate:
     RETRIES: ClassVar[int | None] = None
     TIMEOUT: ClassVar[float | None] = None
     BY: ClassVar[Sequence[str] | None] = None
+    PARTIAL: ClassVar[bool] = False
     COLUMNS: ClassVar[bool] = False
+
+    records: Sequence[str] = ()
+    """The ids of the members of a group; a step with `BY` has them, in the order of its lists of inputs."""
+    _read_params: dict[str, Any] | None = None
+    _read_record: dict[str, Any] | None = None
 
     def __init__(
         self,
@@ -102,6 +119,8 @@ class ScriptTemplate:
         logger: logging.Logger | None = None,
         debug: bool = False,
         values: Mapping[str, str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        record: Mapping[str, Any] | None = None,
     ) -> None:
         if record_id is not None:  # sinagot's order: data_path, record_id
             data_path = data_path if id is None else id
@@ -119,6 +138,34 @@ class ScriptTemplate:
         self.debug = debug
         self.opts: dict[str, Any] = dict(opts or {})
         self._urls: Callable[[], ScriptPath] | None = None
+        self._params: Mapping[str, Any] = {} if params is None else params
+        self._record = record
+        self._record_of: Callable[[str], Mapping[str, Any]] | None = None
+
+    @cached_property
+    def params(self) -> Parameters:
+        """The parameters of the step, from `[params]`, `[tasks.T.params]` and `[steps.NAME.params]`.
+
+        Example:
+            >>> ScriptTemplate("REC-1", params={"cutoff": 30}).params.cutoff
+            30
+        """
+        self._read_params = {}
+        return Parameters(self._params, self._read_params)
+
+    @cached_property
+    def record(self) -> Parameters:
+        """The fields of the record's id, and its row of the metadata tables.
+
+        Example:
+            >>> ScriptTemplate("REC-1", record={"age": 12}).record["age"]
+            12
+        """
+        self._read_record = {}
+        values = self._record
+        if values is None:
+            values = {"record_id": self.id} if self._record_of is None else self._record_of(self.id)
+        return Parameters(values, self._read_record, noun="field or metadata column")
 
     @property
     def url(self) -> ScriptPath:
@@ -189,6 +236,28 @@ class ScriptTemplate:
         return f"<{type(self).__name__} instance | id: {self.id}, step: {self.label}>"
 
 
+def reads_of(
+    script: ScriptTemplate, fields: Collection[str]
+) -> tuple[str | None, list[tuple[str, str | None]]]:
+    """What a script read: its parameters as JSON, and each metadata column with its value as text.
+
+    Args:
+        script: The script.
+        fields: The fields of the id, which are the same as long as the id is the same.
+    """
+    params = script._read_params  # noqa: SLF001
+    record = script._read_record  # noqa: SLF001
+    columns: dict[str, Any] = {}
+    for name, value in (record or {}).items():
+        columns |= value if name == "" else {name: value}
+    read = [
+        (name, value if value is None or isinstance(value, str) else to_json(value))
+        for name, value in columns.items()
+        if name not in fields
+    ]
+    return (to_json(params) if params else None), read
+
+
 def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
     """The `check` that a script defines; None if it has none, or if its `check` takes arguments (a helper method).
 
@@ -210,20 +279,22 @@ def own_check(script: ScriptTemplate) -> Callable[[], object] | None:
     return check
 
 
-def port_paths(ports: Iterable[tuple[str | None, str | list[str] | None]]) -> Any:
+def port_paths(ports: Iterable[tuple[str | None, Any]]) -> Any:
     """The value that a script sees for its paths: one `Path`, a list of them, a dict by label, or None."""
-    labelled: dict[str, Path | list[Path] | None] = {}
+    labelled: dict[str, Any] = {}
     for label, path in ports:
-        one = None if path is None else port_value(path)
+        one = port_value(path)
         if label is None:
             return one
         labelled[label] = one
     return labelled or None
 
 
-def port_value(path: str | list[str]) -> Path | list[Path]:
-    """The value that a script sees for one port."""
-    return port_path(path) if isinstance(path, str) else [port_path(one) for one in path]
+def port_value(path: Any) -> Any:
+    """The value that a script sees for one port: a `Path`, a list of many or of a group's members, or None."""
+    if path is None or isinstance(path, str):
+        return None if path is None else port_path(path)
+    return [port_value(one) for one in path]
 
 
 def port_path(text: str) -> Path:

@@ -17,6 +17,7 @@ KEYWORDS = {
     "retries": "RETRIES",
     "timeout": "TIMEOUT",
     "by": "BY",
+    "partial": "PARTIAL",
     "columns": "COLUMNS",
 }
 """The keywords of `step` and the corresponding attributes of a script class."""
@@ -30,6 +31,7 @@ PARAMETERS = (
     "control",
     "previous",
     "id",
+    "records",
     "task",
     "modality",
     "label",
@@ -37,6 +39,8 @@ PARAMETERS = (
     "debug",
     "data_path",
     "opts",
+    "params",
+    "record",
 )
 """The parameters that a step function may have."""
 
@@ -77,13 +81,15 @@ def step(
     retries: int | None = None,
     timeout: float | None = None,
     by: Sequence[str] | None = None,
+    partial: bool = False,
     columns: bool = False,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
 
     The library fills in the function's parameters by name: `input`, `output`, `control`, `previous` (paths, or
-    dicts of paths by label), `id`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`.
+    dicts of paths by label), `id`, `records`, `task`, `modality`, `label`, `logger`, `debug`, `data_path`, `opts`,
+    `params`, `record`.
 
     Args:
         function: Not used; catches a decorator that is written without arguments.
@@ -93,7 +99,8 @@ def step(
         version: Raise it when the results change; earlier results are then `stale`.
         retries: How many more times to try a record that failed.
         timeout: Seconds after which an attempt is ended.
-        by: Reserved for steps that run once per group of records: a step with it is refused.
+        by: Run once per group of records: the fields of the id that tell the groups; `[]` for all records together.
+        partial: Run a group also without the members that failed.
         columns: Whether the output is one row of values, which become a column of `records`; see `COLUMNS`.
         check: Called before the outputs are published, with parameters of the same names. If it raises an
             exception, that is the error of the record, and nothing is published.
@@ -120,6 +127,7 @@ def step(
         "RETRIES": retries,
         "TIMEOUT": timeout,
         "BY": by,
+        "PARTIAL": partial,
         "COLUMNS": columns,
     }
 

@@ -77,6 +77,11 @@ class LocalStore:
         folder = Path(self.root)
         while not folder.exists() and folder != folder.parent:
             folder = folder.parent
+        if not folder.is_dir():
+            raise StorageError(
+                f"the run cannot write to {folder}: it is a file, not a folder",
+                "Set [path] outputs and log in workspace.toml to folders.",
+            )
         if not os.access(folder, os.W_OK):
             raise StorageError(
                 f"the run cannot write to {folder}: permission denied",

@@ -11,8 +11,10 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.worker.__main__ import BOARD_SIZE, CLOSED, SharedStatus
+    from sinagot_catalog.worker.group_members import write_members
     from sinagot_catalog.worker.interrupts import InterruptGuard
     from sinagot_catalog.worker.job import JobRunner
+    from sinagot_catalog.worker.moved_inputs import describe_moved_inputs
     from sinagot_catalog.worker.row_interrupts import MainInterrupts
     from sinagot_catalog.worker.staging import clear_staging, staging_path
     from sinagot_catalog.worker.target_folders import links_among, parents
@@ -25,17 +27,21 @@ __all__ = [
     "MainInterrupts",
     "SharedStatus",
     "clear_staging",
+    "describe_moved_inputs",
     "links_among",
     "parents",
     "staging_path",
+    "write_members",
 ]
 
 __getattr__ = lazy_exports(
     __name__,
     {
         "__main__": ("BOARD_SIZE", "CLOSED", "SharedStatus"),
+        "group_members": ("write_members",),
         "interrupts": ("InterruptGuard",),
         "job": ("JobRunner",),
+        "moved_inputs": ("describe_moved_inputs",),
         "row_interrupts": ("MainInterrupts",),
         "staging": ("clear_staging", "staging_path"),
         "target_folders": ("links_among", "parents"),

@@ -5,7 +5,7 @@ that is already there in the same version (URL and etag) is not fetched again. W
 recently used files are removed.
 """
 
-# ruff: noqa: PTH103, PTH105, PTH108, PTH120
+# ruff: noqa: PTH103, PTH105, PTH108, PTH116, PTH120
 
 import itertools
 import os
@@ -45,6 +45,7 @@ class FetchedFiles:
         self._stores = stores
         self._retry = retry
         self._held: OrderedDict[str, tuple[str, str, int]] = OrderedDict()
+        self._copies: dict[str, tuple[int, int, int] | None] = {}
         self._lock = threading.Lock()
         self._reserved = 0
         self._prefetched: set[str] = set()
@@ -74,7 +75,7 @@ class FetchedFiles:
         missing = []
         with self._lock:
             for path, (root, info) in files.items():
-                if self.holds(root, path, info):
+                if self.holds(root, path, info) and self._copies.get(path) == self._copy_of(path):
                     self._held.move_to_end(path)
                 else:
                     missing.append(path)
@@ -143,6 +144,7 @@ class FetchedFiles:
                     os.makedirs(os.path.dirname(target), exist_ok=True)
                     os.replace(part, target)
                     self._held[path] = _version(root, info)
+                    self._copies[path] = self._copy_of(path)
         finally:
             with suppress(OSError):
                 os.unlink(part)  # left over if the download failed or was dropped
@@ -172,8 +174,16 @@ class FetchedFiles:
                 self._drop(path)
             self._reserved += size
 
+    def _copy_of(self, path: str) -> tuple[int, int, int] | None:
+        """Identifies the fetched copy of a file, which a script may have changed or removed."""
+        with suppress(OSError):
+            info = os.stat(f"{self.folder}/{path}")
+            return info.st_ino, info.st_size, info.st_mtime_ns
+        return None
+
     def _drop(self, path: str) -> None:
         self._held.pop(path, None)
+        self._copies.pop(path, None)
         with suppress(OSError):
             os.unlink(f"{self.folder}/{path}")
 

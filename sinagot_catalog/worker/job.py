@@ -5,6 +5,7 @@ The order within a row (readers of the journal rely on it):
     all outputs exist, no force      already_done     no event (a half-published row runs again)
     the step of an input failed      blocked          no event (not with `ignore_missing`)
     input missing                    not_available    event `not_available`
+    a foreign file at an output      error            event `error` (not with force)
     else                             event `start`, then attempts: empty staging, `run()`, check the outputs
       an attempt succeeded           `check()`, then check the final paths: files that the row did not make stay
                                      event `publishing` (several files, a folder), renames, event `done`
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.errors import PatternError, SelectionError, SinagotError, UsageError
 from sinagot_catalog.journal import (
     FAILED,
+    ForeignFileError,
     JournalWriter,
     Result,
     Row,
@@ -37,6 +39,7 @@ from sinagot_catalog.journal import (
     Task,
     bounded,
     journal_path,
+    unpack_metadata,
 )
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.scripts import (
@@ -49,7 +52,9 @@ from sinagot_catalog.scripts import (
 )
 from sinagot_catalog.status import StepStatus
 from sinagot_catalog.worker.error_text import describe_error, is_plain, own_traceback
+from sinagot_catalog.worker.group_members import GroupMembers
 from sinagot_catalog.worker.local_files import LocalFiles, NextRow
+from sinagot_catalog.worker.moved_inputs import MovedInputError, describe_moved_inputs
 from sinagot_catalog.worker.prepared_step import PreparedStep, RowState
 from sinagot_catalog.worker.process_state import ProcessStateGuard
 from sinagot_catalog.worker.row_inputs import RowInputs
@@ -121,7 +126,9 @@ class JobRunner:
         self._files, self._uploader = _open_files(spec, name, options or {})
         self._staging = self._files.staging
         self._ids = IdPattern(spec.id_pattern)
-        self._inputs = RowInputs(spec, self._files, self._ids)
+        self._path_values = {} if spec.path_values is None else unpack_metadata(spec.path_values)
+        self._members = GroupMembers(spec)
+        self._inputs = RowInputs(spec, self._files, self._ids, self._path_values)
         self._outputs = RowOutputs(spec, self._files, self._provenance, self._secure_journal)
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
@@ -160,13 +167,20 @@ class JobRunner:
                 failures.update(self._makes(row))
             yield result
 
+    def _values(self, record_id: str, step: PreparedStep) -> dict[str, str] | None:
+        """The values of the placeholders for a record or a group; None if the id does not fit."""
+        values = self._ids.values_of(record_id, step.spec.by)
+        if self._path_values and values is not None:
+            return values | self._path_values.get(record_id, {})
+        return values
+
     def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
         """Announce the paths that the next rows read and write."""
         rows: list[NextRow] = []
         for _, index, record_id in later[:PREFETCHED_ROWS]:
-            values = self._ids.known_values(record_id)
+            step = self._steps[index]
+            values = self._values(record_id, step)
             if values is not None:
-                step = self._steps[index]
                 with suppress(PatternError):
                     rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
         self._files.prefetch([path for path, _ in self._makes(row)], rows)
@@ -188,7 +202,7 @@ class JobRunner:
     def _makes(self, row: Row) -> list[tuple[str, str]]:
         """The output paths of a row, each with its step."""
         step = self._steps[row[1]]
-        values = self._ids.known_values(row[2])
+        values = self._values(row[2], step)
         if values is None:
             return []
         try:
@@ -201,7 +215,7 @@ class JobRunner:
     def _row(self, row: Row, failures: dict[str, str], tried: int) -> Result:
         number, index, record_id = row
         step = self._steps[index]
-        values = self._ids.known_values(record_id)
+        values = self._values(record_id, step)
         try:
             if values is None:
                 raise SelectionError(f"{record_id!r} {self._ids.refusal(record_id)}")
@@ -209,20 +223,12 @@ class JobRunner:
         except UsageError as error:
             return Result(number, "error", error_type=type(error).__name__, message=str(error))
         try:
+            state.members = self._members.of(index, step.spec, record_id)
             self._files.prepare(state.inputs, state.outputs, step.inputs.queries)
             if state.outputs and not self._outputs.is_repeated(state) and self._outputs.exist(state):
                 return Result(number, "already_done")
             self._inputs.find(state)
-            if not self.spec.ignore_missing:
-                # an existing input may be outdated: the failed step was to replace it
-                maker = _maker(state.inputs, failures) if failures else None
-                if maker is not None:
-                    return Result(number, "blocked", message=f"waits for {maker}, which failed")
-                if state.missing:
-                    message = f"Input data [{', '.join(state.missing)}] not available"
-                    step.lines.not_available(record_id, message)
-                    return Result(number, "not_available", message=bounded(message, _SHORT))
-            return self._attempts(state, tried)
+            return self._unstarted(state, failures, tried) or self._attempts(state, tried)
         except OSError as error:
             # `_attempts` handles the script's errors; this one is of the journal, or of an unreadable folder.
             error_type, message = describe_error(error)
@@ -236,6 +242,30 @@ class JobRunner:
                     paths=state.half_published,
                 )
             return Result(number, "error", 0.0, state.attempt, error_type, bounded(message, _SHORT))
+
+    def _unstarted(self, row: RowState, failures: dict[str, str], tried: int) -> Result | None:
+        """The result of a row that does not start; None if it may start."""
+        number, lines = row.number, row.step.lines
+        if not self.spec.ignore_missing:
+            # an existing input may be outdated: the failed step was to replace it
+            maker = _maker(row.inputs, failures) if failures else None
+            if maker is not None:
+                return Result(number, "blocked", message=f"waits for {maker}, which failed")
+            if row.missing:
+                message = f"Input data [{', '.join(row.missing)}] not available"
+                lines.not_available(row.record_id, message)
+                return Result(number, "not_available", message=bounded(message, _SHORT))
+        foreign = self._outputs.find_foreign(row, tried)
+        if foreign is None:
+            return None
+        accept = "; sinagot-catalog accept takes it as the output of this step" * self._outputs.exist(row)
+        message = (
+            f"{foreign} is there already, and no run made it: nothing was run. Write to another path, or move it "
+            f"away; --force replaces it{accept}"
+        )
+        kind = ForeignFileError(message).error_type
+        lines.error(row.record_id, message, error_type=kind, seconds=0.0, attempts=0)
+        return Result(number, "error", 0.0, 0, kind, bounded(message, _SHORT))
 
     # -- attempts -----------------------------------------------------------------------------------------
 
@@ -253,8 +283,7 @@ class JobRunner:
         try:
             while True:
                 try:
-                    self._attempt(row, root)
-                    row.published, is_tidy = self._checked(row, root)
+                    row.published, is_tidy = self._guarded_attempt(row, root)
                     break
                 except BaseException as error:
                     if row.attempt > step.spec.retries or self._interrupts.is_from_user(error):
@@ -272,6 +301,7 @@ class JobRunner:
                 inputs=row.stamps,
                 made=row.records,
                 output=self._output.since(row.mark, DONE_BOUND),
+                **(self._scripts.reads(row.script) if row.script is not None else {}),
             )
             return Result(row.number, "done", seconds, row.attempt, extras=extras)
         except BaseException as error:
@@ -297,6 +327,24 @@ class JobRunner:
             self._staging.clear(root, step.keep)
         step.staged.clear()  # the script may have removed shared folders, too
 
+    def _guarded_attempt(self, row: RowState, root: str) -> tuple[list[str], bool]:
+        """Run the script once, and check its outputs; put back the inputs that it moved.
+
+        Raises:
+            MovedInputError: When it succeeded and moved an input.
+        """
+        try:
+            self._attempt(row, root)
+            checked = self._checked(row, root)
+        finally:
+            moved, sentences = self._inputs.settle(row)
+            row.moved_inputs += moved
+            for sentence in sentences:
+                self._log.logger.warning(sentence)
+        if moved:
+            raise MovedInputError("nothing was published")
+        return checked
+
     def _attempt(self, row: RowState, root: str) -> None:
         """Run the script once."""
         step = row.step
@@ -306,6 +354,7 @@ class JobRunner:
             folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
         if not step.staged or not folders <= step.staged:
             self._staging.make_folders(root, folders, step.staged)
+        self._files.note_inputs(row.input_files)
         self._files.fetch()
         row.script = script = self._scripts.make(script_class, row, root)
         # The time limit of the attempt starts here, after the script's imports.
@@ -351,6 +400,7 @@ class JobRunner:
         error_type, message = describe_error(error)
         if self.spec.memory_limit is not None and isinstance(error, MemoryError):
             message = f"ran past memory_limit of {self.spec.memory_limit / 2**20:,.0f} MiB"
+        message += describe_moved_inputs(row.moved_inputs)
         row.step.lines.error(
             row.record_id,
             message,
@@ -360,6 +410,8 @@ class JobRunner:
             traceback=None if is_plain(error) else own_traceback(error, _OURS),
             output=self._output.since(row.mark, ERROR_BOUND),
             paths=row.half_published,
+            inputs=row.stamps,
+            **(self._scripts.reads(row.script) if row.script is not None else {}),
         )
         short = bounded(message, _SHORT)
         return Result(row.number, "error", seconds, row.attempt, error_type, short, tuple(extras))

@@ -4,6 +4,7 @@
 """
 
 import os
+import stat
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -11,6 +12,7 @@ from sinagot_catalog.journal import RunSpec
 from sinagot_catalog.patterns import RawFolder, Template
 from sinagot_catalog.storage import find_entry, find_many, input_files
 from sinagot_catalog.worker.local_publisher import LocalPublisher
+from sinagot_catalog.worker.moved_inputs import InputFile, InputNotes, put_back_inputs
 from sinagot_catalog.worker.publication import Publisher
 from sinagot_catalog.worker.staging import StagingFolder
 
@@ -61,6 +63,7 @@ class LocalFiles:
         self._follow_links = spec.follow_links
         self._is_apart = spec.dataset != spec.outputs
         self._root_of: dict[str, str] = {}
+        self._input_notes = InputNotes(staging.path)
 
     def prepare(
         self,
@@ -75,7 +78,8 @@ class LocalFiles:
         """Prefetch the inputs of the following rows: a local disk needs nothing."""
 
     def close(self) -> None:
-        """End background work: a local disk has none."""
+        """End background work, and close the note of inputs."""
+        self._input_notes.close()
 
     def fetch(self) -> None:
         """Make the inputs that were found readable for scripts: on a local disk they are."""
@@ -134,6 +138,18 @@ class LocalFiles:
                     return True
         return False
 
+    def is_fetched(self, path: str) -> bool:  # noqa: ARG002 - for buckets
+        """Whether an input of the running row is a fetched copy."""
+        return False
+
+    def note_inputs(self, files: Sequence[InputFile]) -> None:
+        """Note the input files of the row that is about to run, for `put_back_inputs`."""
+        self._input_notes.write(files)
+
+    def put_back_inputs(self) -> list[str]:
+        """Put back the inputs that a script moved into the staging folder; returns their relative paths."""
+        return put_back_inputs(self.staging.path, (self.dataset, self.outputs))
+
     def roots_of(self, query: PathQuery) -> list[str]:
         """The roots in which to search for an input, in order."""
         if not self._is_apart:
@@ -154,6 +170,13 @@ class LocalFiles:
         return (
             find_entry(self.outputs, path, is_directory=query.is_directory, varies=query.varies) is not None
         )
+
+    def has_file(self, path: str) -> bool:
+        """Whether a regular file is at the final path of an output; a link is none."""
+        try:
+            return stat.S_ISREG(os.lstat(f"{self.outputs}/{path}").st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
         """The full path of an output that exists; None if it does not."""

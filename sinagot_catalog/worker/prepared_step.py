@@ -1,8 +1,8 @@
 """A prepared step: what all rows of a unit step share, computed once; and the state of the row that runs now."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from sinagot_catalog.errors import PatternError
 from sinagot_catalog.journal import Made, Port, Row, Stamp, UnitStepLines, UnitStepSpec
@@ -11,10 +11,13 @@ from sinagot_catalog.scripts import ScriptTemplate, port_paths, port_value
 from sinagot_catalog.worker.local_files import PathQuery
 from sinagot_catalog.worker.target_folders import parents
 
-FoundPath: TypeAlias = str | list[str] | None
-"""The path of an input, a list of many, or None if it is absent."""
+if TYPE_CHECKING:
+    from sinagot_catalog.worker.moved_inputs import InputFile
 
-__all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts"]
+FoundPath: TypeAlias = "str | list[FoundPath] | None"
+"""The path of an input, a list of many or of those of members, or None if it is absent."""
+
+__all__ = ["FoundPath", "PreparedStep", "RowState", "StepPorts", "flat_paths", "ways_of"]
 
 
 class StepPorts:
@@ -65,18 +68,12 @@ class StepPorts:
         Raises:
             PatternError: When a port that is a single path has none for the record.
         """
-        found = []
+        found: list[list[tuple[Port, Template | str]]] = []
         for port in self.ports:
-            ways: list[tuple[Port, Template | str]] = []
-            for way in (port, *port.others):
-                try:
-                    one = way.template.filled(values) if way.template.is_wild else way.template.format(values)
-                except PatternError:
-                    if port.others or port.is_optional:
-                        continue
-                    raise
-                ways.append((way, one))
-            found.append(ways)
+            if port.per != "row":  # `RowInputs` fills it for each member
+                found.append([])
+                continue
+            found.append(ways_of(port, values))
         return found
 
     def as_seen(self, paths: Sequence[FoundPath]) -> Any:
@@ -90,6 +87,33 @@ class StepPorts:
     def by_label(self, urls: Sequence[object]) -> object:
         """One URL for a single port, a dict by label for several, None for none."""
         return urls[0] if self.is_single else dict(zip(self.labels, urls, strict=True)) or None
+
+
+def flat_paths(paths: Iterable[FoundPath]) -> Iterator[str]:
+    """Every path of some inputs: an input may be many files, those of members, or absent."""
+    for one in paths:
+        if isinstance(one, str):
+            yield one
+        elif one is not None:
+            yield from flat_paths(one)
+
+
+def ways_of(port: Port, values: dict[str, str]) -> list[tuple[Port, Template | str]]:
+    """The alternatives of an input for some values: paths, or patterns with wildcards.
+
+    Raises:
+        PatternError: When an input that is a single path has none.
+    """
+    ways: list[tuple[Port, Template | str]] = []
+    for way in (port, *port.others):
+        try:
+            one = way.template.filled(values) if way.template.is_wild else way.template.format(values)
+        except PatternError:
+            if port.others or port.is_optional:
+                continue
+            raise
+        ways.append((way, one))
+    return ways
 
 
 class PreparedStep:
@@ -141,6 +165,7 @@ class PreparedStep:
             "task": spec.task,
             "modality": spec.modality,
             "label": spec.step,
+            **({"params": spec.params} if spec.params else {}),
         }
 
 
@@ -158,7 +183,12 @@ class RowState:
         folders: For each staged folder, size and time of its files by name.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
+        input_files: The local files that it reads.
+        moved_inputs: The inputs that its script moved and that were put back, relative.
+        in_place: The declared outputs that are files in place before the script starts.
         input_ways: For each input its alternatives, if one of them is not exactly one path.
+        members: The ids of the members of a group; those that it runs over when its inputs are found. None for the
+            row of a record.
         input_paths: For each input the path that was found, relative: a list of many, None if it is absent.
     """
 
@@ -182,6 +212,10 @@ class RowState:
         self.missing: list[str] = []
         self.folders: dict[str, dict[str, tuple[int, int]]] = {}
         self.records: list[Made] = []
+        self.in_place: set[str] = set()
+        self.input_files: list[InputFile] = []
+        self.moved_inputs: list[str] = []
+        self.members: list[str] | None = None
 
     @property
     def half_published(self) -> list[str] | None:

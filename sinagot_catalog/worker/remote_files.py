@@ -115,6 +115,7 @@ class RemoteFiles(LocalFiles):
 
     def close(self) -> None:
         """End prefetching."""
+        super().close()
         self._prefetcher.close()
 
     # -- queries ------------------------------------------------------------------------------------------
@@ -206,6 +207,10 @@ class RemoteFiles(LocalFiles):
                         found[one] = _as_stat(entry)
         return found
 
+    def is_fetched(self, path: str) -> bool:
+        """Whether an input of the running row is a fetched copy."""
+        return path in self._fetched.wanted
+
     def has_own(self, path: str, full: str, raw: RawFolder) -> bool:
         """Whether a folder of raw data holds a file that no step declares."""
         if path not in self._fetched.wanted:
@@ -225,6 +230,13 @@ class RemoteFiles(LocalFiles):
             return super().has_output(path, query)
         info = self._query(self.outputs, path)
         return info is not None and (info.is_directory or not query.is_directory)
+
+    def has_file(self, path: str) -> bool:
+        """Whether an object is at the final path of an output."""
+        if self.outputs not in self._stores:
+            return super().has_file(path)
+        info = self._query(self.outputs, path)
+        return info is not None and not info.is_directory
 
     def find_output(self, path: str, query: PathQuery = ANY) -> str | None:
         """The path of a local copy of an output that exists; None if it does not."""

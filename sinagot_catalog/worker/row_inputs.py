@@ -2,14 +2,18 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
 
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import PatternError, StorageError
 from sinagot_catalog.journal import Port, RunSpec, Stamp
 from sinagot_catalog.patterns import IdPattern, RawFolder, Template
 from sinagot_catalog.storage import as_number, fingerprint
 from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
-from sinagot_catalog.worker.prepared_step import FoundPath, RowState
+from sinagot_catalog.worker.moved_inputs import InputFile
+from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
 
 __all__ = ["RowInputs"]
 
@@ -21,10 +25,19 @@ class RowInputs:
         spec: The run.
         files: The files of the run.
         ids: The pattern of record ids.
+        path_values: The metadata that patterns name, by record.
     """
 
-    def __init__(self, spec: RunSpec, files: LocalFiles, ids: IdPattern) -> None:
+    def __init__(
+        self,
+        spec: RunSpec,
+        files: LocalFiles,
+        ids: IdPattern,
+        path_values: Mapping[str, Mapping[str, str]] = MappingProxyType({}),
+    ) -> None:
+        self._path_values = path_values
         self._dataset = spec.dataset
+        self._ignores_missing = spec.ignore_missing
         self._follow_links = spec.follow_links
         self._files = files
         self._ids = ids
@@ -58,35 +71,126 @@ class RowInputs:
         if info is None:
             return full, None, False
         if stat.S_ISREG(info.st_mode):
+            self._note(row, path, full, info)
             return full, (info.st_size, info.st_mtime_ns), True
         return full, self._folder_stamp(row, port, path, full), True
 
     def _find_ways(self, row: RowState) -> None:
         """Find inputs that may be absent, be one of several alternatives, or be many files."""
-        for port, ways in zip(row.step.inputs.ports, row.input_ways, strict=True):
-            found = self._first_way(row, ways)
-            if found is None and not port.is_optional:
-                row.missing.append(" or ".join(_text(one) for _, one in ways) or port.template.text)
-            path, full, stamp = (None, None, None) if found is None else found
-            row.input_paths.append(path)
-            row.full_inputs.append(full)
-            row.stamps.append(stamp)
-        paths = [one if isinstance(one, list) else [one] for one in row.input_paths if one is not None]
-        row.inputs = [path for some in paths for path in some]
+        paths: list[FoundPath] = []
+        ports = row.step.inputs.ports
+        of_members = self._find_members(row, [port for port in ports if port.per != "row"])
+        for port, ways in zip(ports, row.input_ways, strict=True):
+            if port.per != "row":
+                found = next(of_members)
+            else:
+                found = self._find_way(row, ways)
+                if found is None and not port.is_optional:
+                    row.missing.append(_missing(port, ways))
+            row.full_inputs.append(None if found is None else found.full)
+            row.stamps.append(None if found is None else found.stamp)
+            paths.append(None if found is None else found.path)
+        row.input_paths = paths
+        row.inputs = list(flat_paths(paths))
 
-    def _first_way(
-        self, row: RowState, ways: Iterable[tuple[Port, Template | str]]
-    ) -> tuple[FoundPath, FoundPath, Stamp | None] | None:
-        """The first alternative that is there: its relative and its full path, and its state."""
+    def _find_way(self, row: RowState, ways: Sequence[tuple[Port, Template | str]]) -> "_Found | None":
+        """The first alternative of an input that is there."""
         for way, one in ways:
             if isinstance(one, str):
                 query = PathQuery(way.template.is_directory, way.roots, self._varies(way))
                 full, stamp, is_there = self._find_one(row, way, one, query)
                 if is_there:
-                    return one, full, stamp
+                    return _Found(one, full, stamp, [(one, stamp)])
             elif many := self._files.find_many(one, way.roots):
-                return list(many), [path for path, _ in many.values()], _stamp_of_many(many)
+                self._note_many(row, many)
+                entries = [(path, (info.st_size, info.st_mtime_ns)) for path, (_, info) in many.items()]
+                return _Found(list(many), [path for path, _ in many.values()], _stamp_of_many(many), entries)
         return None
+
+    def _find_members(self, row: RowState, ports: Sequence[Port]) -> "Iterator[_Found | None]":
+        """The inputs of the members of a group: a list for each input; sets the members that the group runs over.
+
+        Members that lack an input are left out if the step may run without them.
+        """
+        if row.members is None or not ports:
+            return iter(())
+        spec = row.step.spec
+        may_lack = spec.is_partial or self._ignores_missing
+        members: list[str] = []
+        columns: list[list[_Found | None]] = [[] for _ in ports]
+        for member in row.members:
+            found, lacking = [], []
+            for port in ports:
+                ways = self._ways_of(port, member, spec.member_by)
+                one = self._find_way(row, ways)
+                found.append(one)
+                if one is None and not port.is_optional:
+                    lacking.append(_missing(port, ways))
+            if lacking and may_lack:
+                continue
+            row.missing += lacking
+            members.append(member)
+            for column, one in zip(columns, found, strict=True):
+                column.append(one)
+        row.members = members
+        if not members:
+            row.missing.append("no member has its inputs")
+        return (_of_members(port, column) for port, column in zip(ports, columns, strict=True))
+
+    def _ways_of(
+        self, port: Port, member: str, by: tuple[str, ...] | None
+    ) -> list[tuple[Port, Template | str]]:
+        values = self._ids.values_of(member, by)
+        with suppress(PatternError):
+            return [] if values is None else ways_of(port, {**values, **self._path_values.get(member, {})})
+        return []
+
+    def settle(self, row: RowState) -> tuple[list[str], list[str]]:
+        """Put back the inputs that the script of a row moved into its staging folder.
+
+        Returns:
+            Their paths, and sentences about other inputs that are gone or that changed. Fetched copies of objects
+            do not count.
+        """
+        touched = [file for file in row.input_files if not file.is_unchanged()]
+        if not touched:
+            return [], []
+        gone = any(file.is_gone() for file in touched)
+        moved = self._files.put_back_inputs() if gone else []
+        rest = [file for file in touched if not file.is_unchanged()] if moved else touched
+        still_gone = [file.path for file in rest if file.is_gone()]
+        changed = [file.path for file in rest if not file.is_gone()]
+        sentences = []
+        if still_gone:
+            sentences.append(f"its input {self._named(still_gone)} is gone since run() began")
+        if changed:
+            sentences.append(
+                f"its input {self._named(changed)} changed while run() ran: a script must not write to its inputs"
+            )
+        return moved, sentences
+
+    def _named(self, paths: list[str]) -> str:
+        """The first of some full paths, relative to its root, and the number of the others."""
+        roots = (self._files.dataset, self._files.outputs)
+        first = next(
+            (paths[0].removeprefix(f"{one}/") for one in roots if paths[0].startswith(f"{one}/")), paths[0]
+        )
+        return first if len(paths) == 1 else f"{first} (and {len(paths) - 1} more)"
+
+    def _note(self, row: RowState, path: str, full: str, info: os.stat_result) -> None:
+        """Add a file to the input files of a row."""
+        if not self._files.is_fetched(path):
+            row.input_files.append(InputFile(full, info.st_size, info.st_mtime_ns))
+
+    def _note_many(self, row: RowState, many: Mapping[str, tuple[str, os.stat_result]]) -> None:
+        """Add several files, or the files of several folders, to the input files of a row."""
+        for path, (full, info) in many.items():
+            if stat.S_ISREG(info.st_mode):
+                self._note(row, path, full, info)
+            elif not self._files.is_fetched(path):
+                with suppress(OSError):
+                    files = self._files.input_files(path, full)
+                    row.input_files += (InputFile(f"{full}/{name}", *stamp) for name, stamp in files.items())
 
     def _varies(self, port: Port) -> tuple[bool, ...]:
         return () if self._follow_links else port.template.varies
@@ -103,7 +207,7 @@ class RowInputs:
 
     def _raw_folder(self, row: RowState, port: Port) -> RawFolder | None:
         """The matcher for files of a folder that steps declare; None if all its files count."""
-        values = self._ids.values(row.record_id) if port.inside else None
+        values = self._ids.values(row.record_id) if port.inside and row.members is None else None
         return None if values is None else RawFolder(port.template, port.inside, self._ids, values)
 
     def _folder_stamp(self, row: RowState, port: Port, path: str, full: str) -> Stamp | None:
@@ -113,10 +217,12 @@ class RowInputs:
         except OSError:
             return None  # the script reports what it cannot read
         raw = self._raw_folder(row, port)
-        counted = (
-            (name, *stamp) for name, stamp in files.items() if raw is None or raw.is_own(f"{path}/{name}")
-        )
-        result = fingerprint(counted)
+        own = {name: raw is None or raw.is_own(f"{path}/{name}") for name in files}
+        if not self._files.is_fetched(path):
+            row.input_files += (
+                InputFile(f"{full}/{name}", *stamp, is_output=not own[name]) for name, stamp in files.items()
+            )
+        result = fingerprint((name, *stamp) for name, stamp in files.items() if own[name])
         return result.size, result.n_files, as_number(result.digest)
 
 
@@ -127,5 +233,45 @@ def _stamp_of_many(many: Mapping[str, tuple[str, os.stat_result]]) -> Stamp:
     return result.size, result.n_files, as_number(result.digest)
 
 
-def _text(way: Template | str) -> str:
-    return way if isinstance(way, str) else way.text
+def _missing(port: Port, ways: Sequence[tuple[Port, Template | str]]) -> str:
+    """The text of an input that is absent."""
+    return " or ".join(one if isinstance(one, str) else one.text for _, one in ways) or port.template.text
+
+
+@dataclass(frozen=True)
+class _Found:
+    """An input that is there.
+
+    Attributes:
+        path: Its path, relative; a list of many.
+        full: The same, as scripts see it.
+        stamp: Its state.
+        entries: Each of its paths, with its state.
+    """
+
+    path: FoundPath
+    full: FoundPath
+    stamp: Stamp | None
+    entries: Sequence[tuple[str, Stamp | None]]
+
+
+def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
+    """One input of all members of a group: an item per member, or each path once if members share it."""
+    states = {path: stamp for one in column if one is not None for path, stamp in one.entries}
+    if not states:
+        return None
+    if port.per == "shared":
+        shared = {
+            one.path if isinstance(one.path, str) else tuple(flat_paths([one.path])): one
+            for one in column
+            if one
+        }
+        column = list(shared.values())
+    counted = ((path, stamp[0], stamp[-1]) for path, stamp in states.items() if stamp is not None)
+    result = fingerprint(counted)
+    return _Found(
+        [None if one is None else one.path for one in column],
+        [None if one is None else one.full for one in column],
+        (result.size, result.n_files, as_number(result.digest)),
+        [],
+    )

@@ -1,13 +1,18 @@
 """The outputs of a row: checks what its script wrote, and publishes it. `publication` defines the protocol."""
 
+# A `Path` costs a few microseconds.
+# ruff: noqa: PTH116
+
+import os
+import stat
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 
 from sinagot_catalog.errors import SinagotError, StorageError
-from sinagot_catalog.journal import Made, Provenance, RunSpec
+from sinagot_catalog.journal import ForeignFileError, Made, Provenance, RunSpec
 from sinagot_catalog.worker.local_files import LocalFiles
-from sinagot_catalog.worker.prepared_step import RowState
+from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
 
@@ -67,6 +72,35 @@ class RowOutputs:
                 return False
         return True
 
+    def find_foreign(self, row: RowState, tried: int) -> str | None:
+        """The first declared path in place that no run made, before the script of a row starts.
+
+        A folder with control files is checked when it is published. Notes the outputs that are in place.
+
+        Args:
+            row: The row.
+            tried: The number of attempts that earlier processes of this run used: these may have made outputs.
+        """
+        unrecorded = self._spec.unrecorded
+        if unrecorded is None:
+            return None
+        step = row.step
+        if len(row.outputs) > 1 or step.declares_folder or self._spec.force:  # else its output is absent
+            row.in_place = {path for path in row.outputs if self._files.has_file(path)}
+        if tried:
+            return None
+        since_ns = unrecorded.outputs.get(row.number)
+        if since_ns is not None:
+            for path, query in zip(row.outputs, step.outputs.queries, strict=True):
+                existing = self._publisher.existing(path, is_folder=query.is_directory)
+                if existing is not None and any(one.changed_ns < since_ns for one in existing.files.values()):
+                    return path
+        for path in row.controls if row.number in unrecorded.controls else ():
+            existing = self._publisher.existing(path, is_folder=False)
+            if existing is not None and existing.kind != "folder":
+                return path
+        return None
+
     def to_publish(self, row: RowState, root: str) -> tuple[list[str], bool]:
         """The paths to publish, declared outputs last; and whether staging is empty after publishing them.
 
@@ -106,6 +140,10 @@ class RowOutputs:
         paths = row.published
         if not paths:
             return ()
+        if self.is_repeated(row):
+            _check_not_inputs(self._spec.outputs, paths, flat_paths(row.full_inputs))
+        if self._spec.unrecorded is not None:
+            self._check_appeared(row)
         is_plain = len(paths) == 1 and paths == row.outputs and paths[0] in row.files
         if is_plain and self._publisher.publish_file(root, paths[0]):
             return ()
@@ -116,6 +154,19 @@ class RowOutputs:
         row.records = publication.record()
         folders = [f"{path}/" for path in publication.folders] if self._spec.remote is not None else []
         return (*paths[: len(paths) - len(row.outputs)], *folders)
+
+    def _check_appeared(self, row: RowState) -> None:
+        """Refuse to publish over a file that appeared while the script ran.
+
+        Raises:
+            ForeignFileError: When there is one.
+        """
+        for path in row.outputs:
+            if path not in row.in_place and self._files.has_file(path):
+                raise ForeignFileError(
+                    f"{path} appeared while the script ran, and this row did not make it: nothing was published. "
+                    "A script writes to self.path.output; to replace the file, run the row with --force"
+                )
 
     def publish_controls(self, row: RowState, root: str) -> list[str]:
         """Publish the controls of a row that failed, as far as possible; returns their paths."""
@@ -147,6 +198,30 @@ class RowOutputs:
         """Write the event `publishing` before the first path appears, so that a killed row is known."""
         row.step.lines.publishing(row.record_id, paths, records)
         self._sync()
+
+
+def _check_not_inputs(outputs: str, paths: Iterable[str], inputs: Iterable[str]) -> None:
+    """Refuse to replace an input that has a second name: by a mount, or in a folder that ignores case.
+
+    A hard link is a name of its own: replacing it leaves the input as it is.
+
+    Raises:
+        StorageError: When a path is one of the inputs.
+    """
+    known: dict[tuple[int, int], str] = {}
+    for full in inputs:
+        with suppress(OSError):
+            info = os.stat(full)
+            known[info.st_dev, info.st_ino] = full
+    for path in paths:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            info = os.lstat(f"{outputs}/{path}")
+            name = known.get((info.st_dev, info.st_ino))
+            if name is not None and (info.st_nlink == 1 or stat.S_ISDIR(info.st_mode)):
+                raise StorageError(
+                    f"cannot publish {path}: it is the input {name} by another name, "
+                    "and an input is never replaced"
+                )
 
 
 def _announce_nothing(paths: Sequence[str], records: Sequence[Made]) -> None:

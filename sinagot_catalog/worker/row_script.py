@@ -3,16 +3,27 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from typing import Any, TypedDict
 
-from sinagot_catalog.journal import RunSpec
+from sinagot_catalog.journal import RunSpec, unpack_metadata
 from sinagot_catalog.patterns import IdPattern
-from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate
+from sinagot_catalog.scripts import ScriptHost, ScriptPath, ScriptTemplate, reads_of
 from sinagot_catalog.worker.error_text import note_line
 from sinagot_catalog.worker.local_files import LocalFiles
 from sinagot_catalog.worker.prepared_step import FoundPath, PreparedStep, RowState
 from sinagot_catalog.worker.row_interrupts import RowInterrupts
 
 __all__ = ["RowScripts"]
+
+
+class Reads(TypedDict, total=False):
+    """What a row read, as members of its event `done`."""
+
+    params: str | None
+    record: list[tuple[str, str | None]]
+
+
+_NOTHING: Reads = {}
 
 _RELOAD_AFTER = 0.5
 """Seconds between checks of a script's file for changes."""
@@ -34,6 +45,7 @@ class RowScripts:
         self._ids = ids
         self._interrupts = interrupts
         self._host = ScriptHost(spec.scripts)
+        self._metadata: dict[str, dict[str, Any]] | None = None
 
     def load(self, step: PreparedStep) -> type[ScriptTemplate]:
         """The class of a step's script; imported again if its file changed."""
@@ -41,7 +53,9 @@ class RowScripts:
             if step.script is None:
                 from sinagot_catalog.scripts import command_script
 
-                step.script = command_script(step.spec.command, self._spec.scripts, self._ids)
+                step.script = command_script(
+                    step.spec.command, self._spec.scripts, self._ids, BY=step.spec.by
+                )
             return step.script
         now = time.monotonic()
         if step.script is None or now - step.loaded_at > _RELOAD_AFTER:
@@ -58,8 +72,26 @@ class RowScripts:
     def make(self, script_class: type[ScriptTemplate], row: RowState, root: str) -> ScriptTemplate:
         """The script of a row, which writes to its staging folder."""
         script = script_class(row.record_id, path=self._script_path(row, root), **row.step.attributes)
+        script.records = [row.record_id] if row.members is None else row.members
         script._urls = partial(self._urls, row)  # noqa: SLF001 - only this module sets it
+        script._record_of = self._record_of  # noqa: SLF001
         return script
+
+    def _record_of(self, record_id: str) -> dict[str, Any]:
+        """The fields and the metadata of a record."""
+        if self._metadata is None:
+            packed = self._spec.metadata
+            self._metadata = {} if packed is None else unpack_metadata(packed)
+        fields = self._ids.known_values(record_id) or {}
+        own = {name: value for name, value in fields.items() if name in self._ids.groups}
+        return {"record_id": record_id, **own, **self._metadata.get(record_id, {})}
+
+    def reads(self, script: ScriptTemplate) -> Reads:
+        """What a script read of its parameters and its record; empty if it read nothing."""
+        if script._read_params is None and script._read_record is None:  # noqa: SLF001
+            return _NOTHING
+        params, record = reads_of(script, ("record_id", *self._ids.groups))
+        return {"params": params, "record": record}
 
     def _script_path(self, row: RowState, root: str) -> ScriptPath:
         step = row.step
@@ -88,6 +120,6 @@ class RowScripts:
 
 def _each(url_of: Callable[[str], str], path: FoundPath) -> object:
     """The URL of an input: a list for many, None if it is absent."""
-    if isinstance(path, list):
-        return [url_of(one) for one in path]
-    return None if path is None else url_of(path)
+    if path is None or isinstance(path, str):
+        return None if path is None else url_of(path)
+    return [_each(url_of, one) for one in path]

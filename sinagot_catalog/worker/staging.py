@@ -19,6 +19,7 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.journal import check_links
 from sinagot_catalog.storage import walk
 from sinagot_catalog.worker.file_moves import remove
+from sinagot_catalog.worker.moved_inputs import put_back_inputs
 from sinagot_catalog.worker.target_folders import parents
 
 __all__ = ["StagedPaths", "StagingFolder", "clear_folder", "clear_staging", "staging_path"]
@@ -176,16 +177,25 @@ def clear_folder(path: str) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def clear_staging(path: str, outputs: str) -> None:
+def clear_staging(path: str, outputs: str, dataset: str) -> list[str]:
     """Remove a staging folder of a run or of one of its processes, and its hidden files beside final paths.
+
+    Inputs that a script moved into it are put back first; see `moved_inputs`.
 
     Args:
         path: The staging folder.
         outputs: The outputs folder of the run.
+        dataset: The dataset folder of the run.
+
+    Returns:
+        The relative paths of the inputs that were put back.
     """
     run_id = path.partition("/.staging/")[2].partition("/")[0]
     if os.path.islink(path) or os.path.islink(os.path.dirname(path)):
-        return
+        return []
+    restored = []
+    for folder in (path, *(f"{path}/{name}" for name in _names(path))):
+        restored += put_back_inputs(folder, (dataset, outputs))
     for file in (f"{path}/{_NOTE}", *(f"{path}/{name}/{_NOTE}" for name in _names(path))):
         for note in _read_notes(file):
             hidden, _, target = note.partition("//")
@@ -201,6 +211,7 @@ def clear_staging(path: str, outputs: str) -> None:
                     _put_back(f"{outputs}/{hidden}", target)
                     remove(f"{outputs}/{hidden}")
     clear_folder(path)
+    return restored
 
 
 def _put_back(old: str, name: str) -> None:

@@ -210,26 +210,6 @@ def test_step_with_outputs_for_records_and_for_all_is_refused(make_workspace):
 # --- groups ----------------------------------------------------------------------------------------------------
 
 
-def test_step_that_says_by_is_refused_as_not_supported_yet(make_workspace, script_source):
-    source = script_source("raw/{id}", "glm/{sub}.txt", BY=("sub",))
-    ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS)
-    assert "not supported yet" in reason(ws, "c")
-
-
-def test_by_of_a_command_and_of_a_function_are_refused_too(make_workspace):
-    text = "command = 'touch {output}'\ninputs = 'raw/{id}'\noutputs = 'glm/{sub}'\nby = ['sub']"
-    ws = make_workspace(toml=command(text), files=["raw/s1_1"], id_pattern=SUBJECTS, name="command")
-    assert "by = ['sub']" in reason(ws, "c")
-    source = """
-from sinagot_catalog import step
-
-@step(inputs="raw/{id}", outputs="all.txt", by=[])
-def c(input, output): ...
-"""
-    ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS, name="function")
-    assert "not supported yet" in reason(ws, "c")
-
-
 def test_by_that_names_no_field_names_the_near_one(make_workspace, script_source):
     source = script_source("raw/{id}", "glm/{sub}.txt", BY=["subj"])
     ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS)
@@ -603,3 +583,19 @@ def test_refusals_in_a_bucket_leave_raw_objects_alone(moto, write_workspace):
     assert dict(report.frame.select("step", "outcome").rows())["ok"] == "done"
     assert report.counts() == {"error": 3, "done": 1}
     assert moto.read("one/dataset/A/eeg/raw.csv") == moto.read("one/dataset/raw/A.csv") == b"raw;"
+
+
+@pytest.mark.parametrize("log", ["dataset/derivatives", "view"])
+def test_outputs_in_the_log_folder_are_refused_before_a_script_runs(write_workspace, log, cli):
+    scripts = {"a": ("raw/{id}", "derivatives/a/{id}"), "b": ("raw/{id}", "b/{id}")}
+    folder = write_workspace(scripts, ["raw/R1"], toml=f'[path]\nlog = "{log}"\n')
+    (folder / "dataset/derivatives").mkdir()
+    (folder / "view").symlink_to("dataset/derivatives")
+    ws = Workspace(folder)
+    reasons = dict(
+        ws.steps.collect().filter(pl.col("status") == "ERROR").select("step", "reason").iter_rows()
+    )
+    assert set(reasons) == {"a"}
+    assert reasons["a"].startswith("the output 'derivatives/a/{id}' of step a lies in the LOG folder")
+    assert cli("doctor", folder).returncode == 2
+    assert ws.steps.run(mode="main_process", progress=False).counts().get("done") == 1

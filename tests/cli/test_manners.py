@@ -8,8 +8,8 @@ import pytest
 from sinagot_catalog import __version__
 
 VERBS = (
-    *("init", "status", "ls", "plan", "run", "submit", "watch", "accept", "logs", "snapshot", "diff"),
-    *("explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
+    *("init", "status", "ls", "plan", "run", "submit", "watch", "exclude", "include", "accept", "logs"),
+    *("snapshot", "diff", "explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
 )
 
 

@@ -306,6 +306,44 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
+def test_parts_are_flow_runs_of_a_deployment_and_the_rest_comes_last(cli, worker, api, write_workspace):
+    scripts = {"upper": ("raw/{id}", "upper/{id}"), "site": ("upper/{id}", "site/{site}")}
+    toml = '\n[records]\nid_pattern = "(?P<site>[a-z]+)-\\\\d+"\n'
+    folder = write_workspace(
+        scripts, [f"raw/{site}-{n}" for site in ("lyon", "nice") for n in range(2, 6)], toml=toml
+    )
+    made = Workspace(folder).deploy("parted", pool=worker, concurrency=2, on_message=quiet)
+    done = cli("submit", folder, "--deployment", "parted", "--parts", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert [row["outcome"] for row in rows].count("done") == 10
+    assert {row["step"] for row in rows[:8]} == {"upper"}
+    assert Workspace(folder).steps.plan().n_run == 0
+    runs = [run for run in api.read_flow_runs(flow_run_filter=None) if str(run.deployment_id) == str(made.id)]
+    parts = {run.parameters["part"]: run for run in runs}
+    assert set(parts) == {"1/2", "2/2", "last"}
+    assert parts["last"].start_time >= max(parts[one].end_time for one in ("1/2", "2/2"))
+    again = cli("submit", folder, "--deployment", "parted", "--parts", "2")
+    assert again.stdout.startswith("nothing to do")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ["--parts", "2"],
+            "error: --parts: the parts run on the workers of a deployment, and --deployment is missing",
+        ),
+        (["--parts", "2", "--part", "1/2"], "error: --part: not allowed with argument --parts"),
+        (["--parts", "none"], "error: --parts: 'none' is not a whole number from 1 up"),
+    ],
+)
+def test_parts_without_a_deployment_are_refused(cli, write_workspace, words, said):
+    done = cli("submit", write_workspace(CHAIN, ["raw/R1"]), *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
 def test_a_selection_goes_to_a_deployment_from_another_folder(  # noqa: PLR0917 - fixtures
     cli, worker, trigger, api, write_workspace, tmp_path
 ):

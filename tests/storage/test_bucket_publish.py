@@ -79,3 +79,17 @@ def test_row_replaces_its_own_undeclared_object(open_in):
     ws = open_in({"a": ("raw/{id}", "out/{id}.txt", body)}, ["raw/R1"])
     for _ in range(2):
         assert run(ws, force=True)["R1"] == ("done", None)
+
+
+def test_plain_run_in_a_bucket_replaces_no_object_that_it_did_not_make(moto, open_in):
+    body = "for one in self.path.output.values():\n    one.write_text('made')"
+    ws = open_in(
+        {"a": ("raw/{id}.CR2", {"tif": "raw/{id}.tif", "xmp": "raw/{id}.xmp"}, body)},
+        ["raw/R1.CR2", "raw/R2.CR2"],
+    )
+    moto.put({"lab/dataset/raw/R1.xmp": "mine"})
+    assert run(ws) == {"R1": ("error", "ForeignFile"), "R2": ("done", None)}
+    assert moto.read("lab/dataset/raw/R1.xmp") == b"mine"
+    moto.fs.rm_file(f"{moto.url}/lab/dataset/raw/R2.tif")
+    assert run(ws)["R2"] == ("done", None)
+    assert run(ws, force=True)["R1"] == ("done", None)

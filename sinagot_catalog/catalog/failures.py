@@ -1,4 +1,4 @@
-"""Error kinds: groups the failed rows of `steps` by step, error type and similar message. Pure."""
+"""Failures: groups the failed rows of `steps` by step, error type and similar message. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from sinagot_catalog.schema import FAILED_ATTEMPTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["failure_filter", "failure_kinds", "sql_text"]
+__all__ = ["VARYING", "failure_filter", "failure_kinds", "sql_text"]
+
+VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
+"""The parts of a message that differ between failures of one kind, as a regular expression."""
 
 
 def failure_kinds(rows: pl.DataFrame) -> pl.DataFrame:
@@ -33,11 +36,7 @@ def failure_kinds(rows: pl.DataFrame) -> pl.DataFrame:
         pl.when(of_attempt.fill_null(value=False)).then(name).alias(name)
         for name in ("error_type", "message")
     )
-    kind = (
-        pl.col("message")
-        .str.extract(r"^\s*([^\n]{0,300})", 1)
-        .str.replace_all(r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+", "…")
-    )
+    kind = pl.col("message").str.extract(r"^\s*([^\n]{0,300})", 1).str.replace_all(VARYING, "…")
     return (
         rows.with_columns(pl.coalesce(kind, "reason").alias("kind"))
         .group_by("task", "modality", "step", "error_type", "kind", maintain_order=True)

@@ -1,0 +1,116 @@
+"""`sbatch`: submits a run in parts to Slurm."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.options import (
+    ONE_OBJECT,
+    PASSED_ON,
+    WORKERS,
+    Option,
+    extent,
+    flag,
+    numbered,
+    rows,
+    verb,
+)
+from sinagot_catalog.cli.output import put, put_json, put_whole
+from sinagot_catalog.cli.workspace_args import (
+    name_of,
+    open_workspace,
+    say_what_is_missing,
+    selected,
+    source_of,
+    steps_of,
+)
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.quantities import count_of
+
+if TYPE_CHECKING:
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["sbatch"]
+
+
+@verb(
+    "run what is not done as jobs of Slurm: an array of parts, then what reads other records",
+    """
+  sinagot-catalog sbatch example/harbor --parts 100 --array-limit 20
+  sinagot-catalog sbatch --parts 50 --where "status = 'DATA_READY'" -- --mem=8G --time=2:00:00 -c 4
+  sinagot-catalog sbatch --parts 100 --print -- --mem=8G > parts.sh      the script, for `sbatch parts.sh`
+
+Options of sbatch come after --. Each job looks for its rows when it starts, runs as many at once as it has CPUs
+(-c), and ends 3 if rows failed. The last job starts when the array has ended, whether its rows failed or not.
+--json: array and last, the ids of the jobs; null for a job that is not needed.""",
+    rows(),
+    extent(),
+    Option("--parts", metavar="N", type=numbered, required=True, help="how many jobs share the records"),
+    Option("--array-limit", metavar="N", type=numbered, help="how many of them run at the same time"),
+    flag("--print", "prints", help="write the script to stdout; submit nothing"),
+    WORKERS,
+    ONE_OBJECT,
+    PASSED_ON,
+)
+def sbatch(args: Any) -> int:
+    """Submit the selected rows to Slurm, or print the script."""
+    from sinagot_catalog.cluster import SlurmRun
+    from sinagot_catalog.flows import address_of
+
+    if args.rows == "-":
+        raise SelectionError("--rows: the jobs cannot read stdin", "Name a file that they can read.")
+    ws = open_workspace(args)
+    first, further = address_of(source_of(ws))
+    words = ["-C", first, *_repeated("--config", further), *_words(args)]
+    run = SlurmRun(name_of(ws), words, args.parts, args.array_limit, args.passed_on or ())
+    if args.prints:
+        put_whole(run.printed(), end="")
+        return 0
+    steps = selected(ws, args)
+    options = {name: getattr(args, name) for name in ("force", "ignore_missing", "downstream", "upstream")}
+    options["stale"] = args.stale
+    plan = steps.plan(steps_of(args), **options)
+    last = steps.plan(steps_of(args), part="last", **options)
+    in_parts = plan.n_run - plan.frame.join(last.frame, on=["record_id", "step"], how="semi").filter(
+        action="run"
+    ).height  # fmt: skip
+    is_last_needed = not last.frame.is_empty() and bool(plan.n_run)
+    jobs = run.submit(array=bool(in_parts), last=is_last_needed)
+    _tell(ws, args, jobs, in_parts)
+    return 0
+
+
+def _words(args: Any) -> list[str]:
+    """Return the options that choose rows, as words for `run`."""
+    words = ["--trust"] if args.trust else []
+    words += ["--where", args.where] if args.where else []
+    for name in ("status", "step", "record"):
+        words += _repeated(f"--{name}", getattr(args, name))
+    words += ["--rows", str(Path(args.rows).resolve())] if args.rows else []
+    words += [] if args.stale is None else ["--stale=code" if args.stale == "code" else "--stale"]
+    for name in ("force", "downstream", "upstream", "ignore_missing"):
+        words += [f"--{name.replace('_', '-')}"] if getattr(args, name) else []
+    return words + (["--workers", str(args.workers)] if args.workers else [])
+
+
+def _repeated(option: str, values: list[str] | None) -> list[str]:
+    return [word for value in values or () for word in (option, value)]
+
+
+def _tell(ws: Workspace, args: Any, jobs: dict[str, str | None], rows: int) -> None:
+    """Print the ids of the jobs."""
+    if args.json:
+        put_json(jobs)
+        return
+    if not any(jobs.values()):
+        put("nothing to do: no row can run")
+        say_what_is_missing(ws)
+    if jobs["array"]:
+        put(f"job {jobs['array']}: {count_of(rows, 'row')} in {count_of(args.parts, 'part')}")
+    if jobs["last"]:
+        after = f", after {jobs['array']}" if jobs["array"] else ""
+        put(f"job {jobs['last']}: what belongs to no part{after}")
+    if any(jobs.values()):
+        say("squeue shows them; what they write goes to slurm-JOB.out in this folder")

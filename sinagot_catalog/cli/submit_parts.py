@@ -1,0 +1,75 @@
+"""`submit --parts`: a flow run of a deployment for each part, then one for what belongs to no part."""
+
+from __future__ import annotations
+
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.errors import ServerError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.flows import RunHandle
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.steps import StepCollection
+
+__all__ = ["check_parts", "submit_parts", "wait_for_parts"]
+
+
+def check_parts(args: Any) -> None:
+    """Check the options of a submission in parts.
+
+    Raises:
+        UsageError: There is no deployment, or `--part` is given, too.
+    """
+    if args.parts and args.part:
+        raise UsageError("--part: not allowed with argument --parts")
+    if args.parts and not args.deployment:
+        raise UsageError(
+            "--parts: the parts run on the workers of a deployment, and --deployment is missing",
+            "On this machine one run uses all cores. On Slurm:  sinagot-catalog sbatch --parts N",
+        )
+
+
+def submit_parts(
+    steps: StepCollection, named: str | Sequence[str] | None, parts: int, **options: Any
+) -> list[RunHandle]:
+    """Submit a flow run for each part that has rows to run."""
+    plans = [{**options, "part": (number, parts)} for number in range(1, parts + 1)]
+    handles = [steps.submit(named, **plan) for plan in plans]
+    return [handle for handle in handles if handle.flow_run_id is not None]
+
+
+def wait_for_parts(
+    handles: Sequence[RunHandle], steps: StepCollection, named: str | Sequence[str] | None, **options: Any
+) -> RunReport:
+    """Wait for the flow runs of the parts, then run what belongs to no part.
+
+    Returns:
+        One report with the rows of all flow runs.
+    """
+    import polars as pl
+
+    from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.run import LAST
+
+    begun = time.monotonic()
+    waiting = list(handles)
+    reports = []
+    try:
+        reports = [handle.wait() for handle in handles]
+        if any(report.counts().get("cancelled") for report in reports):
+            say(f"a part was cancelled: what belongs to no part was not submitted (--part {LAST})")
+        else:
+            waiting = [steps.submit(named, **{**options, "part": LAST})]
+            reports.append(waiting[0].wait())
+    except KeyboardInterrupt:
+        for handle in waiting:
+            with suppress(ServerError):  # a flow run that never began leaves no report
+                handle.cancel()
+        raise
+    frame = pl.concat([report.frame for report in reports])
+    return RunReport(frame, seconds=time.monotonic() - begun)

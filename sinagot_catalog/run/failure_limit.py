@@ -1,0 +1,69 @@
+"""Failure limit: ends a run after a number of failures of one kind (`--stop-after`)."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.catalog import VARYING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from sinagot_catalog.journal import Result
+
+__all__ = ["FailureLimit"]
+
+_COUNTED = ("error", "timeout")
+_WIDTH = 200
+
+
+class FailureLimit:
+    """Counts failures by kind: the same step, error type and message, apart from the parts that vary.
+
+    Args:
+        most: The number of failures of one kind that ends the run; None for no limit.
+        steps: The step of each row of the plan.
+
+    Attributes:
+        sentence: Why the run ends early; None as long as it goes on.
+
+    Example:
+        >>> from sinagot_catalog.journal import Result
+        >>> limit = FailureLimit(2, ["clean", "clean"])
+        >>> limit.note([Result(0, "error", error_type="ValueError", message="row 7 is empty")])
+        False
+        >>> limit.note([Result(1, "error", error_type="ValueError", message="row 12 is empty")])
+        True
+        >>> limit.sentence
+        'stopped after 2 failures of one kind, clean: ValueError: row 12 is empty'
+    """
+
+    def __init__(self, most: int | None, steps: Sequence[str]) -> None:
+        self.sentence: str | None = None
+        self._most = most
+        self._steps = steps
+        self._counts: Counter[tuple[str, str | None, str]] = Counter()
+        self._lock = threading.Lock()
+
+    def note(self, results: Iterable[Result]) -> bool:
+        """Count results; return whether they reach the limit, which happens once."""
+        if self._most is None or self.sentence is not None:
+            return False
+        with self._lock:
+            for one in results:
+                if one.outcome not in _COUNTED:
+                    continue
+                line = (one.message or "").strip().partition("\n")[0][:_WIDTH]
+                step = self._steps[one.row]
+                kind = (step, one.error_type, re.sub(VARYING, "…", line))
+                self._counts[kind] += 1
+                if self._counts[kind] >= self._most and self.sentence is None:
+                    failures = "1 failure" if self._most == 1 else f"{self._most} failures of one kind"
+                    self.sentence = (
+                        f"stopped after {failures}, {step}: {one.error_type or one.outcome}: {line}"
+                    )
+                    return True
+        return False

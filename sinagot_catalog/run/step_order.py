@@ -1,0 +1,96 @@
+"""Step order: which unit steps run record by record, which wait for a phase, and which belong to no part."""
+
+from __future__ import annotations
+
+from graphlib import CycleError, TopologicalSorter
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.run.parts import Part, steps_of_no_part
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sinagot_catalog.catalog import Layout
+
+__all__ = ["StepOrder"]
+
+
+class StepOrder:
+    """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
+
+    A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
+    """
+
+    def __init__(
+        self, layout: Layout, makers: Mapping[int, Sequence[int]], faults: Collection[int] = ()
+    ) -> None:
+        self.layout = layout
+        self.makers = makers
+        self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
+        self.shared: set[tuple[int, int]] = set()
+        for unit in layout.units:
+            for first, second in zip(unit.cells, unit.cells[1:], strict=False):
+                self.before[second].add(first)
+        for cell in layout.cells:
+            if cell.index in faults:
+                continue  # a step whose paths are refused never runs
+            for place in cell.places("input"):
+                for maker in makers.get(place, []):
+                    if maker != cell.index and maker not in faults:
+                        self.before[cell.index].add(maker)
+                        made = layout.cells[maker].places("output")
+                        is_near = maker not in layout.makers.get(place, [])
+                        are_groups = layout.cells[maker].by is not None or cell.by is not None
+                        if is_near or are_groups or any(one not in layout.telling for one in (place, *made)):
+                            self.shared.add((maker, cell.index))
+        self.cells = self._sorted()
+
+    def _sorted(self) -> list[int]:
+        """The unit steps in topological order; otherwise in the order of the config."""
+        sorter = TopologicalSorter(self.before)
+        try:
+            sorter.prepare()
+        except CycleError as error:
+            names = " -> ".join(self._name(cell) for cell in error.args[1])
+            raise SelectionError(
+                f"steps wait for each other: {names}",
+                "Reorder the scripts in workspace.toml, or mend their paths.",
+            ) from error
+        out: list[int] = []
+        ready: list[int] = []
+        while sorter.is_active():
+            ready = sorted([*ready, *sorter.get_ready()])
+            out.append(ready.pop(0))
+            sorter.done(out[-1])
+        return out
+
+    def steps_in(self, part: Part | None) -> list[int]:
+        """The unit steps that have rows in a part, in order; without a part, all."""
+        if part is None:
+            return self.cells
+        last = steps_of_no_part(self.layout, self.makers, self.cells, self.shared)
+        return [cell for cell in self.cells if (cell in last) == part.is_last]
+
+    def _name(self, cell: int) -> str:
+        one = self.layout.cells[cell]
+        return "-".join(part for part in (one.task, one.modality, one.step) if part)
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
+        phase: dict[int, int] = {}
+        component = {cell: cell for cell in self.cells}
+        for cell in self.cells:
+            phase[cell] = max(
+                (phase[one] + ((one, cell) in self.shared) for one in self.before[cell]), default=0
+            )
+            for one in self.before[cell]:
+                if (one, cell) not in self.shared:
+                    old, new = component[one], component[cell]
+                    component = {key: new if value == old else value for key, value in component.items()}
+        rows = [(cell, spot, phase[cell], component[cell]) for spot, cell in enumerate(self.cells)]
+        names = ("_cell", "_position", "_phase", "_component")
+        return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")

@@ -1,0 +1,147 @@
+"""`sinagot-catalog sbatch`: a run in parts on a real Slurm of one node, and the script that it prints."""
+
+import json
+import subprocess
+
+import pytest
+
+from sinagot_catalog import Workspace
+
+CHAIN = {"clean": ("raw/{id}", "clean/{id}"), "peak": ("clean/{id}", "peak/{id}")}
+GROUPS = {"clean": ("raw/{id}", "clean/{id}"), "site": ("clean/{id}", "site/{site}")}
+SITES = '\n[records]\nid_pattern = "(?P<site>[a-z]+)-\\\\d+"\n'
+RAW = [f"raw/{site}-{n}" for site in ("lyon", "nice") for n in range(6)]
+
+
+def test_an_array_runs_the_parts_and_a_dependent_job_runs_the_rest(cli, write_workspace, slurm, tmp_path):
+    folder = write_workspace(GROUPS, RAW, toml=SITES)
+    words = (
+        "sbatch",
+        folder,
+        "--parts",
+        "3",
+        "--array-limit",
+        "2",
+        "--json",
+        "--",
+        "-o",
+        tmp_path / "%A_%a.out",
+    )
+    done = cli(*words, **slurm.environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    jobs = json.loads(done.stdout)
+    assert jobs["array"]
+    assert jobs["last"]
+    shown = slurm.ask("scontrol", "show", "job", jobs["last"])
+    assert f"afterany:{jobs['array']}" in shown
+    assert "ArrayTaskThrottle=2" in slurm.ask("scontrol", "show", "job", jobs["array"])
+    slurm.end()
+    said = "".join(path.read_text() for path in sorted(tmp_path.glob("*.out")))
+    assert Workspace(folder).steps.plan().n_run == 0, said
+    assert "JobState=COMPLETED" in slurm.ask("scontrol", "show", "job", jobs["last"]), said
+    assert len(list(tmp_path.glob(f"{jobs['array']}_*.out"))) == 3
+    again = cli(*words, **slurm.environment)
+    assert json.loads(again.stdout) == {"array": None, "last": None}
+
+
+def test_rows_that_fail_do_not_hold_up_the_last_job_and_their_job_ends_3(
+    cli, write_workspace, slurm, tmp_path
+):
+    scripts = {"bad": ("raw/{id}", "bad/{id}", "fail"), **GROUPS}
+    folder = write_workspace(scripts, RAW[:4], toml=SITES)
+    done = cli(
+        "sbatch",
+        folder,
+        "--parts",
+        "1",
+        "--json",
+        "--",
+        f"--output={tmp_path}/%A_%a.out",
+        **slurm.environment,
+    )
+    jobs = json.loads(done.stdout)
+    slurm.end()
+    assert "ExitCode=3:0" in slurm.ask("scontrol", "show", "job", jobs["array"])
+    steps = Workspace(folder).steps
+    assert (len(steps.filter(status="ERROR")), len(steps.filter(status="DONE"))) == (4, 8)
+
+
+def test_the_printed_script_is_taken_by_sbatch(cli, write_workspace, slurm, tmp_path):
+    folder = write_workspace(CHAIN, RAW, toml=SITES)
+    made = cli(
+        "sbatch", folder, "--parts", "2", "--print", "--where", "record_id < 'nice-3'", "--step", "clean", "--",
+        "-o", tmp_path / "a file.out", "--mem", "100M",
+    )  # fmt: skip
+    assert made.returncode == 0
+    assert made.stdout.startswith("#!/bin/sh\n#SBATCH --job-name=")
+    assert "#SBATCH --array=1-2\n" in made.stdout
+    assert f"#SBATCH -o '{tmp_path / 'a file.out'}'\n#SBATCH --mem 100M\n" in made.stdout
+    script = tmp_path / "parts.sh"
+    script.write_text(made.stdout)
+    slurm.ask("sbatch", script)
+    slurm.end()
+    steps = Workspace(folder).steps
+    assert (len(steps.filter(status="DONE")), len(steps.filter(status="DONE", step="clean"))) == (9, 9)
+
+
+def test_without_an_array_the_printed_script_runs_what_belongs_to_no_part(cli, write_workspace):
+    folder = write_workspace(GROUPS, RAW, toml=SITES)
+    made = cli("sbatch", folder, "--parts", "2", "--print").stdout
+    for task in ("1", "2", None):
+        environment = {"SLURM_ARRAY_TASK_ID": task} if task else {}
+        done = subprocess.run(
+            ["sh"], input=made, env={"PATH": "/usr/bin:/bin", **environment}, text=True, capture_output=True,
+            timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        steps = {path.parent.name for path in folder.rglob("site/*")}
+        assert bool(steps) == (task is None)
+    assert Workspace(folder).steps.plan().n_run == 0
+
+
+def test_what_sbatch_refuses_is_told_in_one_sentence(cli, write_workspace, slurm):
+    folder = write_workspace(CHAIN, RAW, toml=SITES)
+    done = cli("sbatch", folder, "--parts", "2", "--", "--partition=none", **slurm.environment)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: sbatch refused the array: invalid partition specified: none")
+    assert "Traceback" not in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--parts", "0"], "error: --parts: '0' is not a whole number from 1 up\n"),
+        ([], "error: --parts is missing\n"),
+        (
+            ["--parts", "2", "--array-limit", "x"],
+            "error: --array-limit: 'x' is not a whole number from 1 up\n",
+        ),
+        (["--parts", "2", "--", "--array=1-9"], "error: the option '--array=1-9' of sbatch cannot be given"),
+        (["--parts", "2", "--", "-a1-9"], "error: the option '-a1-9' of sbatch cannot be given"),
+        (["--parts", "2", "--", "8G"], "error: '8G' is not an option of sbatch\n"),
+        (["--parts", "2", "--rows", "-"], "error: --rows: the jobs cannot read stdin\n"),
+    ],
+)
+def test_wrong_options_are_refused_before_anything_is_submitted(cli, write_workspace, words, said):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    done = cli("sbatch", folder, *words)
+    assert done.returncode == 2
+    assert done.stderr.startswith(said)
+
+
+def test_without_slurm_the_message_names_print(cli, write_workspace, tmp_path):
+    folder = write_workspace(CHAIN, ["raw/R1"])
+    done = cli("sbatch", folder, "--parts", "2", PATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: there is no program sbatch on this machine\n"
+        "Run this on a machine that submits to Slurm, or write the script with --print.\n"
+    )
+
+
+def test_nothing_is_submitted_when_no_row_can_run(cli, write_workspace):
+    folder = write_workspace(CHAIN, ["sum/R1"])
+    done = cli("sbatch", folder, "--parts", "2")
+    assert (done.returncode, done.stdout) == (0, "nothing to do: no row can run\n")
+    assert "holds no file of a record" in done.stderr

@@ -1,0 +1,305 @@
+"""Group steps in a run: what a script gets, when a group runs, blocks or is stale, in every mode."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from sinagot_catalog import Workspace
+
+MODES = ("processes", "main_process")
+IDS = r"(?P<sub>s\d)_(?P<run>\d)"
+
+CLEAN = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}.txt"
+    PATH_OUT = "clean/{id}.txt"
+    def run(self):
+        text = self.path.input.read_text()
+        if "bad" in text:
+            raise ValueError("bad recording")
+        self.path.output.write_text(text)
+"""
+
+JOIN = """
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = {path_in!r}
+    PATH_OUT = {path_out!r}
+    BY = {by!r}
+    {more}
+    def run(self):
+        text = ",".join(path.read_text() for path in self.path.input)
+        self.path.output.write_text(f"{{self.id}}|{{' '.join(self.records)}}|{{text}}")
+"""
+
+
+def join(path_in, path_out, by, more=""):
+    return JOIN.format(path_in=path_in, path_out=path_out, by=by, more=more)
+
+
+AVG = join("clean/{id}.txt", "avg/{sub}.txt", ("sub",))
+GRAND = join("avg/{sub}.txt", "grand.txt", ())
+FILES = {f"raw/s{sub}_{run}.txt": f"{sub}{run}" for sub in (1, 2) for run in (1, 2, 3)}
+
+
+def rows_of(ws, *names):
+    frame = ws.steps.select("record_id", "step", *names)
+    return {tuple(row[:2]): row[2] if len(names) == 1 else row[2:] for row in frame.iter_rows()}
+
+
+def read(ws, path):
+    return (Path(ws.data_path) / path).read_text()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_groups_run_after_their_members_in_the_same_run(make_workspace, mode):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "grand": GRAND}, FILES, id_pattern=IDS)
+    plan = ws.steps.plan().frame
+    assert plan.filter(pl.col("step") != "clean").select("record_id", "action", "reason").rows() == [
+        ("sub=s1", "run", "after clean"),
+        ("sub=s2", "run", "after clean"),
+        ("dataset=all", "run", "after avg"),
+    ]
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 9}
+    assert read(ws, "avg/s1.txt") == "sub=s1|s1_1 s1_2 s1_3|11,12,13"
+    assert read(ws, "grand.txt").startswith("dataset=all|sub=s1 sub=s2|sub=s1|s1_1")
+    assert set(ws.steps.select("status")["status"]) == {"DONE"}
+    assert ws.steps.select("stale")["stale"].to_list() == [False] * 9
+    again = Workspace(Path(ws.scripts_path).parent)
+    assert again.steps.select("stale")["stale"].to_list() == [False] * 9
+    assert again.steps.run(mode=mode, progress=False).counts() == {}
+    assert not list(Path(ws.data_path).glob("LOG/.staging/*"))
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_member_that_fails_blocks_its_group_only(make_workspace, mode):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, files, id_pattern=IDS)
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 6, "error": 1, "blocked": 1}
+    blocked = report.frame.filter(pl.col("outcome") == "blocked").row(0, named=True)
+    assert blocked["record_id"] == "sub=s1"
+    assert "clean of s1_2" in blocked["message"]
+    status, reason = rows_of(ws, "status", "reason")["sub=s1", "avg"]
+    assert status == "INIT"
+    for text in ("clean of s1_2 failed", "2 of 3 members", "exclude s1_2", "PARTIAL"):
+        assert text in reason
+    # the next run tries the member again, and blocks the group again
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"error": 1, "blocked": 1}
+    (Path(ws.data_path) / "raw/s1_2.txt").write_text("12")
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"done": 2}
+    assert read(ws, "avg/s1.txt").endswith("|11,12,13")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_partial_group_goes_on_without_the_members_that_failed(make_workspace, mode):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    avg = join("clean/{id}.txt", "avg/{sub}.txt", ("sub",), "PARTIAL = True")
+    ws = make_workspace({"clean": CLEAN, "avg": avg}, files, id_pattern=IDS)
+    assert ws.steps.run(mode=mode, progress=False).counts() == {"done": 7, "error": 1}
+    assert read(ws, "avg/s1.txt") == "sub=s1|s1_1 s1_3|11,13"
+    assert rows_of(ws, "stale")["sub=s1", "avg"] is False
+
+
+def test_a_member_that_is_new_gone_or_changed_makes_a_group_stale(make_workspace):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+    assert ws.steps.run(mode="main_process", progress=False).ok
+    data = Path(ws.data_path)
+    (data / "raw/s2_4.txt").write_text("24")
+    ws.refresh()
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 1}
+    ws.refresh()
+    assert rows_of(ws, "stale")["sub=s2", "avg"] is True
+    assert rows_of(ws, "stale")["sub=s1", "avg"] is False
+    report = ws.steps.run(mode="main_process", progress=False, stale=True)
+    assert report.frame.select("record_id", "step", "outcome").rows() == [("sub=s2", "avg", "done")]
+    assert read(ws, "avg/s2.txt") == "sub=s2|s2_1 s2_2 s2_3 s2_4|21,22,23,24"
+    for name in ("raw/s1_1.txt", "clean/s1_1.txt"):
+        (data / name).unlink()
+    ws.refresh()
+    assert rows_of(ws, "stale")["sub=s1", "avg"] is True
+    assert rows_of(ws, "stale")["sub=s2", "avg"] is False
+    (data / "clean/s2_1.txt").write_text("changed")
+    ws.refresh()
+    assert rows_of(ws, "stale")["sub=s2", "avg"] is True
+
+
+def test_a_changed_member_is_made_again_and_then_its_group(make_workspace):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+    assert ws.steps.run(mode="main_process", progress=False).ok
+    (Path(ws.data_path) / "raw/s1_1.txt").write_text("longer")
+    ws.refresh()
+    report = ws.steps.run(mode="main_process", progress=False, stale=True)
+    assert report.frame.select("record_id", "step").rows() == [("s1_1", "clean"), ("sub=s1", "avg")]
+    assert read(ws, "avg/s1.txt").endswith("|longer,12,13")
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_inputs_are_lists_parallel_to_the_members_or_each_file_once(make_workspace, mode):
+    source = """
+from sinagot_catalog import ScriptTemplate, any_of, many, optional
+class Script(ScriptTemplate):
+    PATH_IN = {
+        "raw": "raw/{id}.txt",
+        "note": optional("note/{id}.txt"),
+        "png": many("png/{id}_*.png"),
+        "site": "site/{sub}_{day}.txt",
+        "info": "info/{sub}.txt",
+        "side": any_of("side/{id}.json", "side.json"),
+    }
+    PATH_OUT = "out/{sub}.json"
+    BY = ("sub",)
+    def run(self):
+        import json
+        def name(one):
+            return [name(path) for path in one] if isinstance(one, list) else one and one.name
+        found = {"records": self.records, **{key: name(one) for key, one in self.path.input.items()}}
+        self.path.output.write_text(json.dumps(found))
+"""
+    files = [
+        *("raw/s1_d1_1.txt", "raw/s1_d1_2.txt", "note/s1_d1_2.txt"),
+        *("png/s1_d1_1_b.png", "png/s1_d1_1_a.png", "png/s1_d1_2_a.png"),
+        *("site/s1_d1.txt", "info/s1.txt", "side.json", "side/s1_d1_2.json"),
+    ]
+    ws = make_workspace({"work": source}, files, id_pattern=r"(?P<sub>s\d)_(?P<day>d\d)_(?P<run>\d)")
+    row = ws.steps.collect().row(0, named=True)
+    assert (row["record_id"], row["status"], row["by"]) == ("sub=s1", "DATA_READY", "sub")
+    assert (row["n_inputs"], row["n_inputs_found"]) == (5, 5)
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 1}, report.frame["message"].to_list()
+    import json
+
+    assert json.loads(read(ws, "out/s1.json")) == {
+        "records": ["s1_d1_1", "s1_d1_2"],
+        "raw": ["s1_d1_1.txt", "s1_d1_2.txt"],
+        "note": [None, "s1_d1_2.txt"],
+        "png": [["s1_d1_1_a.png", "s1_d1_1_b.png"], ["s1_d1_2_a.png"]],
+        "site": ["s1_d1.txt"],
+        "info": "s1.txt",
+        "side": ["side.json", "s1_d1_2.json"],
+    }
+    ws.refresh()
+    assert ws.steps.select("stale")["stale"].to_list() == [False]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_command_and_a_function_run_per_group(make_workspace, mode):
+    toml = f"""
+    [records]
+    id_pattern = '{IDS}'
+    [steps]
+    scripts = ["cat", "all"]
+    [steps.cat]
+    command = "sh -c 'cat \\"$@\\" > {{output}}' {{sub}} {{input}}"
+    inputs = "raw/{{id}}.txt"
+    outputs = "cat/{{sub}}.txt"
+    by = ["sub"]
+    """
+    source = """
+from sinagot_catalog import step
+
+@step(inputs="cat/{sub}.txt", outputs="all.txt", by=[])
+def all(input, output, records):
+    output.write_text(" ".join(records) + "".join(path.read_text() for path in input))
+"""
+    ws = make_workspace({"all": source}, FILES, toml=toml)
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 3}, report.frame["message"].to_list()
+    assert read(ws, "all.txt") == "sub=s1 sub=s2111213212223"
+
+
+def test_a_bucket_has_groups_too(make_workspace):
+    import fsspec
+
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "grand": GRAND}, FILES, id_pattern=IDS)
+    fs = fsspec.filesystem("memory")
+    for path in Path(ws.data_path).rglob("*.txt"):
+        fs.pipe_file(f"/group-steps/{path.relative_to(ws.data_path)}", path.read_bytes())
+    remote = Workspace(Path(ws.scripts_path).parent, "memory://group-steps")
+    report = remote.steps.run(mode="main_process", progress=False)
+    assert report.counts() == {"done": 9}, report.frame["message"].to_list()
+    assert fs.cat_file("/group-steps/avg/s2.txt") == b"sub=s2|s2_1 s2_2 s2_3|21,22,23"
+    assert not [path for path in fs.find("/group-steps") if "members" in path]
+    remote.refresh()
+    assert remote.steps.select("stale")["stale"].to_list() == [False] * 9
+
+
+def test_outputs_may_have_their_own_root(make_workspace):
+    ws = make_workspace(
+        {"clean": CLEAN, "avg": AVG, "grand": GRAND},
+        FILES,
+        toml=f"[path]\noutputs = 'made'\n[records]\nid_pattern = '{IDS}'\n",
+    )
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 9}
+    assert set(ws.steps.select("status", "stale").rows()) == {("DONE", False)}
+
+
+def test_a_step_per_record_may_read_the_result_of_its_group(make_workspace):
+    centre = ({"raw": "raw/{id}.txt", "avg": "avg/{sub}.txt"}, "centred/{id}.txt")
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "centre": centre}, FILES, id_pattern=IDS)
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 14}
+    ws.steps.filter(pl.col("record_id").is_in(["s1_1"]), step="clean").run(
+        force=True, mode="main_process", progress=False
+    )
+    report = ws.steps.run(mode="main_process", progress=False, stale=True)
+    assert report.counts() == {"done": 4}
+
+
+def test_a_run_of_one_member_adds_only_groups_that_it_makes_ready(make_workspace):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+    first = ws.steps.filter(pl.col("record_id").is_in(["s1_1", "s1_2"]), step="clean")
+    assert first.run(mode="main_process", progress=False, downstream=True).counts() == {"done": 2}
+    last = ws.steps.filter(record_id="s1_3", step="clean")
+    report = last.run(mode="main_process", progress=False, downstream=True)
+    assert report.frame["record_id"].to_list() == ["s1_3", "sub=s1"]
+
+
+def test_a_forced_group_runs_again_and_rows_can_be_named(make_workspace):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+    ws.steps.run(mode="main_process", progress=False)
+    rows = pl.DataFrame({"record_id": ["sub=s2"], "step": ["avg"]})
+    report = ws.run(rows, force=True, mode="main_process", progress=False)
+    assert report.frame.select("record_id", "outcome").rows() == [("sub=s2", "done")]
+
+
+def test_a_group_is_not_tried_while_its_members_are_to_come(make_workspace):
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+    assert ws.steps.run("avg", mode="main_process", progress=False).counts() == {}
+    report = ws.steps.filter(record_id="s1_1", step="clean").run(mode="main_process", progress=False)
+    assert report.ok
+    report = ws.steps.filter(record_id="sub=s1").run(ignore_missing=True, mode="main_process", progress=False)
+    assert report.counts() == {"done": 1}
+    assert read(ws, "avg/s1.txt") == "sub=s1|s1_1|11"
+
+
+def test_verbs_take_the_id_of_a_group(write_workspace):
+    import subprocess
+
+    folder = write_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
+
+    def verb(*words):
+        command = ["sinagot-catalog", words[0], "-C", str(folder), *words[1:]]
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+    done = verb("run", "--record", "sub=s2", "--step", "avg", "--upstream", "-q")
+    assert done.returncode == 0, done.stderr
+    assert "4 done" in done.stdout + done.stderr
+    assert (folder / "dataset/avg/s2.txt").exists()
+    assert not (folder / "dataset/avg/s1.txt").exists()
+    assert "Run finished" in verb("logs", "sub=s2").stdout
+    assert "all outputs are there" in verb("explain", "sub=s2", "avg").stdout
+    near = verb("plan", "--record", "sub=s3")
+    assert near.returncode == 2
+    assert "there is no group 'sub=s3'; did you mean 'sub=s" in near.stderr
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_flow_runs_groups(make_workspace):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "grand": GRAND}, files, id_pattern=IDS)
+    report = ws.steps.submit().wait()
+    assert report.counts() == {"done": 6, "error": 1, "blocked": 2}
+    assert read(ws, "avg/s2.txt") == "sub=s2|s2_1 s2_2 s2_3|21,22,23"
