@@ -18,8 +18,8 @@ from sinagot_catalog.catalog import (
     RowsFrame,
     check_literals,
     check_value,
-    cluster_failures,
     failed,
+    failure_kinds,
     sql_predicate,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
@@ -327,7 +327,8 @@ class Selection:
             Columns `task, modality, step, error_type, message` (with `…` for parts that differ), `n`, `first`,
             `last` and `examples` (up to three record ids, joined by `; `), most frequent first.
         """
-        return cluster_failures(self.steps.filter(failed()).collect())
+        rows = self.steps.filter(failed()).collect()
+        return failure_kinds(rows).drop("records", "n_done")
 
     # --- running -----------------------------------------------------------------------------------------
 

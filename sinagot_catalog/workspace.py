@@ -26,7 +26,7 @@ from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.models import kinds_of
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, LINKS, STATUS, TABLES, TIMED
+from sinagot_catalog.schema import EVENTS, KEYS, LINKS, STATUS, TABLES, TIMED
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage import TextReader, is_url
 from sinagot_catalog.workspace_runs import WorkspaceRuns
@@ -352,24 +352,30 @@ class Workspace(WorkspaceRuns):
 
         return Plot(self._source)
 
-    def report(self, path: str | Path = "report.html") -> Path:
+    def report(
+        self, path: str | Path = "report.html", *, where: str | None = None, by: Sequence[str] = ()
+    ) -> Path:
         """Write one self-contained HTML page: completeness, failures, runs, missing inputs.
 
         Args:
             path: The file; an existing file is replaced.
+            where: A filter in SQL of the rows of `steps` to show.
+            by: Columns of `steps` or `records` to show completeness by, in addition to tasks and fields of the id.
 
         Returns:
             The file's path.
 
         Example:
             >>> ws = getfixture("harbor")
-            >>> page = ws.report(getfixture("tmp_path") / "report.html").read_text()
-            >>> "count" in page, "https://" in page
+            >>> page = ws.report(getfixture("tmp_path") / "report.html", where="step = 'count'").read_text()
+            >>> "0 of 3 rows done (0 %), 3 can run now" in page, "https://" in page
             (True, False)
         """
         from sinagot_catalog.reporting import write_report
 
-        return write_report(self._source, self.steps.failures(), path)
+        rows = self.steps.sql_filter(where) if where else self.steps
+        chosen = rows.select(*dict.fromkeys([*KEYS, *by])) if where or by else None
+        return write_report(self._source, path, chosen, where=where, by=by)
 
     def try_pattern(self, pattern: str | Sequence[str]) -> PatternReport:
         """Return what a pattern finds in the dataset: matches, near misses, and collisions on one unit.

@@ -14,7 +14,7 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
-    from sinagot_catalog.catalog.failures import VARYING, cluster_failures
+    from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
@@ -37,7 +37,14 @@ if TYPE_CHECKING:
         with_long_names,
     )
     from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
-    from sinagot_catalog.catalog.status_rules import RULES, failed, first_line, fixed_action, plain_reason
+    from sinagot_catalog.catalog.status_rules import (
+        RULES,
+        failed,
+        first_line,
+        fixed_action,
+        plain_reason,
+        rule_texts,
+    )
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
@@ -63,10 +70,11 @@ __all__ = [
     "check_literals",
     "check_query",
     "check_value",
-    "cluster_failures",
     "diff",
     "exclude",
     "failed",
+    "failure_filter",
+    "failure_kinds",
     "first_line",
     "fixed_action",
     "in_words",
@@ -82,9 +90,11 @@ __all__ = [
     "port_stats",
     "present_params",
     "present_record",
+    "rule_texts",
     "scan_files",
     "snapshot",
     "sql_predicate",
+    "sql_text",
     "stamp",
     "stat_paths",
     "text_of",
@@ -96,7 +106,7 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "exclusion_edits": ("exclude", "include", "missing_line"),
-        "failures": ("VARYING", "cluster_failures"),
+        "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
@@ -113,7 +123,7 @@ __getattr__ = lazy_exports(
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
         "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason"),
+        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason", "rule_texts"),
         "table_file": ("parse_json",),
         "tables": ("Catalog", "Stats"),
     },

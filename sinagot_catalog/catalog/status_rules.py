@@ -41,6 +41,7 @@ __all__ = [
     "outcome",
     "plain_reason",
     "reason",
+    "rule_texts",
     "status_of",
 ]
 
@@ -306,6 +307,29 @@ def status_of(rules: pl.Series) -> pl.Series:
         ['ERROR', None]
     """
     return _STATUSES.gather(rules.to_physical())
+
+
+def rule_texts() -> pl.DataFrame:
+    """Return the rules in order, each with its condition in words.
+
+    Returns:
+        Columns `rule`, `number`, `status` and `text`.
+
+    Example:
+        >>> rule_texts().row(5)
+        ('failed', 5, 'ERROR', 'the last attempt failed or was lost')
+    """
+    # a rule with two texts chooses between them by these columns
+    kinds = pl.DataFrame({"_fault": ["x", None], "_unnamed": [None, "x"], "n_outputs": [1, 0]})
+    words = [kinds.select(rule.text.alias("text"))["text"].unique(maintain_order=True) for rule in RULES]
+    return pl.DataFrame(
+        {
+            "rule": [rule.name for rule in RULES],
+            "number": [rule.number for rule in RULES],
+            "status": pl.Series([rule.status for rule in RULES], dtype=pl.String),
+            "text": ["; or ".join(texts) for texts in words],
+        }
+    )
 
 
 def plain_reason() -> pl.Expr:

@@ -155,24 +155,14 @@ def _again(args: Any, one: dict[str, Any], *, is_kept: bool) -> str:
         one: The kind of failure.
         is_kept: Whether older outputs make some of its rows DONE.
     """
-    from sinagot_catalog.schema import FAILED_ATTEMPTS
+    from sinagot_catalog.catalog import failure_filter, sql_text
 
-    outcomes = ", ".join(map(_text, FAILED_ATTEMPTS))
-    narrow = [f"outcome IN ({outcomes})" if is_kept else "status = 'ERROR'"]
-    narrow += [f"{name} = {_text(one[name])}" for name in ("task", "modality", "step") if one[name]]
-    if one["error_type"]:
-        like = one["message"].replace("…", "%").rstrip("%") + "%"
-        narrow += [f"error_type = {_text(one['error_type'])}", f"message LIKE {_text(like)}"]
+    narrow = failure_filter({**one, "n_done": int(is_kept)})
     if args.records:
-        ids = ", ".join(map(_text, args.records))
+        ids = ", ".join(map(sql_text, args.records))
         narrow.append(f"record_id IN ({ids})" if len(args.records) > 1 else f"record_id = {ids}")
     unnarrowed = SimpleNamespace(**{**vars(args), "step": None})
     return command(unnarrowed, "run", *(["--force"] if is_kept else []), "--where", " AND ".join(narrow))
-
-
-def _text(value: str) -> str:
-    """Quote a text for SQL."""
-    return "'" + value.replace("'", "''") + "'"
 
 
 def _show(events: pl.DataFrame) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, verb
+from sinagot_catalog.cli.options import ONE_OBJECT, PLACE, SNAPSHOT, Option, verb, where
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.cli.workspace_args import open_workspace, say_what_is_missing
 
@@ -17,6 +17,7 @@ __all__ = ["report"]
     """
   sinagot-catalog report
   sinagot-catalog report example/harbor -o harbor.html
+  sinagot-catalog report --where "step = 'count'" --by age
 
 keys of --json: path, bytes""",
     PLACE,
@@ -24,12 +25,15 @@ keys of --json: path, bytes""",
     Option(
         "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
     ),
+    Option("--by", metavar="A,B", help="show completeness by these columns of steps or records, too"),
+    where("only steps that fit, such as \"record_id > 'REC-2'\""),
     ONE_OBJECT,
 )
 def report(args: Any) -> int:
     """Write the page and print its path."""
     ws = open_workspace(args)
-    path = ws.report(args.output)
+    by = [name.strip() for name in (args.by or "").split(",") if name.strip()]
+    path = ws.report(args.output, where=args.where, by=by)
     if args.json:
         put_json({"path": str(path.resolve()), "bytes": path.stat().st_size})
     else:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Plot"]
 
 _MOST = 4500
-_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#2f8f4e", "#cf3030", "#9a6fc4", "#8a7f6d", "#3d4450")
+_COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")
 _NAMES = [*STATUS.categories, "UNKNOWN"]
 
 

@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { ids, cells, names, sentences, zero, bins, status, said, seconds, ended } = data;
+  const { ids, cells, names, sentences, zero, bins, rules, rule, status, said, seconds, ended } = data;
   const find = (id) => document.getElementById(id);
   const many = (n) => n.toLocaleString("en");
   let size = 50;
@@ -16,7 +16,8 @@
 
   // --- one row: its number is record * nCells + cell
   const code = (rec, cell) => status[cell].charCodeAt(rec) - 48;
-  const told = (rec, cell) => said[cell] ? sentences[said[cell][rec]].replaceAll("\u0001", ids[rec]) : "";
+  const own = (rec, cell) => said[cell] ? sentences[said[cell][rec]].replaceAll("\u0001", ids[rec]) : "";
+  const told = (rec, cell) => own(rec, cell) || rules[rule[cell][rec]];
   const value = (column, rec, cell) => column[cell] ? column[cell][rec] : null;
   const day = (at) => at === null ? "" : new Date((zero + at) * 1000).toISOString().slice(0, 19).replace("T", " ");
   const time = (s) => s === null ? "" : s < 1 ? Math.round(s * 1000) + " ms" : s < 90 ? s.toFixed(1) + " s" : s < 5400 ? (s / 60).toFixed(1) + " min" : (s / 3600).toFixed(1) + " h";
@@ -39,7 +40,7 @@
   const lowCells = cells.map((cell) => cell.filter((part) => part).join(" ").toLowerCase());
   const lowSaid = sentences.map((text) => text.toLowerCase());
   const fits = (rec, cell) => {
-    if (code(rec, cell) < 0) return false;
+    if (code(rec, cell) < 0) return false;  // not among the rows of the report
     if (state.codes.size && !state.codes.has(code(rec, cell))) return false;
     for (const word of state.words) {
       if (lower[rec].includes(word) || lowCells[cell].includes(word)) continue;

@@ -1,0 +1,143 @@
+"""Completeness: the headline of a report, and the share of done rows by task, modality, field and column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.quantities import count_of
+from sinagot_catalog.reporting.report_rows import CODES
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.catalog import Catalog
+    from sinagot_catalog.reporting.report_rows import ReportRows
+
+__all__ = ["Group", "Grouping", "groupings", "headline", "percent"]
+
+_GROUPS = 30
+"""Number of groups of one column that a report shows."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The rows with one value of a column.
+
+    Attributes:
+        value: The value.
+        counts: The number of rows by status code.
+    """
+
+    value: str
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        """The number of rows."""
+        return sum(self.counts)
+
+    @property
+    def done(self) -> int:
+        """The number of done rows."""
+        return self.counts[CODES["DONE"]]
+
+    @property
+    def failed(self) -> int:
+        """The number of failed rows."""
+        return self.counts[CODES["ERROR"]]
+
+    @property
+    def percent(self) -> str:
+        """The share of done rows."""
+        return percent(self.done, self.total)
+
+
+@dataclass(frozen=True)
+class Grouping:
+    """The groups of one column.
+
+    Attributes:
+        column: The name of the column.
+        groups: The groups; of many groups those with the most failures and the smallest share of done rows.
+        n_groups: The number of all groups.
+    """
+
+    column: str
+    groups: list[Group]
+    n_groups: int
+
+
+def headline(rows: ReportRows) -> str:
+    """Return one line on the state of the rows: `14 of 18 rows done (78 %), 2 failed, 1 can run now`."""
+    total = sum(rows.totals)
+    if not total:
+        return "There is no row."
+    count = dict(zip(CODES, rows.totals, strict=True))
+    parts = [f"{count['DONE']:,} of {count_of(total, 'row')} done ({percent(count['DONE'], total)})"]
+    waiting = count["INIT"] + count["DATA_NOT_AVAILABLE"]
+    for n, words in (
+        (count["ERROR"], "failed"),
+        (count["DATA_READY"], "can run now"),
+        (count["PROCESSING"], "running"),
+        (waiting, "waits for an input" if waiting == 1 else "wait for an input"),
+        (count["EXCLUDED"], "excluded"),
+        (count["UNKNOWN"], "unknown"),
+    ):
+        parts += [f"{n:,} {words}"] if n else []
+    kept = rows.failed.filter(pl.col("status") == "DONE").height
+    kept_part = f"; the last attempt failed for {kept:,} of the done rows" if kept else ""
+    return ", ".join(parts) + kept_part
+
+
+def percent(part: int, whole: int) -> str:
+    """Return a share in whole percent; only everything is 100 %, and only nothing is 0 %.
+
+    Example:
+        >>> percent(14, 18), percent(999, 1000), percent(1, 1000), percent(0, 3)
+        ('78 %', '99 %', '1 %', '0 %')
+    """
+    if part in (0, whole):
+        return "100 %" if part else "0 %"
+    return f"{min(99, max(1, round(100 * part / whole)))} %"
+
+
+def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> list[Grouping]:
+    """Return the rows by each column of `by`, by task, by modality and by each field of the id.
+
+    Columns that are not in `by` are left out if they have only one value, or a value of its own for each record.
+
+    Raises:
+        SelectionError: When a column of `by` has several values in each row.
+    """
+    fields = [name for name in catalog.layout.ids.groups if name not in by]
+    steps = rows.steps.with_columns(catalog.row_values[name].gather(rows.steps["_record"]) for name in fields)
+    out = []
+    for name in dict.fromkeys([*by, "task", "modality", *fields]):
+        if name in by and steps.schema[name].is_nested():
+            raise SelectionError(f"the rows cannot be grouped by {name}: it has several values in each row")
+        if name not in by:
+            n_values = steps[name].n_unique()
+            is_own = name in fields and n_values == len(rows.ids)
+            if n_values < 2 or is_own:  # noqa: PLR2004 - nothing to compare
+                continue
+        out.append(_grouping(steps, name))
+    return out
+
+
+def _grouping(steps: pl.DataFrame, name: str) -> Grouping:
+    """Return the groups of one column."""
+    counts = steps.group_by(pl.col(name).alias("_value"), maintain_order=True).agg(
+        (pl.col("_code") == code).sum().alias(f"_{code}") for code in CODES.values()
+    )
+    counts = counts.sort("_value", nulls_last=True)
+    n_groups = counts.height
+    if n_groups > _GROUPS:
+        share = pl.col(f"_{CODES['DONE']}") / pl.sum_horizontal(pl.exclude("_value"))
+        counts = counts.sort(-pl.col(f"_{CODES['ERROR']}").cast(pl.Int64), share, maintain_order=True)
+        counts = counts.head(_GROUPS)
+    named = counts.with_columns(pl.col("_value").cast(pl.String).replace("", None).fill_null("(none)"))
+    return Grouping(name, [Group(value, tuple(row)) for value, *row in named.iter_rows()], n_groups)

@@ -1,0 +1,102 @@
+"""Failure commands: the kinds of failure of a report, each with the command that runs exactly its rows again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog import failed, failure_filter, failure_kinds, sql_predicate, sql_text
+from sinagot_catalog.errors import SelectionError, row_label
+from sinagot_catalog.journal import ORDER
+from sinagot_catalog.run import shell_join
+from sinagot_catalog.schema import KEYS
+from sinagot_catalog.secrets import masked
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Session
+
+__all__ = ["failures_of"]
+
+_FEW = 20
+"""Up to this number of rows a command names each record."""
+_MOST_BYTES = 100_000
+"""The length of a command; a shell passes at most 128 KiB as one argument."""
+
+
+def failures_of(source: Session, rows: pl.DataFrame, most: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the kinds of failure with a traceback and a command, most frequent first, and the number of all kinds.
+
+    Args:
+        source: The session of the workspace.
+        rows: The failed rows that the report shows.
+        most: The largest number of kinds to return.
+    """
+    kinds = failure_kinds(rows)
+    events = (
+        source.events()
+        .filter(pl.col("event") == "error")
+        .sort(*ORDER, maintain_order=True)
+        .unique(list(KEYS), keep="last", maintain_order=True)
+    )
+    every = source.catalog().whole_steps.filter(failed())
+    out = []
+    for kind in kinds.head(most).iter_rows(named=True):
+        key = {"record_id": kind["records"][0], **{name: kind[name] for name in ("task", "modality", "step")}}
+        found = events.filter(
+            pl.col(name).eq_missing(pl.lit(value, pl.String)) for name, value in key.items()
+        )
+        event = found.row(0, named=True) if found.height else {}
+        command, n_selected = _command(source, kind, every)
+        out.append(
+            {
+                **kind,
+                "where": row_label(kind["task"], kind["modality"], kind["step"]),
+                "traceback": event.get("traceback"),
+                "output": event.get("output"),
+                "command": command,
+                "n_selected": n_selected,
+            }
+        )
+    return out, kinds.height
+
+
+def _command(source: Session, kind: dict[str, Any], every: pl.DataFrame) -> tuple[str, int]:
+    """Return the command for the rows of one kind of failure, and the number of failed rows that it selects."""
+    units = [
+        f"{name} IS NULL"
+        for name in ("task", "modality")
+        if kind[name] is None and every[name].null_count() < every.height
+    ]
+    by_record = failure_filter(kind, by_message=False) + units
+    by_record.append(f"record_id IN ({', '.join(map(sql_text, kind['records']))})")
+    by_message = failure_filter(kind) + units
+    chosen, n_selected = by_record, kind["n"]
+    if kind["n"] > _FEW:
+        n_found = _n_selected(by_message, every)
+        is_long = len(" AND ".join(by_record).encode()) > _MOST_BYTES
+        # the message finds every row of the kind, and perhaps others
+        if n_found is not None and (n_found == kind["n"] or is_long):
+            chosen, n_selected = by_message, n_found
+    force = ["--force"] if kind["n_done"] else []
+    words = ["sinagot-catalog", "run", *_workspace(source), *force, "--where", " AND ".join(chosen)]
+    return shell_join(words), n_selected
+
+
+def _n_selected(conditions: list[str], every: pl.DataFrame) -> int | None:
+    """Return how many failed rows fit the conditions; None if they cannot be applied."""
+    try:
+        return every.filter(sql_predicate(" AND ".join(conditions))).height
+    except (SelectionError, pl.exceptions.PolarsError):
+        return None
+
+
+def _workspace(source: Session) -> list[str]:
+    """Return the words that name the workspace from any folder."""
+    first, *further = [
+        masked(file) if "://" in file else str(Path(file).absolute()) for file in source.config.files
+    ]
+    folder, _, name = first.rpartition("/")
+    place = folder if name == "workspace.toml" and folder else first
+    return [place, *(word for file in further for word in ("--config", file))]

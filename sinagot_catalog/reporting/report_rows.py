@@ -1,0 +1,181 @@
+"""Report rows: the rows of `steps` that a report shows, and their compact form for the page's script."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog import failed, plain_reason, rule_texts
+from sinagot_catalog.errors import row_label
+from sinagot_catalog.schema import KEYS, STATUS
+from sinagot_catalog.status import SHORT_NAMES
+
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog import Catalog, UnitStep
+
+__all__ = ["CODES", "WORDS", "ReportRows", "step_name"]
+
+_NAMES = [*STATUS.categories, "UNKNOWN"]
+CODES = {name: code for code, name in enumerate(_NAMES)}
+"""The code of each status in the page."""
+WORDS = [SHORT_NAMES.get(name, name) for name in _NAMES]
+"""The short name of each status, by its code."""
+
+_ID = "\x01"
+_ABSENT = "."
+
+
+class ReportRows:
+    """The rows that a report shows.
+
+    Args:
+        catalog: The catalog.
+        chosen: The keys of the rows, with further columns to group by; None for every row.
+    """
+
+    def __init__(self, catalog: Catalog, chosen: pl.DataFrame | None = None) -> None:
+        self._catalog = catalog
+        self._chosen = chosen
+
+    @cached_property
+    def _selected(self) -> pl.DataFrame:
+        """The rows with their positions in the catalog."""
+        steps = self._catalog.whole_steps
+        if self._chosen is None:
+            return steps
+        further = [name for name in self._chosen.columns if name not in steps.columns]
+        chosen = self._chosen.select(*KEYS, *further)
+        return steps.join(chosen, on=list(KEYS), how="inner", nulls_equal=True, maintain_order="left")
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row of the catalog is among them."""
+        return self._selected.height == self._catalog.steps.height
+
+    @cached_property
+    def records(self) -> pl.Series:
+        """The positions in the catalog of the records and groups that have a row."""
+        if self.is_whole:
+            return pl.int_range(self._catalog.n_rows, dtype=pl.UInt32, eager=True)
+        return self._selected["_rec"].unique().sort()
+
+    @cached_property
+    def ids(self) -> pl.Series:
+        """The ids of the records and groups that have a row."""
+        return self._catalog.row_ids.gather(self.records)
+
+    @property
+    def record_ids(self) -> pl.Series:
+        """The ids of the records that have a row."""
+        return self.ids.filter(self.records < len(self._catalog.ids))
+
+    @cached_property
+    def cells(self) -> list[UnitStep]:
+        """The steps of units that have a row."""
+        cells = self._catalog.layout.cells
+        if self.is_whole:
+            return list(cells)
+        return [cells[index] for index in self._selected["_cell"].unique().sort()]
+
+    @cached_property
+    def steps(self) -> pl.DataFrame:
+        """The rows with their status as `_code`; `_rec` and `_cell` count `ids` and `cells`."""
+        code = pl.col("status").to_physical().fill_null(CODES["UNKNOWN"]).cast(pl.UInt8).alias("_code")
+        rows = self._selected.with_columns(code, pl.col("_rec").alias("_record"))
+        if self.is_whole:
+            return rows
+        return rows.with_columns(pl.col("_rec", "_cell").rank("dense").cast(pl.UInt32) - 1)
+
+    @cached_property
+    def failed(self) -> pl.DataFrame:
+        """The rows that count as failures."""
+        return self._selected.filter(failed())
+
+    @cached_property
+    def counts(self) -> list[list[int]]:
+        """For each step of a unit the number of rows by status code."""
+        found = {(cell, code): n for cell, code, n in self.steps.group_by("_cell", "_code").len().iter_rows()}
+        return [[found.get((cell, code), 0) for code in CODES.values()] for cell in range(len(self.cells))]
+
+    @cached_property
+    def totals(self) -> list[int]:
+        """The number of rows by status code."""
+        return [sum(column) for column in zip(*self.counts, strict=True)] if self.counts else [0] * len(CODES)
+
+    @property
+    def statuses(self) -> list[tuple[int, str, int]]:
+        """The statuses that occur: code, name, number of rows."""
+        return [(code, WORDS[code], total) for code, total in enumerate(self.totals) if total]
+
+    @cached_property
+    def rules(self) -> list[dict[str, Any]]:
+        """The rules that decide the status of at least one row, each with its text and the number of its rows."""
+        counts = self.steps.group_by(pl.col("_rule").cast(pl.String).alias("rule")).agg(pl.len().alias("n"))
+        rules = (
+            rule_texts()
+            .join(counts, on="rule", maintain_order="left")
+            .with_columns(
+                pl.col("status")
+                .fill_null("UNKNOWN")
+                .replace_strict(CODES, return_dtype=pl.UInt8)
+                .alias("code")
+            )
+        )
+        return [{**rule, "word": WORDS[rule["code"]]} for rule in rules.iter_rows(named=True)]
+
+    # --- for the page's script ---------------------------------------------------------------------------
+
+    def data(self, n_bins: int) -> dict[str, Any]:
+        """The rows by columns, by step: one character per status and per rule, each sentence stored once."""
+        steps, sentences = self._with_sentences()
+        base = steps["ended"].min()
+        zero = base.timestamp() if isinstance(base, datetime) else 0.0
+        ended = ((pl.col("ended").dt.epoch("ms") - int(zero * 1000)) // 1000).alias("_ended")
+        number = {rule["rule"]: rule["number"] for rule in rule_texts().iter_rows(named=True)}
+        rule = pl.col("_rule").cast(pl.String).replace_strict(number, return_dtype=pl.UInt8)
+        steps = steps.with_columns(pl.col("seconds").round(3), ended, rule.alias("_number"))
+        every = pl.DataFrame({"_rec": pl.int_range(len(self.ids), dtype=pl.UInt32, eager=True)})
+        columns: dict[str, list[Any]] = {name: [] for name in ("status", "rule", "said", "seconds", "ended")}
+        for cell in range(len(self.cells)):
+            part = steps.filter(pl.col("_cell") == cell)
+            if part.height < every.height:
+                part = every.join(
+                    part.with_columns(pl.col("_rec").cast(pl.UInt32)),
+                    on="_rec", how="left", maintain_order="left",
+                )  # fmt: skip
+            for name, column in (("status", "_code"), ("rule", "_number")):
+                columns[name].append(part[column].cast(pl.String).fill_null(_ABSENT).str.join("").item())
+            said = part["_at"].fill_null(0)
+            has_none = said.is_empty() or (sentences[0] == "" and said.max() == 0)
+            columns["said"].append(None if has_none else said.to_list())
+            for name, column in (("seconds", "seconds"), ("ended", "_ended")):
+                values = part[column]
+                columns[name].append(None if values.null_count() == len(values) else values.to_list())
+        return {
+            "ids": self.ids.to_list(),
+            "cells": [[cell.task, cell.modality, cell.step] for cell in self.cells],
+            "names": WORDS,
+            "rules": {str(rule["number"]): rule["text"] for rule in self.rules},
+            "sentences": sentences.to_list(),
+            "zero": zero,
+            "bins": n_bins,
+            **columns,
+        }
+
+    def _with_sentences(self) -> tuple[pl.DataFrame, pl.Series]:
+        """Return the rows in the order of the page with `_at`, the position of each row's sentence; and these."""
+        told = plain_reason().is_null()
+        # most sentences differ only in the record's id
+        sentence = pl.when(told).then(pl.col("reason").str.split(pl.col("record_id")).list.join(_ID))
+        steps = self.steps.sort("_cell", "_rec").with_columns(sentence.fill_null("").alias("_said"))
+        sentences = steps["_said"].unique(maintain_order=True)
+        index = pl.DataFrame({"_said": sentences}).with_row_index("_at")
+        return steps.join(index, on="_said", how="left", maintain_order="left"), sentences
+
+
+def step_name(cell: UnitStep) -> str:
+    """Return the name of a step, with its task and modality."""
+    return row_label(cell.task, cell.modality, cell.step)
