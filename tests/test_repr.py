@@ -84,7 +84,8 @@ def test_pages_are_cut_with_a_note_and_show_failures_first(make_workspace):
     assert "R30" in page
     assert "R31" not in page
     assert "nothing to do" in ws.records.get("R10").steps.submit()._repr_html_()
-    assert "decided" not in ws.explain("R30", "a")._repr_html_()
+    assert "decided by" in ws.explain("R30", "a")._repr_html_()
+    assert "decided=" not in ws.explain("R30", "a")._repr_html_()
 
 
 def test_repr_lists_nothing(harbor):

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
-from sinagot_catalog.catalog.file_columns import check_names, columns_fault
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
 from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
@@ -85,7 +84,11 @@ def build_layout(
     layout = layout if whole else in_two_roots(layout)
     if layout.not_telling and not layout.telling:
         raise ConfigError(layout.id_faults[0])
-    check_names(layout, ids.groups, "a field of records.id_pattern")
+    if any(cell.columns for cell in layout.cells):
+        # Polars is loaded here: completion reads a layout without it.
+        from sinagot_catalog.catalog.file_columns import check_names
+
+        check_names(layout, ids.groups, "a field of records.id_pattern")
     return layout
 
 
@@ -193,6 +196,8 @@ class _PatternIndex:
         """Return why a step with `COLUMNS` has no column; None if it has one, or does not want one."""
         if not source.columns:
             return None
+        from sinagot_catalog.catalog.file_columns import columns_fault
+
         templates = list(self.index)
         outputs = [templates[link.place] for link in links if link.role == "output"]
         fault = columns_fault(outputs, by=source.by)

@@ -41,6 +41,11 @@ script_version, workspace_version, code, params, record, inputs (as files above)
 def explain(args: Any) -> int:
     """Print the rules of one row with their evidence, or what made a file."""
     ws = open_workspace(args)
+    if args.label is None and ws.records.has(args.record):
+        raise NotFoundError(
+            f"{args.record!r} is a record, and STEP is missing",
+            f"Steps: {', '.join(source_of(ws).layout().steps)}. The path of a file alone tells what made it.",
+        )
     if args.label is None:
         origin = ws.explain_path(args.record)
         put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
