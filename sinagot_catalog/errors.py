@@ -1,4 +1,4 @@
-"""Errors: every error that this library raises on purpose.
+"""Errors: every error that this library raises on purpose, and warnings about old names.
 
     SinagotError                 anything below
         ├── UsageError               invalid usage: nothing was run (exit code 2)
@@ -15,9 +15,11 @@ both: addresses in them show no password, token or signature.
 """
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
+from functools import wraps
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from warnings import warn
 
 from sinagot_catalog.secrets import mask_error, masked
 
@@ -35,7 +37,9 @@ __all__ = [
     "StorageError",
     "UsageError",
     "did_you_mean",
+    "renamed",
     "row_label",
+    "warn_renamed",
 ]
 
 
@@ -139,3 +143,50 @@ def row_label(*parts: str | None) -> str:
         'R1 EEG clean'
     """
     return " ".join(part for part in parts if part)
+
+
+# --- old names of arguments ----------------------------------------------------------------------------------
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def renamed(**names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Accept old names of keyword arguments.
+
+    Args:
+        names: The new name of each old one.
+
+    Example:
+        >>> import warnings
+        >>> @renamed(keep="older_than")
+        ... def clear(older_than="90d"):
+        ...     return older_than
+        >>> with warnings.catch_warnings(record=True) as caught:
+        ...     warnings.simplefilter("always")
+        ...     clear(keep="1w")
+        '1w'
+        >>> print(caught[0].message)
+        clear(keep=...) is now clear(older_than=...); the old name goes with the next release
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            for old, new in names.items():
+                if old in options:
+                    name = function.__name__
+                    if new in options:
+                        raise TypeError(f"{name}() got both {old}= and {new}=, which is its new name")
+                    warn_renamed(f"{name}({old}=...)", f"{name}({new}=...)")
+                    options[new] = options.pop(old)
+            return function(*args, **options)
+
+        return call
+
+    return decorate
+
+
+def warn_renamed(old: str, new: str) -> None:
+    """Warn the caller of the calling function that a name has changed."""
+    warn(f"{old} is now {new}; the old name goes with the next release", DeprecationWarning, stacklevel=3)

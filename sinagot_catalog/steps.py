@@ -8,8 +8,7 @@ import polars as pl
 
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
-from sinagot_catalog.deprecated import renamed
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, renamed
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sinagot_catalog.deprecated import renamed, warn_renamed
+from sinagot_catalog.errors import renamed, warn_renamed
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 

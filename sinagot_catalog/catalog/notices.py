@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.quantities import count_of
+from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

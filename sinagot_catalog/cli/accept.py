@@ -8,8 +8,8 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, flag, rows, verb
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import open_workspace, selected, steps_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import row_label
-from sinagot_catalog.quantities import count_of
 
 __all__ = ["accept"]
 

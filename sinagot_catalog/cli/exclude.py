@@ -9,8 +9,8 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, steps, verb, where
 from sinagot_catalog.cli.output import is_machine, put, put_rows
 from sinagot_catalog.cli.workspace_args import open_workspace, steps_of
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
-from sinagot_catalog.quantities import count_of
 
 if TYPE_CHECKING:
     import click

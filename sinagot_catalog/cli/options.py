@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.quantities import parse_duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -27,8 +27,8 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
     steps_of,
 )
+from sinagot_catalog.config import count_of, duration_text, size_text
 from sinagot_catalog.errors import ServerError, SinagotError, row_label
-from sinagot_catalog.quantities import count_of, duration_text, size_text
 
 if TYPE_CHECKING:
     import polars as pl

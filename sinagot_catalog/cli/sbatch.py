@@ -26,8 +26,8 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
     steps_of,
 )
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.quantities import count_of
 
 if TYPE_CHECKING:
     from sinagot_catalog.workspace import Workspace

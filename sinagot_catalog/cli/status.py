@@ -27,8 +27,8 @@ from sinagot_catalog.cli.workspace_args import (
     say_what_is_missing,
     source_of,
 )
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError, did_you_mean, row_label
-from sinagot_catalog.quantities import count_of
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:

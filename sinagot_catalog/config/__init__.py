@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from sinagot_catalog.config.model import CommandConfig
     from sinagot_catalog.config.parameters import params_of
     from sinagot_catalog.config.permissions import check_allowed, place_of
+    from sinagot_catalog.config.quantities import (
+        count_of,
+        duration_text,
+        parse_duration,
+        parse_size,
+        size_text,
+    )
     from sinagot_catalog.config.reader import Config, read_config
     from sinagot_catalog.config.record_keys import Match, find_matches
 
@@ -25,13 +32,18 @@ __all__ = [
     "Config",
     "Match",
     "check_allowed",
+    "count_of",
+    "duration_text",
     "find_matches",
     "foreign",
     "foreign_code",
     "nearest",
     "params_of",
+    "parse_duration",
+    "parse_size",
     "place_of",
     "read_config",
+    "size_text",
 ]
 
 __getattr__ = lazy_exports(
@@ -42,6 +54,7 @@ __getattr__ = lazy_exports(
         "model": ("CommandConfig",),
         "parameters": ("params_of",),
         "permissions": ("check_allowed", "place_of"),
+        "quantities": ("count_of", "duration_text", "parse_duration", "parse_size", "size_text"),
         "reader": ("Config", "read_config"),
         "record_keys": ("Match", "find_matches"),
     },

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog import __version__
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
-from sinagot_catalog.quantities import count_of
 from sinagot_catalog.run import check_places
 from sinagot_catalog.storage import read_regular
 

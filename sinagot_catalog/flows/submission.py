@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import check_cluster
-from sinagot_catalog.deprecated import renamed
-from sinagot_catalog.errors import ServerError
+from sinagot_catalog.errors import ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
-from sinagot_catalog.quantities import count_of
 from sinagot_catalog.reporting.report_rows import CODES
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import __version__
+from sinagot_catalog.config import duration_text
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.quantities import duration_text
 from sinagot_catalog.reporting.completeness import Grouping, groupings, headline
 from sinagot_catalog.reporting.export_target import check_target
 from sinagot_catalog.reporting.failure_commands import failures_of

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Resolver, acted_on
+from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.journal import NEVER, unrecorded
 from sinagot_catalog.patterns import fitting
-from sinagot_catalog.quantities import parse_duration
 from sinagot_catalog.run import planner
 from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
