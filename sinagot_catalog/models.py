@@ -12,23 +12,58 @@ A class `Record` or `RecordCollection` there replaces the library's class for th
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import SelectionError, SinagotError, UsageError, did_you_mean
 from sinagot_catalog.records import Record, RecordCollection
 from sinagot_catalog.scripts import ScriptHost
-from sinagot_catalog.selection import ViewTypes
+from sinagot_catalog.selection import Selection
 from sinagot_catalog.steps import StepCollection
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog import Session
+    from collections.abc import Callable
+
+    from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["Record", "RecordCollection", "Subset", "kinds_of"]
+__all__ = ["Record", "RecordCollection", "Subset", "ViewTypes", "kinds_of"]
 
 Subset = RecordCollection
 """sinagot's other name for `RecordCollection`."""
+
+
+@dataclass(frozen=True)
+class ViewTypes:
+    """The classes of a workspace's handles, so that no class is set globally for other workspaces.
+
+    Attributes:
+        records: The class of its record collections.
+        record: The class of its records.
+        steps: The class of its step collections.
+        custom: Returns a modality's own class for collections (False) or records (True), or None.
+        workspace: The workspace of the handles.
+    """
+
+    records: type[RecordCollection]
+    record: type[Any]
+    steps: type[StepCollection]
+    custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
+    workspace: Workspace | None = field(default=None, repr=False, compare=False)
+
+    def make(self, source: Session, query: Query) -> Selection:
+        """Return the handle of a query's table."""
+        if query.table == "steps":
+            return self.steps(source, self, query)
+        if query.table != "records":
+            return Selection(source, self, query)
+        single = query.record is not None
+        own = self.custom(query.modality, single) if query.modality is not None else None
+        if own is None:
+            return (self.record if single else self.records)(source, self, query)
+        pinned = getattr(own, "pinned_task", None)
+        return own(source, self, replace(query, task=query.task or pinned))  # type: ignore[no-any-return]
 
 
 def kinds_of(source: Session, workspace: Workspace | None = None) -> ViewTypes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import warnings
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from random import randrange
 from typing import TYPE_CHECKING, Any, Self
 
@@ -27,53 +26,21 @@ from sinagot_catalog.schema import TABLES
 from sinagot_catalog.status import LONG_NAMES, StepStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.flows import RunHandle
     from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.models import ViewTypes
     from sinagot_catalog.records import RecordCollection
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
-    from sinagot_catalog.workspace import Workspace
 
-__all__ = ["Selection", "ViewTypes", "no_attribute"]
+__all__ = ["Selection", "no_attribute"]
 
 _SHOWN = 10
-
-
-@dataclass(frozen=True)
-class ViewTypes:
-    """The classes of a workspace's handles, so that no class is set globally for other workspaces.
-
-    Attributes:
-        records: The class of its record collections.
-        record: The class of its records.
-        steps: The class of its step collections.
-        custom: Returns a modality's own class for collections (False) or records (True), or None.
-        workspace: The workspace of the handles.
-    """
-
-    records: type[RecordCollection]
-    record: type[Any]
-    steps: type[StepCollection]
-    custom: Callable[[str, bool], type[Any] | None] = lambda _modality, _single: None
-    workspace: Workspace | None = field(default=None, repr=False, compare=False)
-
-    def make(self, source: Session, query: Query) -> Selection:
-        """Return the handle of a query's table."""
-        if query.table == "steps":
-            return self.steps(source, self, query)
-        if query.table != "records":
-            return Selection(source, self, query)
-        single = query.record is not None
-        own = self.custom(query.modality, single) if query.modality is not None else None
-        if own is None:
-            return (self.record if single else self.records)(source, self, query)
-        pinned = getattr(own, "pinned_task", None)
-        return own(source, self, replace(query, task=query.task or pinned))  # type: ignore[no-any-return]
 
 
 class Selection:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -26,8 +25,7 @@ from sinagot_catalog.config import read_config
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.models import kinds_of
 from sinagot_catalog.records import RecordCollection, ScopeError
-from sinagot_catalog.schema import EVENTS, KEYS, LINKS, STATUS, TABLES, TIMED
-from sinagot_catalog.secrets import masked
+from sinagot_catalog.schema import EVENTS, KEYS, LINKS, TABLES, TIMED
 from sinagot_catalog.storage import TextReader, is_url
 from sinagot_catalog.workspace_runs import WorkspaceRuns
 
@@ -421,20 +419,9 @@ class Workspace(WorkspaceRuns):
         return "<Workspace instance>" if kept is None else f"<Workspace instance | {kept}>"
 
     def _repr_html_(self) -> str:
-        if not self._source.is_cheap:
-            return f"<p>&lt;Workspace instance&gt; {html.escape(masked(self.config.dataset))}: not listed yet</p>"
-        catalog = self._source.catalog()
-        keys = ["step"] if self.is_unit_mode else ["task", "modality", "step"]
-        counts = catalog.steps.group_by(keys, maintain_order=True).agg(
-            *((pl.col("status") == name).sum().alias(name) for name in STATUS.categories),
-            pl.col("status").is_null().sum().alias("unknown"),
-        )
-        empty = [one.name for one in counts if one.name not in keys and one.sum() == 0]
-        kept = "" if self._source.kept is None else f" ({html.escape(str(self._source.kept))})"
-        many = f"{len(catalog.ids):,} records, {catalog.steps.height:,} steps{kept}"
-        return (
-            f"<p><b>{html.escape(masked(self.config.root))}</b> {many}</p>{counts.drop(empty)._repr_html_()}"
-        )
+        from sinagot_catalog.reporting import workspace_summary
+
+        return workspace_summary(self._source)
 
 
 def _reopen(source: Session) -> Workspace:

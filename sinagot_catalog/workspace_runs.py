@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.flows import Deployed, RunHandle
     from sinagot_catalog.journal import RunReport
+    from sinagot_catalog.models import ViewTypes
     from sinagot_catalog.run import GcResult
-    from sinagot_catalog.selection import ViewTypes
 
 __all__ = ["WorkspaceRuns"]
 
