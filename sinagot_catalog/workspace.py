@@ -419,9 +419,9 @@ class Workspace(WorkspaceRuns):
         return "<Workspace instance>" if kept is None else f"<Workspace instance | {kept}>"
 
     def _repr_html_(self) -> str:
-        from sinagot_catalog.reporting import workspace_summary
+        from sinagot_catalog.reporting import summary_of
 
-        return workspace_summary(self._source)
+        return summary_of(self._source)
 
 
 def _reopen(source: Session) -> Workspace:

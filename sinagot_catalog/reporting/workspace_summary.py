@@ -13,10 +13,10 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
 
-__all__ = ["workspace_summary"]
+__all__ = ["summary_of"]
 
 
-def workspace_summary(source: Session) -> str:
+def summary_of(source: Session) -> str:
     """Return the summary; it does not list a bucket."""
     config = source.config
     if not source.is_cheap:
