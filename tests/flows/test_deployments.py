@@ -646,7 +646,7 @@ def test_serve_that_is_ended_as_soon_as_it_has_begun_pauses_its_schedule(
     environment, api, write_workspace, word
 ):
     folder = write_workspace(CHAIN, ["raw/R1"])
-    with serving(environment, folder, "brief", "--every", "86400") as (process, told):
+    with serving(environment, folder, f"brief-{int(word)}", "--every", "86400") as (process, told):
         process.send_signal(word)
         _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said

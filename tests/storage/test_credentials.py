@@ -87,13 +87,12 @@ def test_an_endpoint_that_is_given_wins_over_the_environment_for_all(
     use(workspace(write_workspace, moto, storage_options=moto.options))
 
 
-def test_the_quick_listing_serves_with_keys_of_another_account_in_the_environment(moto, monkeypatch):
-    from sinagot_catalog.storage import open_store
-
+def test_given_keys_list_and_read_with_keys_of_another_account_in_the_environment(
+    write_workspace, moto, monkeypatch
+):
     moto.put(FILES)
     monkeypatch.setenv("AWS_SESSION_TOKEN", "token-of-another-account")
-    store = open_store(f"{moto.url}/data", moto.options)
-    assert store._list_quickly("raw/")["path"].to_list() == ["raw/R1.csv", "raw/R2.csv"]
+    use(workspace(write_workspace, moto, storage_options=moto.options))
 
 
 def test_workers_use_the_same_keys(write_workspace, moto, monkeypatch):
