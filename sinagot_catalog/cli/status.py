@@ -155,10 +155,28 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
         sum(listing.n_files for listing in listings),
         rows.select("modality", "step").n_unique(),
-        rows.group_by(by, maintain_order=True).agg(_aggregates()),
+        _in_order(ws, rows.group_by(by, maintain_order=True).agg(_aggregates()), by),
         rows.select(_aggregates()).row(0, named=True),
         dict(ready.iter_rows()),
         rows.join(broken, on=broken.columns, how="semi", nulls_equal=True).height if broken.height else 0,
+    )
+
+
+def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFrame:
+    """Return the counts in the order of the config; rows of groups come in the order of their ids."""
+    import polars as pl
+
+    if not set(by) <= {"task", "modality", "step"}:
+        return counts
+    cells = source_of(ws).layout().cells
+    known = pl.DataFrame(
+        [{name: getattr(cell, name) for name in by} for cell in cells], schema=dict.fromkeys(by, pl.String)
+    )
+    order = known.with_row_index("_order").group_by(by).agg(pl.col("_order").min())
+    return (
+        counts.join(order, on=by, how="left", nulls_equal=True)
+        .sort("_order", maintain_order=True)
+        .drop("_order")
     )
 
 

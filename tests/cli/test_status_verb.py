@@ -67,7 +67,7 @@ def test_json_has_the_documented_keys(cli, harbor_folder):
     assert told["records"] == 1
     assert told["counts"][0] == {
         "step": "count", "init": 0, "data_ready": 1, "processing": 0, "done": 0, "error": 0,
-        "data_not_available": 0, "unknown": 0, "failed": 0, "stale": None, "total": 1,
+        "data_not_available": 0, "excluded": 0, "unknown": 0, "failed": 0, "stale": None, "total": 1,
     }  # fmt: skip
     assert told["totals"]["total"] == sum(one["total"] for one in told["counts"]) == 3
     assert told["next"]["rows"] == 2
