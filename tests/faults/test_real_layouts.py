@@ -250,7 +250,7 @@ def test_files_that_a_row_made_are_made_again(write_workspace):
     options = {"mode": "main_process", "progress": False}
     assert Workspace(folder).steps.run(**options).counts()["done"] == 2
     (folder / "dataset/DCIM/R1.tif").unlink()
-    Workspace(folder).gc(keep="0h")
+    Workspace(folder).gc(older_than="0h")
     assert Workspace(folder).steps.run(**options).counts() == {"done": 1}
 
 
@@ -260,7 +260,7 @@ def test_controls_of_a_script_that_fails_are_written_again(write_workspace):
     for _ in range(3):
         report = Workspace(folder).steps.run(mode="main_process", progress=False)
         assert set(report.frame["error_type"]) == {"ZeroDivisionError"}
-        Workspace(folder).gc(keep="0h")
+        Workspace(folder).gc(older_than="0h")
     (folder / "scripts/dev.py").write_text(logged("self.path.output.write_text('x')"))
     assert Workspace(folder).steps.run(mode="main_process", progress=False).counts() == {"done": 2}
 
@@ -341,7 +341,7 @@ def test_a_log_that_is_a_picture_is_refused(write_workspace, cli):
 def test_a_pattern_in_a_log_folder_of_the_camera_is_named(write_workspace, cli):
     folder = write_workspace({"a": ("LOG/{id}.csv", "out/{id}")}, ["LOG/R1.csv"])
     assert "LOG/{id}.csv finds nothing" in cli("status", folder).stdout + cli("status", folder).stderr
-    Workspace(folder).gc(keep="0h")
+    Workspace(folder).gc(older_than="0h")
     assert (folder / "dataset/LOG/R1.csv").read_text() == "raw;"
 
 

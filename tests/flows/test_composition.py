@@ -323,7 +323,7 @@ def test_submit_in_a_flow_is_a_subflow_of_it(folder, api):
 
     @flow
     def night():
-        handle = Workspace(folder).steps.submit(say=quiet)
+        handle = Workspace(folder).steps.submit(on_message=quiet)
         return handle.wait(120), handle, runtime.flow_run.id
 
     report, handle, outer = night()
@@ -358,14 +358,14 @@ def test_a_handle_is_awaited_in_an_async_flow_and_outside_of_flows(folder, api):
     @flow
     async def night():
         steps = Workspace(folder).steps
-        return await steps.filter(record_id="R1").submit(say=quiet), runtime.flow_run.id
+        return await steps.filter(record_id="R1").submit(on_message=quiet), runtime.flow_run.id
 
     report, outer = asyncio.run(night())
     assert report.counts() == {"done": 1}
     assert parent_of(api, report.flow_run_id) == outer
 
     async def outside():
-        return await Workspace(folder).steps.filter(record_id="R2").submit(say=quiet)
+        return await Workspace(folder).steps.filter(record_id="R2").submit(on_message=quiet)
 
     report = asyncio.run(outside())
     assert report.counts() == {"done": 1}
@@ -377,7 +377,7 @@ def test_submit_in_a_task_is_a_subflow_of_the_flow_around_it(folder, api):
 
     @task
     def send(rows):
-        return rows.submit(say=quiet).wait(120)
+        return rows.submit(on_message=quiet).wait(120)
 
     @flow
     def night():
@@ -397,7 +397,7 @@ def test_a_submitted_run_ends_when_the_flow_around_it_is_cancelled(waiting, api,
     @flow
     def night():
         seen["id"] = runtime.flow_run.id
-        return Workspace(waiting).steps.submit(say=quiet).wait(120)
+        return Workspace(waiting).steps.submit(on_message=quiet).wait(120)
 
     with _in_thread(night) as result:
         wait_until(lambda: begun(waiting), 60)
@@ -417,7 +417,7 @@ def test_a_submitted_run_ends_when_the_time_of_the_flow_around_it_is_over(waitin
 
     @flow(timeout_seconds=8)
     def night():
-        handles.append(Workspace(waiting).steps.submit(say=quiet))
+        handles.append(Workspace(waiting).steps.submit(on_message=quiet))
         handles[0].wait(120)
 
     state = night(return_state=True)
@@ -433,7 +433,7 @@ def test_a_submitted_run_goes_on_when_the_flow_around_it_has_ended_well(waiting,
 
     @flow
     def night():
-        return Workspace(waiting).steps.filter(record_id="R1").submit(say=quiet)
+        return Workspace(waiting).steps.filter(record_id="R1").submit(on_message=quiet)
 
     handle = night()
     (waiting / "dataset" / "go").touch()
@@ -451,10 +451,10 @@ from sinagot_catalog.errors import ServerError
 def night():
     ws = Workspace(sys.argv[1])
     try:
-        ws.deploy("nightly", pool="local", create_pool=True, say=lambda line: None)
+        ws.deploy("nightly", pool="local", create_pool=True, on_message=lambda line: None)
     except ServerError as error:
         print("refused:", error)
-    return ws.steps.submit(say=lambda line: None).wait(120)
+    return ws.steps.submit(on_message=lambda line: None).wait(120)
 
 print(night())
 """
