@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any, Unpack
 
 import polars as pl
@@ -219,9 +220,7 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        from sinagot_catalog.flows import observer
-
-        return run(self._source, self._query, wanted, progress=progress, observer=observer())
+        return run(self._source, self._query, wanted, progress=progress, observer=_observer())
 
     @renamed(say="on_message")
     def submit(
@@ -431,3 +430,12 @@ class Step:
 
     def _repr_html_(self) -> str:
         return self.rows._repr_html_()
+
+
+def _observer() -> Any:
+    """What observes rows that run inside a flow or a task of the user; None where Prefect is not in use."""
+    if "prefect" not in sys.modules:
+        return None
+    from sinagot_catalog.flows import observer
+
+    return observer()
