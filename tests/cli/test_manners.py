@@ -8,7 +8,20 @@ import pytest
 from sinagot_catalog import __version__
 
 VERBS = (
-    *("init", "status", "ls", "plan", "run", "submit", "sbatch", "watch", "exclude", "include", "accept", "logs"),
+    *(
+        "init",
+        "status",
+        "ls",
+        "plan",
+        "run",
+        "submit",
+        "sbatch",
+        "watch",
+        "exclude",
+        "include",
+        "accept",
+        "logs",
+    ),
     *("snapshot", "diff", "explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
 )
 

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 import polars as pl
 import pytest
 
+from sinagot_catalog.patterns.template import parse_template
 from sinagot_catalog.storage import cloud_listing, open_store
+from sinagot_catalog.storage.listing import reach_of
 from sinagot_catalog.storage.range_listing import ConcurrencyLimiter, OddError, Ranges
 
 rng = random.Random  # names that are the same each time
@@ -74,8 +76,29 @@ def test_order_that_cannot_be_trusted_is_not():
         listed(lambda _after: Pages.__call__(pages, ""))
 
 
+def keys_of(store):
+    """The keys below `raw/`, with their stats."""
+    reach = reach_of([parse_template("raw/{id}.csv", fields={"id"})])
+    return store.find(reach).keys
+
+
+@pytest.fixture
+def quick_listings(monkeypatch):
+    """The numbers of keys that listings in ranges gave."""
+    counts = []
+    list_keys = cloud_listing.list_keys
+
+    def counted(*args):
+        found = list_keys(*args)
+        counts.append(found.height)
+        return found
+
+    monkeypatch.setattr(cloud_listing, "list_keys", counted)
+    return counts
+
+
 @pytest.mark.parametrize("kind", ["moto", "seaweed", "azurite", "gcs"])
-def test_both_ways_give_the_same_frame(request, kind, monkeypatch):
+def test_both_ways_give_the_same_frame(quick_listings, request, kind, monkeypatch):
     bucket = request.getfixturevalue(kind)
     odd = ["sp ace", "a+b (1)", "per%41cent", "é", "x{1}#?", "a=b&c", "tail.", "~", "[1]"]
     bucket.put({f"data/raw/{name}/R{n}.csv": "x" * n for name in odd for n in range(3)})
@@ -83,10 +106,11 @@ def test_both_ways_give_the_same_frame(request, kind, monkeypatch):
         {f"data/raw/R{n:03}": "" for n in range(5)} | {"data/raw-other/R1": "x", "data/raw/marker/": ""}
     )
     store = open_store(f"{bucket.url}/data", bucket.options)
-    quick = store._list_quickly("raw/")
-    assert quick is not None
+    quick = keys_of(store)
+    assert len(quick_listings) == 1
     monkeypatch.setattr(cloud_listing, "open_cloud", lambda *_: None)
-    plain = store._list("raw/").filter(~pl.col("path").str.ends_with("/"))
+    plain = keys_of(store).filter(~pl.col("path").str.ends_with("/"))
+    assert len(quick_listings) == 1
     if kind == "gcs":  # its two protocols name a content differently
         assert quick["etag"].is_null().all()
         quick, plain = quick.drop("etag"), plain.drop("etag")
@@ -112,10 +136,10 @@ def test_long_listing_says_how_far_it_is(request, kind):
     store = open_store(bucket.url, bucket.options)
     pages = []
     store.on_page = pages.append
-    assert store._list("raw/").height == sum(pages) == 7
+    assert keys_of(store).height == sum(pages) == 7
 
 
-def test_keys_of_a_profile_are_good_for_ranges_too(seaweed, tmp_path, monkeypatch):
+def test_keys_of_a_profile_are_good_for_ranges_too(quick_listings, seaweed, tmp_path, monkeypatch):
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     told = ["[lab]", "aws_access_key_id = testkey", "aws_secret_access_key = testsecret"]
@@ -124,7 +148,8 @@ def test_keys_of_a_profile_are_good_for_ranges_too(seaweed, tmp_path, monkeypatc
     seaweed.put({f"raw/R{n}": "x" for n in range(3)})
     where = {"endpoint_url": seaweed.endpoint, "region_name": "us-east-1"}
     store = open_store(seaweed.url, {"profile": "lab", "client_kwargs": where})
-    assert store._list_quickly("raw/")["path"].sort().to_list() == ["raw/R0", "raw/R1", "raw/R2"]
+    assert keys_of(store)["path"].sort().to_list() == ["raw/R0", "raw/R1", "raw/R2"]
+    assert quick_listings == [3]
 
 
 def test_store_that_lets_pages_queue_is_read_in_one_stream():
