@@ -316,7 +316,7 @@ def rule_texts() -> pl.DataFrame:
         Columns `rule`, `number`, `status` and `text`.
 
     Example:
-        >>> rule_texts().row(5)
+        >>> rule_texts().row(by_predicate=pl.col("rule") == "failed")
         ('failed', 5, 'ERROR', 'the last attempt failed or was lost')
     """
     # a rule with two texts chooses between them by these columns

@@ -101,7 +101,7 @@ def offered(words: Sequence[str]) -> list[tuple[str, str]]:
 
     Example:
         >>> offered(["expl"])
-        [('explain', 'why a step of a record has its status, and what would change it')]
+        [('explain', 'why a step of a record has its status, and what would change it; or what made a file')]
         >>> offered(["ls", "st"])
         [('steps', '')]
         >>> [word for word, _ in offered(["run", "--status", "er"])]
