@@ -115,12 +115,11 @@ class IdPattern:
         r"""Whether the paths of a pattern determine the record: it has `{id}`, or all fields that form an id.
 
         Example:
-                    >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
-                    >>> from sinagot_catalog.patterns.group_ids import group_values
-        from sinagot_catalog.patterns.template import parse_template
-                    >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
-                    >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
-                    (True, False)
+            >>> from sinagot_catalog.patterns.template import parse_template
+            >>> ids = IdPattern(r"(?P<mouse>m\d)_(?P<day>\d+)")
+            >>> one = parse_template("{mouse}/{day}.csv", fields=ids.groups)
+            >>> ids.is_told_by(one), ids.is_told_by(next(one.folders()))
+            (True, False)
         """
         if not template.fields <= self._names:
             return False  # a metadata column: its value is in no path that is listed

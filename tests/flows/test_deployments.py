@@ -468,9 +468,9 @@ def test_a_run_that_is_not_waited_for_is_followed_without_its_filter(make_worksp
 
 def test_a_cancel_before_there_is_a_worker_is_an_end_without_a_report(make_workspace):
     ws = make_workspace(CHAIN, ["raw/R1"])
-    ws.deploy("unserved", pool="idle", create_pool=True, on_message=quiet)
+    ws.deploy("nobody-runs-it", pool="idle", create_pool=True, on_message=quiet)
     told: list[str] = []
-    handle = ws.steps.submit(deployment="unserved", on_message=told.append)
+    handle = ws.steps.submit(deployment="nobody-runs-it", on_message=told.append)
     assert handle.state == "Scheduled"
     assert told[-1] == (
         'it waits for a worker; where none is up:  eval "$(sinagot-catalog server env)" && '
