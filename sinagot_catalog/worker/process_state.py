@@ -80,6 +80,9 @@ class ProcessStateGuard:
         )
 
     def __enter__(self) -> None:
+        if self._descriptors.were_changed:
+            # A thread that took the number of a closed stream may have closed it again after it was restored.
+            self._descriptors.undo()
         self._before = _environment().copy()
         self._path, self._argv = sys.path.copy(), sys.argv.copy()
         self._limit = sys.getrecursionlimit()
@@ -210,6 +213,7 @@ class _Descriptors:
     def __init__(self) -> None:
         import fcntl
 
+        self.were_changed = False
         self._kept: dict[int, tuple[int, tuple[int, int]]] = {}
         for fd in (0, 1, 2):
             with suppress(OSError):
@@ -225,6 +229,7 @@ class _Descriptors:
             except OSError:
                 is_same = False
             if not is_same:
+                self.were_changed = True
                 with suppress(OSError):
                     os.dup2(copy, fd)
 

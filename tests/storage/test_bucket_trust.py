@@ -96,8 +96,7 @@ def test_no_secret_is_found_anywhere(seaweed, harbor_folder, cli, tmp_path, capf
     told += [done.stdout, done.stderr, *capfd.readouterr()]
     told.append(repr(pickle.dumps(ws)))
     told += [seaweed.read(key).decode(errors="replace") for key in seaweed.keys("")]
-    home = tmp_path.parent
-    files = [one for folder in (home, _server_home()) for one in folder.rglob("*") if one.is_file()]
+    files = [one for folder in (tmp_path, _server_home()) for one in folder.rglob("*") if one.is_file()]
     databases = [one for one in files if one.read_bytes().startswith(b"SQLite format 3")]
     assert databases
     for one in databases:

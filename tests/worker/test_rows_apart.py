@@ -217,7 +217,7 @@ def test_nothing_that_a_row_does_to_the_process_reaches_the_next_one(run, name):
     assert {one: row["outcome"] for one, row in rows.items()} == {
         **dict.fromkeys(("R1", "R3", "R4"), "done"),
         "R2": "error",
-    }
+    }, [row["message"] for row in rows.values()]
     assert texts["R1"] == texts["R3"] == texts["R4"]
 
 
