@@ -143,10 +143,8 @@ class ExcludedRows:
     def __init__(self, table: StepsTable) -> None:
         self._table = table
         self._count = table.n_rows
-        self._texts: dict[int, pl.DataFrame | None] = {}
-        if table.exclusions.rows.is_empty():
-            return
         self._named = self._coded(table.exclusions.rows)
+        self._texts: dict[int, pl.DataFrame | None] = {}
         for cell in table.layout.cells if self._named.height else ():
             self._of(cell, frozenset())
 
