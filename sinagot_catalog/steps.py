@@ -95,7 +95,7 @@ class StepCollection(Selection):
         Returns:
             Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
-        rows = self._resolver().rows(self._query)
+        rows = self._rows(self._query, pl.lit(value=True))
         codes = {status.name: status.value for status in StepStatus}
         status = pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64)
         return rows.select(
