@@ -68,7 +68,8 @@ def examine(open_session: Callable[[], Session]) -> Iterator[Check]:
         open_session: Opens the workspace and returns its session; a config with faults is a check that fails.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> [check.text for check in examine(lambda: ws._source) if check.area == "records"]
         ['3 records in 3 files']
     """
