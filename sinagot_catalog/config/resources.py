@@ -29,8 +29,8 @@ def parse_resources(table: Mapping[str, Any]) -> Resources:
         Traceback (most recent call last):
         ValueError: 'cpu' is not a resource; did you mean 'cpus'?
     """
-    for _, sentence in _faults(table):
-        raise ValueError(sentence)
+    for name, sentence in _faults(table):
+        raise ValueError(sentence if name not in Resources._fields else f"{name}: {sentence}")
     return Resources(**{name: _amount(name, value) for name, value in table.items()})
 
 
@@ -51,7 +51,7 @@ def _faults(table: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         try:
             _amount(name, value)
         except ValueError as error:
-            yield name, f"{name} = {error}"
+            yield name, str(error)
 
 
 def _amount(name: str, value: object) -> Any:

@@ -1,8 +1,10 @@
 """Resources of running rows: decides which row may start, so that no more is in use than the machine has.
 
 A resource that no step of the run declares has no limit. Where some step declares `cpus`, the rows of the other
-steps count as one CPU each. Rows start in their order, but a row that waits holds back only the resources that it
-lacked: a row that needs none of them may start before it. So no large row waits for ever.
+steps count as one CPU each.
+
+Rows start in their order. A row that waits reserves what it needs in a fixed order, GPUs, memory, CPUs, up to the
+first that is not free. Later rows that need nothing of this may start before it, and no large row waits for ever.
 """
 
 from __future__ import annotations
@@ -53,13 +55,13 @@ class Grant(NamedTuple):
 
 
 def amounts(need: Resources) -> dict[str, float]:
-    """Return the resources that a row holds while it runs.
+    """Return the resources that a row holds while it runs, in the order in which a row that waits reserves them.
 
     Example:
         >>> amounts(Resources(memory=8_000_000_000, time=60))
-        {'cpus': 1, 'memory': 8000000000}
+        {'memory': 8000000000, 'cpus': 1}
     """
-    held: dict[str, float] = {"cpus": need.cpus or 1, "memory": need.memory, "gpus": need.gpus}
+    held: dict[str, float] = {"gpus": need.gpus, "memory": need.memory, "cpus": need.cpus or 1}
     return {name: amount for name, amount in held.items() if amount}
 
 
@@ -130,7 +132,6 @@ class Allocator:
         self._used: set[str] = set()
         self._threads = threads
         self._hides_gpus = hides_gpus
-        self._waited: dict[Resources, set[str]] = {}
         self._waiting: dict[object, Resources] = {}
         self._changed = threading.Condition(threading.RLock())
         self._is_closed = False
@@ -162,17 +163,17 @@ class Allocator:
         Args:
             needs: The needs that wait, in their order.
         """
-        held: set[str] = set()
+        reserved: set[str] = set()
         with self._changed:
             for number, need in enumerate(needs):
-                asked = amounts(need)
-                lacking = {name for name, amount in asked.items() if amount > self._left(name)}
-                waited = self._waited.setdefault(need, set())
-                if not lacking and held.isdisjoint(asked):
+                mine: list[str] = []
+                for name, amount in amounts(need).items():
+                    mine.append(name)
+                    if name in reserved or amount > self._left(name):
+                        break
+                else:
                     return number
-                # What it lacked once stays held back: else two kinds of smaller rows could take turns for ever.
-                waited |= lacking
-                held |= waited
+                reserved.update(mine)
         return None
 
     def _left(self, name: str) -> float:
@@ -181,7 +182,6 @@ class Allocator:
     def take(self, need: Resources) -> Grant:
         """Take what a need asks for, which `first` found to be free."""
         with self._changed:
-            self._waited.pop(need, None)
             for name, amount in amounts(need).items():
                 self._free[name] -= amount
             gpus, self._gpus = tuple(self._gpus[: need.gpus]), self._gpus[need.gpus :]
