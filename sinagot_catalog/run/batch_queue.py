@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sized
 from typing import NamedTuple
 
 from sinagot_catalog.journal import NO_RESOURCES, Group, Resources, Result, Task
+from sinagot_catalog.run.executor import OnResults, WaitingGroups
 from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant
 
 __all__ = ["Batch", "BatchQueue", "ResourceQueue"]
@@ -33,13 +34,14 @@ class BatchQueue:
     """The queue of waiting groups; gives them out in batches of about a quarter of a second.
 
     Args:
-        groups: All groups; iterated lazily.
+        groups: All groups; iterated lazily. Groups of a phase may wait for rows of other groups.
         workers: Number of workers that take batches.
     """
 
     def __init__(self, groups: Iterable[Group], workers: int) -> None:
         self.known = len(groups) if isinstance(groups, Sized) else None
-        self._left = iter(groups)
+        self._phase = groups if isinstance(groups, WaitingGroups) else None
+        self._left = iter(groups) if self._phase is None else self._phase
         self._back: deque[Task] = deque()
         self._workers = workers
         self._size = _FIRST_BATCH
@@ -54,14 +56,15 @@ class BatchQueue:
         return self._hungry > 0
 
     def take(self) -> Batch | None:
-        """The next batch, or None at the end; waits while a busy worker may still give tasks back."""
+        """The next batch, or None at the end; waits while groups wait or a busy worker may give tasks back."""
         with self._changed:
             while not self._is_closed:
+                is_waiting = self._phase is not None and self._phase.is_waiting
                 batch = self._choose()
                 if batch is not None:
                     self._busy += 1
                     return batch
-                if not self._busy:
+                if not (self._busy or is_waiting):
                     break
                 self._hungry += 1
                 self._changed.wait()
@@ -108,6 +111,18 @@ class BatchQueue:
     def _learn(self, batch: Batch, seconds: float) -> None:
         self._size = _fitting(batch, seconds, self._size)
 
+    def told_of(self, on_results: OnResults) -> OnResults:
+        """A function that passes results on to another one, which may release groups for waiting workers."""
+        if self._phase is None:
+            return on_results
+
+        def pass_on(results: list[Result]) -> None:
+            on_results(results)
+            with self._changed:
+                self._changed.notify_all()
+
+        return pass_on
+
     def close(self) -> None:
         """Give out no more batches."""
         with self._changed:
@@ -115,7 +130,7 @@ class BatchQueue:
             self._changed.notify_all()
 
     def rest(self) -> Iterator[Task]:
-        """The tasks that no worker took."""
+        """The tasks that no worker took; each comes once, also over several calls."""
         return self._next()
 
 
@@ -129,7 +144,7 @@ class ResourceQueue(BatchQueue):
     """A queue that gives out a batch only when its resources are free; all rows of a batch need the same.
 
     Args:
-        groups: All groups; iterated lazily.
+        groups: All groups; iterated lazily. Groups of a phase may wait for rows of other groups.
         workers: Number of workers that take batches.
         allocator: The resources.
         splitter: Divides groups whose rows need different resources.
@@ -206,5 +221,6 @@ class ResourceQueue(BatchQueue):
         """The tasks that no worker took."""
         yield from super().rest()
         for line in self._lines.values():
-            yield from (task for _, task in line)
+            while line:
+                yield line.pop()[1]
         yield from self._splitter.rest()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from sinagot_catalog.journal import Group, Result
-from sinagot_catalog.run.executor import OnResults, RunSetup
+from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
 from sinagot_catalog.run.machine import machine
 from sinagot_catalog.run.resources import check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
@@ -80,6 +80,7 @@ class MainProcess:
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups; calls `on_results` after each row."""
+        on_results = passing_on(groups, on_results)
         left = iter(groups)
         group: Group = []
         done = 0

@@ -18,7 +18,7 @@ from typing import Any, Self, TypeAlias
 
 from sinagot_catalog.journal import Group, Resources, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 from sinagot_catalog.run.batch_queue import BatchQueue, ResourceQueue
-from sinagot_catalog.run.executor import OnResults, RunSetup
+from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
 from sinagot_catalog.run.machine import Machine, machine
 from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
@@ -214,6 +214,7 @@ class Pool:
         queue = BatchQueue(groups, self.workers)
         if self._allocator is not None and self._splitter is not None:
             queue = ResourceQueue(groups, self.workers, self._allocator, self._splitter)
+        on_results = queue.told_of(passing_on(groups, on_results))
         inbox: _Inbox = SimpleQueue()
         width = min(self.workers, queue.known) if queue.known is not None else self.workers
         threads = [
@@ -264,8 +265,7 @@ class Pool:
             message = inbox.get()
             if isinstance(message, list):
                 on_results(message)
-        rows = (row for rows, _, _ in queue.rest() for row in rows)
-        while lump := list(itertools.islice(rows, _LUMP)):
+        while lump := [row for rows, _, _ in itertools.islice(queue.rest(), _LUMP) for row in rows]:
             on_results(cancelled(lump))
 
 

@@ -19,7 +19,7 @@ from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import FAILED, NO_RESOURCES, Resources
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sinagot_catalog.journal import Group, Result, Row, RunSpec, Task
     from sinagot_catalog.run.machine import Machine
@@ -281,9 +281,11 @@ class ChainSplitter:
                     ready.append(chain.task)
         return ready
 
-    def rest(self) -> list[Task]:
-        """The rests of groups whose first rows did not end."""
-        with self._lock:
-            chains = list({id(chain): chain for chain in self._chains.values()}.values())
-            self._chains.clear()
-        return [chain.task for chain in chains]
+    def rest(self) -> Iterator[Task]:
+        """The rests of groups whose first rows did not end; each comes once, also over several calls."""
+        while self._chains:
+            with self._lock:
+                chain = next(iter(self._chains.values()))
+                for row in chain.open:
+                    del self._chains[row]
+            yield chain.task

@@ -399,16 +399,16 @@ class Ground:
     # -- comparing
 
     def state(self):
-        """Every file, link and folder of the workspace, but for what the library keeps in LOG."""
+        """Every file, link and folder of the workspace; of LOG only the links that the layout made."""
         found = {}
         for path in walk(self.folder):
             if "/__pycache__" in path:
                 continue
             about = os.lstat(path)
+            if self.is_log(path) and os.path.relpath(path, self.outputs) not in self.layout.links:
+                continue
             if stat.S_ISLNK(about.st_mode):
                 found[path] = ("link", str(Path(path).readlink()), about.st_ino)
-            elif self.is_log(path):
-                continue
             elif stat.S_ISDIR(about.st_mode):
                 found[path] = ("folder", stat.S_IMODE(about.st_mode))
             else:
@@ -444,6 +444,8 @@ class Ground:
         if new is None:  # a row that replaces its folder drops what it made itself
             row = known.get(self.made.get(path))
             return row is not None and not row.is_refused and any(holds(one, path) for one in row.folders)
+        if new[0] == "folder":  # a script writes a folder where its declared output was a file
+            return any(path in row.folders and not row.is_refused for row in known.values())
         key = owner(new) or (self.made.get(path) if new[0] == "link" else None)
         row = known.get(key)
         if row is None or row.is_refused:
