@@ -91,7 +91,7 @@ def test_a_list_of_ids_is_run_and_other_values_are_told_what_to_write(harbor):
 
 
 def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(lab):
-    with pytest.raises(SelectionError, match="step 'alpha' is none of this scope") as said:
+    with pytest.raises(SelectionError, match="step 'alpha' is not one of this scope") as said:
         lab.HDC.EEG.steps.scan_outputs("alpha")
     assert said.value.hint == "Its steps: clean."
     assert lab.RS.EEG.steps.filter(status="DONE").scan_outputs("alpha").collect().is_empty()

@@ -96,7 +96,7 @@ def test_data_that_json_cannot_hold_are_refused_and_the_file_is_kept(lab):
 def test_data_file_that_is_no_json_is_named(lab, tmp_path):
     (tmp_path / "workspace/dataset/clinical/R4.json").write_text("{age: 40")
     for ask in (lambda: lab.clinical.get("R4").data, lambda: lab.clinical.data):
-        with pytest.raises(StorageError, match=r"clinical/R4.json is no JSON file"):
+        with pytest.raises(StorageError, match=r"clinical/R4.json is not a JSON file"):
             ask()
 
 
