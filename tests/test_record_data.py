@@ -194,7 +194,7 @@ TABLES = {
         "dataset/people.csv",
         "has no column 'record_id', only record, age",
     ),
-    "no known kind": ("x", "dataset/people.xls", "no table of a known kind"),
+    "no known kind": ("x", "dataset/people.xls", "not a table of a known kind"),
     "an empty file": ("", "dataset/people.csv", "people.csv .* cannot be read"),
 }
 

@@ -334,7 +334,11 @@ class Resolver:
             columns = f"Its columns: {', '.join(known)}."
             if _LIKE_SQL.search(name):
                 columns = f"SQL goes to sql_filter, with texts in single quotes. {columns}"
-            elif name in (*StepStatus.__members__, *LONG_NAMES, *chain(*self._names().values())):
+            elif not self._files.find("units", name) and name in {
+                *StepStatus.__members__,
+                *LONG_NAMES,
+                *chain(*self._names().values()),
+            }:
                 near, columns = "", f"In SQL a text has single quotes: '{name}'."
             elif not near:
                 columns = f"In SQL a text has single quotes: '{name}'. {columns}"

@@ -140,7 +140,7 @@ class Argument(click.Argument):
 
     def help_for(self, value: str) -> str:
         """Return what a word probably means that does not fit here."""
-        return f"; {value} is no workspace: it has no workspace.toml" if "/" in value else ""
+        return f"; {value} is not a workspace: it has no workspace.toml" if "/" in value else ""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the candidates for a value."""

@@ -43,7 +43,6 @@ __all__ = ["SOME_FAILED", "plan", "run", "submit"]
 
 SOME_FAILED = 3
 DECLINED = 130
-_SHOWN = 5
 
 
 @verb(

@@ -173,7 +173,7 @@ def test_durations_in_python_may_have_units_and_wrong_ones_are_named(chain, opti
         (("run", "--workers", "0"), "'0' is not a number of processes from 1 up; by default one per core"),
         (("run", "-j", "two"), "--workers: 'two' is not a number of processes"),
         (("explain", "a", "R1"), "sinagot-catalog explain -C {folder} R1 a"),
-        (("ls", "./none"), "./none is no workspace: it has no workspace.toml"),
+        (("ls", "./none"), "./none is not a workspace: it has no workspace.toml"),
         (("ls", "steps", "more"), "'more' has no place here"),
         (("ls", "--where", 'record_id = "R1"'), "In SQL a text has single quotes: 'R1'"),
         (("ls", "steps", "--where", 'step = "a"'), "In SQL a text has single quotes: 'a'"),
@@ -268,10 +268,10 @@ def test_old_names_work_for_one_release_with_a_warning(chain):
 @pytest.mark.parametrize(
     ("words", "said_of"),
     [
-        (("deploy", "nightly", "--pool", "p", "--env", "X"), "--env: 'X' is no variable with a value"),
+        (("deploy", "nightly", "--pool", "p", "--env", "X"), "--env: 'X' is not a variable with a value"),
         (("serve", "--name", "n", "--every", "10m", "--cron", "0 2 * * *"), "cron and every are both given"),
         (("serve", "--name", "n", "--timezone", "Europe/Paris"), "without a cron text"),
-        (("deploy", "a/b", "--pool", "p"), "'a/b' is no name of a deployment"),
+        (("deploy", "a/b", "--pool", "p"), "'a/b' is not a name of a deployment"),
         (("deploy", "n", "--pool", "p", "--concurrency", "0"), "concurrency: 0 is not a whole number"),
         (("deploy", "n", "--pool", "p", "--step", "aa", "-j", "2", "--tag", "x"), "there is no step 'aa'"),
         (("deploy", "nightly"), "--pool is missing"),
