@@ -332,7 +332,7 @@ class Layout:
         if len(fits) != 1:
             units = ", ".join(row_label(cell.task, cell.modality) for cell in named)
             asked = row_label(task, modality)
-            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
+            what = f"is not a step of {asked}" if asked and not fits else "is a step of several units"
             raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
         return fits[0]
 

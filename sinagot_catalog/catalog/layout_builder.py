@@ -157,7 +157,7 @@ def _patterns(value: object) -> list[object]:
 
 
 class _WithColumns(frozenset[str]):
-    """The placeholders of an input: a name that is no field may be a column of a table, which is read later."""
+    """The placeholders of an input: a name that is not a field may be a column of a table, which is read later."""
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())

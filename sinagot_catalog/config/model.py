@@ -101,13 +101,13 @@ def _level(value: str) -> str:
 
 def _web_address(value: str | None) -> str | None:
     if value is not None and not re.match(r"https?://\S+$", value):
-        raise fault("is no web address: write one that begins with https:// or http://")
+        raise fault("is not a web address: write one that begins with https:// or http://")
     return value
 
 
 def _csv_path(value: str | None) -> str | None:
     if value is not None and not value.lower().endswith((".csv", ".tsv")):
-        raise fault("is no CSV file: write a path such as 'exclude.csv'")
+        raise fault("is not a CSV file: write a path such as 'exclude.csv'")
     return value
 
 

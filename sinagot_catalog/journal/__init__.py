@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         read_report,
         read_selection,
     )
-    from sinagot_catalog.journal.run_report import RunReport
+    from sinagot_catalog.journal.run_report import RunReport, outcomes_text
     from sinagot_catalog.journal.run_spec import (
         FAILED,
         NEVER,
@@ -128,6 +128,7 @@ __all__ = [
     "made_of",
     "new_run_id",
     "open_spool",
+    "outcomes_text",
     "pack_metadata",
     "parse_log_line",
     "provenance_of",
@@ -165,7 +166,7 @@ __getattr__ = lazy_exports(
         "provenance": ("provenance_of", "unrecorded"),
         "reader": ("Journal", "LAST", "last_states", "new_run_id", "with_states"),
         "run_files": ("StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"),
-        "run_report": ("RunReport",),
+        "run_report": ("RunReport", "outcomes_text"),
         "run_spec": (
             "FAILED",
             "NEVER",
