@@ -380,7 +380,7 @@ def test_a_file_that_cannot_be_read_is_not_changed(chain):
 
 
 def test_the_config_refuses_other_kinds_of_files(chain):
-    with pytest.raises(ConfigError, match=r"records\.exclude: 'out\.xlsx' is no CSV file"):
+    with pytest.raises(ConfigError, match=r"records\.exclude: 'out\.xlsx' is not a CSV file"):
         Workspace(chain(toml=TOML.replace("exclude.csv", "out.xlsx")))
 
 
