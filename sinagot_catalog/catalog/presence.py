@@ -82,9 +82,9 @@ class Presence:
             found = pl.concat([found, *others]).unique().sort()
         if self.span is not None:
             found = found.to_frame().filter(self.span.holds(pl.col("record_id"))).to_series()
-        return (
-            found.filter(~found.is_in(self._names_of_groups(found).implode())) if self.layout.bys else found
-        )
+        if self.layout.bys:
+            found = found.filter(~found.is_in(self._names_of_groups(found).implode()))
+        return found.rechunk()  # `pl.format` panics on a column whose first chunk is empty (Polars 2.1)
 
     @cached_property
     def _numbered(self) -> tuple[pl.Series, pl.Series]:

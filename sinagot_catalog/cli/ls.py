@@ -24,7 +24,6 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.reporting import without_empty
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -86,6 +85,8 @@ def ls(args: Any) -> int:
     if machine:
         put_parts(args, shown)
     else:
+        from sinagot_catalog.reporting import without_empty
+
         frame = pl.concat(list(shown))
         if frame.height:
             put_table(frame if args.columns else without_empty(frame))

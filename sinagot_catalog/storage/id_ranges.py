@@ -68,7 +68,7 @@ class IdRange:
                     'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
                 )
         raise UsageError(
-            f"records: {_shown(records)} is no range of records",
+            f"records: {_shown(records)} is not a range of records",
             "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
         )
 

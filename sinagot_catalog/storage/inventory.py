@@ -129,10 +129,10 @@ def _manifest(where: str, options: Callable[[str], Mapping[str, Any]]) -> dict[s
     """The manifest of an S3 Inventory."""
     manifest = json.loads(_read(where, options))
     if not isinstance(manifest, dict):
-        raise ConfigError(f"{where} is no manifest of an S3 Inventory: it holds no object")
+        raise ConfigError(f"{where} is not a manifest of an S3 Inventory: it holds no object")
     if manifest.get("fileFormat") not in _FORMATS or "files" not in manifest:
         raise ConfigError(
-            f"{where} is no manifest of an S3 Inventory in CSV or Parquet",
+            f"{where} is not a manifest of an S3 Inventory in CSV or Parquet",
             f"It says fileFormat = {manifest.get('fileFormat')!r}.",
         )
     return manifest

@@ -19,14 +19,12 @@ IDS = sorted([f"{letter}{n}" for letter in "ABCDEFG" for n in range(20)] + ["A",
 
 
 @pytest.fixture
-def few_keys(monkeypatch):
-    """A look holds 60 keys, so that small listings have ranges."""
+def place(write_workspace, tmp_path, monkeypatch):
+    """A workspace and a listing of it as Parquet; a look holds 60 of its keys.
+
+    Each third record is read, each sixth has its sum.
+    """
     monkeypatch.setattr(Ranges, "most_keys", 60)
-
-
-@pytest.fixture
-def place(write_workspace, tmp_path, few_keys):
-    """A workspace, and a listing of it as Parquet: each third record is read, each sixth has its sum."""
     folder = write_workspace(SCRIPTS, **HOW)
     paths = [f"raw/{one}.csv" for one in IDS]
     paths += [f"out/{one}.csv" for one in IDS[::3]] + [f"sums/{one}/sum.txt" for one in IDS[::6]]
@@ -68,7 +66,8 @@ def test_records_are_the_same_in_ranges(ranged, whole):
     assert ranged.records.ids() == IDS
     assert ranged.records.first().id == "A"
     assert [one.id for one in ranged.records.head(3)] == IDS[:3]
-    assert ranged.records.has("D") and not ranged.records.has("D99")
+    assert ranged.records.has("D")
+    assert not ranged.records.has("D99")
     assert ranged.records["F"].steps.get("read").status() == whole.records["F"].steps.get("read").status()
     assert ranged.records.count_detail().equals(whole.records.count_detail())
     assert ranged.records.count_step("sum").equals(whole.records.count_step("sum"))
@@ -102,7 +101,7 @@ def test_filters_by_values_and_hops_agree(ranged, whole):
 def test_filters_that_need_all_rows_are_one_sentence(ranged, predicate):
     for ask in (
         lambda: ranged.records.filter(predicate).count(),
-        lambda: ranged.records.filter(predicate).steps.plan(),
+        ranged.records.filter(predicate).steps.plan,
     ):
         with pytest.raises(
             SelectionError, match=r"needs all rows at once, and this listing is looked at in ranges"
