@@ -12,6 +12,7 @@ import distributed
 
 from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.errors import ServerError, UsageError, did_you_mean
+from sinagot_catalog.run import limits, this_machine
 
 __all__ = ["DaskConnection"]
 
@@ -60,6 +61,7 @@ class DaskConnection:
                 distributed.LocalCluster(
                     processes=False, n_workers=1, threads_per_worker=workers,
                     dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
+                    resources=limits(this_machine()),
                 )
             )  # fmt: skip
         try:
