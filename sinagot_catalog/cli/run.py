@@ -166,12 +166,8 @@ runs elsewhere), with --parts a list of them in flow_runs.""",
     Option(
         "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
     ),
-    Option(
-        "--parts",
-        metavar="N",
-        type=numbered,
-        help="N flow runs that share the records, and a last one for the rows that belong to no part",
-    ),
+    Option("--cluster", metavar="ADDRESS", help="a Dask or Ray cluster, or a scheduler file of Dask"),
+    Option("--parts", metavar="N", type=numbered, help="N flow runs that share the records, and a last one"),
     Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
     flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
     click.Option(["--handle-fd"], type=int, hidden=True),
@@ -192,7 +188,7 @@ def submit(args: Any) -> int:
     if is_beside:
         return _submit_beside(args)
     options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
-    options["deployment"] = args.deployment
+    options |= {"deployment": args.deployment, "cluster": args.cluster}
     if args.parts:
         return _submit_parts(ws, args, steps, options)
     return _submit_whole(ws, args, steps, options)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
-    from sinagot_catalog.run.machine import cpus, gpus
+    from sinagot_catalog.run.machine import cpus, gpus, this_machine
     from sinagot_catalog.run.parts import LAST, Part, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         rows_query,
         seconds_of,
     )
-    from sinagot_catalog.run.resources import check_fits, largest
+    from sinagot_catalog.run.resources import check_fits, largest, limits
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.watcher import said_once, watch
@@ -71,6 +71,7 @@ __all__ = [
     "gpus",
     "in_words",
     "largest",
+    "limits",
     "load_script",
     "local_executor",
     "make_plan",
@@ -84,6 +85,7 @@ __all__ = [
     "script_of",
     "seconds_of",
     "shell_join",
+    "this_machine",
     "watch",
 ]
 
@@ -96,7 +98,7 @@ __getattr__ = lazy_exports(
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
-        "machine": ("cpus", "gpus"),
+        "machine": ("cpus", "gpus", "this_machine"),
         "parts": ("LAST", "Part", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),
@@ -117,7 +119,7 @@ __getattr__ = lazy_exports(
         ),
         "shell_command": ("shell_join",),
         "watcher": ("said_once", "watch"),
-        "resources": ("check_fits", "largest"),
+        "resources": ("check_fits", "largest", "limits"),
         "run_context": ("RunContext", "cancelled"),
     },
 )

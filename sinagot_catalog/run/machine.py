@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 from contextlib import suppress
+from functools import cache
 from math import ceil
 from pathlib import Path
 from shutil import which
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["Machine", "cpu_quotas", "cpus", "gpus", "machine", "memory_limits"]
+__all__ = ["Machine", "cpu_quotas", "cpus", "gpus", "memory_limits", "this_machine"]
 
 _SLURM = ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE")
 """The variables of a Slurm job with its CPUs on this machine; the first one that is set counts."""
@@ -41,7 +42,7 @@ class Machine(NamedTuple):
     gpus: tuple[str, ...]
 
 
-def machine(environment: Mapping[str, str] = os.environ) -> Machine:
+def this_machine(environment: Mapping[str, str] = os.environ) -> Machine:
     """Return what this process may use of its machine.
 
     Args:
@@ -152,6 +153,7 @@ def gpus(environment: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
+@cache
 def _listed_by_driver() -> list[str]:
     """The GPUs that the driver of NVIDIA lists: their numbers, and the identifiers of their MIG slices."""
     program = which("nvidia-smi")

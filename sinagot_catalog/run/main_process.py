@@ -12,7 +12,7 @@ from typing import Self
 
 from sinagot_catalog.journal import Group, Result
 from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
-from sinagot_catalog.run.machine import machine
+from sinagot_catalog.run.machine import this_machine
 from sinagot_catalog.run.resources import check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.scripts import MainOutput
@@ -40,7 +40,7 @@ class MainProcess:
     def start(self, setup: RunSetup) -> Self:
         """Take a run; what it needs is made when its rows begin."""
         if setup.needs:
-            check_fits(setup.needs, limits(machine()), "this machine")
+            check_fits(setup.needs, limits(this_machine()), "this machine")
         self._setup = setup
         return self
 

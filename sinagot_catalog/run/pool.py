@@ -19,7 +19,7 @@ from typing import Any, Self, TypeAlias
 from sinagot_catalog.journal import Group, Resources, Result, Row, RunSpec, StorageOptions, Task, tasks_of
 from sinagot_catalog.run.batch_queue import BatchQueue, ResourceQueue
 from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
-from sinagot_catalog.run.machine import Machine, machine
+from sinagot_catalog.run.machine import Machine, this_machine
 from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot
@@ -67,7 +67,7 @@ class Pool:
             return self
         there = None
         if setup.needs:
-            there = machine()
+            there = this_machine()
             check_fits(setup.needs, limits(there), "this machine")
         self.begin(setup.spec, setup.options, provenance=setup.provenance)
         if there is None:
@@ -105,9 +105,14 @@ class Pool:
         self._splitter = ChainSplitter(spec)
 
     def see_gpus(self, names: Sequence[str]) -> None:
-        """Give out these GPUs to the rows that come."""
-        if self._allocator is not None:
-            self._allocator.see_gpus(names)
+        """Give out these GPUs to the rows that come; idle workers with others end."""
+        if self._allocator is None:
+            return
+        with self._freed:
+            for slot in self._free:
+                if slot.kind is not None and not {*(slot.kind.gpus or ())} <= {*names}:
+                    slot.become(self._state.kind)
+        self._allocator.see_gpus(names)
 
     def add_provenance(self, provenance: Mapping[int, str]) -> None:
         """Add the provenance of further rows."""

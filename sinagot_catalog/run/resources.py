@@ -76,13 +76,16 @@ def largest(needs: Iterable[Resources]) -> Resources:
     return Resources(*map(max, zip(*found, strict=True))) if found else NO_RESOURCES
 
 
-def check_fits(needs: Mapping[str, Resources], there: Mapping[str, float], where: str) -> None:
+def check_fits(
+    needs: Mapping[str, Resources], there: Mapping[str, float], where: str, hint: str = ""
+) -> None:
     """Check that a row of each step can run alone.
 
     Args:
         needs: What a row of each step needs, by step.
         there: The amount of each resource; one that is missing is not checked.
         where: What has these amounts, such as `this machine`.
+        hint: What to do.
 
     Raises:
         UsageError: A step needs more than there is.
@@ -90,17 +93,17 @@ def check_fits(needs: Mapping[str, Resources], there: Mapping[str, float], where
     Example:
         >>> check_fits({"fit": Resources(cpus=64)}, {"cpus": 4}, "this machine")
         Traceback (most recent call last):
-        sinagot_catalog.errors.UsageError: step fit needs 64 cpus, and this machine has 4; nothing was run
+        sinagot_catalog.errors.UsageError: step fit needs 64 cpus, and this machine has 4
         Ask for less in RESOURCES of the script or [steps.fit] resources, or run it where there is more.
     """
     for step, need in needs.items():
         for name, amount in amounts(need).items():
             if amount > there.get(name, inf):
                 raise UsageError(
-                    f"step {step} needs {_text(name, amount)}, and {where} has {_number(name, there[name])}; "
-                    "nothing was run",
-                    f"Ask for less in RESOURCES of the script or [steps.{step}] resources, or run it where there "
-                    "is more.",
+                    f"step {step} needs {_text(name, amount)}, and {where} has {_number(name, there[name])}",
+                    hint
+                    or f"Ask for less in RESOURCES of the script or [steps.{step}] resources, or run it where "
+                    "there is more.",
                 )
 
 

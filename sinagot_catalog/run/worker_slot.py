@@ -108,8 +108,10 @@ class WorkerSlot:
 
     def become(self, kind: WorkerKind) -> None:
         """Have processes of this kind from now on; ends a process of another kind, which must be idle."""
-        self._wanted = kind
-        if self.kind not in (None, kind):
+        with self._starting:  # another thread may be about to start a process
+            self._wanted = kind
+            is_other = self.kind not in (None, kind)
+        if is_other:
             self.send_end()
             self.close()
 
