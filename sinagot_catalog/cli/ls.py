@@ -73,15 +73,11 @@ def ls(args: Any) -> int:
     """Print rows of a table."""
     ws = open_workspace(args)
     machine = is_machine(args)
-    frame = _rows(ws, args)
-    total = frame.height
+    limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
+    frame, total = _rows(ws, args, limit)
     for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
         if table.unread:
             say(f"note: {table.unread}")
-    limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
-    if limit:
-        is_latest = args.table == "events" and not args.sort
-        frame = frame.tail(limit) if is_latest else frame.head(limit)
     if machine:
         put_rows(args, frame)
     elif total:
@@ -114,24 +110,37 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
-def _rows(ws: Workspace, args: Any) -> pl.DataFrame:
-    """Return the rows that fit, in the chosen order, with the columns to show."""
+def _rows(ws: Workspace, args: Any, limit: int) -> tuple[pl.DataFrame, int]:
+    """Return the first rows that fit, in the chosen order, with the columns to show; and how many fit.
+
+    Sizes and times are read of these rows only, unless the order needs them.
+    """
+    import polars as pl
+
     columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
     order = _order(args)
     shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
-    if args.table in ("events", "links"):
+    is_frame = args.table in ("events", "links")
+    total = None
+    if is_frame:
         frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, [*columns, *order])
         shown = shown or frame.columns
     else:
         rows = getattr(ws, args.table)
         rows = rows.sql_filter(args.where) if args.where else rows
         shown = shown or list(rows.collect_schema())
+        if limit and not order:
+            total = len(rows)
+            rows = rows.filter(pl.int_range(pl.len()) < limit)
         frame = rows.select(*dict.fromkeys([*shown, *order]))
     if order:
         down = list(order.values())
         frame = frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True)
+    total = frame.height if total is None else total
+    if limit:
+        frame = frame.tail(limit) if args.table == "events" and not order else frame.head(limit)
     frame = frame.select(shown)
-    return frame if args.table in ("events", "links") else _split_columns_of_files(ws, frame, args)
+    return frame if is_frame else _split_columns_of_files(ws, frame, args), total
 
 
 def _order(args: Any) -> dict[str, bool]:
