@@ -13,11 +13,16 @@ from sinagot_catalog.cli.options import (
     Option,
     limit,
     one_of,
+    record,
+    status_option,
+    steps,
     verb,
     where,
 )
 from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
 from sinagot_catalog.cli.workspace_args import (
+    check_ids,
+    named_steps,
     open_workspace,
     say_unread_values,
     say_what_is_missing,
@@ -47,7 +52,7 @@ _SHOWN = {
 @verb(
     "rows of a table: records (the default), units, files, steps, events, links",
     """
-  sinagot-catalog ls
+  sinagot-catalog ls --status error                     the records with an error
   sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
   sinagot-catalog ls files --where "size = 0" --csv
   sinagot-catalog ls files --sort -size --limit 10      the ten largest
@@ -64,6 +69,9 @@ files (stale; size and times of records) are there where --columns or --where na
     WORKSPACE,
     SNAPSHOT,
     where("only rows that fit; columns of records may be named, too"),
+    status_option("only rows with a step of this status"),
+    steps("only rows with this step"),
+    record(),
     Option("--columns", metavar="A,B", help="these columns, in this order"),
     Option("--sort", metavar="A,-B", help="in the order of these columns; with - from the greatest down"),
     limit("at most so many rows (on a terminal 100; 0 for all)"),
@@ -87,8 +95,9 @@ def ls(args: Any) -> int:
     if frame.height < total:
         say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
     if not total:
-        say(f"no {args.table}{' that fit' if args.where else ''}")
-        if not args.where:
+        is_narrowed = bool(args.where or args.status or args.step or args.record)
+        say(f"no {args.table}{' that fit' if is_narrowed else ''}")
+        if not is_narrowed:
             say_what_is_missing(ws)
     return 0
 
@@ -123,10 +132,13 @@ def _rows(ws: Workspace, args: Any, limit: int) -> tuple[pl.DataFrame, int]:
     is_frame = args.table in ("events", "links")
     total = None
     if is_frame:
-        frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, [*columns, *order])
+        check_ids(ws, args.record or ())
+        frame = ws.events() if args.table == "events" else ws.links()
+        known = {cell.step for cell in source_of(ws).layout().cells}
+        frame = _of_frame(frame, args, [*columns, *order], known)
         shown = shown or frame.columns
     else:
-        rows = getattr(ws, args.table)
+        rows = _chosen(ws, args)
         rows = rows.sql_filter(args.where) if args.where else rows
         shown = shown or list(rows.collect_schema())
         if limit and not order:
@@ -143,26 +155,46 @@ def _rows(ws: Workspace, args: Any, limit: int) -> tuple[pl.DataFrame, int]:
     return frame if is_frame else _split_columns_of_files(ws, frame, args), total
 
 
+def _chosen(ws: Workspace, args: Any) -> Any:
+    """Return the rows of the table that `--status`, `--step` and `--record` select."""
+    import polars as pl
+
+    if args.table == "steps" or args.status or args.step:
+        chosen: Any = named_steps(ws, args)
+        chosen = chosen.filter(pl.col("step").is_in(args.step)) if args.step else chosen
+    else:
+        check_ids(ws, args.record or ())
+        chosen = ws.records.filter(pl.col("record_id").is_in(args.record)) if args.record else ws
+    return getattr(chosen, args.table)
+
+
 def _order(args: Any) -> dict[str, bool]:
     """Return the columns to sort by; True for those that go down."""
     names = [name.strip() for name in (args.sort or "").split(",")]
     return {name.removeprefix("-"): name.startswith("-") for name in names if name.strip("-")}
 
 
-def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:
+def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
     import polars as pl
 
     from sinagot_catalog.catalog import check_literals, sql_predicate
 
+    if args.status:
+        raise SelectionError(
+            f"--status has no meaning for {args.table}", "It goes with records, units, files and steps."
+        )
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
+    for column, values in (("record_id", args.record), ("step", args.step)):
+        predicate &= pl.col(column).is_in(values) if values else pl.lit(True)
     for name in [*predicate.meta.root_names(), *columns]:
         if name not in frame.columns:
             raise SelectionError(
                 f"{args.table} has no column {name!r}{did_you_mean(name, frame.columns)}",
                 "Its columns: " + ", ".join(frame.columns) + ".",
             )
-    check_literals(predicate, dict(frame.schema), {})
+    steps = {"step": sorted(known.union(frame["step"].drop_nulls()))} if args.step else {}
+    check_literals(predicate, dict(frame.schema), steps)
     try:
         return frame.filter(predicate)
     except pl.exceptions.PolarsError as error:
