@@ -19,7 +19,7 @@ from sinagot_catalog.cli.options import (
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, width
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
     named_steps,
@@ -31,6 +31,8 @@ from sinagot_catalog.cli.workspace_args import (
 from sinagot_catalog.errors import SelectionError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from sinagot_catalog.workspace import Workspace
@@ -39,6 +41,9 @@ __all__ = ["LIMIT", "ls"]
 
 LIMIT = 100
 """Default number of rows on a terminal."""
+
+_SELECTIONS = ("records", "units", "files", "steps")
+"""The tables that are looked at in ranges of records if the listing is large."""
 
 _SHOWN = {
     "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],
@@ -79,22 +84,23 @@ files (stale; size and times of records) are there where --columns or --where na
 )
 def ls(args: Any) -> int:
     """Print rows of a table."""
+    import polars as pl
+
     ws = open_workspace(args)
     machine = is_machine(args)
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
-    frame, total = _rows(ws, args, limit)
-    for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
-        if table.unread:
-            say(f"note: {table.unread}")
+    shown = _Shown(_parts(ws, args, limit), limit, is_latest=args.table == "events" and not args.sort)
     if machine:
-        put_rows(args, frame)
-    elif total:
+        put_parts(args, shown)
+    else:
         from sinagot_catalog.reporting import without_empty
 
-        put_table(frame if args.columns else without_empty(frame))
-    if frame.height < total:
-        say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
-    if not total:
+        frame = pl.concat(list(shown))
+        if frame.height:
+            put_table(frame if args.columns else without_empty(frame))
+    if shown.total:
+        _say_cut(ws, args, shown, limit)
+    else:
         is_narrowed = bool(args.where or args.status or args.step or args.record)
         say(f"no {args.table}{' that fit' if is_narrowed else ''}")
         if not is_narrowed:
@@ -102,12 +108,51 @@ def ls(args: Any) -> int:
     return 0
 
 
+class _Shown:
+    """The first rows of a table, as they come.
+
+    Args:
+        parts: The rows, each part with the number of rows that fit; more than it has if sizes of the others are not
+            read.
+        limit: At most so many; 0 for all.
+        is_latest: Whether the last rows are shown.
+    """
+
+    def __init__(self, parts: Iterator[tuple[pl.DataFrame, int]], limit: int, *, is_latest: bool) -> None:
+        self._parts = parts
+        self._limit = limit
+        self._is_latest = is_latest
+        self.height = self.total = 0
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for part, n in self._parts:
+            most = self._limit - self.height if self._limit else part.height
+            frame = part.tail(most) if self._is_latest else part.head(most)
+            self.total += n
+            self.height += frame.height
+            yield frame
+            if self._limit and self.height >= self._limit:
+                return
+
+
+def _say_cut(ws: Workspace, args: Any, shown: _Shown, limit: int) -> None:
+    """Print which tables have unread rows, and how many rows are not shown."""
+    source = source_of(ws)
+    for table in source.ranges.any.catalog().tables if args.table == "records" else ():
+        if table.unread:
+            say(f"note: {table.unread}")
+    if limit and shown.height == limit and args.table in _SELECTIONS and source.ranges:
+        say(f"(the first {shown.height} rows; --limit 0 for all)")
+    elif shown.height < shown.total:
+        say(f"({shown.height} of {shown.total:,} rows; --limit 0 for all)")
+
+
 def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
     """Report files without values, and put each field of a column from files into a column of its own: `qc.snr`."""
     import polars as pl
 
     say_unread_values(ws)
-    columns = source_of(ws).catalog().file_columns
+    columns = source_of(ws).ranges.any.catalog().file_columns
     if args.json or args.parquet:
         return frame
     for name in (*columns.names(args.table), *columns.names("records")):
@@ -119,40 +164,38 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
-def _rows(ws: Workspace, args: Any, limit: int) -> tuple[pl.DataFrame, int]:
-    """Return the first rows that fit, in the chosen order, with the columns to show; and how many fit.
+def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records.
 
-    Sizes and times are read of these rows only, unless the order needs them.
+    Sizes and times are read of the shown rows only, unless the order needs them.
     """
     import polars as pl
 
     columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
     order = _order(args)
     shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
-    is_frame = args.table in ("events", "links")
-    total = None
-    if is_frame:
+    if args.table not in _SELECTIONS:
         check_ids(ws, args.record or ())
         frame = ws.events() if args.table == "events" else ws.links()
         known = {cell.step for cell in source_of(ws).layout().cells}
         frame = _of_frame(frame, args, [*columns, *order], known)
-        shown = shown or frame.columns
-    else:
-        rows = _chosen(ws, args)
-        rows = rows.sql_filter(args.where) if args.where else rows
-        shown = shown or list(rows.collect_schema())
-        if limit and not order:
-            total = len(rows)
-            rows = rows.filter(pl.int_range(pl.len()) < limit)
-        frame = rows.select(*dict.fromkeys([*shown, *order]))
+        yield _sorted(frame, order).select(shown or frame.columns), frame.height
+        return
+    rows = _chosen(ws, args)
+    rows = rows.sql_filter(args.where) if args.where else rows
+    shown = shown or list(rows.collect_schema())
+    named = list(dict.fromkeys([*shown, *order]))
     if order:
-        down = list(order.values())
-        frame = frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True)
-    total = frame.height if total is None else total
-    if limit:
-        frame = frame.tail(limit) if args.table == "events" and not order else frame.head(limit)
-    frame = frame.select(shown)
-    return frame if is_frame else _split_columns_of_files(ws, frame, args), total
+        frame = _first(
+            (part.select(named) for part in rows.ranges()), order, limit if source_of(ws).ranges else 0
+        )
+        yield _split_columns_of_files(ws, frame.select(shown), args), frame.height
+        return
+    for part in rows.ranges():
+        n = len(part) if limit else 0
+        few = part.filter(pl.int_range(pl.len()) < limit) if limit else part
+        frame = few.select(named)
+        yield _split_columns_of_files(ws, frame.select(shown), args), n or frame.height
 
 
 def _chosen(ws: Workspace, args: Any) -> Any:
@@ -166,6 +209,21 @@ def _chosen(ws: Workspace, args: Any) -> Any:
         check_ids(ws, args.record or ())
         chosen = ws.records.filter(pl.col("record_id").is_in(args.record)) if args.record else ws
     return getattr(chosen, args.table)
+
+
+def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
+    """Return the first rows in an order; 0 for all."""
+    import polars as pl
+
+    found = _sorted(next(parts), order)
+    for part in parts:
+        found = _sorted(pl.concat([found.head(limit) if limit else found, part]), order)
+    return found.head(limit) if limit else found
+
+
+def _sorted(frame: pl.DataFrame, order: dict[str, bool]) -> pl.DataFrame:
+    down = list(order.values())
+    return frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True) if order else frame
 
 
 def _order(args: Any) -> dict[str, bool]:

@@ -1,4 +1,4 @@
-"""The cluster runner: sends the batches of a run to Dask or Ray. The only module that imports them.
+"""The cluster runner: sends the batches of a run to Dask or Ray. Only it and `dask_connection` import them.
 
 Only rows and results are sent. The process of the run keeps the claim, the heartbeat and the report, and connects
 to Prefect. So cluster workers need this package and access to the storage, but neither Prefect nor its API.
@@ -9,27 +9,23 @@ import json
 import logging
 import os
 import pickle
-import re
 import secrets
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
-from sinagot_catalog.journal import Group, LogBuffer, Result, Row
-from sinagot_catalog.run import RunContext, cancelled
+from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, Result, Row
+from sinagot_catalog.run import RunContext, cancelled, check_fits, largest
 from sinagot_catalog.storage import Store
 
-__all__ = ["ClusterRunner", "Kind", "check_cluster"]
-
-Kind = Literal["dask", "ray"]
+__all__ = ["ClusterRunner"]
 
 _TICK = 0.5
 _GRACE = 20.0
@@ -37,9 +33,18 @@ _TRIES = 2
 _WIDTH_EVERY = 2.0
 _MOST_READY = 64
 """The largest number of workers to start before the first batch: in a large cluster, many may get no batch."""
-_PACKAGES = {"dask": "distributed", "ray": "ray"}
+_DECLARE = {
+    "dask": 'Start its workers with what they have: dask worker --resources "cpus=8 memory=32e9 gpus=1".',
+    "ray": "Ask for less in RESOURCES of the script or [steps.NAME] resources, or add a larger node.",
+}
 
 _logger = logging.getLogger("sinagot_catalog")
+
+
+def _asked(need: Resources) -> dict[str, float]:
+    """The resources that a batch asks for, by their names on Dask."""
+    asked = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
+    return {name: amount for name, amount in asked.items() if amount}
 
 
 class _LostError(Exception):
@@ -52,8 +57,17 @@ class _Cluster(Protocol):
     def width(self) -> int:
         """How many calls can run at a time."""
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        """Call `run_batch` on the cluster; returns a future of the cluster's library."""
+    def offers(self) -> list[Mapping[str, float]]:
+        """The resources of each worker or node that is there."""
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        """Call `run_batch` on the cluster; returns a future of the cluster's library.
+
+        Args:
+            name: The name of the batch.
+            need: What it needs; what is 0 is not asked for.
+            arguments: The arguments of `run_batch`.
+        """
 
     def result(self, sent: Any, seconds: float) -> str:
         """Wait for the result of a call.
@@ -66,49 +80,19 @@ class _Cluster(Protocol):
     def forget(self, sent: Any) -> None:
         """Cancel a call whose result is no longer needed."""
 
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard of the cluster, None without one."""
+
     def close(self) -> None:
         """Disconnect from the cluster; a cluster that this object started ends."""
-
-
-def check_cluster(kind: str, address: str | None, timeout: float = 3.0) -> None:
-    """Check that a cluster can be used, without importing its package.
-
-    Args:
-        kind: `[prefect] task_runner`; threads need no check.
-        address: `[prefect] address`.
-        timeout: Seconds to wait for a connection.
-
-    Raises:
-        UsageError: When the package is not installed.
-        ServerError: When no server listens at the address.
-    """
-    package = _PACKAGES.get(kind)
-    if package is None:
-        return
-    if find_spec(package) is None:
-        raise UsageError(
-            f"[prefect] task_runner = {kind!r} needs the package {package}, which is not installed",
-            f"pip install 'sinagot-catalog[{kind}]'",
-        )
-    found = re.fullmatch(r"(?:\w+://)?\[?([^/\[\]]+?)\]?:(\d+)/?", address or "")
-    if found is None:
-        return  # a name that only the package itself can resolve
-    try:
-        socket.create_connection((found[1], int(found[2])), timeout=timeout).close()
-    except OSError as error:
-        reason = str(error.strerror or error).lower()
-        raise ServerError(
-            f"Nobody answers at [prefect] address = {address!r}: {reason}",
-            "Start the cluster, correct the address, or leave both out: threads of this machine then run the rows.",
-        ) from None
 
 
 class ClusterRunner:
     """Runs batches on a cluster; may be called from many threads.
 
     Args:
-        kind: Dask or Ray.
-        address: The address of the cluster; None: start one on this machine, for this run.
+        where: The cluster.
         request: The run, as a batch request without rows.
         log: The `LOG` folder.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
@@ -117,12 +101,15 @@ class ClusterRunner:
         local_width: The number of workers of a cluster on this machine.
         ready: The largest number of workers to start before the first batch.
         provenance: What rows made before, by their number; sent with the rows.
+        needs: What a row of each step needs.
+
+    Raises:
+        UsageError: A step needs more than any worker has.
     """
 
     def __init__(
         self,
-        kind: Kind,
-        address: str | None,
+        where: ClusterAddress,
         request: BatchRequest,
         log: Store,
         *,
@@ -132,8 +119,9 @@ class ClusterRunner:
         local_width: int,
         ready: int = 0,
         provenance: Mapping[int, str] | None = None,
+        needs: Mapping[str, Resources] | None = None,
     ) -> None:
-        self._kind = kind
+        self._kind = where.kind
         self._request = pickle.dumps(request)
         self._context = RunContext(request.spec, provenance=provenance)
         self._log = log
@@ -144,12 +132,19 @@ class ClusterRunner:
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._width = (float("-inf"), 0)
-        self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
+        self._cluster: _Cluster = (_Dask if where.kind == "dask" else _Ray)(where, local_width)
         self._is_closed = False
+        self._fitting = {NO_RESOURCES}
+        try:
+            for step, need in (needs or {}).items():
+                self._check_fits({step: need})
+        except UsageError:
+            self.close()
+            raise
         self._start_calls: list[Any] = []  # kept: dropping the future cancels the call
         with suppress(Exception):  # if that fails, the first batch reports why
             self._start_calls += [
-                self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))
+                self._send(f"ready-{n}", [], NO_RESOURCES) for n in range(min(ready, self.width, _MOST_READY))
             ]
 
     def close(self) -> None:
@@ -175,6 +170,11 @@ class ClusterRunner:
             self._width = time.monotonic(), width
         return max(1, min(width, self._most or width))
 
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard of the cluster, None without one."""
+        return self._cluster.dashboard
+
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
 
@@ -183,19 +183,46 @@ class ClusterRunner:
         rows = [row for group in groups for row in group]
         with self._lock:
             name = f"{next(self._names):06d}"
+        cells = {row[1]: self._context.spec.cells[row[1]] for row in rows}
+        needs = {cell.step: cell.resources for cell in cells.values() if any(cell.resources)}
         for _ in range(_TRIES):
             if self._stopped is not None:
                 return cancelled(rows)
+            self._check_fits(needs)
             with suppress(_LostError):
-                return self._results(self._send(name, groups), rows)
+                return self._results(self._send(name, groups, largest(needs.values())), rows, needs)
         return self._lost_results(rows)
 
-    def _send(self, name: str, groups: Sequence[Group]) -> Any:
+    def _check_fits(self, needs: Mapping[str, Resources]) -> None:
+        """Check that a batch of these steps can run on a worker; without workers, nobody knows yet.
+
+        Raises:
+            UsageError: None of the workers that are there can run it.
+        """
+        need = largest(needs.values())._replace(time=0.0)
+        offers = [] if need in self._fitting else self._cluster.offers()
+        if not offers:
+            return
+        asked = _asked(need)
+        if any(all(offer.get(name, 0) >= amount for name, amount in asked.items()) for offer in offers):
+            self._fitting.add(need)
+            return
+        there = {name: max(offer.get(name, 0) for offer in offers) for name in asked}
+        where = f"the largest worker of the {self._kind.title()} cluster"
+        for step, own in needs.items():
+            check_fits({step: own}, {name: there[name] for name in _asked(own)}, where, _DECLARE[self._kind])
+        raise UsageError(
+            f"steps {', '.join(needs)} need {', '.join(asked)} together, and no worker of the "
+            f"{self._kind.title()} cluster has all of them",
+            _DECLARE[self._kind],
+        )
+
+    def _send(self, name: str, groups: Sequence[Group], need: Resources) -> Any:
         known = self._context.provenance
         before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
-        return self._cluster.send(name, self._request, json.dumps([name, groups, before]))
+        return self._cluster.send(name, need, self._request, json.dumps([name, groups, before]))
 
-    def _results(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
+    def _results(self, sent: Any, rows: Sequence[Row], needs: Mapping[str, Resources]) -> list[Result]:
         while True:
             try:
                 result = from_text(self._cluster.result(sent, _TICK))
@@ -203,6 +230,7 @@ class ClusterRunner:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
                     return cancelled(rows)
+                self._check_fits(needs)  # workers may have come since
             except (ImportError, AttributeError) as error:
                 raise ServerError(
                     f"a worker of the {self._kind.title()} cluster cannot run the batch: {error}",
@@ -239,29 +267,32 @@ class ClusterRunner:
 
 
 class _Dask:
-    """A Dask cluster; without an address, threads of this process, each of which uses one worker process."""
+    """A Dask cluster."""
 
-    def __init__(self, address: str | None, workers: int) -> None:
+    def __init__(self, where: ClusterAddress, workers: int) -> None:
         import distributed
+
+        from sinagot_catalog.cluster.dask_connection import DaskConnection
 
         self._lost = (distributed.scheduler.KilledWorker,)
         self._gone = (distributed.client.FutureCancelledError, distributed.comm.CommClosedError)
-        options: dict[str, Any] = {"set_as_default": False, "timeout": 10}
-        if address:
-            options["address"] = address
-        else:
-            options |= {"processes": False, "n_workers": 1, "threads_per_worker": workers}
-            options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
-        try:
-            self._client = distributed.Client(**options)
-        except (OSError, TimeoutError) as error:
-            raise ServerError(f"The Dask scheduler at {address} does not answer: {error}") from error
+        self._connection = DaskConnection(where, workers)
+        self._client = self._connection.client
 
     def width(self) -> int:
-        return sum(self._client.nthreads().values())
+        return self._connection.width()
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        return self._client.submit(run_batch, *arguments, key=f"rows-{name}-{id(self)}-{time.monotonic_ns()}")
+    @property
+    def dashboard(self) -> str | None:
+        return self._connection.dashboard
+
+    def offers(self) -> list[Mapping[str, float]]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return [worker["resources"] for worker in workers]
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        key = f"rows-{name}-{id(self)}-{time.monotonic_ns()}"
+        return self._client.submit(run_batch, *arguments, key=key, resources=_asked(need) or None)
 
     def result(self, sent: Any, seconds: float) -> str:
         try:
@@ -278,7 +309,7 @@ class _Dask:
         sent.cancel()
 
     def close(self) -> None:
-        self._client.close()
+        self._connection.close()
 
 
 def _keep_token_private() -> None:
@@ -305,17 +336,19 @@ def _keep_token_private() -> None:
 class _Ray:
     """A Ray cluster; without an address, one on this machine."""
 
-    def __init__(self, address: str | None, workers: int) -> None:
+    def __init__(self, where: ClusterAddress, workers: int) -> None:
         import ray
 
+        address = where.address
         self._ray = ray
+        self.dashboard: str | None = None
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             if address is None:
                 _keep_token_private()
             own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             try:
-                ray.init(
+                context = ray.init(
                     address or "local",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
@@ -328,14 +361,22 @@ class _Ray:
                     "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "
                     "RAY_AUTH_TOKEN or ~/.ray/auth_token.",
                 ) from error
+            if context.dashboard_url:  # empty for a head without a dashboard
+                self.dashboard = f"http://{context.dashboard_url}"
         # Ray would retry silently: instead, `run_batch` sends a lost batch again and knows which rows ended.
         self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
 
     def width(self) -> int:
         return int(self._ray.cluster_resources().get("CPU", 0))
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        return self._call.options(name=f"rows {name}").remote(*arguments)
+    def offers(self) -> list[Mapping[str, float]]:
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        names = {"cpus": "CPU", "memory": "memory", "gpus": "GPU"}
+        return [{name: node.get(own, 0) for name, own in names.items()} for node in nodes]
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        options = {"num_cpus": need.cpus or 1, "num_gpus": need.gpus, "memory": need.memory or None}
+        return self._call.options(name=f"rows {name}", **options).remote(*arguments)
 
     def result(self, sent: Any, seconds: float) -> str:
         errors = self._ray.exceptions

@@ -11,11 +11,13 @@ from sinagot_catalog.config.model import (
     CommandConfig,
     Document,
     ModalityConfig,
+    PrefectSection,
     ProcessedConfig,
     RecordsSection,
 )
 from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
+from sinagot_catalog.config.resources import resource_faults
 from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
@@ -26,7 +28,7 @@ Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
-_NOT_NAMED = ("dask", "commands", "step_params")
+_NOT_NAMED = ("dask", "commands", "step_params", "step_resources")
 _WIDTH = 60  # characters of a wrong value that a message shows
 
 
@@ -56,8 +58,8 @@ def own_sections(document: Table) -> list[str]:
 
 def _written(address: Address) -> Address:
     """An address as the toml writes it: the model keeps `[steps.X]` in two of its own keys."""
-    if address[:2] == ("steps", "step_params") and address[2:]:
-        return (address[0], address[2], "params", *address[3:])
+    if address[:1] == ("steps",) and address[1:2] in (("step_params",), ("step_resources",)) and address[2:]:
+        return (address[0], address[2], str(address[1]).removeprefix("step_"), *address[3:])
     return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
 
 
@@ -169,6 +171,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield ("records", "expected"), "true needs records.metadata, the table that names the records"
     if model.prefect.address is not None and model.prefect.task_runner == "threads":
         yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
+    yield from _cluster_faults(model.prefect)
     yield from _list_faults(("steps", "scripts"), model.steps.scripts)
     for task, one in model.tasks.items():
         yield from _name_faults(("tasks", task), task, "task")
@@ -186,8 +189,22 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     for key, processed in model.processed.items():
         yield from _processed_faults(key, processed, model)
     yield from parameter_faults(model)
+    yield from resource_faults(model)
     for name, command in model.steps.commands.items():
         yield from _command_faults(name, command, model)
+
+
+def _cluster_faults(section: PrefectSection) -> Iterator[Fault]:
+    """Values of a cluster that have no effect, or name two clusters."""
+    if section.cluster_class is not None:
+        if section.task_runner != "dask":
+            yield ("prefect", "cluster_class"), "has no effect without prefect.task_runner = 'dask'"
+        elif section.address is not None:
+            yield ("prefect", "cluster_class"), "names a cluster, and prefect.address another one; write one"
+        return
+    for name in ("cluster_kwargs", "adapt_kwargs"):
+        if getattr(section, name):
+            yield ("prefect", name), "has no effect without prefect.cluster_class"
 
 
 def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:

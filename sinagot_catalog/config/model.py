@@ -44,6 +44,13 @@ def _duration(value: object) -> object:
         raise fault("is not a duration: write a number of seconds, or such as '90s', '10m' or '2h'") from None
 
 
+def _class_path(value: object) -> object:
+    """A class with its module, as `dask_jobqueue.SLURMCluster`."""
+    if value is None or all(part.isidentifier() for part in ["", *str(value).split(".")][-2:]):
+        return value
+    raise fault("is not a class with its module, such as 'dask_jobqueue.SLURMCluster'")
+
+
 def _pattern(value: object) -> object:
     """A path pattern: a string, or a list of strings (stored as a tuple)."""
     if isinstance(value, str):
@@ -76,18 +83,20 @@ def _text(value: object) -> object:
 
 
 def _commands(value: object) -> object:
-    """Every table in `[steps]` declares a command step, or only the parameters of a script."""
+    """Every table in `[steps]` declares a command step, or only the parameters and resources of a script."""
     if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
         return value
     tables = {name: one for name, one in value.items() if isinstance(one, dict)}
-    params = {name: one["params"] for name, one in tables.items() if "params" in one}
+    of_scripts = {
+        key: {name: one[key] for name, one in tables.items() if key in one} for key in ("params", "resources")
+    }
     commands = {
-        name: {key: inner for key, inner in one.items() if key != "params"}
+        name: {key: inner for key, inner in one.items() if key not in of_scripts}
         for name, one in tables.items()
-        if set(one) != {"params"}
+        if not one or not set(one) <= set(of_scripts)
     }
     others = {name: one for name, one in value.items() if name not in tables}
-    return {**others, "commands": commands, "step_params": params}
+    return {**others, "commands": commands} | {f"step_{key}": found for key, found in of_scripts.items()}
 
 
 def _level(value: str) -> str:
@@ -189,6 +198,7 @@ class StepsSection:
     scripts: Names = ()
     commands: dict[str, CommandConfig] = field(default_factory=dict)
     step_params: dict[str, Params] = field(default_factory=dict)
+    step_resources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -215,6 +225,9 @@ class PrefectSection:
 
     task_runner: Literal["threads", "dask", "ray"] = "threads"
     address: str | None = None
+    cluster_class: Annotated[str | None, Check(after=_class_path)] = None
+    cluster_kwargs: dict[str, Any] = field(default_factory=dict)
+    adapt_kwargs: dict[str, Any] = field(default_factory=dict)
     retries: Count = 0
     retry_delay: Annotated[float, Check(at_least=0)] = 10.0
     concurrency: str | None = None
