@@ -265,7 +265,7 @@ class Selection:
         return self.collect().__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
-        return sum(one.rows(self._query).height for one in self._resolvers())
+        return sum(one.count(self._query) for one in self._resolvers())
 
     def count(self) -> int:
         """Return the number of rows."""

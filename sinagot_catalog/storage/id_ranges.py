@@ -211,6 +211,11 @@ class KeyFilter:
         others = [*self._ways, *self._others]
         return not any(head.startswith(one) for head in self._ways for one in others if one != head)
 
+    @property
+    def is_shared(self) -> bool:
+        """Whether it also selects keys that every range reads, as their patterns have no id."""
+        return bool(self._others)
+
     def owns(self, column: pl.Expr, *, is_first: bool) -> pl.Expr:
         """Whether a path counts in this range, if the ranges together hold all ids: it counts in exactly one.
 
