@@ -207,7 +207,7 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(keys)
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = bool(args.where or args.step)
+        is_narrowed = _is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
@@ -396,9 +396,11 @@ def _show_failures(look: _Look, args: Any) -> None:
 
 def _next(look: _Look, args: Any) -> str:
     """Return one line on what can be run now."""
+    from sinagot_catalog.run import order_fault
+
     totals = look.totals
     if not totals["total"]:
-        return f"nothing to do: {'no step of a record fits' if args.where or args.step or args.record else 'no records'}"
+        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else 'no records'}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
@@ -407,10 +409,16 @@ def _next(look: _Look, args: Any) -> str:
         left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
         return f"everything is done{left}{stale}"
     if look.ready:
+        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
+            return f"nothing can run: {fault}"
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _is_narrowed(args: Any) -> bool:
+    return bool(args.where or args.step or args.record)
 
 
 def _excluded(count: int) -> str:
@@ -419,7 +427,7 @@ def _excluded(count: int) -> str:
 
 def _stale_command(look: _Look, args: Any) -> str:
     """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
+    rows = selected(look.ws, args)
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
     return command(args, "run", "--stale=code" if is_code else "--stale")
 

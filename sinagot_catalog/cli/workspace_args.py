@@ -55,6 +55,11 @@ def open_workspace(args: Any) -> Workspace:
             f"there is no workspace.toml in {Path.cwd()} or a folder above it",
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
+    argument = getattr(args, "place", None)
+    if argument and _may_be_id(argument) and hasattr(args, "record"):
+        raise ConfigError(
+            f"there is no file or folder {argument}", f"A record is named with --record {argument}."
+        )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
@@ -76,6 +81,13 @@ def open_workspace(args: Any) -> Workspace:
         for store in source_of(ws).stores.values():
             store.on_page = None if store.is_local else _Counter(store.root)
     return ws
+
+
+def _may_be_id(word: str) -> bool:
+    """Whether an argument is no path, and a workspace is named without it."""
+    from sinagot_catalog.config import nearest
+
+    return not set(word) & {"/", "."} and not Path(word).exists() and nearest() is not None
 
 
 class _Counter:

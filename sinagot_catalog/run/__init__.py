@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.resources import check_fits, largest, limits
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
+    from sinagot_catalog.run.step_order import order_fault
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
@@ -76,6 +77,7 @@ __all__ = [
     "local_executor",
     "make_plan",
     "needs_of",
+    "order_fault",
     "part_of",
     "plan",
     "replaced",
@@ -118,6 +120,7 @@ __getattr__ = lazy_exports(
             "seconds_of",
         ),
         "shell_command": ("shell_join",),
+        "step_order": ("order_fault",),
         "watcher": ("said_once", "watch"),
         "resources": ("check_fits", "largest", "limits"),
         "run_context": ("RunContext", "cancelled"),
