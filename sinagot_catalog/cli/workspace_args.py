@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
@@ -240,7 +241,7 @@ def _read_rows(file: str) -> pl.DataFrame:
 def say_unread_values(ws: Workspace) -> None:
     """Print which files of columns from files have no values, of the columns that the command named."""
     for notice in source_of(ws).ranges.any.catalog().file_columns.notices:
-        say(f"note: {notice.text}")
+        say_note(notice.text)
 
 
 def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) -> None:
@@ -248,10 +249,10 @@ def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) 
     source = source_of(ws)
     catalog = source.ranges.any.catalog()
     for index, fault in sorted(catalog.faults.items()):
-        say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
+        say_note(f"step {catalog.layout.cells[index].step} cannot run: {fault}")
     for notice in source.notices() if notices is None else notices:
-        say(f"note: {notice.text}")
+        say_note(notice.text)
     if len(catalog.ids) == 0 and not source.ranges and not catalog.unused.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
-        say(f"note: {ws.data_path} holds no file of a record{looked}")
+        say_note(f"{ws.data_path} holds no file of a record{looked}")
