@@ -10,9 +10,10 @@ import polars as pl
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.frame_protocols import no_attribute
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.schema import EVENTS
-from sinagot_catalog.selection import Selection, no_attribute
+from sinagot_catalog.selection import Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -66,7 +66,7 @@ def exclude(args: Any) -> int:
         changed = rows.exclude(args.reason, steps_of(args))
     _show(args, changed, "excluded")
     for one in told:
-        say_note(one.message)
+        say_note(str(one.message))
     return 0
 
 
