@@ -9,6 +9,7 @@ import subprocess
 import sys
 import traceback
 from contextlib import suppress
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -29,7 +30,7 @@ from sinagot_catalog.cli.workspace_args import (
     steps_of,
 )
 from sinagot_catalog.config import count_of, duration_text, size_text
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -88,13 +89,17 @@ def _show_plan(args: Any) -> int:
         put("")
         put_table(_costs(made))
     put(_sum(made))
+    _say_needs(made)
     return 0
 
 
 def _costs(made: Plan) -> pl.DataFrame:
-    """Return the expected cost per step: rows, time by the median of earlier runs, bytes to read."""
+    """Return the cost per step: rows, time by the median of earlier runs, bytes to read, what a row needs."""
     import polars as pl
 
+    from sinagot_catalog.run import needs_text
+
+    needs = {step: needs_text(need) for step, need in made.needs.items()}
     costs = made.costs.join(made.volume(), on="step", how="left", maintain_order="left")
     return costs.select(
         "step",
@@ -102,7 +107,22 @@ def _costs(made: Plan) -> pl.DataFrame:
         pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
         pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
         pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
+        *([pl.Series("needs", [needs.get(step, "") for step in costs["step"]])] if needs else []),
     )
+
+
+def _say_needs(made: Plan) -> None:
+    """Say what this machine has for steps with resources, and which row a run here would refuse."""
+    from sinagot_catalog.run import check_fits, largest, limits, needs_text, this_machine
+
+    if made.needs:
+        needed, there = largest(made.needs.values()), limits(this_machine())
+        own = {name: int(amount) for name, amount in there.items() if getattr(needed, name) and amount < inf}
+        say(f"this machine has {needs_text(needed._replace(**own, time=0))}")
+        try:
+            check_fits(made.needs, there, "this machine")
+        except UsageError as error:
+            say(f"a run here would be refused: {error.message}")
 
 
 def _duration(seconds: float | None) -> str:

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.cluster.executor import ClusterExecutor
     from sinagot_catalog.cluster.runner import check_cluster
     from sinagot_catalog.cluster.slurm import SlurmRun
+    from sinagot_catalog.cluster.slurm_request import requests
 
-__all__ = ["ClusterExecutor", "SlurmRun", "check_cluster"]
+__all__ = ["ClusterExecutor", "SlurmRun", "check_cluster", "requests"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -22,5 +23,6 @@ __getattr__ = lazy_exports(
         "executor": ("ClusterExecutor",),
         "runner": ("check_cluster",),
         "slurm": ("SlurmRun",),
+        "slurm_request": ("requests",),
     },
 )
