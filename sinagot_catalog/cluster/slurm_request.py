@@ -96,7 +96,7 @@ def _seconds(
 
     def of_step(step: str, rows: int) -> float:
         need = needs.get(step, NO_RESOURCES)
-        asked = {**need._asdict(), "cpus": need.cpus or 1}
+        asked: dict[str, float] = {**need._asdict(), "cpus": need.cpus or 1}
         side_by_side = min(amount // asked[name] for name, amount in there.items() if asked[name])
         return (need.time or longest) * ceil(rows / max(1.0, min(side_by_side, workers or inf)))
 
