@@ -8,7 +8,18 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.cli.options import OUTPUT, PLACE, SNAPSHOT, Option, duration, flag, steps, verb, where
+from sinagot_catalog.cli.options import (
+    OUTPUT,
+    PLACE,
+    SNAPSHOT,
+    Option,
+    duration,
+    flag,
+    record,
+    steps,
+    verb,
+    where,
+)
 from sinagot_catalog.cli.output import (
     can_show,
     clear_screen,
@@ -25,6 +36,7 @@ from sinagot_catalog.cli.workspace_args import (
     name_of,
     open_workspace,
     say_what_is_missing,
+    selected,
     source_of,
 )
 from sinagot_catalog.config import count_of
@@ -65,6 +77,7 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
+    record(),
     flag("--stale", help="count what is stale, too; reads sizes and times"),
     Option(
         "--follow",
@@ -96,7 +109,7 @@ def status(args: Any) -> int:
 def _once(ws: Workspace, args: Any) -> int:
     import polars as pl
 
-    steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
+    steps = selected(ws, args)
     if args.step:
         steps = steps.filter(pl.col("step").is_in(args.step))
     look = _look(ws, steps, args)
@@ -385,7 +398,7 @@ def _next(look: _Look, args: Any) -> str:
     """Return one line on what can be run now."""
     totals = look.totals
     if not totals["total"]:
-        return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
+        return f"nothing to do: {'no step of a record fits' if args.where or args.step or args.record else 'no records'}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:

@@ -28,6 +28,7 @@ __all__ = [
     "check_ids",
     "command",
     "name_of",
+    "named_steps",
     "open_workspace",
     "place_of",
     "say_unread_values",
@@ -124,11 +125,16 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     config = [part for one in args.config for part in ("--config", one)]
     config += ["--listing", args.listing] if args.listing else []
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
-    named = [] if whole else getattr(args, "step", None) or []
-    step = [word for one in named for word in ("--step", one)]
+    named = {name: [] if whole else getattr(args, name, None) or [] for name in ("step", "record")}
+    named["record"] = (
+        named["record"]
+        if verb in ("run", "submit", "plan", "logs") and isinstance(named["record"], list)
+        else []
+    )
+    rows = [word for name, values in named.items() for one in values for word in (f"--{name}", one)]
     from sinagot_catalog.run import shell_join
 
-    return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *step, *more])
+    return shell_join(["sinagot-catalog", verb, *where_it_is, *config, *where, *rows, *more])
 
 
 def steps_of(args: Any) -> str | list[str] | None:
@@ -149,6 +155,12 @@ def check_ids(ws: Workspace, ids: Iterable[str]) -> None:
 
 def selected(ws: Workspace, args: Any) -> StepCollection:
     """Return the steps that `--rows`, `--record`, `--status` and `--where` select together."""
+    steps = named_steps(ws, args)
+    return steps.sql_filter(args.where) if args.where else steps
+
+
+def named_steps(ws: Workspace, args: Any) -> StepCollection:
+    """Return the steps that `--rows`, `--record` and `--status` select together."""
     import polars as pl
 
     steps = ws.steps
@@ -165,8 +177,6 @@ def selected(ws: Workspace, args: Any) -> StepCollection:
             steps = ws._of(pl.DataFrame({"record_id": args.record}))  # noqa: SLF001 - also those without a file
     if status:
         steps = steps.filter(pl.col("status").is_in([_status(text) for text in status]))
-    if args.where:
-        steps = steps.sql_filter(args.where)
     return steps
 
 

@@ -6,23 +6,7 @@ from datetime import timedelta
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cli import call
 from sinagot_catalog.errors import SelectionError
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a command in this process: its code, what it printed, and its messages."""
-
-    def run(*words):
-        try:
-            code = call([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-        done = capsys.readouterr()
-        return code, done.out, done.err
-
-    return run
 
 
 @pytest.fixture
