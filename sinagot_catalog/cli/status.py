@@ -398,7 +398,8 @@ def _next(look: _Look, args: Any) -> str:
     """Return one line on what can be run now."""
     totals = look.totals
     if not totals["total"]:
-        return f"nothing to do: {'no step of a record fits' if args.where or args.step or args.record else 'no records'}"
+        is_chosen = args.where or args.step or args.record
+        return f"nothing to do: {'no step of a record fits' if is_chosen else 'no records'}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
