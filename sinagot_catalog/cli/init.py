@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
 from sinagot_catalog.errors import ConfigError, StorageError
-from sinagot_catalog.examples import harbor_files, write_harbor
 
 __all__ = ["init"]
 

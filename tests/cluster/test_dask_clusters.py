@@ -132,7 +132,10 @@ def test_the_command_line_names_a_cluster(cli, write_workspace, local_cluster):
             "cannot start with cluster_kwargs: TypeError: .*n_worker",
         ),
         (
-            'cluster_class = "distributed.LocalCluster"\nadapt_kwargs = { maximun = 3 }',
+            (
+                'cluster_class = "distributed.LocalCluster"\nadapt_kwargs = { maximun = 3 }\n'
+                'cluster_kwargs = { dashboard_address = ":0" }'
+            ),
             "'maximun' is not an argument of adapt; did you mean 'maximum'",
         ),
     ],

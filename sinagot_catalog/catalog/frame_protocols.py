@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["FrameProtocols", "no_attribute"]
 
 
-class FrameProtocols:
-    """What makes a selection data for Arrow, narwhals and what builds on them, such as DuckDB and Altair."""
+class FrameProtocols(ABC):
+    """How Arrow, narwhals, and libraries that use them, such as DuckDB and Altair, read a selection."""
 
+    @abstractmethod
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame."""
-        raise NotImplementedError
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table."""
