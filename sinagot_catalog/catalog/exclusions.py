@@ -315,7 +315,7 @@ def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[No
         return _notice(table, "exclusion without record", some, "no record", _near_ids(catalog.row_ids, some))
 
     if is_whole:
-        yield from Missed(table.name, strangers, alone).told()
+        yield from Missed(table.name, strangers, alone).notices()
     known = rows.join(strangers, on="line", how="anti", maintain_order="left")
     lines = covered(catalog, known)["line"].unique() if known.height else pl.Series("line", [], pl.UInt32)
     idle = known.filter(~pl.col("line").is_in(lines.implode()))

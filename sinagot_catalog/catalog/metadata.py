@@ -282,7 +282,7 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
         return _notice("row without record", shown, text + _near(some["key"][0], table, records))
 
     if is_whole:
-        found.extend(Missed(table.name, strangers, alone).told())
+        found.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
         text = f"{table.name}: {_of(lacking, known.height, 'record')} no row, such as {_some(lacking)}"
         found.append(_notice("record without row", lacking, text))

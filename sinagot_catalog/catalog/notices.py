@@ -42,8 +42,8 @@ class Missed:
     rows: pl.DataFrame
     notice: Callable[[pl.DataFrame], Notice]
 
-    def told(self) -> Iterator[Notice]:
-        """The notice of these rows, if there are any; it keeps the rows for the notices of several ranges."""
+    def notices(self) -> Iterator[Notice]:
+        """Yield the notice of these rows, if there are any; it keeps the rows, to be joined with other ranges."""
         if self.rows.height:
             yield replace(self.notice(self.rows), missed=self)
 
@@ -131,7 +131,7 @@ class JoinedNotices:
     def all(self) -> list[Notice]:
         """Return the notices."""
         missed = self._missed if self._missed and not self._left else {}
-        out = [notice for one in missed.values() for notice in one.told()]
+        out = [notice for one in missed.values() for notice in one.notices()]
         for same in filter(None, self._found.values()):
             count = sum(one.count for one in same)
             is_one = len({one.text for one in same}) == 1

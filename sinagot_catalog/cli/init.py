@@ -223,7 +223,7 @@ def _around_files(folder: Path, pattern: str) -> None:
     kinds = looks(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
-        say_note(f"they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
+        say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")
 
 
 def _check_free(folder: Path, names: Any) -> None:

@@ -169,7 +169,7 @@ def test_a_scheduler_file_that_cannot_be_used_is_one_sentence(write_workspace, m
     folder = write_workspace(STEP, RAW[:1], toml=ADDRESS)
     for text, said in (
         (None, "DASK_SCHEDULER_FILE = '.*' cannot be read: no such file"),
-        ("[]", "cannot be read: it is no scheduler file"),
+        ("[]", "cannot be read: it is not a scheduler file"),
         ('{"address": "tcp://127.0.0.1:9"}', r"\(tcp://127.0.0.1:9\): connection refused"),
     ):
         if text is not None:
