@@ -8,8 +8,6 @@ depends on a record of another range, and where a range of records is a range of
 from __future__ import annotations
 
 import gc
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -50,7 +48,6 @@ class Ranges:
         self.part = part
         self.are_whole = are_whole
         self._held: tuple[int, Session] | None = None
-        self._ahead: tuple[int, Session] | None = None
 
     def __bool__(self) -> bool:
         return len(self.spans) > 1
@@ -101,10 +98,8 @@ class Ranges:
                 )
         ids = None if query is None or not query.ids() else pl.concat(query.ids())
         wanted = [part for part, span in enumerate(self.spans) if ids is None or _any_in(span, ids)]
-        if is_fresh:
-            yield from (self._source.within(self.spans[part], part) for part in wanted or [0])
-        else:
-            yield from self._in_turn(wanted or [0], with_steps=query is None or query.table != "files")
+        for part in wanted or [0]:
+            yield self._source.within(self.spans[part], part) if is_fresh else self._session(part)
 
     @property
     def any(self) -> Session:
@@ -124,37 +119,17 @@ class Ranges:
                 "open a part of the records: Workspace(..., records=(first, end)).",
             )
 
-    def _in_turn(self, parts: list[int], *, with_steps: bool) -> Iterator[Session]:
-        """Yield the sessions of ranges; from the second one on, a thread looks at the next one meanwhile."""
-        with ThreadPoolExecutor(1) as thread:
-            for number, part in enumerate(parts):
-                session = self._session(part)
-                if 0 < number < len(parts) - 1:
-                    ahead = parts[number + 1]
-                    self._ahead = ahead, self._source.within(self.spans[ahead], ahead, self._last)
-                    thread.submit(_look, self._ahead[1], with_steps=with_steps)
-                yield session
-
     def _session(self, part: int) -> Session:
         """Return the session of a range; that of the last range is kept."""
         if self._held is None or self._held[0] != part:
             self._held = None
             gc.collect()  # the tables of a catalog refer to each other
-            is_there = self._ahead is not None and self._ahead[0] == part
-            new = part, self._source.within(self.spans[part], part, self._last)
-            self._held, self._ahead = self._ahead if is_there else new, None
+            self._held = part, self._source.within(self.spans[part], part, self._last)
         return self._held[1]
 
     @cached_property
     def _last(self) -> pl.DataFrame:
         return self._source.last_states()
-
-
-def _look(session: Session, *, with_steps: bool) -> None:
-    """Compute tables of a session ahead of time; who needs them meets the same error, if there is one."""
-    with suppress(Exception):
-        catalog = session.catalog()
-        _ = catalog.held_steps if with_steps else catalog.coded
 
 
 def _any_in(span: IdRange, ids: pl.Series) -> bool:
