@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog.catalog import (
+    FrameProtocols,
     Query,
     Resolver,
     as_expression,
@@ -18,12 +19,12 @@ from sinagot_catalog.catalog import (
     equality,
     failed,
     failure_kinds,
+    no_attribute,
     rows_frame,
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError, SinagotError
-from sinagot_catalog.frame_protocols import FrameProtocols, no_attribute
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:

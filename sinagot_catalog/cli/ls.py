@@ -240,7 +240,7 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str
 
     if args.status:
         raise SelectionError(
-            f"--status has no meaning for {args.table}", "It goes with records, units, files and steps."
+            f"--status does not apply to {args.table}", "It applies to records, units, files and steps."
         )
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
     for column, values in (("record_id", args.record), ("step", args.step)):

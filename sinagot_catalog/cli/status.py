@@ -165,10 +165,13 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     """Count the rows, range by range."""
     import polars as pl
 
-    from sinagot_catalog.catalog import of_all
+    from sinagot_catalog.catalog import JoinedNotices
 
     by = _by(ws, args)
-    parts = [_Part(rows, by, args) for rows in steps.ranges()]
+    parts, notices = [], JoinedNotices(len(source_of(ws).ranges))
+    for rows in steps.ranges():
+        parts.append(_Part(rows, by, args))
+        notices.add(source_of(rows).notices())
     counts = pl.concat([one.counts for one in parts])
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
@@ -183,7 +186,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         dict(ready.select("step", "data_ready").iter_rows()),
         sum(one.n_broken for one in parts),
         pl.concat([one.failed for one in parts]),
-        of_all(one.notices for one in parts),
+        notices.all(),
         sum(one.seconds for one in parts),
     )
 
@@ -215,7 +218,6 @@ class _Part:
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         self.failed = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
-        self.notices = source.notices()
         self.seconds = source.seconds
 
 

@@ -85,7 +85,7 @@ def open_workspace(args: Any) -> Workspace:
 
 
 def _may_be_id(word: str) -> bool:
-    """Whether an argument is no path, and a workspace is named without it."""
+    """Whether an argument may be the id of a record: it is not a path, and there is a workspace here."""
     from sinagot_catalog.config import nearest
 
     return not set(word) & {"/", "."} and not Path(word).exists() and nearest() is not None

@@ -2,6 +2,8 @@
 
 import altair as alt
 import duckdb
+import great_tables
+import ibis
 import narwhals as nw
 import pandas as pd
 import polars as pl
@@ -82,13 +84,11 @@ def test_statuses_in_a_chart_come_in_their_order(harbor):
 
 @pytest.mark.filterwarnings("ignore::Warning")  # of pandas, from Ibis
 def test_ibis_takes_a_selection(harbor):
-    ibis = pytest.importorskip("ibis")
     table = ibis.memtable(harbor.steps.filter(status="READY"))
     assert table.step.nunique().execute() == 2
 
 
 def test_great_tables_takes_the_frame_of_a_selection(harbor):
-    great_tables = pytest.importorskip("great_tables")
     page = great_tables.GT(harbor.steps.select("record_id", "step", "status")).as_raw_html()
     assert page.count("DATA_READY") == 6
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 __all__ = ["FrameProtocols", "no_attribute"]
 
 
-class FrameProtocols:
-    """What makes a selection data for Arrow, narwhals and what builds on them, such as DuckDB and Altair."""
+class FrameProtocols(ABC):
+    """How Arrow, narwhals, and libraries that use them, such as DuckDB and Altair, read a selection."""
 
+    @abstractmethod
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame."""
-        raise NotImplementedError
 
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table."""
@@ -64,13 +65,13 @@ class FrameProtocols:
 
 def no_attribute(selection: FrameProtocols, name: str) -> str:
     """Return the message for a name that a selection does not have."""
-    said = f"{type(selection).__name__!r} object has no attribute {name!r}"
+    text = f"{type(selection).__name__!r} object has no attribute {name!r}"
     if not name.startswith("_") and hasattr(pl.DataFrame, name):
         if not callable(getattr(pl.DataFrame, name)):
-            return f"{said}; frames have it: .collect().{name}"
+            return f"{text}; frames have it: .collect().{name}"
         lazy = f".lazy().{name}(…) or " if hasattr(pl.LazyFrame, name) else ""
-        return f"{said}; frames have it: {lazy}.collect().{name}(…)"
+        return f"{text}; frames have it: {lazy}.collect().{name}(…)"
     if not name.startswith("_") and hasattr(pl.LazyFrame, name):
-        return f"{said}; lazy frames have it: .lazy().{name}(…)"
+        return f"{text}; lazy frames have it: .lazy().{name}(…)"
     valid = [one for one in dir(type(selection)) if not one.startswith("_")]
-    return f"{said}{did_you_mean(name, valid)}"
+    return f"{text}{did_you_mean(name, valid)}"
