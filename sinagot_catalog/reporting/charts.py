@@ -112,11 +112,11 @@ class Plot:
             tooltip=["name", "status", "n", "total", alt.Tooltip("share:Q").format(".1%")],
         )
         errors = frame.filter(pl.col("_code") == CODES["ERROR"])
-        said = errors.with_columns((pl.col("n").cast(pl.String) + " failed").alias("said"))
+        labels = errors.with_columns((pl.col("n").cast(pl.String) + " failed").alias("label"))
         text = (
-            alt.Chart(said)
+            alt.Chart(labels)
             .mark_text(align="left", dx=4, color=_FAILED)
-            .encode(y=alt.Y("name:N").sort(names), x=alt.datum(1), text="said:N")
+            .encode(y=alt.Y("name:N").sort(names), x=alt.datum(1), text="label:N")
         )
         return alt.LayerChart(layer=[bars, text]).properties(width=_WIDTH, height=alt.Step(_LINE))
 
@@ -127,7 +127,7 @@ class Plot:
 
         events = self._source.events()
         if rows is not None:
-            keys = rows.steps.select(*KEYS)
+            keys = _steps_of(rows).select(*KEYS)
             events = events.join(keys, on=list(KEYS), how="semi", nulls_equal=True)
         done, failed = pl.col("done"), pl.col("failed")
         share = (failed / (done + failed)).fill_nan(0).alias("share")
@@ -220,11 +220,23 @@ class Plot:
         """Return the rows of a selection as the report has them."""
         if rows is None and not by:
             return ReportRows(self._source.catalog())
-        chosen = (self._steps if rows is None else rows.steps).select(*dict.fromkeys([*KEYS, *by]))
+        chosen = _steps_of(self._steps if rows is None else rows).select(*dict.fromkeys([*KEYS, *by]))
         return ReportRows(self._source.catalog(), chosen)
 
     def __repr__(self) -> str:
         return "<Plot | matrix, completeness, timeline, durations, graph, mermaid>"
+
+
+def _steps_of(rows: Selection) -> Selection:
+    """Return the steps of a selection.
+
+    Raises:
+        UsageError: If this is no selection, as a collected frame.
+    """
+    if not hasattr(rows, "steps"):
+        text = "a chart takes a selection, such as ws.steps.filter(status='ERROR')"
+        raise UsageError(f"{text}, not a {type(rows).__name__}")
+    return rows.steps
 
 
 def _named(report: ReportRows) -> tuple[pl.DataFrame, list[str]]:

@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from sinagot_catalog.errors import SelectionError, UsageError
+
 alt = pytest.importorskip("altair")
 
 
@@ -95,7 +97,7 @@ def test_each_chart_takes_a_selection(run_lab):
     every = data_of(run_lab.plot.timeline())[0][0]["done"]
     assert 0 < data_of(run_lab.plot.timeline(rows=rows))[0][0]["done"] < every
     done = {row["name"]: row["done"] for row in max(data_of(run_lab.plot.graph(rows)), key=len)}
-    assert done["RS EEG alpha"] == 1
+    assert done["RS EEG alpha"] == rows.filter(status="DONE").count() / rows.count()
     assert done["RS EEG clean"] is None
 
 
@@ -123,6 +125,16 @@ def test_shares_by_a_column_have_the_number_of_errors(make_workspace):
         ("B", "DONE", 1, 0.5),
         ("B", "ERROR", 1, 0.5),
     ]
-    assert [row["said"] for row in min(data_of(chart), key=len)] == ["1 failed"]
+    assert [row["label"] for row in min(data_of(chart), key=len)] == ["1 failed"]
     (run,) = data_of(ws.plot.timeline())[0]
     assert round(run["share"], 3) == 0.333
+
+
+@pytest.mark.parametrize("rows", ["R1", "frame"])
+def test_what_is_no_selection_is_refused_with_what_to_give(run_lab, rows):
+    given = run_lab.steps.collect() if rows == "frame" else rows
+    for draw in (run_lab.plot.matrix, lambda rows: run_lab.plot.timeline(rows=rows)):
+        with pytest.raises(UsageError, match=r"a chart takes a selection, such as .*, not a (str|DataFrame)"):
+            draw(given)
+    with pytest.raises(SelectionError, match="steps has no column 'tsk'; did you mean 'task'"):
+        run_lab.plot.completeness(by="tsk")
