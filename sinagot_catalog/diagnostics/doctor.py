@@ -251,7 +251,7 @@ def _is_there(name: str, folder: Path) -> bool:
 
 def _records(source: Session) -> Iterator[Check]:
     catalog = source.catalog()
-    files = sum(one.n_files for one in catalog.listings.values())
+    files = catalog.n_files
     if len(catalog.ids):
         yield Check("records", "ok", f"{count_of(len(catalog.ids), 'record')} in {count_of(files, 'file')}")
         return
@@ -421,7 +421,7 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
             state = "fault" if is_needed else "warning"
             yield Check("prefect", state, error.message, error.hint)
         else:
-            yield Check("prefect", "ok", f"{api.told} answers")
+            yield Check("prefect", "ok", f"{api.description} answers")
         return
     local = status()
     if not local["running"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
@@ -16,7 +16,6 @@ from sinagot_catalog.patterns import fitting
 from sinagot_catalog.run import planner
 from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
-from sinagot_catalog.run.resources import largest
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.config import Config
-    from sinagot_catalog.journal import Resources
     from sinagot_catalog.run.planner import Plan
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "SubmitArguments",
     "WatchArguments",
     "check_rows",
-    "needs_of",
     "of_steps",
     "plan",
     "replaced",
@@ -194,7 +191,14 @@ def seconds_of(name: str, duration: float | str | timedelta) -> float:
 
 
 def plan(source: Session, query: Query, options: RunOptions) -> Plan:
-    """Plan the steps of a selection, from a fresh listing."""
+    """Plan the steps of a selection, from a fresh listing; range by range if the listing is too large to hold."""
+    if source.ranges:
+        plans = []
+        for one in source.ranges.sessions(query, is_fresh=True):
+            plans.append(planner.joined([plan(one, query, options)]))  # drops its catalog
+            if options.limit is not None:
+                options = replace(options, limit=max(0, options.limit - plans[-1].n_run))
+        return planner.joined(plans)
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)
@@ -207,17 +211,6 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
         options.causes(source.config),
         retries_unchanged=is_named or source.config.run.retry == "always",
     )
-
-
-def needs_of(source: Session, made: Plan) -> dict[str, Resources]:
-    """Return what a row of each step needs, for the steps that have rows to run and say so."""
-    cells = source.layout().cells
-    numbers = made.rows.filter(pl.col("action") == "run")["_cell"].unique().sort().to_list()
-    by_step: dict[str, list[Resources]] = {}
-    for cell in map(cells.__getitem__, numbers):
-        if any(cell.resources):
-            by_step.setdefault(cell.step, []).append(cell.resources)
-    return {step: largest(needs) for step, needs in by_step.items()}
 
 
 class Replaced(NamedTuple):
