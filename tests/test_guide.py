@@ -235,6 +235,7 @@ def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) 
             assert line in done.stdout + done.stderr
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("prefect_server")
 def test_the_ways_to_slurm_lead_there(checkout: Path, slurm: Slurm) -> None:
     pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")

@@ -138,7 +138,7 @@ def _handlers_kept() -> Iterator[None]:
         in_main = threading.current_thread() is threading.main_thread()
         return real(number, handler) if in_main else signal.getsignal(number)
 
-    signal.signal = only_in_main
+    signal.signal = only_in_main  # type: ignore[assignment]
     try:
         yield
     finally:
