@@ -143,6 +143,26 @@ class Explanation:
         """The name of the row for messages."""
         return row_label(self.record_id, self.task, self.modality, self.step)
 
+    def run_words(self, options: dict[str, bool | str]) -> list[str]:
+        """Return the words of a `run` of this row with given options, without the workspace.
+
+        Example:
+            >>> ws = getfixture("harbor")
+            >>> ws.explain("REC-20200601", "count").run_words({"force": True})
+            ['--record', 'REC-20200601', '--step', 'count', '--force']
+        """
+        if options.get("whole_record"):
+            return ["--record", self.record_id]
+        units = (("task", self.task), ("modality", self.modality))
+        where = [f"{name} = '{value}'" for name, value in units if value]
+        flags = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in options.items()
+            if value
+        ]
+        narrow = ["--where", " AND ".join(where)] if where else []
+        return ["--record", self.record_id, "--step", self.step, *narrow, *flags]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""
         plain: dict[str, Any] = _plain(asdict(self))

@@ -14,6 +14,7 @@ from sinagot_catalog.reporting.completeness import Grouping, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
 from sinagot_catalog.reporting.step_graph import graph_of
+from sinagot_catalog.schema import STATUS
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Page:
     def headline(self) -> str:
         """The state of the rows in one line."""
         return headline(self.rows)
+
+    @staticmethod
+    def status_name(code: int) -> str | None:
+        """The status of a code; None for unknown."""
+        return STATUS.categories[code] if code < len(STATUS.categories) else None
 
     @property
     def n_records(self) -> int:

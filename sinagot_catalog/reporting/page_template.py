@@ -17,9 +17,9 @@ __all__ = ["as_json", "render", "template_file"]
 _FOLDER = Path(__file__).parent / "templates"
 
 
-def render(name: str, **values: Any) -> str:
+def render(template: str, /, **values: Any) -> str:
     """Return a template with its values as text."""
-    return _environment().get_template(name).render(**values)
+    return _environment().get_template(template).render(**values)
 
 
 def template_file(name: str) -> str:

@@ -1,0 +1,342 @@
+"""The live page: serves a workspace to browsers of this machine, refreshed as files change; runs no script."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import threading
+import time
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import polars as pl
+import uvicorn
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from sinagot_catalog.catalog import exclude, include, missing_line
+from sinagot_catalog.errors import NotFoundError, ServerError, SinagotError, UsageError
+from sinagot_catalog.reporting.completeness import equals
+from sinagot_catalog.reporting.linked_files import LinkedFiles
+from sinagot_catalog.reporting.live_workspace import LiveWorkspace
+from sinagot_catalog.reporting.page import Page
+from sinagot_catalog.reporting.page_template import as_json, render, template_file
+from sinagot_catalog.reporting.previews import picture_type
+from sinagot_catalog.reporting.report_rows import ReportRows
+from sinagot_catalog.reporting.ui_access import FILE_POLICY, Access
+from sinagot_catalog.reporting.ui_pages import RowPage, RowsPage, both, rows_url
+from sinagot_catalog.schema import KEYS
+from sinagot_catalog.secrets import masked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from sinagot_catalog.catalog import Query, Session
+    from sinagot_catalog.reporting.live_workspace import Look
+    from sinagot_catalog.workspace import Workspace
+
+__all__ = ["serve"]
+
+_PATIENCE = 5.0
+"""Seconds for open requests at the end."""
+_MOST_ROWS = 10_000
+_MOST_DRAWN = 8
+"""Number of overviews that are kept as they were drawn."""
+NOT_FOUND = 404
+_READERS = 4
+"""Number of files that are read at a time: each may fill the bound of a file."""
+
+
+def serve(
+    workspace: Workspace,
+    reopen: Callable[[], Workspace],
+    *,
+    port: int = 0,
+    read_only: bool = False,
+    ready: Callable[[str], None],
+) -> None:
+    """Serve the page until KeyboardInterrupt.
+
+    Args:
+        workspace: The open workspace.
+        reopen: Opens it anew, after a change of its config.
+        port: The port on the loopback; 0 for a free one.
+        read_only: Whether nothing can be excluded and included.
+        ready: Called with the address once the page is there.
+
+    Raises:
+        ServerError: When the port cannot be used.
+    """
+    with _listening(port) as listener:
+        port = listener.getsockname()[1]
+        live = LiveWorkspace(workspace, reopen)
+        access = Access(_Ui(live, read_only=read_only).app, port=port, read_only=read_only)
+        config = uvicorn.Config(
+            access, lifespan="off", access_log=False, log_level="error", server_header=False, ws="none",
+            timeout_graceful_shutdown=int(_PATIENCE), limit_concurrency=200, proxy_headers=False,
+        )  # fmt: skip
+        server = _Server(config)
+        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        ready(f"http://127.0.0.1:{port}/?token={access.token}")
+        try:
+            while thread.is_alive():
+                thread.join(1)
+        finally:
+            server.should_exit = True
+            thread.join(2 * _PATIENCE)
+
+
+class _Server(uvicorn.Server):
+    """A server in a thread: signals belong to the program."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals as they are."""
+        yield
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """End, without a word on connections that come in just now: their socket is closed already."""
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+        await super().shutdown(sockets)
+
+
+@contextmanager
+def _listening(port: int) -> Iterator[socket.socket]:
+    listener = socket.socket()
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", port))
+            listener.listen()
+        except (OSError, OverflowError) as error:
+            text = getattr(error, "strerror", None) or str(error)
+            raise ServerError(
+                f"port {port} cannot be used: {text}", "Name another one with --port, or none for a free one."
+            ) from error
+        yield listener
+
+
+class _Ui:
+    """The routes.
+
+    Args:
+        live: The workspace.
+        read_only: Whether nothing can be changed.
+    """
+
+    def __init__(self, live: LiveWorkspace, *, read_only: bool) -> None:
+        self._live = live
+        self._read_only = read_only
+        self._readers = threading.BoundedSemaphore(_READERS)
+        self._writing = threading.Lock()
+        self._drawn: dict[tuple[str, str], str] = {}
+        self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        for path, route in (
+            ("/", self.overview), ("/rows", self.rows), ("/row", self.row), ("/file", self.file),
+            ("/version", self.version),
+        ):  # fmt: skip
+            self.app.get(path, response_model=None)(route)
+        for name, kind in (("page.css", "text/css"), ("ui.js", "text/javascript")):
+            self.app.get(f"/{name}")(partial(_asset, name, kind))
+        for path, route in (("/exclude", self.exclude), ("/include", self.include)):
+            self.app.post(path, response_model=None)(route)
+        self.app.exception_handler(SinagotError)(self._problem)
+        for kind in (RequestValidationError, HTTPException):
+            self.app.exception_handler(kind)(self._invalid)
+        self.app.exception_handler(Exception)(_unexpected)
+
+    # --- pages -------------------------------------------------------------------------------------------
+
+    def overview(self, request: Request, where: str = "") -> Response:
+        """Show what the report shows, but for its table of rows."""
+        look = self._live.look
+        return self._page(
+            request,
+            look,
+            "ui_overview.html",
+            active="overview",
+            where=where,
+            overview=self._overview(look, where),
+        )
+
+    def _overview(self, look: Look, where: str) -> str:
+        """Draw the overview, or return it as it was drawn before."""
+        key = (look.version, where)
+        if key not in self._drawn:
+            chosen = look.rows(where).select(*KEYS) if where else None
+            page = Page(look.source, ReportRows(look.source.catalog(), chosen), where or None)
+            ids, n = page.rows.ids, page.n_bins
+            edges = [-(-k * len(ids) // n) for k in range(n + 1)] if n else [0]
+            bins = [(ids[first], ids[end - 1]) for first, end in pairwise(edges)]
+            text = render(
+                "ui_sections.html", page=page, live=True, rows_url=rows_url, both=both, equals=equals,
+                bins=as_json({"bins": bins, "where": where}),
+            )  # fmt: skip
+            while len(self._drawn) >= _MOST_DRAWN:
+                self._drawn.pop(next(iter(self._drawn)))
+            self._drawn[key] = text
+        return self._drawn[key]
+
+    def rows(
+        self, request: Request, where: str = "", sort: str = "", down: str = "", page: str = "1"
+    ) -> Response:
+        """Show the rows that fit a filter."""
+        look = self._live.look
+        number = int(page) if page.isdecimal() and len(page) < 10 else 1  # noqa: PLR2004 - digits
+        shown = RowsPage(look, where, sort, number, is_down=bool(down))
+        return self._page(request, look, "ui_rows.html", active="rows", where=where, page=shown)
+
+    def row(
+        self,
+        request: Request,
+        record_id: str,
+        step: str,
+        task: str | None = None,
+        modality: str | None = None,
+    ) -> Response:
+        """Show one row."""
+        look = self._live.look
+        shown = RowPage(look, {"record_id": record_id, "task": task, "modality": modality, "step": step})
+        return self._page(request, look, "ui_row.html", active="rows", page=shown)
+
+    def version(self) -> dict[str, str]:
+        """Return a text that changes when the pages do."""
+        return {"version": self._live.version}
+
+    def file(  # noqa: PLR0917 - the parameters of an address have names
+        self, record_id: str, step: str, n: int, task: str | None = None, modality: str | None = None,
+        inside: int | None = None,
+    ) -> Response:  # fmt: skip
+        """Send a file that a row reads or writes."""
+        key = {"record_id": record_id, "task": task, "modality": modality, "step": step}
+        files = LinkedFiles(self._live.look.source, key)
+        found = files.find(n, inside)
+        with self._readers:
+            content = files.content(found)
+        kind = picture_type(content)
+        name = quote(found.name, safe="")
+        headers = {
+            "content-security-policy": FILE_POLICY,
+            "content-disposition": f"{'inline' if kind else 'attachment'}; filename*=UTF-8''{name}",
+        }
+        return Response(content, media_type=kind or "application/octet-stream", headers=headers)
+
+    # --- decisions ---------------------------------------------------------------------------------------
+
+    async def exclude(self, request: Request) -> Response:
+        """Exclude rows, or whole records where no step is named."""
+        body = await _body(request)
+        reason = body.get("reason")
+        if not isinstance(reason, str) or not reason.strip():
+            raise UsageError("a reason is missing", "Say why, in a few words.")
+        return await run_in_threadpool(
+            self._decide, body, lambda source, query: exclude(source, query, reason)
+        )
+
+    async def include(self, request: Request) -> Response:
+        """Take rows back, or whole records where no step is named."""
+        return await run_in_threadpool(self._decide, await _body(request), include)
+
+    def _decide(self, body: Mapping[str, Any], change: Callable[[Session, Query], pl.DataFrame]) -> Response:
+        """Change the decisions on some rows, and list again."""
+        keys = _keys(body)
+        with self._writing:
+            workspace = self._live.look.workspace
+            source = workspace._source  # noqa: SLF001 - as the command line
+            parts = []
+            for part in (keys.filter(pl.col("step").is_not_null()), keys.filter(pl.col("step").is_null())):
+                if part.height:
+                    is_whole = part["step"].null_count() > 0
+                    rows = workspace._of(part.select("record_id") if is_whole else part)  # noqa: SLF001 - the same
+                    parts.append(change(source, (rows.records if is_whole else rows)._query))  # noqa: SLF001
+            note = missing_line(source)
+            self._live.list_again()
+        done = pl.concat([one.rename({one.columns[len(KEYS)]: "is_done"}) for one in parts])
+        n_done = int(done["is_done"].sum())
+        left = done.filter(~pl.col("is_done"))["reason"].drop_nulls().unique(maintain_order=True)
+        verb = "included" if change is include else "excluded"
+        told = [f"{n_done:,} {verb}", *left.head(3), *([note] if note else [])]
+        return JSONResponse({"told": ". ".join(told), "n": n_done})
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def _page(
+        self, request: Request, look: Look, name: str, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        root = masked(look.source.config.root)
+        text = render(
+            name,
+            **values,
+            name=root.rstrip("/").rpartition("/")[2] or root,
+            root=root,
+            at=look.at,
+            version=self._live.version,
+            fault=self._live.fault,
+            read_only=self._read_only,
+            nonce=request.state.nonce,
+            form_token=request.state.form_token,
+        )
+        return HTMLResponse(text, status_code=status)
+
+    def _problem(self, request: Request, error: SinagotError) -> Response:
+        """Answer an error: one sentence, in a page or in JSON."""
+        status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, UsageError) else 500
+        if request.method == "POST":
+            return JSONResponse(
+                {"told": " ".join(filter(None, [error.message, error.hint]))}, status_code=status
+            )
+        return self._page(
+            request, self._live.look, "ui_problem.html", status, problem=error,
+            where=request.query_params.get("where", ""),
+        )  # fmt: skip
+
+    def _invalid(self, request: Request, error: Exception) -> Response:
+        """Answer a request that no route takes."""
+        status = getattr(error, "status_code", 400)
+        text = "there is no such page" if status == NOT_FOUND else "the address is not complete"
+        answer = self._problem(request, UsageError(text, "Begin at the overview."))
+        answer.status_code = status
+        return answer
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Read the JSON of a POST."""
+    try:
+        found = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError("the request is no JSON object")
+    return found
+
+
+def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the keys of the rows that a POST names; without a step it names a whole record."""
+    rows = body.get("rows")
+    if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
+        raise UsageError(f"a request names 1 to {_MOST_ROWS:,} rows")
+    for row in rows:
+        values = [row.get(name) for name in KEYS] if isinstance(row, dict) else [None]
+        if not isinstance(values[0], str) or not all(isinstance(one, str | None) for one in values):
+            raise UsageError("a row has a record_id, and task, modality and step as texts")
+    return pl.DataFrame([{name: row.get(name) for name in KEYS} for row in rows], schema=KEYS)
+
+
+def _asset(name: str, kind: str) -> Response:
+    return Response(template_file(name), media_type=kind)
+
+
+def _unexpected(_: Request, error: Exception) -> Response:
+    return PlainTextResponse(
+        f"{type(error).__name__}: {error}. This is a fault of sinagot-catalog.\n", status_code=500
+    )
