@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sinagot_catalog.errors import SinagotError
+    from sinagot_catalog.examples import example
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.patterns import any_of, many, optional
     from sinagot_catalog.scripts import ScriptTemplate, step
@@ -27,6 +28,7 @@ __all__ = [
     "Workspace",
     "__version__",
     "any_of",
+    "example",
     "many",
     "optional",
     "step",
@@ -39,6 +41,7 @@ _HOMES = {
     "StepStatus": "sinagot_catalog.status",
     "Workspace": "sinagot_catalog.workspace",
     "any_of": "sinagot_catalog.patterns.ports",
+    "example": "sinagot_catalog.examples",
     "many": "sinagot_catalog.patterns.ports",
     "optional": "sinagot_catalog.patterns.ports",
     "step": "sinagot_catalog.scripts.step_function",

@@ -31,7 +31,8 @@ class RecordCollection(Selection):
     """The records of a scope: of the workspace, of a task, of a modality, or of one unit.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> ws.records.first()
         <Record instance | id: REC-20200601>
         >>> list(ws.records.head(2))
@@ -45,7 +46,8 @@ class RecordCollection(Selection):
         """The workspace of the records.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.records.first().workspace is ws
             True
         """
@@ -86,7 +88,7 @@ class RecordCollection(Selection):
         """The first record, or None if there is none."""
         return next(self.all(), None)
 
-    def head(self, count: int = 5) -> Iterator[Record]:
+    def head(self, count: int = 5) -> Iterator[Record]:  # type: ignore[override]
         """Iterate over the first `count` records, as sinagot does."""
         for record_id in self.ids()[: max(count, 0)]:
             yield self._record(record_id)
@@ -112,6 +114,11 @@ class RecordCollection(Selection):
         Raises:
             NotFoundError: When no record has that id; names similar ids.
         """
+        if not isinstance(record_id, str):
+            raise NotFoundError(
+                f"there is no record {record_id!r}: an id is a text",
+                "For the first five records write .head(5), for a list of the ids .ids().",
+            )
         if not self.has(record_id):
             raise NotFoundError(f"there is no record {record_id!r}{did_you_mean(record_id, self.ids())}")
         return self._record(record_id)
@@ -357,7 +364,8 @@ class Record(RecordCollection):
     """One record.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> record = ws.records.get("REC-20200602")
         >>> record.id
         'REC-20200602'

@@ -16,14 +16,14 @@ from sinagot_catalog.catalog import (
     Resolver,
     RowsFrame,
     check_literals,
-    check_value,
+    equality,
     failed,
     failure_kinds,
     sql_predicate,
 )
-from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.schema import TABLES
-from sinagot_catalog.status import LONG_NAMES, StepStatus
+from sinagot_catalog.config import count_of
+from sinagot_catalog.errors import SelectionError, SinagotError, did_you_mean
+from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Selection", "no_attribute"]
 
-_SHOWN = 10
-
 
 class Selection:
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
@@ -49,7 +47,9 @@ class Selection:
     It is filtered like a Polars frame, collected into one, and passed to any library that reads Arrow.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> import polars as pl
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> ready = ws.steps.filter(pl.col("status") == "DATA_READY")
         >>> ready.records.ids()[:1]
         ['REC-20200601']
@@ -83,7 +83,8 @@ class Selection:
             SelectionError: When a column with fixed values is compared with a value that it can never have.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.steps.filter(status="DOEN")
             Traceback (most recent call last):
             sinagot_catalog.errors.SelectionError: status is never 'DOEN'; did you mean 'DONE'?
@@ -93,25 +94,8 @@ class Selection:
         for one in predicates:
             several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
             flat += map(_expression, one if several else [one])  # type: ignore[arg-type]
-        flat += [self._equals(column, value) for column, value in constraints.items()]
+        flat += [equality(self._query.table, column, value) for column, value in constraints.items()]
         return self._same(self._query.where(*flat))
-
-    def _equals(self, column: str, value: Any) -> pl.Expr:
-        if value is None:
-            return pl.col(column).is_null()
-        if isinstance(value, StepStatus):
-            value = value.name
-        if isinstance(value, (list, tuple, set)):
-            raise SelectionError(
-                f"{column} is compared with a {type(value).__name__}",
-                f"Write pl.col({column!r}).is_in([...]).",
-            )
-        dtype = TABLES[self._query.table].get(column)
-        if isinstance(dtype, pl.Enum):
-            value = LONG_NAMES.get(value, value) if column == "status" else value
-            check_value(column, str(value), list(dtype.categories))
-        predicate: pl.Expr = pl.col(column) == value
-        return predicate
 
     def sql_filter(self, where: str) -> Self:
         """Keep the rows that fit a predicate in SQL, as used on the command line and in deployments.
@@ -166,7 +150,9 @@ class Selection:
             SelectionError: When there is no such column; names similar ones.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> import polars as pl
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.steps.filter(step="mean").select("record_id", "n_files", late=pl.col("step") > "m").row(0)
             ('REC-20200601', 1, True)
         """
@@ -197,11 +183,12 @@ class Selection:
         ordered = self.lazy().sort(*by, descending=descending, nulls_last=nulls_last, maintain_order=True)
         return ordered.select(*self.collect_schema()).collect()
 
-    def head(self, n: int = 5) -> Any:
+    def head(self, n: int = 5) -> Self:
         """Return the first rows as a selection, which can be run.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.steps.filter(status="DATA_READY").head(2).select("record_id", "step").rows()
             [('REC-20200601', 'count'), ('REC-20200601', 'mean')]
         """
@@ -224,7 +211,9 @@ class Selection:
         times, and columns of `records`.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> import polars as pl
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.steps.lazy().filter(pl.col("n_files") > 1).select("step", "stale").collect().height
             0
         """
@@ -284,6 +273,19 @@ class Selection:
 
         def __getattr__(self, name: str) -> Any:
             raise AttributeError(no_attribute(self, name), name=name, obj=self)
+
+    def matrix(self) -> pl.DataFrame:
+        """Return records by steps: a row per record, and a column with the statuses of each step.
+
+        Example:
+            >>> from sinagot_catalog import example
+            >>> ws = example()
+            >>> ws.records.matrix().row(0)
+            ('REC-20200601', 'DATA_READY', 'DATA_READY', 'INIT')
+        """
+        from sinagot_catalog.reporting import status_matrix
+
+        return status_matrix(self._source.layout(), self.steps.select(*KEYS, "status"))
 
     def failures(self) -> pl.DataFrame:
         """Cluster the failures: a row per step, error type and kind of message.
@@ -352,7 +354,9 @@ class Selection:
             UsageError: The reason is empty, or nothing narrows the selection.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> import warnings
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> with warnings.catch_warnings(action="ignore"):
             ...     ws.records.filter(record_id="REC-20200602").exclude("fog").row(0)
             ('REC-20200602', None, None, None, True, None)
@@ -381,7 +385,19 @@ class Selection:
     # --- display -----------------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        return f"<{self._name()} | {self._scope()}>" if self._scope() else f"<{self._name()}>"
+        """Show the scope, the filters, and the number of filtered rows; does not list a bucket."""
+        parts = [self._scope(), *self._query.filters(), self._counted_rows()]
+        text = " | ".join(part for part in parts if part)
+        return f"<{self._name()} | {text}>" if text else f"<{self._name()}>"
+
+    def _counted_rows(self) -> str:
+        """The number of rows of a narrowed selection; empty if it is not known cheaply."""
+        if not (self._query.is_narrowed and self._source.is_cheap):
+            return ""
+        try:
+            return count_of(len(self), self._query.table.removesuffix("s"))
+        except SinagotError:
+            return ""
 
     def _name(self) -> str:
         return f"{self._query.table.capitalize()} instance"
@@ -395,10 +411,12 @@ class Selection:
         """Show counts first, then the first rows; does not list a bucket."""
         if not self._source.is_cheap:
             return f"<p>{html.escape(repr(self))}: not listed yet; <code>.collect()</code> lists it</p>"
-        rows = self.collect()
-        cut = f", the first {_SHOWN} shown" if rows.height > _SHOWN else ""
-        table = rows.head(_SHOWN)._repr_html_()
-        return f"<p><b>{rows.height} {self._query.table}</b>{cut}</p>{table}"
+        from sinagot_catalog.reporting import selection_page, shown_columns
+
+        columns = shown_columns(self._query.table)
+        return selection_page(
+            repr(self), self._query.table, self.select(columns) if columns else self.collect()
+        )
 
 
 def no_attribute(selection: Selection, name: str) -> str:

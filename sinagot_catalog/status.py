@@ -21,6 +21,7 @@ class StepStatus(IntEnum):
     The numbers are those of sinagot's logs, so that old and new logs are compatible.
 
     Example:
+        >>> from sinagot_catalog import StepStatus
         >>> StepStatus.DONE.value
         30
         >>> StepStatus(41).name

@@ -36,7 +36,8 @@ class StepCollection(Selection):
     """The steps of a scope: a row per unit and step.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> ws.steps.scripts_names()
         ['count', 'mean', 'summary']
         >>> report = ws.steps.run("count", mode="main_process", progress=False)
@@ -55,7 +56,7 @@ class StepCollection(Selection):
         names = dict.fromkeys(unit.modality for unit in units if unit.modality)
         return {name: list(config.modalities[name].steps(query.task)) for name in names}
 
-    def get(self, label: str) -> Any:
+    def get(self, label: str) -> Step | Any:
         """Return a step by name; a dict by modality (None without such a step) if the scope has no modality.
 
         Raises:
@@ -75,7 +76,7 @@ class StepCollection(Selection):
             for modality, some in names.items()
         }
 
-    def first(self) -> Any:
+    def first(self) -> Step | Any:
         """Return the first step, or None; a dict by modality if the scope has no modality."""
         names = self.scripts_names()
         if isinstance(names, list):
@@ -144,7 +145,8 @@ class StepCollection(Selection):
             SelectionError: When step or label are needed, or unknown.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> _ = ws.steps.run(mode="main_process", progress=False)
             >>> ws.steps.scan_outputs("summary").select("record_id", "boats").collect().rows()[0]
             ('REC-20200601', 31)
@@ -301,7 +303,8 @@ class StepCollection(Selection):
             SinagotError: In the first round, and with `once`. Later errors are reported, and the watch continues.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> for report in ws.steps.watch("count", submit=False, once=True, stable_for=0):
             ...     print(report.summary())
             3 done

@@ -67,10 +67,9 @@ class Workspace(WorkspaceRuns):
         ConfigError: With every fault of the config, each with its address.
 
     Example:
-        >>> ws = getfixture("harbor")
-        >>> ws.records.count()
-        3
-        >>> list(ws.records.iter_ids())
+        >>> from sinagot_catalog import example
+        >>> ws = example()
+        >>> ws.records.ids()
         ['REC-20200601', 'REC-20200602', 'REC-20200603']
     """
 
@@ -212,7 +211,8 @@ class Workspace(WorkspaceRuns):
             SelectionError: When Polars cannot read the query, or it compares a column with an impossible value.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.sql("SELECT step, count(*) AS n FROM steps GROUP BY step ORDER BY step").collect().rows()
             [('count', 3), ('mean', 3), ('summary', 3)]
         """
@@ -259,7 +259,8 @@ class Workspace(WorkspaceRuns):
         """What the last listing left out or could not use: a row per kind, with `count`, an `example` and a `text`.
 
         Example:
-            >>> getfixture("harbor").notices.columns
+            >>> from sinagot_catalog import example
+            >>> example().notices.columns
             ['kind', 'count', 'example', 'text']
         """
         return notices_frame(self._source.notices())
@@ -277,7 +278,8 @@ class Workspace(WorkspaceRuns):
             The name of the snapshot, for `diff`, and for `Workspace(..., snapshot=name)`.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import Workspace, example
+            >>> ws = example()
             >>> name = ws.snapshot()
             >>> then = Workspace(ws.config.root, snapshot=name)
             >>> then.records.count(), str(then).startswith(f"<Workspace instance | snapshot {name}, ")
@@ -300,7 +302,8 @@ class Workspace(WorkspaceRuns):
             NotFoundError: When there is no such snapshot.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> name = ws.snapshot()
             >>> _ = ws.records.get("REC-20200601").steps.run("count", mode="main_process", progress=False)
             >>> ws.diff(name).steps.select("step", "before", "after").rows()
@@ -328,7 +331,8 @@ class Workspace(WorkspaceRuns):
             SelectionError: When several units have that step; names them.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.explain("REC-20200601", "count").reason
             'all inputs are there'
         """
@@ -364,10 +368,11 @@ class Workspace(WorkspaceRuns):
             The file's path.
 
         Example:
-            >>> ws = getfixture("harbor")
-            >>> page = ws.report(getfixture("tmp_path") / "report.html", where="step = 'count'").read_text()
-            >>> "0 of 3 rows done (0 %), 3 can run now" in page, "https://" in page
-            (True, False)
+            >>> from sinagot_catalog import example
+            >>> ws = example()
+            >>> page = ws.report(f"{ws.config.root}/report.html", where="step = 'count'")
+            >>> "0 of 3 rows done (0 %), 3 can run now" in page.read_text()
+            True
         """
         from sinagot_catalog.reporting import write_report
 
@@ -389,7 +394,8 @@ class Workspace(WorkspaceRuns):
             PatternError: When the pattern is empty or leaves the dataset.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.try_pattern("raw/{id}-{kind}.csv").matches.row(0)
             ('raw/REC-20200601-raw.csv', 'REC-20200601', 'raw')
         """

@@ -31,8 +31,8 @@ class WorkspaceRuns:
         """Run the rows of ids, or of any frame with a column `record_id` (and `task`, `modality`, `step`).
 
         Args:
-            rows: A list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. An absent column
-                narrows nothing, null equals null, duplicate rows count once.
+            rows: An id, a list of ids, a Polars, pandas or Arrow frame, a DuckDB result, a selection. An absent
+                column narrows nothing, null equals null, duplicate rows count once.
             options: Those of `StepCollection.run`.
 
         Raises:
@@ -178,7 +178,8 @@ class WorkspaceRuns:
             SelectionError: When it is not a duration.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.gc(older_than="90d")
             GcResult(events=0, selections=0, reports=0, runs=0)
         """

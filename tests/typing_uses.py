@@ -51,3 +51,12 @@ def understand(ws: Workspace) -> str:
     trial = ws.try_pattern("raw/{id}-{task}.csv")
     page: Path = ws.report("report.html")
     return f"{told.decided.says} {sizes} {trial.counts()['match']} {page.name} {ws.plot.mermaid()}"
+
+
+def know(ws: Workspace) -> tuple[StepStatus | None, pl.DataFrame]:
+    """Know the types of what is returned."""
+    step = ws.steps.get("mean")
+    status: StepStatus | None = step.status()
+    ws.steps.run("mean", mode="main_process", stale="code")
+    few = ws.steps.filter(status="READY").head(3).sample(2, seed=1)
+    return status, few.records.matrix()

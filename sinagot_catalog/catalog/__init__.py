@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame
-    from sinagot_catalog.catalog.literals import check_literals, check_value
+    from sinagot_catalog.catalog.literals import check_literals, check_value, equality
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import Notice, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
@@ -71,6 +71,7 @@ __all__ = [
     "check_query",
     "check_value",
     "diff",
+    "equality",
     "exclude",
     "failed",
     "failure_filter",
@@ -110,7 +111,7 @@ __getattr__ = lazy_exports(
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame",),
-        "literals": ("check_literals", "check_value"),
+        "literals": ("check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
         "notices": ("Notice", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),

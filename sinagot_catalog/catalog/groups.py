@@ -122,7 +122,7 @@ class GroupSteps:
         if self.valid(cell)[row]:
             return row
         known = cell.by is not None and row < len(self._table.ids)
-        return int(self._table.groups.codes[cell.by or ()][row]) if known else None
+        return int(self.group_of(cell)[row]) if known else None
 
     def member_ports(self, cell: UnitStep) -> list[list[Link]]:
         """Return the inputs that each member has."""
@@ -139,6 +139,10 @@ class GroupSteps:
         if tuple(cell.by or ()) not in self._table.groups.codes:
             return pl.DataFrame(schema={"_rec": pl.UInt32, "_member": pl.UInt32})
         return self._table.groups.members(cell.by or ())
+
+    def group_of(self, cell: UnitStep) -> pl.Series:
+        """Return the code of the group of a group step that each record belongs to."""
+        return self._table.groups.codes[cell.by or ()]
 
     def states_with(self, cell: UnitStep, made: Mapping[int, pl.Series]) -> GroupStates:
         """Return the states of the groups of a group step when a run has made some paths.

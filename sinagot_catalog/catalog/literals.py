@@ -1,4 +1,4 @@
-"""Literals in expressions: refuses texts that a column can never contain."""
+"""Literals in expressions: compares columns with values, and refuses texts that a column can never contain."""
 
 from __future__ import annotations
 
@@ -8,12 +8,36 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.status import SHORT_NAMES
+from sinagot_catalog.schema import TABLES
+from sinagot_catalog.status import LONG_NAMES, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_literals", "check_value"]
+__all__ = ["check_literals", "check_value", "equality"]
+
+
+def equality(table: str, column: str, value: Any) -> pl.Expr:
+    """Return the predicate of a keyword of `filter`: `status="READY"`; None means null.
+
+    Raises:
+        SelectionError: When the column can never have the value, or the value is a list.
+    """
+    if value is None:
+        return pl.col(column).is_null()
+    if isinstance(value, StepStatus):
+        value = value.name
+    if isinstance(value, (list, tuple, set)):
+        raise SelectionError(
+            f"{column} is compared with a {type(value).__name__}",
+            f"Write pl.col({column!r}).is_in([...]).",
+        )
+    dtype = TABLES[table].get(column)
+    if isinstance(dtype, pl.Enum):
+        value = LONG_NAMES.get(value, value) if column == "status" else value
+        check_value(column, str(value), list(dtype.categories))
+    predicate: pl.Expr = pl.col(column) == value
+    return predicate
 
 
 def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str, list[str]]) -> None:

@@ -62,22 +62,37 @@ class Presence:
     @cached_property
     def ids(self) -> pl.Series:
         """The record ids, sorted; a record's code is its position here."""
-        rows, texts = self._fits
+        rows, _ = self._fits
         # a folder may name an id and contain no file that fits
         guesses = [index for index, place in enumerate(self.layout.places) if place.is_guess]
         silent = sorted(self.layout.silent)
         telling = rows.filter(~pl.col("place").is_in(silent)) if silent else rows
         if guesses:
             telling = telling.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
-        used = pl.Series([False]).new_from_index(0, len(texts)).scatter(telling["key"], True)
+        distinct, codes = self._numbered
+        used = pl.Series([False]).new_from_index(0, len(distinct)).scatter(codes.gather(telling["key"]), True)
+        found = distinct.filter(used)
         others = [self._hidden_ids(), pl.Series(self.asked, dtype=pl.String)]
         if self.expected:
             # a row of the table may use another Unicode form than the files of its record
-            found = pl.concat([texts.filter(used), *others]).unique().str.normalize("NFC")
+            known = pl.concat([found, *others]).unique().str.normalize("NFC")
             expected = pl.Series(self.expected, dtype=pl.String)
-            others.append(expected.filter(~expected.str.normalize("NFC").is_in(found.implode())))
-        found = pl.concat([texts.filter(used), *others]).unique().sort().alias("record_id")
-        return found.filter(~found.is_in(self._names_of_groups(found).implode()))
+            others.append(expected.filter(~expected.str.normalize("NFC").is_in(known.implode())))
+        if any(map(len, others)):
+            found = pl.concat([found, *others]).unique().sort()
+        return (
+            found.filter(~found.is_in(self._names_of_groups(found).implode())) if self.layout.bys else found
+        )
+
+    @cached_property
+    def _numbered(self) -> tuple[pl.Series, pl.Series]:
+        """The distinct ids of all keys, sorted, and the position of each key's id among them."""
+        texts = self._fits[1]
+        order = texts.arg_sort()  # cheap: a listing comes in long sorted runs
+        ordered = texts.gather(order)
+        is_new = ordered.ne_missing(ordered.shift(1))
+        codes = pl.Series("_rec", [0], dtype=pl.UInt32).new_from_index(0, len(texts))
+        return ordered.filter(is_new).alias("record_id"), codes.scatter(order, is_new.cum_sum() - 1)
 
     def _names_of_groups(self, ids: pl.Series) -> pl.Series:
         """The ids that are also names of groups, and so cannot be records."""
@@ -94,11 +109,13 @@ class Presence:
     @cached_property
     def coded(self) -> pl.DataFrame:
         """Columns `root, row, place, _rec`: which file fits which pattern for which record."""
-        rows, texts = self._fits
-        # an id is looked up once per key; a folder that names the id has one key
-        codes = self.ids.to_frame().with_row_index("_rec")
-        code = texts.to_frame().join(codes, on="record_id", how="left", maintain_order="left")["_rec"]
-        coded = rows.drop("key").with_columns(code.gather(rows["key"]))
+        distinct, codes = self._numbered
+        if not distinct.equals(self.ids):
+            known = self.ids.to_frame().with_row_index("_rec")
+            at = distinct.to_frame().join(known, on="record_id", how="left", maintain_order="left")["_rec"]
+            codes = at.gather(codes)
+        rows, _ = self._fits
+        coded = rows.drop("key").with_columns(codes.gather(rows["key"]))
         return coded.drop_nulls("_rec") if coded["_rec"].has_nulls() else coded
 
     @cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog
 
 __all__ = ["Query", "named_in"]
+
+_LONGEST = 60
+"""Number of characters of a filter's text."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +93,14 @@ class Query:
         hidden = TIMED.get(self.table, frozenset()) - named
         return [name for name in schema if name not in hidden]
 
+    def filters(self) -> list[str]:
+        """The filters as short texts, in the order of the user; those of other tables name the table."""
+        before = [] if self.before is None else self.before.filters()
+        if self.before is not None and self.before.table != self.table:
+            before = [one if _OF_TABLE.match(one) else f"{self.before.table}: {one}" for one in before]
+        rows = [] if self.rows is None else [f"{self.rows.height:,} named rows"]
+        return [*before, *rows, *map(filter_text, self.predicates)]
+
     @property
     def names_more_than_units(self) -> bool:
         """Whether it shows `units`, and a predicate names a column from files or of `records`."""
@@ -123,6 +135,47 @@ class Query:
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
         return (self.task, self.modality, self.record) == (None, None, None) and not self.is_narrowed
+
+
+_OF_TABLE = re.compile(rf"(?:{'|'.join(TABLES)}): ")
+_REWRITTEN = (
+    (re.compile(r"dyn (?:int|float): "), ""),
+    (re.compile(r'\bcol\("(\w+)"\)'), r"\1"),
+    (re.compile(r"\.struct\.field_by_name\((\w+)\)(?:\(\))?"), r".\1"),
+    (re.compile(r"\b0\.int_range\(\[len\(\)\]\)"), "row"),
+    (re.compile(r"\.shuffle\([^()]*\)"), " in random order"),
+    (re.compile(r'\(([\w.]+|"[^"()]*"|row in random order)\)(?=\]| [=!<>])'), r"\1"),
+    (re.compile(r"\(\[|\["), "("),
+    (re.compile(r"\]\)|\]"), ")"),
+    (re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+"), " "),
+)
+"""What makes the text of a Polars expression readable: patterns with their replacements."""
+
+
+def filter_text(predicate: pl.Expr) -> str:
+    """Return an expression as a short text on one line.
+
+    Example:
+        >>> filter_text((pl.col("status") == "DONE") & (pl.col("seconds") > 3))
+        '(status == "DONE") & (seconds > 3)'
+    """
+    text = str(predicate)
+    for pattern, replacement in _REWRITTEN:
+        text = pattern.sub(replacement, text)
+    inner = text[1:-1]
+    if text.startswith("(") and text.endswith(")") and _is_balanced(inner):
+        text = inner
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def _is_balanced(text: str) -> bool:
+    """Whether no bracket closes before it opens."""
+    depth = 0
+    for char in text:
+        depth += (char == "(") - (char == ")")
+        if depth < 0:
+            return False
+    return True
 
 
 def named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]:

@@ -123,27 +123,34 @@ class Resolver:
         names = self.columns(query) if columns is None else list(columns)
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
-        elif self._is_held(query, names):
-            return self._from_held(query, names, limit)
+        elif (checked := self._checked_if_held(query, names)) is not None:
+            return self._from_held(checked, names, limit)
         else:
             rows = self.rows(query)
         rows = rows if limit is None else rows.head(limit)
         return self._attach(query.table, rows, names).select(names)
 
-    def _is_held(self, query: Query, names: Iterable[str]) -> bool:
-        """Whether a query needs only columns of `steps` that are cached, and nothing else narrows it."""
-        if query.table != "steps" or not replace(query, predicates=()).is_whole:
-            return False
-        used = {name for one in query.predicates for name in self.check("steps", one)}
-        return {*used, *names} <= set(self.catalog.held_steps.columns)
+    def _checked_if_held(self, query: Query, names: Iterable[str]) -> list[tuple[pl.Expr, list[str]]] | None:
+        """Return the predicates of a query and the columns that they name; None if it needs more than is cached.
 
-    def _from_held(self, query: Query, names: Sequence[str], limit: int | None) -> pl.DataFrame:
+        Such a query reads `steps` alone, in columns that are cached, and only its predicates narrow it.
+        """
+        if query.table != "steps" or not replace(query, predicates=()).is_whole:
+            return None
+        checked = [(one, self.check("steps", one)) for one in query.predicates]
+        used = {name for _, known in checked for name in known}
+        return checked if {*used, *names} <= set(self.catalog.held_steps.columns) else None
+
+    def _from_held(
+        self, checked: Sequence[tuple[pl.Expr, list[str]]], names: Sequence[str], limit: int | None
+    ) -> pl.DataFrame:
         """Return the rows of such a query, without columns that are not needed."""
-        used = [name for one in query.predicates for name in self.check("steps", one)]
-        rows = self.catalog.held_steps.select(list(dict.fromkeys([*names, *used])))
-        for predicate in query.predicates:
-            rows = _fitting(rows, predicate, self.check("steps", predicate))
-        return (rows if limit is None else rows.head(limit)).select(names)
+        used = (name for _, known in checked for name in known)
+        # an index by names is cheaper than a select of as many expressions
+        rows = self.catalog.held_steps[list(dict.fromkeys([*names, *used]))]
+        for predicate, known in checked:
+            rows = _fitting(rows, predicate, known)
+        return (rows if limit is None else rows.head(limit))[list(names)]
 
     def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
         """Return the rows of a query with core columns and hidden keys.

@@ -67,7 +67,7 @@ class StepsTable(Presence):
     @cached_property
     def exclusion_texts(self) -> dict[int, pl.DataFrame]:
         """Why rows are excluded, by unit step; see `ExcludedRows.texts`."""
-        return ExcludedRows(self).texts
+        return ExcludedRows(self).texts if self.exclusions.rows.height else {}
 
     @cached_property
     def excluded(self) -> dict[int, pl.Series]:

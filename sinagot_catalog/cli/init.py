@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import runpy
 import shlex
-import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
 from sinagot_catalog.cli.output import put
 from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
-from sinagot_catalog.errors import ConfigError, NotFoundError, StorageError
+from sinagot_catalog.errors import ConfigError, StorageError
+from sinagot_catalog.examples import harbor_files, write_harbor
 
 __all__ = ["init"]
 
-_DAYS = 30
 _KINDS = 4
 _FILES = {
     "workspace.toml": """\
@@ -133,7 +131,8 @@ def init(args: Any) -> int:
         elif args.from_files:
             _around_files(folder, args.from_files)
         elif args.example:
-            _copy_example(folder)
+            _check_free(folder, [*harbor_files(), "dataset/raw"])
+            write_harbor(folder)
         elif not (folder / "workspace.toml").exists() and (own := _own_files(folder)):
             _beside_files(folder, own)
             return 0
@@ -225,27 +224,6 @@ def _around_files(folder: Path, pattern: str) -> None:
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
         say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
-
-
-def _copy_example(folder: Path) -> None:
-    """Write the config and scripts of the harbour example, and generate a month of its data."""
-    example = _example()
-    names = [str(path.relative_to(example)) for path in sorted(example.glob("scripts/*.py"))]
-    names += ["workspace.toml", "make_dataset.py"]
-    _check_free(folder, [*names, "dataset/raw"])
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(example / name, folder / name)
-    runpy.run_path(str(folder / "make_dataset.py"))["make"](folder / "dataset" / "raw", _DAYS)
-
-
-def _example() -> Path:
-    """Return the folder of the harbour example: in the wheel, or in the repository of an editable install."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "_example" / "harbor", package.parent / "example" / "harbor"):
-        if (folder / "workspace.toml").is_file():
-            return folder
-    raise NotFoundError("the harbour example did not come with this installation")
 
 
 def _check_free(folder: Path, names: Any) -> None:

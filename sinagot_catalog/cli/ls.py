@@ -24,6 +24,7 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
+from sinagot_catalog.reporting import without_empty
 
 if TYPE_CHECKING:
     import polars as pl
@@ -85,7 +86,7 @@ def ls(args: Any) -> int:
     if machine:
         put_rows(args, frame)
     elif total:
-        put_table(frame if args.columns else _without_empty(frame))
+        put_table(frame if args.columns else without_empty(frame))
     if frame.height < total:
         say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
     if not total:
@@ -158,14 +159,3 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFram
         raise SelectionError(
             f"the filter {args.where!r} cannot be applied: {str(error).splitlines()[0]}"
         ) from error
-
-
-def _without_empty(frame: pl.DataFrame) -> pl.DataFrame:
-    """Leave out columns without values."""
-    kept = [
-        one.name
-        for one in frame
-        if one.null_count() < len(one)
-        and not (one.name.startswith("n_") and one.dtype.is_integer() and one.max() == 0)
-    ]
-    return frame.select(kept or frame.columns)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import shlex
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import ONE_OBJECT, Argument, Option, flag, one_of, verb
 from sinagot_catalog.cli.output import put, put_json
 from sinagot_catalog.errors import ServerError
+from sinagot_catalog.secrets import masked
+
+if TYPE_CHECKING:
+    from sinagot_catalog.flows import ConfiguredApi
 
 __all__ = ["server"]
 
@@ -33,27 +37,33 @@ def server(args: Any) -> int:
 
 
 def _start(args: Any) -> int:
-    from sinagot_catalog.flows import configured_api, start
+    from sinagot_catalog.flows import start
 
-    started = start(port=args.port, fresh=args.fresh)
-    started.wait_healthy()
-    configured = configured_api()
-    if configured:
-        say(f"note: `submit` uses the API that is configured, {configured.url}, and not this server")
+    start(port=args.port, fresh=args.fresh).wait_healthy()
     return _status(args)
 
 
 def _status(args: Any) -> int:
-    from sinagot_catalog.flows import mark_crashed, status
+    from sinagot_catalog.flows import configured_api, find, mark_crashed, status
 
     state = status()
-    if state.get("healthy"):
+    if state.get("healthy") and (local := find()) is not None:
         with suppress(ServerError):
-            state["crashed"] = mark_crashed(state["api_url"], auth=f"{state['user']}:{state['password']}")
+            state["crashed"] = mark_crashed(local)
+    configured = configured_api()
+    if configured is not None:
+        state["configured"] = {"url": masked(configured.url), "source": configured.source}
+        state["configured"] |= {"through": list(configured.through), "fault": _fault(configured)}
     if args.json:
         put_json(state)
-    elif not state["running"]:
-        put("not running; `sinagot-catalog server start` or the next `submit` starts it")
+        return 0
+    if configured is not None:
+        put(f"`submit` uses {configured.told}")
+        put(state["configured"]["fault"] or "it answers")
+        put("the local server, which it does not use:")
+    if not state["running"]:
+        starter = "`sinagot-catalog server start`" + ("" if configured else " or the next `submit`")
+        put(f"not running; {starter} starts it")
     else:
         put(f"running at {state['url']}{'' if state['healthy'] else ', but does not answer'}")
         put(f"log in at {state['url']}/login with {state['user']}:{state['password']}")
@@ -62,6 +72,15 @@ def _status(args: Any) -> int:
         if crashed := state.get("crashed"):
             put(f"{crashed} flow run{'s' if crashed > 1 else ''} marked as Crashed: the process is gone")
     return 0
+
+
+def _fault(api: ConfiguredApi) -> str | None:
+    """Why an API does not serve, in a sentence; None if it does."""
+    try:
+        api.probe()
+    except ServerError as error:
+        return error.message
+    return None
 
 
 def _stop(args: Any) -> int:

@@ -68,7 +68,8 @@ def examine(open_session: Callable[[], Session]) -> Iterator[Check]:
         open_session: Opens the workspace and returns its session; a config with faults is a check that fails.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> [check.text for check in examine(lambda: ws._source) if check.area == "records"]
         ['3 records in 3 files']
     """
@@ -420,7 +421,7 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
             state = "fault" if is_needed else "warning"
             yield Check("prefect", state, error.message, error.hint)
         else:
-            yield Check("prefect", "ok", f"{api.url} answers ({api.source})")
+            yield Check("prefect", "ok", f"{api.told} answers")
         return
     local = status()
     if not local["running"]:

@@ -111,7 +111,8 @@ class Explanation:
         changes: Changes that would give it another status.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> told = ws.explain("REC-20200601", "summary")
         >>> told.status, told.decided.says
         ('INIT', 'otherwise')

@@ -38,7 +38,8 @@ class PatternReport:
         free: Placeholders that match any text, because neither the config nor `id_pattern` declares them.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> ws.try_pattern("raw/{id}-raw.csv").counts()
         {'match': 3, 'nearly': 0, 'collide': 0}
         >>> print(ws.try_pattern("raw/{id}_raw.csv"))

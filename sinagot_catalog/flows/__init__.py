@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.api import configured_api, of_prefect
+    from sinagot_catalog.flows.api import ConfiguredApi, configured_api, of_prefect
     from sinagot_catalog.flows.crashed_runs import mark_crashed
     from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of, describe
     from sinagot_catalog.flows.flow import run_workspace
     from sinagot_catalog.flows.local_server import start, status, stop
+    from sinagot_catalog.flows.server_state import find
     from sinagot_catalog.flows.submission import (
         RunHandle,
         deploy,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.flows.surroundings import observer
 
 __all__ = [
+    "ConfiguredApi",
     "Deployed",
     "Deployment",
     "RunHandle",
@@ -40,6 +42,7 @@ __all__ = [
     "deploy",
     "describe",
     "environment",
+    "find",
     "follow",
     "mark_crashed",
     "observer",
@@ -57,11 +60,12 @@ __all__ = [
 __getattr__ = lazy_exports(
     __name__,
     {
-        "api": ("configured_api", "of_prefect"),
+        "api": ("ConfiguredApi", "configured_api", "of_prefect"),
         "crashed_runs": ("mark_crashed",),
         "deployment": ("Deployed", "Deployment", "address_of", "describe"),
         "flow": ("run_workspace",),
         "local_server": ("start", "status", "stop"),
+        "server_state": ("find",),
         "surroundings": ("observer",),
         "submission": (
             "RunHandle",

@@ -125,9 +125,13 @@ class ActiveRun:
         kept = [[row for row in group if self._outcome(row[0]) not in _DONE] for group in groups]
         return [group for group in kept if group]
 
+    def outcomes(self, groups: Sequence[Group]) -> list[tuple[int, str]]:
+        """The outcomes of the rows of some groups; of a row without a result, `cancelled`."""
+        return [(row[0], self._outcome(row[0]) or "cancelled") for group in groups for row in group]
+
     def counts(self, groups: Sequence[Group]) -> Counter[str]:
         """Number of rows of some groups per outcome."""
-        return Counter(self._outcome(row[0]) or "cancelled" for group in groups for row in group)
+        return Counter(outcome for _, outcome in self.outcomes(groups))
 
     def rest(self, seconds: float) -> None:
         """Wait before a retry of a batch; other batches may run meanwhile, and a cancel ends the wait."""

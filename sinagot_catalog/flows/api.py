@@ -1,118 +1,111 @@
-"""Prefect API discovery: finds the API that the user configured, and queries it over HTTP.
+"""Prefect API discovery: finds the API that the user configured, and sends requests to it and to the local server.
 
-Prefect is not imported here: its import takes seconds, and an API that does not answer should be reported at once.
+Prefect is not imported here for a question that needs none: its import takes seconds.
 """
 
 import base64
 import json
 import os
 import re
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import util
+from importlib import import_module, util
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
 import tomli
 
 from sinagot_catalog.errors import ServerError
+from sinagot_catalog.secrets import masked
 
-__all__ = ["WITHOUT_PREFECT", "ConfiguredApi", "ask", "configured_api", "of_prefect", "probe"]
+__all__ = [
+    "WITHOUT_PREFECT",
+    "ConfiguredApi",
+    "ask",
+    "configured_api",
+    "load",
+    "no_answer",
+    "of_prefect",
+    "unreadable_settings",
+]
 
 WITHOUT_PREFECT = "Without Prefect the same rows run by `sinagot-catalog run`."
 """A hint for errors of Prefect: rows can run without it."""
 
-# -- HTTP requests -------------------------------------------------------------------------------------------
+# -- requests to the local server ----------------------------------------------------------------------------
 
 
-def probe(url: str, *, auth: str | None = None, key: str | None = None, timeout: float = 3.0) -> None:
-    """Check that a Prefect API answers and accepts the credentials.
-
-    Args:
-        url: The URL of the API, as in `PREFECT_API_URL`.
-        auth: Its `user:password`, if it has one.
-        key: The key of Prefect Cloud.
-        timeout: Seconds to wait for each of two answers.
-
-    Raises:
-        ServerError: The check failed; a sentence with the URL and the answer.
-    """
-    base = url.rstrip("/")
-    ask(f"{base}/health", auth=auth, key=key, timeout=timeout)
-    ask(f"{base}/admin/version", auth=auth, key=key, timeout=timeout, absent=True)
-
-
-def ask(
-    url: str,
-    *,
-    auth: str | None = None,
-    key: str | None = None,
-    timeout: float = 3.0,
-    body: Mapping[str, object] | None = None,
-    absent: bool = False,
-) -> Any:
-    """Get JSON from a URL.
+def ask(url: str, *, auth: str | None = None, timeout: float = 3.0, body: object = None) -> Any:
+    """Get JSON from the local server, without the import of Prefect and never through a proxy.
 
     Args:
         url: The URL.
-        auth: The API's `user:password`.
-        key: The key of Prefect Cloud.
+        auth: The `user:password` of the server.
         timeout: Seconds to wait.
         body: The JSON body of a POST request; without it, a GET request.
-        absent: Whether a 404 returns None (Prefect Cloud has fewer routes).
 
     Raises:
         ServerError: The request failed; a sentence with the URL and the answer.
     """
-    if not url.startswith(("http://", "https://")):
-        raise ServerError(f"{url!r} is no address of a Prefect API.", "It begins with http:// or https://.")
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(url, data=data, headers={"Content-Type": "application/json"})  # noqa: S310
-    if auth:  # takes precedence over the key, as in Prefect's own client
+    if auth:
         request.add_header("Authorization", f"Basic {base64.b64encode(auth.encode()).decode()}")
-    elif key:
-        request.add_header("Authorization", f"Bearer {key}")
-    # A loopback address must not go through a proxy.
-    local = re.match(r"https?://(127\.|localhost\b|\[::1\])", url)
-    opener = urllib.request.build_opener(*([urllib.request.ProxyHandler({})] if local else []))
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=timeout) as answer:
             return json.loads(answer.read(1_000_000))
     except urllib.error.HTTPError as error:
         with error:
-            if absent and error.code == 404:  # noqa: PLR2004
-                return None
-            raise _no_answer(url, _meaning(error.code)) from None
-    except TimeoutError:
-        raise _no_answer(url, f"nothing came back within {timeout:g} s") from None
+            raise no_answer(url, f"HTTP {error.code} came back") from None
     except (OSError, ValueError) as error:
-        slow = isinstance(getattr(error, "reason", None), TimeoutError)
-        reason = f"nothing came back within {timeout:g} s" if slow else _in_words(error)
-        raise _no_answer(url, reason) from None
+        raise no_answer(url, _in_words(getattr(error, "reason", error), timeout)) from None
 
 
-def _meaning(code: int) -> str:
-    if code in (401, 403):
-        return (
-            f"it refused the login (HTTP {code}): see PREFECT_API_AUTH_STRING or, on Cloud, PREFECT_API_KEY"
-        )
-    return f"HTTP {code} came back"
+def _in_words(error: Exception, timeout: float) -> str:
+    if isinstance(error, TimeoutError):
+        return f"nothing came back within {timeout:g} s"
+    return str(getattr(error, "strerror", None) or error).lower()
 
 
-def _in_words(error: Exception) -> str:
-    if isinstance(error, ValueError):
-        return "what came back is not from Prefect's API"
-    reason = getattr(error, "reason", error)
-    return str(getattr(reason, "strerror", None) or reason).lower()
+def no_answer(url: str, reason: str) -> ServerError:
+    """The error of an API that does not answer as it should."""
+    return ServerError(
+        f"The Prefect API at {masked(url)} does not answer as it should: {reason}.", WITHOUT_PREFECT
+    )
 
 
-def _no_answer(url: str, reason: str) -> ServerError:
-    return ServerError(f"The Prefect API at {url} does not answer as it should: {reason}.", WITHOUT_PREFECT)
+def load(module: str) -> ModuleType:
+    """Import a module that imports Prefect.
+
+    Raises:
+        ServerError: Prefect cannot read its settings.
+    """
+    try:
+        return import_module(module)
+    except ValueError as error:  # of pydantic: a setting has a value of another kind
+        raise unreadable_settings(error) from error
+
+
+def unreadable_settings(error: ValueError) -> ServerError:
+    """The error of a setting of Prefect that has a wrong value, from the error of pydantic."""
+    lines = [line.strip() for line in str(error).splitlines()[1:] if "errors.pydantic.dev" not in line]
+    return ServerError(f"Prefect cannot read its settings: {': '.join(lines) or error}.", WITHOUT_PREFECT)
 
 
 # -- configuration of the user -------------------------------------------------------------------------------
+
+_OF_REQUESTS = (
+    "PREFECT_CLIENT_CUSTOM_HEADERS",
+    "PREFECT_API_SSL_CERT_FILE",
+    "PREFECT_API_TLS_INSECURE_SKIP_VERIFY",
+)
+"""Further settings of Prefect's client that change how it reaches an API."""
 
 
 @dataclass(frozen=True)
@@ -122,29 +115,71 @@ class ConfiguredApi:
     Attributes:
         url: The URL of the API.
         source: The place of the setting, in words.
+        auth: Its `user:password`, if it has one.
+        key: The key of Prefect Cloud.
+        through: Names of further settings that requests to it use: headers, certificates, a proxy.
     """
 
     url: str
     source: str
     auth: str | None = None
     key: str | None = None
+    through: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
-        return f"<ConfiguredApi {self.url} | {self.source}>"
+        return f"<ConfiguredApi {masked(self.url)} | {self.source}>"
+
+    @property
+    def told(self) -> str:
+        """Its URL, the place of the setting, and the names of further settings in use."""
+        more = f"; with {', '.join(self.through)}" if self.through else ""
+        return f"{masked(self.url)} (configured in {self.source}{more})"
 
     def probe(self, timeout: float = 3.0) -> None:
         """Check that the API answers and accepts the credentials.
 
         Args:
-            timeout: Seconds to wait for an answer.
+            timeout: Seconds to wait for each of two answers.
 
         Raises:
             ServerError: The API does not answer, or refuses the credentials.
         """
         try:
-            probe(self.url, auth=self.auth, key=self.key, timeout=timeout)
+            self._connect(timeout)
+            self.ask("/health", timeout=timeout)
+            self.ask("/admin/version", timeout=timeout, absent=True)
         except ServerError as error:
-            raise ServerError(f"{error.message} It was named by {self.source}.", error.hint) from None
+            raise ServerError(f"{error.message} It is configured in {self.source}.", error.hint) from None
+
+    def _connect(self, timeout: float) -> None:
+        """Check that a server listens, without the import of Prefect; a proxy makes its own connection."""
+        if _proxies(self.url) or not self.url.startswith(("http://", "https://")):
+            return
+        parts = urlsplit(self.url)
+        try:
+            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+            socket.create_connection((parts.hostname or "", port), timeout=timeout).close()
+        except (OSError, ValueError) as error:
+            raise no_answer(self.url, _in_words(error, timeout)) from None
+
+    def ask(self, path: str, body: object = None, *, timeout: float = 3.0, absent: bool = False) -> Any:
+        """Get JSON from the API, by Prefect's own client: with its headers, proxies and certificates.
+
+        Args:
+            path: The path, with a slash at its beginning.
+            body: The JSON body of a POST request; without it, a GET request.
+            timeout: Seconds to wait.
+            absent: Whether a 404 returns None (Prefect Cloud has fewer routes).
+
+        Raises:
+            ServerError: The request failed; a sentence with the URL and the answer.
+        """
+        if not self.url.startswith(("http://", "https://")):
+            raise ServerError(
+                f"{self.url!r} is no address of a Prefect API.", "It begins with http:// or https://."
+            )
+        client = load("sinagot_catalog.flows.api_client")
+        return client.ask(self, path, body, timeout=timeout, absent=absent)
 
 
 def configured_api() -> ConfiguredApi | None:
@@ -170,9 +205,21 @@ def configured_api() -> ConfiguredApi | None:
     def first(key: str) -> str | None:
         return next((str(values[key]) for _, values in places if values.get(key)), None)
 
+    url = first("PREFECT_API_URL") or ""
+    through = [name for name in _OF_REQUESTS if first(name) and first(name) not in {"False", "false", "0"}]
     return ConfiguredApi(
-        first("PREFECT_API_URL") or "", source, first("PREFECT_API_AUTH_STRING"), first("PREFECT_API_KEY")
+        url, source, first("PREFECT_API_AUTH_STRING"), first("PREFECT_API_KEY"), (*through, *_proxies(url))
     )
+
+
+def _proxies(url: str) -> list[str]:
+    """The name of the environment variable that has the proxy for a URL, in a list; empty without a proxy."""
+    parts = urlsplit(url)
+    if urllib.request.proxy_bypass(parts.hostname or ""):
+        return []
+    names = [f"{parts.scheme}_proxy", "all_proxy"]
+    found = [name for wanted in names for name in (wanted, wanted.upper()) if os.environ.get(name)]
+    return found[:1]
 
 
 def of_prefect(command: str) -> str:
@@ -181,10 +228,13 @@ def of_prefect(command: str) -> str:
 
 
 def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    api = values.get("api", {})
-    return (
-        {f"PREFECT_API_{name.upper()}": value for name, value in api.items()} if isinstance(api, dict) else {}
-    )
+    """The settings of the sections of Prefect's toml that this module reads, named as environment variables."""
+    found: dict[str, Any] = {}
+    for section in ("api", "client"):
+        table = values.get(section, {})
+        if isinstance(table, dict):
+            found |= {f"PREFECT_{section}_{name}".upper(): value for name, value in table.items()}
+    return found
 
 
 def _toml(path: Path) -> dict[str, Any]:

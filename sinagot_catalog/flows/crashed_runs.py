@@ -11,7 +11,8 @@ import socket
 from collections.abc import Mapping
 from typing import Any
 
-from sinagot_catalog.flows.api import ask
+from sinagot_catalog.flows.api import ConfiguredApi
+from sinagot_catalog.flows.server_state import LocalServer
 from sinagot_catalog.journal import boot_id, is_same_process, start_time
 
 __all__ = ["TAG", "driver", "mark_crashed"]
@@ -32,13 +33,11 @@ def driver(run_id: str) -> dict[str, Any]:
     return {_DRIVER: {**who, "run_id": run_id}}
 
 
-def mark_crashed(api_url: str, *, auth: str | None = None, key: str | None = None) -> int:
+def mark_crashed(api: ConfiguredApi | LocalServer) -> int:
     """Mark flow runs of this library as Crashed if their process on this machine has ended.
 
     Args:
-        api_url: The URL of the API.
-        auth: Its `user:password`, if it has one.
-        key: The key of Prefect Cloud.
+        api: The API that the user configured, or the local server.
 
     Returns:
         The number of marked flow runs.
@@ -46,10 +45,9 @@ def mark_crashed(api_url: str, *, auth: str | None = None, key: str | None = Non
     Raises:
         ServerError: The API does not answer as it should.
     """
-    base = api_url.rstrip("/")
     under_way = {"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}, "tags": {"all_": [TAG]}}
     body = {"flow_runs": under_way, "limit": _MOST, "sort": "START_TIME_ASC"}
-    found = ask(f"{base}/flow_runs/filter", auth=auth, key=key, body=body)
+    found = api.ask("/flow_runs/filter", body)
     dead = [run for run in found if _is_dead((run.get("context") or {}).get(_DRIVER))]
     for run in dead:
         who = run["context"][_DRIVER]
@@ -58,8 +56,7 @@ def mark_crashed(api_url: str, *, auth: str | None = None, key: str | None = Non
             f"{who['run_id']} of the journal; the same command goes on with the rest."
         )
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
-        body = {"state": state, "force": True}
-        ask(f"{base}/flow_runs/{run['id']}/set_state", auth=auth, key=key, body=body)
+        api.ask(f"/flow_runs/{run['id']}/set_state", {"state": state, "force": True})
     return len(dead)
 
 

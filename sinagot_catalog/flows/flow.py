@@ -17,6 +17,7 @@ The course of a flow run:
 import json
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, cast
 
@@ -48,7 +49,7 @@ from sinagot_catalog.flows.monitor import monitored, own_logger
 from sinagot_catalog.flows.prepare import executor_of, prepare
 from sinagot_catalog.flows.stored_run import store_report
 from sinagot_catalog.flows.task_runner import check_task_runner
-from sinagot_catalog.journal import RunReport
+from sinagot_catalog.journal import Group, RunReport
 from sinagot_catalog.run import Phase
 from sinagot_catalog.schema import FAILED_OUTCOMES
 
@@ -267,27 +268,39 @@ def run_rows(label: str, run_id: str, rows: str) -> State[Any]:  # noqa: ARG001 
 
 def _feed(active: ActiveRun, phase: Phase) -> None:
     """Submit batches until all are done or the run is stopped; never more than a few ahead of the workers."""
-    waiting, left = iter(phase), len(phase)
-    ended: SimpleQueue[Any] = SimpleQueue()
+    ended: SimpleQueue[list[Group]] = SimpleQueue()
     claimed = active.claimed
     # No tags: for each tag of a task run, Prefect requests a slot from the API and holds it with another thread.
     run = run_rows.with_options(retries=claimed.source.config.prefect.retries)
     under_way = 0
-    while under_way or (left and not active.stop.is_set()):
+    while under_way or (len(phase) and not active.stop.is_set()):
         room = active.width + _AHEAD + active.resting - under_way
-        if left and room > 0 and not active.stop.is_set():
-            groups = active.batch_sizer.cut(waiting, active.width)
-            left -= len(groups)
-            future = run.submit(claimed.label_of(groups), claimed.run_id, json.dumps(groups))
-            future.add_done_callback(ended.put)
-            under_way += 1
-            continue
+        if room > 0 and not active.stop.is_set():
+            groups = active.batch_sizer.cut(iter(phase), active.width)
+            if groups:
+                future = run.submit(claimed.label_of(groups), claimed.run_id, json.dumps(groups))
+                future.add_done_callback(partial(_put, ended, groups))
+                under_way += 1
+                continue
         with suppress(Empty):
-            ended.get(timeout=1.0)
+            _release(active, phase, ended.get(timeout=1.0))
             under_way -= 1
-    if left:
+    while rest := list(phase):
         # A stopped executor begins no row: it returns these rows as cancelled.
-        active.note(active.executor.run_batch(list(waiting)))
+        active.note(active.executor.run_batch(rest))
+        _release(active, phase, rest)
+
+
+def _put(ended: SimpleQueue[list[Group]], groups: list[Group], _: object) -> None:
+    ended.put(groups)
+
+
+def _release(active: ActiveRun, phase: Phase, groups: list[Group]) -> None:
+    """Release what waits for some groups, whose batch has ended for good."""
+    outcomes = active.outcomes(groups)
+    while blocked := phase.ended(outcomes):
+        active.note(blocked)
+        outcomes = [(one.row, one.outcome) for one in blocked]
 
 
 def _conclude(active: ActiveRun, workspace: str) -> State[Any]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.errors import ServerError
-from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
+from sinagot_catalog.flows.api import WITHOUT_PREFECT
 from sinagot_catalog.flows.server_state import (
     FIRST_LINE,
     HOST,
@@ -313,4 +313,4 @@ def _prefect_version() -> str:
 
 
 def _count(server: LocalServer, table: str, body: Mapping[str, object]) -> Any:
-    return ask(f"{server.api_url}/{table}/count", auth=server.auth, timeout=3.0, body=body)
+    return server.ask(f"/{table}/count", body)

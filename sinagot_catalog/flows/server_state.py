@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 from sinagot_catalog.errors import ServerError
 from sinagot_catalog.flows.api import WITHOUT_PREFECT, ask
@@ -32,6 +34,7 @@ __all__ = [
     "find",
     "home",
     "lock",
+    "outside_of_proxies",
     "private_folder",
     "read_state",
     "write_state",
@@ -95,8 +98,18 @@ class LocalServer:
             Whether it does; also False while it is still starting.
         """
         with contextlib.suppress(ServerError):
-            return ask(f"{self.api_url}/admin/version", auth=self.auth, timeout=timeout) is not None
+            return self.ask("/admin/version", timeout=timeout) is not None
         return False
+
+    def ask(self, path: str, body: object = None, *, timeout: float = 3.0) -> Any:
+        """Get JSON from its API, or post JSON to it; see `api.ask`."""
+        return ask(f"{self.api_url}{path}", auth=self.auth, timeout=timeout, body=body)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment variables that point Prefect at it, past a proxy that the environment names."""
+        found = {"PREFECT_API_URL": self.api_url, "PREFECT_API_AUTH_STRING": self.auth}
+        return found | outside_of_proxies()
 
     def wait_healthy(self, timeout: float = 120.0) -> None:
         """Wait until it answers.
@@ -117,6 +130,21 @@ class LocalServer:
                     f"Its log is {self.log}; `sinagot-catalog server stop` ends it. {WITHOUT_PREFECT}",
                 )
             time.sleep(0.1)
+
+
+def outside_of_proxies() -> dict[str, str]:
+    """The environment variable that keeps requests to the local server from the proxy that the environment names.
+
+    Prefect's client sends requests to the loopback address to a proxy, too.
+
+    Returns:
+        The variable with its new value; empty if there is no proxy, or it is kept from such requests already.
+    """
+    named = getproxies()
+    if not {"http", "all"} & set(named) or proxy_bypass(HOST):
+        return {}
+    name = "no_proxy" if os.environ.get("no_proxy") else "NO_PROXY"  # Python prefers the former
+    return {name: ",".join(filter(None, [os.environ.get(name), HOST]))}
 
 
 def home() -> Path:

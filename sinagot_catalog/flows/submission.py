@@ -11,7 +11,6 @@ import sys
 from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import asdict
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
@@ -22,7 +21,7 @@ from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
-from sinagot_catalog.flows.server_state import LocalServer
+from sinagot_catalog.flows.server_state import LocalServer, outside_of_proxies
 from sinagot_catalog.flows.surroundings import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
 from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
@@ -181,19 +180,18 @@ def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:
         configured.probe()
     if local is not None and not local.is_healthy():
         say("A local Prefect server is starting; the first start of all takes some ten seconds.")
-    import_module("sinagot_catalog.flows.flow")
+    _api.load("sinagot_catalog.flows.flow")
 
     if local is not None:
+        os.environ.update(outside_of_proxies())
         local.wait_healthy(timeout)
         say(
             f"Prefect's page stays up; log in at {local.url}/login with what `sinagot-catalog server status` "
             "prints, end it with `sinagot-catalog server stop`."
         )
     with suppress(ServerError):  # an error in this cleanup must not prevent the run
-        if configured:
-            mark_crashed(configured.url, auth=configured.auth, key=configured.key)
-        elif local is not None:
-            mark_crashed(local.api_url, auth=local.auth)
+        if (api := configured or local) is not None:
+            mark_crashed(api)
     return local
 
 
@@ -339,4 +337,4 @@ def environment(*, on_message: Callable[[str], None] | None = None, timeout: flo
             "A local Prefect server is starting; the first start of all takes some ten seconds."
         )
         local.wait_healthy(timeout)
-    return {"PREFECT_API_URL": local.api_url, "PREFECT_API_AUTH_STRING": local.auth}
+    return local.environment

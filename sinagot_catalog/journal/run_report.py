@@ -36,6 +36,8 @@ class RunReport:
         n_excluded: How many selected rows it left out because they are excluded.
 
     Example:
+        >>> import polars as pl
+        >>> from sinagot_catalog import RunReport
         >>> from sinagot_catalog.schema import REPORT
         >>> report = RunReport(pl.DataFrame(schema=REPORT))
         >>> report.ok, report.summary()

@@ -38,6 +38,7 @@ def many(pattern: Any) -> InputPattern:
         PatternError: When the pattern has no `*`.
 
     Example:
+        >>> from sinagot_catalog import many
         >>> many("raw/{id}/*.png").patterns
         ('raw/{id}/*.png',)
     """
@@ -56,6 +57,7 @@ def optional(pattern: Any) -> InputPattern:
         pattern: A pattern, `many(...)` or `any_of(...)`.
 
     Example:
+        >>> from sinagot_catalog import optional
         >>> optional("notes/{id}.txt").is_optional
         True
     """
@@ -72,6 +74,7 @@ def any_of(*patterns: Any) -> InputPattern:
         PatternError: When there is no pattern.
 
     Example:
+        >>> from sinagot_catalog import any_of
         >>> any_of("{id}/eeg.json", "eeg.json").patterns
         ('{id}/eeg.json', 'eeg.json')
     """
@@ -115,6 +118,7 @@ def parse_inputs(value: Any, *, fields: Collection[str]) -> tuple[InputPort, ...
         PatternError: As `parse_template`.
 
     Example:
+        >>> from sinagot_catalog import optional
         >>> [(port.label, port.is_optional) for port in parse_inputs({"a": optional("x/{id}")}, fields={"id"})]
         [('a', True)]
     """

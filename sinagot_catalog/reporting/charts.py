@@ -27,7 +27,8 @@ class Plot:
     """The charts of a workspace: `ws.plot`.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> print(ws.plot.mermaid().splitlines()[0])
         flowchart LR
     """

@@ -40,7 +40,8 @@ class Graph:
     """Steps and the dependencies between them.
 
     Example:
-        >>> ws = getfixture("harbor")
+        >>> from sinagot_catalog import example
+        >>> ws = example()
         >>> print(graph_of(ws._source.layout()).mermaid())
         flowchart LR
             s0["count"]

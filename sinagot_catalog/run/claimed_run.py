@@ -165,7 +165,8 @@ class ClaimedRun:
         self._absent = _rows_without_files(source, query, rows)
         self.n_rows = taken.rows.height
         self._claimed = taken.rows.select("row")
-        self.phases = phases_of(taken.rows)
+        block = None if options.ignore_missing else self._blocked_of
+        self.phases = phases_of(taken.rows, source.catalog(), block) if self.n_rows else []
         self.name = Path(source.config.root).name
         self.label = self._label(taken.rows["step"].unique(maintain_order=True).to_list())
 
@@ -236,14 +237,17 @@ class ClaimedRun:
         Args:
             note: Receives the results of the blocked rows.
         """
-        blocks = not self.options.ignore_missing
         for number, phase in enumerate(self.phases):
-            with self._lock:
-                results = self._results.frame() if number and blocks else None
-            blocked = [] if results is None else self._blocking.blocked(phase, results)
+            blocked = self._blocked_of(phase.rows) if number and not self.options.ignore_missing else []
             if blocked:
                 note(blocked)
             yield phase.without([result.row for result in blocked]) if blocked else phase
+
+    def _blocked_of(self, rows: pl.DataFrame) -> list[Result]:
+        """Those of some rows that wait for an output of a failed row, as results."""
+        with self._lock:
+            results = self._results.frame()
+        return self._blocking.blocked(rows, results)
 
     def note(self, results: list[Result]) -> None:
         """Collect results; callable from any thread."""

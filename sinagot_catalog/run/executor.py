@@ -6,13 +6,13 @@ The caller that begins a run chooses the executor and hands it to the run.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, Self, TypeAlias
+from typing import Protocol, Self, TypeAlias, runtime_checkable
 
 from sinagot_catalog.journal import Claim, Group, LogBuffer, Result, RunSpec, StorageOptions
 
-__all__ = ["Executor", "OnResults", "RunSetup"]
+__all__ = ["Executor", "OnResults", "RunSetup", "WaitingGroups", "passing_on"]
 
 OnResults: TypeAlias = Callable[[list[Result]], None]
 
@@ -38,6 +38,34 @@ class RunSetup:
     claim: Claim | None = None
     log_buffer: LogBuffer = field(default_factory=LogBuffer)
     console: logging.Logger | None = None
+
+
+@runtime_checkable
+class WaitingGroups(Protocol):
+    """Groups some of which wait until rows of others have ended: a phase."""
+
+    def __iter__(self) -> Iterator[Group]:
+        """Yield the groups that may start now, each once."""
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether groups wait for rows that have not ended."""
+
+    def ended(self, outcomes: Iterable[tuple[int, str]]) -> list[Result]:
+        """Release what waited for rows that have ended for good; return the rows of it that are blocked."""
+
+
+def passing_on(groups: Iterable[Group] | WaitingGroups, on_results: OnResults) -> OnResults:
+    """A function that passes results on to another one, and releases the groups that waited for their rows."""
+    if not isinstance(groups, WaitingGroups):
+        return on_results
+
+    def pass_on(results: list[Result]) -> None:
+        while results:
+            on_results(results)
+            results = groups.ended((one.row, one.outcome) for one in results)
+
+    return pass_on
 
 
 class Executor(Protocol):

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Self
 
 from sinagot_catalog.journal import Group, Result
-from sinagot_catalog.run.executor import OnResults, RunSetup
+from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.scripts import MainOutput
 from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, staging_path
@@ -76,6 +76,7 @@ class MainProcess:
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups; calls `on_results` after each row."""
+        on_results = passing_on(groups, on_results)
         left = iter(groups)
         group: Group = []
         done = 0

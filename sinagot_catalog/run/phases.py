@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from array import array
+from bisect import bisect_left, bisect_right
+from collections import deque
 from functools import reduce
 from itertools import groupby
 from operator import itemgetter, or_
@@ -9,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.journal import FAILED, Result
+from sinagot_catalog.journal import FAILED, Group, Result
+from sinagot_catalog.run.row_waits import row_waits
 from sinagot_catalog.schema import OUTCOME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sinagot_catalog.catalog import Catalog, UnitStep
-    from sinagot_catalog.journal import Group
 
 __all__ = ["Blocking", "Phase", "Results", "phases_of"]
 
@@ -34,15 +37,7 @@ _RESULT = {
 """Types of the first fields of a `Result`, in their order."""
 
 
-_PATHS = {
-    "_cell": pl.UInt16(),
-    "record_id": pl.String(),
-    "step": pl.String(),
-    "place": pl.UInt16(),
-    "path": pl.String(),
-}
-_NO_PATHS = pl.DataFrame(schema=_PATHS)
-_NO_ROWS = pl.DataFrame(schema={"row": pl.UInt32(), "step": pl.String()})
+_NO_WAITS = pl.DataFrame(schema={"row": pl.UInt32, "awaited": pl.UInt32})
 
 
 class Results:
@@ -75,31 +70,103 @@ class Results:
 
 
 class Phase:
-    """Groups that may run at the same time; iteration makes them one by one, as all groups would fill the memory.
+    """Groups of rows that may run, and groups that wait until rows of other groups of the phase have ended.
+
+    Iteration makes the groups one by one, as all groups would fill the memory. It yields the groups that may start
+    now; after `ended`, it yields those that were released. One thread may iterate while another calls `ended`.
 
     Args:
-        rows: The rows of the phase, with the rows of a group together.
+        rows: The rows of the phase, sorted by `_group`: those of a group run one after the other.
+        waits: Pairs of rows: `row` waits for the end of `awaited`.
+        block: Returns those of some rows that wait for a failed row, as results; None: such rows run, too.
 
     Attributes:
         rows: The rows to run.
     """
 
-    def __init__(self, rows: pl.DataFrame) -> None:
-        self._rows = rows.drop("_phase")
-        self.rows = self._rows
-        self._groups = rows.select("_rec", "_component").unique().height
+    def __init__(
+        self,
+        rows: pl.DataFrame,
+        waits: pl.DataFrame | None = None,
+        block: Callable[[pl.DataFrame], list[Result]] | None = None,
+    ) -> None:
+        self.rows = rows
+        self._waits, self._block = waits, block
+        own = rows.select("row", "_group")
+        pairs = (
+            (_NO_WAITS if waits is None else waits)
+            .join(own, on="row")
+            .join(own.select(awaited="row"), on="awaited", how="semi")
+            .select("awaited", "_group")
+            .unique()
+            .sort("awaited")
+        )
+        self._awaited, self._waiting = array("I", pairs["awaited"]), array("I", pairs["_group"])
+        self._counts = dict(pairs.group_by("_group").len().iter_rows())
+        self._first = _groups_of(rows.join(pairs, on="_group", how="anti", maintain_order="left"))
+        self._released = deque[Group]()
+        self._ended, self._hurt = set[int](), set[int]()
+        self._total, self._n_taken, self._n_blocked = rows["_group"].n_unique(), 0, 0
 
     def __len__(self) -> int:
-        return self.rows.select("_rec", "_component").unique().height
+        return self._total - self._n_taken - self._n_blocked
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether groups wait for rows that have not ended."""
+        return bool(self._counts)
 
     def without(self, rows: Sequence[int]) -> Phase:
         """A copy of this phase without some rows."""
-        left = self._rows.filter(~pl.col("row").is_in(list(rows)))
-        return Phase(left.with_columns(_phase=pl.lit(0)))
+        return Phase(self.rows.filter(~pl.col("row").is_in(list(rows))), self._waits, self._block)
 
     def __iter__(self) -> Iterator[Group]:
-        for _, group in groupby(self.rows.iter_rows(), itemgetter(0, 1)):
-            yield [(row, cell, record) for *_, row, cell, record in group]
+        while group := self._released.popleft() if self._released else next(self._first, None):
+            self._n_taken += 1
+            yield group
+
+    def ended(self, outcomes: Iterable[tuple[int, str]]) -> list[Result]:
+        """Note the outcomes of rows that have ended for good, and release the groups that waited for them.
+
+        Returns:
+            The rows of these groups that are blocked. They have ended, too: the caller notes them and calls again.
+        """
+        if not self._counts:
+            return []
+        freed = [group for row, outcome in outcomes for group in self._freed(row, outcome)]
+        return self._release(freed) if freed else []
+
+    def _freed(self, row: int, outcome: str) -> Iterator[int]:
+        """The groups that wait for no other row than this one, which has ended."""
+        start, end = bisect_left(self._awaited, row), bisect_right(self._awaited, row)
+        if start == end or row in self._ended:
+            return
+        self._ended.add(row)
+        for group in self._waiting[start:end]:
+            if outcome in FAILED:
+                self._hurt.add(group)
+            self._counts[group] -= 1
+            if not self._counts[group]:
+                yield group
+
+    def _release(self, groups: list[int]) -> list[Result]:
+        rows = self.rows.filter(pl.col("_group").is_in(groups))
+        blocked: list[Result] = []
+        if self._block is not None and not self._hurt.isdisjoint(groups):
+            blocked = self._block(rows.filter(pl.col("_group").is_in(list(self._hurt))))
+            rows = rows.filter(~pl.col("row").is_in([one.row for one in blocked]))
+        self._n_blocked += len(groups) - rows["_group"].n_unique()
+        self._released.extend(_groups_of(rows))
+        for group in groups:  # last: a thread that finds no group waits as long as `is_waiting`
+            del self._counts[group]
+        return blocked
+
+
+def _groups_of(rows: pl.DataFrame) -> Iterator[Group]:
+    """The groups of some rows, one by one."""
+    columns = rows.select("_group", "row", "_cell", "record_id")
+    for _, group in groupby(columns.iter_rows(), itemgetter(0)):
+        yield [(row, cell, record) for _, row, cell, record in group]
 
 
 class Blocking:
@@ -116,18 +183,18 @@ class Blocking:
         columns = rows.select("row", "record_id", "_cell", "_position")
         self._rows = columns.join(codes, on="record_id", how="inner", maintain_order="left")
 
-    def blocked(self, phase: Phase, results: pl.DataFrame) -> list[Result]:
-        """The rows of a phase that are blocked, as results.
+    def blocked(self, rows: pl.DataFrame, results: pl.DataFrame) -> list[Result]:
+        """Those of some rows that are blocked, as results.
 
         Args:
-            phase: The next phase.
+            rows: Rows that did not run yet: `row`.
             results: The results so far: `row`, `outcome`.
         """
         failed = results.filter(pl.col("outcome").is_in(list(FAILED)))
         if failed.is_empty():
             return []
         lost = self._rows.join(failed.select("row"), on="row", how="semi")
-        here = self._rows.join(phase.rows.select("row"), on="row", how="semi").sort("_position")
+        here = self._rows.join(rows.select("row"), on="row", how="semi").sort("_position")
         found: list[Result] = []
         for (cell,), part in here.partition_by("_cell", as_dict=True, maintain_order=True).items():
             waits = self._waits(self._catalog.layout.cells[int(str(cell))], lost)
@@ -184,8 +251,26 @@ class Blocking:
         return name, nobody.clone().scatter(hit["_rec"], True)
 
 
-def phases_of(todo: pl.DataFrame) -> list[Phase]:
-    """Divide the rows of a run into phases of groups; the rows of a group run one after the other."""
-    columns = todo.select("_phase", "_rec", "_component", "_position", "row", "_cell", "record_id")
-    ordered = columns.sort("_phase", "_rec", "_component", maintain_order=True)
-    return [Phase(rows) for rows in ordered.partition_by("_phase", maintain_order=True) if rows.height]
+def phases_of(
+    todo: pl.DataFrame, catalog: Catalog, block: Callable[[pl.DataFrame], list[Result]] | None = None
+) -> list[Phase]:
+    """Divide the rows of a run into phases of groups; the rows of a group run one after the other.
+
+    Args:
+        todo: The rows of the run.
+        catalog: The catalog that the run was planned with.
+        block: See `Phase`.
+    """
+    stages, waits = todo.select(_stage="_phase")["_stage"], None
+    if any(catalog.layout.cells[cell].by is not None for cell in todo["_cell"].unique()):
+        stages, waits = row_waits(todo, catalog)
+    keys = ("_stage", "_phase", "_rec", "_component")
+    ordered = (
+        todo.with_columns(stages.alias("_stage"))
+        .select(*keys, "row", "_cell", "record_id")
+        .sort(keys, maintain_order=True)
+        .with_columns(pl.struct(keys).rle_id().alias("_group"))
+    )
+    parts = ordered.partition_by("_stage", maintain_order=True)
+    columns = ("_group", "row", "_cell", "record_id")
+    return [Phase(rows.select(columns), waits, block) for rows in parts if rows.height]

@@ -17,7 +17,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeAlias
 
 from sinagot_catalog.journal import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
-from sinagot_catalog.run.executor import OnResults, RunSetup
+from sinagot_catalog.run.executor import OnResults, RunSetup, WaitingGroups, passing_on
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot
 
@@ -151,6 +151,7 @@ class Pool:
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups on all workers; `on_results` is called from this thread."""
         queue = BatchQueue(groups, self.workers)
+        on_results = queue.told_of(passing_on(groups, on_results))
         inbox: _Inbox = SimpleQueue()
         width = min(self.workers, queue.known) if queue.known is not None else self.workers
         threads = [
@@ -196,8 +197,7 @@ class Pool:
             message = inbox.get()
             if isinstance(message, list):
                 on_results(message)
-        rows = (row for rows, _, _ in queue.rest() for row in rows)
-        while lump := list(itertools.islice(rows, _LUMP)):
+        while lump := [row for rows, _, _ in itertools.islice(queue.rest(), _LUMP) for row in rows]:
             on_results(cancelled(lump))
 
 
@@ -226,13 +226,14 @@ class BatchQueue:
     """The queue of waiting groups; gives them out in batches of about a quarter of a second.
 
     Args:
-        groups: All groups; iterated lazily.
+        groups: All groups; iterated lazily. Groups of a phase may wait for rows of other groups.
         workers: Number of workers that take batches.
     """
 
     def __init__(self, groups: Iterable[Group], workers: int) -> None:
         self.known = len(groups) if isinstance(groups, Sized) else None
-        self._left = iter(groups)
+        self._phase = groups if isinstance(groups, WaitingGroups) else None
+        self._left = iter(groups) if self._phase is None else self._phase
         self._back: deque[Task] = deque()
         self._workers = workers
         self._size = _FIRST_BATCH
@@ -247,14 +248,15 @@ class BatchQueue:
         return self._hungry > 0
 
     def take(self) -> list[Task] | None:
-        """The next batch, or None at the end; waits while a busy worker may still give tasks back."""
+        """The next batch, or None at the end; waits while groups wait or a busy worker may give tasks back."""
         with self._changed:
             while not self._is_closed:
+                is_waiting = self._phase is not None and self._phase.is_waiting
                 batch = list(itertools.islice(self._next(), self._next_size()))
                 if batch:
                     self._busy += 1
                     return batch
-                if not self._busy:
+                if not (self._busy or is_waiting):
                     break
                 self._hungry += 1
                 self._changed.wait()
@@ -290,6 +292,18 @@ class BatchQueue:
             fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
             self._size = max(1, min(fitting, 4 * self._size, _MOST_A_BATCH))
             self._changed.notify_all()
+
+    def told_of(self, on_results: OnResults) -> OnResults:
+        """A function that passes results on to another one, which may release groups for waiting workers."""
+        if self._phase is None:
+            return on_results
+
+        def pass_on(results: list[Result]) -> None:
+            on_results(results)
+            with self._changed:
+                self._changed.notify_all()
+
+        return pass_on
 
     def close(self) -> None:
         """Give out no more batches."""

@@ -54,7 +54,7 @@ class PlanArguments(TypedDict, total=False):
 
     downstream: bool
     upstream: bool
-    stale: bool | str | None
+    stale: bool | Literal["code"] | None
     limit: int | None
     part: str | Sequence[int] | None
 
@@ -69,14 +69,14 @@ class SubmitArguments(PlanArguments, total=False):
 class RunArguments(SubmitArguments, total=False):
     """The keywords of `StepCollection.run`."""
 
-    mode: str | None
+    mode: Literal["processes", "main_process", "prefect"] | None
 
 
 class WatchArguments(TypedDict, total=False):
     """The keywords of `StepCollection.watch`."""
 
     workers: int | None
-    stale: bool | str | None
+    stale: bool | Literal["code"] | None
 
 
 @dataclass(frozen=True)
@@ -270,6 +270,8 @@ def rows_query(frame: Any, layout_keys: Mapping[str, Any] = KEYS) -> Query:
         frame = frame.collect()
     if isinstance(frame, pl.Series):
         frame = frame.to_list()
+    if isinstance(frame, str):
+        frame = [frame]
     if isinstance(frame, (list, tuple, set, frozenset)) and all(isinstance(one, str) for one in frame):
         frame = pl.DataFrame({"record_id": sorted(frame)}, schema={"record_id": pl.String})
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,12 @@ class StepOrder:
     """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
 
     A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
+
+    Attributes:
+        cells: The unit steps in order.
+        before: For each unit step those that come before it.
+        shared: Pairs of unit steps, the second of which reads outputs of other records than its own.
+        barred: Those of them where it is not known of which records, as they share files.
     """
 
     def __init__(
@@ -31,6 +38,7 @@ class StepOrder:
         self.makers = makers
         self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
         self.shared: set[tuple[int, int]] = set()
+        self.barred: set[tuple[int, int]] = set()
         for unit in layout.units:
             for first, second in zip(unit.cells, unit.cells[1:], strict=False):
                 self.before[second].add(first)
@@ -43,9 +51,14 @@ class StepOrder:
                         self.before[cell.index].add(maker)
                         made = layout.cells[maker].places("output")
                         is_near = maker not in layout.makers.get(place, [])
-                        are_groups = layout.cells[maker].by is not None or cell.by is not None
+                        of_groups = layout.cells[maker].by is not None
+                        are_groups = of_groups or cell.by is not None
                         if is_near or are_groups or any(one not in layout.telling for one in (place, *made)):
                             self.shared.add((maker, cell.index))
+                        are_told = of_groups or all(one in layout.telling for one in made)
+                        if is_near or not (are_groups and are_told):
+                            self.barred.add((maker, cell.index))
+        self.barred &= self.shared
         self.cells = self._sorted()
 
     def _sorted(self) -> list[int]:
@@ -78,19 +91,33 @@ class StepOrder:
         one = self.layout.cells[cell]
         return "-".join(part for part in (one.task, one.modality, one.step) if part)
 
+    @cached_property
+    def phases(self) -> dict[int, int]:
+        """The phase of each unit step."""
+        return self._levels(self.shared)
+
+    @cached_property
+    def stages(self) -> dict[int, int]:
+        """The stage of each unit step: where groups wait for their members alone, several phases are one stage."""
+        return self._levels(self.barred)
+
+    def _levels(self, steps_up: set[tuple[int, int]]) -> dict[int, int]:
+        levels: dict[int, int] = {}
+        for cell in self.cells:
+            levels[cell] = max(
+                (levels[one] + ((one, cell) in steps_up) for one in self.before[cell]), default=0
+            )
+        return levels
+
     @property
     def table(self) -> pl.DataFrame:
         """Per unit step: its position, its phase, and its component; rows of a component and record run in turn."""
-        phase: dict[int, int] = {}
         component = {cell: cell for cell in self.cells}
         for cell in self.cells:
-            phase[cell] = max(
-                (phase[one] + ((one, cell) in self.shared) for one in self.before[cell]), default=0
-            )
             for one in self.before[cell]:
                 if (one, cell) not in self.shared:
                     old, new = component[one], component[cell]
                     component = {key: new if value == old else value for key, value in component.items()}
-        rows = [(cell, spot, phase[cell], component[cell]) for spot, cell in enumerate(self.cells)]
+        rows = [(cell, spot, self.phases[cell], component[cell]) for spot, cell in enumerate(self.cells)]
         names = ("_cell", "_position", "_phase", "_component")
         return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")

@@ -35,10 +35,10 @@ class ScriptPath(NamedTuple):
         previous: The outputs of an earlier run, under `force`; None (also in a dict) if there is none.
     """
 
-    input: Any
-    output: Any
-    control: Any = None
-    previous: Any = None
+    input: Path | Any
+    output: Path | Any
+    control: Path | Any = None
+    previous: Path | Any = None
 
 
 class DataExist(NamedTuple):
@@ -77,6 +77,7 @@ class ScriptTemplate:
     A script can be tried by hand:
 
     Example:
+        >>> from sinagot_catalog import ScriptTemplate
         >>> class Script(ScriptTemplate):
         ...     PATH_IN = ("raw", "{id}.csv")
         ...     PATH_OUT = {"mean": "mean/{id}.txt", "plot": "plot/{id}.png"}
@@ -147,6 +148,7 @@ class ScriptTemplate:
         """The parameters of the step, from `[params]`, `[tasks.T.params]` and `[steps.NAME.params]`.
 
         Example:
+            >>> from sinagot_catalog import ScriptTemplate
             >>> ScriptTemplate("REC-1", params={"cutoff": 30}).params.cutoff
             30
         """
@@ -158,6 +160,7 @@ class ScriptTemplate:
         """The fields of the record's id, and its row of the metadata tables.
 
         Example:
+            >>> from sinagot_catalog import ScriptTemplate
             >>> ScriptTemplate("REC-1", record={"age": 12}).record["age"]
             12
         """
@@ -172,6 +175,9 @@ class ScriptTemplate:
         """The URLs of `input` and `output`, for scripts that read or write a bucket themselves.
 
         Example:
+            >>> from pathlib import Path
+            >>> from sinagot_catalog import ScriptTemplate
+            >>> from sinagot_catalog.script import ScriptPath
             >>> ScriptTemplate("REC-1", path=ScriptPath(Path("/data/a.csv"), None)).url.input
             'file:///data/a.csv'
         """

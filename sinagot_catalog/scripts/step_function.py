@@ -109,6 +109,7 @@ def step(
         UsageError: When a function has a parameter that no step has.
 
     Example:
+        >>> from sinagot_catalog import ScriptTemplate, step
         >>> @step(inputs="raw/{id}.csv", outputs="count/{id}.txt")
         ... def count(input, output):
         ...     output.write_text(str(len(input.read_text().splitlines())))

@@ -20,8 +20,7 @@ Unreadable folders, links to folders, broken links and names that are not UTF-8 
 silence: what an unreadable folder holds is unknown, not absent.
 """
 
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -176,8 +175,40 @@ def _runs(folders: pl.Series) -> pl.DataFrame:
 
 # --- keys ----------------------------------------------------------------------------------------------------
 
-_Node = tuple[str, bool, tuple[str, ...] | None]
-"""A folder's pattern, whether a path pattern ends there, and the only names that count in it (None: all)."""
+_Pattern = tuple[str | None, ...]
+_REST = pl.col("rest")
+
+
+@dataclass(frozen=True)
+class _Level:
+    """The keys below one folder that a walk enters, or below many that only differ in their names.
+
+    Attributes:
+        keys: The columns of `STATS`, and `rest`, the path inside the folder.
+        folder: The folder, `""` or ending in `/`; None for many.
+        is_end: Whether a pattern ends at the folder.
+        only: The only names of files that count in it; None for all.
+    """
+
+    keys: pl.DataFrame
+    folder: str | None
+    is_end: bool
+    only: tuple[str, ...] | None
+
+    @property
+    def files(self) -> pl.DataFrame:
+        """The files directly inside that count."""
+        if self.only is None:
+            return self.keys.filter(~_REST.str.contains("/", literal=True))
+        return self.keys.filter(_REST.is_in(self.only)) if self.only else self.keys.clear()
+
+    def folders_of(self, keys: pl.DataFrame) -> pl.DataFrame:
+        """The columns of `FOLDERS` of some of the keys."""
+        if self.folder is not None:
+            return pl.DataFrame({"folder": [self.folder], "n": [keys.height]}, schema=FOLDERS)
+        path = pl.col("path")
+        head = path.cast(pl.Binary).bin.head(path.str.len_bytes() - _REST.str.len_bytes()).cast(pl.String)
+        return _runs(keys.select(head).to_series())
 
 
 def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Listing:
@@ -192,34 +223,28 @@ def from_keys(keys: pl.DataFrame, reach: Reach, *, is_local: bool = False) -> Li
     """
     path = pl.col("path")
     is_odd = path.str.contains(r"(?:^|/)\.{0,2}(?:/|$)")
-    markers = keys.filter(path.str.ends_with("/")).select(path.alias("folder"))
-    keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/")))
-    folders = keys.select(path.str.extract(r"(?s)^(.*/)[^/]*$", 1).fill_null("").alias("folder")).to_series()
-    distinct = folders.unique(maintain_order=True).to_frame()
-    nodes = list(_nodes(reach, 0, ""))
-    level = pl.coalesce(
-        pl.when(pl.col("folder").str.contains(f"^{pattern}$")).then(pl.lit(number, pl.UInt32))
-        for number, (pattern, _, _) in enumerate(nodes)
+    markers = keys.filter(path.str.ends_with("/")).with_columns(rest=path)
+    keys = _in_order(keys.filter(~is_odd & ~path.str.starts_with("LOG/"))).with_columns(rest=path)
+    levels = list(_levels(keys, reach.patterns, 0, ""))
+    directories = _directories(levels)
+    marked = _directories(_levels(markers, reach.patterns, 0, ""))
+    if reach.everything:
+        folders, names, files = *in_folders(keys["path"]), keys
+    else:
+        parts = [(level.folders_of(files), files) for level in levels if (files := level.files).height]
+        folders = pl.concat([pl.DataFrame(schema=FOLDERS), *(one for one, _ in parts)])
+        files = pl.concat([keys.clear(), *(one for _, one in parts)])
+        names = files["rest"].alias("name")
+    alone = (
+        directories.filter(~directories.is_in(files["path"].implode())) if len(directories) else directories
     )
-    at = folders.to_frame().join(
-        distinct.with_columns(level.alias("node")), on="folder", how="left", maintain_order="left"
-    )
-    name = path.str.extract(r"([^/]+)$", 1)
-    kept = pl.lit(value=False)
-    for number, (_, _, only) in enumerate(nodes):
-        here = pl.col("node") == number
-        kept = kept | (here if only is None else here & name.is_in(list(only)))
-    kept = kept.fill_null(value=False) if not reach.everything else pl.lit(value=True)
-    files = keys.with_columns(at["node"], folders).filter(kept)
-    directories = _directories(distinct, nodes)
-    alone = directories.join(files.select("path"), on="path", how="anti", maintain_order="left")
     return Listing(
-        _runs(files["folder"]),
-        files.select(name.alias("name")).to_series(),
-        directories["path"],
+        folders,
+        names,
+        directories,
         is_local=is_local,
-        stats=pl.concat([files, alone], how="diagonal").select(*STATS),
-        empty=_markers(markers, nodes, directories),
+        stats=pl.concat([files.select(*STATS), alone.to_frame()], how="diagonal"),
+        empty=tuple(marked.filter(~marked.is_in(directories.implode()))),
     )
 
 
@@ -231,44 +256,33 @@ def _in_order(keys: pl.DataFrame) -> pl.DataFrame:
     return keys.filter(path.ne_missing(path.shift(-1)))
 
 
-def _directories(folders: pl.DataFrame, nodes: Sequence[_Node]) -> pl.DataFrame:
-    """The folders at which a pattern ends and that hold a key at any depth."""
-    found = [pl.DataFrame(schema={"path": pl.String})]
-    for pattern, ends, _ in nodes:
-        if ends:
-            prefix = pl.col("folder").str.extract(f"^({pattern})", 1).str.strip_suffix("/")
-            found.append(folders.select(prefix.alias("path")).drop_nulls())
-    return pl.concat(found).filter(pl.col("path") != "").unique().sort("path")
-
-
-def _markers(markers: pl.DataFrame, nodes: Sequence[_Node], directories: pl.DataFrame) -> tuple[str, ...]:
-    """The folders at which a pattern ends that have a marker and no content."""
-    if markers.is_empty():
-        return ()
-    return tuple(_directories(markers, nodes).join(directories, on="path", how="anti")["path"].sort())
-
-
-def _nodes(
-    reach: Reach, depth: int, folder: str, among: Sequence[tuple[str | None, ...]] | None = None
-) -> Iterator[_Node]:
-    """The folders that a walk would enter, as patterns: literal names come before variable ones."""
-    here = list(reach.patterns) if among is None else list(among)
-    deeper = [one for one in here if len(one) > depth]
-    ends = any(len(one) == depth for one in here) and depth > 0
+def _levels(
+    keys: pl.DataFrame, patterns: Sequence[_Pattern], depth: int, folder: str | None
+) -> Iterator[_Level]:
+    """The folders that a walk would enter: those of a literal name come apart from those whose names vary."""
+    deeper = [one for one in patterns if len(one) > depth]
     names = sorted({name for one in deeper if (name := one[depth]) is not None})
-    is_literal = bool(deeper) and not reach.everything and all(one[depth] is not None for one in deeper)
-    only = () if not deeper and not reach.everything else tuple(names) if is_literal else None
-    for name in names:
-        yield from _nodes(
-            reach,
-            depth + 1,
-            f"{folder}{re.escape(name)}/",
-            [one for one in deeper if one[depth] in (None, name)],
-        )
     others = [one for one in deeper if one[depth] is None]
+    only = None if others else tuple(names)
+    yield _Level(keys, folder, depth > 0 and len(deeper) < len(patterns), only)
+    for name in names:
+        fits = _REST.str.starts_with(f"{name}/")
+        inside = keys.filter(fits).with_columns(_REST.str.slice(len(name) + 1))
+        below = None if folder is None else f"{folder}{name}/"
+        yield from _levels(inside, [one for one in deeper if one[depth] in (None, name)], depth + 1, below)
+        keys = keys.filter(~fits) if others else keys
     if others:
-        yield from _nodes(reach, depth + 1, f"{folder}[^/]+/", others)
-    yield folder, ends, only
+        end = _REST.str.find("/", literal=True)
+        inside = keys.filter(end > 0)
+        inside = inside.with_columns(_REST.cast(pl.Binary).bin.slice(end + 1).cast(pl.String))
+        yield from _levels(inside, others, depth + 1, None)
+
+
+def _directories(levels: Iterable[_Level]) -> pl.Series:
+    """The folders at which a pattern ends and that hold a key at any depth."""
+    found = [level.folders_of(level.keys)["folder"] for level in levels if level.is_end and level.keys.height]
+    folders = pl.concat([pl.Series("folder", [], dtype=pl.String), *found])
+    return folders.str.strip_suffix("/").unique().sort().alias("path")
 
 
 def stat_columns(store: Store, paths: pl.Series) -> pl.DataFrame:

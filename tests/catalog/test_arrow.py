@@ -1,6 +1,8 @@
 """Selections handed to what reads Arrow: Polars, pyarrow, pandas, DuckDB give the same rows."""
 
+import altair as alt
 import duckdb
+import narwhals as nw
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -47,3 +49,13 @@ def test_keys_are_plain_strings_that_join_a_frame_of_the_users(harbor):
 def test_tables_of_two_workspaces_concatenate(harbor, make_workspace):
     other = make_workspace({"clean": ("raw/{id}", "out/{id}")}, ["raw/R1"])
     assert pl.concat([harbor.steps.collect(), other.steps.collect()]).height == 10
+
+
+def test_libraries_of_frames_take_a_selection_or_its_frame(harbor):
+    ready = harbor.steps.filter(status="READY")
+    assert pd.DataFrame.from_arrow(ready).shape == (6, 22)
+    assert nw.from_arrow(ready, backend="polars").shape == (6, 22)
+    assert nw.from_native(ready.lazy()).filter(nw.col("step") == "mean").collect().shape == (3, 22)
+    assert duckdb.from_arrow(ready).count("*").fetchall() == [(6,)]
+    chart = alt.Chart(ready.select("step")).mark_bar().encode(x="step:N", y="count()").to_dict()
+    assert len(next(iter(chart["datasets"].values()))) == 6

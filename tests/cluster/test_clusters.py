@@ -146,6 +146,37 @@ def test_a_cluster_gives_the_same_files_journal_and_report_as_threads(cluster, w
     assert hosts.isdisjoint({os.getpid()})
 
 
+JOIN = """
+from sinagot_catalog import ScriptTemplate
+
+class Script(ScriptTemplate):
+    PATH_IN = "upper/{id}.txt"
+    PATH_OUT = "join/{half}.txt"
+    BY = ("half",)
+
+    def run(self):
+        text = " ".join(path.read_text() for path in self.path.input)
+        self.path.output.write_text(f"{self.id} of {len(self.records)}: {text}")
+"""
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_groups_run_on_a_cluster_after_their_members(cluster, workspace):
+    root = workspace(["one", "two"], cluster)
+    toml = (root / "workspace.toml").read_text()
+    toml = toml.replace("'R\\d+'", "'R00(?P<half>\\d)\\d'").replace('"twice"', '"join"')
+    (root / "workspace.toml").write_text(toml)
+    (root / "scripts" / "join.py").write_text(JOIN)
+    for name, text in {"R0010": "three", "R0011": "bad"}.items():
+        (root / "dataset" / "raw" / f"{name}.txt").write_text(text)
+    report = run(root)
+    assert report.counts() == {"done": 4, "error": 1, "blocked": 1}, report.frame["message"].to_list()
+    assert (root / "dataset" / "join" / "0.txt").read_text() == "half=0 of 2: ONE TWO"
+    (root / "dataset" / "raw" / "R0011.txt").write_text("four")
+    assert run(root).counts() == {"done": 2}
+    assert (root / "dataset" / "join" / "1.txt").read_text() == "half=1 of 2: THREE FOUR"
+
+
 @pytest.mark.usefixtures("prefect_server")
 def test_a_cluster_worker_that_is_killed_costs_no_row(cluster, workspace):
     root = workspace(["good", "good", "bad", "wait", "good", "good"], cluster, "batch = 12\n")

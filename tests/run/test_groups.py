@@ -104,6 +104,72 @@ def test_a_partial_group_goes_on_without_the_members_that_failed(make_workspace,
     assert rows_of(ws, "stale")["sub=s1", "avg"] is False
 
 
+WAITING = """
+import time
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN = "raw/{id}.txt"
+    PATH_OUT = "clean/{id}.txt"
+    def run(self):
+        sign = Path(self.data_path, "avg/s1.txt")
+        end = time.monotonic() + 60
+        while self.id == "s2_1" and not sign.exists():
+            if time.monotonic() > end:
+                raise TimeoutError("the first group did not run")
+            time.sleep(0.02)
+        self.path.output.write_text(self.path.input.read_text())
+"""
+"""A step whose row s2_1 ends only when the group of s1 has its output."""
+
+
+def test_a_group_starts_when_its_own_members_are_through(make_workspace):
+    ws = make_workspace({"clean": WAITING, "avg": AVG, "grand": GRAND}, FILES, id_pattern=IDS)
+    report = ws.steps.run(workers=2, progress=False)
+    assert report.counts() == {"done": 9}, report.frame["message"].to_list()
+    plan = ws.steps.plan(force=True).frame
+    assert plan["step"].to_list() == [*["clean"] * 6, *["avg"] * 2, "grand"]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_record_waits_for_its_own_group_and_blocking_goes_on_through_groups(make_workspace, mode):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    centre = {"clean": "clean/{id}.txt", "avg": "avg/{sub}.txt"}, "centred/{id}.txt"
+    scripts = {"clean": CLEAN, "avg": AVG, "centre": centre, "grand": GRAND}
+    ws = make_workspace(scripts, files, id_pattern=IDS)
+    report = ws.steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 9, "error": 1, "blocked": 5}
+    blocked = report.frame.filter(outcome="blocked").select("record_id", "step", "message")
+    assert sorted(blocked.rows()) == [
+        ("dataset=all", "grand", "waits for avg of sub=s1, which failed"),
+        ("s1_1", "centre", "waits for avg, which failed"),
+        ("s1_2", "centre", "waits for clean, which failed"),
+        ("s1_3", "centre", "waits for avg, which failed"),
+        ("sub=s1", "avg", "waits for clean of s1_2, which failed"),
+    ]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_run_that_stops_early_cancels_the_groups_that_wait(make_workspace, mode):
+    files = {**FILES, "raw/s1_1.txt": "bad"}
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "grand": GRAND}, files, id_pattern=IDS)
+    report = ws.steps.run(mode=mode, workers=1, stop_after=1, progress=False)
+    counts = report.counts()
+    assert counts["error"] == 1
+    assert sum(counts.values()) == 9
+    assert set(counts) <= {"error", "done", "blocked", "cancelled"}
+    assert ws.steps.run(mode=mode, stop_after=9, progress=False).counts()["blocked"] == 2
+
+
+def test_members_that_share_a_file_are_all_waited_for(make_workspace):
+    files = {**FILES, **{f"site/{run}.txt": f"run {run}" for run in (1, 2, 3)}}
+    avg = join("day/{run}.txt", "avg/{sub}.txt", ("sub",))
+    scripts = {"clean": CLEAN, "day": ("site/{run}.txt", "day/{run}.txt"), "avg": avg}
+    ws = make_workspace(scripts, files, id_pattern=IDS)
+    report = ws.steps.run(workers=2, progress=False)
+    assert report.counts() == {"done": 11}, report.frame["message"].to_list()
+
+
 def test_a_member_that_is_new_gone_or_changed_makes_a_group_stale(make_workspace):
     ws = make_workspace({"clean": CLEAN, "avg": AVG}, FILES, id_pattern=IDS)
     assert ws.steps.run(mode="main_process", progress=False).ok
@@ -227,6 +293,25 @@ def test_a_bucket_has_groups_too(make_workspace):
     assert remote.steps.select("stale")["stale"].to_list() == [False] * 9
 
 
+@pytest.mark.parametrize("mode", MODES)
+def test_in_a_bucket_a_member_that_fails_blocks_its_group_only(make_workspace, moto, mode):
+    files = {**FILES, "raw/s1_2.txt": "bad"}
+    ws = make_workspace({"clean": CLEAN, "avg": AVG}, files, id_pattern=IDS)
+    url = moto.upload(Path(ws.scripts_path).parent, "lab")
+    remote = Workspace(url, storage_options=moto.options, trust=True)
+    report = remote.steps.run(mode=mode, workers=2, progress=False)
+    assert report.counts() == {"done": 6, "error": 1, "blocked": 1}, report.frame["message"].to_list()
+    assert moto.read("lab/dataset/avg/s2.txt") == b"sub=s2|s2_1 s2_2 s2_3|21,22,23"
+    assert not [key for key in moto.keys("lab") if ".staging" in key]
+    moto.put({"dataset/raw/s1_2.txt": "12"}, "lab")
+    remote.refresh()
+    assert remote.steps.run(mode=mode, workers=2, progress=False).counts() == {"done": 2}
+    moto.put({"dataset/clean/s1_3.txt": "longer"}, "lab")
+    remote.refresh()
+    assert rows_of(remote, "stale")["sub=s1", "avg"] is True
+    assert rows_of(remote, "stale")["sub=s2", "avg"] is False
+
+
 def test_outputs_may_have_their_own_root(make_workspace):
     ws = make_workspace(
         {"clean": CLEAN, "avg": AVG, "grand": GRAND},
@@ -303,6 +388,14 @@ def test_a_flow_runs_groups(make_workspace):
     report = ws.steps.submit().wait()
     assert report.counts() == {"done": 6, "error": 1, "blocked": 2}
     assert read(ws, "avg/s2.txt") == "sub=s2|s2_1 s2_2 s2_3|21,22,23"
+
+
+@pytest.mark.usefixtures("prefect_server")
+def test_a_group_of_a_flow_starts_when_its_own_members_are_through(make_workspace):
+    toml = f"[records]\nid_pattern = '{IDS}'\n[prefect]\nbatch = 1\n[run]\nworkers = 2\n"
+    ws = make_workspace({"clean": WAITING, "avg": AVG, "grand": GRAND}, FILES, toml=toml)
+    report = ws.steps.submit().wait()
+    assert report.counts() == {"done": 9}, report.frame["message"].to_list()
 
 
 def test_a_group_has_parameters_and_the_values_that_its_members_share(make_workspace):
