@@ -32,7 +32,7 @@ The page runs no script. It excludes and includes rows as `exclude` and `include
 )  # fmt: skip
 def ui(args: Any) -> int:
     """Serve the page until Ctrl-C."""
-    from sinagot_catalog.reporting import serve
+    from sinagot_catalog.ui import serve
     from sinagot_catalog.workspace import Workspace
 
     ws = open_workspace(args)

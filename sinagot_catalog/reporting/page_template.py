@@ -17,14 +17,14 @@ __all__ = ["as_json", "render", "template_file"]
 _FOLDER = Path(__file__).parent / "templates"
 
 
-def render(template: str, /, **values: Any) -> str:
-    """Return a template with its values as text."""
-    return _environment().get_template(template).render(**values)
+def render(template: str, /, *, folder: Path = _FOLDER, **values: Any) -> str:
+    """Return a template of a folder with its values as text; it may include those of the report."""
+    return _environment(folder).get_template(template).render(**values)
 
 
-def template_file(name: str) -> str:
+def template_file(name: str, folder: Path = _FOLDER) -> str:
     """Return the text of a style sheet or a script of the page."""
-    return (_FOLDER / name).read_text(encoding="utf-8")
+    return (folder / name).read_text(encoding="utf-8")
 
 
 def as_json(value: object) -> str:
@@ -42,11 +42,14 @@ def as_json(value: object) -> str:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(folder: Path) -> Environment:
     from jinja2 import Environment, FileSystemLoader
 
     environment = Environment(
-        loader=FileSystemLoader(_FOLDER), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader([folder, _FOLDER]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.filters["many"] = lambda count: f"{count:,}"
     environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)

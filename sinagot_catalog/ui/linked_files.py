@@ -12,8 +12,8 @@ import polars as pl
 
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
-from sinagot_catalog.reporting.previews import Table, picture_type, read_bounded, table_of, text_of
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.ui.previews import Table, picture_type, read_bounded, table_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -1,20 +1,16 @@
-"""The live page: serves a workspace to browsers of this machine, refreshed as files change; runs no script."""
+"""Routes: the addresses of the live page, and what each answers."""
 
 from __future__ import annotations
 
-import asyncio
 import json
-import socket
 import threading
-import time
-from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import polars as pl
-import uvicorn
 from fastapi import FastAPI, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.exceptions import RequestValidationError
@@ -22,30 +18,24 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 from starlette.exceptions import HTTPException
 
 from sinagot_catalog.catalog import exclude, include, missing_line
-from sinagot_catalog.errors import NotFoundError, ServerError, SinagotError, UsageError
-from sinagot_catalog.reporting.completeness import equals
-from sinagot_catalog.reporting.linked_files import LinkedFiles
-from sinagot_catalog.reporting.live_workspace import LiveWorkspace
-from sinagot_catalog.reporting.page import Page
-from sinagot_catalog.reporting.page_template import as_json, render, template_file
-from sinagot_catalog.reporting.previews import picture_type
-from sinagot_catalog.reporting.report_rows import ReportRows
-from sinagot_catalog.reporting.ui_access import FILE_POLICY, Access
-from sinagot_catalog.reporting.ui_pages import RowPage, RowsPage, both, rows_url
+from sinagot_catalog.errors import NotFoundError, SinagotError, UsageError
+from sinagot_catalog.reporting import Page, ReportRows, as_json, equals, render, template_file
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.secrets import masked
+from sinagot_catalog.ui.access import FILE_POLICY
+from sinagot_catalog.ui.linked_files import LinkedFiles
+from sinagot_catalog.ui.pages import RowPage, RowsPage, both, rows_url
+from sinagot_catalog.ui.previews import picture_type
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
     from sinagot_catalog.catalog import Query, Session
-    from sinagot_catalog.reporting.live_workspace import Look
-    from sinagot_catalog.workspace import Workspace
+    from sinagot_catalog.ui.live_workspace import LiveWorkspace, Look
 
-__all__ = ["serve"]
+__all__ = ["Routes"]
 
-_PATIENCE = 5.0
-"""Seconds for open requests at the end."""
+_TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 10_000
 _MOST_DRAWN = 8
 """Number of overviews that are kept as they were drawn."""
@@ -54,79 +44,7 @@ _READERS = 4
 """Number of files that are read at a time: each may fill the bound of a file."""
 
 
-def serve(
-    workspace: Workspace,
-    reopen: Callable[[], Workspace],
-    *,
-    port: int = 0,
-    read_only: bool = False,
-    ready: Callable[[str], None],
-) -> None:
-    """Serve the page until KeyboardInterrupt.
-
-    Args:
-        workspace: The open workspace.
-        reopen: Opens it anew, after a change of its config.
-        port: The port on the loopback; 0 for a free one.
-        read_only: Whether nothing can be excluded and included.
-        ready: Called with the address once the page is there.
-
-    Raises:
-        ServerError: When the port cannot be used.
-    """
-    with _listening(port) as listener:
-        port = listener.getsockname()[1]
-        live = LiveWorkspace(workspace, reopen)
-        access = Access(_Ui(live, read_only=read_only).app, port=port, read_only=read_only)
-        config = uvicorn.Config(
-            access, lifespan="off", access_log=False, log_level="error", server_header=False, ws="none",
-            timeout_graceful_shutdown=int(_PATIENCE), limit_concurrency=200, proxy_headers=False,
-        )  # fmt: skip
-        server = _Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        ready(f"http://127.0.0.1:{port}/?token={access.token}")
-        try:
-            while thread.is_alive():
-                thread.join(1)
-        finally:
-            server.should_exit = True
-            thread.join(2 * _PATIENCE)
-
-
-class _Server(uvicorn.Server):
-    """A server in a thread: signals belong to the program."""
-
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave the signals as they are."""
-        yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, without a word on connections that come in just now: their socket is closed already."""
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        await super().shutdown(sockets)
-
-
-@contextmanager
-def _listening(port: int) -> Iterator[socket.socket]:
-    listener = socket.socket()
-    with listener:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", port))
-            listener.listen()
-        except (OSError, OverflowError) as error:
-            text = getattr(error, "strerror", None) or str(error)
-            raise ServerError(
-                f"port {port} cannot be used: {text}", "Name another one with --port, or none for a free one."
-            ) from error
-        yield listener
-
-
-class _Ui:
+class Routes:
     """The routes.
 
     Args:
@@ -163,7 +81,7 @@ class _Ui:
         return self._page(
             request,
             look,
-            "ui_overview.html",
+            "overview.html",
             active="overview",
             where=where,
             overview=self._overview(look, where),
@@ -179,8 +97,8 @@ class _Ui:
             edges = [-(-k * len(ids) // n) for k in range(n + 1)] if n else [0]
             bins = [(ids[first], ids[end - 1]) for first, end in pairwise(edges)]
             text = render(
-                "ui_sections.html", page=page, live=True, rows_url=rows_url, both=both, equals=equals,
-                bins=as_json({"bins": bins, "where": where}),
+                "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url, both=both,
+                equals=equals, bins=as_json({"bins": bins, "where": where}),
             )  # fmt: skip
             while len(self._drawn) >= _MOST_DRAWN:
                 self._drawn.pop(next(iter(self._drawn)))
@@ -194,7 +112,7 @@ class _Ui:
         look = self._live.look
         number = int(page) if page.isdecimal() and len(page) < 10 else 1  # noqa: PLR2004 - digits
         shown = RowsPage(look, where, sort, number, is_down=bool(down))
-        return self._page(request, look, "ui_rows.html", active="rows", where=where, page=shown)
+        return self._page(request, look, "rows.html", active="rows", where=where, page=shown)
 
     def row(
         self,
@@ -207,7 +125,7 @@ class _Ui:
         """Show one row."""
         look = self._live.look
         shown = RowPage(look, {"record_id": record_id, "task": task, "modality": modality, "step": step})
-        return self._page(request, look, "ui_row.html", active="rows", page=shown)
+        return self._page(request, look, "row.html", active="rows", page=shown)
 
     def version(self) -> dict[str, str]:
         """Return a text that changes when the pages do."""
@@ -276,6 +194,7 @@ class _Ui:
         root = masked(look.source.config.root)
         text = render(
             name,
+            folder=_TEMPLATES,
             **values,
             name=root.rstrip("/").rpartition("/")[2] or root,
             root=root,
@@ -296,7 +215,7 @@ class _Ui:
                 {"told": " ".join(filter(None, [error.message, error.hint]))}, status_code=status
             )
         return self._page(
-            request, self._live.look, "ui_problem.html", status, problem=error,
+            request, self._live.look, "problem.html", status, problem=error,
             where=request.query_params.get("where", ""),
         )  # fmt: skip
 

@@ -248,7 +248,8 @@ def test_a_wrong_post_is_one_sentence(folder, start):
     for body in (
         b"", b"[]", b"{", b"\xff", b"[" * 100_000, b'{"rows": [], "reason": "x"}', b'{"rows": [1], "reason": "x"}',
         b'{"rows": [{"record_id": 1}], "reason": "x"}', b'{"rows": [{"step": "a"}], "reason": "x"}',
-        b'{"rows": [{"record_id": "R1", "step": "a"}]}', b'{"rows": [{"record_id": "R1", "step": "a"}], "reason": " "}',
+        b'{"rows": [{"record_id": "R1", "step": "a"}]}',
+        b'{"rows": [{"record_id": "R1", "step": "a"}], "reason": " "}',
         b'{"rows": [{"record_id": "nobody", "step": "a"}], "reason": "x"}',
         b'{"rows": [{"record_id": "R1", "step": "nothing"}], "reason": "x"}',
         b'{"rows": [{"record_id": "R1", "step": ["a"]}], "reason": "x"}',
@@ -555,7 +556,8 @@ def test_a_port_that_is_taken_is_one_sentence(folder, cli):
 
 def test_no_look_loads_a_web_server(harbor_folder):
     program = (
-        "import sys; from sinagot_catalog.cli import call; call(['status', sys.argv[1]]); call(['report', sys.argv[1]]);"
+        "import sys; from sinagot_catalog.cli import call;"
+        " call(['status', sys.argv[1]]); call(['report', sys.argv[1]]);"
         " print(sorted({'fastapi', 'uvicorn', 'starlette'} & sys.modules.keys()))"
     )
     done = subprocess.run(

@@ -11,18 +11,16 @@ import polars as pl
 
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import ORDER
-from sinagot_catalog.reporting.completeness import equals
-from sinagot_catalog.reporting.failure_commands import workspace_words
-from sinagot_catalog.reporting.linked_files import LinkedFile, LinkedFiles, Preview, of_key
-from sinagot_catalog.reporting.report_rows import CODES, WORDS
+from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
 from sinagot_catalog.run import shell_join
 from sinagot_catalog.schema import KEYS
+from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview, of_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from sinagot_catalog.diagnostics import Explanation
-    from sinagot_catalog.reporting.live_workspace import Look
+    from sinagot_catalog.ui.live_workspace import Look
 
 __all__ = ["RowPage", "RowsPage", "both", "row_url", "rows_url"]
 
