@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import threading
 import time
@@ -58,10 +57,10 @@ def serve(
         server = _Server(config)
         thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
         thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        ready(f"http://127.0.0.1:{port}/?token={access.token}")
         try:
+            while not server.started and thread.is_alive():
+                time.sleep(0.01)
+            ready(f"http://127.0.0.1:{port}/?token={access.token}")
             while thread.is_alive():
                 thread.join(1)
         finally:
@@ -76,11 +75,6 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals as they are."""
         yield
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """End, without a word on connections that come in just now: their socket is closed already."""
-        asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        await super().shutdown(sockets)
 
 
 @contextmanager
