@@ -83,7 +83,7 @@ class LinkedFiles:
         self._source = source
         catalog = Query("steps", record=key["record_id"]).widened(source.catalog())
         rows = catalog.steps.filter(of_key(key))
-        fits = source.config.ids.values(key["record_id"]) is not None or rows["by"].is_not_null().any()
+        fits = source.config.ids.values(key["record_id"] or "") is not None or rows["by"].is_not_null().any()
         if rows.height != 1 or not fits:
             raise NotFoundError(f"there is no row {' '.join(value for value in key.values() if value)}")
         self._links = catalog.links(rows)
@@ -126,7 +126,7 @@ class LinkedFiles:
 
         Raises:
             NotFoundError: When it is absent.
-        StorageError: When it is too large, or cannot be read.
+            StorageError: When it is too large, or cannot be read.
         """
         return read_bounded(self.store(file), file.path)
 

@@ -64,10 +64,10 @@ class Routes:
             ("/version", self.version),
         ):  # fmt: skip
             self.app.get(path, response_model=None)(route)
-        for name, kind in (("page.css", "text/css"), ("ui.js", "text/javascript")):
-            self.app.get(f"/{name}")(partial(_asset, name, kind))
-        for path, route in (("/exclude", self.exclude), ("/include", self.include)):
-            self.app.post(path, response_model=None)(route)
+        self.app.get("/page.css")(partial(_asset, template_file("page.css"), "text/css"))
+        self.app.get("/ui.js")(partial(_asset, template_file("ui.js", _TEMPLATES), "text/javascript"))
+        self.app.post("/exclude", response_model=None)(self.exclude)
+        self.app.post("/include", response_model=None)(self.include)
         self.app.exception_handler(SinagotError)(self._problem)
         for kind in (RequestValidationError, HTTPException):
             self.app.exception_handler(kind)(self._invalid)
@@ -251,8 +251,8 @@ def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame([{name: row.get(name) for name in KEYS} for row in rows], schema=KEYS)
 
 
-def _asset(name: str, kind: str) -> Response:
-    return Response(template_file(name), media_type=kind)
+def _asset(text: str, kind: str) -> Response:
+    return Response(text, media_type=kind)
 
 
 def _unexpected(_: Request, error: Exception) -> Response:
