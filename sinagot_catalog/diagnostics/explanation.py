@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.errors import row_label
 
 if TYPE_CHECKING:
@@ -148,14 +149,15 @@ class Explanation:
         """Return the words of a `run` of this row with given options, without the workspace.
 
         Example:
-            >>> ws = getfixture("harbor")
+            >>> from sinagot_catalog import example
+            >>> ws = example()
             >>> ws.explain("REC-20200601", "count").run_words({"force": True})
             ['--record', 'REC-20200601', '--step', 'count', '--force']
         """
         if options.get("whole_record"):
             return ["--record", self.record_id]
         units = (("task", self.task), ("modality", self.modality))
-        where = [f"{name} = '{value}'" for name, value in units if value]
+        where = [f"{name} = {sql_text(value)}" for name, value in units if value]
         flags = [
             f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
             for name, value in options.items()
