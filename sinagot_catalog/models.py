@@ -115,7 +115,7 @@ class _Customs:
         tasks = [name for name, task in self._source.config.tasks.items() if modality in task.modalities]
         if pinned not in tasks:
             raise SelectionError(
-                f"{file}: {own.__name__}.task: {pinned!r} is no task of {modality}{did_you_mean(pinned, tasks)}",
+                f"{file}: {own.__name__}.task: {pinned!r} is not a task of {modality}{did_you_mean(pinned, tasks)}",
                 f"Its tasks: {', '.join(tasks) or 'none'}.",
             )
         return {"task": RecordCollection.task, "pinned_task": pinned}

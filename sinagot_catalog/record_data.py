@@ -119,7 +119,7 @@ def outputs(
         inside = _steps_of(resolver, scope)
         if step not in inside:
             raise SelectionError(
-                f"step {step!r} is none of this scope{did_you_mean(step, inside)}",
+                f"step {step!r} is not one of this scope{did_you_mean(step, inside)}",
                 f"Its steps: {', '.join(inside) or 'none'}.",
             )
         rows = rows.filter(

@@ -368,8 +368,11 @@ class Selection:
             warnings.warn(text, stacklevel=2)
         return rows
 
-    def include(self) -> pl.DataFrame:
+    def include(self, step_label: str | Sequence[str] | None = None) -> pl.DataFrame:
         """Take these rows back: remove their rows from the table of exclusions.
+
+        Args:
+            step_label: Only this step, or these, of their records.
 
         Returns:
             A row per exclusion of these rows: `record_id, task, modality, step`, `included`, and `reason` if it
@@ -380,7 +383,7 @@ class Selection:
         """
         from sinagot_catalog.catalog import include
 
-        return include(self._source, self._query)
+        return include(self._source, self._query, step_label)
 
     # --- display -----------------------------------------------------------------------------------------
 

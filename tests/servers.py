@@ -326,13 +326,12 @@ class Dask:
         wait(lambda: file.exists() and file.read_text().strip().endswith("}"))
         self.address = json.loads(file.read_text())["address"]
 
-    def ensure(self, workers):
-        """See to it that so many workers are there."""
+    def ensure(self, workers, *words):
+        """See to it that so many workers are there; words are options of those that are started."""
         alive = [one for one in self.processes[1:] if one.poll() is None]
         for _ in range(workers - len(alive)):
-            self._start(
-                "worker", self.address, "--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard"
-            )
+            alone = ("--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard")
+            self._start("worker", self.address, *alone, *words)
 
     def _start(self, what, *words):
         with (self.folder / "log.txt").open("ab") as log:
@@ -362,6 +361,7 @@ class Ray:
         self.folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
         program = Path(sys.executable).with_name("ray")
         command = [program, "start", "--head", "--port", "0", "--num-cpus", "2", "--include-dashboard=false"]
+        command += ["--num-gpus", "2"]  # nobody looks whether they are there
         command += ["--disable-usage-stats", "--block", "--temp-dir", self.folder]
         command += ["--object-store-memory", "100000000"]
         with Path(self.folder, "log.txt").open("ab") as log:

@@ -154,7 +154,7 @@ def test_pinned_task_does_not_stand_in_for_one_that_is_said(lab_folder):
 
 def test_pinned_task_that_the_modality_lacks_is_an_error(lab_folder):
     ws = Workspace(bring(lab_folder(), collection=COLLECTION.replace("    def", "    task = 'HCD'\n    def")))
-    with pytest.raises(SelectionError, match=r"'HCD' is no task of EEG; did you mean 'HDC'"):
+    with pytest.raises(SelectionError, match=r"'HCD' is not a task of EEG; did you mean 'HDC'"):
         _ = ws.EEG
 
 

@@ -14,7 +14,10 @@ import pytest
 from sinagot_catalog import Workspace
 
 SONETAA = Path(__file__).parents[1] / "example" / "sonetaa"
-OUTPUTS = ("LOG", "preprocess", "control", "alpha", "mmn", "scores", "scores_norm", "__pycache__")
+OUTPUTS = (
+    *("LOG", "preprocess", "control", "alpha", "mmn", "grand_average", "scores", "scores_norm"),
+    *("exclude.csv", "__pycache__"),
+)
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FLAT = "channel Cz is flat: was the electrode connected?"
 
@@ -63,14 +66,14 @@ def test_dataset_is_small():
 
 
 def test_before_a_run_every_row_is_ready_or_waits(sonetaa):
-    assert statuses(sonetaa) == {"DATA_READY": 73, "INIT": 67}
+    assert statuses(sonetaa) == {"DATA_READY": 73, "INIT": 70}
     assert len(sonetaa.units) == 20 * 5
 
 
 def test_run_does_everything_but_what_fails_or_lacks_a_file(ran):
     ws, report = ran
-    assert report.counts() == {"done": 124, "error": 1, "blocked": 1}
-    assert statuses(ws) == {"DONE": 124, "ERROR": 1, "INIT": 15}
+    assert report.counts() == {"done": 126, "error": 1, "blocked": 2}
+    assert statuses(ws) == {"DONE": 126, "ERROR": 1, "INIT": 16}
     assert statuses(Workspace(ws.config.root)) == statuses(ws)
 
 
@@ -112,6 +115,47 @@ def test_expected_record_is_a_row_before_its_first_file(ran):
     assert set(ws.records.get("PA-008").steps.collect()["status"].to_list()) == {"INIT"}
     assert "PA-008" in ws.records.ids()
     assert "PA-008" not in ws.EEG.ids()
+
+
+def test_average_of_a_task_is_over_the_records_that_are_there(ran):
+    ws, _ = ran
+    rows = ws.steps.filter(step="grand_average").select("record_id", "task", "status", "reason").rows()
+    assert rows[1:] == [
+        ("dataset=all", "MMN", "DONE", "all outputs are there"),
+        ("dataset=all", "HDC", "DONE", "all outputs are there"),
+    ]
+    assert rows[0][:3] == ("dataset=all", "RS", "INIT")
+    assert rows[0][3].startswith("preprocess of PA-005 failed; 17 of 20 members are there")
+    average = ws.HDC.EEG.steps.scan_outputs("grand_average").collect()
+    assert average.columns == ["record_id", "task", "modality", "step", "hertz", "power"]
+    assert average["hertz"].to_list() == [number / 4 for number in range(121)]
+
+
+def test_exclusion_of_the_failed_recording_lets_its_average_go_on(sonetaa):
+    assert sonetaa.RS.steps.run(mode="main_process", progress=False).counts()["blocked"] == 2
+    sonetaa.RS.EEG.filter(record_id="PA-005").exclude("electrode Cz was not connected")
+    assert sonetaa.RS.steps.run(mode="main_process", progress=False).counts() == {"done": 1}
+    assert statuses(sonetaa.RS) == {"DONE": 35, "INIT": 4, "EXCLUDED": 2}
+    sonetaa.RS.EEG.filter(record_id="PA-005").include()
+    assert sonetaa.RS.steps.filter(status="ERROR").count() == 1
+
+
+def test_values_of_alpha_are_columns(ran):
+    ws, _ = ran
+    share = pl.col("alpha").struct.field("share")
+    found = ws.RS.EEG.units.filter(share > 0.745).records
+    own = ws.RS.EEG.steps.scan_outputs("alpha", "alpha").filter(pl.col("share") > 0.745).collect()
+    assert found.ids() == sorted(own["record_id"])
+
+
+def test_another_window_makes_the_results_of_mmn_stale(tmp_path):
+    folder = copied(tmp_path / "sonetaa")
+    ws = Workspace(folder)
+    ws.MMN.steps.run(mode="main_process", progress=False)
+    toml = folder / "workspace.toml"
+    toml.write_text(toml.read_text().replace("window_ms = [100, 250]", "window_ms = [100, 200]"))
+    stale = Workspace(folder).steps.filter(stale=True).select("step")["step"]
+    assert stale.to_list() == ["mmn"] * 17
 
 
 def test_both_modes_give_the_same_files_and_statuses(ran, sonetaa):
@@ -176,9 +220,9 @@ def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
     done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
     assert done.returncode == 3, done.stderr
     said = done.stdout + done.stderr
-    assert "124 done, 1 failed, 1 blocked" in said
+    assert "126 done, 1 failed, 2 blocked" in said
     assert f"PA-005 RS EEG preprocess: ValueError: {FLAT}" in said
-    assert statuses(Workspace(folder)) == {"DONE": 124, "ERROR": 1, "INIT": 15}
+    assert statuses(Workspace(folder)) == {"DONE": 126, "ERROR": 1, "INIT": 16}
 
 
 def test_readme_tour_is_true(tmp_path, monkeypatch):

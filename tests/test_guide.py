@@ -87,7 +87,8 @@ def environment_of(**more: str) -> dict[str, str]:
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder that looks like a fresh checkout, and is the current one."""
-    left_out = shutil.ignore_patterns("LOG", "count", "mean", "summary", "__pycache__")
+    made = ("LOG", "count", "mean", "summary", "measured", "sheets", "exclude.csv", "__pycache__")
+    left_out = shutil.ignore_patterns(*made)
     shutil.copytree(ROOT / "example", tmp_path / "example", ignore=left_out)
     for file in ("README.md", "pyproject.toml"):
         shutil.copy(ROOT / file, tmp_path)
@@ -200,6 +201,10 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
 )
 def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
     follow(GUIDE / page, checkout, environment_of())
+
+
+def test_the_page_of_shots_can_be_followed(checkout: Path) -> None:
+    follow(checkout / "example" / "shots" / "README.md", checkout, environment_of())
 
 
 def test_the_prefect_page_can_be_followed(checkout: Path, server_home: dict[str, str]) -> None:

@@ -96,7 +96,7 @@ def test_data_that_json_cannot_hold_are_refused_and_the_file_is_kept(lab):
 def test_data_file_that_is_no_json_is_named(lab, tmp_path):
     (tmp_path / "workspace/dataset/clinical/R4.json").write_text("{age: 40")
     for ask in (lambda: lab.clinical.get("R4").data, lambda: lab.clinical.data):
-        with pytest.raises(StorageError, match=r"clinical/R4.json is no JSON file"):
+        with pytest.raises(StorageError, match=r"clinical/R4.json is not a JSON file"):
             ask()
 
 
@@ -194,7 +194,7 @@ TABLES = {
         "dataset/people.csv",
         "has no column 'record_id', only record, age",
     ),
-    "no known kind": ("x", "dataset/people.xls", "no table of a known kind"),
+    "no known kind": ("x", "dataset/people.xls", "not a table of a known kind"),
     "an empty file": ("", "dataset/people.csv", "people.csv .* cannot be read"),
 }
 

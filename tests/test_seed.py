@@ -555,7 +555,7 @@ def test_names_that_exist_nowhere_are_errors_that_name_the_near_one(seed, write_
     first, second = sorted(caught.value.message.splitlines())
     assert "run.mode: 'main_proces' is not one of" in first
     assert "did you mean 'main_process'?" in first
-    assert "tasks.RS.modalities[0]: 'EGG' is no modality of this config; did you mean 'EEG'?" in second
+    assert "tasks.RS.modalities[0]: 'EGG' is not a modality of this config; did you mean 'EEG'?" in second
 
 
 def test_data_of_records_come_and_nothing_is_printed(seed, capsys):  # 28

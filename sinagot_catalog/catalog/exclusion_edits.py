@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_file import ExclusionFile
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.session import Session
+    from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Store
 
 __all__ = ["exclude", "include", "missing_line"]
@@ -92,7 +93,7 @@ def exclude(
     )
 
 
-def include(source: Session, query: Query) -> pl.DataFrame:
+def include(source: Session, query: Query, step: str | Sequence[str] | None = None) -> pl.DataFrame:
     """Remove the exclusions of a selection.
 
     An exclusion that also reaches rows outside of the selection stays.
@@ -100,6 +101,7 @@ def include(source: Session, query: Query) -> pl.DataFrame:
     Args:
         source: The session of the workspace.
         query: The selection.
+        step: Only this step, or these steps, of its records.
 
     Returns:
         A row per exclusion that reaches a row of the selection: its keys, `included`, and `reason` if it stays.
@@ -112,24 +114,26 @@ def include(source: Session, query: Query) -> pl.DataFrame:
     query = _checked(query, "include")
     known, named = source.catalog().row_ids, query.ids()
     catalog = query.widened(source.catalog())
-    selected = Resolver(catalog, source.stats).rows(query.seen_as("steps")).select("_rec", "_cell")
+    selected = _selected(catalog, source, query, step)
     others = catalog.steps.join(selected, on=["_rec", "_cell"], how="anti")["record_id"]
     ids = catalog.row_ids.gather(selected["_rec"].unique())
     whole = ids.filter(~ids.is_in(others.unique().implode()))
     out = pl.DataFrame(schema={**KEYS, "included": pl.Boolean(), "reason": pl.String()})
+    # a record and a step that groups it are no row of `steps`
+    real = pl.concat([catalog.steps.select("_rec", "_cell"), selected])
 
     def remove(file: ExclusionFile) -> ExclusionFile:
         nonlocal out
         rows = file.frame()
         _check_ids(named, [*known, *rows["record_id"]] if named else [])
-        reach = covered(catalog, rows)
+        reach = covered(catalog, rows).join(real, on=["_rec", "_cell"], how="semi")
         inside = reach.join(selected, on=["_rec", "_cell"], how="semi")["line"].unique()
         outside = reach.join(selected, on=["_rec", "_cell"], how="anti")["line"].unique()
-        # a row that reaches no step goes with its record
-        idle = ~pl.col("line").is_in(reach["line"].unique().implode()) & pl.col("record_id").is_in(
-            whole.implode()
-        )
-        found = rows.filter(pl.col("line").is_in(inside.implode()) | idle)
+        fits = pl.col("line").is_in(inside.implode())
+        if step is None:  # a row that reaches no step goes with its record
+            idle = ~pl.col("line").is_in(reach["line"].unique().implode())
+            fits |= idle & pl.col("record_id").is_in(whole.implode())
+        found = rows.filter(fits)
         stays = pl.col("line").is_in(outside.implode())
         out = found.select(
             *KEYS,
@@ -140,6 +144,21 @@ def include(source: Session, query: Query) -> pl.DataFrame:
 
     _edit(source, remove)
     return out
+
+
+def _selected(
+    catalog: Catalog, source: Session, query: Query, step: str | Sequence[str] | None
+) -> pl.DataFrame:
+    """The rows of a selection: `_rec, _cell`; of steps that group records also each record with the step."""
+    resolver = Resolver(catalog, source.stats)
+    rows = resolver.rows(query.seen_as("steps")).select("_rec", "_cell", "step")
+    if step is None:
+        return rows.drop("step")
+    names = _known_steps(source, step)
+    groups = [cell.index for cell in catalog.layout.cells if cell.by is not None and cell.step in names]
+    members = resolver.rows(query.seen_as("records")).select(pl.col("_rec").cast(rows.schema["_rec"]))
+    pairs = members.join(pl.DataFrame({"_cell": groups}, schema={"_cell": rows.schema["_cell"]}), how="cross")
+    return pl.concat([rows.filter(pl.col("step").is_in(names)).drop("step"), pairs])
 
 
 # --- rows ----------------------------------------------------------------------------------------------------
@@ -166,14 +185,7 @@ def _check_ids(named: Sequence[pl.Series], known: Sequence[str]) -> None:
 
 def _exclusions_of(source: Session, query: Query, step: str | Sequence[str] | None) -> pl.DataFrame:
     """Return the keys of the exclusions that a selection asks for: null stands for all."""
-    steps: list[str] | None = [step] if isinstance(step, str) else None if step is None else list(step)
-    known = source.layout().steps
-    for name in steps or ():
-        if name not in known:
-            raise SelectionError(
-                f"there is no step {name!r}{did_you_mean(name, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
+    steps = None if step is None else _known_steps(source, step)
     catalog = query.widened(source.catalog())
     rows = Resolver(catalog, source.stats).rows(query)
     if query.table == "records":
@@ -185,6 +197,23 @@ def _exclusions_of(source: Session, query: Query, step: str | Sequence[str] | No
         wanted = pl.DataFrame({"step": [*steps] if steps else [None]}, schema={"step": pl.String})
         rows = rows.select("record_id", "task", "modality").join(wanted, how="cross")
     return rows.select(*KEYS).unique(maintain_order=True)
+
+
+def _known_steps(source: Session, step: str | Sequence[str]) -> list[str]:
+    """Steps as a list.
+
+    Raises:
+        SelectionError: There is no such step.
+    """
+    names = [step] if isinstance(step, str) else list(step)
+    known = source.layout().steps
+    for name in names:
+        if name not in known:
+            raise SelectionError(
+                f"there is no step {name!r}{did_you_mean(name, known)}",
+                f"Steps: {', '.join(known) or 'none'}.",
+            )
+    return names
 
 
 def _is_used(source: Session, name: str) -> bool:

@@ -93,7 +93,7 @@ class ExclusionReader:
         return Exclusions(name, file.frame(), unknown=file.unknown)
 
     def left_out_of(self, listing: Listing, root: str) -> Listing:
-        """Return a listing without the table itself: it may lie among the data, and is no record."""
+        """Return a listing without the table itself: it may lie among the data, and is not a record."""
         own = (self._path or "").removeprefix(f"{root}/")
         if own in ("", self._path) or not (listing.names == own.rpartition("/")[2]).any():
             return listing

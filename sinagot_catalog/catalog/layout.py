@@ -8,6 +8,7 @@ from typing import Any
 
 from sinagot_catalog.catalog.refusals import Doubt
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, row_label
+from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
 
 __all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
@@ -72,6 +73,7 @@ class UnitStep:
         is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
         params: Its parameters.
+        resources: What a row of it needs.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
     """
 
@@ -93,6 +95,7 @@ class UnitStep:
     columns: bool = False
     is_refused: bool = False
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    resources: Resources = NO_RESOURCES
 
     def places(self, role: str) -> list[int]:
         """Indices of the bound patterns that it uses in a role, in the script's order."""
@@ -329,7 +332,7 @@ class Layout:
         if len(fits) != 1:
             units = ", ".join(row_label(cell.task, cell.modality) for cell in named)
             asked = row_label(task, modality)
-            what = f"is no step of {asked}" if asked and not fits else "is a step of several units"
+            what = f"is not a step of {asked}" if asked and not fits else "is a step of several units"
             raise SelectionError(f"{step!r} {what}: it is one of {units}", "Name the task and the modality.")
         return fits[0]
 

@@ -6,8 +6,9 @@ from pathlib import PurePosixPath
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
 from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
-from sinagot_catalog.config import CommandConfig, Config, params_of
+from sinagot_catalog.config import CommandConfig, Config, params_of, parse_resources
 from sinagot_catalog.errors import ConfigError, PatternError
+from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import (
     IdPattern,
     Template,
@@ -50,6 +51,7 @@ def build_layout(
                 source = _source_of(script, program)
             links, error, is_refused = places.links(source, task, modality)
             error = error or places.columns_fault(source, links)
+            resources, fault = _resources(config, step, source)
             cells.append(
                 UnitStep(
                     index=len(cells),
@@ -60,7 +62,7 @@ def build_layout(
                     step=step,
                     script=script,
                     links=links,
-                    error=error,
+                    error=error or fault,
                     version=source.version,
                     retries=config.run.retries if source.retries is None else source.retries,
                     timeout=config.run.timeout if source.timeout is None else source.timeout,
@@ -70,6 +72,7 @@ def build_layout(
                     columns=source.columns,
                     is_refused=is_refused,
                     params=params_of(config, step, task),
+                    resources=resources,
                 )
             )
         data = places.data(config, task, modality)
@@ -130,6 +133,17 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
     )
 
 
+def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resources, str | None]:
+    """Return what a row of a step needs, and the fault of its declaration; the config wins."""
+    try:
+        table = {**source.resources, **config.steps.step_resources.get(step, {})}
+        return parse_resources(table), None
+    except ValueError as error:
+        line = source.lines.get("RESOURCES")
+        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('RESOURCES')}"
+        return NO_RESOURCES, f"{where}: {error}"
+
+
 def _patterns(value: object) -> list[object]:
     """Return every single pattern of a declaration."""
     values = list(value.values()) if isinstance(value, Mapping) and not is_table(value) else [value]
@@ -143,7 +157,7 @@ def _patterns(value: object) -> list[object]:
 
 
 class _WithColumns(frozenset[str]):
-    """The placeholders of an input: a name that is no field may be a column of a table, which is read later."""
+    """The placeholders of an input: a name that is not a field may be a column of a table, which is read later."""
 
     def __contains__(self, name: object) -> bool:
         return super().__contains__(name) or (isinstance(name, str) and name.isidentifier())

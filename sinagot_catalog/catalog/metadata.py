@@ -102,7 +102,7 @@ def read_rows(
     texts = [key_text(frame[column]) for column in keys]
     if (odd := next((one.name for one in texts if one.dtype != pl.String), None)) is not None:
         raise ConfigError(
-            f"workspace.toml: {address}: {name}: the column {odd!r} is no key: its type is {frame.schema[odd]}",
+            f"workspace.toml: {address}: {name}: the column {odd!r} is not a key: its type is {frame.schema[odd]}",
             "Write the ids as text.",
         )
     values = frame.drop(list(keys))

@@ -80,9 +80,9 @@ class Presence:
             others.append(expected.filter(~expected.str.normalize("NFC").is_in(known.implode())))
         if any(map(len, others)):
             found = pl.concat([found, *others]).unique().sort()
-        return (
-            found.filter(~found.is_in(self._names_of_groups(found).implode())) if self.layout.bys else found
-        )
+        if self.layout.bys:
+            found = found.filter(~found.is_in(self._names_of_groups(found).implode()))
+        return found.rechunk()  # `pl.format` panics on a column whose first chunk is empty (Polars 2.1)
 
     @cached_property
     def _numbered(self) -> tuple[pl.Series, pl.Series]:

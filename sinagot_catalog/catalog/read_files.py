@@ -146,7 +146,7 @@ def read_table(store: Store, path: str, address: str, is_header: Callable[[Seque
     kind = FORMATS.get(PurePosixPath(path).suffix.lower())
     if kind not in _READS:
         raise ConfigError(
-            f"workspace.toml: {address}: {path} is no table of a known kind (csv, tsv, parquet, json …)"
+            f"workspace.toml: {address}: {path} is not a table of a known kind (csv, tsv, parquet, json …)"
         )
     if not store.exists(path):
         raise ConfigError(f"workspace.toml: {address}: {store.root}/{path} does not exist")

@@ -6,7 +6,9 @@ lead to the rows that are linked to at least one of them: a semi-join.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
 __all__ = ["Names", "Resolver"]
+
+_LIKE_SQL = re.compile(r"[\s=<>'()]")
+"""A name with such a character is probably a whole filter in SQL."""
 
 
 class Resolver:
@@ -325,13 +330,19 @@ class Resolver:
         known = self.known(table)
         unknown = [name for name in names if name not in known and not self._table_of_files(table, name)]
         if unknown:
-            sql = "" if unknown[0].isidentifier() else "SQL goes to sql_filter, with texts in single quotes. "
-            if unknown[0] in StepStatus.__members__ or unknown[0] in LONG_NAMES:
-                sql = f"In SQL a text has single quotes: '{unknown[0]}'. "
-            raise SelectionError(
-                f"{table} has no column {unknown[0]!r}{self._absent(unknown[0], known)}",
-                f"{sql}Its columns: {', '.join(known)}.",
-            )
+            name, near = unknown[0], self._absent(unknown[0], known)
+            columns = f"Its columns: {', '.join(known)}."
+            if _LIKE_SQL.search(name):
+                columns = f"SQL goes to sql_filter, with texts in single quotes. {columns}"
+            elif not self._files.find("units", name) and name in {
+                *StepStatus.__members__,
+                *LONG_NAMES,
+                *chain(*self._names().values()),
+            }:
+                near, columns = "", f"In SQL a text has single quotes: '{name}'."
+            elif not near:
+                columns = f"In SQL a text has single quotes: '{name}'. {columns}"
+            raise SelectionError(f"{table} has no column {name!r}{near}", columns)
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()
         choices = self._names() if not keys.isdisjoint(names) else {}

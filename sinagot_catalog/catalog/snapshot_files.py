@@ -223,7 +223,7 @@ def find(log: Store, asked: str, open_store: Callable[[str], Store]) -> Snapshot
     if "/" in asked:
         parent, _, name = asked.rstrip("/").rpartition("/")
         if not _is_name(name):
-            raise UsageError(f"{asked} is no snapshot: its folder is named like 20261123T054500-123456")
+            raise UsageError(f"{asked} is not a snapshot: its folder is named like 20261123T054500-123456")
         return Snapshot(name, open_store(parent or "/"), "")
     known = names(log)
     if not known:

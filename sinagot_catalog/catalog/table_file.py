@@ -66,7 +66,7 @@ def parse_json(content: bytes | str, path: str) -> Any:
     try:
         return json.loads(content)
     except ValueError as error:
-        raise StorageError(f"{path} is no JSON file: {error}") from error
+        raise StorageError(f"{path} is not a JSON file: {error}") from error
 
 
 @dataclass
@@ -321,7 +321,7 @@ def _ndjson_place(text: str) -> str:
 
 
 def _refused(name: str) -> None:
-    raise ValueError(f"{name} is no JSON value")
+    raise ValueError(f"{name} is not a JSON value")
 
 
 def _csv_place(text: str, separator: str, fault: str) -> str:

@@ -57,7 +57,7 @@ class UnusedFiles:
         """Count the files whose id fits `id_pattern` and cannot be a record, for example because a field is `..`.
 
         Returns:
-            The number of files, and examples: a path, its id, and why the id is no record.
+            The number of files, and examples: a path, its id, and why the id is not a record.
         """
         return len(self._refused), self._refused[:most]
 

@@ -57,7 +57,7 @@ class Program(click.Group):
         word = args[0]
         if word not in _VERBS and not ctx.resilient_parsing and not word.startswith("-"):
             raise click.UsageError(
-                f"{word!r} is none of {', '.join(_VERBS)}{did_you_mean(word, _VERBS)}", ctx
+                f"{word!r} is not one of {', '.join(_VERBS)}{did_you_mean(word, _VERBS)}", ctx
             )
         return super().resolve_command(ctx, args)
 
@@ -135,4 +135,7 @@ def _sentence(error: click.UsageError) -> str:
     if isinstance(error, click.BadParameter) and error.param is not None:
         names = "" if isinstance(error.param, Argument) else f"{_long_name(error.param)}: "
         return f"{names}{error.message}"
+    if error.message.startswith("Got unexpected extra argument"):
+        words = error.message.partition("(")[2].rstrip(")")
+        return f"these words are too many here: {words}" if " " in words else f"{words!r} has no place here"
     return error.message.rstrip(".")

@@ -200,7 +200,7 @@ def _say_how(ws: Workspace, made: Deployed) -> None:
 def _pair(text: str, option: str) -> tuple[str, str]:
     name, sign, value = text.partition("=")
     if not sign or not name:
-        raise SelectionError(f"{option}: {text!r} is no variable with a value", "Write it as NAME=VALUE.")
+        raise SelectionError(f"{option}: {text!r} is not a variable with a value", "Write it as NAME=VALUE.")
     return name, value
 
 

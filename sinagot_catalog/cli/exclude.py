@@ -56,13 +56,14 @@ def exclude(args: Any) -> int:
     ws = open_workspace(args)
     for record_id in args.record:
         ws.records[record_id]  # an unknown id raises an error that names similar ids
-    rows = ws.get_subscope(args.task, args.modality).steps
+    steps = ws.get_subscope(args.task, args.modality).steps
+    steps = steps.filter(pl.col("step").is_in(args.step)) if args.step else steps
+    steps = steps.sql_filter(args.where) if args.where else steps
+    rows = steps.records  # of a step that groups records, the members
     rows = rows.filter(pl.col("record_id").is_in(args.record)) if args.record else rows
-    rows = rows.filter(pl.col("step").is_in(args.step)) if args.step else rows
-    rows = rows.sql_filter(args.where) if args.where else rows
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
-        changed = rows.records.exclude(args.reason, steps_of(args))
+        changed = rows.exclude(args.reason, steps_of(args))
     _show(args, changed, "excluded")
     for one in told:
         say(f"note: {one.message}")
@@ -94,9 +95,9 @@ def include(args: Any) -> int:
             pl.lit(value).alias(name) for name, value in scope.items()
         )
         rows = ws._of(keys)  # noqa: SLF001 - like Workspace.run
-    rows = rows.filter(pl.col("step").is_in(args.step)) if args.step else rows
+    rows = rows.filter(pl.col("step").is_in(args.step)) if args.step and not args.record else rows
     rows = rows.sql_filter(args.where) if args.where else rows
-    _show(args, rows.include(), "included")
+    _show(args, rows.records.include(steps_of(args)) if args.step else rows.include(), "included")
     return 0
 
 

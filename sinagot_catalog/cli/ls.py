@@ -24,7 +24,6 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
 )
 from sinagot_catalog.errors import SelectionError, did_you_mean
-from sinagot_catalog.reporting import without_empty
 
 if TYPE_CHECKING:
     import polars as pl
@@ -86,6 +85,8 @@ def ls(args: Any) -> int:
     if machine:
         put_rows(args, frame)
     elif total:
+        from sinagot_catalog.reporting import without_empty
+
         put_table(frame if args.columns else without_empty(frame))
     if frame.height < total:
         say(f"({frame.height} of {total:,} rows; --limit 0 for all)")

@@ -57,7 +57,7 @@ class OneOf(click.Choice[str]):
             return value
         hint = "" if param is None or not isinstance(param, Argument) else param.help_for(value)
         near = did_you_mean(str(value), choices) or hint
-        raise click.BadParameter(f"{value!r} is none of {', '.join(choices)}{near}", ctx, param)
+        raise click.BadParameter(f"{value!r} is not one of {', '.join(choices)}{near}", ctx, param)
 
 
 def one_of(*choices: str) -> OneOf:
@@ -76,7 +76,7 @@ def duration(text: str) -> float:
 def count(text: str) -> int:
     """Parse a number that is not negative."""
     if not text.isdecimal():
-        raise click.BadParameter(f"{text!r} is no number of rows")
+        raise click.BadParameter(f"{text!r} is not a number of rows")
     return int(text)
 
 
@@ -90,14 +90,14 @@ def numbered(text: str) -> int:
 def _processes(text: str) -> int:
     """Parse a number of processes."""
     if not text.isdecimal() or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is no number of processes from 1 up; without it, one per core")
+        raise click.BadParameter(f"{text!r} is not a number of processes from 1 up; by default one per core")
     return int(text)
 
 
 def _failures(text: str) -> int:
     """Parse a number of failures."""
     if not text.isdecimal() or int(text) == 0:
-        raise click.BadParameter(f"{text!r} is no number of failures from 1 up")
+        raise click.BadParameter(f"{text!r} is not a number of failures from 1 up")
     return int(text)
 
 
@@ -140,17 +140,21 @@ class Argument(click.Argument):
 
     def help_for(self, value: str) -> str:
         """Return what a word probably means that does not fit here."""
-        from pathlib import Path
-
-        if self.name == "table" and ("/" in value or Path(value, "workspace.toml").is_file()):
-            return f"; a workspace is named with -C {value}"
-        return ""
+        return f"; {value} is not a workspace: it has no workspace.toml" if "/" in value else ""
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """Return the candidates for a value."""
         from sinagot_catalog.cli.completion import values_of
 
         return values_of(self, ctx, incomplete)
+
+
+def _is_workspace(word: str) -> bool:
+    """Whether a word is a folder with a config, a toml or a URL."""
+    from pathlib import Path
+
+    path = Path(word)
+    return "://" in word or (path / "workspace.toml").is_file() or (path.suffix == ".toml" and path.is_file())
 
 
 def _takes_value(param: click.Parameter) -> bool:
@@ -195,10 +199,32 @@ class Command(click.Command):
             and any(args[-1] in one.opts for one in self.params if _takes_value(one))
         ):
             args = [*args, ""]  # the value is being completed; without one, no argument would be parsed
+        if self._takes_workspace_last and not ctx.resilient_parsing:
+            args = self._with_option(args)
         rest = super().parse_args(ctx, args)
         if passed:
             ctx.params["passed_on"] = passed
         return rest
+
+    @property
+    def _takes_workspace_last(self) -> bool:
+        """Whether a last word may name the workspace beside other arguments."""
+        names = {param.name for param in self.params}
+        return "workspace" in names and not names & {"place", "folder"}
+
+    def _with_option(self, args: list[str]) -> list[str]:
+        """Put `-C` before the last argument if it names a workspace."""
+        valued = {name for param in self.params if _takes_value(param) for name in param.opts}
+        last = None
+        rest = iter(enumerate(args))
+        for index, word in rest:
+            if word in valued:
+                next(rest, None)
+            elif not word.startswith("-"):
+                last = index
+        if last is None or not _is_workspace(args[last]):
+            return args
+        return [*args[:last], "-C", *args[last:]]
 
     def invoke(self, ctx: click.Context) -> int:
         """Run the verb."""
@@ -216,6 +242,7 @@ class Command(click.Command):
         """Write the help: usage, the sentence about the verb, its parameters by group, examples."""
         arguments = [one for one in self.params if isinstance(one, Argument) and one.metavar]
         words = " ".join(one.metavar or "" if one.required else f"[{one.metavar}]" for one in arguments)
+        words += " [WORKSPACE]" if self._takes_workspace_last else ""
         formatter.write(f"usage: {ctx.command_path} [options] {words}".rstrip() + "\n\n")
         formatter.write_text(self.help or "")
         if described := [(one.metavar or "", one.about) for one in arguments if one.about]:

@@ -50,7 +50,8 @@ COLOURS = {
 
 _COLOURED = ("status", "action", "outcome", "event")
 _KEYS = ("time", "record_id", "task", "modality", "step", "path", "status")
-_NARROWEST = 8
+_NARROWEST = {"path": 24} | dict.fromkeys(("record_id", "task", "modality", "step"), 12)
+"""The least number of characters of a text column in a narrow terminal; 8 for others."""
 
 
 _MARK = f"\x1e{os.urandom(8).hex()}\x1e"
@@ -174,6 +175,7 @@ def put_table(
     names: Mapping[str, str] | None = None,
     bold_last: bool = False,
     beside: Sequence[Sequence[tuple[str, str]]] | None = None,
+    spare: Sequence[str] = (),
 ) -> None:
     """Print rows as aligned columns, cut to the width of the terminal.
 
@@ -182,6 +184,7 @@ def put_table(
         names: Other names for some columns.
         bold_last: Whether the last row is a total.
         beside: Text to the right of each row: pieces with their colours; all of one width.
+        spare: Columns that are left out, without a note, before others are cut.
     """
     import polars as pl
 
@@ -192,7 +195,10 @@ def put_table(
     sizes = {name: max(size or 0, len(heads[name])) for name, size in zip(text.columns, longest, strict=True)}
     taken = 2 + sum(len(piece) for piece, _ in beside[0]) if beside else 0
     whole = right | {name for name, dtype in frame.schema.items() if dtype.is_temporal()}
-    left_out = _fit(sizes, set(text.columns) - whole, (room := width()) and room - taken)
+    room = (room := width()) and room - taken
+    if _over(sizes, room) > 0:
+        sizes = {name: size for name, size in sizes.items() if name not in spare}
+    left_out = _fit(sizes, set(text.columns) - whole, room)
     lines = _lines(text.select(list(sizes)), sizes, right)
     head = "  ".join(
         heads[name].rjust(size) if name in right else heads[name].ljust(size) for name, size in sizes.items()
@@ -208,7 +214,7 @@ def put_table(
         body = [f"{line}{pad}{bar}" for line, pad, bar in zip(body, pads, drawn, strict=True)]
     put("\n".join([paint(head.rstrip(), "2"), *body]))
     if left_out:
-        say(f"(not shown for want of width: {', '.join(left_out)})")
+        say(f"(no room for {', '.join(left_out)})")
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -229,20 +235,23 @@ def _text(name: str, dtype: pl.DataType) -> pl.Expr:
     return text.fill_null("").str.replace_all(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*", " ")
 
 
+def _over(sizes: Mapping[str, int], most: int | None) -> int:
+    """How many characters the columns are too wide."""
+    return 0 if most is None else sum(sizes.values()) + 2 * (len(sizes) - 1) - most
+
+
 def _fit(sizes: dict[str, int], soft: set[str], most: int | None) -> list[str]:
     """Narrow the widest text columns until all fit; if that is not enough, leave out the last ones."""
     left_out: list[str] = []
-    while most is not None and sizes:
-        over = sum(sizes.values()) + 2 * (len(sizes) - 1) - most
-        if over <= 0:
-            break
-        wide = [name for name in sizes if name in soft and sizes[name] > _NARROWEST]
+    least = {name: _NARROWEST.get(name, 8) for name in sizes}
+    while sizes and (over := _over(sizes, most)) > 0:
+        wide = [name for name in sizes if name in soft and sizes[name] > least[name]]
         wide = [name for name in wide if name not in _KEYS] or wide  # keys are cut last
         if wide:
             widest = max(wide, key=sizes.__getitem__)
-            second = max((sizes[name] for name in wide if name != widest), default=_NARROWEST)
-            least = second if second < sizes[widest] else sizes[widest] - 1
-            sizes[widest] = max(least, sizes[widest] - over, _NARROWEST)
+            second = max((sizes[name] for name in wide if name != widest), default=0)
+            down_to = second if second < sizes[widest] else sizes[widest] - 1
+            sizes[widest] = max(down_to, sizes[widest] - over, least[widest])
         elif len(sizes) > 1:
             left_out.insert(0, list(sizes)[-1])
             del sizes[left_out[0]]
@@ -258,9 +267,10 @@ def _lines(text: pl.DataFrame, sizes: Mapping[str, int], right: set[str]) -> pl.
     cells = []
     for name, size in sizes.items():
         column = pl.col(name)
-        cut = pl.when(column.str.len_chars() > size).then(
-            pl.concat_str(column.str.slice(0, size - 1), pl.lit("…"))
-        )
+        tail = (size - 1) // 2 if name == "path" else 0  # the ends of a path tell more than its middle
+        pieces = [column.str.slice(0, size - 1 - tail), pl.lit("…")]
+        pieces += [column.str.tail(tail)] if tail else []
+        cut = pl.when(column.str.len_chars() > size).then(pl.concat_str(pieces))
         column = cut.otherwise(column)
         padded = column.str.pad_start(size) if name in right else column.str.pad_end(size)
         if colours() and name in _COLOURED:

@@ -17,6 +17,7 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.ls import LIMIT
 from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table, width
+from sinagot_catalog.cli.run_result import in_one_line, say_failures
 from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
     command,
@@ -28,7 +29,7 @@ from sinagot_catalog.cli.workspace_args import (
     steps_of,
 )
 from sinagot_catalog.config import count_of, duration_text, size_text
-from sinagot_catalog.errors import ServerError, SinagotError, row_label
+from sinagot_catalog.errors import ServerError, SinagotError
 
 if TYPE_CHECKING:
     import polars as pl
@@ -38,11 +39,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["SOME_FAILED", "in_one_line", "plan", "run", "say_failures", "submit"]
+__all__ = ["SOME_FAILED", "plan", "run", "submit"]
 
 SOME_FAILED = 3
 DECLINED = 130
-_SHOWN = 5
 
 
 @verb(
@@ -327,33 +327,6 @@ def _has_upstream(steps: StepCollection, args: Any) -> bool:
     """Whether further rows could make missing inputs of the selected rows."""
     made = steps.plan(steps_of(args), **{**_options(args), "upstream": True})
     return made.n_run > _plan(steps, args).n_run
-
-
-def say_failures(args: Any, report: RunReport) -> None:
-    """Print the first failed rows, and the command that shows more."""
-    import polars as pl
-
-    failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
-    for row in failed.head(_SHOWN).iter_rows(named=True):
-        say(_failure(row))
-    if failed.height:
-        more = f"{failed.height - _SHOWN} more; " if failed.height > _SHOWN else ""
-        say(f"{more}see {command(args, 'logs', '--failed')}")
-
-
-def in_one_line(report: RunReport) -> str:
-    """Return the result of a run and its duration."""
-    return f"{report.summary()} in {duration_text(report.seconds)}"
-
-
-def _failure(row: dict[str, Any]) -> str:
-    """Format a failed row in one line."""
-    from sinagot_catalog.schema import KEYS
-
-    key = row_label(*(row[key] for key in KEYS))
-    kind = f"{row['error_type']}: " if row["error_type"] else ""
-    text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
-    return f"  {key}: {kind}{text}"
 
 
 def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> None:

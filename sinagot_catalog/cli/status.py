@@ -53,7 +53,7 @@ _STEPS = 4
   sinagot-catalog status
   sinagot-catalog status example/harbor --where "record_id > 'REC-20200610'"
   sinagot-catalog status --by task,modality --json
-  sinagot-catalog status --watch 5s
+  sinagot-catalog status --follow 5s
 
 keys of --json: workspace, records, files, seconds (of the look), snapshot (null, or its name), counts (a row per
 group: the columns of --by, init, data_ready, processing, done, error, data_not_available, unknown, failed (the
@@ -66,7 +66,8 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     steps("only this step"),
     flag("--stale", help="count what is stale, too; reads sizes and times"),
     Option(
-        "--watch",
+        "--follow",
+        old=["--watch"],
         metavar="TIME",
         type=duration,
         is_flag=False,
@@ -76,16 +77,16 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     OUTPUT,
 )
 def status(args: Any) -> int:
-    """Print counts per step and status, and what can run next; repeatedly with `--watch`."""
+    """Print counts per step and status, and what can run next; repeatedly with `--follow`."""
     ws = open_workspace(args)
-    if args.watch is None:
+    if args.follow is None:
         return _once(ws, args)
     try:
         while True:
             if width() and not is_machine(args):
                 clear_screen()
             _once(ws, args)
-            time.sleep(args.watch)
+            time.sleep(args.follow)
             ws.refresh()
     except KeyboardInterrupt:
         return 0
@@ -285,7 +286,9 @@ def _show(look: _Look, args: Any) -> None:
     hidden += [] if look.totals["excluded"] else ["excluded"]
     words = {key: SHORT_NAMES.get(name, name) for name, key in _COUNTED.items()}
     words |= {"unknown": "UNKNOWN", "failed": "LAST FAILED"}
-    put_table(table.drop(hidden), names=words, bold_last=True, beside=_bars(table))
+    shown = table.drop(hidden)
+    spare = [key for key in _COUNTED.values() if key in shown.columns and not look.totals[key]]
+    put_table(shown, names=words, bold_last=True, beside=_bars(table), spare=spare)
     whole = look.counts.filter(complete).select(look.by)
     if whole.height:
         some = [" ".join(str(part) for part in row if part is not None) for row in whole.head(5).iter_rows()]

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import PLACE, STALE, WORKERS, Option, duration, flag, steps, verb, where
 from sinagot_catalog.cli.output import paint, put, put_whole
-from sinagot_catalog.cli.run import SOME_FAILED, in_one_line, say_failures
+from sinagot_catalog.cli.run import SOME_FAILED
+from sinagot_catalog.cli.run_result import in_one_line, say_failures
 from sinagot_catalog.cli.workspace_args import (
     name_of,
     open_workspace,

@@ -184,7 +184,8 @@ def _status(text: str) -> str:
     if key not in names:
         valid = [*StepStatus.__members__, *SHORT_NAMES.values()]
         raise SelectionError(
-            f"--status: {text!r} is no status{did_you_mean(key, valid)}", f"It is one of {', '.join(valid)}."
+            f"--status: {text!r} is not a status{did_you_mean(key, valid)}",
+            f"It is one of {', '.join(valid)}.",
         )
     return names[key]
 
@@ -205,7 +206,7 @@ def _read_rows(file: str) -> pl.DataFrame:
     }
     suffix = ".csv" if file == "-" else Path(file).suffix.lower()
     if suffix not in readers:
-        raise SelectionError(f"--rows: {file} is no table of a known kind ({', '.join(readers)})")
+        raise SelectionError(f"--rows: {file} is not a table of a known kind ({', '.join(readers)})")
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         frame = readers[suffix](io.BytesIO(content))

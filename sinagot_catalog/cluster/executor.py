@@ -90,6 +90,7 @@ class ClusterExecutor:
             local_width=self._local_width,
             ready=setup.n_rows,
             provenance=setup.provenance,
+            needs=setup.needs,
         )
 
     def wait_started(self) -> None:

@@ -41,7 +41,7 @@ from sinagot_catalog.journal import (
     close_spool,
     open_spool,
 )
-from sinagot_catalog.run import Pool
+from sinagot_catalog.run import Pool, gpus
 from sinagot_catalog.scripts import Mirror
 from sinagot_catalog.storage import Store, TextReader, is_url, open_store
 
@@ -180,6 +180,7 @@ class _ServedRun:
         self._uploader = JournalUploader(self._log, spec.log, self._run_id) if is_url(request.log) else None
         self._log_tail = None if self._uploader is None else LogTail(f"{spec.log}/journal/{self._run_id}")
         self._n_workers = 0
+        self._gives_gpus = any(cell.resources.gpus for cell in spec.cells)
         self._pool = Pool(_MOST_WORKERS, threads_per_worker=spec.threads_per_worker)
         self._pool.begin(spec, options, self._prefix)
         threading.Thread(
@@ -214,6 +215,8 @@ class _ServedRun:
     def run(self, name: str, groups: Sequence[Group], before: Mapping[int, str]) -> list[Result]:
         """Run a batch; if another process lost it, only the rows that have not ended."""
         self._pool.add_provenance(before)
+        if self._gives_gpus:
+            self._pool.see_gpus(gpus())  # Ray gives others to each batch
         is_first = self._log.create(begun_path(self._run_id, name), b"")
         known = {} if is_first else self._recovered(groups)
         tasks: list[Task] = [

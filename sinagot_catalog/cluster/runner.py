@@ -23,8 +23,8 @@ from typing import Any, Literal, Protocol
 
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
-from sinagot_catalog.journal import Group, LogBuffer, Result, Row
-from sinagot_catalog.run import RunContext, cancelled
+from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, Result, Row
+from sinagot_catalog.run import RunContext, cancelled, check_fits, largest, limits, this_machine
 from sinagot_catalog.storage import Store
 
 __all__ = ["ClusterRunner", "Kind", "check_cluster"]
@@ -37,9 +37,19 @@ _TRIES = 2
 _WIDTH_EVERY = 2.0
 _MOST_READY = 64
 """The largest number of workers to start before the first batch: in a large cluster, many may get no batch."""
+_DECLARE = {
+    "dask": 'Start its workers with what they have: dask worker --resources "cpus=8 memory=32e9 gpus=1".',
+    "ray": "Ask for less in RESOURCES of the script or [steps.NAME] resources, or add a larger node.",
+}
 _PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 _logger = logging.getLogger("sinagot_catalog")
+
+
+def _asked(need: Resources) -> dict[str, float]:
+    """The resources that a batch asks for, by their names on Dask."""
+    asked = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
+    return {name: amount for name, amount in asked.items() if amount}
 
 
 class _LostError(Exception):
@@ -52,8 +62,17 @@ class _Cluster(Protocol):
     def width(self) -> int:
         """How many calls can run at a time."""
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        """Call `run_batch` on the cluster; returns a future of the cluster's library."""
+    def offers(self) -> list[Mapping[str, float]]:
+        """The resources of each worker or node that is there."""
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        """Call `run_batch` on the cluster; returns a future of the cluster's library.
+
+        Args:
+            name: The name of the batch.
+            need: What it needs; what is 0 is not asked for.
+            arguments: The arguments of `run_batch`.
+        """
 
     def result(self, sent: Any, seconds: float) -> str:
         """Wait for the result of a call.
@@ -117,6 +136,10 @@ class ClusterRunner:
         local_width: The number of workers of a cluster on this machine.
         ready: The largest number of workers to start before the first batch.
         provenance: What rows made before, by their number; sent with the rows.
+        needs: What a row of each step needs.
+
+    Raises:
+        UsageError: A step needs more than any worker has.
     """
 
     def __init__(
@@ -132,6 +155,7 @@ class ClusterRunner:
         local_width: int,
         ready: int = 0,
         provenance: Mapping[int, str] | None = None,
+        needs: Mapping[str, Resources] | None = None,
     ) -> None:
         self._kind = kind
         self._request = pickle.dumps(request)
@@ -146,10 +170,17 @@ class ClusterRunner:
         self._width = (float("-inf"), 0)
         self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
         self._is_closed = False
+        self._fitting = {NO_RESOURCES}
+        try:
+            for step, need in (needs or {}).items():
+                self._check_fits({step: need})
+        except UsageError:
+            self.close()
+            raise
         self._start_calls: list[Any] = []  # kept: dropping the future cancels the call
         with suppress(Exception):  # if that fails, the first batch reports why
             self._start_calls += [
-                self._send(f"ready-{n}", []) for n in range(min(ready, self.width, _MOST_READY))
+                self._send(f"ready-{n}", [], NO_RESOURCES) for n in range(min(ready, self.width, _MOST_READY))
             ]
 
     def close(self) -> None:
@@ -183,19 +214,46 @@ class ClusterRunner:
         rows = [row for group in groups for row in group]
         with self._lock:
             name = f"{next(self._names):06d}"
+        cells = {row[1]: self._context.spec.cells[row[1]] for row in rows}
+        needs = {cell.step: cell.resources for cell in cells.values() if any(cell.resources)}
         for _ in range(_TRIES):
             if self._stopped is not None:
                 return cancelled(rows)
+            self._check_fits(needs)
             with suppress(_LostError):
-                return self._results(self._send(name, groups), rows)
+                return self._results(self._send(name, groups, largest(needs.values())), rows, needs)
         return self._lost_results(rows)
 
-    def _send(self, name: str, groups: Sequence[Group]) -> Any:
+    def _check_fits(self, needs: Mapping[str, Resources]) -> None:
+        """Check that a batch of these steps can run on a worker; without workers, nobody knows yet.
+
+        Raises:
+            UsageError: None of the workers that are there can run it.
+        """
+        need = largest(needs.values())._replace(time=0.0)
+        offers = [] if need in self._fitting else self._cluster.offers()
+        if not offers:
+            return
+        asked = _asked(need)
+        if any(all(offer.get(name, 0) >= amount for name, amount in asked.items()) for offer in offers):
+            self._fitting.add(need)
+            return
+        there = {name: max(offer.get(name, 0) for offer in offers) for name in asked}
+        where = f"the largest worker of the {self._kind.title()} cluster"
+        for step, own in needs.items():
+            check_fits({step: own}, {name: there[name] for name in _asked(own)}, where, _DECLARE[self._kind])
+        raise UsageError(
+            f"steps {', '.join(needs)} need {', '.join(asked)} together, and no worker of the "
+            f"{self._kind.title()} cluster has all of them",
+            _DECLARE[self._kind],
+        )
+
+    def _send(self, name: str, groups: Sequence[Group], need: Resources) -> Any:
         known = self._context.provenance
         before = {row[0]: known[row[0]] for group in groups for row in group if row[0] in known}
-        return self._cluster.send(name, self._request, json.dumps([name, groups, before]))
+        return self._cluster.send(name, need, self._request, json.dumps([name, groups, before]))
 
-    def _results(self, sent: Any, rows: Sequence[Row]) -> list[Result]:
+    def _results(self, sent: Any, rows: Sequence[Row], needs: Mapping[str, Resources]) -> list[Result]:
         while True:
             try:
                 result = from_text(self._cluster.result(sent, _TICK))
@@ -203,6 +261,7 @@ class ClusterRunner:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
                     return cancelled(rows)
+                self._check_fits(needs)  # workers may have come since
             except (ImportError, AttributeError) as error:
                 raise ServerError(
                     f"a worker of the {self._kind.title()} cluster cannot run the batch: {error}",
@@ -252,6 +311,7 @@ class _Dask:
         else:
             options |= {"processes": False, "n_workers": 1, "threads_per_worker": workers}
             options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
+            options["resources"] = limits(this_machine())
         try:
             self._client = distributed.Client(**options)
         except (OSError, TimeoutError) as error:
@@ -260,8 +320,13 @@ class _Dask:
     def width(self) -> int:
         return sum(self._client.nthreads().values())
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        return self._client.submit(run_batch, *arguments, key=f"rows-{name}-{id(self)}-{time.monotonic_ns()}")
+    def offers(self) -> list[Mapping[str, float]]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
+        return [worker["resources"] for worker in workers]
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        key = f"rows-{name}-{id(self)}-{time.monotonic_ns()}"
+        return self._client.submit(run_batch, *arguments, key=key, resources=_asked(need) or None)
 
     def result(self, sent: Any, seconds: float) -> str:
         try:
@@ -334,8 +399,14 @@ class _Ray:
     def width(self) -> int:
         return int(self._ray.cluster_resources().get("CPU", 0))
 
-    def send(self, name: str, *arguments: Any) -> Any:
-        return self._call.options(name=f"rows {name}").remote(*arguments)
+    def offers(self) -> list[Mapping[str, float]]:
+        nodes = [node["Resources"] for node in self._ray.nodes() if node["Alive"]]
+        names = {"cpus": "CPU", "memory": "memory", "gpus": "GPU"}
+        return [{name: node.get(own, 0) for name, own in names.items()} for node in nodes]
+
+    def send(self, name: str, need: Resources, *arguments: Any) -> Any:
+        options = {"num_cpus": need.cpus or 1, "num_gpus": need.gpus, "memory": need.memory or None}
+        return self._call.options(name=f"rows {name}", **options).remote(*arguments)
 
     def result(self, sent: Any, seconds: float) -> str:
         errors = self._ray.exceptions

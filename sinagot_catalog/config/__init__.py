@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.config.reader import Config, read_config
     from sinagot_catalog.config.record_keys import Match, find_matches
+    from sinagot_catalog.config.resources import parse_resources
 
 __all__ = [
     "CommandConfig",
@@ -40,6 +41,7 @@ __all__ = [
     "nearest",
     "params_of",
     "parse_duration",
+    "parse_resources",
     "parse_size",
     "place_of",
     "read_config",
@@ -57,5 +59,6 @@ __getattr__ = lazy_exports(
         "quantities": ("count_of", "duration_text", "parse_duration", "parse_size", "size_text"),
         "reader": ("Config", "read_config"),
         "record_keys": ("Match", "find_matches"),
+        "resources": ("parse_resources",),
     },
 )

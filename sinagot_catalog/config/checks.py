@@ -16,6 +16,7 @@ from sinagot_catalog.config.model import (
 )
 from sinagot_catalog.config.parameters import parameter_faults, params_of
 from sinagot_catalog.config.record_keys import match_of
+from sinagot_catalog.config.resources import resource_faults
 from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
@@ -26,7 +27,7 @@ Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]
 
-_NOT_NAMED = ("dask", "commands", "step_params")
+_NOT_NAMED = ("dask", "commands", "step_params", "step_resources")
 _WIDTH = 60  # characters of a wrong value that a message shows
 
 
@@ -56,8 +57,8 @@ def own_sections(document: Table) -> list[str]:
 
 def _written(address: Address) -> Address:
     """An address as the toml writes it: the model keeps `[steps.X]` in two of its own keys."""
-    if address[:2] == ("steps", "step_params") and address[2:]:
-        return (address[0], address[2], "params", *address[3:])
+    if address[:1] == ("steps",) and address[1:2] in (("step_params",), ("step_resources",)) and address[2:]:
+        return (address[0], address[2], str(address[1]).removeprefix("step_"), *address[3:])
     return address[:1] + address[2:] if address[:2] == ("steps", "commands") and address[2:] else address
 
 
@@ -179,13 +180,14 @@ def cross_checks(model: Document) -> Iterator[Fault]:
             if modality not in model.modalities:
                 yield (
                     ("tasks", task, "modalities", n),
-                    f"{modality!r} is no modality of this config{_nearest(modality, model.modalities)}",
+                    f"{modality!r} is not a modality of this config{_nearest(modality, model.modalities)}",
                 )
     for modality, each in model.modalities.items():
         yield from _modality_faults(modality, each, model)
     for key, processed in model.processed.items():
         yield from _processed_faults(key, processed, model)
     yield from parameter_faults(model)
+    yield from resource_faults(model)
     for name, command in model.steps.commands.items():
         yield from _command_faults(name, command, model)
 
@@ -204,7 +206,7 @@ def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
                 known = ["record_id", *fields]
                 yield (
                     ("records", "metadata", n, "key", k),
-                    f"{name!r} is no field of id_pattern{_nearest(name, known)}",
+                    f"{name!r} is not a field of id_pattern{_nearest(name, known)}",
                 )
 
 
@@ -247,7 +249,7 @@ def _modality_faults(modality: str, config: ModalityConfig, model: Document) -> 
         here = (*address, "task_scripts", task)
         yield from _list_faults(here, names)
         if task not in model.tasks:
-            yield here, f"{task!r} is no task of this config{_nearest(task, model.tasks)}"
+            yield here, f"{task!r} is not a task of this config{_nearest(task, model.tasks)}"
         elif modality not in model.tasks[task].modalities:
             yield here, f"the task {task!r} does not have the modality {modality!r}"
         for n, name in enumerate(names):
@@ -260,17 +262,17 @@ def _processed_faults(key: str, config: ProcessedConfig, model: Document) -> Ite
     if config.task is not None and config.task not in model.tasks:
         yield (
             (*address, "task"),
-            f"{config.task!r} is no task of this config{_nearest(config.task, model.tasks)}",
+            f"{config.task!r} is not a task of this config{_nearest(config.task, model.tasks)}",
         )
     if config.modality is not None and config.modality not in model.modalities:
         near = _nearest(config.modality, model.modalities)
-        yield (*address, "modality"), f"{config.modality!r} is no modality of this config{near}"
+        yield (*address, "modality"), f"{config.modality!r} is not a modality of this config{near}"
         return
     scopes = [model.modalities[config.modality]] if config.modality else list(model.modalities.values())
     labels = {label for scope in scopes for label in scope.steps(config.task)} | set(model.steps.scripts)
     if config.step_label is not None and config.step_label not in labels:
         near = _nearest(config.step_label, sorted(labels))
-        yield (*address, "step_label"), f"{config.step_label!r} is no step of its scope{near}"
+        yield (*address, "step_label"), f"{config.step_label!r} is not a step of its scope{near}"
 
 
 def _command_faults(name: str, config: CommandConfig, model: Document) -> Iterator[Fault]:

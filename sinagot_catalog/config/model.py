@@ -76,18 +76,20 @@ def _text(value: object) -> object:
 
 
 def _commands(value: object) -> object:
-    """Every table in `[steps]` declares a command step, or only the parameters of a script."""
+    """Every table in `[steps]` declares a command step, or only the parameters and resources of a script."""
     if not isinstance(value, dict) or not isinstance(value.get("commands", {}), dict):
         return value
     tables = {name: one for name, one in value.items() if isinstance(one, dict)}
-    params = {name: one["params"] for name, one in tables.items() if "params" in one}
+    of_scripts = {
+        key: {name: one[key] for name, one in tables.items() if key in one} for key in ("params", "resources")
+    }
     commands = {
-        name: {key: inner for key, inner in one.items() if key != "params"}
+        name: {key: inner for key, inner in one.items() if key not in of_scripts}
         for name, one in tables.items()
-        if set(one) != {"params"}
+        if not one or not set(one) <= set(of_scripts)
     }
     others = {name: one for name, one in value.items() if name not in tables}
-    return {**others, "commands": commands, "step_params": params}
+    return {**others, "commands": commands} | {f"step_{key}": found for key, found in of_scripts.items()}
 
 
 def _level(value: str) -> str:
@@ -99,13 +101,13 @@ def _level(value: str) -> str:
 
 def _web_address(value: str | None) -> str | None:
     if value is not None and not re.match(r"https?://\S+$", value):
-        raise fault("is no web address: write one that begins with https:// or http://")
+        raise fault("is not a web address: write one that begins with https:// or http://")
     return value
 
 
 def _csv_path(value: str | None) -> str | None:
     if value is not None and not value.lower().endswith((".csv", ".tsv")):
-        raise fault("is no CSV file: write a path such as 'exclude.csv'")
+        raise fault("is not a CSV file: write a path such as 'exclude.csv'")
     return value
 
 
@@ -189,6 +191,7 @@ class StepsSection:
     scripts: Names = ()
     commands: dict[str, CommandConfig] = field(default_factory=dict)
     step_params: dict[str, Params] = field(default_factory=dict)
+    step_resources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -375,7 +375,7 @@ def _notices(model: Document, reserved: Collection[str]) -> list[str]:
     listed = {name for names in lists for name in names}
     notices += [
         f"steps.{name} is not run: no list of scripts names it{did_you_mean(name, listed, most=1)}"
-        for name in {**model.steps.commands, **model.steps.step_params}
+        for name in {**model.steps.commands, **model.steps.step_params, **model.steps.step_resources}
         if name not in listed
     ]
     return notices

@@ -176,7 +176,7 @@ class ConfiguredApi:
         """
         if not self.url.startswith(("http://", "https://")):
             raise ServerError(
-                f"{self.url!r} is no address of a Prefect API.", "It begins with http:// or https://."
+                f"{self.url!r} is not an address of a Prefect API.", "It begins with http:// or https://."
             )
         client = load("sinagot_catalog.flows.api_client")
         return client.ask(self, path, body, timeout=timeout, absent=absent)

@@ -143,7 +143,7 @@ def describe(
     """
     if not name.strip() or re.search(r"[/%&<>]", name):
         raise SelectionError(
-            f"{name!r} is no name of a deployment", "Take letters, digits and dashes, such as 'nightly'."
+            f"{name!r} is not a name of a deployment", "Take letters, digits and dashes, such as 'nightly'."
         )
     if where is not None and not isinstance(where, str):
         raise SelectionError(
@@ -191,7 +191,7 @@ def _check_how(
     if timezone is not None and cron is None:
         raise SelectionError(f"timezone: {timezone!r} is given without a cron text that it is of")
     if every is not None and every <= 0:
-        raise SelectionError(f"every: {every!r} is no number of seconds")
+        raise SelectionError(f"every: {every!r} is not a number of seconds")
     if concurrency < 1:
         raise SelectionError(f"concurrency: {concurrency!r} is not a whole number from 1 up")
     if overlap is not None and overlap not in OVERLAPS:
@@ -202,7 +202,7 @@ def _check_how(
         raise SelectionError("job_variables: 'env' is set by env", "Write --env NAME=VALUE (env={...}).")
     for key in env or {}:
         if not re.fullmatch(r"[A-Za-z_]\w*", key):
-            raise SelectionError(f"env: {key!r} is no name of a variable")
+            raise SelectionError(f"env: {key!r} is not a name of a variable")
 
 
 def address_of(source: Session) -> tuple[str, list[str] | None]:

@@ -60,7 +60,7 @@ def read_compact(store: Store, name: str) -> tuple[set[str], pl.DataFrame]:
         return merged, _completed(pl.read_parquet(content))
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
         raise StorageError(
-            f"{store.root}/journal/{name} cannot be read: it is no Parquet file",
+            f"{store.root}/journal/{name} cannot be read: it is not a Parquet file",
             "It holds the events of runs that ended; without it, rows stand as their files say.",
         ) from error
 

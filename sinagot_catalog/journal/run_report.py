@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.errors import RunError, row_label
 from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
 
-__all__ = ["RunReport"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["RunReport", "outcomes_text"]
 
 _WORDS = {
     "done": "done",
@@ -22,6 +26,16 @@ _WORDS = {
     "cancelled": "cancelled",
 }
 _SHOWN = 10
+
+
+def outcomes_text(counts: Mapping[str, int]) -> str:
+    """Return numbers of rows by outcome in words.
+
+    Example:
+        >>> outcomes_text({"done": 3, "error": 1, "blocked": 2})
+        '3 done, 1 failed, 2 blocked'
+    """
+    return ", ".join(f"{counts[outcome]} {_WORDS[outcome]}" for outcome in OUTCOMES if counts.get(outcome))
 
 
 @dataclass(frozen=True)
@@ -83,10 +97,8 @@ class RunReport:
 
     def summary(self) -> str:
         """One line with the number of rows of each outcome, and of the rows that are excluded."""
-        parts = [f"{count} {_WORDS[outcome]}" for outcome, count in self.counts().items()] or [
-            "nothing to do"
-        ]
-        return ", ".join(parts + ([f"{self.n_excluded} excluded"] if self.n_excluded else []))
+        excluded = [f"{self.n_excluded} excluded"] if self.n_excluded else []
+        return ", ".join([outcomes_text(self.counts()) or "nothing to do", *excluded])
 
     def __len__(self) -> int:
         return self.frame.height

@@ -15,10 +15,12 @@ from sinagot_catalog.status import FAILURES
 __all__ = [
     "FAILED",
     "NEVER",
+    "NO_RESOURCES",
     "Group",
     "Outcome",
     "Port",
     "Remote",
+    "Resources",
     "Result",
     "Row",
     "RunSpec",
@@ -52,6 +54,26 @@ StorageOptions: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 FAILED = FAILURES | {"not_available"}
 """Outcomes of a row without outputs: later rows of its group that need them are blocked."""
+
+
+class Resources(NamedTuple):
+    """What a row of a step needs of its machine; 0 where the step does not say.
+
+    Attributes:
+        cpus: The number of CPUs.
+        memory: Bytes.
+        gpus: The number of GPUs.
+        time: Seconds.
+    """
+
+    cpus: int = 0
+    memory: int = 0
+    gpus: int = 0
+    time: float = 0.0
+
+
+NO_RESOURCES = Resources()
+"""Of a step that does not say what it needs."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +127,7 @@ class UnitStepSpec:
         member_by: The fields of the groups that are the members of its groups; None if records are.
         is_partial: Whether a group also runs without the members that failed.
         params: Its parameters.
+        resources: What a row of it needs.
     """
 
     task: str | None
@@ -123,6 +146,7 @@ class UnitStepSpec:
     member_by: tuple[str, ...] | None = None
     is_partial: bool = False
     params: Mapping[str, Any] = field(default_factory=dict)
+    resources: Resources = NO_RESOURCES
 
 
 @dataclass(frozen=True)

@@ -263,7 +263,7 @@ class UnitStepLines:
         )
 
     def log(self, record_id: str, message: str, level: str = "INFO") -> None:
-        """Write a log line of the script; it is no status."""
+        """Write a log line of the script; it is not a status."""
         self._write("log", record_id, bounded(message, _MESSAGE_BOUND), f', "level": {_quoted(level)}')
 
     def publishing(self, record_id: str, paths: Iterable[str], made: Iterable[Made] = ()) -> None:

@@ -71,7 +71,7 @@ class IdPattern:
         return None if "." in record_id and not _SPECIAL.isdisjoint(values.values()) else values
 
     def refusal(self, record_id: str) -> str:
-        r"""Why a text is no record id, as the text that follows the id in a message.
+        r"""Why a text is not a record id, as the text that follows the id in a message.
 
         Example:
             >>> IdPattern(r"(?P<site>[^_]+)_\d+").refusal(".._1")

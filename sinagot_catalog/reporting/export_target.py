@@ -24,7 +24,7 @@ def check_target(path: str | Path) -> None:
     target = Path(path)
     if target.is_file() and target.stat().st_size and not _is_export(target):
         raise UsageError(
-            f"{path} exists, and is no earlier page or table of sinagot-catalog",
+            f"{path} exists, and is not an earlier page or table of sinagot-catalog",
             "Name another file. Nothing was written.",
         )
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
-    from sinagot_catalog.run.machine import cpus
+    from sinagot_catalog.run.machine import cpus, gpus, this_machine
     from sinagot_catalog.run.parts import LAST, Part, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
@@ -31,11 +31,13 @@ if TYPE_CHECKING:
         SubmitArguments,
         WatchArguments,
         check_rows,
+        needs_of,
         plan,
         replaced,
         rows_query,
         seconds_of,
     )
+    from sinagot_catalog.run.resources import check_fits, largest, limits
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.watcher import said_once, watch
@@ -59,16 +61,21 @@ __all__ = [
     "WatchArguments",
     "accept",
     "cancelled",
+    "check_fits",
     "check_places",
     "check_rows",
     "check_start",
     "claim",
     "cpus",
     "gc",
+    "gpus",
     "in_words",
+    "largest",
+    "limits",
     "load_script",
     "local_executor",
     "make_plan",
+    "needs_of",
     "part_of",
     "plan",
     "replaced",
@@ -78,6 +85,7 @@ __all__ = [
     "script_of",
     "seconds_of",
     "shell_join",
+    "this_machine",
     "watch",
 ]
 
@@ -90,7 +98,7 @@ __getattr__ = lazy_exports(
         "execution": ("local_executor", "run"),
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
-        "machine": ("cpus",),
+        "machine": ("cpus", "gpus", "this_machine"),
         "parts": ("LAST", "Part", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),
@@ -103,6 +111,7 @@ __getattr__ = lazy_exports(
             "SubmitArguments",
             "WatchArguments",
             "check_rows",
+            "needs_of",
             "plan",
             "replaced",
             "rows_query",
@@ -110,6 +119,7 @@ __getattr__ = lazy_exports(
         ),
         "shell_command": ("shell_join",),
         "watcher": ("said_once", "watch"),
+        "resources": ("check_fits", "largest", "limits"),
         "run_context": ("RunContext", "cancelled"),
     },
 )

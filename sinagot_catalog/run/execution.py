@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from sinagot_catalog.run.claimed_run import claim
 from sinagot_catalog.run.main_process import MainProcess
 from sinagot_catalog.run.pool import Pool
-from sinagot_catalog.run.request import plan
+from sinagot_catalog.run.request import needs_of, plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,8 @@ def run(
     made = plan(source, query, options)
     executor = local_executor(source, options)
     try:
-        executor.start_workers(made.n_run)  # they start while the rows are claimed
+        if not needs_of(source, made):  # else each row decides what its worker is like
+            executor.start_workers(made.n_run)  # they start while the rows are claimed
         with claim(source, query, made, options) as claimed:
             claimed.use(executor)
             if claimed.n_rows:

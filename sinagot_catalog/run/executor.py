@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, Self, TypeAlias, runtime_checkable
 
-from sinagot_catalog.journal import Claim, Group, LogBuffer, Result, RunSpec, StorageOptions
+from sinagot_catalog.journal import Claim, Group, LogBuffer, Resources, Result, RunSpec, StorageOptions
 
 __all__ = ["Executor", "OnResults", "RunSetup", "WaitingGroups", "passing_on"]
 
@@ -26,6 +26,7 @@ class RunSetup:
         options: fsspec options of the parts in buckets. They may hold secrets: workers get them over their pipe.
         provenance: What rows made before, by row number; workers get it with the rows.
         n_rows: Number of rows to run.
+        needs: What a row of each step needs, for the steps that have rows to run and say so.
         claim: The claim of the run; cluster processes check that it is alive.
         log_buffer: Takes the log lines of scripts on a cluster whose journal cannot be read here.
         console: Receives what scripts log in this process.
@@ -35,6 +36,7 @@ class RunSetup:
     options: StorageOptions = field(default_factory=dict)
     provenance: Mapping[int, str] = field(default_factory=dict)
     n_rows: int = 0
+    needs: Mapping[str, Resources] = field(default_factory=dict)
     claim: Claim | None = None
     log_buffer: LogBuffer = field(default_factory=LogBuffer)
     console: logging.Logger | None = None
@@ -79,7 +81,11 @@ class Executor(Protocol):
         """Start some idle workers before the run is claimed, if the executor can."""
 
     def start(self, setup: RunSetup) -> Self:
-        """Take a run, and start in the background what takes time; a second call for the same run does nothing."""
+        """Take a run, and start in the background what takes time; a second call for the same run does nothing.
+
+        Raises:
+            UsageError: A step needs more than there can ever be.
+        """
 
     def wait_started(self) -> None:
         """Wait for what `start` began in the background, and raise its error."""

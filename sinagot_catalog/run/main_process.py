@@ -12,6 +12,8 @@ from typing import Self
 
 from sinagot_catalog.journal import Group, Result
 from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
+from sinagot_catalog.run.machine import this_machine
+from sinagot_catalog.run.resources import check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.scripts import MainOutput
 from sinagot_catalog.worker import JobRunner, MainInterrupts, clear_staging, staging_path
@@ -37,6 +39,8 @@ class MainProcess:
 
     def start(self, setup: RunSetup) -> Self:
         """Take a run; what it needs is made when its rows begin."""
+        if setup.needs:
+            check_fits(setup.needs, limits(this_machine()), "this machine")
         self._setup = setup
         return self
 

@@ -1,9 +1,9 @@
 """The pool: the executor that runs rows in worker processes.
 
-A thread per worker slot takes batches of about a quarter of a second from a shared `BatchQueue` and runs them on
-its worker (see `worker_slot`). It puts results into an inbox. The thread that called `run` reads the inbox,
-passes the results on and receives interrupts. When the queue is empty and a worker waits, a busy worker gives back
-the tasks that it has not begun.
+A thread per worker slot takes batches of about a quarter of a second from a shared queue (see `batch_queue`) and
+runs them on its worker (see `worker_slot`). It puts results into an inbox. The thread that called `run` reads the
+inbox, passes the results on and receives interrupts. When a worker has nothing to do, a busy worker gives back the
+tasks that it has not begun.
 """
 
 import contextlib
@@ -12,22 +12,22 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any, Self, TypeAlias
 
-from sinagot_catalog.journal import Group, Result, Row, RunSpec, StorageOptions, Task, tasks_of
-from sinagot_catalog.run.executor import OnResults, RunSetup, WaitingGroups, passing_on
+from sinagot_catalog.journal import Group, Resources, Result, Row, RunSpec, StorageOptions, Task, tasks_of
+from sinagot_catalog.run.batch_queue import BatchQueue, ResourceQueue
+from sinagot_catalog.run.executor import OnResults, RunSetup, passing_on
+from sinagot_catalog.run.machine import Machine, this_machine
+from sinagot_catalog.run.resources import Allocator, ChainSplitter, Grant, check_fits, limits
 from sinagot_catalog.run.run_context import cancelled
 from sinagot_catalog.run.worker_slot import PoolState, WorkerSlot
 
-__all__ = ["BatchQueue", "Pool"]
+__all__ = ["Pool"]
 
 _Inbox: TypeAlias = "SimpleQueue[list[Result] | BaseException | None]"
 
-_BATCH_SECONDS = 0.25
-_FIRST_BATCH = 8
-_MOST_A_BATCH = 5_000
 _LUMP = 10_000
 _SIGNAL_CHECK = 0.25
 """The longest wait in seconds: with Polars' SIGINT handler, an endless wait would go on after Ctrl-C."""
@@ -50,6 +50,9 @@ class Pool:
         self._slots = [WorkerSlot(self._state) for _ in range(self.workers)]
         self._free = list(self._slots)
         self._freed = threading.Condition()
+        self._seats = threading.Semaphore(self.workers)
+        self._allocator: Allocator | None = None
+        self._splitter: ChainSplitter | None = None
         self._is_closed = False
 
     def start_workers(self, workers: int) -> Self:
@@ -60,9 +63,17 @@ class Pool:
 
     def start(self, setup: RunSetup) -> Self:
         """Take a run, and start workers for its rows; a second call for the same run does nothing."""
-        if not self._state.has_begun(setup.spec.run_id):
-            self.begin(setup.spec, setup.options, provenance=setup.provenance)
+        if self._state.has_begun(setup.spec.run_id):
+            return self
+        there = None
+        if setup.needs:
+            there = this_machine()
+            check_fits(setup.needs, limits(there), "this machine")
+        self.begin(setup.spec, setup.options, provenance=setup.provenance)
+        if there is None:
             self.start_workers(setup.n_rows)
+        else:
+            self._begin_allocation(setup.spec, setup.needs.values(), there)
         return self
 
     def wait_started(self) -> None:
@@ -84,6 +95,24 @@ class Pool:
             provenance: What rows made before, by row number; see `journal.ownership`.
         """
         self._state.begin(spec, options, prefix, provenance)
+        if any(any(cell.resources) for cell in spec.cells):
+            self._begin_allocation(spec, [cell.resources for cell in spec.cells], None)
+
+    def _begin_allocation(self, spec: RunSpec, needs: Iterable[Resources], there: Machine | None) -> None:
+        hides = any(cell.resources.gpus for cell in spec.cells)
+        threads = self._state.kind.threads
+        self._allocator = Allocator(needs, there, threads=threads, hides_gpus=hides)
+        self._splitter = ChainSplitter(spec)
+
+    def see_gpus(self, names: Sequence[str]) -> None:
+        """Give out these GPUs to the rows that come; idle workers with others end."""
+        if self._allocator is None:
+            return
+        with self._freed:
+            for slot in self._free:
+                if slot.kind is not None and not {*(slot.kind.gpus or ())} <= {*names}:
+                    slot.become(self._state.kind)
+        self._allocator.see_gpus(names)
 
     def add_provenance(self, provenance: Mapping[int, str]) -> None:
         """Add the provenance of further rows."""
@@ -117,14 +146,28 @@ class Pool:
     def stop(self) -> None:
         """End running scripts now and cancel the other rows; no row begins after this call."""
         self._state.is_stopping = True
+        if self._allocator is not None:
+            self._allocator.close()
         for slot in self._slots:
             slot.terminate()
 
     @contextlib.contextmanager
-    def _slot(self) -> Iterator[WorkerSlot]:
+    def _slot(self, grant: Grant | None = None) -> Iterator[WorkerSlot]:
+        """A free slot, whose worker has what a grant says."""
+        kind = self._state.kind
+        if self._allocator is not None and grant is not None:
+            kind = self._allocator.kind_of(grant)
         with self._freed:
             self._freed.wait_for(lambda: self._free)
-            slot = self._free.pop()
+            slot = min(reversed(self._free), key=lambda slot: (slot.kind != kind, slot.kind is not None))
+            self._free.remove(slot)
+            # An idle process may still hold memory of a GPU.
+            rivals = [
+                one for one in self._free if one.kind and {*(one.kind.gpus or ())} & {*(kind.gpus or ())}
+            ]
+            for one in rivals:
+                one.become(kind)
+        slot.become(kind)
         try:
             yield slot
         finally:
@@ -144,13 +187,38 @@ class Pool:
     def run_tasks(self, tasks: list[Task]) -> list[Result]:
         """Run tasks (the rest of some groups), as `run_batch` does."""
         results: list[Result] = []
-        with self._slot() as slot:
-            slot.run(tasks, results.extend)
+        if self._allocator is not None and self._splitter is not None:
+            self._run_granted(deque(tasks), results, self._allocator, self._splitter)
+        else:
+            with self._slot() as slot:
+                slot.run(tasks, results.extend)
         return results
+
+    def _run_granted(
+        self, tasks: deque[Task], results: list[Result], allocator: Allocator, splitter: ChainSplitter
+    ) -> None:
+        """Run tasks one after the other, each when its resources are free."""
+        while tasks:
+            task = splitter.begin(tasks.popleft())
+            need = splitter.need_of(task[0][0])
+            allocator.check_gpus(need, self._state.context.spec.cells[task[0][0][1]].step)
+            with self._seats:
+                grant = allocator.acquire(need)
+                ended = cancelled(task[0]) if grant is None else []
+                if grant is not None:
+                    try:
+                        with self._slot(grant) as slot:
+                            slot.run([task], ended.extend)
+                    finally:
+                        allocator.give_back(grant)
+            results += ended
+            tasks.extendleft(splitter.note(ended))
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups on all workers; `on_results` is called from this thread."""
         queue = BatchQueue(groups, self.workers)
+        if self._allocator is not None and self._splitter is not None:
+            queue = ResourceQueue(groups, self.workers, self._allocator, self._splitter)
         on_results = queue.told_of(passing_on(groups, on_results))
         inbox: _Inbox = SimpleQueue()
         width = min(self.workers, queue.known) if queue.known is not None else self.workers
@@ -173,14 +241,19 @@ class Pool:
         _join(threads)
         self._cancel(queue, inbox, on_results)
 
-    def _serve(self, queue: "BatchQueue", inbox: _Inbox) -> None:
+    def _serve(self, queue: BatchQueue, inbox: _Inbox) -> None:
         """The main function of a worker's thread: runs batches from the queue, puts results into the inbox."""
+
+        def emit(results: list[Result]) -> None:
+            queue.note(results)
+            inbox.put(results)
+
         try:
-            with self._slot() as slot:
-                while not self._state.is_stopping and (batch := queue.take()) is not None:
+            while not self._state.is_stopping and (batch := queue.take()) is not None:
+                with self._slot(batch.grant) as slot:
                     begun = time.monotonic()
-                    slot.run(batch, inbox.put, queue)
-                    queue.finished(len(batch), time.monotonic() - begun)
+                    slot.run(batch.tasks, emit, queue)
+                queue.finished(batch, time.monotonic() - begun)
         except BaseException as error:  # noqa: BLE001 the thread in `run` raises it
             inbox.put(error)
         finally:
@@ -188,7 +261,7 @@ class Pool:
 
     def _cancel(
         self,
-        queue: "BatchQueue",
+        queue: BatchQueue,
         inbox: _Inbox,
         on_results: OnResults,
     ) -> None:
@@ -220,97 +293,3 @@ def _join(threads: Iterable[threading.Thread]) -> None:
     for thread in threads:
         if thread.ident is not None:
             thread.join()
-
-
-class BatchQueue:
-    """The queue of waiting groups; gives them out in batches of about a quarter of a second.
-
-    Args:
-        groups: All groups; iterated lazily. Groups of a phase may wait for rows of other groups.
-        workers: Number of workers that take batches.
-    """
-
-    def __init__(self, groups: Iterable[Group], workers: int) -> None:
-        self.known = len(groups) if isinstance(groups, Sized) else None
-        self._phase = groups if isinstance(groups, WaitingGroups) else None
-        self._left = iter(groups) if self._phase is None else self._phase
-        self._back: deque[Task] = deque()
-        self._workers = workers
-        self._size = _FIRST_BATCH
-        self._busy = 0
-        self._hungry = 0
-        self._is_closed = False
-        self._changed = threading.Condition()
-
-    @property
-    def is_wanted(self) -> bool:
-        """Whether a worker waits for something to do."""
-        return self._hungry > 0
-
-    def take(self) -> list[Task] | None:
-        """The next batch, or None at the end; waits while groups wait or a busy worker may give tasks back."""
-        with self._changed:
-            while not self._is_closed:
-                is_waiting = self._phase is not None and self._phase.is_waiting
-                batch = list(itertools.islice(self._next(), self._next_size()))
-                if batch:
-                    self._busy += 1
-                    return batch
-                if not (self._busy or is_waiting):
-                    break
-                self._hungry += 1
-                self._changed.wait()
-                self._hungry -= 1
-            self._changed.notify_all()
-            return None
-
-    def _next(self) -> Iterator[Task]:
-        while self._back:
-            yield self._back.popleft()
-        for group in self._left:
-            if self.known is not None:
-                self.known -= 1
-            yield group, [], {}
-
-    def _next_size(self) -> int:
-        if self.known is None:
-            return self._size
-        # Towards the end the batches shrink, so that no worker gets all the remaining rows.
-        return max(1, min(self._size, (self.known + len(self._back)) // (2 * self._workers)))
-
-    def give_back(self, tasks: list[Task]) -> None:
-        """Take back tasks that a worker has not begun, for other workers."""
-        with self._changed:
-            self._back.extend(tasks)
-            self._size = 1
-            self._changed.notify_all()
-
-    def finished(self, tasks: int, seconds: float) -> None:
-        """Record that a batch has ended and how long it took; this adapts the batch size."""
-        with self._changed:
-            self._busy -= 1
-            fitting = int(_BATCH_SECONDS * tasks / max(seconds, 1e-6))
-            self._size = max(1, min(fitting, 4 * self._size, _MOST_A_BATCH))
-            self._changed.notify_all()
-
-    def told_of(self, on_results: OnResults) -> OnResults:
-        """A function that passes results on to another one, which may release groups for waiting workers."""
-        if self._phase is None:
-            return on_results
-
-        def pass_on(results: list[Result]) -> None:
-            on_results(results)
-            with self._changed:
-                self._changed.notify_all()
-
-        return pass_on
-
-    def close(self) -> None:
-        """Give out no more batches."""
-        with self._changed:
-            self._is_closed = True
-            self._changed.notify_all()
-
-    def rest(self) -> Iterator[Task]:
-        """The tasks that no worker took."""
-        return self._next()

@@ -5,13 +5,16 @@ No other module of `run` writes to the terminal.
 
 from __future__ import annotations
 
+import html
 import logging
 import sys
 import time
+from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from sinagot_catalog.status import FAILURES
+from sinagot_catalog.config import duration_text
+from sinagot_catalog.journal import outcomes_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,6 +29,8 @@ __all__ = ["Progress", "open_progress"]
 
 _SAID = {"done": "Run finished", "already_done": "Run already processed", "cancelled": "Run cancelled"}
 _REDRAW = 0.2
+_NARROWEST, _WIDEST, _TEXT = 5, 30, 66
+"""Characters: the narrowest and the widest bar, and the room for the text beside it."""
 _LEVELS = {"error": logging.ERROR, "timeout": logging.ERROR, "blocked": logging.WARNING}
 
 
@@ -52,10 +57,10 @@ def open_progress(claimed: ClaimedRun, config: Config, *, progress: bool | None)
     if progress is False:
         yield _Silent()
     elif _is_notebook():
-        with _Notebook(claimed.n_rows) as live:
+        with _Notebook(claimed) as live:
             yield live
     elif progress or sys.stderr.isatty():
-        with _Bar(claimed.n_rows) as bar:
+        with _Bar(claimed) as bar:
             yield bar
     else:
         yield _Lines(claimed, config)
@@ -70,42 +75,79 @@ class _Silent:
         """Do nothing."""
 
 
+class _Tally:
+    """The rows that have ended so far: their outcomes, the rate, the time left, and the last step."""
+
+    def __init__(self, claimed: ClaimedRun) -> None:
+        plan = claimed.plan.frame
+        # rows whose script cannot be used fail at once
+        self._unusable = self.done = int((plan["action"] == "blocked").sum())
+        self.total = claimed.n_rows + self._unusable
+        self._steps = plan["step"]
+        self._step = ""
+        self._outcomes = Counter(error=self._unusable)
+        self._begin = time.monotonic()
+
+    def add(self, results: list[Result]) -> None:
+        """Count results."""
+        self.done += len(results)
+        self._outcomes.update(one.outcome for one in results)
+        if results:
+            self._step = self._steps[results[-1].row]
+
+    @property
+    def problems(self) -> str:
+        """The rows that are not done, in the words of the summary."""
+        return outcomes_text({name: count for name, count in self._outcomes.items() if name != "done"})
+
+    def pace(self) -> list[str]:
+        """The time left, the rate and the step; empty before the first result and after the last."""
+        if not self._step or self.done >= self.total:
+            return []
+        rate = (self.done - self._unusable) / max(time.monotonic() - self._begin, 1e-9)
+        left = duration_text((self.total - self.done) / rate)
+        return [f"about {left} left", f"{rate:,.1f} rows/s", self._step]
+
+    def __str__(self) -> str:
+        return ", ".join(part for part in (f"{self.done:,} of {self.total:,} rows", self.problems) if part)
+
+
 class _Bar:
-    """A bar with the rows done, the failures, the rate and the time left."""
+    """A bar with the rows done, the failures, the time left, the rate and the step; it fits the terminal."""
 
     console: logging.Logger | None = None
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, claimed: ClaimedRun) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich.markup import escape
+        from rich.progress import BarColumn, Progress, TextColumn
+        from rich.table import Column
 
-        self.failed = 0
-        self.done = 0
-        self.begin = time.monotonic()
-        self.bar: RichProgress = Progress(
-            BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[failed]}"),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
-            console=Console(stderr=True),
+        console = Console(stderr=True)
+        self._tally = _Tally(claimed)
+        self._escape = escape
+        size = max(_NARROWEST, min(_WIDEST, console.width - _TEXT))
+        self._bar: RichProgress = Progress(
+            BarColumn(bar_width=size, table_column=Column(min_width=size)),
+            TextColumn("{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+            console=console,
         )
-        self.task = self.bar.add_task("rows", total=total, failed="", rate="")
+        self._task = self._bar.add_task(str(self._tally), total=self._tally.total)
 
     def __enter__(self) -> Self:
-        self.bar.start()
+        self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.bar.stop()
+        self._bar.stop()
 
     def note(self, results: list[Result]) -> None:
         """Move the bar."""
-        self.done += len(results)
-        self.failed += sum(one.outcome in FAILURES for one in results)
-        rate = self.done / max(time.monotonic() - self.begin, 1e-9)
-        failed = f"[red]{self.failed} failed[/red]" if self.failed else ""
-        self.bar.update(self.task, completed=self.done, failed=failed, rate=f"{rate:,.1f} rows/s")
+        tally = self._tally
+        tally.add(results)
+        problems = [f"[red]{tally.problems}[/red]"] if tally.problems else []
+        parts = [f"{tally.done:,} of {tally.total:,}", *problems, *map(self._escape, tally.pace())]
+        self._bar.update(self._task, completed=tally.done, description=", ".join(parts))
 
 
 def _is_notebook() -> bool:
@@ -119,43 +161,33 @@ class _Notebook:
 
     console: logging.Logger | None = None
 
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self.failed = 0
-        self.begin = self.drawn = time.monotonic()
+    def __init__(self, claimed: ClaimedRun) -> None:
+        self._tally = _Tally(claimed)
+        self._drawn = time.monotonic()
 
     def __enter__(self) -> Self:
         from IPython.display import display
 
-        self.handle: Any = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
+        self._handle: Any = display(self._bar(), raw=True, display_id=True)  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *_: object) -> None:
-        line = self._line()
-        self.handle.update({"text/plain": line, "text/html": f"<div>{line}</div>"}, raw=True)
+        line = str(self._tally)
+        self._handle.update({"text/plain": line, "text/html": f"<div>{line}</div>"}, raw=True)
 
     def note(self, results: list[Result]) -> None:
         """Update the bar, at most a few times a second."""
-        self.done += len(results)
-        self.failed += sum(one.outcome in FAILURES for one in results)
+        self._tally.add(results)
         now = time.monotonic()
-        if now - self.drawn >= _REDRAW:
-            self.drawn = now
-            self.handle.update(self._bar(), raw=True)
-
-    def _line(self) -> str:
-        failed = f", {self.failed:,} failed" if self.failed else ""
-        return f"{self.done:,} of {self.total:,} rows{failed}"
+        if now - self._drawn >= _REDRAW:
+            self._drawn = now
+            self._handle.update(self._bar(), raw=True)
 
     def _bar(self) -> dict[str, str]:
-        seconds = max(self.drawn - self.begin, 1e-9)
-        left = (self.total - self.done) * seconds / self.done if self.done else 0.0
-        line = (
-            f"{self._line()}, {self.done / seconds:,.1f} rows/s, {left:,.0f} s left" if left else self._line()
-        )
-        bar = f'<progress value="{self.done}" max="{self.total}" style="width: 20em"></progress>'
-        return {"text/plain": line, "text/html": f"<div>{bar} {line}</div>"}
+        tally = self._tally
+        line = ", ".join([str(tally), *tally.pace()])
+        bar = f'<progress value="{tally.done}" max="{tally.total}" style="width: 20em"></progress>'
+        return {"text/plain": line, "text/html": f"<div>{bar} {html.escape(line)}</div>"}
 
 
 class _Lines:

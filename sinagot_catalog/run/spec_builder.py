@@ -136,6 +136,7 @@ def _cell_spec(source: Session, cell: UnitStep) -> UnitStepSpec:
         member_by=None if cell.by is None else source.layout().member_by(cell),
         is_partial=cell.is_partial,
         params=cell.params,
+        resources=cell.resources,
     )
 
 

@@ -23,6 +23,7 @@ class StepOrder:
     """The order of the unit steps: which run in a chain per record, and which must wait for a whole phase.
 
     A step waits for a phase if it can read outputs of other records; else its rows follow record by record.
+    Steps of a unit that all run over records, or over the same groups, keep the order of the config.
 
     Attributes:
         cells: The unit steps in order.
@@ -36,12 +37,9 @@ class StepOrder:
     ) -> None:
         self.layout = layout
         self.makers = makers
-        self.before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
+        self.before = _config_order(layout)
         self.shared: set[tuple[int, int]] = set()
         self.barred: set[tuple[int, int]] = set()
-        for unit in layout.units:
-            for first, second in zip(unit.cells, unit.cells[1:], strict=False):
-                self.before[second].add(first)
         for cell in layout.cells:
             if cell.index in faults:
                 continue  # a step whose paths are refused never runs
@@ -121,3 +119,16 @@ class StepOrder:
         rows = [(cell, spot, self.phases[cell], component[cell]) for spot, cell in enumerate(self.cells)]
         names = ("_cell", "_position", "_phase", "_component")
         return pl.DataFrame(rows, schema=dict.fromkeys(names, pl.UInt16), orient="row")
+
+
+def _config_order(layout: Layout) -> dict[int, set[int]]:
+    """For each unit step the one before it in the config that runs over the same records or groups."""
+    before: dict[int, set[int]] = {cell.index: set() for cell in layout.cells}
+    for unit in layout.units:
+        last: dict[tuple[str, ...] | None, int] = {}
+        for cell in unit.cells:
+            by = layout.cells[cell].by
+            if by in last:
+                before[cell].add(last[by])
+            last[by] = cell
+    return before

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.journal import Result, RunSpec, StorageOptions
+from sinagot_catalog.run.resources import WorkerKind
 from sinagot_catalog.scripts import ERROR_BOUND, cut_file, read_ends
 from sinagot_catalog.storage import read_message, write_message
 from sinagot_catalog.worker import BOARD_SIZE, SharedStatus
@@ -44,10 +45,11 @@ class WorkerProcess:
     The process starts at once and waits for `hello`. So it can start before the run is known.
 
     Args:
-        threads: The thread limit of numeric libraries, unless the environment sets another.
+        kind: What the process has for its whole life. The environment may set other thread limits.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, kind: WorkerKind) -> None:
+        self.kind = kind
         self.is_ready = False
         self.name = ""
         self.started = time.monotonic()
@@ -76,7 +78,7 @@ class WorkerProcess:
                     bufsize=0,
                     pass_fds=(board,),
                     start_new_session=True,
-                    env=_environment(threads),
+                    env=_environment(kind),
                 )
             finally:
                 os.close(board)
@@ -214,9 +216,11 @@ def _shared_file(size: int) -> int:
     return fd
 
 
-def _environment(threads: int) -> dict[str, str]:
-    """The environment of a worker: that of this process, the thread limits, and the path of this package."""
+def _environment(kind: WorkerKind) -> dict[str, str]:
+    """The environment of a worker: that of this process, thread limits, GPUs, and the path of this package."""
     own = str(Path(__file__).parents[2])
-    environment = {**dict.fromkeys(_CAPS, str(threads)), **os.environ}
+    environment = {**dict.fromkeys(_CAPS, str(kind.threads)), **os.environ}
+    if kind.gpus is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = ",".join(kind.gpus)
     environment["PYTHONPATH"] = os.pathsep.join(filter(None, (own, os.environ.get("PYTHONPATH"))))
     return environment

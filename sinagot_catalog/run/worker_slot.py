@@ -19,6 +19,7 @@ from typing import Protocol
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.journal import RunSpec, StorageOptions, Task
 from sinagot_catalog.run.recovery import Batch, Death, Emit, how_it_ended, resolve_rows
+from sinagot_catalog.run.resources import WorkerKind
 from sinagot_catalog.run.run_context import RunContext, cancelled
 from sinagot_catalog.run.worker_process import WorkerProcess
 from sinagot_catalog.worker import clear_staging, staging_path
@@ -53,7 +54,7 @@ class PoolState:
 
     def __init__(self, sys_path: Sequence[str], threads: int) -> None:
         self.sys_path = list(sys_path)
-        self.threads = threads
+        self.kind = WorkerKind(threads)
         self.is_stopping = False
         self._context: RunContext | None = None
 
@@ -97,13 +98,29 @@ class WorkerSlot:
         self._has_context = False
         self._unexplained_deaths = 0
         self._starting = threading.Lock()
+        self._wanted = pool.kind
+
+    @property
+    def kind(self) -> WorkerKind | None:
+        """The kind of its process; None without a process."""
+        process = self._process
+        return None if process is None else process.kind
+
+    def become(self, kind: WorkerKind) -> None:
+        """Have processes of this kind from now on; ends a process of another kind, which must be idle."""
+        with self._starting:  # another thread may be about to start a process
+            self._wanted = kind
+            is_other = self.kind not in (None, kind)
+        if is_other:
+            self.send_end()
+            self.close()
 
     def start(self) -> None:
         """Start its process; callable from any thread."""
         with self._starting:
             if self._process is None:
                 self._has_context = False
-                self._process = WorkerProcess(self._pool.threads)
+                self._process = WorkerProcess(self._wanted)
 
     def terminate(self) -> None:
         """Ask its process to end; callable from any thread."""

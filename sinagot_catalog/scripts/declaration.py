@@ -44,6 +44,7 @@ class ScriptSource:
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
         partial: `PARTIAL`, whether a group also runs without the members that failed.
         columns: `COLUMNS`, whether the values of its output are a column of records.
+        resources: `RESOURCES`, what a row needs, as it is written.
     """
 
     script: str
@@ -62,6 +63,7 @@ class ScriptSource:
     by: tuple[str, ...] | None = None
     partial: bool = False
     columns: bool = False
+    resources: Mapping[str, Any] = field(default_factory=dict)
 
     def called(self, name: str) -> str:
         """The file's own name for `PATH_IN` and the others: the keyword of `@step` for a step function."""
@@ -165,6 +167,7 @@ def _read(
         by=_checked_by(*setting("BY")),
         partial=_checked_flag(*setting("PARTIAL")),
         columns=_checked_flag(*setting("COLUMNS")),
+        resources=_checked_table(*setting("RESOURCES")),
     )
 
 
@@ -254,6 +257,12 @@ def _checked_flag(name: str, value: Any, line: int | None) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     raise FaultError(f"{name} is not True or False", line)
+
+
+def _checked_table(name: str, value: Any, line: int | None) -> Mapping[str, Any]:
+    if value is None or (isinstance(value, Mapping) and all(isinstance(key, str) for key in value)):
+        return value or {}
+    raise FaultError(f"{name} is not a dict such as {{'cpus': 4, 'memory': '8GB'}}", line)
 
 
 def _evaluated(told: Mapping[str, Any], computed: Mapping[str, int | None]) -> dict[str, Any]:

@@ -71,6 +71,8 @@ class ScriptTemplate:
         PARTIAL: Run a group also without the members that failed.
         COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
             `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
+        RESOURCES: What a row needs: `{"cpus": 4, "memory": "8GB", "gpus": 1, "time": "2h"}`. A run starts no more
+            rows than fit.
 
     A script may also define `check`, which is called before the outputs are published.
 
@@ -99,6 +101,7 @@ class ScriptTemplate:
     BY: ClassVar[Sequence[str] | None] = None
     PARTIAL: ClassVar[bool] = False
     COLUMNS: ClassVar[bool] = False
+    RESOURCES: ClassVar[Mapping[str, Any] | None] = None
 
     records: Sequence[str] = ()
     """The ids of the members of a group; a step with `BY` has them, in the order of its lists of inputs."""

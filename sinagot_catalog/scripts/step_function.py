@@ -1,7 +1,7 @@
 """Step functions: the decorator `@step(inputs=…, outputs=…)`; standard library only, like `script`."""
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 from sinagot_catalog.errors import UsageError, did_you_mean
@@ -19,6 +19,7 @@ KEYWORDS = {
     "by": "BY",
     "partial": "PARTIAL",
     "columns": "COLUMNS",
+    "resources": "RESOURCES",
 }
 """The keywords of `step` and the corresponding attributes of a script class."""
 
@@ -83,6 +84,7 @@ def step(
     by: Sequence[str] | None = None,
     partial: bool = False,
     columns: bool = False,
+    resources: Mapping[str, Any] | None = None,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
     """Make a step of a function: a decorator for `scripts/<step>.py`, instead of a class `Script`.
@@ -102,6 +104,7 @@ def step(
         by: Run once per group of records: the fields of the id that tell the groups; `[]` for all records together.
         partial: Run a group also without the members that failed.
         columns: Whether the output is one row of values, which become a column of `records`; see `COLUMNS`.
+        resources: What a row needs, such as `{"cpus": 4, "memory": "8GB", "gpus": 1, "time": "2h"}`.
         check: Called before the outputs are published, with parameters of the same names. If it raises an
             exception, that is the error of the record, and nothing is published.
 
@@ -130,6 +133,7 @@ def step(
         "BY": by,
         "PARTIAL": partial,
         "COLUMNS": columns,
+        "RESOURCES": resources,
     }
 
     def made(function: Callable[..., object]) -> type[FunctionScript]:

@@ -90,7 +90,7 @@ def _plain(value: Any) -> Any:
         return [_plain(one) for one in value]
     if value is None or isinstance(value, (str, int, float)):
         return value
-    raise SinagotError(f"{type(value).__name__} is no path pattern")
+    raise SinagotError(f"{type(value).__name__} is not a path pattern")
 
 
 def _ask(script: str, scripts: str) -> dict[str, Any]:

@@ -80,7 +80,7 @@ class IdRange:
                     'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
                 )
         raise UsageError(
-            f"records: {_shown(records)} is no range of records",
+            f"records: {_shown(records)} is not a range of records",
             "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
         )
 
@@ -216,10 +216,10 @@ def _parts(given: Any, options: Callable[[str], Mapping[str, Any]]) -> Iterator[
 def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
     manifest = json.loads(_read(where, options))
     if not isinstance(manifest, dict):
-        raise ConfigError(f"{where} is no manifest of an S3 Inventory: it holds no object")
+        raise ConfigError(f"{where} is not a manifest of an S3 Inventory: it holds no object")
     if manifest.get("fileFormat") not in _FORMATS or "files" not in manifest:
         raise ConfigError(
-            f"{where} is no manifest of an S3 Inventory in CSV or Parquet",
+            f"{where} is not a manifest of an S3 Inventory in CSV or Parquet",
             f"It says fileFormat = {manifest.get('fileFormat')!r}.",
         )
     for one in manifest["files"]:

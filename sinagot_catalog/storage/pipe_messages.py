@@ -29,7 +29,7 @@ def read_message(fd: int) -> Any:
     """
     (length,) = _LENGTH.unpack(_read_exactly(fd, _LENGTH.size))
     if length > _LONGEST:
-        raise ValueError("this is no message")
+        raise ValueError("this is not a message")
     return pickle.loads(_read_exactly(fd, length))  # noqa: S301 the other side is this library, too
 
 

@@ -380,7 +380,7 @@ def test_a_file_that_cannot_be_read_is_not_changed(chain):
 
 
 def test_the_config_refuses_other_kinds_of_files(chain):
-    with pytest.raises(ConfigError, match=r"records\.exclude: 'out\.xlsx' is no CSV file"):
+    with pytest.raises(ConfigError, match=r"records\.exclude: 'out\.xlsx' is not a CSV file"):
         Workspace(chain(toml=TOML.replace("exclude.csv", "out.xlsx")))
 
 
@@ -412,6 +412,52 @@ def test_a_group_can_leave_out_members_by_their_masks(chain):
         0: [False, True, False],
         1: [False, True, False],
     }
+
+
+GROUPED = """
+[records]
+id_pattern = 'R(?P<n>\\d)'
+exclude = "exclude.csv"
+[steps]
+scripts = ["clean", "all"]
+[steps.all]
+command = "sh -c 'cat \\"$@\\" > {output}' sh {input}"
+inputs = "clean/{id}.csv"
+outputs = "all.txt"
+by = []
+"""
+
+
+def test_a_record_is_taken_back_also_where_groups_have_it_as_a_member(chain):
+    ws = Workspace(chain(toml=GROUPED))
+    ws.records.filter(record_id="R2").exclude("fog")
+    ws.steps.run(mode="main_process", progress=False)
+    assert len((ws.data_path / "all.txt").read_text()) > 0
+    assert ws.records.filter(record_id="R2").include()["included"].to_list() == [True]
+    assert excluded(ws) == []
+    ws.steps.filter(record_id="R2").exclude("fog", "clean")
+    assert ws.steps.filter(record_id="R2").include()["included"].to_list() == [True]
+
+
+def test_a_member_is_left_out_of_its_group_alone_and_taken_back(chain, cli):
+    folder = chain(toml=GROUPED)
+    told = cli("exclude", "R2", "-C", folder, "--step", "all", "--reason", "moved")
+    assert told.stdout == "1 excluded: R2 all\n"
+    ws = Workspace(folder)
+    assert excluded(ws) == []
+    ws.steps.run(mode="main_process", progress=False)
+    assert ws.steps.filter(step="all", status="DONE").count() == 1
+    again = cli("exclude", "R2", "-C", folder, "--step", "all", "--reason", "moved")
+    assert "excluded already: moved" in again.stderr
+    assert cli("include", "R2", "-C", folder, "--step", "clean").stdout == "0 included\n"
+    assert cli("include", "R2", "-C", folder, "--step", "all").stdout == "1 included: R2 all\n"
+    assert ws.refresh().steps.filter(stale=True).collect()["step"].to_list() == ["all"]
+
+
+def test_a_step_that_is_not_there_is_an_error_of_include(chain):
+    ws = Workspace(chain())
+    with pytest.raises(SelectionError, match="no step 'claen'; did you mean 'clean'"):
+        ws.records.filter(record_id="R2").include("claen")
 
 
 def test_a_workspace_in_a_bucket_has_its_exclusions_beside_its_config(moto, chain):

@@ -282,8 +282,8 @@ def test_a_text_among_many_numbers_is_said(write_workspace, script_source):
 
 
 FAULTS = {
-    "broken": ("json", '{"snr": 3', "qc/R2.json is no JSON file"),
-    "empty": ("json", "", "qc/R2.json is no JSON file"),
+    "broken": ("json", '{"snr": 3', "qc/R2.json is not a JSON file"),
+    "empty": ("json", "", "qc/R2.json is not a JSON file"),
     "two rows": ("json", '[{"snr": 3}, {"snr": 4}]', "qc/R2.json has 2 rows, not one"),
     "no row": ("json", "[]", "qc/R2.json has no row"),
     "half a character": ("json", '{"site": "\\ud800"}', "it has half a character"),
@@ -659,12 +659,12 @@ def test_runs_and_plans_take_values_in_their_filter(qc, cli):
 def test_what_has_no_value_is_said_where_people_look(qc, cli):
     folder = qc({"qc/R1.json": '{"snr": 1}', "qc/R2.json": "oops"})
     assert "oops" not in cli("status", folder).stderr
-    sentence = "1 of 2 files of qc has no value, such as: qc/R2.json is no JSON file"
+    sentence = "1 of 2 files of qc has no value, such as: qc/R2.json is not a JSON file"
     assert sentence in cli("status", folder, "--by", "qc.snr").stderr
     assert sentence in cli("ls", "records", "-C", folder, "--columns", "qc").stderr
     assert sentence in cli("plan", folder, "--where", "qc.snr > 0").stderr
     assert sentence in cli("run", folder, "--where", "qc.snr > 0", "--step", "clean").stderr
-    assert "qc/R2.json is no JSON file" in cli("doctor", folder).stdout
+    assert "qc/R2.json is not a JSON file" in cli("doctor", folder).stdout
 
 
 @pytest.mark.usefixtures("prefect_server")

@@ -169,6 +169,21 @@ def grouped(make_workspace):
     return make_workspace(scripts, files, id_pattern=IDS)
 
 
+def test_groups_are_told_where_the_first_name_is_no_record(make_workspace):
+    avg = """
+from sinagot_catalog import ScriptTemplate, optional
+class Script(ScriptTemplate):
+    PATH_IN = {"raw": "raw/{id}.csv", "sidecar": optional("raw/{id}.json")}
+    PATH_OUT = "avg/{sub}"
+    BY = ("sub",)
+    def run(self): ...
+"""
+    files = ["raw/s1_1.json", "raw/s2_1.csv", "raw/s2_2.csv"]
+    ws = make_workspace({"avg": avg}, files, id_pattern=IDS)
+    assert group_rows(ws) == [("sub=s2", "avg", "sub")]
+    assert ws.steps.filter(step="avg").records.ids() == ["s2_1", "s2_2"]
+
+
 def test_the_records_of_a_group_are_its_members(grouped):
     assert grouped.steps.filter(record_id="sub=s2").records.ids() == ["s2_1", "s2_2"]
     assert grouped.steps.filter(step="all").records.ids() == ["s1_1", "s1_2", "s2_1", "s2_2"]

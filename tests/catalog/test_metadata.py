@@ -296,7 +296,7 @@ def test_a_table_that_is_absent_or_has_no_key_is_a_fault_of_the_config(study, cl
 
 def test_a_key_that_is_a_list_is_a_fault_of_the_config(study):
     folder = study({"people.parquet": pl.DataFrame({"record_id": [["001"]], "age": [40]})})
-    with pytest.raises(ConfigError, match="the column 'record_id' is no key: its type is List"):
+    with pytest.raises(ConfigError, match="the column 'record_id' is not a key: its type is List"):
         Workspace(folder).records.ids()
 
 
@@ -436,7 +436,7 @@ def test_one_table_with_a_key_needs_no_list(study):
     [
         (
             '[{path = "p.csv", key = ["subj"]}]',
-            r"records.metadata\[0\].key\[0\]: 'subj' is no field .* mean 'sub'",
+            r"records.metadata\[0\].key\[0\]: 'subj' is not a field .* mean 'sub'",
         ),
         (
             '[{path = "p.csv", keys = ["sub"]}]',

@@ -213,7 +213,7 @@ def test_step_with_outputs_for_records_and_for_all_is_refused(make_workspace):
 def test_by_that_names_no_field_names_the_near_one(make_workspace, script_source):
     source = script_source("raw/{id}", "glm/{sub}.txt", BY=["subj"])
     ws = make_workspace({"c": source}, ["raw/s1_1"], id_pattern=SUBJECTS)
-    assert "by = 'subj', which is no field of id_pattern; did you mean 'sub'?" in reason(ws, "c")
+    assert "by = 'subj', which is not a field of id_pattern; did you mean 'sub'?" in reason(ws, "c")
 
 
 def test_by_that_is_a_text_is_a_fault_with_its_line(make_workspace, script_source):

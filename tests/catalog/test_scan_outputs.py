@@ -237,7 +237,7 @@ def test_step_without_outputs_has_an_empty_frame(several):
 
 
 def test_file_that_is_no_json_is_named(results):
-    with pytest.raises(StorageError, match=r"count/R1.json is no JSON file"):
+    with pytest.raises(StorageError, match=r"count/R1.json is not a JSON file"):
         results("json", {"R1": "{"}).steps.scan_outputs("count").collect()
 
 

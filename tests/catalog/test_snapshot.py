@@ -147,7 +147,7 @@ def test_a_snapshot_that_is_not_there_or_damaged_is_one_sentence(ws):
     name = ws.snapshot()
     with pytest.raises(NotFoundError, match="'lates'; did you mean 'latest'"):
         opened(ws, "lates")
-    with pytest.raises(UsageError, match="is no snapshot"):
+    with pytest.raises(UsageError, match="is not a snapshot"):
         opened(ws, "some/folder")
     with pytest.raises(UsageError, match="listing and snapshot"):
         Workspace(ws.config.root, snapshot=name, listing="x.csv")
@@ -237,5 +237,5 @@ def test_a_folder_named_by_no_moment_is_no_snapshot(ws):
     (odd / "files.parquet").write_text("x")
     assert ws.snapshots() == [name]
     assert len(ws.diff()) == 0
-    with pytest.raises(UsageError, match="is no snapshot"):
+    with pytest.raises(UsageError, match="is not a snapshot"):
         ws.diff(str(odd))

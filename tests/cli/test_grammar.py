@@ -144,7 +144,7 @@ def test_every_unit_of_time_is_taken_by_gc(said, chain, text, days):
         ("gc", "--older-than", "90x"),
         ("watch", "--run", "--once", "--interval", "soon"),
         ("watch", "--run", "--once", "--stable-for", "-1s"),
-        ("status", "--watch", "5parsecs"),
+        ("status", "--follow", "5parsecs"),
         ("serve", "--name", "x", "--every", "1y"),
     ],
 )
@@ -170,10 +170,13 @@ def test_durations_in_python_may_have_units_and_wrong_ones_are_named(chain, opti
     [
         (("run", "--where", 'status = "DONE"'), "In SQL a text has single quotes: 'DONE'"),
         (("ls", "steps", "--where", 'status = "READY"'), "In SQL a text has single quotes: 'READY'"),
-        (("run", "--workers", "0"), "'0' is no number of processes from 1 up; without it, one per core"),
-        (("run", "-j", "two"), "--workers: 'two' is no number of processes"),
+        (("run", "--workers", "0"), "'0' is not a number of processes from 1 up; by default one per core"),
+        (("run", "-j", "two"), "--workers: 'two' is not a number of processes"),
         (("explain", "a", "R1"), "sinagot-catalog explain -C {folder} R1 a"),
-        (("ls", "{folder}"), "a workspace is named with -C {folder}"),
+        (("ls", "./none"), "./none is not a workspace: it has no workspace.toml"),
+        (("ls", "steps", "more"), "'more' has no place here"),
+        (("ls", "--where", 'record_id = "R1"'), "In SQL a text has single quotes: 'R1'"),
+        (("ls", "steps", "--where", 'step = "a"'), "In SQL a text has single quotes: 'a'"),
         (("run", "--stale=cod"), "--stale: 'cod' is not 'code'; did you mean 'code'?"),
         (("run", "--mode", "main_proces"), "did you mean 'main_process'"),
         (("watch", "--run", "--submit"), "not allowed with argument --submit"),
@@ -200,6 +203,39 @@ def test_the_workspace_is_named_before_or_after_the_verb(said, chain, verb, tmp_
         said("snapshot", "-C", chain)
     assert said(verb, *more, "-C", chain)[0] == 0
     assert said("-C", chain, verb, *more)[0] == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "ls {} --limit 1",
+        "ls steps {}",
+        "logs {}",
+        "logs R1 {} --failed",
+        "explain R1 a {} --json",
+        "exclude R1 --reason fog {}",
+        "include R1 {}",
+    ],
+)
+def test_the_workspace_is_the_last_argument_of_verbs_with_other_arguments(said, chain, line, monkeypatch):
+    monkeypatch.chdir(chain.parent)
+    toml = chain / "workspace.toml"
+    toml.write_text(toml.read_text().replace("[records]", "[records]\nexclude = 'exclude.csv'"))
+    for place in (chain, toml):
+        if line.startswith("include"):
+            said("exclude", "R1", "--reason", "fog", "-C", chain)
+        code, out, err = said(*line.format(place).split())
+        assert (code, "error" in err) == (0, False), err
+        assert out or line.startswith("logs")
+
+
+def test_a_word_after_an_option_is_its_value_and_no_workspace(said, chain, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = said("ls", "--columns", chain)
+    assert code == 2
+    assert "there is no workspace.toml" in err
+    assert "two workspaces" in said("status", chain, "-C", tmp_path)[2]
+    assert said("ls", chain, "-C", tmp_path)[0] == 2
 
 
 def test_init_takes_its_folder_as_an_option_too(said, tmp_path):
@@ -232,10 +268,10 @@ def test_old_names_work_for_one_release_with_a_warning(chain):
 @pytest.mark.parametrize(
     ("words", "said_of"),
     [
-        (("deploy", "nightly", "--pool", "p", "--env", "X"), "--env: 'X' is no variable with a value"),
+        (("deploy", "nightly", "--pool", "p", "--env", "X"), "--env: 'X' is not a variable with a value"),
         (("serve", "--name", "n", "--every", "10m", "--cron", "0 2 * * *"), "cron and every are both given"),
         (("serve", "--name", "n", "--timezone", "Europe/Paris"), "without a cron text"),
-        (("deploy", "a/b", "--pool", "p"), "'a/b' is no name of a deployment"),
+        (("deploy", "a/b", "--pool", "p"), "'a/b' is not a name of a deployment"),
         (("deploy", "n", "--pool", "p", "--concurrency", "0"), "concurrency: 0 is not a whole number"),
         (("deploy", "n", "--pool", "p", "--step", "aa", "-j", "2", "--tag", "x"), "there is no step 'aa'"),
         (("deploy", "nightly"), "--pool is missing"),

@@ -47,11 +47,11 @@ def test_the_help_of_each_verb_shows_an_example(cli, verb):
     [
         (
             ["statsu"],
-            f"'statsu' is none of {', '.join(VERBS)}; did you mean 'status'?",
+            f"'statsu' is not one of {', '.join(VERBS)}; did you mean 'status'?",
         ),
         (["status", "--wehre", "x"], "unknown argument '--wehre'; did you mean '--where'"),
         (["ls", "recrods"], "did you mean 'records'?"),
-        (["run", "--limit", "-1"], "'-1' is no number of rows"),
+        (["run", "--limit", "-1"], "'-1' is not a number of rows"),
         (["run", "--json", "--csv"], "not allowed with argument --json"),
         (["status"], "there is no workspace.toml in "),
         (["status", "nowhere"], "there is no file or folder "),
@@ -74,10 +74,10 @@ def test_words_that_are_no_command_end_2_with_one_sentence(cli, words, said):
         (["--where", "statsu = 'ERROR'"], "steps has no column 'statsu'; did you mean 'status'"),
         (["--where", "status ="], "the filter 'status =' cannot be read"),
         (["--step", "cuont"], "there is no step 'cuont'; did you mean 'count'?"),
-        (["--status", "EROR"], "'EROR' is no status; did you mean 'ERROR'?"),
+        (["--status", "EROR"], "'EROR' is not a status; did you mean 'ERROR'?"),
         (["--record", "REC-1"], "'REC-1' does not fit id_pattern"),
         (["--rows", "no.csv"], "there is no file no.csv"),
-        (["--rows", "rows.txt"], "is no table of a known kind"),
+        (["--rows", "rows.txt"], "is not a table of a known kind"),
     ],
 )
 def test_a_wrong_selection_ends_2_and_runs_nothing(cli, harbor_folder, words, said):

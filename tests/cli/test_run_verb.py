@@ -53,10 +53,20 @@ def test_failures_end_3_with_the_first_reasons_and_how_to_see_more(cli, write_wo
     assert done.returncode == 3
     assert done.stdout.startswith("6 failed, 6 blocked in ")
     lines = done.stderr.splitlines()
-    assert lines[0] == "  R0 a: ValueError: no boats on R0"
-    assert lines[-1] == f"7 more; see sinagot-catalog logs -C {folder} --failed"
-    assert len(lines) == 6
+    assert lines[0] == "  R0 a: ValueError: no boats on R0   (6 rows like this)"
+    assert lines[1].startswith("  R0 b: ")
+    assert lines[1].endswith("   (6 rows like this)")
+    assert lines[2:] == [f"see sinagot-catalog logs -C {folder} --failed"]
     assert "Traceback" not in done.stderr
+
+
+def test_many_kinds_of_failure_are_cut_with_a_number(cli, write_workspace):
+    kinds = [ValueError, KeyError, OSError, TypeError, RuntimeError, IndexError, ArithmeticError]
+    body = f"raise [{', '.join(one.__name__ for one in kinds)}][int(self.id[1:])]('no boats')"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n}" for n in range(7)])
+    lines = cli("run", folder, "--quiet").stderr.splitlines()
+    assert len(lines) == 6
+    assert lines[-1].startswith("2 more kinds; see sinagot-catalog logs")
 
 
 def test_rows_of_another_command_or_a_file_are_run(cli, harbor_folder, tmp_path):

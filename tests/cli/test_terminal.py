@@ -63,7 +63,7 @@ def test_no_color_is_heeded(on_terminal, harbor_folder):
 def test_a_run_shows_a_bar_and_ends_with_one_line(on_terminal, harbor_folder):
     code, shown = on_terminal(100, "run", harbor_folder, "--mode", "main_process")
     assert code == 0
-    assert "9/9" in shown
+    assert "9 of 9" in shown
     assert re.search(r"9 done in \d+\.\d s", shown.splitlines()[-1])
 
 
@@ -158,3 +158,63 @@ def test_rows_for_programs_are_exact(cli, steering_folder):
 def test_names_that_would_steer_the_shell_are_not_completed(cli, steering_folder):
     words = ("completion", "bash", "sinagot-catalog", "run", "-C", str(steering_folder), "--record", "")
     assert cli(*words).stdout == "D\n"
+
+
+def test_the_bar_has_the_step_the_time_left_and_the_numbers_of_the_summary(on_terminal, write_workspace):
+    fail = (
+        "import time; time.sleep(0.05)\nif self.id > 'R6': raise ValueError\nself.path.output.write_text('')"
+    )
+    scripts = {
+        "broken": ("raw/{id}", "raw/{id}"),
+        "first": ("raw/{id}", "first/{id}", fail),
+        "second": ("first/{id}", "second/{id}"),
+    }
+    folder = write_workspace(scripts, [f"raw/R{n}" for n in range(1, 9)])
+    for columns in (80, 40):
+        _, shown = on_terminal(columns, "run", folder, "--mode", "main_process", "--force", "--yes")
+        text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown)
+        states = [one.strip() for one in text.split("\r")]
+        assert all(len(one) <= columns for one in states if "━" in one)
+        assert any(re.search(r"━ \d+ of 24, (8|9|10) failed", one) for one in states)
+    assert "12 done" in text
+    assert "10 failed, 2 blocked" in text
+
+
+def test_the_bar_on_80_columns_shows_rate_time_left_and_step(on_terminal, write_workspace):
+    body = "import time; time.sleep(0.05)\nself.path.output.write_text('')"
+    folder = write_workspace({"slow": ("raw/{id}", "slow/{id}", body)}, [f"raw/R{n}" for n in range(1, 9)])
+    _, shown = on_terminal(80, "run", folder, "--mode", "main_process")
+    assert re.search(r"\d of 8, about [\d.]+ s left, [\d.]+ rows/s, slow", shown)
+
+
+def test_paths_keep_both_ends_where_there_is_little_room(on_terminal, write_workspace):
+    folder = write_workspace(
+        {"filter_and_average": ("raw/{id}/eeg/signals/recording.csv", "out/{id}")},
+        ["raw/R1/eeg/signals/recording.csv"],
+    )
+    _, shown = on_terminal(80, "ls", "files", "-C", folder)
+    lines = shown.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[1].startswith("raw/R1/eeg/s…cording.csv ")
+    assert re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", lines[1])
+
+
+def test_status_leaves_out_zeros_before_it_cuts_a_name(on_terminal, write_workspace):
+    toml = """
+    [records]
+    id_pattern = 'R\\d'
+    [tasks.RS]
+    modalities = ["physiology"]
+    [modalities.physiology]
+    scripts = ["filter_and_average_signals"]
+    """
+    scripts = {"physiology/filter_and_average_signals": ("raw/{id}", "out/{id}")}
+    folder = write_workspace(scripts, ["raw/R1"], toml=toml)
+    _, shown = on_terminal(80, "status", folder, NO_COLOR="1")
+    lines = shown.splitlines()
+    assert max(map(len, lines[:4])) <= 80
+    assert "filter_and_average_signals" in lines[2]
+    assert "READY" in lines[1]
+    assert "RUNNING" not in lines[1]
+    _, shown = on_terminal(120, "status", folder, NO_COLOR="1")
+    assert "RUNNING" in shown

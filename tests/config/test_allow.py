@@ -221,7 +221,7 @@ def test_a_workspace_that_its_config_does_not_tell_of_is_not_deployed(write_work
 
 @pytest.mark.parametrize("name", ["", "a/b", "50%"])
 def test_a_name_that_prefect_cannot_have_is_refused(make_workspace, name):
-    with pytest.raises(SelectionError, match="is no name of a deployment"):
+    with pytest.raises(SelectionError, match="is not a name of a deployment"):
         describe(make_workspace(ONE, ["raw/R1"])._source, name)
 
 

@@ -242,7 +242,7 @@ def test_a_step_of_several_units_needs_its_task(lab):
         lab.explain("R1", "clean")
     assert lab.explain("R1", "clean", task="HDC").task == "HDC"
     assert lab.explain("R1", "alpha").modality == "EEG"
-    with pytest.raises(SelectionError, match="is no step of HDC"):
+    with pytest.raises(SelectionError, match="is not a step of HDC"):
         lab.explain("R1", "alpha", task="HDC")
     assert "<pre>" in lab.explain("R1", "alpha")._repr_html_()
 

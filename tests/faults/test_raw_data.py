@@ -36,6 +36,15 @@ PATTERNS = [
     "deriv/{id}/", "deriv/{id}/b.txt", "deriv/{id}/sub/", "deriv/{id}",
     "out/{id}.csv", "out/{id}/", "out/{id}/eeg/raw.csv", "out/all.csv",
 ]  # fmt: skip
+WILDCARDS = [
+    "raw/{id}/*.csv", "raw/{id}/**/*.csv", "raw/*.csv", "{id}/eeg/*", "view/{id}/*", "deriv/{id}/*",
+    "deriv/{id}/*/", "raw/{first}*.csv", "raw/{first}/*", "**/{id}.csv",
+]  # fmt: skip
+GROUP_OUTPUTS = [
+    "group/{first}.csv", "group/{first}/", "group/{first}/g.csv", "raw/group_{first}/", "deriv/{first}/",
+    "raw/{first}.csv", "raw/{first}/", "raw/{first}/a.csv", "view/{first}/", "{first}/", "{first}/eeg/",
+]  # fmt: skip
+ALL_OUTPUTS = ["out/all.csv", "group/", "group/all/", "raw/all.csv", "raw/", "deriv/all/", "view/all.csv"]
 IDS = ["R1", "R2", "R-é 3", "R1_clean"]
 EXTRAS = [
     "notes.txt",
@@ -69,26 +78,34 @@ FILES = [
 SCRIPT = """
 import json, os, shutil
 from pathlib import Path
-from sinagot_catalog import ScriptTemplate
+from sinagot_catalog import ScriptTemplate, any_of, optional
 
 PLAN = json.loads({plan!r})
 
+def one_of(port):
+    while isinstance(port, list):
+        port = port[0] if port else None
+    return port
+
 class Script(ScriptTemplate):
-    PATH_IN = {inputs!r}
+    PATH_IN = {inputs}
     PATH_OUT = {outputs!r}
     PATH_CONTROL = {control!r}
+    BY = {by!r}
+    PARTIAL = {partial!r}
 
     def run(self):
+        source = one_of(self.path.input["i0"])
         line = json.dumps(["MADE", self.label, self.task, self.id, os.urandom(4).hex()]) + "\\n"
         for name, port in (self.path.output | (self.path.control or {{}})).items():
             if name in PLAN["folders"]:
                 port.mkdir(exist_ok=True)
                 for part in PLAN["names"]:
                     (port / part).write_text(line)
-                if PLAN["link"] and self.path.input["i0"].exists():
-                    os.symlink(self.path.input["i0"], port / "link")
-            elif PLAN["link"] and self.path.input["i0"].is_file():
-                {{"symlink": os.symlink, "hardlink": os.link}}[PLAN["link"]](self.path.input["i0"], port)
+                if PLAN["link"] and source and source.exists():
+                    os.symlink(source, port / "link")
+            elif PLAN["link"] and source and source.is_file():
+                {{"symlink": os.symlink, "hardlink": os.link}}[PLAN["link"]](source, port)
             else:
                 port.write_text(line)
         for extra in PLAN["extras"]:
@@ -155,7 +172,10 @@ class Short:
 
 @dataclass(frozen=True, repr=False)
 class Step(Short):
-    """A step of a layout, and what its script does."""
+    """A step of a layout, and what its script does.
+
+    An input may be `a|b` (alternatives) or `?a` (optional); with `by`, the step has a row per group.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -166,6 +186,13 @@ class Step(Short):
     link: str = ""
     fails: bool = False
     is_command: bool = False
+    by: tuple[str, ...] | None = None
+    partial: bool = False
+
+    @property
+    def input_patterns(self):
+        """The pattern of every input, and of each alternative."""
+        return [pattern for port in self.inputs for pattern in port.removeprefix("?").split("|")]
 
     @property
     def ports(self):
@@ -184,7 +211,11 @@ class Step(Short):
         }  # fmt: skip
         return SCRIPT.format(
             plan=json.dumps(plan),
-            inputs={f"i{number}": pattern for number, pattern in enumerate(self.inputs)},
+            inputs="{"
+            + ", ".join(f"'i{number}': {python(port)}" for number, port in enumerate(self.inputs))
+            + "}",
+            by=self.by,
+            partial=self.partial,
             outputs={name: pattern for name, pattern in self.ports.items() if name[0] == "o"},
             control={name: pattern for name, pattern in self.ports.items() if name[0] == "c"},
         )
@@ -194,7 +225,7 @@ class Step(Short):
         words = [
             *(f"{kind[name]}:{{{'output' if name[0] == 'o' else 'control'}.{name}}}" for name in self.ports)
         ]
-        inputs = ", ".join(f"i{number} = {pattern!r}" for number, pattern in enumerate(self.inputs))
+        inputs = ", ".join(f"i{number} = {toml(port)}" for number, port in enumerate(self.inputs))
         parts = {"outputs": "o", "control": "c"}
         tables = {
             part: ", ".join(
@@ -204,7 +235,23 @@ class Step(Short):
         }
         command = f"{sys.executable} -S ../put.py {label} '' {{id}} {' '.join(words)}"
         text = f'[steps.{label}]\ncommand = """{command}"""\ninputs = {{{inputs}}}\n'
+        if self.by is not None:
+            text += f"by = {json.dumps(self.by)}\npartial = {json.dumps(self.partial)}\n"
         return text + "".join(f"{part} = {{{ports}}}\n" for part, ports in tables.items() if ports)
+
+
+def python(port):
+    """An input as a script writes it."""
+    if port[0] == "?":
+        return f"optional({port[1:]!r})"
+    return f"any_of({', '.join(map(repr, port.split('|')))})" if "|" in port else repr(port)
+
+
+def toml(port):
+    """An input as the `workspace.toml` writes it."""
+    if port[0] == "?":
+        return f"{{path = {port[1:]!r}, optional = true}}"
+    return f"{{any_of = {port.split('|')!r}}}" if "|" in port else repr(port)
 
 
 @dataclass(frozen=True, repr=False)
@@ -245,6 +292,40 @@ ACTION = st.one_of(
     st.tuples(st.sampled_from(["force-step"]), st.sampled_from(["a", "b", "c"])),
     st.tuples(st.sampled_from(["put", "edit", "delete"]), FILE),
 )
+WILD_INPUT = st.sampled_from(WILDCARDS)
+GROUP_INPUT = st.one_of(
+    LIKELY_INPUT,
+    PATTERN,
+    WILD_INPUT,
+    LIKELY_INPUT.map("?{}".format),
+    st.tuples(LIKELY_INPUT, WILD_INPUT | PATTERN).map("|".join),
+)
+
+
+def grouped(by, outputs):
+    """A step with a row per group; most of its outputs lie apart from those of other steps."""
+    some = st.sampled_from([*outputs[:3] * 3, *outputs])
+    return st.builds(
+        replace,
+        STEP,
+        inputs=st.lists(GROUP_INPUT, min_size=1, max_size=2).map(tuple),
+        outputs=st.lists(some, min_size=1, max_size=1).map(tuple)
+        | st.lists(some, min_size=2, max_size=2).map(tuple),
+        control=st.just(()) | st.lists(some, max_size=1).map(tuple),
+        by=st.just(by),
+        partial=st.booleans(),
+    )
+
+
+GROUP_STEP = grouped(("first",), GROUP_OUTPUTS) | grouped((), ALL_OUTPUTS)
+WILD_STEP = st.builds(
+    replace,
+    STEP,
+    inputs=st.lists(
+        WILD_INPUT | st.tuples(LIKELY_INPUT, WILD_INPUT).map("|".join), min_size=1, max_size=2
+    ).map(tuple),
+    outputs=st.lists(LIKELY_OUTPUT, min_size=1, max_size=1).map(tuple),
+)
 KILL = st.tuples(st.sampled_from(["killed", "killed-force"]), st.integers(1, 60))
 LAYOUT = st.builds(
     Layout,
@@ -258,6 +339,15 @@ LAYOUT = st.builds(
     tasks=st.sampled_from([False, False, False, True]),
     id_pattern=st.sampled_from([r"R[^/]*", r"R\d", r"\w+"]),
     actions=st.lists(ACTION, max_size=3).map(lambda some: (*some[:1], ("run",), *some[1:], ("force",))),
+)
+GROUPED_LAYOUT = st.builds(
+    replace,
+    LAYOUT,
+    steps=st.tuples(STEP | WILD_STEP, GROUP_STEP)
+    | st.tuples(GROUP_STEP | WILD_STEP)
+    | st.tuples(STEP, WILD_STEP),
+    id_pattern=st.sampled_from([r"(?P<first>R.)[^/]*", r"(?P<first>R\d)", r"(?P<first>\w)\w*"]),
+    tasks=st.just(False),
 )
 
 
@@ -299,9 +389,12 @@ class Ground:
                 link.symlink_to(LINKS[name])
         made = {pattern for step in layout.steps for pattern in step.ports.values()}
         for step, record in itertools.product(layout.steps, layout.ids):
-            for pattern in step.inputs:
+            for pattern in step.input_patterns:
                 if pattern not in made or pattern in step.ports.values():
-                    self.put(pattern.replace("{id}", record) + ("x.txt" if pattern.endswith("/") else ""))
+                    name = pattern.replace("**", "deep").replace("*", "x")
+                    for placeholder, value in self.values(record).items():
+                        name = name.replace(placeholder, value)
+                    self.put(name + ("x.txt" if pattern.endswith("/") else ""))
         for name in layout.files:
             self.put(name)
         self.labels = ["a", "b", "c"][: len(layout.steps)]
@@ -349,25 +442,56 @@ class Ground:
         ]
         found = {record for record in IDS if re.fullmatch(self.layout.id_pattern, record)}
         for step in self.layout.steps:
-            for pattern in (*step.inputs, *step.ports.values()):
+            for pattern in (*step.input_patterns, *step.ports.values()):
                 if "{id}" in pattern:
-                    text = re.escape(pattern).replace(r"\{id\}", f"({self.layout.id_pattern})")
-                    whole = re.compile(f"{text}/?")
-                    found.update(hit[1] for path in paths if (hit := whole.fullmatch(path)))
+                    unnamed = re.sub(r"\?P<\w+>", "", self.layout.id_pattern)
+                    text = wildcards(pattern).replace(r"\{first\}", "[^/]*")
+                    whole = re.compile(text.replace(r"\{id\}", f"(?P<id>{unnamed})") + "/?")
+                    found.update(hit["id"] for path in paths if (hit := whole.fullmatch(path)))
         return sorted(found)
+
+    def values(self, record):
+        """What stands for the placeholders of a record."""
+        hit = re.fullmatch(self.layout.id_pattern, record)
+        first = hit["first"] if hit and "first" in hit.groupdict() else record
+        return {"{id}": record, "{first}": first}
+
+    def units(self, step):
+        """Every row of a step without its task: its id, and the records that it reads."""
+        records = {record: [record] for record in self.ids()}
+        if step.by is None:
+            return records
+        groups = {}
+        for record in records:
+            first = self.values(record)["{first}"]
+            groups.setdefault(f"first={first}" if step.by else "dataset=all", []).append(record)
+        return groups
+
+    def found(self, pattern, record, names):
+        """The paths that an input of a record names; all the files that a wildcard finds."""
+        if "*" not in pattern:
+            return [fill(self.data, pattern, self.values(record))]
+        text = wildcards(pattern.rstrip("/"))
+        for placeholder, value in self.values(record).items():
+            text = text.replace(re.escape(placeholder), re.escape(value))
+        whole = re.compile(text)
+        return [real(f"{self.data}/{name}") for name in names if whole.fullmatch(name)]
 
     def rows(self):
         """Every row that there can be, with what the layout refuses of it."""
         rows = []
         tasks = ["T1", "T2"] if self.layout.tasks else [None]
+        names = [os.path.relpath(path, self.data) for path in walk(self.data)]
         for label, step in zip(self.labels, self.layout.steps, strict=True):
-            for record, task in itertools.product(self.ids(), tasks):
-                row = Row((label, task, record), [fill(self.data, one, record) for one in step.inputs])
+            for (record, members), task in itertools.product(self.units(step).items(), tasks):
+                inputs = itertools.product(step.input_patterns, members)
+                row = Row((label, task, record), [path for one in inputs for path in self.found(*one, names)])
                 for name, pattern in step.ports.items():
-                    path = fill(self.outputs, pattern, record)
+                    values = self.values(members[0])
+                    path = fill(self.outputs, pattern, values)
                     row.declared.add(path)
                     if path == beyond_literal(
-                        self.outputs, pattern, record
+                        self.outputs, pattern, values
                     ):  # else it is behind another link
                         (row.folders if name in step.folder_ports else row.files).add(path)
                 rows.append(row)
@@ -493,15 +617,26 @@ def real(path):
     return f"{os.path.realpath(head)}/{tail}"
 
 
-def fill(root, pattern, record):
-    return real(f"{root}/{pattern.rstrip('/').replace('{id}', record)}")
+def wildcards(pattern):
+    """A pattern as a regular expression; its placeholders stay, escaped."""
+    text = re.escape(pattern).replace(r"\*\*/", "(?:[^/]+/)*").replace(r"\*\*", ".*")
+    return re.sub(r"(?<!\.)\\\*", "[^/]*", text)
 
 
-def beyond_literal(root, pattern, record):
+def fill(root, pattern, values):
+    path = pattern.rstrip("/")
+    for placeholder, value in values.items():
+        path = path.replace(placeholder, value)
+    return real(f"{root}/{path}")
+
+
+def beyond_literal(root, pattern, values):
     """A filled path with the links of its literal folders resolved, and no others."""
-    literal, _, rest = pattern.rstrip("/").partition("{id}")
+    literal = pattern.rstrip("/").partition("{")[0]
     folder, _, name = literal.rpartition("/")
-    rest = f"{name}{record}{rest.replace('{id}', record)}" if "{id}" in pattern else name
+    rest = f"{name}{pattern.rstrip('/')[len(literal) :]}"
+    for placeholder, value in values.items():
+        rest = rest.replace(placeholder, value)
     return f"{os.path.realpath(f'{root}/{folder}')}/{rest}"
 
 
@@ -593,6 +728,10 @@ def generate(request, tmp_path, share):
 
 def test_no_raw_file_is_lost(generate):
     generate(LAYOUT, 100, 5)
+
+
+def test_no_raw_file_is_lost_by_groups_and_wildcards(generate):
+    generate(GROUPED_LAYOUT, 60, 2)
 
 
 KNOWN = {
@@ -703,8 +842,9 @@ def killed(layout):
     )
 
 
-def test_no_raw_file_is_lost_when_a_run_is_killed(generate, kill):
-    generate(LAYOUT.flatmap(killed), 40, 2, do=kill)
+@pytest.mark.parametrize(("layouts", "part"), [(LAYOUT, 2), (GROUPED_LAYOUT, 1)], ids=["steps", "groups"])
+def test_no_raw_file_is_lost_when_a_run_is_killed(generate, kill, layouts, part):
+    generate(layouts.flatmap(killed), 20 * part, part, do=kill)
 
 
 POINTS = [

@@ -283,7 +283,7 @@ WRONG = {
     "cron": (["--cron", "0 25 * * *"], "cron: '0 25 * * *' cannot be read"),
     "timezone": (["--cron", "0 2 * * *", "--timezone", "Europe/Pariss"], "timezone: 'Europe/Pariss' is none"),
     "both": (["--cron", "0 2 * * *", "--every", "60"], "cron and every are both given"),
-    "env": (["--env", "HOME"], "is no variable with a value"),
+    "env": (["--env", "HOME"], "is not a variable with a value"),
     "pool": ([], "there is no work pool 'nowhere'"),
     "none": (["--concurrency", "0"], "concurrency: 0 is not a whole number from 1 up"),
 }

@@ -556,7 +556,7 @@ def test_a_site_that_is_not_prefect_is_said(other_site):
 
 
 def test_an_address_of_another_kind_is_said():
-    with pytest.raises(ServerError, match="is no address of a Prefect API"):
+    with pytest.raises(ServerError, match="is not an address of a Prefect API"):
         _api.ConfiguredApi("file:///etc/passwd", "a test").probe()
 
 

@@ -43,14 +43,14 @@ def test_files_of_the_workspace_are_not_replaced(folder, cli, words, name):
     before = (folder / name).read_bytes()
     done = cli(*words[:1], "-C", folder, *words[1:], folder / name)
     assert done.returncode == 2
-    assert f"{folder / name} exists, and is no earlier page or table of sinagot-catalog" in done.stderr
+    assert f"{folder / name} exists, and is not an earlier page or table of sinagot-catalog" in done.stderr
     assert (folder / name).read_bytes() == before
 
 
 def test_a_link_to_raw_data_is_not_followed(folder):
     view = folder / "view.html"
     view.symlink_to("dataset/raw/R1")
-    with pytest.raises(UsageError, match="is no earlier page"):
+    with pytest.raises(UsageError, match="is not an earlier page"):
         Workspace(folder).report(view)
     assert (folder / "dataset/raw/R1").read_text() == "raw;"
 

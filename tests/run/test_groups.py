@@ -131,6 +131,14 @@ def test_a_group_starts_when_its_own_members_are_through(make_workspace):
     assert plan["step"].to_list() == [*["clean"] * 6, *["avg"] * 2, "grand"]
 
 
+def test_the_steps_of_a_record_run_in_turn_also_around_a_group_that_they_do_not_read(make_workspace):
+    later = CLEAN.replace('PATH_IN = "raw', 'PATH_IN = "clean').replace('OUT = "clean', 'OUT = "later')
+    ws = make_workspace({"clean": CLEAN, "avg": AVG, "later": later}, FILES, id_pattern=IDS)
+    plan = ws.steps.plan().frame
+    assert plan["step"].to_list() == [*["clean", "later"] * 6, *["avg"] * 2]
+    assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": 14}
+
+
 @pytest.mark.parametrize("mode", MODES)
 def test_a_record_waits_for_its_own_group_and_blocking_goes_on_through_groups(make_workspace, mode):
     files = {**FILES, "raw/s1_2.txt": "bad"}

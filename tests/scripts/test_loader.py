@@ -296,7 +296,7 @@ def test_a_trusted_script_is_evaluated_in_a_child_once_per_content(write, monkey
         ("raise SystemExit(3)", "SystemExit: 3"),
         ("import os; os._exit(7)", "the script ended its process when loaded (exit code 7)"),
         ("import time; time.sleep(60)", "the script did not load within 1 seconds"),
-        ("class Script: PATH_IN = object()", "object is no path pattern"),
+        ("class Script: PATH_IN = object()", "object is not a path pattern"),
     ],
 )
 def test_a_trusted_script_that_cannot_be_evaluated_says_why(write, monkeypatch, body, sentence):

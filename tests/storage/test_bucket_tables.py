@@ -145,7 +145,7 @@ def test_record_outside_of_the_range_is_refused_not_called_absent(lab):
     for ask in (lambda: ws.records.get("C1"), lambda: ws.run(pl.DataFrame({"record_id": ["B1", "C1"]}))):
         with pytest.raises(NotFoundError, match="'C1' lies outside of the records that this workspace"):
             ask()
-    with pytest.raises(UsageError, match=r"records: \('B', 'A'\) is no range of records"):
+    with pytest.raises(UsageError, match=r"records: \('B', 'A'\) is not a range of records"):
         Workspace(folder, records=("B", "A"))
 
 

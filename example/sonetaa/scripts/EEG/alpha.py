@@ -13,6 +13,8 @@ class Script(ScriptTemplate):
         "signal": ("EEG", "preprocess", "{id}-{task}-signal.npy"),
         "header": ("EEG", "preprocess", "{id}-{task}-header.json"),
     }
+    COLUMNS = True  # alpha.peak_hz and alpha.share are columns to filter by
+
     PATH_OUT = {
         "alpha": ("EEG", "alpha", "{id}.json"),
         "peak": ("EEG", "alpha", "{id}-peak.txt"),

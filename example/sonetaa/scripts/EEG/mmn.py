@@ -5,8 +5,6 @@ import recording
 
 from sinagot_catalog import ScriptTemplate
 
-WINDOW_MS = (100, 250)
-
 
 class Script(ScriptTemplate):
     """Mismatch negativity: how much lower the answer to a rare tone is than that to a usual one, and when."""
@@ -31,7 +29,8 @@ class Script(ScriptTemplate):
         difference = deviant - answers["standard"][1]
         self.logger.info("%d deviant tones of %d", len(moments["deviant"]), sum(map(len, moments.values())))
 
-        window = (times >= WINDOW_MS[0]) & (times <= WINDOW_MS[1])
+        first, last = self.params.window_ms
+        window = (times >= first) & (times <= last)
         lowest = difference[window].argmin()
         mmn = {
             "amplitude_uv": round(float(difference[window][lowest]), 2),

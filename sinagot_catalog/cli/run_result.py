@@ -1,0 +1,51 @@
+"""The result of a run for people: one line, and the kinds of failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.workspace_args import command
+from sinagot_catalog.config import duration_text
+from sinagot_catalog.errors import row_label
+
+if TYPE_CHECKING:
+    from sinagot_catalog.journal import RunReport
+
+__all__ = ["in_one_line", "say_failures"]
+
+_SHOWN = 5
+
+
+def in_one_line(report: RunReport) -> str:
+    """Return the result of a run and its duration."""
+    return f"{report.summary()} in {duration_text(report.seconds)}"
+
+
+def say_failures(args: Any, report: RunReport) -> None:
+    """Print the first kinds of failure, each with an example, and the command that shows more."""
+    import polars as pl
+
+    from sinagot_catalog.catalog import VARYING
+
+    failed = report.failures().sort(pl.col("outcome") == "blocked", maintain_order=True)
+    kind = pl.col("message").str.extract(r"^\s*([^\n]*)", 1).str.replace_all(VARYING, "…").alias("kind")
+    kinds = failed.group_by("step", "outcome", "error_type", kind, maintain_order=True).agg(
+        pl.len().alias("n"), pl.col("record_id", "task", "modality", "message").first()
+    )
+    for row in kinds.head(_SHOWN).iter_rows(named=True):
+        say(_failure(row))
+    if failed.height:
+        more = f"{kinds.height - _SHOWN} more kinds; " if kinds.height > _SHOWN else ""
+        say(f"{more}see {command(args, 'logs', '--failed')}")
+
+
+def _failure(row: dict[str, Any]) -> str:
+    """Format a kind of failure in one line, by one of its rows."""
+    from sinagot_catalog.schema import KEYS
+
+    key = row_label(*(row[key] for key in KEYS))
+    kind = f"{row['error_type']}: " if row["error_type"] else ""
+    text = (row["message"] or row["outcome"]).strip().partition("\n")[0]
+    others = f"   ({row['n']} rows like this)" if row["n"] > 1 else ""
+    return f"  {key}: {kind}{text}{others}"

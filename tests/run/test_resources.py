@@ -1,0 +1,308 @@
+"""Resources of steps: what starts side by side, what a row's process sees, and what can never fit."""
+
+import json
+import os
+import signal
+from collections import Counter
+from itertools import pairwise
+from pathlib import Path
+from threading import Thread
+
+import pytest
+
+from sinagot_catalog import Workspace
+from sinagot_catalog.errors import UsageError
+
+CPUS = min(2, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+MACHINE = {"SLURM_CPUS_PER_TASK": str(CPUS), "SLURM_MEM_PER_NODE": "1000", "CUDA_VISIBLE_DEVICES": "3,5"}
+MIB = 2**20
+
+SCRIPT = """
+import json, os, signal, time
+from sinagot_catalog import ScriptTemplate
+
+class Script(ScriptTemplate):
+    PATH_IN = {reads!r}
+    PATH_OUT = "{name}/{{id}}.txt"
+    {declared}
+    TIMEOUT = 1.5
+
+    def note(self, what):
+        line = json.dumps([time.monotonic(), what, self.label, self.id, os.getpid(),
+            os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ.get("OMP_NUM_THREADS"),
+            os.environ.get("POLARS_MAX_THREADS")])
+        fd = os.open({notes!r}, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+        os.write(fd, (line + "\\n").encode())
+        os.close(fd)
+
+    def run(self):
+        self.note("start")
+        text = self.path.input.read_text().split()
+        end = text[0]
+        time.sleep(float(text[1]) if end != "late" else 60)
+        self.note("end")
+        if end == "raise":
+            raise ValueError("no good")
+        if end == "exit":
+            os._exit(7)
+        if end == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.path.output.write_text("done 0.01")
+"""
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch):
+    """Make a workspace from steps with resources, on a machine of a known size."""
+    for name, value in MACHINE.items():
+        monkeypatch.setenv(name, value)
+    for name in ("OMP_NUM_THREADS", "POLARS_MAX_THREADS"):
+        monkeypatch.delenv(name, raising=False)
+
+    def make(steps, raw, toml=""):
+        root = tmp_path / "lab"
+        (root / "scripts").mkdir(parents=True)
+        names = [name.partition("/")[0] for name in steps]
+        (root / "workspace.toml").write_text(
+            f"[records]\nid_pattern = 'R\\d+'\n[steps]\nscripts = {json.dumps(names)}\n[run]\nworkers = 4\n{toml}"
+        )
+        for name, resources in steps.items():
+            step, _, reads = name.partition("/")
+            declared = f"RESOURCES = {resources!r}" if resources is not None else ""
+            text = SCRIPT.format(
+                name=step,
+                reads=f"{reads or 'raw-' + step}/{{id}}.txt",
+                declared=declared,
+                notes=str(root / "notes"),
+            )
+            (root / "scripts" / f"{step}.py").write_text(text)
+        for path, text in raw.items():
+            (root / "dataset" / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / "dataset" / path).write_text(text)
+        return Workspace(root)
+
+    return make
+
+
+def noted(ws):
+    return Path(ws.config.root, "notes")
+
+
+def notes(ws):
+    """What the scripts noted, in the order of time: time, start or end, step, record, pid, GPUs, threads."""
+    return sorted(json.loads(line) for line in noted(ws).read_text().splitlines())
+
+
+def spans(ws):
+    """Each attempt: step, record, its begin and its end, its GPUs."""
+    found, begun = [], {}
+    for time, what, step, record, pid, gpus, *_ in notes(ws):
+        if what == "start":
+            begun[step, record, pid] = time, gpus
+        else:
+            found.append((step, record, *begun.pop((step, record, pid)), time))
+    # Without an end, the script was ended at its time-out: it ran at least until then.
+    found += [(step, record, time, gpus, time + 1.5) for (step, record, _), (time, gpus) in begun.items()]
+    return [(step, record, start, end, gpus) for step, record, start, gpus, end in found]
+
+
+def most_at_a_time(spans, amount):
+    """The largest sum of an amount over the attempts that ran at the same moment."""
+    changes = sorted(
+        (moment, sign * amount(step))
+        for step, _, start, end, _ in spans
+        for moment, sign in ((start, 1), (end, -1))
+    )
+    total = most = 0
+    for _, change in changes:
+        total += change
+        most = max(most, total)
+    return most
+
+
+def started(ws, step=None):
+    return [
+        (one, record) for _, what, one, record, *_ in notes(ws) if what == "start" and step in (None, one)
+    ]
+
+
+def test_rows_of_mixed_sizes_never_use_more_than_the_machine_has_whatever_ends_them(lab):
+    steps = {
+        "small": {"cpus": 1, "memory": "100MiB"},
+        "wide": {"cpus": CPUS, "memory": "300MiB"},
+        "heavy": {"cpus": 1, "memory": "700MiB"},
+        "card": {"gpus": 1, "memory": "50MiB"},
+        "plain": None,
+    }
+    ends = ["ok 0.02"] * 32 + [
+        "raise 0.02",
+        "ok 0.1",
+        "exit 0.02",
+        "ok 0.05",
+        "kill 0.02",
+        "raise 0",
+        "ok 0",
+        "late",
+    ]
+    raw = {
+        f"raw-{step}/R{n:03}.txt": ends[(n * 7 + 3 * k) % 40]
+        for k, step in enumerate(steps)
+        for n in range(40)
+    }
+    ws = lab(steps, raw)
+    report = ws.steps.run(progress=False)
+    ended = Counter(text.split()[0] for text in raw.values())
+    assert report.counts() == {
+        "done": ended["ok"], "error": ended["raise"] + ended["exit"] + ended["kill"], "timeout": ended["late"]
+    }  # fmt: skip
+    attempts = spans(ws)
+    assert len(attempts) == 200
+    asked = {step: table or {} for step, table in steps.items()}
+    memory = {step: int(table.get("memory", "0MiB").removesuffix("MiB")) for step, table in asked.items()}
+    assert 1 <= most_at_a_time(attempts, lambda step: asked[step].get("cpus", 1)) <= CPUS
+    assert 700 <= most_at_a_time(attempts, memory.__getitem__) <= 1000
+    for gpu in ("3", "5"):
+        assert most_at_a_time([one for one in attempts if one[4] == gpu], lambda _: 1) <= 1
+    seen = {step: {gpus for one, _, _, _, gpus in attempts if one == step} for step in steps}
+    assert seen.pop("card") <= {"3", "5"}
+    assert set(map(frozenset, seen.values())) == {frozenset({""})}
+
+
+def test_cpus_raise_the_thread_limits_of_the_rows_that_ask_for_them(lab):
+    ws = lab({"one": None, "two/one": {"cpus": CPUS}}, {"raw-one/R1.txt": "ok 0", "raw-one/R2.txt": "ok 0"})
+    assert ws.steps.run(downstream=True, progress=False).counts() == {"done": 4}
+    caps = {(line[2], line[6], line[7]) for line in notes(ws)}
+    assert caps == {("one", "1", "1"), ("two", str(CPUS), str(CPUS))}
+    assert {line[5] for line in notes(ws)} == {
+        "3,5"
+    }  # no step asks for a GPU: all see what this process sees
+
+
+def test_a_row_whose_maker_failed_is_blocked_also_where_they_need_different_resources(lab):
+    steps = {"first": {"cpus": 1}, "second/first": {"cpus": CPUS, "memory": "1MiB"}, "third/second": None}
+    ws = lab(steps, {"raw-first/R1.txt": "raise 0", "raw-first/R2.txt": "exit 0", "raw-first/R3.txt": "ok 0"})
+    report = ws.steps.run(downstream=True, progress=False)
+    assert report.counts() == {"done": 3, "error": 2, "blocked": 4}
+    assert started(ws)[-3:] == [("first", "R3"), ("second", "R3"), ("third", "R3")]
+
+
+@pytest.mark.skipif(CPUS < 2, reason="nothing runs side by side on one CPU")
+def test_small_rows_do_not_keep_a_large_row_waiting(lab):
+    raw = {f"raw-small/R{n:03}.txt": "ok 0.05" for n in range(60)} | {"raw-large/R004.txt": "ok 0.01"}
+    ws = lab({"small": {"memory": "400MiB"}, "large": {"memory": "1000MiB"}}, raw)
+    assert ws.steps.run(progress=False).counts() == {"done": 61}
+    assert started(ws).index(("large", "R004")) < 15
+
+
+@pytest.mark.skipif(CPUS < 2, reason="nothing runs side by side on one CPU")
+def test_rows_that_wait_for_a_gpu_let_others_pass(lab, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    raw = {f"raw-card/R{n:03}.txt": "ok 1" for n in range(2)} | {
+        f"raw-plain/R{n:03}.txt": "ok 0.01" for n in range(9)
+    }
+    ws = lab({"card": {"gpus": 1}, "plain": {"cpus": 1}}, raw)
+    assert ws.steps.run(progress=False).counts() == {"done": 11}
+    steps = [step for step, _ in started(ws)]
+    assert "card" in steps[4:]
+    assert {line[5] for line in notes(ws) if line[2] == "card"} == {"7"}
+    cards = [one for one in spans(ws) if one[0] == "card"]
+    assert all(before[3] <= after[2] for before, after in pairwise(sorted(cards, key=lambda one: one[2])))
+
+
+def test_the_config_adapts_what_a_script_asks_for(lab):
+    toml = '[steps.fit]\nresources = {memory = "500MiB"}\n'
+    ws = lab({"fit": {"cpus": CPUS, "memory": "5GB"}}, {"raw-fit/R1.txt": "ok 0"}, toml)
+    assert ws.steps.run(progress=False).counts() == {"done": 1}
+    assert notes(ws)[0][6] == str(CPUS)
+
+
+def test_commands_and_functions_have_resources_too(lab, cli):
+    toml = (
+        "[steps.show]\ncommand = 'cp {input} {output}'\ninputs = 'f/{id}.txt'\noutputs = 'g/{id}.txt'\n"
+        f"resources.cpus = {CPUS}\n"
+    )
+    ws = lab({"f": None, "show": None}, {"raw-f/R1.txt": "x"}, toml)
+    root = Path(ws.config.root)
+    (root / "scripts" / "show.py").unlink()
+    (root / "scripts" / "f.py").write_text(
+        "import os\nfrom sinagot_catalog import step\n"
+        f"@step(inputs='raw-f/{{id}}.txt', outputs='f/{{id}}.txt', resources={{'cpus': {CPUS}, 'gpus': 2}})\n"
+        "def f(output):\n"
+        "    output.write_text(os.environ['CUDA_VISIBLE_DEVICES'] + ' ' + os.environ['OMP_NUM_THREADS'])\n"
+    )
+    assert cli("run", root, "--downstream").stdout.startswith("2 done")
+    assert (root / "dataset" / "g" / "R1.txt").read_text() == f"3,5 {CPUS}"
+
+
+@pytest.mark.parametrize("mode", ["processes", "main_process"])
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cpus": 640}, f"step fit needs 640 cpus, and this machine has {CPUS}"),
+        ({"memory": "2GB"}, "step fit needs 2.0 GB of memory, and this machine has 1.0 GB"),
+        ({"gpus": 3}, "step fit needs 3 gpus, and this machine has 2"),
+    ],
+)
+def test_what_can_never_fit_is_refused_before_anything_starts(lab, cli, mode, asked, said):
+    ws = lab({"fit": asked, "other": None}, {"raw-fit/R1.txt": "ok 0", "raw-other/R1.txt": "ok 0"})
+    done = cli("run", ws.config.root, "--mode", mode)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: {said}\n")
+    assert not noted(ws).exists()
+    with pytest.raises(UsageError, match="step fit needs"):
+        ws.steps.run(mode=mode, progress=False)
+    assert cli("run", ws.config.root, "--step", "other", "--mode", mode).returncode == 0
+
+
+def test_memory_and_time_end_nothing(lab):
+    ws = lab({"fit": {"memory": 1, "time": 0.01}}, {"raw-fit/R1.txt": "ok 0.2"})
+    assert ws.steps.run(progress=False).counts() == {"done": 1}
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"cpu": 2}, "RESOURCES: 'cpu' is not a resource; did you mean 'cpus'?"),
+        ({"disk": "1GB"}, "RESOURCES: 'disk' is not a resource; the resources are cpus, memory, gpus, time"),
+        ({"cpus": 0}, "RESOURCES: cpus: 0 is not a whole number from 1"),
+        ({"cpus": True}, "RESOURCES: cpus: True is not a whole number from 1"),
+        ({"memory": "8 parsecs"}, "RESOURCES: memory: '8 parsecs' is not a size such as 2 GB or 512 MiB"),
+        ({"time": []}, "RESOURCES: time: [] is not an amount such as 2h"),
+        ("4", "RESOURCES is not a dict such as {'cpus': 4, 'memory': '8GB'}"),
+    ],
+)
+def test_what_is_no_resource_is_a_fault_of_its_step(lab, asked, said):
+    ws = lab({"fit": asked, "other": None}, {"raw-fit/R1.txt": "ok 0", "raw-other/R1.txt": "ok 0"})
+    rows = ws.steps.collect().sort("step")
+    assert rows["status"].to_list() == ["ERROR", "DATA_READY"]
+    assert rows["reason"][0].endswith(said)
+    assert rows["reason"][0].startswith("scripts/fit.py:8: ")
+
+
+def test_what_is_no_resource_is_a_fault_of_the_config(lab):
+    toml = "[steps.fit]\nresources = {gpu = 1, cpus = 'all', time = '2 lightyears'}\n"
+    with pytest.raises(UsageError) as error:
+        lab({"fit": None}, {}, toml)
+    assert error.value.message.splitlines() == [
+        "workspace.toml: steps.fit.resources.gpu: 'gpu' is not a resource; did you mean 'gpus'?",
+        "workspace.toml: steps.fit.resources.cpus: 'all' is not a whole number from 1",
+        "workspace.toml: steps.fit.resources.time: '2 lightyears' is not a duration such as 90s, 10m, 2h, 7d or 1w",
+    ]
+
+
+def test_an_interrupt_cancels_the_rows_that_wait_for_resources(lab, wait_until):
+    raw = {f"raw-fit/R{n:03}.txt": "ok 1.4" for n in range(30)}
+    ws = lab({"fit": {"memory": "900MiB"}, "more/fit": {"cpus": CPUS}}, raw)
+
+    def interrupt():
+        wait_until(noted(ws).exists)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        ws.steps.run(downstream=True, progress=False)
+    thread.join()
+    assert len(started(ws)) < 4
+    assert ws.refresh().steps.filter(status="RUNNING").is_empty()
+    assert ws.steps.plan(downstream=True).n_run >= 58
