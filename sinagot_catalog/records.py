@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
@@ -69,16 +70,16 @@ class RecordCollection(Selection):
 
     def ids(self) -> list[str]:
         """The record ids, sorted."""
-        ids: list[str] = self._resolver().rows(self._query)["record_id"].to_list()
-        return ids
+        return list(self.iter_ids())
 
     def iter_ids(self) -> Iterator[str]:
         """Iterate over the record ids, sorted."""
-        yield from self.ids()
+        for one in self._resolvers():
+            yield from one.rows(self._query)["record_id"]
 
     def all(self) -> Iterator[Record]:
         """Iterate over the records, sorted by id."""
-        for record_id in self.ids():
+        for record_id in self.iter_ids():
             yield self._record(record_id)
 
     def __iter__(self) -> Iterator[Record]:
@@ -90,7 +91,7 @@ class RecordCollection(Selection):
 
     def head(self, count: int = 5) -> Iterator[Record]:  # type: ignore[override]
         """Iterate over the first `count` records, as sinagot does."""
-        for record_id in self.ids()[: max(count, 0)]:
+        for record_id in islice(self.iter_ids(), max(count, 0)):
             yield self._record(record_id)
 
     def get(self, record_id: str) -> Record:
@@ -102,8 +103,7 @@ class RecordCollection(Selection):
         """
         if str(record_id) != record_id or id_values(record_id, self._source.config.ids) is None:
             raise NotFoundError(
-                f"{record_id!r} {self._source.config.ids.refusal(str(record_id))}"
-                f"{did_you_mean(record_id, self.ids() if self._source.is_cheap else [])}"
+                f"{record_id!r} {self._source.config.ids.refusal(str(record_id))}{self._near(record_id)}"
             )
         self._source.check_span(record_id)
         return self._record(record_id)
@@ -120,16 +120,24 @@ class RecordCollection(Selection):
                 "For the first five records write .head(5), for a list of the ids .ids().",
             )
         if not self.has(record_id):
-            raise NotFoundError(f"there is no record {record_id!r}{did_you_mean(record_id, self.ids())}")
+            raise NotFoundError(f"there is no record {record_id!r}{self._near(record_id)}")
         return self._record(record_id)
+
+    def _near(self, record_id: str) -> str:
+        """The similar ids in words; nothing if they cost a listing."""
+        return did_you_mean(record_id, self.ids() if self._source.is_cheap else [])
 
     def has(self, record_id: str) -> bool:
         """Whether a record of that id exists."""
         return record_id in self
 
     def __contains__(self, record_id: object) -> bool:
-        rows = self._resolver().rows(self._query)
-        return isinstance(record_id, str) and not rows.filter(pl.col("record_id") == record_id).is_empty()
+        if not isinstance(record_id, str):
+            return False
+        parts = (
+            one for one in self._resolvers() if one.catalog.span is None or record_id in one.catalog.span
+        )
+        return any(record_id in one.rows(self._query)["record_id"] for one in parts)
 
     def _record(self, record_id: str) -> Record:
         query = Query("records", self.task, self.modality, record_id)
@@ -244,7 +252,7 @@ class RecordCollection(Selection):
         Returns:
             Columns `task, modality, count`, or `record_id, task, modality, count`.
         """
-        rows = self._resolver().rows(self._query.seen_as("units")).filter("has_data")
+        rows = self._rows(self._query.seen_as("units"), pl.col("has_data"))
         return self._counted(rows, each=with_record_id)
 
     def count_raw_data(self, with_record_id: bool = False) -> pl.DataFrame:  # noqa: FBT001, FBT002 - sinagot's own
@@ -277,7 +285,7 @@ class RecordCollection(Selection):
             raise SelectionError(f"there is no step {step_label!r}{did_you_mean(step_label, known)}")
         here = pl.col("step_index") == 1 if step_label is None else pl.col("step") == step_label
         full = pl.col(f"n_{position}s_found") == pl.col(f"n_{position}s")
-        rows = self._resolver().rows(self._query.seen_as("steps")).filter(here & full)
+        rows = self._rows(self._query.seen_as("steps"), here & full)
         return self._counted(rows, each=with_record_id)
 
     def _counted(self, rows: pl.DataFrame, *, each: bool) -> pl.DataFrame:

@@ -9,16 +9,16 @@ from random import randrange
 from typing import TYPE_CHECKING, Any, Self
 
 import polars as pl
-from polars.io.plugins import register_io_source
 
 from sinagot_catalog.catalog import (
     Query,
     Resolver,
-    RowsFrame,
+    as_expression,
     check_literals,
     equality,
     failed,
     failure_kinds,
+    rows_frame,
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
@@ -69,6 +69,33 @@ class Selection:
     def _resolver(self) -> Resolver:
         return Resolver(self._query.widened(self._source.catalog()), self._source.stats)
 
+    def ranges(self) -> Iterator[Self]:
+        """Iterate over ranges of these rows by record id, each as a selection; a small listing is one range.
+
+        A given listing of more than two million keys is looked at in ranges, so that memory is bounded. `collect`,
+        `lazy`, `count`, `plan` and `run` go through them, too, and return the rows of all.
+
+        Raises:
+            SelectionError: There are several ranges, and a filter needs all rows at once.
+
+        Example:
+            >>> from sinagot_catalog import example
+            >>> [rows.count() for rows in example().steps.ranges()]
+            [9]
+        """
+        for source in self._source.ranges.sessions(self._query):
+            yield type(self)(source, self._kinds, self._query)
+
+    def _resolvers(self) -> Iterator[Resolver]:
+        """Yield a resolver for each range; the first one knows every column."""
+        for source in self._source.ranges.sessions(self._query):
+            yield Resolver(self._query.widened(source.catalog()), source.stats)
+
+    def _rows(self, query: Query, predicate: pl.Expr) -> pl.DataFrame:
+        """Return the rows of a query that fit, with the keys of the rows."""
+        parts = [one.rows(query).filter(predicate) for one in self._resolvers()]
+        return parts[0] if len(parts) == 1 else pl.concat(parts)
+
     # --- narrowing ---------------------------------------------------------------------------------------
 
     def filter(self, *predicates: pl.Expr | bool | Iterable[pl.Expr], **constraints: Any) -> Self:
@@ -93,7 +120,7 @@ class Selection:
         flat: list[pl.Expr] = []
         for one in predicates:
             several = isinstance(one, Iterable) and not isinstance(one, (str, pl.Series))
-            flat += map(_expression, one if several else [one])  # type: ignore[arg-type]
+            flat += map(as_expression, one if several else [one])  # type: ignore[arg-type]
         flat += [equality(self._query.table, column, value) for column, value in constraints.items()]
         return self._same(self._query.where(*flat))
 
@@ -135,7 +162,11 @@ class Selection:
         Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
         columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
-        return self._resolver().fetch(self._query)
+        return self._fetch(None)
+
+    def _fetch(self, columns: Sequence[str] | None) -> pl.DataFrame:
+        parts = [one.fetch(self._query, columns) for one in self._resolvers()]
+        return parts[0] if len(parts) == 1 else pl.concat(parts)
 
     def select(
         self, *columns: str | pl.Expr | Iterable[str | pl.Expr], **named: pl.Expr | str
@@ -157,14 +188,14 @@ class Selection:
             ('REC-20200601', 1, True)
         """
         flat = [one for given in columns for one in ([given] if isinstance(given, (str, pl.Expr)) else given)]
-        resolver = self._resolver()
+        resolver = next(self._resolvers())
         if all(isinstance(one, str) and not one.startswith("^") for one in flat) and not named:
-            return resolver.fetch(self._query, list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
+            return self._fetch(list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
         given = [pl.col(one) if isinstance(one, str) else one for one in (*flat, *named.values())]
         for one in given:
             check_literals(one, TABLES[self._query.table], {})
         used = dict.fromkeys(name for one in given for name in resolver.check(self._query.table, one))
-        frame = resolver.fetch(self._query, list(used) or self._query.shown(TABLES[self._query.table])[:1])
+        frame = self._fetch(list(used) or self._query.shown(TABLES[self._query.table])[:1])
         try:
             return frame.select(*flat, **named)
         except pl.exceptions.StructFieldNotFoundError as error:
@@ -217,28 +248,12 @@ class Selection:
             >>> ws.steps.lazy().filter(pl.col("n_files") > 1).select("step", "stale").collect().height
             0
         """
-        resolver = self._resolver
-        shown = self.collect_schema()
-
-        def scan(further: tuple[str, ...]) -> pl.LazyFrame:
-            schema = {**shown, **(resolver().described(self._query, further) if further else {})}
-
-            def read(
-                columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
-            ) -> Iterator[pl.DataFrame]:
-                names = list(schema) if columns is None else columns
-                used = predicate.meta.root_names() if predicate is not None else []
-                rows = resolver().fetch(self._query, list(dict.fromkeys([*names, *used])), limit=n_rows)
-                yield (rows if predicate is None else rows.filter(predicate)).select(names)
-
-            return register_io_source(read, schema=pl.Schema(schema))
-
-        return RowsFrame(scan, lambda: resolver().names(self._query.table))
+        return rows_frame(self._resolvers, self._query, self.collect_schema())
 
     def collect_schema(self) -> pl.Schema:
         """Return names and dtypes of the columns that `collect` returns."""
         if self._query.table == "records" or self._query.names_more_than_units:
-            return pl.Schema(self._resolver().described(self._query))
+            return pl.Schema(next(self._resolvers()).described(self._query))
         schema = TABLES[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
@@ -250,7 +265,7 @@ class Selection:
         return self.collect().__arrow_c_stream__(requested_schema)
 
     def __len__(self) -> int:
-        return self._resolver().rows(self._query).height
+        return sum(one.rows(self._query).height for one in self._resolvers())
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -417,9 +432,8 @@ class Selection:
         from sinagot_catalog.reporting import selection_page, shown_columns
 
         columns = shown_columns(self._query.table)
-        return selection_page(
-            repr(self), self._query.table, self.select(columns) if columns else self.collect()
-        )
+        rows = self.select(columns) if columns else self.collect()
+        return selection_page(repr(self), self._query.table, rows)
 
 
 def no_attribute(selection: Selection, name: str) -> str:
@@ -435,14 +449,3 @@ def no_attribute(selection: Selection, name: str) -> str:
 
 def _made(kinds: ViewTypes, source: Session, query: Query) -> Selection:
     return kinds.make(source, query)
-
-
-def _expression(given: object) -> pl.Expr:
-    """Convert a predicate to an expression: a text names a column, True and False keep all rows and none."""
-    if isinstance(given, pl.Expr):
-        return given
-    if isinstance(given, bool):
-        return pl.lit(given)
-    if isinstance(given, str):
-        return pl.col(given)
-    raise SelectionError(f"a filter takes Polars expressions, not {type(given).__name__} ({given!r:.60})")

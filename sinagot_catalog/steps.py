@@ -9,7 +9,7 @@ import polars as pl
 
 from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, renamed
+from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError, did_you_mean, renamed
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import StepStatus
 
@@ -95,7 +95,7 @@ class StepCollection(Selection):
         Returns:
             Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
-        rows = self._resolver().rows(self._query)
+        rows = self._rows(self._query, pl.lit(value=True))
         codes = {status.name: status.value for status in StepStatus}
         status = pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64)
         return rows.select(
@@ -232,6 +232,7 @@ class StepCollection(Selection):
         ignore_missing: bool = False,  # noqa: FBT001, FBT002
         *,
         deployment: str | None = None,
+        cluster: object = None,
         on_message: Callable[[str], None] | None = None,
         **options: Unpack[SubmitArguments],
     ) -> RunHandle:
@@ -245,6 +246,8 @@ class StepCollection(Selection):
             force: Also run rows that are done.
             ignore_missing: Also try rows that lack an input.
             deployment: The deployment that runs them, such as `"run-workspace/nightly"`; see `Workspace.deploy`.
+            cluster: The address of a cluster, or a client or cluster of Dask, which stays open; by default, what
+                `[prefect]` chooses.
             on_message: Receives messages on the server in use; by default they go to stderr.
             options: `workers`, `stop_after`, `downstream`, `upstream`, `stale`, `limit` and `part`, as in `run`.
 
@@ -262,8 +265,13 @@ class StepCollection(Selection):
         if deployment is not None:
             from sinagot_catalog.flows import send
 
+            if cluster is not None:
+                raise UsageError(
+                    "cluster: the workers of a deployment use the cluster of their workspace.toml",
+                    "Write it into [prefect], or leave out the deployment.",
+                )
             return send(self._source, self._query, wanted, deployment, on_message=on_message)
-        return self._submit(wanted, on_message)
+        return self._submit(wanted, on_message, cluster=cluster)
 
     @renamed(every="interval", settle="stable_for", say="on_message")
     def watch(
@@ -330,13 +338,19 @@ class StepCollection(Selection):
         return watch(self._source, self._query, wanted, act, say, once=once, **pauses)
 
     def _submit(
-        self, options: RunOptions, on_message: Callable[[str], None] | None = None, *, wait: bool = False
+        self,
+        options: RunOptions,
+        on_message: Callable[[str], None] | None = None,
+        *,
+        wait: bool = False,
+        cluster: object = None,
     ) -> RunHandle:
         from sinagot_catalog.flows import submit
         from sinagot_catalog.run import claim, plan
 
         made = plan(self._source, self._query, options)
-        return submit(claim(self._source, self._query, made, options), wait=wait, on_message=on_message)
+        claimed = claim(self._source, self._query, made, options)
+        return submit(claimed, wait=wait, cluster=cluster, on_message=on_message)
 
     def _name(self) -> str:
         return (

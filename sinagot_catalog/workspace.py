@@ -236,7 +236,11 @@ class Workspace(WorkspaceRuns):
 
     def _columns_from_files(self, table: str) -> list[str]:
         """Return the columns of `records` or `units` that come from files."""
-        return self._source.catalog().file_columns.names(table) if table in ("records", "units") else []
+        return (
+            self._source.ranges.any.catalog().file_columns.names(table)
+            if table in ("records", "units")
+            else []
+        )
 
     def _table(self, name: str, named: Container[str]) -> pl.LazyFrame:
         """Return a table for a query, with columns that need sizes or times if the query names them."""

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
-    from sinagot_catalog.catalog.lazy_frames import RowsFrame
-    from sinagot_catalog.catalog.literals import check_literals, check_value, equality
+    from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
+    from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
     from sinagot_catalog.catalog.metadata_values import text_of
-    from sinagot_catalog.catalog.notices import Notice, notices_frame
+    from sinagot_catalog.catalog.notices import Notice, notices_frame, of_all
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
@@ -65,6 +65,7 @@ __all__ = [
     "Stats",
     "UnitStep",
     "acted_on",
+    "as_expression",
     "as_text",
     "build_layout",
     "check_literals",
@@ -86,11 +87,13 @@ __all__ = [
     "names",
     "names_in",
     "notices_frame",
+    "of_all",
     "parse_json",
     "plain_reason",
     "port_stats",
     "present_params",
     "present_record",
+    "rows_frame",
     "rule_texts",
     "scan_files",
     "snapshot",
@@ -110,10 +113,10 @@ __getattr__ = lazy_exports(
         "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
-        "lazy_frames": ("RowsFrame",),
-        "literals": ("check_literals", "check_value", "equality"),
+        "lazy_frames": ("RowsFrame", "rows_frame"),
+        "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
-        "notices": ("Notice", "notices_frame"),
+        "notices": ("Notice", "notices_frame", "of_all"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container
-from typing import Any, TypeAlias
+from collections.abc import Callable, Container, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import polars as pl
+from polars.io.plugins import register_io_source
 
-__all__ = ["RowsFrame", "Scan"]
+if TYPE_CHECKING:
+    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.resolver import Resolver
+
+__all__ = ["RowsFrame", "Scan", "rows_frame"]
 
 Scan: TypeAlias = Callable[[tuple[str, ...]], pl.LazyFrame]
 """Returns the rows as a plain lazy frame, with further columns."""
@@ -51,6 +56,37 @@ class RowsFrame(pl.LazyFrame):
             return ()
         further = self._further()
         return tuple(name for name in names if name in further)
+
+
+def rows_frame(
+    resolvers: Callable[[], Iterator[Resolver]], query: Query, shown: Mapping[str, Any]
+) -> RowsFrame:
+    """Return the rows of a query as a lazy frame; columns that it does not use are not read.
+
+    Args:
+        resolvers: Yields a resolver for each range of records; rows come out range by range.
+        query: The query.
+        shown: Names and dtypes of the columns that it has if no verb names others.
+    """
+
+    def scan(further: tuple[str, ...]) -> pl.LazyFrame:
+        schema = {**shown, **(next(resolvers()).described(query, further) if further else {})}
+
+        def read(
+            columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _size: int | None
+        ) -> Iterator[pl.DataFrame]:
+            names = list(schema) if columns is None else columns
+            used = predicate.meta.root_names() if predicate is not None else []
+            for one in resolvers():
+                rows = one.fetch(query, list(dict.fromkeys([*names, *used])), limit=n_rows)
+                yield (rows if predicate is None else rows.filter(predicate)).select(names)
+                n_rows = None if n_rows is None else n_rows - rows.height
+                if n_rows == 0:
+                    return
+
+        return register_io_source(read, schema=pl.Schema(schema))
+
+    return RowsFrame(scan, lambda: next(resolvers()).names(query.table))
 
 
 def _names_in(given: Any) -> list[str]:

@@ -14,7 +14,7 @@ from sinagot_catalog.status import LONG_NAMES, SHORT_NAMES, StepStatus
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["check_literals", "check_value", "equality"]
+__all__ = ["as_expression", "check_literals", "check_value", "equality"]
 
 
 def equality(table: str, column: str, value: Any) -> pl.Expr:
@@ -97,3 +97,14 @@ def check_value(column: str, value: str, choices: Sequence[str]) -> None:
             f"{column} is never {value!r}{near}",
             "It is one of " + ", ".join(choices) + "." if choices else f"Nothing here has a {column}.",
         )
+
+
+def as_expression(given: object) -> pl.Expr:
+    """Convert a predicate to an expression: a text names a column, True and False keep all rows and none."""
+    if isinstance(given, pl.Expr):
+        return given
+    if isinstance(given, bool):
+        return pl.lit(given)
+    if isinstance(given, str):
+        return pl.col(given)
+    raise SelectionError(f"a filter takes Polars expressions, not {type(given).__name__} ({given!r:.60})")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["NOTICES", "Notice", "listing_notices", "notices_frame"]
+__all__ = ["NOTICES", "Notice", "listing_notices", "notices_frame", "of_all"]
 
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
@@ -63,6 +63,26 @@ def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
         [('key twice', 2, 'R1', '2 keys come twice, such as R1')]
     """
     return pl.DataFrame([one.to_dict() for one in notices], schema=NOTICES)
+
+
+def of_all(parts: Iterable[Iterable[Notice]]) -> list[Notice]:
+    """The notices of several ranges of records: one of each kind, with the count of all.
+
+    Example:
+        >>> of_all([[Notice("key twice", 1, "A", "A comes twice")], [Notice("key twice", 1, "B", "B comes twice")]])
+        [Notice(kind='key twice', count=2, example='A', text='A comes twice; 2 in all', ...)]
+    """
+    found: dict[tuple[str, str], list[Notice]] = {}
+    for one in (one for part in parts for one in part):
+        found.setdefault((one.kind, one.area), []).append(one)
+    out = []
+    for same in found.values():
+        count = sum(one.count for one in same)
+        is_one = len({one.text for one in same}) == 1
+        out.append(
+            same[0] if is_one else replace(same[0], count=count, text=f"{same[0].text}; {count:,} in all")
+        )
+    return out
 
 
 def listing_notices(catalog: Catalog) -> list[Notice]:

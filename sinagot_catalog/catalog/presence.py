@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.layout import Layout, Link
     from sinagot_catalog.patterns import Template
-    from sinagot_catalog.storage import Listing
+    from sinagot_catalog.storage import IdRange, Listing
 
 __all__ = ["Presence"]
 
@@ -47,12 +47,14 @@ class Presence:
         listings: One listing per root, `dataset` first.
         expected: Ids of a table that count as records even without a file.
         asked: Ids that the user asked for; they count as records even without a file.
+        span: The only ids that count; None for all.
     """
 
     layout: Layout
     listings: dict[str, Listing]
     expected: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
+    span: IdRange | None = None
 
     def with_records(self, ids: pl.Series) -> Self:
         """Return this catalog with further records, also those without a file."""
@@ -62,11 +64,9 @@ class Presence:
     @cached_property
     def ids(self) -> pl.Series:
         """The record ids, sorted; a record's code is its position here."""
-        rows, _ = self._fits
         # a folder may name an id and contain no file that fits
         guesses = [index for index, place in enumerate(self.layout.places) if place.is_guess]
-        silent = sorted(self.layout.silent)
-        telling = rows.filter(~pl.col("place").is_in(silent)) if silent else rows
+        telling = self._fits[0].filter(~pl.col("place").is_in(sorted(self.layout.silent)))
         if guesses:
             telling = telling.filter(~(pl.col("place").is_in(guesses) & (pl.col("root") == "outputs")))
         distinct, codes = self._numbered
@@ -80,6 +80,8 @@ class Presence:
             others.append(expected.filter(~expected.str.normalize("NFC").is_in(known.implode())))
         if any(map(len, others)):
             found = pl.concat([found, *others]).unique().sort()
+        if self.span is not None:
+            found = found.to_frame().filter(self.span.holds(pl.col("record_id"))).to_series()
         if self.layout.bys:
             found = found.filter(~found.is_in(self._names_of_groups(found).implode()))
         return found.rechunk()  # `pl.format` panics on a column whose first chunk is empty (Polars 2.1)
@@ -96,7 +98,7 @@ class Presence:
 
     def _names_of_groups(self, ids: pl.Series) -> pl.Series:
         """The ids that are also names of groups, and so cannot be records."""
-        if not self.layout.bys or not ids.str.contains("=", literal=True).any():
+        if not ids.str.contains("=", literal=True).any():
             return ids.clear()
         names = group_rows(id_columns(ids, self.layout.ids), self.layout.bys).values["record_id"]
         return ids.filter(ids.is_in(names.implode()))
@@ -270,10 +272,7 @@ class Presence:
 
     @cached_property
     def pathless(self) -> dict[int, pl.Series]:
-        """For each bound pattern without a path for some records, which records lack it, a row per record.
-
-        A field that the pattern needs has no value, or a part of the path would be empty.
-        """
+        """For each bound pattern without a path for some records (a value is empty), which: a row per record."""
         values = self.row_values
         lacked = {name for name in self.layout.ids.groups if (values[name] == "").any()}
         out = {}

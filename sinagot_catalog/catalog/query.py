@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["Query", "named_in"]
+__all__ = ["Query", "filter_text", "named_in"]
 
 _LONGEST = 60
 """Number of characters of a filter's text."""
@@ -83,6 +83,10 @@ class Query:
         if self.rows is not None and "record_id" in self.rows.columns:
             named.append(self.rows["record_id"])
         return named
+
+    def all_predicates(self) -> list[pl.Expr]:
+        """The predicates of the query and of the queries before it."""
+        return [*([] if self.before is None else self.before.all_predicates()), *self.predicates]
 
     def shown(self, schema: Iterable[str]) -> list[str]:
         """The columns that it shows if the user names none.

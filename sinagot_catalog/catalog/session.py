@@ -29,9 +29,11 @@ from sinagot_catalog.catalog.file_columns import check_names
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
+from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
 from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
-from sinagot_catalog.catalog.notices import Notice
+from sinagot_catalog.catalog.notices import Notice, of_all
+from sinagot_catalog.catalog.ranges import Ranges
 from sinagot_catalog.catalog.refusals import refused
 from sinagot_catalog.catalog.row_files import RowFiles
 from sinagot_catalog.catalog.snapshot_files import Snapshot
@@ -43,15 +45,9 @@ from sinagot_catalog.patterns import Template, located
 from sinagot_catalog.scripts import CodeHashes, Mirror, ScriptSource, read_script
 from sinagot_catalog.storage import (
     IdRange,
-    KeyFilter,
-    Listing,
     Store,
-    from_keys,
     is_url,
     open_store,
-    reach_of,
-    read_listing,
-    scan,
 )
 
 __all__ = ["Session", "stamp"]
@@ -89,7 +85,7 @@ class Session:
                 "Narrow it by ws.records.filter(...).",
             )
         self.config = config
-        self._given = listing
+        self.given = listing
         self._records = records
         self.span = IdRange.of(records)
         """The ids that this workspace is limited to."""
@@ -107,7 +103,7 @@ class Session:
         self._lock = threading.RLock()
         self._scripts: dict[str, tuple[tuple[int, int] | None, ScriptSource]] = {}
         self._computed: dict[str, Any] = {}
-        self._exclusions = ExclusionReader(config.exclude, self.open_store)
+        self.exclusions = ExclusionReader(config.exclude, self.open_store)
         self._declared: Layout | None = None
         self._folders: dict[tuple[str, str], str] = {}
         self._layout: Layout | None = None
@@ -118,6 +114,9 @@ class Session:
         self.stats = Stats(self.stores)
         self._code = CodeHashes()
         self._listed_at = 0.0
+        self._last: pl.DataFrame | None = None
+        self.ranges = Ranges(self)
+        """The ranges of records that a question goes through, if the listing is too large to hold."""
         self.kept = None if snapshot is None else self.find_snapshot(snapshot)
         """The snapshot in use; None if files are listed."""
         self.seconds = 0.0
@@ -128,7 +127,7 @@ class Session:
         how = {
             "trust": self.trust,
             "everything": self.everything,
-            "listing": self._given,
+            "listing": self.given,
             "records": self._records,
         }
         kept = None if self.kept is None else f"{self.kept.store.root}/{self.kept.folder}{self.kept.name}"
@@ -265,11 +264,12 @@ class Session:
             if max_age is not None and time.monotonic() - self._listed_at > max_age:
                 self.refresh()
             if self._catalog is None:
+                self.ranges.check_held()
                 self._catalog = self._look(layout)
             elif self._written:
                 self._catalog = self._with_written(self._catalog)
-            if self.kept is None and self._exclusions.is_changed:
-                self._catalog = replace(self._catalog, exclusions=self._exclusions.read())
+            if self.kept is None and self.exclusions.is_changed:
+                self._catalog = replace(self._catalog, exclusions=self.exclusions.read())
             self._written.clear()
             self._wrote.clear()
             return self._catalog
@@ -280,9 +280,8 @@ class Session:
             self._layout = None if layout.columns else layout
             self._layout = layout = self._judged(self._declared)
         if self.kept is None:
-            self._events = self.journal.events()
-            last = last_states(self._events)
-            listings = {root: self._list(root, store, layout) for root, store in self.stores.items()}
+            last = self.last_states()
+            listings = {root: list_root(self, root, layout) for root in self.stores}
             alive = self._alive(last)
             self._listed_at = time.monotonic()
         else:
@@ -309,44 +308,40 @@ class Session:
             tables=tables,
             workspace_version=self.config.info.version,
             code_of=self.code_of,
-            exclusions=self._exclusions.read() if self.kept is None else self.kept.exclusions(),
+            exclusions=self.exclusions.read() if self.kept is None else self.kept.exclusions(),
+            span=self.span,
+            owned=owned_paths(self, layout),
             row_files=RowFiles(self.stores, is_past=self.kept is not None),
         )
         if any(cell.columns for cell in layout.cells):
             check_names(layout, catalog.described.columns, "a column of a metadata table")
         return catalog
 
-    def _list(self, root: str, store: Store, layout: Layout) -> Listing:
-        if root == "dataset" and self._given is None:
-            store.check()
-        templates = [place.template for place in layout.places if root in place.roots]
-        reach = reach_of(
-            [*templates, *layout.entries(root)],
-            everything=self.everything,
-            follow_links=self.config.path.follow_links,
-        )
-        wanted = None if self.span is None else KeyFilter(self.span, templates, self.config.ids)
-        if root == "dataset" and self._given is not None:
-            keys = read_listing(self._given, self.config.dataset, self.options, wanted)
-            listing = from_keys(keys, reach)
-        else:
-            listing = scan(store, reach)
-        return self._exclusions.left_out_of(
-            listing if wanted is None else wanted.narrowed(listing), store.root
-        )
+    def last_states(self) -> pl.DataFrame:
+        """Return the last state of each step; the ranges of a look share it."""
+        if self._last is None:
+            self._events = self.journal.events()
+            return last_states(self._events)
+        return self._last
+
+    def within(self, span: IdRange, part: int, last: pl.DataFrame | None = None) -> "Session":
+        """Return a session of the same workspace with the records of a range only.
+
+        Args:
+            span: The range.
+            part: Which range it is, from 0.
+            last: The last state of each step in the journal; by default the journal is read again.
+        """
+        one = object.__new__(Session)
+        vars(one).update(vars(self), span=span, _records=(span.first, span.end), stats=Stats(self.stores))
+        vars(one).update(_lock=threading.RLock(), _catalog=None, _written=[], _wrote=set(), _last=last)
+        one._listed_at = 0.0 if last is None else time.monotonic()
+        one.ranges = Ranges(one, part)
+        return one
 
     def paths_near(self, template: Template) -> pl.Series:
         """Return the paths in the folders that a pattern names; if they are empty, all listed paths."""
-        for everything in (False, True):
-            reach = reach_of([template], everything=everything, follow_links=self.config.path.follow_links)
-            listed = pl.concat([scan(store, reach).paths for store in self.stores.values()])
-            kind = "directory" if template.is_directory else "file"
-            wanted = (
-                listed.filter(pl.col("kind") == kind) if not everything or template.is_directory else listed
-            )
-            if not wanted.is_empty():
-                break
-        return wanted["path"].unique().sort()
+        return paths_near(self, template)
 
     def _alive(self, last: pl.DataFrame) -> frozenset[str]:
         """Return the live runs; claims are read only if the journal leaves a row unfinished."""
@@ -356,6 +351,8 @@ class Session:
 
     def notices(self) -> list[Notice]:
         """Return what the last listing left out or could not use."""
+        if self.ranges:
+            return of_all(one.notices() for one in self.ranges.sessions())
         catalog = self.catalog()
         of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
         return [
@@ -371,7 +368,7 @@ class Session:
         return (
             self._catalog is not None
             or self.kept is not None
-            or all(store.is_local for store in self.stores.values())
+            or (all(store.is_local for store in self.stores.values()) and not self.ranges)
         )
 
     def events(self) -> pl.DataFrame:
@@ -395,7 +392,8 @@ class Session:
         """Forget the catalog: the next question lists again."""
         with self._lock:
             self._catalog = None
-            self._events = None
+            self._events = self._last = None
+            self.ranges = Ranges(self, self.ranges.part)
             if self._mirror is not None:
                 self._mirror.forget()
                 self._layout = None

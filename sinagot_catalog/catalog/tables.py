@@ -46,10 +46,12 @@ class Catalog(StepsTable):
     Attributes:
         tables: The config's tables of records.
         row_files: Reads the files of columns from files.
+        owned: For a root, which of its paths count as files here, if other catalogs count the others.
     """
 
     tables: tuple[Table, ...] = ()
     row_files: RowFiles | None = field(default=None, compare=False)
+    owned: dict[str, pl.Expr] = field(default_factory=dict, compare=False)
 
     @cached_property
     def unused(self) -> UnusedFiles:
@@ -245,6 +247,14 @@ class Catalog(StepsTable):
             _ROLES.index("data"),
         )
 
+    @property
+    def n_files(self) -> int:
+        """How many files the listing has."""
+        return sum(
+            one.paths.filter(self.owned[root], pl.col("kind") == "file").height if self.owned else one.n_files
+            for root, one in self.listings.items()
+        )
+
     @cached_property
     def files(self) -> pl.DataFrame:
         """The core of `files` with the hidden keys `root` and `row`; sizes are attached by `files_with`."""
@@ -254,7 +264,8 @@ class Catalog(StepsTable):
             mine = owned if len(self.listings) == 1 else owned.filter(pl.col("root") == root)
             owner = self._owner_of_rows(mine, listing.paths.height)
             found = [self.ids.gather(owner["_rec"]), owner["place"], pl.lit(root).alias("root")]
-            parts.append(listing.paths.with_row_index("row").with_columns(found))
+            rows = listing.paths.with_row_index("row").with_columns(found)
+            parts.append(rows.filter(self.owned[root]) if root in self.owned else rows)
         rows = pl.concat(parts)
         # a folder has a row only if a pattern names it
         rows = rows.filter((pl.col("kind") == "file") | pl.col("place").is_not_null()).sort("path")

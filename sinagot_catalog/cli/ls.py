@@ -16,7 +16,7 @@ from sinagot_catalog.cli.options import (
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_rows, put_table, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, width
 from sinagot_catalog.cli.workspace_args import (
     open_workspace,
     say_unread_values,
@@ -26,6 +26,8 @@ from sinagot_catalog.cli.workspace_args import (
 from sinagot_catalog.errors import SelectionError, did_you_mean
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
     from sinagot_catalog.workspace import Workspace
@@ -34,6 +36,9 @@ __all__ = ["LIMIT", "ls"]
 
 LIMIT = 100
 """Default number of rows on a terminal."""
+
+_SELECTIONS = ("records", "units", "files", "steps")
+"""The tables that are looked at in ranges of records if the listing is large."""
 
 _SHOWN = {
     "units": ["record_id", "task", "modality", "has_data", "n_steps", "n_done", "n_error", "next_step"],
@@ -71,30 +76,65 @@ files (stale; size and times of records) are there where --columns or --where na
 )
 def ls(args: Any) -> int:
     """Print rows of a table."""
+    import polars as pl
+
     ws = open_workspace(args)
     machine = is_machine(args)
-    frame = _rows(ws, args)
-    total = frame.height
-    for table in source_of(ws).catalog().tables if args.table == "records" and total else ():
-        if table.unread:
-            say(f"note: {table.unread}")
     limit = args.limit if args.limit is not None else LIMIT if width() and not machine else 0
-    if limit:
-        is_latest = args.table == "events" and not args.sort
-        frame = frame.tail(limit) if is_latest else frame.head(limit)
+    shown = _Shown(_parts(ws, args, limit), limit, is_latest=args.table == "events" and not args.sort)
     if machine:
-        put_rows(args, frame)
-    elif total:
+        put_parts(args, shown)
+    else:
         from sinagot_catalog.reporting import without_empty
 
-        put_table(frame if args.columns else without_empty(frame))
-    if frame.height < total:
-        say(f"({frame.height} of {total:,} rows; --limit 0 for all)")
-    if not total:
+        frame = pl.concat(list(shown))
+        if frame.height:
+            put_table(frame if args.columns else without_empty(frame))
+    if shown.total:
+        _say_cut(ws, args, shown, limit)
+    else:
         say(f"no {args.table}{' that fit' if args.where else ''}")
         if not args.where:
             say_what_is_missing(ws)
     return 0
+
+
+class _Shown:
+    """The first rows of a table, as they come.
+
+    Args:
+        parts: The rows.
+        limit: At most so many; 0 for all.
+        is_latest: Whether the last rows are shown.
+    """
+
+    def __init__(self, parts: Iterator[pl.DataFrame], limit: int, *, is_latest: bool) -> None:
+        self._parts = parts
+        self._limit = limit
+        self._is_latest = is_latest
+        self.height = self.total = 0
+
+    def __iter__(self) -> Iterator[pl.DataFrame]:
+        for part in self._parts:
+            most = self._limit - self.height if self._limit else part.height
+            frame = part.tail(most) if self._is_latest else part.head(most)
+            self.total += part.height
+            self.height += frame.height
+            yield frame
+            if self._limit and self.height >= self._limit:
+                return
+
+
+def _say_cut(ws: Workspace, args: Any, shown: _Shown, limit: int) -> None:
+    """Print which tables have unread rows, and how many rows are not shown."""
+    source = source_of(ws)
+    for table in source.ranges.any.catalog().tables if args.table == "records" else ():
+        if table.unread:
+            say(f"note: {table.unread}")
+    if limit and shown.height == limit and args.table in _SELECTIONS and source.ranges:
+        say(f"(the first {shown.height} rows; --limit 0 for all)")
+    elif shown.height < shown.total:
+        say(f"({shown.height} of {shown.total:,} rows; --limit 0 for all)")
 
 
 def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl.DataFrame:
@@ -102,7 +142,7 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     import polars as pl
 
     say_unread_values(ws)
-    columns = source_of(ws).catalog().file_columns
+    columns = source_of(ws).ranges.any.catalog().file_columns
     if args.json or args.parquet:
         return frame
     for name in (*columns.names(args.table), *columns.names("records")):
@@ -114,24 +154,39 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
-def _rows(ws: Workspace, args: Any) -> pl.DataFrame:
-    """Return the rows that fit, in the chosen order, with the columns to show."""
+def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[pl.DataFrame]:
+    """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records."""
     columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
     order = _order(args)
     shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
-    if args.table in ("events", "links"):
+    if args.table not in _SELECTIONS:
         frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, [*columns, *order])
-        shown = shown or frame.columns
-    else:
-        rows = getattr(ws, args.table)
-        rows = rows.sql_filter(args.where) if args.where else rows
-        shown = shown or list(rows.collect_schema())
-        frame = rows.select(*dict.fromkeys([*shown, *order]))
+        yield _sorted(frame, order).select(shown or frame.columns)
+        return
+    rows = getattr(ws, args.table)
+    rows = rows.sql_filter(args.where) if args.where else rows
+    shown = shown or list(rows.collect_schema())
+    named = list(dict.fromkeys([*shown, *order]))
+    parts: Iterator[pl.DataFrame] = (part.select(named) for part in rows.ranges())
     if order:
-        down = list(order.values())
-        frame = frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True)
-    frame = frame.select(shown)
-    return frame if args.table in ("events", "links") else _split_columns_of_files(ws, frame, args)
+        parts = iter([_first(parts, order, limit if source_of(ws).ranges else 0)])
+    for part in parts:
+        yield _split_columns_of_files(ws, part.select(shown), args)
+
+
+def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
+    """Return the first rows in an order; 0 for all."""
+    import polars as pl
+
+    found = _sorted(next(parts), order)
+    for part in parts:
+        found = _sorted(pl.concat([found.head(limit) if limit else found, part]), order)
+    return found.head(limit) if limit else found
+
+
+def _sorted(frame: pl.DataFrame, order: dict[str, bool]) -> pl.DataFrame:
+    down = list(order.values())
+    return frame.sort(list(order), descending=down, nulls_last=True, maintain_order=True) if order else frame
 
 
 def _order(args: Any) -> dict[str, bool]:

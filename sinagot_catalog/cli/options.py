@@ -304,6 +304,10 @@ WORKSPACE = [
         "--config", metavar="FILE", multiple=True,
         help="a further toml, merged over the workspace's; may be repeated",
     ),
+    Option(
+        "--listing", metavar="FILE",
+        help="a table of keys (Parquet, CSV, the manifest.json of an S3 Inventory) that replaces the listing",
+    ),
     flag("--trust", help="run scripts that others can write, or that come from a bucket"),
 ]  # fmt: skip
 """How every verb names the workspace."""

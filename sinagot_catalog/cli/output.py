@@ -22,7 +22,7 @@ from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     import polars as pl
 
@@ -36,6 +36,7 @@ __all__ = [
     "put",
     "put_address",
     "put_json",
+    "put_parts",
     "put_rows",
     "put_table",
     "put_whole",
@@ -131,19 +132,57 @@ def is_machine(args: Any) -> bool:
     return bool(args.json or args.csv or args.parquet)
 
 
-def put_rows(args: Any, frame: pl.DataFrame) -> None:
+def put_rows(args: Any, *parts: pl.DataFrame) -> None:
     """Print rows in the chosen form: a JSON array with a row per line, CSV, or a Parquet file."""
+    put_parts(args, parts)
+
+
+def put_parts(args: Any, parts: Iterable[pl.DataFrame]) -> None:
+    """Print rows in the chosen form, as they come.
+
+    Args:
+        args: The arguments of the command.
+        parts: The rows, in at least one frame.
+    """
+    if args.parquet:
+        _write_parquet(args.parquet, iter(parts))
+        return
+    count = 0
+    for number, frame in enumerate(parts):
+        _put_part(args, frame, is_first=number == 0, is_after=count > 0)
+        count += frame.height
+    if not args.csv:
+        put_whole("]")
+
+
+def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
+    """Write a Parquet file part by part."""
+    from itertools import chain
+
+    from polars.io.plugins import register_io_source
+
+    first = next(parts)
+    count = 0
+
+    def counted(*_: Any) -> Iterator[pl.DataFrame]:
+        nonlocal count
+        for frame in chain([first], parts):
+            count += frame.height
+            yield frame
+
+    try:
+        register_io_source(counted, schema=first.schema).sink_parquet(path, metadata=TABLE_METADATA)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+    say(f"{count} rows written to {Path(path)}")
+
+
+def _put_part(args: Any, frame: pl.DataFrame, *, is_first: bool, is_after: bool) -> None:
+    """Print some of the rows as JSON or CSV."""
     import polars as pl
 
     from sinagot_catalog.catalog import text_of
 
-    if args.parquet:
-        try:
-            frame.write_parquet(args.parquet, metadata=TABLE_METADATA)
-        except OSError as error:
-            raise StorageError(f"{args.parquet} cannot be written: {error.strerror or error}") from error
-        say(f"{frame.height} rows written to {Path(args.parquet)}")
-        return
     frame = frame.with_columns(
         pl.col(pl.Datetime).dt.to_string("iso:strict"), pl.col(pl.Enum).cast(pl.String)
     )
@@ -155,10 +194,11 @@ def put_rows(args: Any, frame: pl.DataFrame) -> None:
             if dtype.is_nested() or isinstance(dtype, (pl.Duration, pl.Binary))
         }
         frame = frame.with_columns(text_of(name, dtype) for name, dtype in odd.items())
-        put_whole(frame.write_csv().removesuffix("\n"))
-    else:
+        if is_first or frame.height:
+            put_whole(frame.write_csv(include_header=is_first).removesuffix("\n"))
+    elif is_first or frame.height:
         rows = frame.write_ndjson().splitlines()
-        put_whole("[" + ",\n ".join(rows) + "]")
+        put_whole(("[" if is_first else ",\n " if is_after else "") + ",\n ".join(rows), end="")
 
 
 def put_json(value: Mapping[str, Any]) -> None:

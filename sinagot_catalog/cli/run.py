@@ -16,7 +16,8 @@ import click
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.ls import LIMIT
 from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
-from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_rows, put_table, width
+from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table, width
+from sinagot_catalog.cli.plans import Plans, plan_options
 from sinagot_catalog.cli.run_result import in_one_line, say_failures
 from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
@@ -28,14 +29,11 @@ from sinagot_catalog.cli.workspace_args import (
     source_of,
     steps_of,
 )
-from sinagot_catalog.config import count_of, duration_text, size_text
+from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import ServerError, SinagotError
 
 if TYPE_CHECKING:
-    import polars as pl
-
     from sinagot_catalog.journal import RunReport
-    from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
@@ -62,54 +60,28 @@ def plan(args: Any) -> int:
 
 
 def _show_plan(args: Any) -> int:
-    import polars as pl
-
     ws = open_workspace(args)
     steps = selected(ws, args)
-    made = _plan(steps, args)
-    say_unread_values(ws)
+    plans = Plans(steps, args)
     if is_machine(args):
-        put_rows(args, made.frame)
-        say(_sum(made))
+        put_parts(args, (made.frame for made in plans))
+        say_unread_values(ws)
+        say(plans.summary())
         return 0
-    quiet = (pl.col("status") == "DONE").fill_null(value=False) | pl.col("reason").str.starts_with(
-        "beyond the limit"
-    )
-    frame = made.frame.filter((pl.col("action") != "skip") | ~quiet.fill_null(value=False))
-    if frame.is_empty():
-        _say_idle(ws, args, made, steps)
+    rows = plans.shown(LIMIT if width() or source_of(ws).ranges else None)
+    say_unread_values(ws)
+    if rows.is_empty():
+        _say_idle(ws, args, plans, steps)
         return 0
-    shown = frame.head(LIMIT) if width() else frame
-    keys = [name for name in ("task", "modality") if frame[name].null_count() < frame.height]
-    put_table(shown.select("record_id", *keys, "step", "action", "reason"))
-    if shown.height < frame.height:
-        say(f"({shown.height} of {frame.height:,} rows; --csv for all)")
-    if made.n_run:
+    keys = [name for name in ("task", "modality") if rows[name].null_count() < rows.height]
+    put_table(rows.select("record_id", *keys, "step", "action", "reason"))
+    if rows.height < plans.n_open:
+        say(f"({rows.height} of {plans.n_open:,} rows; --csv for all)")
+    if plans.counts["run"]:
         put("")
-        put_table(_costs(made))
-    put(_sum(made))
+        put_table(plans.costs())
+    put(plans.summary())
     return 0
-
-
-def _costs(made: Plan) -> pl.DataFrame:
-    """Return the expected cost per step: rows, time by the median of earlier runs, bytes to read."""
-    import polars as pl
-
-    costs = made.costs.join(made.volume(), on="step", how="left", maintain_order="left")
-    return costs.select(
-        "step",
-        pl.col("rows"),
-        pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
-        pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
-        pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
-    )
-
-
-def _duration(seconds: float | None) -> str:
-    """Format a duration; empty for a step that never ran."""
-    if seconds is None:
-        return "?"
-    return duration_text(seconds, has_ms=True)
 
 
 @verb(
@@ -135,10 +107,10 @@ def run(args: Any) -> int:
         return _show_plan(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
-    if not _may_replace(ws, args, steps):
+    if not _may_replace(args, steps):
         return DECLINED
     progress = False if args.quiet else None
-    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options = plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
     try:
         report = steps.run(steps_of(args), mode=args.mode, progress=progress, debug=args.debug, **options)
     except SinagotError:
@@ -166,12 +138,8 @@ runs elsewhere), with --parts a list of them in flow_runs.""",
     Option(
         "--deployment", metavar="NAME", help="have the workers of this deployment run them, not this machine"
     ),
-    Option(
-        "--parts",
-        metavar="N",
-        type=numbered,
-        help="N flow runs that share the records, and a last one for the rows that belong to no part",
-    ),
+    Option("--cluster", metavar="ADDRESS", help="a Dask or Ray cluster, or a scheduler file of Dask"),
+    Option("--parts", metavar="N", type=numbered, help="N flow runs that share the records, and a last one"),
     Option("--follow", metavar="ID", help="wait for this flow run of the workspace; nothing is submitted"),
     flag("--no-wait", help="return when the flow has begun; it goes on by itself"),
     click.Option(["--handle-fd"], type=int, hidden=True),
@@ -187,12 +155,12 @@ def submit(args: Any) -> int:
         return _submit_beside(args)
     ws = open_workspace(args)
     steps = selected(ws, args)
-    if not _may_replace(ws, args, steps):
+    if not _may_replace(args, steps):
         return DECLINED
     if is_beside:
         return _submit_beside(args)
-    options = _options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
-    options["deployment"] = args.deployment
+    options = plan_options(args) | {"workers": args.workers or None, "stop_after": args.stop_after}
+    options |= {"deployment": args.deployment, "cluster": args.cluster}
     if args.parts:
         return _submit_parts(ws, args, steps, options)
     return _submit_whole(ws, args, steps, options)
@@ -227,7 +195,7 @@ def _submit_parts(ws: Workspace, args: Any, steps: StepCollection, options: dict
         put_json({"flow_runs": shown})
     else:
         put("\n".join(str(one["url"]) for one in shown) or "nothing to do in the parts")
-    if len(steps.plan(steps_of(args), **{**_options(args), "part": "last"})):
+    if len(steps.plan(steps_of(args), **{**plan_options(args), "part": "last"})):
         again = command(args, "submit", "--deployment", args.deployment, "--part", "last")
         say(f"some rows read other records and belong to no part; when the parts have ended:  {again}")
     return 0
@@ -246,26 +214,20 @@ def _follow(args: Any) -> int:
 # --- before a run --------------------------------------------------------------------------------------------
 
 
-def _options(args: Any) -> dict[str, Any]:
-    """Return the options of a selection that planning takes."""
-    from sinagot_catalog.run import PlanArguments
-
-    named = ["force", "ignore_missing", *PlanArguments.__annotations__]
-    return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
-
-
-def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
+def _may_replace(args: Any, steps: StepCollection) -> bool:
     """Print what `--force` replaces; on a terminal ask, and return whether the answer is yes."""
     if not args.force or getattr(args, "handle_fd", None) is not None:
         return True  # the waiting parent process has asked
     from sinagot_catalog.run import replaced
 
-    count, size, foreign = replaced(source_of(ws), _plan(steps, args))
+    found = [replaced(source, made) for source, made in Plans(steps, args).of_sessions()]
+    count, foreign = sum(one.n_outputs for one in found), sum(len(one.foreign) for one in found)
     if not count:
         return True
-    outputs = f"{count_of(count, 'output')} ({size_text(size)})"
-    if len(foreign):
-        outputs += f", and no run made {len(foreign):,} of them, such as {clean(foreign[0])}"
+    outputs = f"{count_of(count, 'output')} ({size_text(sum(one.size for one in found))})"
+    if foreign:
+        first = next(one.foreign[0] for one in found if len(one.foreign))
+        outputs += f", and no run made {foreign:,} of them, such as {clean(first)}"
     if args.yes or not (sys.stdin.isatty() and sys.stderr.isatty()):
         say(f"--force replaces {outputs}")
         return True
@@ -274,21 +236,6 @@ def _may_replace(ws: Workspace, args: Any, steps: StepCollection) -> bool:
         return True
     say("nothing was run")
     return False
-
-
-def _plan(steps: StepCollection, args: Any) -> Plan:
-    return steps.plan(steps_of(args), **_options(args))
-
-
-def _sum(made: Plan) -> str:
-    """Return the number of rows of a plan by action, and their expected duration."""
-    counts = made.counts()
-    words = [f"{counts['run']} to run"]
-    words += [f"{counts['blocked']} blocked"] if counts["blocked"] else []
-    words += [f"{counts['skip']} skipped"] if counts["skip"] else []
-    seconds = float(made.costs["seconds"].sum())
-    time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
-    return ", ".join(words) + time
 
 
 def _is_of_script(error: BaseException, scripts: str) -> bool:
@@ -305,7 +252,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
     if is_machine(args):
         put_rows(args, report.frame)
     if report.frame.is_empty():
-        _say_idle(ws, args, _plan(steps, args), steps)
+        _say_idle(ws, args, Plans(steps, args).summed(), steps)
         return 0
     say_failures(args, report)
     line = in_one_line(report)
@@ -325,43 +272,36 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
 
 def _has_upstream(steps: StepCollection, args: Any) -> bool:
     """Whether further rows could make missing inputs of the selected rows."""
-    made = steps.plan(steps_of(args), **{**_options(args), "upstream": True})
-    return made.n_run > _plan(steps, args).n_run
+    wider = Plans(steps, args, upstream=True).summed()
+    return wider.counts["run"] > Plans(steps, args).summed().counts["run"]
 
 
-def _say_idle(ws: Workspace, args: Any, made: Plan, steps: StepCollection) -> None:
+def _say_idle(ws: Workspace, args: Any, plans: Plans, steps: StepCollection) -> None:
     """Print that there is nothing to do, and the reason if not all rows are done."""
-    import polars as pl
-
     from sinagot_catalog.catalog import failed
 
     line = say if is_machine(args) else put
-    excluded = made.frame.filter(pl.col("status") == "EXCLUDED").height
-    waiting = made.frame.filter(~pl.col("status").is_in(["DONE", "EXCLUDED"]).fill_null(value=False))
-    if made.frame.is_empty():
+    if not plans.n_rows:
         line(f"nothing to do: {'no rows fit' if _is_narrowed(args) else 'no records'}")
-    elif waiting.is_empty():
-        count = len(steps.filter(failed()))
-        if count:
-            line(
-                f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed"
-            )
-            say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
-        elif excluded:
-            first = made.frame.filter(pl.col("status") == "EXCLUDED").row(0, named=True)
-            example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
-            verb = "is" if excluded == 1 else "are"
-            line(f"nothing to do: {count_of(excluded, 'row')} {verb} excluded, such as {example}")
-        elif _is_narrowed(args):
-            line("nothing to do: these are done; --force runs them again")
-        else:
-            line("nothing to do: everything is done")
+    elif plans.waiting:
+        line(f"nothing to do: {plans.n_waiting} cannot run, such as {_with_reason(plans.waiting)}")
+    elif count := len(steps.filter(failed())):
+        line(f"nothing to do: all outputs are there, but the last attempt at {count_of(count, 'row')} failed")
+        say(f"see {command(args, 'logs', '--failed')}; --force runs them again")
+    elif plans.excluded:
+        verb = "is" if plans.n_excluded == 1 else "are"
+        rows = f"{count_of(plans.n_excluded, 'row')} {verb} excluded"
+        line(f"nothing to do: {rows}, such as {_with_reason(plans.excluded)}")
+    elif _is_narrowed(args):
+        line("nothing to do: these are done; --force runs them again")
     else:
-        first = waiting.row(0, named=True)
-        example = clean(f"{first['record_id']} {first['step']}: {first['reason']}")
-        line(f"nothing to do: {waiting.height} cannot run, such as {example}")
-    if made.frame.is_empty() or not waiting.is_empty():
+        line("nothing to do: everything is done")
+    if not plans.n_rows or plans.waiting:
         say_what_is_missing(ws)
+
+
+def _with_reason(row: dict[str, Any]) -> str:
+    return clean(f"{row['record_id']} {row['step']}: {row['reason']}")
 
 
 def _is_narrowed(args: Any) -> bool:

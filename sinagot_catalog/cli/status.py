@@ -34,6 +34,7 @@ from sinagot_catalog.status import SHORT_NAMES, StepStatus
 if TYPE_CHECKING:
     import polars as pl
 
+    from sinagot_catalog.catalog import Notice
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
@@ -105,10 +106,10 @@ def _once(ws: Workspace, args: Any) -> int:
         put_rows(args, look.counts)
     else:
         _show(look, args)
-    say_what_is_missing(ws)
+    say_what_is_missing(ws, look.notices)
     if not is_machine(args):
         if look.totals["failed"]:
-            _show_failures(steps, args)
+            _show_failures(look, args)
         put(_next(look, args))
     return 0
 
@@ -128,6 +129,9 @@ class _Look:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
+        failed: The rows whose last attempt failed.
+        notices: What the listing left out or could not use.
+        seconds: How long the listing took.
     """
 
     ws: Workspace
@@ -139,28 +143,67 @@ class _Look:
     totals: dict[str, Any]
     ready: dict[str, int]
     n_broken: int
+    failed: pl.DataFrame
+    notices: list[Notice]
+    seconds: float
 
 
 def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+    """Count the rows, range by range."""
     import polars as pl
 
+    from sinagot_catalog.catalog import of_all
+
     by = _by(ws, args)
-    rows = _rows(steps, by, stale=args.stale)
-    ready = rows.filter(pl.col("status") == "DATA_READY").group_by("step", maintain_order=True).len()
-    catalog = source_of(ws).catalog()
-    listings = catalog.listings.values()
-    broken = catalog.steps.filter(pl.col("_rule") == "fault").select("record_id", "task", "modality", "step")
+    parts = [_Part(rows, by, args) for rows in steps.ranges()]
+    counts = pl.concat([one.counts for one in parts])
+    every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
+    ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
     return _Look(
         ws,
         by,
-        rows["record_id"].n_unique() if args.where or args.step else ws.records.count(),
-        sum(listing.n_files for listing in listings),
-        rows.select("modality", "step").n_unique(),
-        _in_order(ws, rows.group_by(by, maintain_order=True).agg(_aggregates()), by),
-        rows.select(_aggregates()).row(0, named=True),
-        dict(ready.iter_rows()),
-        rows.join(broken, on=broken.columns, how="semi", nulls_equal=True).height if broken.height else 0,
+        sum(one.n_records for one in parts),
+        sum(one.n_files for one in parts),
+        every.height,
+        _in_order(ws, counts.group_by(by, maintain_order=True).agg(_sums()), by),
+        every.select(_sums()).row(0, named=True),
+        dict(ready.select("step", "data_ready").iter_rows()),
+        sum(one.n_broken for one in parts),
+        pl.concat([one.failed for one in parts]),
+        of_all(one.notices for one in parts),
+        sum(one.seconds for one in parts),
     )
+
+
+class _Part:
+    """The counts of one range of records.
+
+    Args:
+        steps: The rows of the range.
+        by: The columns to group by.
+        args: The arguments of the command.
+    """
+
+    def __init__(self, steps: StepCollection, by: list[str], args: Any) -> None:
+        import polars as pl
+
+        from sinagot_catalog.catalog import failed
+
+        rows = _rows(steps, by, stale=args.stale)
+        source, catalog = source_of(steps), source_of(steps).catalog()
+        keys = ["record_id", "task", "modality", "step"]
+        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(keys)
+        is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
+        is_narrowed = bool(args.where or args.step)
+        self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
+            _aggregates()
+        )
+        self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
+        self.n_files = catalog.n_files
+        self.n_broken = is_broken.height
+        self.failed = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
+        self.notices = source.notices()
+        self.seconds = source.seconds
 
 
 def _in_order(ws: Workspace, counts: pl.DataFrame, by: list[str]) -> pl.DataFrame:
@@ -189,7 +232,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
     names = [name.strip() for name in args.by.split(",") if name.strip()]
     known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
-    columns = source_of(ws).catalog().file_columns
+    columns = source_of(ws).ranges.any.catalog().file_columns
     for name in names:
         if column := columns.find("steps", name) or columns.find("records", name):
             if name == column:
@@ -204,6 +247,15 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                 f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
             )
     return list(dict.fromkeys(names))
+
+
+def _sums() -> list[pl.Expr]:
+    """The sums of counts; null for `stale` where it was not counted."""
+    import polars as pl
+
+    names = [*_COUNTED.values(), "unknown", "failed", "total"]
+    stale = pl.when(pl.col("stale").count() > 0).then(pl.col("stale").sum())
+    return [*(pl.col(name).sum() for name in names[:-1]), stale.alias("stale"), pl.col("total").sum()]
 
 
 def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
@@ -249,12 +301,12 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
         "workspace": look.ws.config.root,
         "records": look.n_records,
         "files": look.n_files,
-        "seconds": round(source_of(look.ws).seconds, 3),
+        "seconds": round(look.seconds, 3),
         "snapshot": None if kept is None else kept.name,
         "counts": look.counts.to_dicts(),
         "totals": look.totals,
         "next": follow if look.ready else None,
-        "notices": [one.to_dict() for one in source_of(look.ws).notices()],
+        "notices": [one.to_dict() for one in look.notices],
     }
 
 
@@ -267,7 +319,7 @@ def _show(look: _Look, args: Any) -> None:
         is_plain = set(look.by) <= {"modality", "step"}
         groups = count_of(look.n_steps, "step") + ("" if is_plain else f" · {groups}")
     kept = source_of(look.ws).kept
-    how = f"in {source_of(look.ws).seconds:.2f} s" if kept is None else f"{kept.age} ago"
+    how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
     complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
@@ -315,9 +367,11 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(steps: StepCollection, args: Any) -> None:
+def _show_failures(look: _Look, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
-    failures = steps.failures()
+    from sinagot_catalog.catalog import failure_kinds
+
+    failures = failure_kinds(look.failed)
     for one in failures.head(_KINDS).iter_rows(named=True):
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
@@ -353,7 +407,7 @@ def _excluded(count: int) -> str:
 def _stale_command(look: _Look, args: Any) -> str:
     """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
     rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
-    is_code = rows.plan(args.step or None, stale=True).n_run == 0
+    is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
     return command(args, "run", "--stale=code" if is_code else "--stale")
 
 

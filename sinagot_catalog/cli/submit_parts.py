@@ -51,8 +51,6 @@ def wait_for_parts(
     Returns:
         One report with the rows of all flow runs.
     """
-    import polars as pl
-
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.run import LAST
 
@@ -71,5 +69,4 @@ def wait_for_parts(
             with suppress(ServerError):  # a flow run that never began leaves no report
                 handle.cancel()
         raise
-    frame = pl.concat([report.frame for report in reports])
-    return RunReport(frame, seconds=time.monotonic() - begun)
+    return RunReport.joined(reports, seconds=time.monotonic() - begun)

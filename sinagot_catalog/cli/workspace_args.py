@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.catalog import Notice, Session
+    from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
@@ -70,7 +71,12 @@ def open_workspace(args: Any) -> Workspace:
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
         # This restores Python's handler.
         signal.signal(signal.SIGINT, handler)
-    ws = Workspace([place, *args.config], trust=args.trust or None, snapshot=getattr(args, "snapshot", None))
+    ws = Workspace(
+        [place, *args.config],
+        trust=args.trust or None,
+        snapshot=getattr(args, "snapshot", None),
+        listing=args.listing,
+    )
     if getattr(args, "parquet", None):
         from sinagot_catalog.reporting import check_target
 
@@ -113,8 +119,8 @@ def place_of(args: Any) -> str | None:
     return place
 
 
-def source_of(ws: Workspace) -> Session:
-    """Return the session of a workspace."""
+def source_of(ws: Workspace | Selection) -> Session:
+    """Return the session of a workspace, or of a selection."""
     return ws._source  # noqa: SLF001 - no table contains the number of listed files
 
 
@@ -128,6 +134,7 @@ def command(args: Any, verb: str, *more: str, whole: bool = False) -> str:
     place = place_of(args)
     where_it_is = [place] if place and verb in _TAKE_PLACE else ["-C", place] if place else []
     config = [part for one in args.config for part in ("--config", one)]
+    config += ["--listing", args.listing] if args.listing else []
     where = ["--where", args.where] if getattr(args, "where", None) and verb != "logs" and not whole else []
     named = [] if whole else getattr(args, "step", None) or []
     step = [word for one in named for word in ("--step", one)]
@@ -222,19 +229,19 @@ def _read_rows(file: str) -> pl.DataFrame:
 
 def say_unread_values(ws: Workspace) -> None:
     """Print which files of columns from files have no values, of the columns that the command named."""
-    for notice in source_of(ws).catalog().file_columns.notices:
+    for notice in source_of(ws).ranges.any.catalog().file_columns.notices:
         say(f"note: {notice.text}")
 
 
-def say_what_is_missing(ws: Workspace) -> None:
+def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) -> None:
     """Print which steps cannot run, what the listing left out, and why there is no record."""
     source = source_of(ws)
-    catalog = source.catalog()
+    catalog = source.ranges.any.catalog()
     for index, fault in sorted(catalog.faults.items()):
         say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
-    for notice in source.notices():
+    for notice in source.notices() if notices is None else notices:
         say(f"note: {notice.text}")
-    if len(catalog.ids) == 0 and not catalog.unused.unmatched()[0]:
+    if len(catalog.ids) == 0 and not source.ranges and not catalog.unused.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
         say(f"note: {ws.data_path} holds no file of a record{looked}")

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sinagot_catalog.cluster.cluster_address import ClusterAddress
     from sinagot_catalog.cluster.executor import ClusterExecutor
-    from sinagot_catalog.cluster.runner import check_cluster
     from sinagot_catalog.cluster.slurm import SlurmRun
 
-__all__ = ["ClusterExecutor", "SlurmRun", "check_cluster"]
+__all__ = ["ClusterAddress", "ClusterExecutor", "SlurmRun"]
 
 __getattr__ = lazy_exports(
     __name__,
     {
+        "cluster_address": ("ClusterAddress",),
         "executor": ("ClusterExecutor",),
-        "runner": ("check_cluster",),
         "slurm": ("SlurmRun",),
     },
 )

@@ -6,8 +6,9 @@ from concurrent import futures
 from typing import Self
 
 from sinagot_catalog.catalog import Session
+from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.remote_batch import BatchRequest
-from sinagot_catalog.cluster.runner import ClusterRunner, check_cluster
+from sinagot_catalog.cluster.runner import ClusterRunner
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import Group, Result
 from sinagot_catalog.run import OnResults, RunSetup
@@ -19,18 +20,22 @@ _TICK = 0.5
 
 
 class ClusterExecutor:
-    """Runs the rows of a claimed run on the cluster that the config names.
+    """Runs the rows of a claimed run on a cluster.
 
     A thread connects, while the run connects to the Prefect server: both take seconds.
 
     Args:
         source: The session of the workspace.
+        where: The cluster.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
         local_width: The number of workers of a cluster on this machine.
     """
 
-    def __init__(self, source: Session, *, workers: int | None, local_width: int) -> None:
+    def __init__(
+        self, source: Session, where: ClusterAddress, *, workers: int | None, local_width: int
+    ) -> None:
         self._source = source
+        self._where = where
         self._workers = workers
         self._local_width = local_width
         self._opened: futures.Future[ClusterRunner] | None = None
@@ -67,7 +72,7 @@ class ClusterExecutor:
         if claim is None:
             raise RuntimeError("a cluster runs only claimed rows")
         config = source.config
-        kind, address = config.prefect.task_runner, config.prefect.address
+        kind = self._where.kind
         if source.storage_options:
             raise UsageError(
                 f"storage_options given in code do not travel to the workers of a {kind} cluster",
@@ -78,10 +83,9 @@ class ClusterExecutor:
                 f"an address of the workspace holds a password, which a {kind} cluster would be told",
                 "Put it into [storage] as ${NAME}, and the variable into the environment of the workers.",
             )
-        check_cluster(kind, address)
+        self._where.check()
         return ClusterRunner(
-            "dask" if kind == "dask" else "ray",
-            address,
+            self._where,
             BatchRequest(setup.spec, claim, config.log, config.scripts, config.files),
             source.log_store,
             workers=self._workers,
@@ -118,6 +122,11 @@ class ClusterExecutor:
     def width(self) -> int:
         """How many batches can run at a time; a cluster may grow and shrink."""
         return self._runner().width
+
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard of the cluster, None without one."""
+        return self._runner().dashboard
 
     def run(self, groups: Iterable[Group], on_results: OnResults) -> None:
         """Run all groups as one batch."""

@@ -1,4 +1,4 @@
-"""The cluster runner: sends the batches of a run to Dask or Ray. The only module that imports them.
+"""The cluster runner: sends the batches of a run to Dask or Ray. Only it and `dask_connection` import them.
 
 Only rows and results are sent. The process of the run keeps the claim, the heartbeat and the report, and connects
 to Prefect. So cluster workers need this package and access to the storage, but neither Prefect nor its API.
@@ -9,27 +9,23 @@ import json
 import logging
 import os
 import pickle
-import re
 import secrets
-import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
+from sinagot_catalog.cluster.cluster_address import ClusterAddress
 from sinagot_catalog.cluster.remote_batch import BatchRequest, begun_path, events_of, from_text, run_batch
 from sinagot_catalog.errors import ServerError, SinagotError, UsageError
 from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, Result, Row
-from sinagot_catalog.run import RunContext, cancelled, check_fits, largest, limits, this_machine
+from sinagot_catalog.run import RunContext, cancelled, check_fits, largest
 from sinagot_catalog.storage import Store
 
-__all__ = ["ClusterRunner", "Kind", "check_cluster"]
-
-Kind = Literal["dask", "ray"]
+__all__ = ["ClusterRunner"]
 
 _TICK = 0.5
 _GRACE = 20.0
@@ -41,7 +37,6 @@ _DECLARE = {
     "dask": 'Start its workers with what they have: dask worker --resources "cpus=8 memory=32e9 gpus=1".',
     "ray": "Ask for less in RESOURCES of the script or [steps.NAME] resources, or add a larger node.",
 }
-_PACKAGES = {"dask": "distributed", "ray": "ray"}
 
 _logger = logging.getLogger("sinagot_catalog")
 
@@ -85,49 +80,19 @@ class _Cluster(Protocol):
     def forget(self, sent: Any) -> None:
         """Cancel a call whose result is no longer needed."""
 
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard of the cluster, None without one."""
+
     def close(self) -> None:
         """Disconnect from the cluster; a cluster that this object started ends."""
-
-
-def check_cluster(kind: str, address: str | None, timeout: float = 3.0) -> None:
-    """Check that a cluster can be used, without importing its package.
-
-    Args:
-        kind: `[prefect] task_runner`; threads need no check.
-        address: `[prefect] address`.
-        timeout: Seconds to wait for a connection.
-
-    Raises:
-        UsageError: When the package is not installed.
-        ServerError: When no server listens at the address.
-    """
-    package = _PACKAGES.get(kind)
-    if package is None:
-        return
-    if find_spec(package) is None:
-        raise UsageError(
-            f"[prefect] task_runner = {kind!r} needs the package {package}, which is not installed",
-            f"pip install 'sinagot-catalog[{kind}]'",
-        )
-    found = re.fullmatch(r"(?:\w+://)?\[?([^/\[\]]+?)\]?:(\d+)/?", address or "")
-    if found is None:
-        return  # a name that only the package itself can resolve
-    try:
-        socket.create_connection((found[1], int(found[2])), timeout=timeout).close()
-    except OSError as error:
-        reason = str(error.strerror or error).lower()
-        raise ServerError(
-            f"Nobody answers at [prefect] address = {address!r}: {reason}",
-            "Start the cluster, correct the address, or leave both out: threads of this machine then run the rows.",
-        ) from None
 
 
 class ClusterRunner:
     """Runs batches on a cluster; may be called from many threads.
 
     Args:
-        kind: Dask or Ray.
-        address: The address of the cluster; None: start one on this machine, for this run.
+        where: The cluster.
         request: The run, as a batch request without rows.
         log: The `LOG` folder.
         workers: The largest number of batches at a time; None: as many as the cluster has room for.
@@ -144,8 +109,7 @@ class ClusterRunner:
 
     def __init__(
         self,
-        kind: Kind,
-        address: str | None,
+        where: ClusterAddress,
         request: BatchRequest,
         log: Store,
         *,
@@ -157,7 +121,7 @@ class ClusterRunner:
         provenance: Mapping[int, str] | None = None,
         needs: Mapping[str, Resources] | None = None,
     ) -> None:
-        self._kind = kind
+        self._kind = where.kind
         self._request = pickle.dumps(request)
         self._context = RunContext(request.spec, provenance=provenance)
         self._log = log
@@ -168,7 +132,7 @@ class ClusterRunner:
         self._names = itertools.count(1)
         self._lock = threading.Lock()
         self._width = (float("-inf"), 0)
-        self._cluster: _Cluster = (_Dask if kind == "dask" else _Ray)(address, local_width)
+        self._cluster: _Cluster = (_Dask if where.kind == "dask" else _Ray)(where, local_width)
         self._is_closed = False
         self._fitting = {NO_RESOURCES}
         try:
@@ -205,6 +169,11 @@ class ClusterRunner:
                 _logger.warning("The %s cluster has no workers yet; its batches wait", self._kind.title())
             self._width = time.monotonic(), width
         return max(1, min(width, self._most or width))
+
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard of the cluster, None without one."""
+        return self._cluster.dashboard
 
     def run_batch(self, groups: Sequence[Group]) -> list[Result]:
         """Run some groups on the cluster and wait for them.
@@ -298,27 +267,24 @@ class ClusterRunner:
 
 
 class _Dask:
-    """A Dask cluster; without an address, threads of this process, each of which uses one worker process."""
+    """A Dask cluster."""
 
-    def __init__(self, address: str | None, workers: int) -> None:
+    def __init__(self, where: ClusterAddress, workers: int) -> None:
         import distributed
+
+        from sinagot_catalog.cluster.dask_connection import DaskConnection
 
         self._lost = (distributed.scheduler.KilledWorker,)
         self._gone = (distributed.client.FutureCancelledError, distributed.comm.CommClosedError)
-        options: dict[str, Any] = {"set_as_default": False, "timeout": 10}
-        if address:
-            options["address"] = address
-        else:
-            options |= {"processes": False, "n_workers": 1, "threads_per_worker": workers}
-            options |= {"dashboard_address": "127.0.0.1:0", "silence_logs": logging.ERROR}
-            options["resources"] = limits(this_machine())
-        try:
-            self._client = distributed.Client(**options)
-        except (OSError, TimeoutError) as error:
-            raise ServerError(f"The Dask scheduler at {address} does not answer: {error}") from error
+        self._connection = DaskConnection(where, workers)
+        self._client = self._connection.client
 
     def width(self) -> int:
-        return sum(self._client.nthreads().values())
+        return self._connection.width()
+
+    @property
+    def dashboard(self) -> str | None:
+        return self._connection.dashboard
 
     def offers(self) -> list[Mapping[str, float]]:
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
@@ -343,7 +309,7 @@ class _Dask:
         sent.cancel()
 
     def close(self) -> None:
-        self._client.close()
+        self._connection.close()
 
 
 def _keep_token_private() -> None:
@@ -370,17 +336,19 @@ def _keep_token_private() -> None:
 class _Ray:
     """A Ray cluster; without an address, one on this machine."""
 
-    def __init__(self, address: str | None, workers: int) -> None:
+    def __init__(self, where: ClusterAddress, workers: int) -> None:
         import ray
 
+        address = where.address
         self._ray = ray
+        self.dashboard: str | None = None
         self._is_ours = not ray.is_initialized()
         if self._is_ours:
             if address is None:
                 _keep_token_private()
             own: dict[str, Any] = {} if address else {"num_cpus": workers, "include_dashboard": False}
             try:
-                ray.init(
+                context = ray.init(
                     address or "local",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
@@ -393,6 +361,8 @@ class _Ray:
                     "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "
                     "RAY_AUTH_TOKEN or ~/.ray/auth_token.",
                 ) from error
+            if context.dashboard_url:  # empty for a head without a dashboard
+                self.dashboard = f"http://{context.dashboard_url}"
         # Ray would retry silently: instead, `run_batch` sends a lost batch again and knows which rows ended.
         self._call = ray.remote(num_cpus=1, max_retries=0)(run_batch)
 

@@ -11,6 +11,7 @@ from sinagot_catalog.config.model import (
     CommandConfig,
     Document,
     ModalityConfig,
+    PrefectSection,
     ProcessedConfig,
     RecordsSection,
 )
@@ -170,6 +171,7 @@ def cross_checks(model: Document) -> Iterator[Fault]:
         yield ("records", "expected"), "true needs records.metadata, the table that names the records"
     if model.prefect.address is not None and model.prefect.task_runner == "threads":
         yield ("prefect", "address"), "has no effect without prefect.task_runner = 'dask' or 'ray'"
+    yield from _cluster_faults(model.prefect)
     yield from _list_faults(("steps", "scripts"), model.steps.scripts)
     for task, one in model.tasks.items():
         yield from _name_faults(("tasks", task), task, "task")
@@ -190,6 +192,19 @@ def cross_checks(model: Document) -> Iterator[Fault]:
     yield from resource_faults(model)
     for name, command in model.steps.commands.items():
         yield from _command_faults(name, command, model)
+
+
+def _cluster_faults(section: PrefectSection) -> Iterator[Fault]:
+    """Values of a cluster that have no effect, or name two clusters."""
+    if section.cluster_class is not None:
+        if section.task_runner != "dask":
+            yield ("prefect", "cluster_class"), "has no effect without prefect.task_runner = 'dask'"
+        elif section.address is not None:
+            yield ("prefect", "cluster_class"), "names a cluster, and prefect.address another one; write one"
+        return
+    for name in ("cluster_kwargs", "adapt_kwargs"):
+        if getattr(section, name):
+            yield ("prefect", name), "has no effect without prefect.cluster_class"
 
 
 def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:

@@ -44,6 +44,13 @@ def _duration(value: object) -> object:
         raise fault("is not a duration: write a number of seconds, or such as '90s', '10m' or '2h'") from None
 
 
+def _class_path(value: object) -> object:
+    """A class with its module, as `dask_jobqueue.SLURMCluster`."""
+    if value is None or all(part.isidentifier() for part in ["", *str(value).split(".")][-2:]):
+        return value
+    raise fault("is not a class with its module, such as 'dask_jobqueue.SLURMCluster'")
+
+
 def _pattern(value: object) -> object:
     """A path pattern: a string, or a list of strings (stored as a tuple)."""
     if isinstance(value, str):
@@ -218,6 +225,9 @@ class PrefectSection:
 
     task_runner: Literal["threads", "dask", "ray"] = "threads"
     address: str | None = None
+    cluster_class: Annotated[str | None, Check(after=_class_path)] = None
+    cluster_kwargs: dict[str, Any] = field(default_factory=dict)
+    adapt_kwargs: dict[str, Any] = field(default_factory=dict)
     retries: Count = 0
     retry_delay: Annotated[float, Check(at_least=0)] = 10.0
     concurrency: str | None = None

@@ -251,7 +251,7 @@ def _is_there(name: str, folder: Path) -> bool:
 
 def _records(source: Session) -> Iterator[Check]:
     catalog = source.catalog()
-    files = sum(one.n_files for one in catalog.listings.values())
+    files = catalog.n_files
     if len(catalog.ids):
         yield Check("records", "ok", f"{count_of(len(catalog.ids), 'record')} in {count_of(files, 'file')}")
         return

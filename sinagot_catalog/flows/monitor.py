@@ -13,6 +13,7 @@ from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.logging.loggers import flow_run_logger
 
+from sinagot_catalog.cluster import ClusterExecutor
 from sinagot_catalog.flows.active_run import ActiveRun
 from sinagot_catalog.flows.ancestors import Ancestors
 from sinagot_catalog.flows.artifacts import command_line, key_of
@@ -158,4 +159,6 @@ def _progress(active: ActiveRun) -> tuple[float, str]:
     )
     if active.waiting:
         words += ", waiting for a slot"
+    if isinstance(active.executor, ClusterExecutor) and (page := active.executor.dashboard):
+        words += f" · [dashboard of the cluster]({page})"
     return min(100.0, 100.0 * active.done / total), words

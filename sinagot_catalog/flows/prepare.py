@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog import Query, Session, sql_predicate
-from sinagot_catalog.cluster import ClusterExecutor
+from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.config import check_allowed, read_config
 from sinagot_catalog.flows.stored_run import store_rows
 from sinagot_catalog.journal import read_selection
@@ -80,14 +80,20 @@ def prepare(
     return claimed
 
 
-def executor_of(claimed: ClaimedRun) -> Executor:
-    """Make the executor that the config chooses for flow runs, and begin to start it: processes, or a cluster."""
+def executor_of(claimed: ClaimedRun, cluster: Any = None) -> Executor:
+    """Make the executor of a flow run, and begin to start it: processes, or a cluster.
+
+    Args:
+        claimed: The run.
+        cluster: The cluster that the caller names; by default, what the config chooses.
+    """
     config, options = claimed.source.config, claimed.options
     executor: Executor
-    if config.prefect.task_runner == "threads" or not claimed.is_claimed:
+    where = ClusterAddress.of(config, cluster)
+    if where is None or not claimed.is_claimed:
         executor = local_executor(claimed.source, options, claimed.n_rows)
     else:
         workers = options.workers or config.run.workers
-        executor = ClusterExecutor(claimed.source, workers=workers, local_width=claimed.workers)
+        executor = ClusterExecutor(claimed.source, where, workers=workers, local_width=claimed.workers)
     claimed.use(executor)
     return executor.start(claimed.setup())

@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
-from sinagot_catalog.cluster import check_cluster
+from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
 from sinagot_catalog.errors import ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
@@ -115,6 +115,7 @@ def submit(
     claimed: ClaimedRun,
     *,
     wait: bool = False,
+    cluster: object = None,
     on_message: Callable[[str], None] | None = None,
     timeout: float = 120.0,
 ) -> RunHandle:
@@ -123,6 +124,7 @@ def submit(
     Args:
         claimed: The run. This function finishes it, also if Prefect does not answer.
         wait: Return only when the run has ended.
+        cluster: The address of a cluster, or a client or cluster of Dask; by default, what the config chooses.
         on_message: Receives messages: the URL of the page, how to end the server. By default they go to stderr.
         timeout: Seconds that the local server may take to start.
 
@@ -137,7 +139,7 @@ def submit(
         return RunHandle(claimed.run_id, claimed.finish())
     say = on_message or to_stderr
     try:
-        work = _begin(claimed, say, timeout)
+        work = _begin(claimed, say, timeout, cluster)
     except BaseException:
         claimed.finish()  # releases the rows
         raise
@@ -153,14 +155,17 @@ def submit(
     return RunHandle(claimed.run_id, work)
 
 
-def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float) -> "Submitted":
-    prefect = claimed.source.config.prefect
-    check_cluster(prefect.task_runner, prefect.address)
-    executor = executor_of(claimed)
+def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float, cluster: object) -> "Submitted":
+    where = ClusterAddress.of(claimed.source.config, cluster)
+    if where is not None:
+        where.check()
+    executor = executor_of(claimed, cluster)
     local = _reach(say, timeout)
     from sinagot_catalog.flows.local_run import Submitted
 
     executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
+    if where is not None and isinstance(executor, ClusterExecutor) and executor.dashboard:
+        say(f"The dashboard of the {where.kind.title()} cluster: {executor.dashboard}")
     return Submitted(claimed, executor, api=local)
 
 

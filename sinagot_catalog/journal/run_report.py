@@ -11,7 +11,7 @@ from sinagot_catalog.errors import RunError, row_label
 from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["RunReport", "outcomes_text"]
 
@@ -63,6 +63,21 @@ class RunReport:
     flow_run_id: str | None = None
     seconds: float = field(default=0.0, compare=False)
     n_excluded: int = 0
+
+    @classmethod
+    def joined(cls, reports: Sequence[RunReport], seconds: float | None = None) -> RunReport:
+        """One report of several runs.
+
+        Args:
+            reports: The reports, at least one.
+            seconds: How long all of it took; by default the sum.
+        """
+        return cls(
+            pl.concat([one.frame for one in reports]),
+            next((one.run_id for one in reports if one.run_id is not None), None),
+            seconds=sum(one.seconds for one in reports) if seconds is None else seconds,
+            n_excluded=sum(one.n_excluded for one in reports),
+        )
 
     @property
     def ok(self) -> bool:

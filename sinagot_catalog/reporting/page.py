@@ -83,7 +83,7 @@ class Page:
     @property
     def n_files(self) -> int:
         """The number of listed files."""
-        return sum(one.n_files for one in self.catalog.listings.values())
+        return self.catalog.n_files
 
     @property
     def notes(self) -> list[str]:

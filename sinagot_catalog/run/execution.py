@@ -13,8 +13,10 @@ If the lease is lost and another run takes the rows, the executor stops.
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
+from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run.claimed_run import claim
 from sinagot_catalog.run.main_process import MainProcess
 from sinagot_catalog.run.pool import Pool
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from sinagot_catalog.catalog import Query, Session
-    from sinagot_catalog.journal import Result, RunReport
+    from sinagot_catalog.journal import Result
     from sinagot_catalog.run.claimed_run import ClaimedRun
     from sinagot_catalog.run.executor import Executor
     from sinagot_catalog.run.request import RunOptions
@@ -46,6 +48,8 @@ def run(
 ) -> RunReport:
     """Plan, claim and run the steps of a selection in this process and its workers.
 
+    A listing that is too large to hold is gone through range by range of records: each range is a run of its own.
+
     Args:
         source: The session of the workspace.
         query: The selection.
@@ -54,6 +58,30 @@ def run(
         watch: Receives results as they come.
         observer: Opens a context around the running rows; it may stop the executor.
     """
+    if not source.ranges:
+        return _run_at_once(source, query, options, progress=progress, watch=watch, observer=observer)
+    reports: list[RunReport] = []
+    for one in source.ranges.sessions(query, is_fresh=True):
+        report = _run_at_once(one, query, options, progress=progress, watch=watch, observer=observer)
+        reports.append(report)
+        if options.limit is not None:
+            options = replace(options, limit=max(0, options.limit - len(report)))
+        if options.limit == 0 or report.counts().get("cancelled"):
+            break
+    source.refresh()
+    return RunReport.joined(reports)
+
+
+def _run_at_once(
+    source: Session,
+    query: Query,
+    options: RunOptions,
+    *,
+    progress: bool | None,
+    watch: Callable[[list[Result]], None] | None,
+    observer: Observer | None,
+) -> RunReport:
+    """Plan, claim and run steps that one look holds."""
     made = plan(source, query, options)
     executor = local_executor(source, options)
     try:

@@ -22,12 +22,12 @@ from sinagot_catalog.run.volume import volume
 from sinagot_catalog.schema import ACTION, PLAN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from sinagot_catalog.catalog import Catalog, Stats, UnitStep
     from sinagot_catalog.run.request import RunOptions
 
-__all__ = ["Plan", "make_plan"]
+__all__ = ["Plan", "joined", "make_plan"]
 
 _SHOWN = 10
 
@@ -97,6 +97,12 @@ class Plan:
         counts = ", ".join(f"{count} to {action}" for action, count in self.counts().items() if count)
         cut = f", the first {_SHOWN} rows shown" if len(self) > _SHOWN else ""
         return f"<p><b>Plan</b>: {counts or 'no rows'}{cut}</p>{self.frame.head(_SHOWN)._repr_html_()}"
+
+
+def joined(plans: Sequence[Plan]) -> Plan:
+    """Return the plan of several ranges of records. It does not measure bytes: their catalogs are not kept."""
+    keys = ["record_id", "step", "action", "_median"]
+    return Plan(pl.concat([one.frame for one in plans]), pl.concat([one.rows.select(keys) for one in plans]))
 
 
 def make_plan(

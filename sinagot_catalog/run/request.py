@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
@@ -194,7 +194,14 @@ def seconds_of(name: str, duration: float | str | timedelta) -> float:
 
 
 def plan(source: Session, query: Query, options: RunOptions) -> Plan:
-    """Plan the steps of a selection, from a fresh listing."""
+    """Plan the steps of a selection, from a fresh listing; range by range if the listing is too large to hold."""
+    if source.ranges:
+        plans = []
+        for one in source.ranges.sessions(query, is_fresh=True):
+            plans.append(planner.joined([plan(one, query, options)]))  # drops its catalog
+            if options.limit is not None:
+                options = replace(options, limit=max(0, options.limit - plans[-1].n_run))
+        return planner.joined(plans)
     query = of_steps(source, query.seen_as("steps"), options)
     catalog = query.widened(source.catalog(max_age=FRESH))
     rows = Resolver(catalog, source.stats).rows(query)

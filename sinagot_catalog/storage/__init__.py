@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         input_files,
         walk,
     )
-    from sinagot_catalog.storage.inventory import IdRange, KeyFilter, read_listing
+    from sinagot_catalog.storage.id_ranges import IdRange, KeyFilter, divided
+    from sinagot_catalog.storage.inventory import count_keys, read_listing, sample_keys
     from sinagot_catalog.storage.listing import (
         STATS,
         Listing,
@@ -53,7 +54,9 @@ __all__ = [
     "Store",
     "TextReader",
     "as_number",
+    "count_keys",
     "digest_of",
+    "divided",
     "find_entry",
     "find_many",
     "fingerprint",
@@ -71,6 +74,7 @@ __all__ = [
     "read_listing",
     "read_message",
     "read_regular",
+    "sample_keys",
     "scan",
     "split_url",
     "stat_columns",
@@ -86,7 +90,8 @@ __getattr__ = lazy_exports(
         "file_events": ("Changes",),
         "fingerprints": ("Fingerprint", "as_number", "digest_of", "fingerprint", "input_files", "walk"),
         "many_files": ("find_many",),
-        "inventory": ("IdRange", "KeyFilter", "read_listing"),
+        "id_ranges": ("IdRange", "KeyFilter", "divided"),
+        "inventory": ("count_keys", "read_listing", "sample_keys"),
         "listing": ("Listing", "STATS", "from_keys", "in_folders", "reach_of", "scan", "stat_columns"),
         "pipe_messages": ("read_message", "write_message"),
         "protocol": ("Store",),

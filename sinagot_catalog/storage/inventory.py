@@ -8,25 +8,22 @@ from __future__ import annotations
 
 import io
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.errors import ConfigError, SinagotError, UsageError, did_you_mean
-from sinagot_catalog.patterns import match_columns
-from sinagot_catalog.storage.listing import STATS, Listing
+from sinagot_catalog.errors import ConfigError, SinagotError, did_you_mean
+from sinagot_catalog.storage.listing import STATS
 from sinagot_catalog.storage.roots import open_store
 from sinagot_catalog.storage.urls import is_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping
 
-    from sinagot_catalog.patterns import IdPattern, Template
+    from sinagot_catalog.storage.id_ranges import KeyFilter
 
-__all__ = ["IdRange", "KeyFilter", "read_listing"]
+__all__ = ["count_keys", "read_listing", "sample_keys"]
 
 _NAMES = {
     "path": ("path",),
@@ -37,133 +34,8 @@ _NAMES = {
     "is_latest": ("is_latest", "IsLatest"),
     "is_delete_marker": ("is_delete_marker", "IsDeleteMarker"),
 }
-_LONG = 80
-_SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
 _FORMATS = ("CSV", "Parquet")
 _TAKEN = "A listing is a frame, Parquet or CSV with a column path or key, or an S3 Inventory's manifest.json."
-
-
-@dataclass(frozen=True)
-class IdRange:
-    """A range of record ids, in the order of their characters.
-
-    Attributes:
-        first: The first id in the range.
-        end: The first id after the range; None if the range has no end.
-    """
-
-    first: str = ""
-    end: str | None = None
-
-    @classmethod
-    def of(cls, records: Any) -> IdRange | None:
-        """The range that a user requests: the beginning of the ids, or two ids; None for all of them.
-
-        Raises:
-            UsageError: When it is neither.
-
-        Example:
-            >>> IdRange.of("REC-2020"), IdRange.of(("A", None))
-            (IdRange(first='REC-2020', end='REC-2021'), IdRange(first='A', end=None))
-        """
-        match records:
-            case None:
-                return None
-            case str() if records:
-                return cls(records, _behind(records))
-            case tuple((str() | None as first, str() | None as end)) if end is None or (first or "") < end:
-                return cls(first or "", end)
-            case list():
-                raise UsageError(
-                    f"records: {_shown(records)} is a list of ids, not a range of records",
-                    "A range is a pair, records=(first, end), without the end itself. For these ids alone: "
-                    'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
-                )
-        raise UsageError(
-            f"records: {_shown(records)} is not a range of records",
-            "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
-        )
-
-    def __contains__(self, record_id: str) -> bool:
-        return self.first <= record_id and (self.end is None or record_id < self.end)
-
-    def holds(self, column: pl.Expr) -> pl.Expr:
-        """Whether the ids of a column are in the range."""
-        lower = column >= self.first
-        return lower if self.end is None else lower & (column < self.end)
-
-    def may_hold(self, column: pl.Expr, head: str, ids: IdPattern) -> pl.Expr:
-        """Whether a path that is `head` and an id, and perhaps more, may have an id in the range.
-
-        The conditions on the path are plain comparisons, which a Parquet reader decides for whole groups of rows.
-        """
-        lower = column >= head + self.first
-        if self.end is None:
-            return lower & column.str.starts_with(head) if head else lower
-        within = lower & (column < head + self.end)
-        for length in range(
-            1, len(self.end)
-        ):  # an id that is a prefix of the end: more text may follow it in the path
-            if self.end[:length] in self and ids.values(self.end[:length]) is not None:
-                within |= column.str.starts_with(head + self.end[:length])
-        return within
-
-
-def _shown(value: object) -> str:
-    """The value, cut if it is long."""
-    text = repr(value)
-    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
-
-
-def _behind(text: str) -> str | None:
-    """The first text after all texts that start with this one.
-
-    Example:
-        >>> _behind("ab"), _behind(chr(0x10FFFF))
-        ('ac', None)
-    """
-    for length in range(len(text), 0, -1):
-        code = ord(text[length - 1]) + 1
-        if code <= sys.maxunicode:
-            return text[: length - 1] + chr(_BEHIND_SURROGATES if code == _SURROGATES else code)
-    return None
-
-
-@dataclass(frozen=True)
-class KeyFilter:
-    """Selects the keys of wanted records in a listing.
-
-    Attributes:
-        span: The range of ids.
-        templates: The patterns of the paths.
-        ids: The id pattern.
-    """
-
-    span: IdRange
-    templates: Sequence[Template]
-    ids: IdPattern
-
-    def may_be(self, column: pl.Expr, base: str) -> pl.Expr:
-        """Whether a key may belong to a wanted record; leaves out most of the others."""
-        told = pl.lit(value=False)
-        for one in (variant for template in self.templates for variant in template.variants.values()):
-            texts = [*one.tokens, ("text", "")]
-            head = base + (texts[0][1] if texts[0][0] == "text" else "")
-            field = texts[1] if texts[0][0] == "text" else texts[0]
-            is_id = field == ("field", "id")
-            told |= self.span.may_hold(column, head, self.ids) if is_id else column.str.starts_with(head)
-        return told
-
-    def narrowed(self, listing: Listing) -> Listing:
-        """A listing without the paths that belong only to other records."""
-        paths = listing.paths
-        found = match_columns(paths["path"], self.templates, self.ids)
-        inside = found.filter(self.span.holds(pl.col("record_id")))
-        others = found.join(inside, on="row", how="anti").select(pl.col("row").unique())
-        kept = (
-            paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
-        )
-        return listing.only(kept)
 
 
 def read_listing(
@@ -182,10 +54,43 @@ def read_listing(
     Raises:
         ConfigError: When it is no such listing.
     """
+    parts = _collected(given, lambda: (_cleaned(part, dataset, wanted) for part in _parts(given, options)))
+    return pl.concat([pl.DataFrame(schema=STATS), *parts])
+
+
+def count_keys(given: Any, options: Callable[[str], Mapping[str, Any]]) -> int:
+    """How many keys a provided listing has; 0 for CSV, which would have to be read for that.
+
+    Raises:
+        ConfigError: When it is no listing; see `read_listing`.
+    """
+
+    def counts() -> Iterator[pl.LazyFrame]:
+        if not (isinstance(given, (str, Path)) and _is_csv(str(given), options)):
+            yield from (part.select(pl.len()) for part in _parts(given, options))
+
+    return sum(one.item() for one in _collected(given, counts))
+
+
+def sample_keys(
+    given: Any, dataset: str, options: Callable[[str], Mapping[str, Any]], every: int
+) -> pl.Series:
+    """Every n-th key of a provided listing, in its order; nothing else is held.
+
+    Raises:
+        ConfigError: When it is no listing; see `read_listing`.
+    """
+    keys = (
+        _cleaned(part, dataset, None).select("path").with_row_index("n").filter(pl.col("n") % every == 0)
+        for part in _parts(given, options)
+    )
+    return pl.concat(_collected(given, lambda: keys))["path"]
+
+
+def _collected(given: Any, tables: Callable[[], Iterator[pl.LazyFrame]]) -> list[pl.DataFrame]:
+    """Collect tables of a provided listing, one after the other."""
     try:
-        tables = (_cleaned(part, dataset, wanted) for part in _parts(given, options))
-        parts = [one.collect(engine="streaming") for one in tables]
-        return pl.concat([pl.DataFrame(schema=STATS), *parts])
+        return [one.collect(engine="streaming") for one in tables()]
     except SinagotError:
         raise
     except (pl.exceptions.PolarsError, KeyError, AttributeError, TypeError, ValueError) as error:
@@ -213,7 +118,15 @@ def _parts(given: Any, options: Callable[[str], Mapping[str, Any]]) -> Iterator[
         )
 
 
-def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
+def _is_csv(where: str, options: Callable[[str], Mapping[str, Any]]) -> bool:
+    """Whether the keys of a listing are in CSV, which has no parts that could be left out."""
+    return where.endswith((".csv", ".csv.gz")) or (
+        where.endswith(".json") and _manifest(where, options)["fileFormat"] == "CSV"
+    )
+
+
+def _manifest(where: str, options: Callable[[str], Mapping[str, Any]]) -> dict[str, Any]:
+    """The manifest of an S3 Inventory."""
     manifest = json.loads(_read(where, options))
     if not isinstance(manifest, dict):
         raise ConfigError(f"{where} is not a manifest of an S3 Inventory: it holds no object")
@@ -222,6 +135,11 @@ def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Itera
             f"{where} is not a manifest of an S3 Inventory in CSV or Parquet",
             f"It says fileFormat = {manifest.get('fileFormat')!r}.",
         )
+    return manifest
+
+
+def _inventory(where: str, options: Callable[[str], Mapping[str, Any]]) -> Iterator[pl.LazyFrame]:
+    manifest = _manifest(where, options)
     for one in manifest["files"]:
         part = _part(where, manifest, one["key"])
         if manifest["fileFormat"] == "Parquet":

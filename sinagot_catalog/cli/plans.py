@@ -1,0 +1,155 @@
+"""Plans: the plan of the selected rows, range by range of records, and what all of it sums up to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.cli.workspace_args import steps_of
+from sinagot_catalog.config import duration_text, size_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import polars as pl
+
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.run import Plan
+    from sinagot_catalog.steps import StepCollection
+
+__all__ = ["Plans", "plan_options"]
+
+
+class Plans:
+    """The plans of a selection, one for each range of records. Iterate over it once; then it has the sums.
+
+    Args:
+        steps: The selection.
+        args: The arguments of the command.
+        options: Options of planning that replace those of the command.
+
+    Attributes:
+        counts: The number of rows of each action.
+        n_rows: The number of rows.
+        n_open: The number of rows to show: all but those that are done, and those beyond the limit.
+        n_waiting: The number of rows that are neither done nor excluded.
+        waiting: The first of them.
+        n_excluded: The number of excluded rows.
+        excluded: The first of them.
+    """
+
+    def __init__(self, steps: StepCollection, args: Any, **options: Any) -> None:
+        self._steps = steps
+        self._args = args
+        self._options = plan_options(args) | options
+        self._costs: list[pl.DataFrame] = []
+        self._is_measured = False
+        self.counts = {"run": 0, "skip": 0, "blocked": 0}
+        self.n_rows = self.n_open = self.n_waiting = self.n_excluded = 0
+        self.waiting: dict[str, Any] = {}
+        self.excluded: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[Plan]:
+        for _, made in self.of_sessions():
+            yield made
+
+    def of_sessions(self) -> Iterator[tuple[Session, Plan]]:
+        """Yield the session of each range and its plan."""
+        options = self._options
+        for part in self._steps.ranges():
+            made = part.plan(steps_of(self._args), **options)
+            self._add(made)
+            yield part._source, made  # noqa: SLF001 - a selection of a range has the session of the range
+            if options["limit"] is not None:
+                options = options | {"limit": max(0, options["limit"] - made.n_run)}
+
+    def summed(self) -> Plans:
+        """Make all plans, for their sums."""
+        for _ in self:
+            pass
+        return self
+
+    def shown(self, most: int | None) -> pl.DataFrame:
+        """Make all plans, and return the first rows to show; measures what they read, for `costs`."""
+        import polars as pl
+
+        self._is_measured = True
+        found: list[pl.DataFrame] = []
+        for made in self:
+            rows = _open(made)
+            left = rows.height if most is None else most - sum(one.height for one in found)
+            found.append(rows.head(left))
+        return pl.concat(found)
+
+    def _add(self, made: Plan) -> None:
+        import polars as pl
+
+        for action, count in made.counts().items():
+            self.counts[action] += count
+        self.n_rows += len(made)
+        self.n_open += _open(made).height
+        excluded = made.frame.filter(pl.col("status") == "EXCLUDED")
+        is_ended = pl.col("status").is_in(["DONE", "EXCLUDED"])
+        waiting = made.frame.filter(~is_ended.fill_null(value=False))
+        self.excluded = self.excluded or _first(excluded)
+        self.waiting = self.waiting or _first(waiting)
+        self.n_excluded += excluded.height
+        self.n_waiting += waiting.height
+        costs = made.costs
+        if self._is_measured:
+            costs = costs.join(made.volume(), on="step", how="left", maintain_order="left")
+        self._costs.append(costs)
+
+    def summary(self) -> str:
+        """The number of rows by action, and their expected duration."""
+        words = [f"{self.counts['run']} to run"]
+        words += [f"{self.counts['blocked']} blocked"] if self.counts["blocked"] else []
+        words += [f"{self.counts['skip']} skipped"] if self.counts["skip"] else []
+        seconds = sum(float(one["seconds"].sum()) for one in self._costs)
+        time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
+        return ", ".join(words) + time
+
+    def costs(self) -> pl.DataFrame:
+        """The expected cost per step: rows, time by the median of earlier runs, bytes to read."""
+        import polars as pl
+
+        every = pl.concat(self._costs).group_by("step", maintain_order=True)
+        costs = every.agg(
+            pl.col("rows").sum(), pl.col("seconds_each").first(), pl.col("seconds", "bytes").sum()
+        )
+        costs = costs.with_columns(
+            pl.when(pl.col("seconds_each").is_not_null()).then("seconds").alias("seconds")
+        )
+        return costs.select(
+            "step",
+            "rows",
+            pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
+            pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
+            pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
+        )
+
+
+def plan_options(args: Any) -> dict[str, Any]:
+    """Return the options of a command that planning takes."""
+    from sinagot_catalog.run import PlanArguments
+
+    named = ["force", "ignore_missing", *PlanArguments.__annotations__]
+    return {name: getattr(args, name) for name in named} | {"limit": args.limit or None}
+
+
+def _open(made: Plan) -> pl.DataFrame:
+    """The rows that are neither done nor beyond the limit."""
+    import polars as pl
+
+    is_done = (pl.col("status") == "DONE").fill_null(value=False)
+    is_quiet = (is_done | pl.col("reason").str.starts_with("beyond the limit")).fill_null(value=False)
+    return made.frame.filter((pl.col("action") != "skip") | ~is_quiet)
+
+
+def _first(rows: pl.DataFrame) -> dict[str, Any]:
+    """The first row; empty if there is none."""
+    return rows.row(0, named=True) if rows.height else {}
+
+
+def _duration(seconds: float | None) -> str:
+    """Format a duration; a question mark for a step that never ran."""
+    return "?" if seconds is None else duration_text(seconds, has_ms=True)

@@ -1,0 +1,132 @@
+"""The connection to a Dask cluster: finds or makes the cluster of a run, and closes what it made."""
+
+import inspect
+import logging
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from importlib import import_module
+from typing import Any
+
+import distributed
+
+from sinagot_catalog.cluster.cluster_address import ClusterAddress
+from sinagot_catalog.errors import ServerError, UsageError, did_you_mean
+from sinagot_catalog.run import limits, this_machine
+
+__all__ = ["DaskConnection"]
+
+_TIMEOUT = 10
+_MOST_PLANNED = 64
+"""The number of workers that an adaptive cluster without a maximum is taken to grow to."""
+
+
+class DaskConnection:
+    """A client of the Dask cluster of a run.
+
+    Args:
+        where: The cluster; without any value, threads of this process, each of which uses one worker process.
+        workers: The number of these threads.
+
+    Attributes:
+        client: The client.
+
+    Raises:
+        UsageError: There is no such class of clusters, or it does not take the arguments.
+        ServerError: The scheduler does not answer, or the cluster cannot start.
+    """
+
+    def __init__(self, where: ClusterAddress, workers: int) -> None:
+        self._made = ExitStack()
+        try:
+            self.client = self._connected(where, workers)
+        except BaseException:
+            self._made.close()
+            raise
+
+    def _connected(self, where: ClusterAddress, workers: int) -> Any:
+        if isinstance(where.given, distributed.Client):
+            return where.given
+        options: dict[str, Any] = {"set_as_default": False, "timeout": _TIMEOUT}
+        if where.given is not None:
+            options["address"] = where.given
+        elif where.address:
+            options["address"] = where.address
+        elif where.scheduler_file:
+            options["scheduler_file"] = str(where.scheduler_file)
+        elif where.cluster_class:
+            options["address"] = self._made.enter_context(_made(where))
+        else:
+            options["address"] = self._made.enter_context(
+                distributed.LocalCluster(
+                    processes=False, n_workers=1, threads_per_worker=workers,
+                    dashboard_address="127.0.0.1:0", silence_logs=logging.ERROR,
+                    resources=limits(this_machine()),
+                )
+            )  # fmt: skip
+        try:
+            return self._made.enter_context(distributed.Client(**options))
+        except (OSError, TimeoutError, RuntimeError) as error:
+            at = where.address or where.scheduler_file or "the cluster"
+            raise ServerError(f"The Dask scheduler at {at} does not answer: {error}") from error
+
+    def width(self) -> int:
+        """How many calls can run at a time; workers that the cluster plans to start count, too."""
+        threads = self.client.nthreads()
+        present = int(sum(threads.values()))
+        per_worker = max(1, present // max(1, len(threads)))
+        cluster = self.client.cluster
+        adaptive = getattr(cluster, "_adaptive", None)
+        most = getattr(adaptive, "maximum", 0) if getattr(adaptive, "state", "") != "stopped" else 0
+        most = _MOST_PLANNED if most == math.inf else int(most)
+        return max(present, per_worker * max(most, len(getattr(cluster, "plan", ()))))
+
+    @property
+    def dashboard(self) -> str | None:
+        """The address of the dashboard, None without one."""
+        with suppress(Exception):  # a scheduler without a dashboard has no entry for it
+            return str(self.client.dashboard_link or "") or None
+        return None
+
+    def close(self) -> None:
+        """Close the client, and a cluster that was made for the run; not those of the caller."""
+        self._made.close()
+
+
+def _made(where: ClusterAddress) -> Any:
+    """Make an object of the class of the config."""
+    path = where.cluster_class or ""
+    name = f"[prefect] cluster_class = {path!r}"
+    module, _, label = path.rpartition(".")
+    try:
+        found = import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0].replace("_", "-")
+        raise UsageError(f"{name} cannot be imported: {error}", f"pip install {package}") from error
+    if not isinstance(made := getattr(found, label, None), type):
+        near = did_you_mean(label, [one for one in dir(found) if not one.startswith("_")])
+        raise UsageError(f"{name}: the module {module} has no class {label!r}{near}")
+    try:
+        cluster = made(**where.cluster_kwargs)
+    except Exception as error:
+        fault = UsageError if isinstance(error, TypeError) else ServerError
+        raise fault(f"{name} cannot start with cluster_kwargs: {type(error).__name__}: {error}") from error
+    if not isinstance(getattr(cluster, "scheduler_address", None), str):
+        raise UsageError(f"{name} is not a class of Dask clusters")
+    if where.adapt_kwargs:
+        try:
+            _check_adapt(cluster, where.adapt_kwargs)
+            cluster.adapt(**where.adapt_kwargs)
+        except Exception as error:
+            cluster.close()
+            raise UsageError(f"{name} does not take adapt_kwargs: {error}") from error
+    return cluster
+
+
+def _check_adapt(cluster: Any, arguments: Mapping[str, Any]) -> None:
+    """Check the names of arguments: Dask ignores unknown ones, and adapts without a maximum then."""
+    makers = [vars(one)["adapt"] for one in type(cluster).__mro__ if "adapt" in vars(one)]
+    known = {name for make in [*makers, distributed.Adaptive] for name in inspect.signature(make).parameters}
+    for name in arguments:
+        if name not in known:
+            raise ValueError(f"{name!r} is not an argument of adapt{did_you_mean(name, sorted(known))}")

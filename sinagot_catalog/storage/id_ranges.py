@@ -1,0 +1,251 @@
+"""Ranges of record ids: which keys of a listing may belong to the records of a range.
+
+A listing that is too large to hold is looked at in ranges. Where the id follows the literal beginning of each
+pattern, a range of ids is a range of keys, and a sorted Parquet file is read only where it may hold one.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import pairwise
+from operator import or_
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.errors import UsageError
+from sinagot_catalog.patterns import match_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from sinagot_catalog.patterns import IdPattern, Template
+    from sinagot_catalog.storage.listing import Listing
+
+__all__ = ["IdRange", "KeyFilter", "divided"]
+
+_LONG = 80
+_SURROGATES, _BEHIND_SURROGATES = 0xD800, 0xE000
+
+
+@dataclass(frozen=True)
+class IdRange:
+    """A range of record ids, in the order of their characters.
+
+    Attributes:
+        first: The first id in the range.
+        end: The first id after the range; None if the range has no end.
+    """
+
+    first: str = ""
+    end: str | None = None
+
+    @classmethod
+    def of(cls, records: Any) -> IdRange | None:
+        """The range that a user requests: the beginning of the ids, or two ids; None for all of them.
+
+        Raises:
+            UsageError: When it is neither.
+
+        Example:
+            >>> IdRange.of("REC-2020"), IdRange.of(("A", None))
+            (IdRange(first='REC-2020', end='REC-2021'), IdRange(first='A', end=None))
+        """
+        match records:
+            case None:
+                return None
+            case str() if records:
+                return cls(records, _behind(records))
+            case tuple((str() | None as first, str() | None as end)) if end is None or (first or "") < end:
+                return cls(first or "", end)
+            case list():
+                raise UsageError(
+                    f"records: {_shown(records)} is a list of ids, not a range of records",
+                    "A range is a pair, records=(first, end), without the end itself. For these ids alone: "
+                    'ws.records.filter(pl.col("record_id").is_in([...])), or ws.run(frame).',
+                )
+        raise UsageError(
+            f"records: {_shown(records)} is not a range of records",
+            "Give what their ids begin with, or a pair: the first id, and the first one that is left out.",
+        )
+
+    def __contains__(self, record_id: str) -> bool:
+        return self.first <= record_id and (self.end is None or record_id < self.end)
+
+    def holds(self, column: pl.Expr) -> pl.Expr:
+        """Whether the ids of a column are in the range."""
+        lower = column >= self.first
+        return lower if self.end is None else lower & (column < self.end)
+
+
+def _shown(value: object) -> str:
+    """The value, cut if it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONG else f"{text[:_LONG]}..."
+
+
+def _behind(text: str) -> str | None:
+    """The first text after all texts that start with this one.
+
+    Example:
+        >>> _behind("ab"), _behind(chr(0x10FFFF))
+        ('ac', None)
+    """
+    for length in range(len(text), 0, -1):
+        code = ord(text[length - 1]) + 1
+        if code <= sys.maxunicode:
+            return text[: length - 1] + chr(_BEHIND_SURROGATES if code == _SURROGATES else code)
+    return None
+
+
+@dataclass(frozen=True)
+class _Way:
+    """One form of the paths of a pattern, for one choice of its optional fields.
+
+    Attributes:
+        tokens: Its tokens; see `patterns.Template`.
+    """
+
+    tokens: tuple[tuple[str, str], ...]
+
+    @property
+    def head(self) -> str:
+        """The text that it begins with."""
+        return self.tokens[0][1] if self.tokens[0][0] == "text" else ""
+
+    @property
+    def has_id(self) -> bool:
+        """Whether the id follows its first text."""
+        return self.tokens[1 if self.head else 0 :][:1] == (("field", "id"),)
+
+    def is_of(self, record_id: str, column: pl.Expr, base: str) -> pl.Expr:
+        """Whether a key is a path of one record, or lies in such a folder; the id follows the first text.
+
+        The comparisons come first, which a Parquet reader decides for whole groups of rows.
+        """
+        behind = self.tokens[2 if self.head else 1 :]
+        begin = base + self.head + record_id + (behind[0][1] if behind and behind[0][0] == "text" else "")
+        rest = "".join(_REGEX[kind] or re.escape(value) for kind, value in behind)
+        regex = f"(?s)^{re.escape(base + self.head + record_id)}{rest}(?:/|$)"
+        end = _behind(begin)
+        inside = column >= begin if end is None else (column >= begin) & (column < end)
+        return inside & column.str.contains(regex)
+
+
+_REGEX = {"text": "", "field": "[^/]+", "optional": "[^/]+", "any": "[^/]*", "deep": ".*"}
+
+
+@dataclass(frozen=True)
+class KeyFilter:
+    """Selects the keys of wanted records in a listing.
+
+    Attributes:
+        span: The range of ids.
+        templates: The patterns of the paths.
+        ids: The id pattern.
+    """
+
+    span: IdRange
+    templates: Sequence[Template]
+    ids: IdPattern
+
+    @cached_property
+    def _ways(self) -> dict[str, list[_Way]]:
+        """The forms of the patterns in which the id follows the first text, by that text."""
+        ways: dict[str, list[_Way]] = {}
+        for one in dict.fromkeys(self._all_ways):
+            if one.has_id:
+                ways.setdefault(one.head, []).append(one)
+        return ways
+
+    @property
+    def _all_ways(self) -> Iterator[_Way]:
+        return (_Way(one.tokens) for template in self.templates for one in template.variants.values())
+
+    @cached_property
+    def _others(self) -> list[str]:
+        """The texts that the other forms begin with."""
+        return list(dict.fromkeys(one.head for one in self._all_ways if not one.has_id))
+
+    def may_be(self, column: pl.Expr, base: str = "") -> pl.Expr:
+        """Whether a key may belong to a wanted record; leaves out most of the others."""
+        told = self._own(column, base)
+        for head in self._others:
+            told |= column.str.starts_with(base + head)
+        return told
+
+    def _own(self, column: pl.Expr, base: str) -> pl.Expr:
+        """Whether the text behind the beginning of a pattern lies in the range, as an id and perhaps more.
+
+        An id that is the beginning of a bound lies below it; what follows it in a key may lie above.
+        """
+        found = pl.lit(value=False)
+        for head, ways in self._ways.items():
+            own = column >= base + head + self.span.first
+            if self.span.end is not None:
+                own &= column < base + head + self.span.end
+            elif head + base:
+                own &= column.str.starts_with(base + head)
+            for record_id in self._shorter(self.span.end or ""):
+                if record_id in self.span:
+                    own |= reduce(or_, [way.is_of(record_id, column, base) for way in ways])
+            for record_id in self._shorter(self.span.first):
+                own &= ~reduce(or_, [way.is_of(record_id, column, base) for way in ways])
+            found |= own
+        return found
+
+    def _shorter(self, bound: str) -> list[str]:
+        """The ids that are the beginning of a text."""
+        heads = (bound[:length] for length in range(1, len(bound)))
+        return [head for head in heads if self.ids.values(head) is not None]
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether it selects no key of another record: in all patterns the id follows a beginning of its own."""
+        told = [one for one in self.templates if self.ids.is_told_by(one)]
+        if not all(_Way(one.tokens).has_id for template in told for one in template.variants.values()):
+            return False
+        others = [*self._ways, *self._others]
+        return not any(head.startswith(one) for head in self._ways for one in others if one != head)
+
+    def owns(self, column: pl.Expr, *, is_first: bool) -> pl.Expr:
+        """Whether a path counts in this range, if the ranges together hold all ids: it counts in exactly one.
+
+        Paths that every range reads, as their patterns have no id, count in the first one.
+        """
+        own = self._own(column, "")
+        if is_first:
+            own |= ~reduce(or_, [column.str.starts_with(head) for head in self._ways], pl.lit(value=False))
+        return own
+
+    def narrowed(self, listing: Listing) -> Listing:
+        """A listing without the paths that belong only to other records."""
+        paths = listing.paths
+        found = match_columns(paths["path"], self.templates, self.ids)
+        inside = found.filter(self.span.holds(pl.col("record_id")))
+        others = found.join(inside, on="row", how="anti").select(pl.col("row").unique())
+        kept = (
+            paths.with_row_index("row").join(others, on="row", how="anti", maintain_order="left").drop("row")
+        )
+        return listing.only(kept)
+
+
+def divided(keys: pl.Series, wanted: KeyFilter, most: int) -> list[IdRange]:
+    """Divide a range of ids into ranges with about the same number of keys.
+
+    Args:
+        keys: A sample of the keys.
+        wanted: The range, and the patterns.
+        most: How many keys of the sample a range holds.
+    """
+    around = [key[:at] for key in keys for at, char in enumerate(key) if char == "/"]
+    paths = pl.concat([keys, pl.Series("path", around, dtype=pl.String)])
+    found = match_columns(paths, wanted.templates, wanted.ids)
+    ids = found.filter(wanted.span.holds(pl.col("record_id")))["record_id"].sort()
+    n_ranges = -(-len(ids) // max(1, most)) or 1
+    cuts = ids.gather_every(-(-len(ids) // n_ranges) or 1)[1:].unique(maintain_order=True)
+    bounds = [wanted.span.first, *cuts.filter(cuts > wanted.span.first), wanted.span.end]
+    return [IdRange(first or "", end) for first, end in pairwise(bounds)]
