@@ -194,6 +194,7 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
         "moving-from-snakemake.md",
         "clusters.md",
         "slurm.md",
+        "workspace-toml.md",
         "cannot.md",
         "decisions.md",
         "layouts.md",

@@ -203,7 +203,8 @@ class _PatternIndex:
                         for number, (label, one) in enumerate(patterns)
                     ]
             except PatternError as error:
-                return (), f"{where}: {error.message}", False
+                hint = f". {error.hint.removesuffix('.')}" if error.hint else ""
+                return (), f"{where}: {error.message}{hint}", False
         return tuple(links), None, False
 
     def columns_fault(self, source: ScriptSource, links: Sequence[Link]) -> str | None:

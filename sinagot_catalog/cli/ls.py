@@ -13,11 +13,16 @@ from sinagot_catalog.cli.options import (
     Option,
     limit,
     one_of,
+    record,
+    status_option,
+    steps,
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_parts, put_table, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note, width
 from sinagot_catalog.cli.workspace_args import (
+    check_ids,
+    named_steps,
     open_workspace,
     say_unread_values,
     say_what_is_missing,
@@ -52,7 +57,7 @@ _SHOWN = {
 @verb(
     "rows of a table: records (the default), units, files, steps, events, links",
     """
-  sinagot-catalog ls
+  sinagot-catalog ls --status error                     the records with an error
   sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
   sinagot-catalog ls files --where "size = 0" --csv
   sinagot-catalog ls files --sort -size --limit 10      the ten largest
@@ -69,6 +74,9 @@ files (stale; size and times of records) are there where --columns or --where na
     WORKSPACE,
     SNAPSHOT,
     where("only rows that fit; columns of records may be named, too"),
+    status_option("only rows with a step of this status"),
+    steps("only rows with this step"),
+    record(),
     Option("--columns", metavar="A,B", help="these columns, in this order"),
     Option("--sort", metavar="A,-B", help="in the order of these columns; with - from the greatest down"),
     limit("at most so many rows (on a terminal 100; 0 for all)"),
@@ -93,8 +101,9 @@ def ls(args: Any) -> int:
     if shown.total:
         _say_cut(ws, args, shown, limit)
     else:
-        say(f"no {args.table}{' that fit' if args.where else ''}")
-        if not args.where:
+        is_narrowed = bool(args.where or args.status or args.step or args.record)
+        say(f"no {args.table}{' that fit' if is_narrowed else ''}")
+        if not is_narrowed:
             say_what_is_missing(ws)
     return 0
 
@@ -103,22 +112,23 @@ class _Shown:
     """The first rows of a table, as they come.
 
     Args:
-        parts: The rows.
+        parts: The rows, each part with the number of rows that fit; more than it has if sizes of the others are not
+            read.
         limit: At most so many; 0 for all.
         is_latest: Whether the last rows are shown.
     """
 
-    def __init__(self, parts: Iterator[pl.DataFrame], limit: int, *, is_latest: bool) -> None:
+    def __init__(self, parts: Iterator[tuple[pl.DataFrame, int]], limit: int, *, is_latest: bool) -> None:
         self._parts = parts
         self._limit = limit
         self._is_latest = is_latest
         self.height = self.total = 0
 
     def __iter__(self) -> Iterator[pl.DataFrame]:
-        for part in self._parts:
+        for part, n in self._parts:
             most = self._limit - self.height if self._limit else part.height
             frame = part.tail(most) if self._is_latest else part.head(most)
-            self.total += part.height
+            self.total += n
             self.height += frame.height
             yield frame
             if self._limit and self.height >= self._limit:
@@ -130,7 +140,7 @@ def _say_cut(ws: Workspace, args: Any, shown: _Shown, limit: int) -> None:
     source = source_of(ws)
     for table in source.ranges.any.catalog().tables if args.table == "records" else ():
         if table.unread:
-            say(f"note: {table.unread}")
+            say_note(table.unread)
     if limit and shown.height == limit and args.table in _SELECTIONS and source.ranges:
         say(f"(the first {shown.height} rows; --limit 0 for all)")
     elif shown.height < shown.total:
@@ -154,24 +164,51 @@ def _split_columns_of_files(ws: Workspace, frame: pl.DataFrame, args: Any) -> pl
     return frame
 
 
-def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[pl.DataFrame]:
-    """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records."""
+def _parts(ws: Workspace, args: Any, limit: int) -> Iterator[tuple[pl.DataFrame, int]]:
+    """Yield the rows that fit, in the chosen order, with the columns to show; range by range of records.
+
+    Sizes and times are read of the shown rows only, unless the order needs them.
+    """
+    import polars as pl
+
     columns = [name.strip() for name in args.columns.split(",") if name.strip()] if args.columns else []
     order = _order(args)
     shown = columns or ([] if is_machine(args) else _SHOWN.get(args.table, []))
     if args.table not in _SELECTIONS:
-        frame = _of_frame(ws.events() if args.table == "events" else ws.links(), args, [*columns, *order])
-        yield _sorted(frame, order).select(shown or frame.columns)
+        check_ids(ws, args.record or ())
+        frame = ws.events() if args.table == "events" else ws.links()
+        known = {cell.step for cell in source_of(ws).layout().cells}
+        frame = _of_frame(frame, args, [*columns, *order], known)
+        yield _sorted(frame, order).select(shown or frame.columns), frame.height
         return
-    rows = getattr(ws, args.table)
+    rows = _chosen(ws, args)
     rows = rows.sql_filter(args.where) if args.where else rows
     shown = shown or list(rows.collect_schema())
     named = list(dict.fromkeys([*shown, *order]))
-    parts: Iterator[pl.DataFrame] = (part.select(named) for part in rows.ranges())
     if order:
-        parts = iter([_first(parts, order, limit if source_of(ws).ranges else 0)])
-    for part in parts:
-        yield _split_columns_of_files(ws, part.select(shown), args)
+        frame = _first(
+            (part.select(named) for part in rows.ranges()), order, limit if source_of(ws).ranges else 0
+        )
+        yield _split_columns_of_files(ws, frame.select(shown), args), frame.height
+        return
+    for part in rows.ranges():
+        n = len(part) if limit else 0
+        few = part.filter(pl.int_range(pl.len()) < limit) if limit else part
+        frame = few.select(named)
+        yield _split_columns_of_files(ws, frame.select(shown), args), n or frame.height
+
+
+def _chosen(ws: Workspace, args: Any) -> Any:
+    """Return the rows of the table that `--status`, `--step` and `--record` select."""
+    import polars as pl
+
+    if args.table == "steps" or args.status or args.step:
+        chosen: Any = named_steps(ws, args)
+        chosen = chosen.filter(pl.col("step").is_in(args.step)) if args.step else chosen
+    else:
+        check_ids(ws, args.record or ())
+        chosen = ws.records.filter(pl.col("record_id").is_in(args.record)) if args.record else ws
+    return getattr(chosen, args.table)
 
 
 def _first(parts: Iterator[pl.DataFrame], order: dict[str, bool], limit: int) -> pl.DataFrame:
@@ -195,20 +232,27 @@ def _order(args: Any) -> dict[str, bool]:
     return {name.removeprefix("-"): name.startswith("-") for name in names if name.strip("-")}
 
 
-def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str]) -> pl.DataFrame:
+def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str]) -> pl.DataFrame:
     """Narrow a table that is not a selection."""
     import polars as pl
 
     from sinagot_catalog.catalog import check_literals, sql_predicate
 
+    if args.status:
+        raise SelectionError(
+            f"--status does not apply to {args.table}", "It applies to records, units, files and steps."
+        )
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
+    for column, values in (("record_id", args.record), ("step", args.step)):
+        predicate &= pl.col(column).is_in(values) if values else pl.lit(True)
     for name in [*predicate.meta.root_names(), *columns]:
         if name not in frame.columns:
             raise SelectionError(
                 f"{args.table} has no column {name!r}{did_you_mean(name, frame.columns)}",
                 "Its columns: " + ", ".join(frame.columns) + ".",
             )
-    check_literals(predicate, dict(frame.schema), {})
+    steps = {"step": sorted(known.union(frame["step"].drop_nulls()))} if args.step else {}
+    check_literals(predicate, dict(frame.schema), steps)
     try:
         return frame.filter(predicate)
     except pl.exceptions.PolarsError as error:

@@ -358,6 +358,16 @@ def where(about: str, group: str = "options") -> Option:
     return option
 
 
+def status_option(about: str, group: str = "options") -> Option:
+    """Declare `--status`."""
+    return Option("--status", metavar="S", multiple=True, group=group, help=f"{about}; may be repeated")
+
+
+def record(group: str = "options") -> Option:
+    """Declare `--record`."""
+    return Option("--record", metavar="ID", multiple=True, group=group, help="this record; may be repeated")
+
+
 def _narrowed(filters: list[str]) -> str | None:
     if len(filters) > 1:
         return " AND ".join(f"({one})" for one in filters)
@@ -380,9 +390,9 @@ def rows() -> list[click.Parameter]:
     return [
         *PLACE,
         where("steps that fit, such as \"status = 'ERROR'\"", group),
-        Option("--status", metavar="S", multiple=True, group=group, help="steps of this status; may be repeated"),
+        status_option("steps of this status", group),
         steps("this step, tried even where an input is missing", group),
-        Option("--record", metavar="ID", multiple=True, group=group, help="this record; may be repeated"),
+        record(group),
         Option(
             "--rows", metavar="FILE", group=group,
             help="a CSV, Parquet, IPC or JSON file with record_id [task modality step]; - for CSV from stdin",

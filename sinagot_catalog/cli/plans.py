@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.workspace_args import steps_of
 from sinagot_catalog.config import duration_text, size_text
+from sinagot_catalog.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.catalog import Session
+    from sinagot_catalog.journal import Resources
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
 
@@ -35,6 +38,7 @@ class Plans:
         waiting: The first of them.
         n_excluded: The number of excluded rows.
         excluded: The first of them.
+        needs: What a row of each step needs, for the steps with rows to run that declare resources.
     """
 
     def __init__(self, steps: StepCollection, args: Any, **options: Any) -> None:
@@ -47,6 +51,7 @@ class Plans:
         self.n_rows = self.n_open = self.n_waiting = self.n_excluded = 0
         self.waiting: dict[str, Any] = {}
         self.excluded: dict[str, Any] = {}
+        self.needs: dict[str, Resources] = {}
 
     def __iter__(self) -> Iterator[Plan]:
         for _, made in self.of_sessions():
@@ -83,6 +88,8 @@ class Plans:
     def _add(self, made: Plan) -> None:
         import polars as pl
 
+        from sinagot_catalog.run import largest
+
         for action, count in made.counts().items():
             self.counts[action] += count
         self.n_rows += len(made)
@@ -98,6 +105,8 @@ class Plans:
         if self._is_measured:
             costs = costs.join(made.volume(), on="step", how="left", maintain_order="left")
         self._costs.append(costs)
+        for step, need in made.needs.items():
+            self.needs[step] = largest([need, self.needs.get(step, need)])
 
     def summary(self) -> str:
         """The number of rows by action, and their expected duration."""
@@ -108,9 +117,24 @@ class Plans:
         time = f", about {duration_text(seconds)} of script time" if seconds >= 1 else ""
         return ", ".join(words) + time
 
+    def notes(self) -> Iterator[str]:
+        """Yield what this machine has for steps with resources, and which step a run here would refuse."""
+        from sinagot_catalog.run import check_fits, largest, limits, needs_text, this_machine
+
+        if self.needs:
+            needed, there = largest(self.needs.values()), limits(this_machine())
+            own = {name: int(most) for name, most in there.items() if getattr(needed, name) and most < inf}
+            yield f"this machine has {needs_text(needed._replace(**own, time=0.0))}"
+            try:
+                check_fits(self.needs, there, "this machine")
+            except UsageError as error:
+                yield f"a run here would be refused: {error.message}"
+
     def costs(self) -> pl.DataFrame:
-        """The expected cost per step: rows, time by the median of earlier runs, bytes to read."""
+        """The cost per step: rows, time by the median of earlier runs, bytes to read, what a row needs."""
         import polars as pl
+
+        from sinagot_catalog.run import needs_text
 
         every = pl.concat(self._costs).group_by("step", maintain_order=True)
         costs = every.agg(
@@ -119,12 +143,14 @@ class Plans:
         costs = costs.with_columns(
             pl.when(pl.col("seconds_each").is_not_null()).then("seconds").alias("seconds")
         )
+        needs = {step: needs_text(need) for step, need in self.needs.items()}
         return costs.select(
             "step",
             "rows",
             pl.Series("each", [_duration(one) for one in costs["seconds_each"]], dtype=pl.String),
             pl.Series("together", [_duration(one) for one in costs["seconds"]], dtype=pl.String),
             pl.Series("to read", [size_text(one) if one else "-" for one in costs["bytes"]], dtype=pl.String),
+            *([pl.Series("needs", [needs.get(step, "") for step in costs["step"]])] if needs else []),
         )
 
 

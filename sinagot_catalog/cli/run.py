@@ -81,6 +81,8 @@ def _show_plan(args: Any) -> int:
         put("")
         put_table(plans.costs())
     put(plans.summary())
+    for line in plans.notes():
+        say(line)
     return 0
 
 

@@ -28,11 +28,16 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.workspace import Workspace
 
 __all__ = ["sbatch"]
+
+_OPTIONS = ("force", "ignore_missing", "downstream", "upstream", "stale")
 
 
 @verb(
@@ -56,7 +61,7 @@ Options of sbatch come after --. Each job looks for its rows when it starts, run
 )
 def sbatch(args: Any) -> int:
     """Submit the selected rows to Slurm, or print the script."""
-    from sinagot_catalog.cluster import SlurmRun
+    from sinagot_catalog.cluster import SlurmRun, requests
     from sinagot_catalog.flows import address_of
 
     if args.rows == "-":
@@ -64,22 +69,31 @@ def sbatch(args: Any) -> int:
     ws = open_workspace(args)
     first, further = address_of(source_of(ws))
     words = ["-C", first, *_repeated("--config", further), *_words(args)]
-    run = SlurmRun(name_of(ws), words, args.parts, args.array_limit, args.passed_on or ())
+    steps, options = selected(ws, args), {name: getattr(args, name) for name in _OPTIONS}
+    plan = steps.plan(steps_of(args), **options)
+    last = steps.plan(steps_of(args), part="last", **options)
+    in_parts = plan.frame.join(last.frame, on=list(KEYS), how="anti", nulls_equal=True)
+    asked = requests(
+        plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers
+    )
+    run = SlurmRun(name_of(ws), words, args.parts, args.array_limit, args.passed_on or (), asked)
     if args.prints:
         put_whole(run.printed(), end="")
         return 0
-    steps = selected(ws, args)
-    options = {name: getattr(args, name) for name in ("force", "ignore_missing", "downstream", "upstream")}
-    options["stale"] = args.stale
-    plan = steps.plan(steps_of(args), **options)
-    last = steps.plan(steps_of(args), part="last", **options)
-    in_parts = plan.n_run - plan.frame.join(last.frame, on=["record_id", "step"], how="semi").filter(
-        action="run"
-    ).height  # fmt: skip
-    is_last_needed = not last.frame.is_empty() and bool(plan.n_run)
-    jobs = run.submit(array=bool(in_parts), last=is_last_needed)
-    _tell(ws, args, jobs, in_parts)
+    n_rows = in_parts.filter(action="run").height
+    jobs = run.submit(array=bool(n_rows), last=not last.frame.is_empty() and bool(plan.n_run))
+    _tell(ws, args, jobs, n_rows)
     return 0
+
+
+def _counts(in_parts: pl.DataFrame, last: pl.DataFrame, parts: int) -> list[dict[str, int]]:
+    """Return how many rows of each step the parts run, and the last job."""
+    from sinagot_catalog.run import part_numbers
+
+    found = in_parts.filter(action="run")
+    found = found.with_columns(part_numbers(found["record_id"], parts).alias("part"))
+    frames = [*found.partition_by("part"), last.filter(action="run")]
+    return [dict(frame.group_by("step").len().iter_rows()) for frame in frames]
 
 
 def _words(args: Any) -> list[str]:

@@ -8,7 +8,18 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.cli.options import OUTPUT, PLACE, SNAPSHOT, Option, duration, flag, steps, verb, where
+from sinagot_catalog.cli.options import (
+    OUTPUT,
+    PLACE,
+    SNAPSHOT,
+    Option,
+    duration,
+    flag,
+    record,
+    steps,
+    verb,
+    where,
+)
 from sinagot_catalog.cli.output import (
     can_show,
     clear_screen,
@@ -25,6 +36,7 @@ from sinagot_catalog.cli.workspace_args import (
     name_of,
     open_workspace,
     say_what_is_missing,
+    selected,
     source_of,
 )
 from sinagot_catalog.config import count_of
@@ -65,6 +77,7 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
+    record(),
     flag("--stale", help="count what is stale, too; reads sizes and times"),
     Option(
         "--follow",
@@ -96,7 +109,7 @@ def status(args: Any) -> int:
 def _once(ws: Workspace, args: Any) -> int:
     import polars as pl
 
-    steps = ws.steps.sql_filter(args.where) if args.where else ws.steps
+    steps = selected(ws, args)
     if args.step:
         steps = steps.filter(pl.col("step").is_in(args.step))
     look = _look(ws, steps, args)
@@ -152,10 +165,13 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     """Count the rows, range by range."""
     import polars as pl
 
-    from sinagot_catalog.catalog import of_all
+    from sinagot_catalog.catalog import JoinedNotices
 
     by = _by(ws, args)
-    parts = [_Part(rows, by, args) for rows in steps.ranges()]
+    parts, notices = [], JoinedNotices(len(source_of(ws).ranges))
+    for rows in steps.ranges():
+        parts.append(_Part(rows, by, args))
+        notices.add(source_of(rows).notices())
     counts = pl.concat([one.counts for one in parts])
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
@@ -170,7 +186,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         dict(ready.select("step", "data_ready").iter_rows()),
         sum(one.n_broken for one in parts),
         pl.concat([one.failed for one in parts]),
-        of_all(one.notices for one in parts),
+        notices.all(),
         sum(one.seconds for one in parts),
     )
 
@@ -194,7 +210,7 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(keys)
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = bool(args.where or args.step)
+        is_narrowed = _is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
@@ -202,7 +218,6 @@ class _Part:
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         self.failed = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
-        self.notices = source.notices()
         self.seconds = source.seconds
 
 
@@ -383,9 +398,11 @@ def _show_failures(look: _Look, args: Any) -> None:
 
 def _next(look: _Look, args: Any) -> str:
     """Return one line on what can be run now."""
+    from sinagot_catalog.run import order_fault
+
     totals = look.totals
     if not totals["total"]:
-        return f"nothing to do: {'no step of a record fits' if args.where or args.step else 'no records'}"
+        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else 'no records'}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
@@ -394,10 +411,16 @@ def _next(look: _Look, args: Any) -> str:
         left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
         return f"everything is done{left}{stale}"
     if look.ready:
+        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
+            return f"nothing can run: {fault}"
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _is_narrowed(args: Any) -> bool:
+    return bool(args.where or args.step or args.record)
 
 
 def _excluded(count: int) -> str:
@@ -406,7 +429,7 @@ def _excluded(count: int) -> str:
 
 def _stale_command(look: _Look, args: Any) -> str:
     """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
+    rows = selected(look.ws, args)
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
     return command(args, "run", "--stale=code" if is_code else "--stale")
 

@@ -6,7 +6,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
-from sinagot_catalog.cli.options import PLACE, STALE, WORKERS, Option, duration, flag, steps, verb, where
+from sinagot_catalog.cli.options import (
+    PLACE,
+    STALE,
+    WORKERS,
+    Option,
+    duration,
+    flag,
+    record,
+    steps,
+    verb,
+    where,
+)
 from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
 from sinagot_catalog.cli.run_result import in_one_line, say_failures
@@ -41,7 +52,7 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
     PLACE,
     where("steps that fit; columns of records may be named, too"),
     steps("this step, and nothing downstream of it"),
-    Option("--record", metavar="ID", multiple=True, help="this record; may be repeated"),
+    record(),
     Option(
         "--interval",
         old=["--every"],

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.cluster.cluster_address import ClusterAddress
     from sinagot_catalog.cluster.executor import ClusterExecutor
     from sinagot_catalog.cluster.slurm import SlurmRun
+    from sinagot_catalog.cluster.slurm_request import requests
 
-__all__ = ["ClusterAddress", "ClusterExecutor", "SlurmRun"]
+__all__ = ["ClusterAddress", "ClusterExecutor", "SlurmRun", "requests"]
 
 __getattr__ = lazy_exports(
     __name__,
@@ -22,5 +23,6 @@ __getattr__ = lazy_exports(
         "cluster_address": ("ClusterAddress",),
         "executor": ("ClusterExecutor",),
         "slurm": ("SlurmRun",),
+        "slurm_request": ("requests",),
     },
 )

@@ -36,6 +36,7 @@ class SlurmRun:
         parts: The number of parts.
         array_limit: The most parts that run at the same time; None for no limit.
         options: Options of `sbatch`, as on its command line.
+        requests: Options for the resources of the rows; those of `options` have precedence.
 
     Raises:
         UsageError: An option of `sbatch` is one that this class sets itself.
@@ -46,6 +47,7 @@ class SlurmRun:
     parts: int
     array_limit: int | None = None
     options: Sequence[str] = ()
+    requests: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         for word in self.options:
@@ -81,7 +83,7 @@ class SlurmRun:
         program = shlex.join([sys.executable, "-P", "-m", "sinagot_catalog", "run", *self.words])
         lines = [
             "#!/bin/sh",
-            *(f"#SBATCH {words}" for words in directives),
+            *(f"#SBATCH {words}" for words in (*self.requests, *directives)),
             f'part="${{SLURM_ARRAY_TASK_ID:+$SLURM_ARRAY_TASK_ID/{self.parts}}}"',
             f'exec {program} --quiet --part "${{part:-{LAST}}}"',
         ]

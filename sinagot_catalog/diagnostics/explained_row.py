@@ -73,6 +73,7 @@ class _Row:
             upstream=tuple(self.upstream()),
             held_by=self.held_by,
             changes=tuple(self.changes(stale)),
+            needs={name: amount for name, amount in self.cell.resources._asdict().items() if amount},
         )
 
     # --- files and attempts ------------------------------------------------------------------------------

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.errors import row_label
+from sinagot_catalog.journal import Resources
+from sinagot_catalog.run import needs_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -110,6 +112,7 @@ class Explanation:
         upstream: The steps that would make its absent inputs, nearest first.
         held_by: Live runs that have claimed this row.
         changes: Changes that would give it another status.
+        needs: The resources that the step declares, by their names.
 
     Example:
         >>> from sinagot_catalog import example
@@ -134,6 +137,7 @@ class Explanation:
     upstream: tuple[Upstream, ...]
     held_by: tuple[str, ...]
     changes: tuple[Change, ...]
+    needs: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def decided(self) -> Rule:
@@ -198,6 +202,9 @@ class Explanation:
             yield "head", "waits for"
             for one in self.upstream:
                 yield "text", f"  {one.step}: {one.status or 'unknown'}, {one.reason} (makes {one.makes})"
+        if self.needs:
+            yield "head", "needs"
+            yield "text", f"  {needs_text(Resources(**self.needs))}"  # type: ignore[arg-type]
         if self.held_by:
             yield "text", f"held by: {', '.join(self.held_by)}, which is alive and has this row on its list"
         yield "head", "what would change it"

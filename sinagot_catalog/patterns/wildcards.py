@@ -129,18 +129,29 @@ def _field_regex(variant: Template, part: Part, number: int, ids: IdPattern) -> 
     width = ids.width_of(name)
     if width is not None:
         return f"[^/]{{{width}}}"
+    stars = [at for at, (kind, _) in enumerate(part) if kind == "any"]
+    # where only text and fields come before a field, the name tells where it begins; likewise where it ends
+    sides = [(number - 1, -1)] if number > stars[0] else []
+    sides += [(number + 1, 0)] if number < stars[-1] else []
     ends = []
-    for at, side in ((number - 1, -1), (number + 1, 0)):
-        if at in (-1, len(part)):
-            continue
+    for at, side in sides:
         kind, value = part[at]
         if kind != "text" or ids.may_hold(name, value[side]):
             beside = "the wildcard" if kind == "any" else repr(value) if kind == "text" else f"{{{value}}}"
             raise PatternError(
                 f"{variant.text!r}: where {{{name}}} ends beside {beside} is ambiguous, because its values may "
                 "vary in length" + (f" and hold {value[side]!r}" if kind == "text" else ""),
-                "Put the files of a record into a folder of its own, or a character between them that no value "
-                "has.",
+                _ways_out(name, ids),
             )
         ends.append(re.escape(value[side]))
     return f"[^/{''.join(dict.fromkeys(ends))}]+"
+
+
+def _ways_out(name: str, ids: IdPattern) -> str:
+    """What to do about a field whose end is ambiguous."""
+    form = ids.form
+    if name == "id" and not isinstance(form, str) and len(form.fields) > 1:
+        return f"Write {form.text} in place of {{id}}."
+    return (
+        "Put the files of a record into a folder of its own, or a character between them that no value has."
+    )

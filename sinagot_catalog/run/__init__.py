@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.machine import cpus, gpus, this_machine
-    from sinagot_catalog.run.parts import LAST, Part, part_of
+    from sinagot_catalog.run.parts import LAST, Part, part_numbers, part_of
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan, make_plan
     from sinagot_catalog.run.pool import Pool
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
         SubmitArguments,
         WatchArguments,
         check_rows,
-        needs_of,
         plan,
         replaced,
         rows_query,
         seconds_of,
     )
-    from sinagot_catalog.run.resources import check_fits, largest, limits
+    from sinagot_catalog.run.resources import check_fits, largest, limits, needs_text
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
+    from sinagot_catalog.run.step_order import order_fault
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
@@ -75,7 +75,9 @@ __all__ = [
     "load_script",
     "local_executor",
     "make_plan",
-    "needs_of",
+    "needs_text",
+    "order_fault",
+    "part_numbers",
     "part_of",
     "plan",
     "replaced",
@@ -99,7 +101,7 @@ __getattr__ = lazy_exports(
         "executor": ("Executor", "OnResults", "RunSetup"),
         "interactive": ("load_script", "script_of"),
         "machine": ("cpus", "gpus", "this_machine"),
-        "parts": ("LAST", "Part", "part_of"),
+        "parts": ("LAST", "Part", "part_numbers", "part_of"),
         "phases": ("Phase",),
         "planner": ("Plan", "make_plan"),
         "pool": ("Pool",),
@@ -111,15 +113,15 @@ __getattr__ = lazy_exports(
             "SubmitArguments",
             "WatchArguments",
             "check_rows",
-            "needs_of",
             "plan",
             "replaced",
             "rows_query",
             "seconds_of",
         ),
         "shell_command": ("shell_join",),
+        "step_order": ("order_fault",),
         "watcher": ("said_once", "watch"),
-        "resources": ("check_fits", "largest", "limits"),
+        "resources": ("check_fits", "largest", "limits", "needs_text"),
         "run_context": ("RunContext", "cancelled"),
     },
 )

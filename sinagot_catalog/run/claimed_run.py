@@ -27,7 +27,6 @@ from sinagot_catalog.run.lease import Lease
 from sinagot_catalog.run.phases import Blocking, Results, phases_of
 from sinagot_catalog.run.preflight import check_places, check_start, make_roots
 from sinagot_catalog.run.report_builder import outcomes_of, written_paths
-from sinagot_catalog.run.request import needs_of
 from sinagot_catalog.run.spec_builder import build_spec
 from sinagot_catalog.run.spool import Spool
 from sinagot_catalog.schema import KEYS, REPORT
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from sinagot_catalog.catalog import Query, Session
-    from sinagot_catalog.journal import Group, Resources, Result, RunSpec
+    from sinagot_catalog.journal import Group, Result, RunSpec
     from sinagot_catalog.run.executor import Executor
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan
@@ -194,11 +193,6 @@ class ClaimedRun:
         known = self.plan.rows.drop_nulls("_median").select("_cell", "_median").unique("_cell")
         return dict(known.iter_rows())
 
-    @cached_property
-    def needs(self) -> dict[str, Resources]:
-        """What a row of each step needs, for the steps that have rows to run and say so."""
-        return needs_of(self.source, self.plan)
-
     # -- its rows run -------------------------------------------------------------------------------------
 
     def setup(self, console: logging.Logger | None = None) -> RunSetup:
@@ -214,7 +208,7 @@ class ClaimedRun:
             {part: self.source.options(root) for part, root in parts.items() if is_url(root)},
             self._provenance,
             self.n_rows,
-            self.needs,
+            self.plan.needs,
             None if self._lease is None else self._lease.claim,
             self.log_buffer,
             console,

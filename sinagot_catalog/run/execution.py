@@ -20,7 +20,7 @@ from sinagot_catalog.journal import RunReport
 from sinagot_catalog.run.claimed_run import claim
 from sinagot_catalog.run.main_process import MainProcess
 from sinagot_catalog.run.pool import Pool
-from sinagot_catalog.run.request import needs_of, plan
+from sinagot_catalog.run.request import plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ def run(
 ) -> RunReport:
     """Plan, claim and run the steps of a selection in this process and its workers.
 
-    A listing that is too large to hold is gone through range by range of records: each range is a run of its own.
+    If the listing is too large to hold, the run goes through ranges of records, and each range is a run of its own.
 
     Args:
         source: The session of the workspace.
@@ -85,7 +85,7 @@ def _run_at_once(
     made = plan(source, query, options)
     executor = local_executor(source, options)
     try:
-        if not needs_of(source, made):  # else each row decides what its worker is like
+        if not made.needs:  # else each row decides what its worker is like
             executor.start_workers(made.n_run)  # they start while the rows are claimed
         with claim(source, query, made, options) as claimed:
             claimed.use(executor)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Layout
 
-__all__ = ["LAST", "Part", "part_of", "steps_of_no_part"]
+__all__ = ["LAST", "Part", "part_numbers", "part_of", "steps_of_no_part"]
 
 LAST = "last"
 """The name of the rows that belong to no part."""
@@ -55,9 +55,22 @@ class Part:
         """
         if self.number is None:
             return pl.DataFrame({"record_id": ids})
-        # Polars has no CRC; it is computed once per record
-        mask = [crc32(one.encode()) % self.count == self.number - 1 for one in ids]
-        return pl.DataFrame({"record_id": ids}).filter(pl.Series(mask, dtype=pl.Boolean))
+        return pl.DataFrame({"record_id": ids}).filter(part_numbers(ids, self.count) == self.number)
+
+
+def part_numbers(ids: pl.Series, count: int) -> pl.Series:
+    """Return the part of each record.
+
+    Args:
+        ids: Ids of records.
+        count: The number of parts.
+
+    Example:
+        >>> part_numbers(pl.Series(["R1", "R2"]), 8).to_list()
+        [4, 2]
+    """
+    # Polars has no CRC; it is computed once per record
+    return pl.Series([crc32(one.encode()) % count + 1 for one in ids], dtype=pl.UInt32)
 
 
 def part_of(value: str | Sequence[int] | None) -> Part | None:

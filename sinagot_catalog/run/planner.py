@@ -16,6 +16,7 @@ from sinagot_catalog.catalog import fixed_action, in_words, is_stale
 from sinagot_catalog.errors import ConfigError
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.run.parts import part_of
+from sinagot_catalog.run.resources import largest
 from sinagot_catalog.run.step_order import StepOrder
 from sinagot_catalog.run.upstream import upstream_rows
 from sinagot_catalog.run.volume import volume
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from sinagot_catalog.catalog import Catalog, Stats, UnitStep
+    from sinagot_catalog.journal import Resources
     from sinagot_catalog.run.request import RunOptions
 
 __all__ = ["Plan", "joined", "make_plan"]
@@ -47,6 +49,18 @@ class Plan:
     """Returns the columns `step, bytes` for some rows; reads sizes."""
     members: Mapping[int, pl.DataFrame] = field(repr=False, compare=False, default_factory=dict)
     """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
+    resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
+    """What a row needs, for each unit step that declares resources."""
+
+    @property
+    def needs(self) -> dict[str, Resources]:
+        """What a row of each step needs, for the steps with rows to run that declare resources."""
+        running = self.rows.filter(pl.col("action") == "run").unique("_cell").sort("_cell")
+        by_step: dict[str, list[Resources]] = {}
+        for step, cell in running.select("step", "_cell").iter_rows():
+            if cell in self.resources:
+                by_step.setdefault(step, []).append(self.resources[cell])
+        return {step: largest(needs) for step, needs in by_step.items()}
 
     @property
     def n_run(self) -> int:
@@ -101,8 +115,12 @@ class Plan:
 
 def joined(plans: Sequence[Plan]) -> Plan:
     """Return the plan of several ranges of records. It does not measure bytes: their catalogs are not kept."""
-    keys = ["record_id", "step", "action", "_median"]
-    return Plan(pl.concat([one.frame for one in plans]), pl.concat([one.rows.select(keys) for one in plans]))
+    keys = ["record_id", "step", "action", "_median", "_cell"]
+    return Plan(
+        pl.concat([one.frame for one in plans]),
+        pl.concat([one.rows.select(keys) for one in plans]),
+        resources=plans[0].resources,
+    )
 
 
 def make_plan(
@@ -151,7 +169,8 @@ def make_plan(
         )
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
-    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members)
+    resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members, resources)
 
 
 class _Considered:

@@ -16,7 +16,6 @@ from sinagot_catalog.patterns import fitting
 from sinagot_catalog.run import planner
 from sinagot_catalog.run.machine import cpus
 from sinagot_catalog.run.parts import part_of
-from sinagot_catalog.run.resources import largest
 from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.config import Config
-    from sinagot_catalog.journal import Resources
     from sinagot_catalog.run.planner import Plan
 
 __all__ = [
@@ -34,7 +32,6 @@ __all__ = [
     "SubmitArguments",
     "WatchArguments",
     "check_rows",
-    "needs_of",
     "of_steps",
     "plan",
     "replaced",
@@ -214,17 +211,6 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
         options.causes(source.config),
         retries_unchanged=is_named or source.config.run.retry == "always",
     )
-
-
-def needs_of(source: Session, made: Plan) -> dict[str, Resources]:
-    """Return what a row of each step needs, for the steps that have rows to run and say so."""
-    cells = source.layout().cells
-    numbers = made.rows.filter(pl.col("action") == "run")["_cell"].unique().sort().to_list()
-    by_step: dict[str, list[Resources]] = {}
-    for cell in map(cells.__getitem__, numbers):
-        if any(cell.resources):
-            by_step.setdefault(cell.step, []).append(cell.resources)
-    return {step: largest(needs) for step, needs in by_step.items()}
 
 
 class Replaced(NamedTuple):

@@ -14,7 +14,7 @@ from math import inf
 from socket import gethostname
 from typing import TYPE_CHECKING, NamedTuple
 
-from sinagot_catalog.config import size_text
+from sinagot_catalog.config import duration_text, size_text
 from sinagot_catalog.errors import UsageError
 from sinagot_catalog.journal import FAILED, NO_RESOURCES, Resources
 
@@ -24,7 +24,17 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import Group, Result, Row, RunSpec, Task
     from sinagot_catalog.run.machine import Machine
 
-__all__ = ["Allocator", "ChainSplitter", "Grant", "WorkerKind", "amounts", "check_fits", "largest", "limits"]
+__all__ = [
+    "Allocator",
+    "ChainSplitter",
+    "Grant",
+    "WorkerKind",
+    "amounts",
+    "check_fits",
+    "largest",
+    "limits",
+    "needs_text",
+]
 
 _TICK = 0.25
 """The longest wait in seconds, so that a signal takes effect."""
@@ -63,6 +73,18 @@ def amounts(need: Resources) -> dict[str, float]:
     """
     held: dict[str, float] = {"gpus": need.gpus, "memory": need.memory, "cpus": need.cpus or 1}
     return {name: amount for name, amount in held.items() if amount}
+
+
+def needs_text(need: Resources) -> str:
+    """Write what a row needs.
+
+    Example:
+        >>> needs_text(Resources(cpus=2, memory=8_000_000_000, time=7200.0))
+        '2 cpus, 8.0 GB of memory, 2.0 h'
+    """
+    asked = {"cpus": need.cpus, "memory": need.memory, "gpus": need.gpus}
+    words = [_text(name, amount) for name, amount in asked.items() if amount]
+    return ", ".join([*words, duration_text(need.time)] if need.time else words)
 
 
 def largest(needs: Iterable[Resources]) -> Resources:

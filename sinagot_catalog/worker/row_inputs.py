@@ -255,11 +255,9 @@ class _Found:
     entries: Sequence[tuple[str, Stamp | None]]
 
 
-def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
+def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found:
     """One input of all members of a group: an item per member, or each path once if members share it."""
     states = {path: stamp for one in column if one is not None for path, stamp in one.entries}
-    if not states:
-        return None
     if port.per == "shared":
         shared = {
             one.path if isinstance(one.path, str) else tuple(flat_paths([one.path])): one
@@ -272,6 +270,6 @@ def _of_members(port: Port, column: Sequence[_Found | None]) -> _Found | None:
     return _Found(
         [None if one is None else one.path for one in column],
         [None if one is None else one.full for one in column],
-        (result.size, result.n_files, as_number(result.digest)),
+        (result.size, result.n_files, as_number(result.digest)) if states else None,
         [],
     )

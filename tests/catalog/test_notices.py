@@ -8,7 +8,6 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.catalog.session import Session
 from sinagot_catalog.diagnostics import doctor
 
 TWO = {"a": ("raw/{id}.csv", "a/{id}.txt"), "b": ("a/{id}.txt", "b/{id}.txt")}
@@ -213,7 +212,7 @@ def test_a_file_beside_that_of_a_record_is_its_twin(make_workspace):
 def test_nothing_is_listed_for_notices(make_workspace, monkeypatch):
     ws = make_workspace(TWO, ["raw/R1.csv", "raw/X.csv", "a/R9.txt"])
     ws.records.count()
-    monkeypatch.setattr(Session, "_list", None)
+    monkeypatch.setattr("sinagot_catalog.catalog.session.list_root", None)
     monkeypatch.setattr(os, "scandir", None)
     assert set(notices(ws)) == {"file without pattern", "output without input"}
 

@@ -15,30 +15,11 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
+from tests.trees import make_tree, names_of, parts_of
 
-NAMES = Path(__file__).parents[1] / "data" / "bids_names.txt"
 SUB_SES = r"sub-(?P<sub>[^_]+)(?:_ses-(?P<ses>[^_]+))?"
 SUB_SES_RUN = SUB_SES + r"(?:_run-(?P<run>[^_]+))?"
 FUNC = "sub-{sub}/ses-{ses?}/func/sub-{sub}_ses-{ses?}_task-{task}_run-{run?}_bold.nii.gz"
-
-
-def names_of(dataset: str) -> list[str]:
-    """The files of a dataset, below its folder."""
-    lines = NAMES.read_text().splitlines()
-    return [line.split("/", 1)[1] for line in lines if line.startswith(f"{dataset}/")]
-
-
-def make_tree(folder: Path, names: Iterable[str]) -> None:
-    """Make empty files."""
-    for name in names:
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).touch()
-
-
-def parts_of(name: str) -> dict[str, str]:
-    """The entities of a BIDS file name."""
-    *pairs, _ = name.rsplit("/", 1)[-1].split("_")
-    return dict(pair.split("-", 1) for pair in pairs)
 
 
 def plain_counts(names: Iterable[str], counted: tuple[str, ...], keys: tuple[str, ...]) -> dict[str, int]:

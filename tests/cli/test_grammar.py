@@ -6,23 +6,7 @@ from datetime import timedelta
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.cli import call
 from sinagot_catalog.errors import SelectionError
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a command in this process: its code, what it printed, and its messages."""
-
-    def run(*words):
-        try:
-            code = call([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-        done = capsys.readouterr()
-        return code, done.out, done.err
-
-    return run
 
 
 @pytest.fixture
@@ -281,3 +265,12 @@ def test_a_deployment_is_checked_before_prefect_is_asked(said, chain, words, sai
     code, _, err = said(*words, "-C", chain)
     assert code == 2
     assert said_of in err
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "status", "accept"])
+def test_an_id_as_the_last_word_is_told_how_a_record_is_named(said, chain, verb, monkeypatch, tmp_path):
+    monkeypatch.chdir(chain)
+    code, _, err = said(verb, "R1")
+    assert (code, "A record is named with --record R1." in err) == (2, True)
+    monkeypatch.chdir(tmp_path)
+    assert "--record" not in said(verb, "R1")[2]

@@ -145,3 +145,73 @@ def test_nothing_is_submitted_when_no_row_can_run(cli, write_workspace):
     done = cli("sbatch", folder, "--parts", "2")
     assert (done.returncode, done.stdout) == (0, "nothing to do: no row can run\n")
     assert "holds no file of a record" in done.stderr
+
+
+def with_resources(folder, **needs):
+    """Give steps resources in the config."""
+    lines = [f"[steps.{step}]\nresources = {text}\n" for step, text in needs.items()]
+    toml = folder / "workspace.toml"
+    toml.write_text(toml.read_text() + "".join(lines))
+    return folder
+
+
+def directives(cli, folder, *words):
+    """The `#SBATCH` lines about resources."""
+    script = cli("sbatch", folder, "--parts", "2", "--print", *words).stdout
+    ours = ("--cpus-per-task", "--mem", "--gres", "--time")
+    return [word for line in script.splitlines() if (word := line.removeprefix("#SBATCH ")).startswith(ours)]
+
+
+def test_jobs_ask_slurm_for_what_their_rows_need(cli, write_workspace, slurm, tmp_path):
+    clean, site = '{cpus = 2, memory = "50MiB", time = "1m"}', '{memory = "60MiB", time = "90s"}'
+    folder = with_resources(write_workspace(GROUPS, RAW, toml=SITES), clean=clean, site=site)
+    done = cli(
+        "sbatch", folder, "--parts", "1", "--json", "--", f"--output={tmp_path}/%A.out", **slurm.environment
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    jobs = json.loads(done.stdout)
+    for job in jobs.values():
+        shown = slurm.ask("scontrol", "show", "job", job)
+        assert "CPUs/Task=2" in shown
+        assert "MinMemoryNode=60M" in shown
+        assert "TimeLimit=00:12:00" in shown  # 12 rows of `clean`, each of which needs all CPUs of the job
+    slurm.end()
+    assert Workspace(folder).steps.plan().n_run == 0
+
+
+def test_options_of_the_user_have_precedence_over_resources(cli, write_workspace):
+    clean, peak = '{cpus = 4, memory = "8GB", gpus = 2, time = "2h"}', '{memory = "1GiB", time = "30m"}'
+    folder = with_resources(write_workspace(CHAIN, RAW, toml=SITES), clean=clean, peak=peak)
+    plan = Workspace(folder).steps.plan(part=(1, 2))
+    most = max(plan.n_run, 24 - plan.n_run) // 2
+    asked = ["--cpus-per-task=4", "--mem=7630M", "--gres=gpu:2"]
+    minutes = 120 * most + 30 * -(-most // 4)
+    assert directives(cli, folder) == [*asked, f"--time={minutes // 60}:{minutes % 60:02}:00"]
+    assert directives(cli, folder, "--status", "DONE") == []
+    given = ["--", "-c8", "--mem", "64G", "--gpus=4", "-t", "5:00"]
+    assert directives(cli, folder, *given) == ["--mem 64G"]
+    wide = ["--", "--cpus-per-task=8", "--mem=16G", "--gres=gpu:4"]
+    minutes = 120 * -(-most // 2) + 30 * -(-most // 8)
+    assert directives(cli, folder, *wide) == [f"--time={minutes // 60}:{minutes % 60:02}:00", *wide[1:]]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-c", "2"], "error: step clean needs 4 cpus, and a job with these options of sbatch has 2\n"),
+        (
+            ["--mem=4G"],
+            "error: step clean needs 8.0 GB of memory, and a job with these options of sbatch has 4.3 GB\n",
+        ),
+        (
+            ["-c4", "--mem-per-cpu=1000"],
+            "error: step clean needs 8.0 GB of memory, and a job with these options",
+        ),
+    ],
+)
+def test_a_job_that_is_too_small_for_a_row_is_not_submitted(cli, write_workspace, words, said):
+    folder = with_resources(write_workspace(CHAIN, RAW, toml=SITES), clean='{cpus = 4, memory = "8GB"}')
+    done = cli("sbatch", folder, "--parts", "2", "--", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert cli("sbatch", folder, "--parts", "2", "--print", "--", "-c", "5", "--mem=0").returncode == 0

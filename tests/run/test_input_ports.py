@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sinagot_catalog import ScriptTemplate, Workspace, any_of, many, optional
-from sinagot_catalog.errors import PatternError
+from sinagot_catalog.errors import PatternError, RunError
 
 MODES = ("processes", "main_process")
 
@@ -189,6 +189,37 @@ def test_a_star_beside_a_varying_field_is_refused(make_workspace, script_source)
     assert not ws.records.ids()
     with pytest.raises(PatternError, match="has no"):
         many("raw/{id}.png")
+
+
+WHOLE = "its values may vary in length and hold '_'. Write s-{s}_r-{r} in place of {id}"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "found"),
+    [
+        ("raw/s-{s}_r-{r}_*.txt", ["s-a-b_r-1", "s-a_r-10"]),
+        ("raw/*_r-{r}_{s}.csv", ["s-a-b_r-1"]),
+        ("raw/s-{s}_*_r-{r}.tsv", ["s-a_r-2"]),
+        ("raw/{id}_*.txt", WHOLE),
+        ("raw/{s}{r}_*.txt", "where {s} ends beside {r} is ambiguous"),
+    ],
+)
+def test_fields_beside_a_wildcard_are_told_from_the_side_without_one(
+    make_workspace, script_source, pattern, found
+):
+    """A field may hold the character before it, where only text and fields come before it."""
+    files = ["raw/s-a-b_r-1_x.txt", "raw/s-a_r-10_y_z.txt", "raw/x_y_r-1_a-b.csv", "raw/s-a_x_y_r-2.tsv"]
+    ids = r"s-(?P<s>[a-z-]+)_r-(?P<r>\d+)"
+    source = script_source(pattern, "out/{s}/{r}.txt", "self.path.output.touch()")
+    ws = make_workspace({"work": source}, files, id_pattern=ids)
+    if isinstance(found, list):
+        assert ws.records.ids() == found
+        assert ws.steps.run(mode="main_process", progress=False).counts() == {"done": len(found)}
+    else:
+        assert ws.records.ids() == []
+        with pytest.raises(RunError) as told:
+            ws.steps.run(mode="main_process", progress=False)
+        assert found in str(told.value)
 
 
 def test_a_script_by_hand_finds_its_files(tmp_path):

@@ -176,7 +176,7 @@ def wrong_listings(folder):
         (folder / name).write_text(content)
     return {
         **{name: (folder / name, rf"{name} cannot be read: \w+") for name in ("empty.csv", "text.parquet")},
-        "list.json": (folder / "list.json", "no manifest of an S3 Inventory: it holds no object"),
+        "list.json": (folder / "list.json", "is not a manifest of an S3 Inventory: it holds no object"),
         "torn.json": (folder / "torn.json", "torn.json cannot be read: Expecting"),
         "bare.json": (folder / "bare.json", "bare.json cannot be read: it lacks 'key'"),
         "no-schema.json": (folder / "no-schema.json", "no-schema.json cannot be read: it lacks 'fileSchema'"),
