@@ -13,7 +13,7 @@ import polars as pl
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
 from sinagot_catalog.schema import KEYS
-from sinagot_catalog.ui.previews import Table, picture_type, read_bounded, table_of, text_of
+from sinagot_catalog.ui.previews import Table, is_inside, picture_type, read_bounded, table_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,7 +100,7 @@ class LinkedFiles:
     def inside(self, folder: LinkedFile) -> list[LinkedFile]:
         """The first files in a folder that the row reads or writes."""
         store, top = self.store(folder), folder.path.rstrip("/")
-        if not folder.exists or store.kinds([top])[0] != "directory":
+        if not folder.exists or store.kinds([top])[0] != "directory" or not is_inside(store, top):
             return []
         names = store.names(top)[:_IN_FOLDER]
         return [

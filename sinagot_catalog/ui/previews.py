@@ -16,7 +16,7 @@ from sinagot_catalog.errors import NotFoundError, StorageError
 if TYPE_CHECKING:
     from sinagot_catalog.storage import Store
 
-__all__ = ["MOST_BYTES", "Table", "picture_type", "read_bounded", "table_of", "text_of"]
+__all__ = ["MOST_BYTES", "Table", "is_inside", "picture_type", "read_bounded", "table_of", "text_of"]
 
 MOST_BYTES = 32 << 20
 """The size of the largest file that is read."""
@@ -65,8 +65,12 @@ def read_bounded(store: Store, path: str, most: int = MOST_BYTES) -> bytes:
 
     Raises:
         NotFoundError: When it is absent.
-        StorageError: When it is no file, larger than `most`, or cannot be read.
+        StorageError: When it is no file, larger than `most`, a link to a file elsewhere, or cannot be read.
     """
+    if not is_inside(store, path):
+        raise StorageError(
+            f"{path} is a link that leads out of the dataset, and is not followed", "Open it where it is."
+        )
     if store.kinds([path])[0] == "directory":
         raise StorageError(f"{path} is a folder")
     size = store.stat([path]).size[0]
@@ -80,6 +84,11 @@ def read_bounded(store: Store, path: str, most: int = MOST_BYTES) -> bytes:
     return store.read(path)
 
 
+def is_inside(store: Store, path: str) -> bool:
+    """Whether a path stays in the dataset: what is shown is what the dataset contains, whatever a link names."""
+    return store.resolve(path).startswith(f"{store.resolve('').rstrip('/')}/")
+
+
 def table_of(content: bytes, path: str) -> Table | None:
     """Return the first rows of a table in CSV, TSV, Parquet, Arrow IPC, JSON or NDJSON; None for other files."""
     form = path.rpartition(".")[2].lower()
@@ -89,7 +98,7 @@ def table_of(content: bytes, path: str) -> Table | None:
         if form in _SEPARATORS:
             return _of_csv(content, _SEPARATORS[form])
         frame = _frame(content, form)
-    except (ValueError, csv.Error, pl.exceptions.PolarsError):
+    except (ValueError, RecursionError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
     if frame is None or not frame.width:
         return None

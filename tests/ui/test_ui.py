@@ -436,6 +436,45 @@ def test_a_giant_file_and_a_pipe_are_not_read(make_workspace, start):
     assert ui.get(row("R2", "a")).status == 200
 
 
+def test_links_out_of_the_dataset_are_not_followed(make_workspace, start, tmp_path):
+    ws = make_workspace(
+        {"a": ("raw/{id}", "a/{id}"), "b": ("day/{id}/", "b/{id}")},
+        {"raw/R1": "here", "raw/R2": "", "raw/R3": "", "day/R1/x.txt": "inside", "day/R3/x.txt": ""},
+    )
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "x.txt").write_text("a secret of another folder")
+    data = Path(ws.data_path)
+    for name, target in (("raw/R2", secret / "x.txt"), ("raw/R3", data / "raw" / "R1"), ("day/R2", secret)):
+        (data / name).unlink(missing_ok=True)
+        (data / name).symlink_to(target)
+    (data / "day" / "R3" / "x.txt").unlink()
+    (data / "day" / "R3" / "x.txt").symlink_to(secret / "x.txt")
+    ui = start(ws.config.root)
+    for path in (row("R2", "a"), row("R2", "b"), row("R3", "b")):
+        page = ui.get(path)
+        assert page.status == 200, page.words
+        assert "a secret" not in page.words
+    assert "leads out of the dataset" in ui.get(row("R2", "a")).words
+    assert "leads out of the dataset" in ui.get(row("R3", "b")).words
+    for path in (row("R2", "a", "/file", n=0), row("R2", "b", "/file", n=0, inside=0),
+                 row("R3", "b", "/file", n=0, inside=0)):  # fmt: skip
+        answer = ui.get(path)
+        assert "a secret" not in answer.words
+        assert answer.status in (404, 500)
+    assert ui.get(row("R3", "a", "/file", n=0)).content == b"here"
+    assert ui.get(row("R1", "b", "/file", n=0, inside=0)).content == b"inside"
+
+
+@pytest.mark.parametrize("name", ["json", "ndjson", "parquet", "arrow", "csv"])
+def test_a_broken_table_has_a_page_nevertheless(make_workspace, start, name):
+    ws = make_workspace({"a": (f"raw/{{id}}.{name}", "a/{id}")}, {f"raw/R1.{name}": "[" * 200_000})
+    (Path(ws.data_path) / "raw" / f"R2.{name}").write_bytes(b"PAR1" + b"\0\xff" * 500 + b"PAR1")
+    ui = start(ws.config.root)
+    assert ui.get(row("R1", "a")).status == 200
+    assert ui.get(row("R2", "a")).status == 200
+
+
 def test_tables_and_texts_have_a_preview(make_workspace, start):
     import polars as pl
 
