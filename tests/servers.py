@@ -327,11 +327,18 @@ class Dask:
         self.address = json.loads(file.read_text())["address"]
 
     def ensure(self, workers, *words):
-        """See to it that so many workers are there; words are options of those that are started."""
+        """Start workers until there are so many, with these options."""
         alive = [one for one in self.processes[1:] if one.poll() is None]
         for _ in range(workers - len(alive)):
             alone = ("--nthreads", "1", "--nworkers", "1", "--no-nanny", "--no-dashboard")
             self._start("worker", self.address, *alone, *words)
+
+    def wait_for_workers(self, workers):
+        """Wait until the scheduler knows so many workers."""
+        import distributed
+
+        with distributed.Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(workers, timeout=120)
 
     def _start(self, what, *words):
         with (self.folder / "log.txt").open("ab") as log:
@@ -349,6 +356,10 @@ class Dask:
                 process.wait(10)
             process.kill()
             process.wait()
+
+
+_RAY_TOKEN = secrets.token_hex(32)
+"""One for all clusters: a process reads its token once, and keeps it for the clusters of later test files."""
 
 
 class Ray:
@@ -410,10 +421,10 @@ def ray() -> Iterator[Ray]:
     """A Ray cluster for the tests of a file."""
     if importlib.util.find_spec("ray") is None:
         pytest.skip("the extra 'ray' is not installed")
-    # Before Ray is imported, which reads it then; without one it writes one into the home of whoever tests.
+    # Without a token, Ray writes one into the home folder of the tester.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_TOKEN", _RAY_TOKEN)
         cluster = Ray()
         yield cluster
         cluster.close()
