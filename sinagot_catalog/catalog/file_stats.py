@@ -47,7 +47,8 @@ class Stats:
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            new = asked if held.is_empty() or asked.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
+            is_any_held = not (held.is_empty() or asked.is_empty())
+            new = asked.filter(~asked.is_in(held["path"].implode())) if is_any_held else asked
             if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
                 new = new.unique(maintain_order=True)
             new = new.alias("path")

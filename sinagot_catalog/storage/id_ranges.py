@@ -133,7 +133,7 @@ class _Way:
         return begin, _behind(begin)
 
     def is_of_any(self, ids: list[str], column: pl.Expr, base: str) -> pl.Expr:
-        """Whether a key is a path of one of the records, or lies in such a folder; the id follows the first text."""
+        """Whether a key is a path of one of the records, or lies in such a folder."""
         behind = self.tokens[2 if self.head else 1 :]
         rest = "".join(_REGEX[kind] or re.escape(value) for kind, value in behind)
         some = "|".join(map(re.escape, ids))
