@@ -457,7 +457,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 MpiDefault=none
 MinJobAge=600
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
+NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=64000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 
@@ -499,7 +499,21 @@ class Slurm:
         wait((self.folder / "munge.sock").exists)
         self._begin("slurmctld", "-D")
         self._begin("slurmd", "-D")
-        wait(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle", 60)
+        wait(lambda: self.ask("sinfo", "--noheader", "--format=%T").strip() == "idle", 120)
+
+    def lose_node(self) -> None:
+        """Kill the node with all processes of its jobs, and start it again."""
+        kept = {os.getpid(), *(process.pid for process in self._processes[:2])}
+        mark = f"SLURM_CONF={self.environment['SLURM_CONF']}".encode()
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with contextlib.suppress(OSError):
+                if int(path.parent.name) not in kept and mark in path.read_bytes().split(b"\0"):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+        self._processes.pop().wait(10)
+        node = ("scontrol", "update", f"nodename={socket.gethostname()}")
+        self.ask(*node, "state=down", "reason=lost")
+        self._begin("slurmd", "-D")
+        self.ask(*node, "state=resume")
 
     def _begin(self, *words: str) -> None:
         environment = {**os.environ, **self.environment}

@@ -409,6 +409,19 @@ def test_what_cannot_be_found_is_named(write, tmp_path):
         read_config(tmp_path / "bad.toml")
 
 
+@pytest.mark.parametrize("given", [3, None, ["a.toml", 3]])
+def test_what_is_no_path_is_refused_with_what_to_give(given):
+    with pytest.raises(
+        ConfigError, match=r"opened by the path of its folder or workspace\.toml, not by a (int|NoneType)"
+    ):
+        read_config(given)
+
+
+def test_a_workspace_is_not_opened_by_a_workspace(make_workspace):
+    with pytest.raises(ConfigError, match="not by a Workspace"):
+        read_config(make_workspace({}, []))
+
+
 def test_reading_a_config_loads_neither_frames_nor_prefect(write):
     code = (
         "import sys; from sinagot_catalog.config import read_config; read_config(sys.argv[1]); "
