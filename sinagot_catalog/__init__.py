@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sinagot_catalog.cli import example
     from sinagot_catalog.errors import SinagotError
-    from sinagot_catalog.examples import example
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.patterns import any_of, many, optional
     from sinagot_catalog.scripts import ScriptTemplate, step
@@ -41,7 +41,7 @@ _HOMES = {
     "StepStatus": "sinagot_catalog.status",
     "Workspace": "sinagot_catalog.workspace",
     "any_of": "sinagot_catalog.patterns.ports",
-    "example": "sinagot_catalog.examples",
+    "example": "sinagot_catalog.cli.examples",
     "many": "sinagot_catalog.patterns.ports",
     "optional": "sinagot_catalog.patterns.ports",
     "step": "sinagot_catalog.scripts.step_function",

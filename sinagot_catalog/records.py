@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog import Query
+from sinagot_catalog.catalog import Query, no_attribute
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.schema import EVENTS
-from sinagot_catalog.selection import Selection, no_attribute
+from sinagot_catalog.selection import Selection
+from sinagot_catalog.status import CODES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -352,13 +353,12 @@ class RecordCollection(Selection):
         for column, value in (("task", query.task), ("modality", query.modality)):
             if value is not None:
                 events = events.filter(pl.col(column) == value)
-        codes = _codes()
         return events.select(
             *EVENTS,
             pl.col("step").alias("step_label"),
             pl.col("status")
             .cast(pl.String)
-            .replace_strict(codes, default=None, return_dtype=pl.Int64)
+            .replace_strict(CODES, default=None, return_dtype=pl.Int64)
             .alias("step_status"),
             pl.lit("script").alias("log_from"),
             pl.lit("record").alias("scope"),
@@ -442,9 +442,3 @@ def _scopes(pairs: list[tuple[str | None, str | None]]) -> set[tuple[str | None,
         for keep_task in (True, False)
         for keep_modality in (True, False)
     }
-
-
-def _codes() -> dict[str, int]:
-    from sinagot_catalog.status import StepStatus
-
-    return {status.name: status.value for status in StepStatus}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog.catalog import (
+    FrameProtocols,
     Query,
     Resolver,
     as_expression,
@@ -18,17 +19,16 @@ from sinagot_catalog.catalog import (
     equality,
     failed,
     failure_kinds,
+    no_attribute,
     rows_frame,
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import SelectionError, SinagotError, did_you_mean
+from sinagot_catalog.errors import SelectionError, SinagotError
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
 
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.flows import RunHandle
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Selection", "no_attribute"]
+__all__ = ["Selection"]
 
 
-class Selection:
+class Selection(FrameProtocols):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
     It is filtered like a Polars frame, collected into one, and passed to any library that reads Arrow.
@@ -257,13 +257,6 @@ class Selection:
         schema = TABLES[self._query.table]  # fixed: needs no listing
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
-    def to_arrow(self) -> pa.Table:
-        """Return the rows as an Arrow table."""
-        return self.collect().to_arrow()
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        return self.collect().__arrow_c_stream__(requested_schema)
-
     def __len__(self) -> int:
         return sum(one.rows(self._query).height for one in self._resolvers())
 
@@ -434,17 +427,6 @@ class Selection:
         columns = shown_columns(self._query.table)
         rows = self.select(columns) if columns else self.collect()
         return selection_page(repr(self), self._query.table, rows)
-
-
-def no_attribute(selection: Selection, name: str) -> str:
-    """Return the message for a name that a selection does not have."""
-    said = f"{type(selection).__name__!r} object has no attribute {name!r}"
-    if not name.startswith("_") and hasattr(pl.LazyFrame, name):
-        return f"{said}; frames have it: .lazy().{name}(…) or .collect().{name}(…)"
-    if not name.startswith("_") and hasattr(pl.DataFrame, name):
-        return f"{said}; frames have it: .collect().{name}(…)"
-    valid = [one for one in dir(type(selection)) if not one.startswith("_")]
-    return f"{said}{did_you_mean(name, valid)}"
 
 
 def _made(kinds: ViewTypes, source: Session, query: Query) -> Selection:

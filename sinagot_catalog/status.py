@@ -5,7 +5,7 @@ This module is separate from the tables' dtypes: a worker can use it without imp
 
 from enum import IntEnum
 
-__all__ = ["FAILURES", "LONG_NAMES", "SHORT_NAMES", "StepStatus"]
+__all__ = ["CODES", "FAILURES", "LONG_NAMES", "SHORT_NAMES", "StepStatus"]
 
 FAILURES = frozenset({"error", "timeout", "lost", "blocked"})
 """The outcomes of jobs and attempts that count as failures."""
@@ -42,3 +42,7 @@ class StepStatus(IntEnum):
     """The last attempt found an input missing."""
     EXCLUDED = 50
     """A person decided to leave it out, or it is made from what was left out."""
+
+
+CODES = {status.name: status.value for status in StepStatus}
+"""The numbers of the statuses, as in the logs of sinagot."""

@@ -11,7 +11,7 @@ from sinagot_catalog import record_data
 from sinagot_catalog.catalog import scan_files
 from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError, did_you_mean, renamed
 from sinagot_catalog.selection import Selection
-from sinagot_catalog.status import StepStatus
+from sinagot_catalog.status import CODES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -96,16 +96,9 @@ class StepCollection(Selection):
             Columns `record_id, task, modality, step_index, step_label, step_status`; null if unknown.
         """
         rows = self._rows(self._query, pl.lit(value=True))
-        codes = {status.name: status.value for status in StepStatus}
-        status = pl.col("status").cast(pl.String).replace_strict(codes, default=None, return_dtype=pl.Int64)
-        return rows.select(
-            "record_id",
-            "task",
-            "modality",
-            pl.col("step_index").cast(pl.Int64),
-            pl.col("step").alias("step_label"),
-            status.alias("step_status"),
-        )
+        status = pl.col("status").cast(pl.String).replace_strict(CODES, default=None, return_dtype=pl.Int64)
+        index = pl.col("step_index").cast(pl.Int64)
+        return rows.select("record_id", "task", "modality", index, step_label="step", step_status=status)
 
     def scan_outputs(
         self,
@@ -323,9 +316,7 @@ class StepCollection(Selection):
         wanted = RunOptions.of(options, WatchArguments, step_label, downstream=step_label is None)
         say = on_message or to_stderr
         talk = said_once(say)
-        pauses = {
-            "interval": seconds_of("interval", interval), "stable_for": seconds_of("stable_for", stable_for)
-        }  # fmt: skip
+        pause, stable = seconds_of("interval", interval), seconds_of("stable_for", stable_for)
 
         def act(source: Session, query: Query, options: RunOptions) -> RunReport:
             if deployment is not None:
@@ -335,7 +326,9 @@ class StepCollection(Selection):
                 return rows._submit(options, talk, wait=True).wait()  # noqa: SLF001 - the same class
             return run(source, query, options, progress=False)
 
-        return watch(self._source, self._query, wanted, act, say, once=once, **pauses)
+        return watch(
+            self._source, self._query, wanted, act, say, once=once, interval=pause, stable_for=stable
+        )
 
     def _submit(
         self,
@@ -353,9 +346,7 @@ class StepCollection(Selection):
         return submit(claimed, wait=wait, cluster=cluster, on_message=on_message)
 
     def _name(self) -> str:
-        return (
-            "StepCollectionUnit instance" if self._source.config.is_unit_mode else "StepCollection instance"
-        )
+        return f"StepCollection{'Unit' if self._source.config.is_unit_mode else ''} instance"
 
     def _scope(self) -> str:
         return ""

@@ -95,14 +95,8 @@ class Workspace(WorkspaceRuns):
             scripts_path=scripts_path,
             reserved=reserved,
         )
-        self._source = Session(
-            config,
-            storage_options=storage_options,
-            trust=trust,
-            listing=listing,
-            records=records,
-            snapshot=snapshot,
-        )
+        given = {"listing": listing, "records": records, "snapshot": snapshot}
+        self._source = Session(config, storage_options=storage_options, trust=trust, **given)
         self._kinds = kinds_of(self._source, self)
         self.logger = _logger(config)
         for notice in config.notices:
@@ -236,11 +230,9 @@ class Workspace(WorkspaceRuns):
 
     def _columns_from_files(self, table: str) -> list[str]:
         """Return the columns of `records` or `units` that come from files."""
-        return (
-            self._source.ranges.any.catalog().file_columns.names(table)
-            if table in ("records", "units")
-            else []
-        )
+        if table not in ("records", "units"):
+            return []
+        return self._source.ranges.any.catalog().file_columns.names(table)
 
     def _table(self, name: str, named: Container[str]) -> pl.LazyFrame:
         """Return a table for a query, with columns that need sizes or times if the query names them."""

@@ -66,7 +66,7 @@ def test_names_of_several_looks_are_pointed_out(cli, tmp_path):
     for name in ("ALP 01", "ALP 02", "ALP 03", "copy of ALP 01"):
         (tmp_path / f"{name}.csv").touch()
     told = cli("init", tmp_path, "--from-files", "{id}.csv")
-    assert "note: they have 2 looks: ALP 01 (3 like it), copy of ALP 01 (1 like it)" in told.stderr
+    assert "note: they have 2 forms: ALP 01 (3 like it), copy of ALP 01 (1 like it)" in told.stderr
     assert r"id_pattern = ALP \d{2}" in told.stderr
 
 

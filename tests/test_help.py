@@ -69,4 +69,4 @@ def test_an_example_has_a_folder_of_its_own_and_as_many_days_as_it_should():
 def test_help_of_the_package_names_no_fixture_of_its_tests():
     for name, value in documented():
         assert "getfixture" not in (inspect.getdoc(value) or ""), name
-    assert import_module("sinagot_catalog.examples").__all__
+    assert import_module("sinagot_catalog.cli.examples").__all__

@@ -103,7 +103,7 @@ def test_unknown_attribute_names_the_near_one(make_workspace):
     with pytest.raises(SelectionError):
         ws.get_subscope(task="RS", modality="nope")
     assert not hasattr(ws, "_ipython_canary_method_should_not_exist_")
-    assert not hasattr(ws.records, "__array__")
+    assert not hasattr(ws.records, "__array_interface__")
     assert not hasattr(ws, "nothing")
 
 

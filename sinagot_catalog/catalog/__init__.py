@@ -15,12 +15,13 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
+    from sinagot_catalog.catalog.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
     from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
     from sinagot_catalog.catalog.metadata_values import text_of
-    from sinagot_catalog.catalog.notices import Notice, notices_frame, of_all
+    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
@@ -55,6 +56,8 @@ __all__ = [
     "BoundPattern",
     "Catalog",
     "Diff",
+    "FrameProtocols",
+    "JoinedNotices",
     "Layout",
     "Link",
     "Notice",
@@ -86,8 +89,8 @@ __all__ = [
     "missing_line",
     "names",
     "names_in",
+    "no_attribute",
     "notices_frame",
-    "of_all",
     "parse_json",
     "plain_reason",
     "port_stats",
@@ -111,12 +114,13 @@ __getattr__ = lazy_exports(
     {
         "exclusion_edits": ("exclude", "include", "missing_line"),
         "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
+        "frame_protocols": ("FrameProtocols", "no_attribute"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
         "lazy_frames": ("RowsFrame", "rows_frame"),
         "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
-        "notices": ("Notice", "notices_frame", "of_all"),
+        "notices": ("JoinedNotices", "Notice", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("scan_files",),

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.exclusion_file import ExclusionFile, parse
-from sinagot_catalog.catalog.notices import Notice
+from sinagot_catalog.catalog.notices import Missed, Notice
 from sinagot_catalog.errors import StorageError, did_you_mean, row_label
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
 from sinagot_catalog.storage import is_url, split_url
@@ -310,10 +310,12 @@ def exclusion_notices(catalog: Catalog, *, is_whole: bool = True) -> Iterator[No
         return
     rows = table.rows.with_columns(_row_key(catalog.row_ids).alias("_key"))
     strangers = rows.join(_record_keys(catalog.row_ids), on="_key", how="anti", maintain_order="left")
-    if strangers.height and is_whole:
-        yield _notice(
-            table, "exclusion without record", strangers, "no record", _near_ids(catalog.row_ids, strangers)
-        )
+
+    def alone(some: pl.DataFrame) -> Notice:
+        return _notice(table, "exclusion without record", some, "no record", _near_ids(catalog.row_ids, some))
+
+    if is_whole:
+        yield from Missed(table.name, strangers, alone).notices()
     known = rows.join(strangers, on="line", how="anti", maintain_order="left")
     lines = covered(catalog, known)["line"].unique() if known.height else pl.Series("line", [], pl.UInt32)
     idle = known.filter(~pl.col("line").is_in(lines.implode()))

@@ -45,7 +45,7 @@ def list_root(source: Session, root: str, layout: Layout) -> Listing:
 
 
 def owned_paths(source: Session, layout: Layout) -> dict[str, pl.Expr]:
-    """Return for each root which paths count in a range of records; nothing if a session is no range of several."""
+    """Return for each root which paths count in a range of records; empty if all of them count."""
     part, span = source.ranges.part, source.span
     if part is None or span is None:
         return {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.metadata_values import key_text, plain_values, typed_values
-from sinagot_catalog.catalog.notices import Notice
+from sinagot_catalog.catalog.notices import Missed, Notice
 from sinagot_catalog.config import Match, find_matches
 from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.schema import RECORDS
@@ -270,15 +270,19 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
     rows = table.frame.select(*_row_keys(table), _shown(columns), pl.col(columns[0]).alias("key"))
     known = records.select(*_record_keys(table), pl.col("record_id").alias("shown"))
     strangers = rows.join(known, on=keys, how="anti", maintain_order="left")
-    alone = strangers["shown"]
     lacking = known.join(rows, on=keys, how="anti", maintain_order="left")["shown"]
     twice = rows.filter(
         pl.struct(keys).is_duplicated() & ~pl.all_horizontal(pl.col(one) == "" for one in keys)
     )["shown"].unique(maintain_order=True)
     found: list[Notice] = []
-    if len(alone) and is_whole:
-        text = f"{table.name}: {_of(alone, rows.height, 'row')} no record, such as {_some(alone)}"
-        found.append(_notice("row without record", alone, text + _near(strangers["key"][0], table, records)))
+
+    def alone(some: pl.DataFrame) -> Notice:
+        shown = some["shown"]
+        text = f"{table.name}: {_of(shown, rows.height, 'row')} no record, such as {_some(shown)}"
+        return _notice("row without record", shown, text + _near(some["key"][0], table, records))
+
+    if is_whole:
+        found.extend(Missed(table.name, strangers, alone).notices())
     if len(lacking):
         text = f"{table.name}: {_of(lacking, known.height, 'record')} no row, such as {_some(lacking)}"
         found.append(_notice("record without row", lacking, text))
@@ -290,7 +294,7 @@ def _meetings(records: pl.DataFrame, table: Table, *, is_whole: bool) -> list[No
 
 
 def _notice(kind: str, shown: pl.Series, text: str) -> Notice:
-    return Notice(kind, len(shown), shown[0], text)
+    return Notice(kind, len(shown), shown[0], text, area="metadata")
 
 
 def _of(some: pl.Series, total: int, noun: str) -> str:

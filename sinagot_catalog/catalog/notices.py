@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -10,11 +10,11 @@ import polars as pl
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["NOTICES", "Notice", "listing_notices", "notices_frame", "of_all"]
+__all__ = ["NOTICES", "JoinedNotices", "Missed", "Notice", "listing_notices", "notices_frame"]
 
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
@@ -29,6 +29,31 @@ _MOST = 5
 
 
 @dataclass(frozen=True)
+class Missed:
+    """Rows of a table for which a range of records has no record; another range may have it.
+
+    Attributes:
+        table: The name of the table.
+        rows: The rows.
+        notice: Makes the notice of some of them.
+    """
+
+    table: str
+    rows: pl.DataFrame
+    notice: Callable[[pl.DataFrame], Notice]
+
+    def notices(self) -> Iterator[Notice]:
+        """Yield the notice of these rows, if there are any; it keeps the rows, to be joined with other ranges."""
+        if self.rows.height:
+            yield replace(self.notice(self.rows), missed=self)
+
+    def also(self, other: Missed) -> Missed:
+        """The rows that another range misses, too."""
+        rows = self.rows.join(other.rows, on=self.rows.columns, how="semi", nulls_equal=True)
+        return replace(self, rows=rows)
+
+
+@dataclass(frozen=True)
 class Notice:
     """One kind of item that a listing left out or could not use.
 
@@ -40,6 +65,7 @@ class Notice:
         hint: What to do, or an empty string.
         details: A sentence for each of the first few items.
         area: The subject.
+        missed: The rows of a table that the notice is about, where they may concern another range of records.
     """
 
     kind: str
@@ -49,6 +75,7 @@ class Notice:
     hint: str = ""
     details: tuple[str, ...] = ()
     area: str = "dataset"
+    missed: Missed | None = field(default=None, repr=False, compare=False)
 
     def to_dict(self) -> dict[str, str | int | None]:
         """The columns of `NOTICES`."""
@@ -65,24 +92,53 @@ def notices_frame(notices: Iterable[Notice]) -> pl.DataFrame:
     return pl.DataFrame([one.to_dict() for one in notices], schema=NOTICES)
 
 
-def of_all(parts: Iterable[Iterable[Notice]]) -> list[Notice]:
+class JoinedNotices:
     """The notices of several ranges of records: one of each kind, with the count of all.
 
+    A row of a table meets no record if it meets none in any of the ranges.
+
+    Args:
+        n_ranges: How many ranges there are. Not all of them need to be added.
+
     Example:
-        >>> of_all([[Notice("key twice", 1, "A", "A comes twice")], [Notice("key twice", 1, "B", "B comes twice")]])
+        >>> joined = JoinedNotices(2)
+        >>> joined.add([Notice("key twice", 1, "A", "A comes twice")])
+        >>> joined.add([Notice("key twice", 1, "B", "B comes twice")])
+        >>> joined.all()
         [Notice(kind='key twice', count=2, example='A', text='A comes twice; 2 in all', ...)]
     """
-    found: dict[tuple[str, str], list[Notice]] = {}
-    for one in (one for part in parts for one in part):
-        found.setdefault((one.kind, one.area), []).append(one)
-    out = []
-    for same in found.values():
-        count = sum(one.count for one in same)
-        is_one = len({one.text for one in same}) == 1
-        out.append(
-            same[0] if is_one else replace(same[0], count=count, text=f"{same[0].text}; {count:,} in all")
-        )
-    return out
+
+    def __init__(self, n_ranges: int) -> None:
+        self._left = n_ranges
+        self._found: dict[tuple[str, str], list[Notice]] = {}
+        self._missed: dict[tuple[str, str], Missed] | None = None
+
+    def add(self, notices: Iterable[Notice]) -> None:
+        """Add the notices of one more range."""
+        self._left -= 1
+        missed: dict[tuple[str, str], Missed] = {}
+        for one in notices:
+            same = self._found.setdefault((one.kind, one.area), [])
+            if one.missed is None:
+                same.append(one)
+            else:
+                missed[one.kind, one.missed.table] = one.missed
+        if self._missed is not None:
+            before = self._missed
+            missed = {key: before[key].also(one) for key, one in missed.items() if key in before}
+        self._missed = missed
+
+    def all(self) -> list[Notice]:
+        """Return the notices."""
+        missed = self._missed if self._missed and not self._left else {}
+        out = [notice for one in missed.values() for notice in one.notices()]
+        for same in filter(None, self._found.values()):
+            count = sum(one.count for one in same)
+            is_one = len({one.text for one in same}) == 1
+            text = f"{same[0].text}; {count:,} in all"
+            out.append(same[0] if is_one else replace(same[0], count=count, text=text))
+        order = list(self._found)
+        return sorted(out, key=lambda one: order.index((one.kind, one.area)))
 
 
 def listing_notices(catalog: Catalog) -> list[Notice]:

@@ -35,6 +35,7 @@ class Ranges:
     Args:
         source: The session.
         part: Which range the session is itself, from 0; None if it is the whole.
+        are_whole: Whether the ranges together have all records of the workspace.
     """
 
     most_keys = 2_000_000
@@ -42,19 +43,25 @@ class Ranges:
     most_held = 20_000_000
     """How many keys a question may hold that cannot go through ranges."""
 
-    def __init__(self, source: Session, part: int | None = None) -> None:
+    def __init__(self, source: Session, part: int | None = None, *, are_whole: bool) -> None:
         self._source = source
         self.part = part
+        self.are_whole = are_whole
         self._held: tuple[int, Session] | None = None
 
     def __bool__(self) -> bool:
         return len(self.spans) > 1
 
+    def __len__(self) -> int:
+        return max(1, len(self.spans))
+
     @cached_property
     def spans(self) -> list[IdRange]:
         """The ranges, in order; fewer than two if one look holds all."""
         source, layout = self._source, self._source.layout()
-        if self.part is not None or source.given is None or layout.bys or layout.doubts or layout.near:
+        if self.part is not None or source.given is None or source.everything:
+            return []
+        if layout.bys or layout.doubts or layout.near:
             return []
         wanted = key_filter(source, layout, "dataset", source.span or IdRange())
         if not wanted.is_exact or self.n_keys <= self.most_keys:

@@ -32,7 +32,7 @@ from sinagot_catalog.catalog.layout_builder import build_layout
 from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
 from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
-from sinagot_catalog.catalog.notices import Notice, of_all
+from sinagot_catalog.catalog.notices import JoinedNotices, Notice
 from sinagot_catalog.catalog.ranges import Ranges
 from sinagot_catalog.catalog.refusals import refused
 from sinagot_catalog.catalog.row_files import RowFiles
@@ -115,7 +115,7 @@ class Session:
         self._code = CodeHashes()
         self._listed_at = 0.0
         self._last: pl.DataFrame | None = None
-        self.ranges = Ranges(self)
+        self.ranges = Ranges(self, are_whole=self.span is None)
         """The ranges of records that a question goes through, if the listing is too large to hold."""
         self.kept = None if snapshot is None else self.find_snapshot(snapshot)
         """The snapshot in use; None if files are listed."""
@@ -124,14 +124,9 @@ class Session:
 
     def __getstate__(self) -> dict[str, Any]:
         """Pickle the arguments that open the workspace again: no option values, no listing."""
-        how = {
-            "trust": self.trust,
-            "everything": self.everything,
-            "listing": self.given,
-            "records": self._records,
-        }
+        how = {"trust": self.trust, "everything": self.everything, "listing": self.given}
         kept = None if self.kept is None else f"{self.kept.store.root}/{self.kept.folder}{self.kept.name}"
-        return {"config": self.config, **how, "snapshot": kept}
+        return {"config": self.config, **how, "records": self._records, "snapshot": kept}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(**state)  # type: ignore[misc]
@@ -336,7 +331,7 @@ class Session:
         vars(one).update(vars(self), span=span, _records=(span.first, span.end), stats=Stats(self.stores))
         vars(one).update(_lock=threading.RLock(), _catalog=None, _written=[], _wrote=set(), _last=last)
         one._listed_at = 0.0 if last is None else time.monotonic()
-        one.ranges = Ranges(one, part)
+        one.ranges = Ranges(one, part, are_whole=self.ranges.are_whole)
         return one
 
     def paths_near(self, template: Template) -> pl.Series:
@@ -352,14 +347,18 @@ class Session:
     def notices(self) -> list[Notice]:
         """Return what the last listing left out or could not use."""
         if self.ranges:
-            return of_all(one.notices() for one in self.ranges.sessions())
+            joined = JoinedNotices(len(self.ranges))
+            for one in self.ranges.sessions():
+                joined.add(one.notices())
+            return joined.all()
         catalog = self.catalog()
-        of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=self.span is None)
+        is_whole = self.ranges.are_whole
+        of_tables = notices_of(catalog.record_values, catalog.tables, is_whole=is_whole)
         return [
             *catalog.notices,
             *(replace(one, area="metadata") for one in of_tables),
             *catalog.file_columns.notices,
-            *exclusion_notices(catalog, is_whole=self.span is None),
+            *exclusion_notices(catalog, is_whole=is_whole),
         ]
 
     @property
@@ -393,7 +392,7 @@ class Session:
         with self._lock:
             self._catalog = None
             self._events = self._last = None
-            self.ranges = Ranges(self, self.ranges.part)
+            self.ranges = Ranges(self, self.ranges.part, are_whole=self.ranges.are_whole)
             if self._mirror is not None:
                 self._mirror.forget()
                 self._layout = None

@@ -8,13 +8,20 @@ no Polars, and only a submit with rows to run imports Prefect.
 import os
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.lazy import lazy_exports
 
-__all__ = ["call", "main"]
+if TYPE_CHECKING:
+    from sinagot_catalog.cli.examples import example
+
+__all__ = ["call", "example", "main"]
+
+__getattr__ = lazy_exports(__name__, {"examples": ("example",)})
 
 INTERRUPTED = 130
 

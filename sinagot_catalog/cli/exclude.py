@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, steps, verb, where
-from sinagot_catalog.cli.output import is_machine, put, put_rows
+from sinagot_catalog.cli.output import is_machine, put, put_rows, say_note
 from sinagot_catalog.cli.workspace_args import open_workspace, steps_of
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import UsageError, row_label
@@ -66,7 +66,7 @@ def exclude(args: Any) -> int:
         changed = rows.exclude(args.reason, steps_of(args))
     _show(args, changed, "excluded")
     for one in told:
-        say(f"note: {one.message}")
+        say_note(str(one.message))
     return 0
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.examples import harbor_files, write_harbor
 from sinagot_catalog.cli.options import Argument, Option, flag, verb
-from sinagot_catalog.cli.output import put
+from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
 from sinagot_catalog.errors import ConfigError, StorageError
-from sinagot_catalog.examples import harbor_files, write_harbor
 
 __all__ = ["init"]
 
@@ -223,7 +223,7 @@ def _around_files(folder: Path, pattern: str) -> None:
     kinds = looks(ids) if "id" in found.template.fields else []
     if len(kinds) > 1:
         told = ", ".join(f"{one} ({count} like it)" for one, count in kinds[:_KINDS])
-        say(f"note: they have {len(kinds)} looks: {told}; write id_pattern so that only records fit it")
+        say_note(f"they have {len(kinds)} forms: {told}; write id_pattern so that only records fit it")
 
 
 def _check_free(folder: Path, names: Any) -> None:

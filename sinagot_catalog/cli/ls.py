@@ -19,7 +19,7 @@ from sinagot_catalog.cli.options import (
     verb,
     where,
 )
-from sinagot_catalog.cli.output import is_machine, put_parts, put_table, width
+from sinagot_catalog.cli.output import is_machine, put_parts, put_table, say_note, width
 from sinagot_catalog.cli.workspace_args import (
     check_ids,
     named_steps,
@@ -140,7 +140,7 @@ def _say_cut(ws: Workspace, args: Any, shown: _Shown, limit: int) -> None:
     source = source_of(ws)
     for table in source.ranges.any.catalog().tables if args.table == "records" else ():
         if table.unread:
-            say(f"note: {table.unread}")
+            say_note(table.unread)
     if limit and shown.height == limit and args.table in _SELECTIONS and source.ranges:
         say(f"(the first {shown.height} rows; --limit 0 for all)")
     elif shown.height < shown.total:
@@ -240,7 +240,7 @@ def _of_frame(frame: pl.DataFrame, args: Any, columns: list[str], known: set[str
 
     if args.status:
         raise SelectionError(
-            f"--status has no meaning for {args.table}", "It goes with records, units, files and steps."
+            f"--status does not apply to {args.table}", "It applies to records, units, files and steps."
         )
     predicate = sql_predicate(args.where) if args.where else pl.lit(True)
     for column, values in (("record_id", args.record), ("step", args.step)):

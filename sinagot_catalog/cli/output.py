@@ -39,6 +39,7 @@ __all__ = [
     "put_rows",
     "put_table",
     "put_whole",
+    "say_note",
     "width",
 ]
 
@@ -116,6 +117,11 @@ def lines_of(text: str, indent: int) -> list[str]:
     """
     room = (width() or 0) - indent
     return (wrap(text, room, break_long_words=False, break_on_hyphens=False) or [""]) if room > 0 else [text]
+
+
+def say_note(text: str) -> None:
+    """Print what people should know besides the result; on a terminal it is broken between words."""
+    say("\n      ".join(lines_of(f"note: {text}", 6)))
 
 
 # --- for programs --------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ class Plans:
         waiting: The first of them.
         n_excluded: The number of excluded rows.
         excluded: The first of them.
-        needs: What a row of each step needs, for the steps that have rows to run and say so.
+        needs: What a row of each step needs, for the steps with rows to run that declare resources.
     """
 
     def __init__(self, steps: StepCollection, args: Any, **options: Any) -> None:

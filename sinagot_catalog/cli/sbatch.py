@@ -28,6 +28,7 @@ from sinagot_catalog.cli.workspace_args import (
 )
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,8 +72,10 @@ def sbatch(args: Any) -> int:
     steps, options = selected(ws, args), {name: getattr(args, name) for name in _OPTIONS}
     plan = steps.plan(steps_of(args), **options)
     last = steps.plan(steps_of(args), part="last", **options)
-    in_parts = plan.rows.join(last.rows, on=["_rec", "_cell"], how="anti")
-    asked = requests(plan.needs, _counts(in_parts, last.rows, args.parts), args.passed_on or (), args.workers)
+    in_parts = plan.frame.join(last.frame, on=list(KEYS), how="anti", nulls_equal=True)
+    asked = requests(
+        plan.needs, _counts(in_parts, last.frame, args.parts), args.passed_on or (), args.workers
+    )
     run = SlurmRun(name_of(ws), words, args.parts, args.array_limit, args.passed_on or (), asked)
     if args.prints:
         put_whole(run.printed(), end="")

@@ -58,7 +58,7 @@ def _status(args: Any) -> int:
         put_json(state)
         return 0
     if configured is not None:
-        put(f"`submit` uses {configured.told}")
+        put(f"`submit` uses {configured.description}")
         put(state["configured"]["fault"] or "it answers")
         put("the local server, which it does not use:")
     if not state["running"]:

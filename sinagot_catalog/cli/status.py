@@ -165,10 +165,13 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     """Count the rows, range by range."""
     import polars as pl
 
-    from sinagot_catalog.catalog import of_all
+    from sinagot_catalog.catalog import JoinedNotices
 
     by = _by(ws, args)
-    parts = [_Part(rows, by, args) for rows in steps.ranges()]
+    parts, notices = [], JoinedNotices(len(source_of(ws).ranges))
+    for rows in steps.ranges():
+        parts.append(_Part(rows, by, args))
+        notices.add(source_of(rows).notices())
     counts = pl.concat([one.counts for one in parts])
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
@@ -183,7 +186,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
         dict(ready.select("step", "data_ready").iter_rows()),
         sum(one.n_broken for one in parts),
         pl.concat([one.failed for one in parts]),
-        of_all(one.notices for one in parts),
+        notices.all(),
         sum(one.seconds for one in parts),
     )
 
@@ -207,7 +210,7 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(keys)
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = bool(args.where or args.step)
+        is_narrowed = _is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
@@ -215,7 +218,6 @@ class _Part:
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         self.failed = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
-        self.notices = source.notices()
         self.seconds = source.seconds
 
 
@@ -396,10 +398,11 @@ def _show_failures(look: _Look, args: Any) -> None:
 
 def _next(look: _Look, args: Any) -> str:
     """Return one line on what can be run now."""
+    from sinagot_catalog.run import order_fault
+
     totals = look.totals
     if not totals["total"]:
-        is_chosen = args.where or args.step or args.record
-        return f"nothing to do: {'no step of a record fits' if is_chosen else 'no records'}"
+        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else 'no records'}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
@@ -408,10 +411,16 @@ def _next(look: _Look, args: Any) -> str:
         left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
         return f"everything is done{left}{stale}"
     if look.ready:
+        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
+            return f"nothing can run: {fault}"
         first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
+
+
+def _is_narrowed(args: Any) -> bool:
+    return bool(args.where or args.step or args.record)
 
 
 def _excluded(count: int) -> str:
@@ -420,7 +429,7 @@ def _excluded(count: int) -> str:
 
 def _stale_command(look: _Look, args: Any) -> str:
     """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = look.ws.steps.sql_filter(args.where) if args.where else look.ws.steps
+    rows = selected(look.ws, args)
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
     return command(args, "run", "--stale=code" if is_code else "--stale")
 

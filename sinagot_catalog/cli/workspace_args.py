@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
+from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.status import SHORT_NAMES, StepStatus
 
@@ -55,6 +56,11 @@ def open_workspace(args: Any) -> Workspace:
             f"there is no workspace.toml in {Path.cwd()} or a folder above it",
             "Name a workspace with -C, or make one: sinagot-catalog init",
         )
+    argument = getattr(args, "place", None)
+    if argument and _may_be_id(argument) and hasattr(args, "record"):
+        raise ConfigError(
+            f"there is no file or folder {argument}", f"A record is named with --record {argument}."
+        )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
         # Polars installs a signal handler before Python's. Then Ctrl-C does not wake a wait without a time limit.
@@ -76,6 +82,13 @@ def open_workspace(args: Any) -> Workspace:
         for store in source_of(ws).stores.values():
             store.on_page = None if store.is_local else _Counter(store.root)
     return ws
+
+
+def _may_be_id(word: str) -> bool:
+    """Whether an argument may be the id of a record: it is not a path, and there is a workspace here."""
+    from sinagot_catalog.config import nearest
+
+    return not set(word) & {"/", "."} and not Path(word).exists() and nearest() is not None
 
 
 class _Counter:
@@ -228,7 +241,7 @@ def _read_rows(file: str) -> pl.DataFrame:
 def say_unread_values(ws: Workspace) -> None:
     """Print which files of columns from files have no values, of the columns that the command named."""
     for notice in source_of(ws).ranges.any.catalog().file_columns.notices:
-        say(f"note: {notice.text}")
+        say_note(notice.text)
 
 
 def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) -> None:
@@ -236,10 +249,10 @@ def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) 
     source = source_of(ws)
     catalog = source.ranges.any.catalog()
     for index, fault in sorted(catalog.faults.items()):
-        say(f"note: step {catalog.layout.cells[index].step} cannot run: {fault}")
+        say_note(f"step {catalog.layout.cells[index].step} cannot run: {fault}")
     for notice in source.notices() if notices is None else notices:
-        say(f"note: {notice.text}")
+        say_note(notice.text)
     if len(catalog.ids) == 0 and not source.ranges and not catalog.unused.unmatched()[0]:
         places = sorted({place.template.text for place in catalog.layout.places})
         looked = f"; looked for {', '.join(places[:3])}" if places else ""
-        say(f"note: {ws.data_path} holds no file of a record{looked}")
+        say_note(f"{ws.data_path} holds no file of a record{looked}")

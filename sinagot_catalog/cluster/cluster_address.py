@@ -124,7 +124,9 @@ class ClusterAddress:
         try:
             return str(json.loads(Path(self.scheduler_file or "").read_bytes())["address"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = str(error.strerror).lower() if isinstance(error, OSError) else "it is no scheduler file"
+            reason = (
+                str(error.strerror).lower() if isinstance(error, OSError) else "it is not a scheduler file"
+            )
             raise ServerError(
                 f"{self.source} = {str(self.scheduler_file)!r} cannot be read: {reason}",
                 "A running scheduler of Dask writes the file: dask scheduler --scheduler-file FILE",

@@ -41,7 +41,7 @@ def requests(
     other where they do not fit side by side.
 
     Args:
-        needs: What a row of each step needs, for the steps that say so.
+        needs: What a row of each step needs, for the steps that declare resources.
         parts: The number of rows of each step, for each part.
         given: The options of the user.
         workers: The most rows at a time, None for no limit.

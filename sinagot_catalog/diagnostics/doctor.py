@@ -421,7 +421,7 @@ def _prefect(*, is_needed: bool) -> Iterator[Check]:
             state = "fault" if is_needed else "warning"
             yield Check("prefect", state, error.message, error.hint)
         else:
-            yield Check("prefect", "ok", f"{api.told} answers")
+            yield Check("prefect", "ok", f"{api.description} answers")
         return
     local = status()
     if not local["running"]:

@@ -130,7 +130,7 @@ class ConfiguredApi:
         return f"<ConfiguredApi {masked(self.url)} | {self.source}>"
 
     @property
-    def told(self) -> str:
+    def description(self) -> str:
         """Its URL, the place of the setting, and the names of further settings in use."""
         more = f"; with {', '.join(self.through)}" if self.through else ""
         return f"{masked(self.url)} (configured in {self.source}{more})"

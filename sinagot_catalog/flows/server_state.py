@@ -138,7 +138,7 @@ def outside_of_proxies() -> dict[str, str]:
     Prefect's client sends requests to the loopback address to a proxy, too.
 
     Returns:
-        The variable with its new value; empty if there is no proxy, or it is kept from such requests already.
+        The variable with its new value; empty if there is no proxy, or such requests bypass it already.
     """
     named = getproxies()
     if not {"http", "all"} & set(named) or proxy_bypass(HOST):

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.resources import check_fits, largest, limits, needs_text
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
+    from sinagot_catalog.run.step_order import order_fault
     from sinagot_catalog.run.watcher import said_once, watch
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "local_executor",
     "make_plan",
     "needs_text",
+    "order_fault",
     "part_numbers",
     "part_of",
     "plan",
@@ -117,6 +119,7 @@ __getattr__ = lazy_exports(
             "seconds_of",
         ),
         "shell_command": ("shell_join",),
+        "step_order": ("order_fault",),
         "watcher": ("said_once", "watch"),
         "resources": ("check_fits", "largest", "limits", "needs_text"),
         "run_context": ("RunContext", "cancelled"),

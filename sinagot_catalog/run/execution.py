@@ -48,7 +48,7 @@ def run(
 ) -> RunReport:
     """Plan, claim and run the steps of a selection in this process and its workers.
 
-    A listing that is too large to hold is gone through range by range of records: each range is a run of its own.
+    If the listing is too large to hold, the run goes through ranges of records, and each range is a run of its own.
 
     Args:
         source: The session of the workspace.

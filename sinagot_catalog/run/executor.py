@@ -26,7 +26,7 @@ class RunSetup:
         options: fsspec options of the parts in buckets. They may hold secrets: workers get them over their pipe.
         provenance: What rows made before, by row number; workers get it with the rows.
         n_rows: Number of rows to run.
-        needs: What a row of each step needs, for the steps that have rows to run and say so.
+        needs: What a row of each step needs, for the steps with rows to run that declare resources.
         claim: The claim of the run; cluster processes check that it is alive.
         log_buffer: Takes the log lines of scripts on a cluster whose journal cannot be read here.
         console: Receives what scripts log in this process.

@@ -50,11 +50,11 @@ class Plan:
     members: Mapping[int, pl.DataFrame] = field(repr=False, compare=False, default_factory=dict)
     """For each group step the members that its groups run over: `_rec` (the group), `member` (an id)."""
     resources: Mapping[int, Resources] = field(repr=False, compare=False, default_factory=dict)
-    """For each unit step that says so what a row of it needs."""
+    """What a row needs, for each unit step that declares resources."""
 
     @property
     def needs(self) -> dict[str, Resources]:
-        """What a row of each step needs, for the steps that have rows to run and say so."""
+        """What a row of each step needs, for the steps with rows to run that declare resources."""
         running = self.rows.filter(pl.col("action") == "run").unique("_cell").sort("_cell")
         by_step: dict[str, list[Resources]] = {}
         for step, cell in running.select("step", "_cell").iter_rows():
@@ -115,8 +115,12 @@ class Plan:
 
 def joined(plans: Sequence[Plan]) -> Plan:
     """Return the plan of several ranges of records. It does not measure bytes: their catalogs are not kept."""
-    keys = ["record_id", "step", "action", "_median"]
-    return Plan(pl.concat([one.frame for one in plans]), pl.concat([one.rows.select(keys) for one in plans]))
+    keys = ["record_id", "step", "action", "_median", "_cell"]
+    return Plan(
+        pl.concat([one.frame for one in plans]),
+        pl.concat([one.rows.select(keys) for one in plans]),
+        resources=plans[0].resources,
+    )
 
 
 def make_plan(

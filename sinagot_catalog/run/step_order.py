@@ -14,9 +14,18 @@ from sinagot_catalog.run.parts import Part, steps_of_no_part
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from sinagot_catalog.catalog import Layout
+    from sinagot_catalog.catalog import Catalog, Layout
 
-__all__ = ["StepOrder"]
+__all__ = ["StepOrder", "order_fault"]
+
+
+def order_fault(catalog: Catalog) -> str | None:
+    """Return why no step can run, as steps wait for each other; None if they can be ordered."""
+    try:
+        StepOrder(catalog.layout, catalog.makers, catalog.faults)
+    except SelectionError as error:
+        return error.message
+    return None
 
 
 class StepOrder:

@@ -172,10 +172,10 @@ class KeyFilter:
 
     def may_be(self, column: pl.Expr, base: str = "") -> pl.Expr:
         """Whether a key may belong to a wanted record; leaves out most of the others."""
-        told = self._own(column, base)
+        found = self._own(column, base)
         for head in self._others:
-            told |= column.str.starts_with(base + head)
-        return told
+            found |= column.str.starts_with(base + head)
+        return found
 
     def _own(self, column: pl.Expr, base: str) -> pl.Expr:
         """Whether the text behind the beginning of a pattern lies in the range, as an id and perhaps more.
@@ -205,8 +205,8 @@ class KeyFilter:
     @property
     def is_exact(self) -> bool:
         """Whether it selects no key of another record: in all patterns the id follows a beginning of its own."""
-        told = [one for one in self.templates if self.ids.is_told_by(one)]
-        if not all(_Way(one.tokens).has_id for template in told for one in template.variants.values()):
+        with_id = [one for one in self.templates if self.ids.is_told_by(one)]
+        if not all(_Way(one.tokens).has_id for template in with_id for one in template.variants.values()):
             return False
         others = [*self._ways, *self._others]
         return not any(head.startswith(one) for head in self._ways for one in others if one != head)

@@ -62,7 +62,7 @@ def count_keys(given: Any, options: Callable[[str], Mapping[str, Any]]) -> int:
     """How many keys a provided listing has; 0 for CSV, which would have to be read for that.
 
     Raises:
-        ConfigError: When it is no listing; see `read_listing`.
+        ConfigError: It is not a listing; see `read_listing`.
     """
 
     def counts() -> Iterator[pl.LazyFrame]:
@@ -78,7 +78,7 @@ def sample_keys(
     """Every n-th key of a provided listing, in its order; nothing else is held.
 
     Raises:
-        ConfigError: When it is no listing; see `read_listing`.
+        ConfigError: It is not a listing; see `read_listing`.
     """
     keys = (
         _cleaned(part, dataset, None).select("path").with_row_index("n").filter(pl.col("n") % every == 0)

@@ -24,6 +24,8 @@ __all__ = ["Info", "RemoteStore"]
 
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
 """A URL that every reader interprets in the same way."""
+_NO_SUCH_PUT = (TypeError, NotImplementedError)
+"""What file systems of fsspec raise when they do not know create-only puts."""
 
 
 class RemoteStore(RemoteRoot):
@@ -200,10 +202,7 @@ class RemoteStore(RemoteRoot):
             try:
                 first = self.create(path, b"1")
                 self._creates = first and not self.create(path, b"2")
-            except (
-                TypeError,
-                NotImplementedError,
-            ):  # how file systems of fsspec say that they know no such put
+            except _NO_SUCH_PUT:
                 self._creates = False
             finally:
                 self.delete([path])

@@ -2,6 +2,8 @@
 
 import altair as alt
 import duckdb
+import great_tables
+import ibis
 import narwhals as nw
 import pandas as pd
 import polars as pl
@@ -59,3 +61,65 @@ def test_libraries_of_frames_take_a_selection_or_its_frame(harbor):
     assert duckdb.from_arrow(ready).count("*").fetchall() == [(6,)]
     chart = alt.Chart(ready.select("step")).mark_bar().encode(x="step:N", y="count()").to_dict()
     assert len(next(iter(chart["datasets"].values()))) == 6
+
+
+@pytest.mark.parametrize("table", ["records", "units", "files", "steps"])
+def test_narwhals_and_altair_take_a_selection_itself(harbor, table):
+    rows = getattr(harbor, table)
+    frame = nw.from_native(rows)
+    assert frame.to_native().equals(rows.collect())
+    assert (
+        frame.filter(nw.col("record_id") == "REC-20200601").shape[0]
+        == rows.filter(record_id="REC-20200601").count()
+    )
+    chart = alt.Chart(rows).mark_bar().encode(x="record_id", y="count()").to_dict()
+    assert chart["encoding"]["x"] == {"field": "record_id", "type": "nominal"}
+    assert len(next(iter(chart["datasets"].values()))) == len(rows)
+
+
+def test_statuses_in_a_chart_come_in_their_order(harbor):
+    chart = alt.Chart(harbor.steps).mark_bar().encode(x="count()", color="status").to_dict()
+    assert chart["encoding"]["color"]["sort"][:2] == ["INIT", "DATA_READY"]
+
+
+@pytest.mark.filterwarnings("ignore::Warning")  # of pandas, from Ibis
+def test_ibis_takes_a_selection(harbor):
+    table = ibis.memtable(harbor.steps.filter(status="READY"))
+    assert table.step.nunique().execute() == 2
+
+
+def test_great_tables_takes_the_frame_of_a_selection(harbor):
+    page = great_tables.GT(harbor.steps.select("record_id", "step", "status")).as_raw_html()
+    assert page.count("DATA_READY") == 6
+
+
+@pytest.mark.parametrize(
+    ("use", "text"),
+    [
+        (lambda ws: pd.DataFrame(ws.steps), r"\.collect\(\)\.to_pandas\(\) for pandas"),
+        (lambda ws: pd.DataFrame(ws.records), r"\.collect\(\)\.to_pandas\(\) for pandas"),
+        (lambda ws: list(ws.steps), r"write \.collect\(\)\.iter_rows\(named=True\)"),
+        (lambda ws: ws.steps[:3], r"write \.head\(3\)"),
+        (lambda ws: ws.steps["mean"], r"\.get\('mean'\) for a step, \.select\('mean'\) for a column"),
+        (lambda ws: ws.files[0], r"write \.collect\(\)\[…\]"),
+    ],
+)
+def test_what_a_selection_cannot_be_is_told_with_what_to_write(harbor, use, text):
+    with pytest.raises(TypeError, match=text):
+        use(harbor)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("shape", "collect().shape"),
+        ("columns", "collect().columns"),
+        ("group_by", ".lazy().group_by(…) or .collect().group_by(…)"),
+        ("to_pandas", ".collect().to_pandas(…)"),
+        ("sink_csv", ".lazy().sink_csv(…)"),
+    ],
+)
+def test_names_of_frames_are_told_where_they_are(harbor, name, text):
+    with pytest.raises(AttributeError) as wrong:
+        getattr(harbor.steps, name)
+    assert str(wrong.value).endswith(text)

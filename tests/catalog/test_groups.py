@@ -26,6 +26,14 @@ class Script(ScriptTemplate):
 """
 
 
+OPTIONAL = """
+from sinagot_catalog import ScriptTemplate, optional
+class Script(ScriptTemplate):
+    PATH_IN = {{"raw": "{}", "other": optional("{}")}}
+    PATH_OUT = "avg/{{sub}}"
+    BY = ("sub",)
+    def run(self): ...
+"""
 AVG = source("clean/{id}", "avg/{sub}", ("sub",))
 CLEAN = ("raw/{id}", "clean/{id}")
 
@@ -131,14 +139,7 @@ def test_a_group_waits_for_files_that_it_shares(make_workspace):
 
 
 def test_an_optional_input_that_is_to_come_is_waited_for(make_workspace):
-    avg = """
-from sinagot_catalog import ScriptTemplate, optional
-class Script(ScriptTemplate):
-    PATH_IN = {"raw": "raw/{id}", "clean": optional("clean/{id}")}
-    PATH_OUT = "avg/{sub}"
-    BY = ("sub",)
-    def run(self): ...
-"""
+    avg = OPTIONAL.format("raw/{id}", "clean/{id}")
     ws = make_workspace({"clean": CLEAN, "avg": avg}, ["raw/s1_1"], id_pattern=IDS)
     assert row_of(ws, "sub=s1", "avg")["reason"] == "waits for clean of s1_1; 0 of 1 members are there"
     failing = make_workspace(
@@ -170,14 +171,7 @@ def grouped(make_workspace):
 
 
 def test_groups_are_told_where_the_first_name_is_no_record(make_workspace):
-    avg = """
-from sinagot_catalog import ScriptTemplate, optional
-class Script(ScriptTemplate):
-    PATH_IN = {"raw": "raw/{id}.csv", "sidecar": optional("raw/{id}.json")}
-    PATH_OUT = "avg/{sub}"
-    BY = ("sub",)
-    def run(self): ...
-"""
+    avg = OPTIONAL.format("raw/{id}.csv", "raw/{id}.json")
     files = ["raw/s1_1.json", "raw/s2_1.csv", "raw/s2_2.csv"]
     ws = make_workspace({"avg": avg}, files, id_pattern=IDS)
     assert group_rows(ws) == [("sub=s2", "avg", "sub")]

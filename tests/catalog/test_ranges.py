@@ -74,6 +74,36 @@ def test_records_are_the_same_in_ranges(ranged, whole):
     assert ranged.steps.status().equals(whole.steps.status())
 
 
+def test_notices_are_the_same_in_ranges(place, cli, monkeypatch):
+    folder, listing = place
+    toml = (folder / "workspace.toml").read_text()
+    tables = '[records]\nmetadata = ["ages.csv", "sites.csv"]\nexclude = "exclude.csv"\n'
+    (folder / "workspace.toml").write_text(toml.replace("[records]\n", tables))
+    ids = [one for one in IDS if one not in ("B3", "G9")]
+    rows = "".join(f"{one},1\n" for one in [*ids, "C77", "ZZ1", "C77"])
+    (folder / "ages.csv").write_text(f"record_id,age\n{rows}")
+    (folder / "sites.csv").write_text("record_id,site\n" + "".join(f"{one},x\n" for one in IDS))
+    (folder / "exclude.csv").write_text("record_id,reason\nE5,flat\nE99,gone\n")
+
+    def told(most):
+        monkeypatch.setattr(Ranges, "most_keys", most)
+        ws = Workspace(folder, listing=listing)
+        notices = ws.notices
+        shown = json.loads(cli("status", folder, "--json", "--listing", listing).stdout)["notices"]
+        assert notices.to_dicts() == shown
+        return {(one["kind"], one["count"], one["example"]) for one in shown}
+
+    ranged = told(60)
+    assert ranged == told(10**6)
+    assert {("row without record", 3, "C77"), ("record without row", 2, "B3")} <= ranged
+    assert ("exclusion without record", 1, "E99") in ranged
+    monkeypatch.setattr(Ranges, "most_keys", 60)
+    kinds = {one["kind"] for one in json.loads(
+        cli("status", folder, "--json", "--listing", listing, "--record", "E5").stdout
+    )["notices"]}  # fmt: skip
+    assert not kinds & {"row without record", "exclusion without record"}
+
+
 def test_filters_by_values_and_hops_agree(ranged, whole):
     for ask in (
         lambda ws: ws.steps.filter(pl.col("status") == "DATA_READY"),
@@ -137,6 +167,14 @@ def test_plan_is_the_same_in_ranges(ranged, whole):
         if "limit" not in options:
             assert found.frame.sort(keys).equals(expected.frame.sort(keys))
         assert found.costs.select("rows").sum().equals(expected.costs.select("rows").sum())
+        assert found.needs == expected.needs == {}
+
+
+def test_plan_of_ranges_knows_what_rows_need(place):
+    folder, listing = place
+    with (folder / "workspace.toml").open("a") as file:
+        file.write("[steps.read]\nresources = {cpus = 2}\n")
+    assert Workspace(folder, listing=listing).steps.plan().needs["read"].cpus == 2
 
 
 @pytest.fixture

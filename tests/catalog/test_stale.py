@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import polars as pl
@@ -221,14 +224,26 @@ def test_an_input_that_is_gone_leaves_stale_unknown(make_workspace):
     assert why(ws, step="clean") == ()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_a_folder_that_cannot_be_read_leaves_stale_unknown(total):
-    inner = Path(total.data_path, "raw/R1/sub")
-    inner.chmod(0)
-    try:
-        assert stale(total) == [None, False]
-    finally:
-        inner.chmod(0o755)
+def test_a_folder_that_cannot_be_read_leaves_stale_unknown(write_workspace):
+    program = """if True:
+        import os, sys
+        from sinagot_catalog import Workspace
+        ws = Workspace(sys.argv[1])
+        ws.steps.select("stale")
+        if os.getuid() == 0:  # root reads every folder
+            os.setuid(65534)
+        print(ws.refresh().steps.select("stale").rows())
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # another user reads the rest
+        place = write_workspace(FOLDER, FILES).rename(Path(folder, "workspace"))
+        assert Workspace(place).steps.run(**HERE).counts() == {"done": 2}
+        (place / "dataset/raw/R1/sub").chmod(0)
+        done = subprocess.run(
+            [sys.executable, "-c", program, place], capture_output=True, text=True, timeout=60, check=True
+        )
+        (place / "dataset/raw/R1/sub").chmod(0o755)
+    assert done.stdout == "[(None,), (False,)]\n"
 
 
 # --- code ----------------------------------------------------------------------------------------------------

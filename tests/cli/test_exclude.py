@@ -4,8 +4,6 @@ import json
 
 import pytest
 
-from sinagot_catalog.cli import call
-
 TOML = """
 [records]
 id_pattern = 'R\\d'
@@ -17,21 +15,6 @@ modalities = ["EEG"]
 [modalities.EEG]
 scripts = ["clean", "alpha"]
 """
-
-
-@pytest.fixture
-def said(capsys):
-    """Run a command in this process: its code, what it printed, and its messages."""
-
-    def run(*words):
-        try:
-            code = call([str(word) for word in words])
-        except SystemExit as end:
-            code = end.code
-        done = capsys.readouterr()
-        return code, done.out, done.err
-
-    return run
 
 
 @pytest.fixture

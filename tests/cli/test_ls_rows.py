@@ -75,7 +75,7 @@ def test_ls_takes_the_options_of_run_that_choose_rows(said, write_workspace, lin
         (("ls", "events", "--step", "aa"), "did you mean 'a'?"),
         (("ls", "--status", "redy"), "did you mean 'READY'?"),
         (("ls", "files", "--record", "x/y"), "'x/y'"),
-        (("ls", "links", "--status", "done"), "--status has no meaning for links"),
+        (("ls", "links", "--status", "done"), "--status does not apply to links"),
     ],
 )
 def test_names_that_cannot_exist_are_refused_by_ls(said, folder, words, text):

@@ -172,3 +172,9 @@ def test_steps_are_counted_apart_from_the_groups(cli, lab_folder):
     assert "· 3 steps · 4 groups ·" in by_both
     assert "· 1 step · 2 groups ·" in cli("status", folder, "--by", "task,step", "--step", "clean").stdout
     assert "· 3 groups ·" in cli("status", folder, "--by", "task,modality").stdout
+
+
+def test_steps_that_wait_for_each_other_are_told_instead_of_a_command_that_fails(cli, write_workspace):
+    folder = write_workspace({"a": ("b/{id}", "a/{id}"), "b": ("raw/{id}", "b/{id}")}, ["raw/R1"])
+    assert "nothing can run: steps wait for each other: " in cli("status", folder).stdout
+    assert cli("run", folder).returncode == 2

@@ -218,3 +218,13 @@ def test_status_leaves_out_zeros_before_it_cuts_a_name(on_terminal, write_worksp
     assert "RUNNING" not in lines[1]
     _, shown = on_terminal(120, "status", folder, NO_COLOR="1")
     assert "RUNNING" in shown
+
+
+def test_notes_are_broken_between_words(on_terminal, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}-raw.csv", "a/{id}")}, ["raw/R1-raw.csv", "raw/R1.2-raw.csv"])
+    _, shown = on_terminal(60, "status", folder, NO_COLOR="1")
+    lines = shown.splitlines()
+    first = next(n for n, line in enumerate(lines) if line.startswith("note: "))
+    assert lines[first + 1].startswith("      ")
+    assert max(map(len, lines[first : first + 2])) <= 60
+    assert "raw/R1.2-raw.csv" in shown

@@ -1,6 +1,5 @@
 """Batches of a submitted run on real clusters of this machine: Dask and Ray, their workers killed at work."""
 
-import importlib.util
 import json
 import os
 import pickle
@@ -271,15 +270,14 @@ def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind):
 LOCAL_RAY = """
 import os
 os.umask(0o002)
+from sinagot_catalog.cluster import ClusterAddress
 from sinagot_catalog.cluster.runner import _Ray
-_Ray(None, 1).close()
+_Ray(ClusterAddress("ray"), 1).close()
 """
 
 
 @pytest.mark.parametrize("is_there", [False, True])
 def test_the_token_of_a_local_ray_cluster_is_its_owners_alone(tmp_path, is_there):
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("the extra 'ray' is not installed")
     token = tmp_path / ".ray" / "auth_token"
     if is_there:
         token.parent.mkdir()

@@ -132,7 +132,10 @@ def test_the_command_line_names_a_cluster(cli, write_workspace, local_cluster):
             "cannot start with cluster_kwargs: TypeError: .*n_worker",
         ),
         (
-            'cluster_class = "distributed.LocalCluster"\nadapt_kwargs = { maximun = 3 }',
+            (
+                'cluster_class = "distributed.LocalCluster"\nadapt_kwargs = { maximun = 3 }\n'
+                'cluster_kwargs = { dashboard_address = ":0" }'
+            ),
             "'maximun' is not an argument of adapt; did you mean 'maximum'",
         ),
     ],
@@ -166,7 +169,7 @@ def test_a_scheduler_file_that_cannot_be_used_is_one_sentence(write_workspace, m
     folder = write_workspace(STEP, RAW[:1], toml=ADDRESS)
     for text, said in (
         (None, "DASK_SCHEDULER_FILE = '.*' cannot be read: no such file"),
-        ("[]", "cannot be read: it is no scheduler file"),
+        ("[]", "cannot be read: it is not a scheduler file"),
         ('{"address": "tcp://127.0.0.1:9"}', r"\(tcp://127.0.0.1:9\): connection refused"),
     ):
         if text is not None:

@@ -209,16 +209,16 @@ def test_parameters_and_records_reach_rows_of_a_bucket(moto, write_workspace, mo
     for name, value in moto.environment.items():
         monkeypatch.setenv(name, value)
     body = "self.path.output.write_text(f'{self.params.cutoff} {self.record.age}')"
-    toml = f"[path]\ndataset = '{moto.url}'\n{AGES}[steps]\nscripts = ['work']\n[params]\ncutoff = 3"
-    folder = write_workspace({"work": ("raw/{id}.txt", "work/{id}.txt", body)}, toml=toml)
+    toml = f"[path]\ndataset = '{moto.url}'\n{AGES}[steps]\nscripts = ['cut']\n[params]\ncutoff = 3"
+    folder = write_workspace({"cut": ("raw/{id}.txt", "cut/{id}.txt", body)}, toml=toml)
     (folder / "ages.csv").write_text(TABLE)
     moto.put({"raw/R1.txt": "a", "raw/R2.txt": "b"})
     ws = Workspace(folder)
     report = ws.steps.run(progress=False, workers=1)
     assert report.ok, report.frame
-    assert moto.read("work/R1.txt") == b"3 12"
+    assert moto.read("cut/R1.txt") == b"3 12"
     assert changes(edit(ws, "cutoff = 3", "cutoff = 4"), stale=True) == ["stale: cutoff was 3, is 4"] * 2
-    assert ws.explain_path(f"{moto.url}/work/R1.txt").params == {"cutoff": 3}
+    assert ws.explain_path(f"{moto.url}/cut/R1.txt").params == {"cutoff": 3}
 
 
 # --- retry and stop ------------------------------------------------------------------------------------------

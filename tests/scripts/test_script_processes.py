@@ -1,6 +1,5 @@
 """Processes that a script starts itself: they find the script's functions and its helpers, and nothing is left."""
 
-import importlib.util
 import subprocess
 import sys
 import textwrap
@@ -18,7 +17,6 @@ POOLS = {
     "executor as it comes": "Executor(2)",
     "loky": "get_reusable_executor(max_workers=2, reuse=False)",
 }
-HAS_LOKY = any(importlib.util.find_spec(name) for name in ("loky", "joblib"))
 SCRIPT = """
 import multiprocessing
 from concurrent.futures import ProcessPoolExecutor as Executor
@@ -75,8 +73,6 @@ def texts(folder):
 
 @pytest.mark.parametrize("pool", POOLS)
 def test_processes_that_a_script_starts_find_its_functions_and_helpers(folder, pool):
-    if pool == "loky" and not HAS_LOKY:
-        pytest.skip("neither loky nor joblib is installed")
     at = folder(pool, toml="[run]\ntimeout = 60")
     report = Workspace(at).steps.run(workers=1, progress=False)
     assert report.counts() == {"done": 2}, report.failures()
@@ -85,8 +81,6 @@ def test_processes_that_a_script_starts_find_its_functions_and_helpers(folder, p
 
 @pytest.mark.parametrize("pool", ["fork", "spawn", "forkserver", "executor", "loky"])
 def test_in_the_main_process_a_program_needs_no_guard(folder, tmp_path, pool):
-    if pool == "loky" and not HAS_LOKY:
-        pytest.skip("neither loky nor joblib is installed")
     at = folder(pool)
     program = tmp_path / "program.py"
     program.write_text(

@@ -61,7 +61,7 @@ def write_harbor(folder: Path, days: int = 30) -> None:
 
 def _source() -> Path:
     """Return the folder of the harbour example: in the wheel, or in the repository of an editable install."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "_example" / "harbor", package.parent / "example" / "harbor"):
         if (folder / "workspace.toml").is_file():
             return folder
