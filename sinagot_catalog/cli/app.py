@@ -22,7 +22,7 @@ _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy",
 """The modules of verbs that share one; any other verb has a module of its own."""
 _VERBS = (
     *("init", "status", "ls", "plan", "run", "submit", "sbatch", "watch", "exclude", "include", "accept"),
-    *("logs", "snapshot", "diff", "explain", "report", "doctor", "gc", "server", "deploy", "serve"),
+    *("logs", "snapshot", "diff", "explain", "report", "ui", "doctor", "gc", "server", "deploy", "serve"),
     "completion",
 )
 _ABOUT = """A catalog of recordings: what is there, what is done, what failed and why, what can run now;

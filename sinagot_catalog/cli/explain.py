@@ -63,20 +63,7 @@ def explain(args: Any) -> int:
         return 0
 
     def follow(options: dict[str, bool | str]) -> str:
-        if options.get("whole_record"):
-            return command(args, "run", "--record", told.record_id)
-        where = [
-            f"{name} = '{value}'"
-            for name, value in (("task", told.task), ("modality", told.modality))
-            if value
-        ]
-        flags = [
-            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
-            for name, value in options.items()
-            if value
-        ]
-        narrow = ["--where", " AND ".join(where)] if where else []
-        return command(args, "run", "--record", told.record_id, "--step", told.step, *narrow, *flags)
+        return command(args, "run", *told.run_words(options))
 
     for kind, text in told.lines(follow):
         put(paint(clean(text), _COLOURS[kind]) if kind in _COLOURS else clean(text))

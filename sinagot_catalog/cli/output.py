@@ -34,6 +34,7 @@ __all__ = [
     "lines_of",
     "paint",
     "put",
+    "put_address",
     "put_json",
     "put_parts",
     "put_rows",
@@ -67,6 +68,11 @@ def put(text: str, end: str = "\n") -> None:
 def put_whole(text: str, end: str = "\n") -> None:
     """Print a part of the result for programs, unchanged; on a terminal like `put`."""
     _write((clean(masked(text)) if sys.stdout.isatty() else masked(text)) + end)
+
+
+def put_address(text: str) -> None:
+    """Print an address of this program with its key, which the user needs: nothing in it is masked."""
+    _write(f"{text}\n")
 
 
 def clear_screen() -> None:

@@ -41,7 +41,19 @@ __all__ = [
 
 _COUNT_EVERY = 2.0
 
-_TAKE_PLACE = ("status", "plan", "run", "submit", "watch", "report", "doctor", "gc", "accept", "snapshot")
+_TAKE_PLACE = (
+    "status",
+    "plan",
+    "run",
+    "submit",
+    "watch",
+    "report",
+    "ui",
+    "doctor",
+    "gc",
+    "accept",
+    "snapshot",
+)
 
 
 def open_workspace(args: Any) -> Workspace:

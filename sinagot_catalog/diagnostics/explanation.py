@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
@@ -147,6 +148,27 @@ class Explanation:
     def name(self) -> str:
         """The name of the row for messages."""
         return row_label(self.record_id, self.task, self.modality, self.step)
+
+    def run_words(self, options: dict[str, bool | str]) -> list[str]:
+        """Return the words of a `run` of this row with given options, without the workspace.
+
+        Example:
+            >>> from sinagot_catalog import example
+            >>> ws = example()
+            >>> ws.explain("REC-20200601", "count").run_words({"force": True})
+            ['--record', 'REC-20200601', '--step', 'count', '--force']
+        """
+        if options.get("whole_record"):
+            return ["--record", self.record_id]
+        units = (("task", self.task), ("modality", self.modality))
+        where = [f"{name} = {sql_text(value)}" for name, value in units if value]
+        flags = [
+            f"--{name.replace('_', '-')}" + ("" if value is True else f"={value}")
+            for name, value in options.items()
+            if value
+        ]
+        narrow = ["--where", " AND ".join(where)] if where else []
+        return ["--record", self.record_id, "--step", self.step, *narrow, *flags]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values for JSON: times as ISO text."""

@@ -1,7 +1,7 @@
 """Reporting: pages and charts of a workspace, drawn from the catalog's frames.
 
-In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts (`charts`) and the graph of the
-steps (`step_graph`). Nothing here computes a status.
+In: the frames of a selection. Out: one HTML file (`html_report`), Altair charts (`charts`), the graph of the steps
+(`step_graph`), and the parts of the page that `ui` shows, too. Nothing here computes a status.
 """
 
 from typing import TYPE_CHECKING
@@ -10,7 +10,9 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.reporting.charts import Plot
+    from sinagot_catalog.reporting.completeness import equals
     from sinagot_catalog.reporting.export_target import TABLE_METADATA, check_target
+    from sinagot_catalog.reporting.failure_commands import workspace_words
     from sinagot_catalog.reporting.html_report import write_report
     from sinagot_catalog.reporting.notebook import (
         selection_page,
@@ -18,17 +20,29 @@ if TYPE_CHECKING:
         status_matrix,
         without_empty,
     )
+    from sinagot_catalog.reporting.page import Page
+    from sinagot_catalog.reporting.page_template import as_json, render, template_file
+    from sinagot_catalog.reporting.report_rows import CODES, WORDS, ReportRows
     from sinagot_catalog.reporting.workspace_summary import summary_of
 
 __all__ = [
+    "CODES",
     "TABLE_METADATA",
+    "WORDS",
+    "Page",
     "Plot",
+    "ReportRows",
+    "as_json",
     "check_target",
+    "equals",
+    "render",
     "selection_page",
     "shown_columns",
     "status_matrix",
     "summary_of",
+    "template_file",
     "without_empty",
+    "workspace_words",
     "write_report",
 ]
 
@@ -36,9 +50,14 @@ __getattr__ = lazy_exports(
     __name__,
     {
         "charts": ("Plot",),
+        "completeness": ("equals",),
         "export_target": ("TABLE_METADATA", "check_target"),
+        "failure_commands": ("workspace_words",),
         "html_report": ("write_report",),
         "notebook": ("selection_page", "shown_columns", "status_matrix", "without_empty"),
+        "page": ("Page",),
+        "page_template": ("as_json", "render", "template_file"),
+        "report_rows": ("CODES", "WORDS", "ReportRows"),
         "workspace_summary": ("summary_of",),
     },
 )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.reporting.report_rows import CODES
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Group", "Grouping", "groupings", "headline", "percent"]
+__all__ = ["Group", "Grouping", "equals", "groupings", "headline", "percent"]
 
 _GROUPS = 30
 """Number of groups of one column that a report shows."""
@@ -30,10 +31,12 @@ class Group:
     Attributes:
         value: The value.
         counts: The number of rows by status code.
+        condition: The filter in SQL that selects them.
     """
 
     value: str
     counts: tuple[int, ...]
+    condition: str
 
     @property
     def total(self) -> int:
@@ -93,6 +96,17 @@ def headline(rows: ReportRows) -> str:
     return ", ".join(parts) + kept_part
 
 
+def equals(column: str, value: str | None) -> str:
+    """Return the condition in SQL that a column has a value.
+
+    Example:
+        >>> equals("site", "A"), equals("task", None)
+        ("site = 'A'", 'task IS NULL')
+    """
+    name = column if column.isidentifier() else '"' + column.replace('"', '""') + '"'
+    return f"{name} IS NULL" if value is None else f"{name} = {sql_text(value)}"
+
+
 def percent(part: int, whole: int) -> str:
     """Return a share in whole percent; only everything is 100 %, and only nothing is 0 %.
 
@@ -139,5 +153,9 @@ def _grouping(steps: pl.DataFrame, name: str) -> Grouping:
         share = pl.col(f"_{CODES['DONE']}") / pl.sum_horizontal(pl.exclude("_value"))
         counts = counts.sort(-pl.col(f"_{CODES['ERROR']}").cast(pl.Int64), share, maintain_order=True)
         counts = counts.head(_GROUPS)
-    named = counts.with_columns(pl.col("_value").cast(pl.String).replace("", None).fill_null("(none)"))
-    return Grouping(name, [Group(value, tuple(row)) for value, *row in named.iter_rows()], n_groups)
+    named = counts.with_columns(pl.col("_value").cast(pl.String).replace("", None))
+    groups = [
+        Group("(none)" if value is None else value, tuple(row), equals(name, value))
+        for value, *row in named.iter_rows()
+    ]
+    return Grouping(name, groups, n_groups)

@@ -17,7 +17,7 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
 
-__all__ = ["failures_of"]
+__all__ = ["failures_of", "workspace_words"]
 
 _FEW = 20
 """Up to this number of rows a command names each record."""
@@ -56,6 +56,7 @@ def failures_of(source: Session, rows: pl.DataFrame, most: int) -> tuple[list[di
                 "traceback": event.get("traceback"),
                 "output": event.get("output"),
                 "command": command,
+                "filter": " AND ".join(failure_filter(kind)),
                 "n_selected": n_selected,
             }
         )
@@ -80,7 +81,7 @@ def _command(source: Session, kind: dict[str, Any], every: pl.DataFrame) -> tupl
         if n_found is not None and (n_found == kind["n"] or is_long):
             chosen, n_selected = by_message, n_found
     force = ["--force"] if kind["n_done"] else []
-    words = ["sinagot-catalog", "run", *_workspace(source), *force, "--where", " AND ".join(chosen)]
+    words = ["sinagot-catalog", "run", *workspace_words(source), *force, "--where", " AND ".join(chosen)]
     return shell_join(words), n_selected
 
 
@@ -92,7 +93,7 @@ def _n_selected(conditions: list[str], every: pl.DataFrame) -> int | None:
         return None
 
 
-def _workspace(source: Session) -> list[str]:
+def workspace_words(source: Session) -> list[str]:
     """Return the words that name the workspace from any folder."""
     first, *further = [
         masked(file) if "://" in file else str(Path(file).absolute()) for file in source.config.files

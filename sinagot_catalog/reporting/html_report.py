@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import polars as pl
-
-from sinagot_catalog import __version__
-from sinagot_catalog.config import duration_text
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.reporting.completeness import Grouping, groupings, headline
 from sinagot_catalog.reporting.export_target import check_target
-from sinagot_catalog.reporting.failure_commands import failures_of
-from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
-from sinagot_catalog.reporting.step_graph import graph_of
-from sinagot_catalog.secrets import masked
+from sinagot_catalog.reporting.page import Page
+from sinagot_catalog.reporting.page_template import as_json, render, template_file
+from sinagot_catalog.reporting.report_rows import ReportRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sinagot_catalog.catalog import Catalog, Notice, Session
+    import polars as pl
+
+    from sinagot_catalog.catalog import Session
 
 __all__ = ["write_report"]
-
-_BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 
 
 def write_report(
@@ -57,294 +47,16 @@ def write_report(
     """
     target = Path(path)
     check_target(target)
-    page = render(_Page(source, ReportRows(source.catalog(), chosen), where, tuple(by)))
+    page = Page(source, ReportRows(source.catalog(), chosen), where, tuple(by))
+    text = render(
+        "report.html",
+        page=page,
+        css=template_file("page.css"),
+        js=template_file("report.js"),
+        data=as_json(page.rows.data(page.n_bins)),
+    )
     try:
-        target.write_text(page, encoding="utf-8")
+        target.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StorageError(f"{target} cannot be written: {error.strerror or error}") from error
     return target
-
-
-def render(page: _Page) -> str:
-    """Return the page as text."""
-    from jinja2 import Environment, FileSystemLoader
-
-    folder = Path(__file__).parent / "templates"
-    environment = Environment(
-        loader=FileSystemLoader(folder), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["many"] = lambda count: f"{count:,}"
-    environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)
-    return environment.get_template("report.html").render(
-        page=page,
-        css=(folder / "report.css").read_text(encoding="utf-8"),
-        js=(folder / "report.js").read_text(encoding="utf-8"),
-        data=_embedded(page.rows.data(page.n_bins)),
-    )
-
-
-def _embedded(value: object) -> str:
-    """Return JSON that is safe inside a script element."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    for char, code in (
-        ("<", "\\u003c"),
-        (">", "\\u003e"),
-        ("&", "\\u0026"),
-        ("\u2028", "\\u2028"),
-        ("\u2029", "\\u2029"),
-    ):
-        text = text.replace(char, code)
-    return text
-
-
-@dataclass(frozen=True)
-class _Band:
-    """A part of one row of the matrix: its first and last bin, and its share of one status, from top to bottom."""
-
-    x: int
-    width: int
-    y: float
-    height: float
-    code: int
-
-
-class _Page:
-    """The values that the page shows."""
-
-    version = __version__
-    error = CODES["ERROR"]
-
-    def __init__(self, source: Session, rows: ReportRows, where: str | None, by: tuple[str, ...]) -> None:
-        self.source = source
-        self.catalog: Catalog = source.catalog()
-        self.rows = rows
-        self.where = where
-        self._by = by
-        self.made = datetime.now(UTC)
-
-    # --- head --------------------------------------------------------------------------------------------
-
-    @property
-    def title(self) -> str:
-        """The short name of the workspace."""
-        root = self.source.config.root
-        return masked(root.rstrip("/").rpartition("/")[2] or root)
-
-    @property
-    def root(self) -> str:
-        """The address of the workspace."""
-        return masked(self.source.config.root)
-
-    @property
-    def headline(self) -> str:
-        """The state of the rows in one line."""
-        return headline(self.rows)
-
-    @property
-    def n_records(self) -> int:
-        """The number of records."""
-        return len(self.rows.record_ids)
-
-    @property
-    def n_files(self) -> int:
-        """The number of listed files."""
-        return self.catalog.n_files
-
-    @property
-    def notes(self) -> list[str]:
-        """Notes for the reader: what the page shows, and which steps cannot run."""
-        out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
-        faults, cells = self.catalog.faults, self.catalog.layout.cells
-        out += [f"step {cells[index].step} cannot run: {fault}" for index, fault in sorted(faults.items())]
-        return list(dict.fromkeys(out))
-
-    @cached_property
-    def notices(self) -> list[Notice]:
-        """What the listing left out or could not use."""
-        return self.source.notices()
-
-    @cached_property
-    def groupings(self) -> list[Grouping]:
-        """The rows by task, modality, field of the id, and columns that the user names."""
-        return groupings(self.catalog, self.rows, self._by)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of the steps, with task and modality."""
-        return [step_name(cell) for cell in self.rows.cells]
-
-    # --- matrix ------------------------------------------------------------------------------------------
-
-    @property
-    def n_bins(self) -> int:
-        """The number of bins for the records."""
-        return min(len(self.rows.ids), _BINS)
-
-    @cached_property
-    def bands(self) -> list[list[_Band]]:
-        """For each step its bands: neighbouring bins of one status form one band."""
-        bins = max(self.n_bins, 1)
-        placed = self.rows.steps.select(
-            "_cell",
-            "_code",
-            (pl.col("_rec").cast(pl.UInt64) * bins // max(len(self.rows.ids), 1)).alias("_bin"),
-        )
-        shares = (
-            placed.group_by("_cell", "_bin", "_code")
-            .len("n")
-            .sort("_cell", "_bin", "_code")
-            .with_columns((pl.col("n") / pl.col("n").sum().over("_cell", "_bin")).alias("share"))
-            .with_columns((pl.col("share").cum_sum().over("_cell", "_bin") - pl.col("share")).alias("top"))
-        )
-        whole = pl.col("share") == 1
-        run = (
-            whole
-            & (pl.col("_code") == pl.col("_code").shift(1))
-            & whole.shift(1)
-            & (pl.col("_cell") == pl.col("_cell").shift(1))
-        )
-        merged = (
-            shares.with_columns((~run.fill_null(value=False)).cum_sum().alias("_run"))
-            .group_by("_run", maintain_order=True)
-            .agg(pl.col("_cell", "_bin", "_code", "top", "share").first(), pl.len().alias("width"))
-        )
-        out: list[list[_Band]] = [[] for _ in self.rows.cells]
-        for _, cell, at, code, top, share, width in merged.iter_rows():
-            out[cell].append(_Band(at, width, round(top, 4), round(share, 4), code))
-        return out
-
-    @property
-    def errors(self) -> list[list[tuple[int, int]]]:
-        """For each step the bins that have a failed row, as first bin and width: marks that no share hides."""
-        return [[(band.x, band.width) for band in bands if band.code == self.error] for bands in self.bands]
-
-    # --- runs, durations, failures -----------------------------------------------------------------------
-
-    @cached_property
-    def runs(self) -> list[dict[str, Any]]:
-        """The last runs, newest first, each with its position on a common time axis."""
-        events = self.source.events().filter(pl.col("run_id").is_not_null())
-        runs = (
-            events.group_by("run_id")
-            .agg(
-                pl.col("time").min().alias("begin"),
-                pl.col("time").max().alias("end"),
-                (pl.col("event") == "done").sum().alias("done"),
-                (pl.col("event") == "error").sum().alias("failed"),
-                pl.col("host").first(),
-            )
-            .sort("begin", descending=True)
-            .head(_RUNS)
-        )
-        if runs.is_empty():
-            return []
-        first, last = runs["begin"].min(), runs["end"].max()
-        whole = max((last - first).total_seconds(), 1e-6)  # type: ignore[operator,union-attr]
-        return [
-            {
-                **row,
-                "seconds": (row["end"] - row["begin"]).total_seconds(),
-                "at": 100 * (row["begin"] - first).total_seconds() / whole,
-                "wide": 100 * (row["end"] - row["begin"]).total_seconds() / whole,
-                "alive": row["run_id"] in self.catalog.alive,
-            }
-            for row in runs.iter_rows(named=True)
-        ]
-
-    @cached_property
-    def durations(self) -> list[dict[str, Any]]:
-        """The duration of each step: quantiles of its last attempts, on a common logarithmic axis."""
-        seconds = pl.col("seconds")
-        taken = self.rows.steps.filter(seconds.is_not_null(), seconds >= 0)
-        rows = taken.group_by("_cell").agg(
-            pl.len().alias("n"),
-            *(seconds.quantile(part).alias(name) for name, part in _QUANTILES.items()),
-            seconds.sum().alias("sum"),
-        )
-        if rows.is_empty():
-            return []
-        low = max(float(rows["low"].min()), 1e-4)  # type: ignore[arg-type]
-        high = max(float(rows["high"].max()), low * 10)  # type: ignore[arg-type]
-        axis = pl.lit(high / low).log()
-        placed = [
-            (100 * (pl.col(name).clip(low, high) / low).log() / axis).alias(f"at_{name}")
-            for name in _QUANTILES
-        ]
-        frame = rows.with_columns(placed).sort("_cell")
-        return [{**row, "name": self.names[row["_cell"]]} for row in frame.iter_rows(named=True)]
-
-    @cached_property
-    def _failures(self) -> tuple[list[dict[str, Any]], int]:
-        return failures_of(self.source, self.rows.failed, _KINDS)
-
-    @property
-    def failures(self) -> list[dict[str, Any]]:
-        """The kinds of failure, each with the traceback of one example and the command that runs its rows again."""
-        return self._failures[0]
-
-    @property
-    def n_kinds(self) -> int:
-        """The number of kinds of failure."""
-        return self._failures[1]
-
-    # --- missing inputs ----------------------------------------------------------------------------------
-
-    @cached_property
-    def lacks(self) -> list[dict[str, Any]]:
-        """The combinations of absent raw inputs: how many records lack exactly these."""
-        layout = self.catalog.layout
-        places = [place for place in layout.raw if place in layout.telling]
-        if not places or not self.n_records:
-            return []
-        records = self.rows.records.filter(self.rows.records < len(self.catalog.ids))
-        frame = pl.DataFrame({str(place): self.catalog.presence[place].gather(records) for place in places})
-        kinds = (
-            frame.with_columns(self.catalog.ids.gather(records))
-            .group_by([str(place) for place in places])
-            .agg(pl.len().alias("n"), pl.col("record_id").sort().head(5).alias("examples"))
-            .sort("n", descending=True)
-        )
-        out = []
-        for row in kinds.iter_rows(named=True):
-            absent = [place for place in places if not row[str(place)]]
-            if absent:
-                out.append(
-                    {
-                        "n": row["n"],
-                        "examples": row["examples"],
-                        "absent": [self._lacking(place) for place in absent],
-                    }
-                )
-        return sorted(out, key=lambda one: (-one["n"], len(one["absent"]), one["examples"]))[:_LACKS]
-
-    def _lacking(self, place: int) -> str:
-        """Return the name of a raw input: its owner, and its pattern."""
-        layout = self.catalog.layout
-        units = [
-            unit
-            for unit in layout.units
-            if place in unit.data or any(place in layout.cells[cell].places("input") for cell in unit.cells)
-        ]
-        names = ["/".join(part for part in (unit.task, unit.modality) if part) for unit in units]
-        text = layout.places[place].template.text
-        some = ", ".join(name for name in names if name)
-        return f"{some} ({text})" if some else text
-
-    @property
-    def graph(self) -> str:
-        """The step graph as SVG; empty if it is too large to read."""
-        if len(self.catalog.layout.cells) > _NODES:
-            return ""
-        done = {
-            cell.index: (counts[CODES["DONE"]], sum(counts))
-            for cell, counts in zip(self.rows.cells, self.rows.counts, strict=True)
-        }
-        return graph_of(self.catalog.layout).svg(done)
-
-    @property
-    def mermaid(self) -> str:
-        """The step graph as text."""
-        return graph_of(self.catalog.layout).mermaid()
-
-
-_QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}

@@ -21,7 +21,7 @@ __all__ = ["CODES", "WORDS", "ReportRows", "step_name"]
 _NAMES = [*STATUS.categories, "UNKNOWN"]
 CODES = {name: code for code, name in enumerate(_NAMES)}
 """The code of each status in the page."""
-WORDS = [SHORT_NAMES.get(name, name) for name in _NAMES]
+WORDS: list[str] = [SHORT_NAMES.get(name, name) for name in _NAMES]
 """The short name of each status, by its code."""
 
 _ID = "\x01"

@@ -250,7 +250,7 @@ def contrast(first, second):
 
 
 def test_done_and_error_differ_in_lightness_and_shape():
-    css = (Path(html_report.__file__).parent / "templates" / "report.css").read_text()
+    css = (Path(html_report.__file__).parent / "templates" / "page.css").read_text()
     schemes = [
         dict(re.findall(r"--([\w]+): (#[0-9a-f]{3,6})", one))
         for one in re.findall(r"--back.*?\}", css, re.DOTALL)

@@ -1,0 +1,57 @@
+"""Page templates: renders the templates that the report and the live page share; every value is escaped."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sinagot_catalog.config import duration_text, size_text
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+__all__ = ["as_json", "render", "template_file"]
+
+_FOLDER = Path(__file__).parent / "templates"
+
+
+def render(template: str, /, *, folder: Path = _FOLDER, **values: Any) -> str:
+    """Return a template of a folder with its values as text; it may include those of the report."""
+    return _environment(folder).get_template(template).render(**values)
+
+
+def template_file(name: str, folder: Path = _FOLDER) -> str:
+    """Return the text of a style sheet or a script of the page."""
+    return (folder / name).read_text(encoding="utf-8")
+
+
+def as_json(value: object) -> str:
+    """Return JSON that is safe inside a script element."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    for char, code in (
+        ("<", "\\u003c"),
+        (">", "\\u003e"),
+        ("&", "\\u0026"),
+        ("\u2028", "\\u2028"),
+        ("\u2029", "\\u2029"),
+    ):
+        text = text.replace(char, code)
+    return text
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    from jinja2 import Environment, FileSystemLoader
+
+    environment = Environment(
+        loader=FileSystemLoader([folder, _FOLDER]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["many"] = lambda count: f"{count:,}"
+    environment.filters["span"] = lambda one: "" if one is None else duration_text(one, has_ms=True)
+    environment.filters["bytes"] = size_text
+    return environment

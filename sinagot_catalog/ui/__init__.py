@@ -1,0 +1,16 @@
+"""UI: the page of the report, alive, served to browsers of this machine.
+
+In: an open workspace. Out: a server until Ctrl-C (`serve`). It shows and decides (excludes, includes); it runs no
+script. FastAPI and uvicorn are imported here only. `access` decides who is answered.
+"""
+
+from typing import TYPE_CHECKING
+
+from sinagot_catalog.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from sinagot_catalog.ui.server import serve
+
+__all__ = ["serve"]
+
+__getattr__ = lazy_exports(__name__, {"server": ("serve",)})

@@ -1,0 +1,246 @@
+"""The pages of `ui`: the rows that fit a filter, and everything about one row, as values for the templates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import polars as pl
+
+from sinagot_catalog.errors import row_label
+from sinagot_catalog.journal import ORDER
+from sinagot_catalog.reporting import CODES, WORDS, equals, workspace_words
+from sinagot_catalog.run import shell_join
+from sinagot_catalog.schema import KEYS
+from sinagot_catalog.ui.linked_files import LinkedFile, LinkedFiles, Preview, of_key
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sinagot_catalog.diagnostics import Explanation
+    from sinagot_catalog.ui.live_workspace import Look
+
+__all__ = ["RowPage", "RowsPage", "both", "row_url", "rows_url"]
+
+_PAGE, _EVENTS, _PREVIEWS = 100, 40, 24
+SORTABLE = ("record_id", "task", "modality", "step", "status", "seconds", "ended")
+
+
+def rows_url(where: str = "", **more: object) -> str:
+    """Return the address of the rows that fit a filter."""
+    values = {"where": where or None, **more}
+    return "/rows?" + urlencode({name: value for name, value in values.items() if value is not None})
+
+
+def row_url(key: Mapping[str, Any], page: str = "/row", **more: object) -> str:
+    """Return the address of the page of one row."""
+    named = {name: key[name] for name in KEYS if key[name] is not None}
+    return f"{page}?" + urlencode({**named, **{name: one for name, one in more.items() if one is not None}})
+
+
+def both(where: str, condition: str) -> str:
+    """Return a filter narrowed by a condition."""
+    return f"({where}) AND {condition}" if where else condition
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A link that narrows the rows further: a status or a step."""
+
+    name: str
+    url: str
+    n: int
+    code: int | None = None
+
+
+class RowsPage:
+    """The rows of `steps` that fit a filter, some at a time.
+
+    Args:
+        look: The workspace.
+        where: The filter in SQL.
+        sort: The column to sort by; empty for the order of the table.
+        is_down: Whether the largest come first.
+        number: The number of the page, from 1.
+    """
+
+    def __init__(
+        self, look: Look, where: str, sort: str = "", number: int = 1, *, is_down: bool = False
+    ) -> None:
+        self._look = look
+        self.where = where
+        self.sort = sort if sort in SORTABLE else ""
+        self.is_down = is_down
+        frame = self.frame
+        self.total = frame.height
+        self.n_pages = max(1, -(-self.total // _PAGE))
+        self.number = min(max(number, 1), self.n_pages)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """The keys of the rows with their status, duration and end."""
+        return self._look.rows(self.where)
+
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows of this page."""
+        frame = self.frame
+        if self.sort:
+            frame = frame.sort(self.sort, descending=self.is_down, nulls_last=True, maintain_order=True)
+        part = frame.slice((self.number - 1) * _PAGE, _PAGE)
+        return [_shown(row) for row in part.iter_rows(named=True)]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table: task and modality only where some row has them."""
+        empty = {name for name in ("task", "modality") if self.frame[name].null_count() == self.total}
+        return [name for name in (*SORTABLE, "reason") if name not in empty]
+
+    @property
+    def statuses(self) -> list[Choice]:
+        """The statuses that occur."""
+        counts = dict(self.frame.group_by(pl.col("status").cast(pl.String)).len().iter_rows())
+        out = []
+        for name, code in CODES.items():
+            status = None if name == "UNKNOWN" else name
+            if n := counts.get(status):
+                out.append(Choice(WORDS[code], rows_url(both(self.where, equals("status", status))), n, code))
+        return out
+
+    @property
+    def steps(self) -> list[Choice]:
+        """The steps that occur, with task and modality."""
+        names = ["task", "modality", "step"]
+        counts = self.frame.group_by(names, maintain_order=True).len()
+        several = [name for name in names if self.frame[name].n_unique() > 1]
+        out = []
+        for *key, n in counts.iter_rows():
+            unit = dict(zip(names, key, strict=True))
+            condition = " AND ".join(equals(name, unit[name]) for name in several or ["step"])
+            out.append(Choice(row_label(*key), rows_url(both(self.where, condition)), n))
+        return out
+
+    def url(self, **changes: object) -> str:
+        """Return the address of this page with changes."""
+        now: dict[str, object] = {
+            "sort": self.sort or None, "down": "1" if self.is_down else None, "page": None, **changes
+        }  # fmt: skip
+        return rows_url(self.where, **now)
+
+    def sort_url(self, column: str) -> str:
+        """Return the address that sorts by a column, the other way round if it is sorted by it."""
+        return self.url(sort=column, down="1" if self.sort == column and not self.is_down else None)
+
+    @property
+    def command(self) -> str:
+        """The command that runs what is seen."""
+        where = ["--where", self.where] if self.where else []
+        return shell_join(["sinagot-catalog", "run", *workspace_words(self._look.source), *where])
+
+
+@dataclass(frozen=True)
+class ShownFile:
+    """A file of a row with its address, what is shown of it, and the files in it if it is a folder."""
+
+    file: LinkedFile
+    url: str
+    size: int | None
+    note: str
+    preview: Preview | None
+    inside: list[ShownFile]
+
+
+class RowPage:
+    """One row of `steps`.
+
+    Args:
+        look: The workspace.
+        key: The key of the row.
+    """
+
+    def __init__(self, look: Look, key: Mapping[str, str | None]) -> None:
+        self._look = look
+        record_id, step = key["record_id"] or "", key["step"] or ""
+        self.told: Explanation = look.workspace.explain(record_id, step, key["task"], key["modality"])
+        self.key = {name: getattr(self.told, name) for name in KEYS}
+        self._left = _PREVIEWS
+
+    @property
+    def name(self) -> str:
+        """The name of the row."""
+        return self.told.name
+
+    @property
+    def code(self) -> int:
+        """The code of its status."""
+        return CODES[self.told.status or "UNKNOWN"]
+
+    @property
+    def word(self) -> str:
+        """The name of its status."""
+        return WORDS[self.code]
+
+    @cached_property
+    def record(self) -> dict[str, Any]:
+        """The fields and the metadata of its record; empty for a group."""
+        values = self._look.source.catalog().described.filter(pl.col("record_id") == self.key["record_id"])
+        row = values.row(0, named=True) if values.height else {}
+        return {name: value for name, value in row.items() if name != "record_id" and value is not None}
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """All steps of its record."""
+        rows = self._look.rows(equals("record_id", self.key["record_id"]))
+        return [
+            {**_shown(row), "is_this": all(row[name] == self.key[name] for name in KEYS)}
+            for row in rows.iter_rows(named=True)
+        ]
+
+    @cached_property
+    def files(self) -> list[ShownFile]:
+        """Its inputs and outputs with previews."""
+        files = LinkedFiles(self._look.source, self.key)
+        out = []
+        for linked, told in zip(files, self.told.files, strict=True):
+            inside = [self._shown(files, one) for one in files.inside(linked)]
+            shown = self._shown(files, linked, size=told.size, is_folder=told.count is not None)
+            note = f"{told.count:,} files" if told.count is not None else ""
+            if not told.exists:
+                made = f", made by {' or '.join(told.made_by)}" if told.made_by else ""
+                note = f"absent{made}" + (f"; there is {told.near}" if told.near else "")
+            out.append(ShownFile(linked, shown.url, told.size, note, shown.preview, inside))
+        return out
+
+    def _shown(
+        self, files: LinkedFiles, file: LinkedFile, *, size: int | None = None, is_folder: bool = False
+    ) -> ShownFile:
+        url = row_url(self.key, "/file", n=file.position, inside=file.inside)
+        preview = None
+        if file.exists and not is_folder and self._left > 0:
+            self._left -= 1
+            preview = files.preview(file)
+        return ShownFile(file, url, size, "", preview, [])
+
+    @cached_property
+    def events(self) -> list[dict[str, Any]]:
+        """The last lines of the journal about it, newest first."""
+        events = self._look.source.events().filter(of_key(self.key)).sort(*ORDER, maintain_order=True)
+        return list(reversed(events.tail(_EVENTS).rows(named=True)))
+
+    @property
+    def changes(self) -> list[tuple[str, str | None]]:
+        """What would change its status, each with the command that does it, if a run does."""
+        words = ["sinagot-catalog", "run", *workspace_words(self._look.source)]
+        return [
+            (one.text, None if one.run is None else shell_join([*words, *self.told.run_words(one.run)]))
+            for one in self.told.changes
+        ]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row with its name, its address, and the code and the name of its status."""
+    code = CODES[row["status"] or "UNKNOWN"]
+    name = row_label(row["task"], row["modality"], row["step"])
+    return {**row, "name": name, "code": code, "word": WORDS[code], "url": row_url(row)}

@@ -1,0 +1,261 @@
+"""Routes: the addresses of the live page, and what each answers."""
+
+from __future__ import annotations
+
+import json
+import threading
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import polars as pl
+from fastapi import FastAPI, Request
+from fastapi.concurrency import run_in_threadpool
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.exceptions import HTTPException
+
+from sinagot_catalog.catalog import exclude, include, missing_line
+from sinagot_catalog.errors import NotFoundError, SinagotError, UsageError
+from sinagot_catalog.reporting import Page, ReportRows, as_json, equals, render, template_file
+from sinagot_catalog.schema import KEYS
+from sinagot_catalog.secrets import masked
+from sinagot_catalog.ui.access import FILE_POLICY
+from sinagot_catalog.ui.linked_files import LinkedFiles
+from sinagot_catalog.ui.pages import RowPage, RowsPage, both, rows_url
+from sinagot_catalog.ui.previews import picture_type
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from sinagot_catalog.catalog import Query, Session
+    from sinagot_catalog.ui.live_workspace import LiveWorkspace, Look
+
+__all__ = ["Routes"]
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_MOST_ROWS = 10_000
+_MOST_DRAWN = 8
+"""Number of overviews that are kept as they were drawn."""
+NOT_FOUND = 404
+_READERS = 4
+"""Number of files that are read at a time: each may fill the bound of a file."""
+
+
+class Routes:
+    """The routes.
+
+    Args:
+        live: The workspace.
+        read_only: Whether nothing can be changed.
+    """
+
+    def __init__(self, live: LiveWorkspace, *, read_only: bool) -> None:
+        self._live = live
+        self._read_only = read_only
+        self._readers = threading.BoundedSemaphore(_READERS)
+        self._writing = threading.Lock()
+        self._drawn: dict[tuple[str, str], str] = {}
+        self.app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+        for path, route in (
+            ("/", self.overview), ("/rows", self.rows), ("/row", self.row), ("/file", self.file),
+            ("/version", self.version),
+        ):  # fmt: skip
+            self.app.get(path, response_model=None)(route)
+        self.app.get("/page.css")(partial(_asset, template_file("page.css"), "text/css"))
+        self.app.get("/ui.js")(partial(_asset, template_file("ui.js", _TEMPLATES), "text/javascript"))
+        self.app.post("/exclude", response_model=None)(self.exclude)
+        self.app.post("/include", response_model=None)(self.include)
+        self.app.exception_handler(SinagotError)(self._problem)
+        for kind in (RequestValidationError, HTTPException):
+            self.app.exception_handler(kind)(self._invalid)
+        self.app.exception_handler(Exception)(_unexpected)
+
+    # --- pages -------------------------------------------------------------------------------------------
+
+    def overview(self, request: Request, where: str = "") -> Response:
+        """Show what the report shows, but for its table of rows."""
+        look = self._live.look
+        return self._page(
+            request,
+            look,
+            "overview.html",
+            active="overview",
+            where=where,
+            overview=self._overview(look, where),
+        )
+
+    def _overview(self, look: Look, where: str) -> str:
+        """Draw the overview, or return it as it was drawn before."""
+        key = (look.version, where)
+        if key not in self._drawn:
+            chosen = look.rows(where).select(*KEYS) if where else None
+            page = Page(look.source, ReportRows(look.source.catalog(), chosen), where or None)
+            ids, n = page.rows.ids, page.n_bins
+            edges = [-(-k * len(ids) // n) for k in range(n + 1)] if n else [0]
+            bins = [(ids[first], ids[end - 1]) for first, end in pairwise(edges)]
+            text = render(
+                "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url, both=both,
+                equals=equals, bins=as_json({"bins": bins, "where": where}),
+            )  # fmt: skip
+            while len(self._drawn) >= _MOST_DRAWN:
+                self._drawn.pop(next(iter(self._drawn)))
+            self._drawn[key] = text
+        return self._drawn[key]
+
+    def rows(
+        self, request: Request, where: str = "", sort: str = "", down: str = "", page: str = "1"
+    ) -> Response:
+        """Show the rows that fit a filter."""
+        look = self._live.look
+        number = int(page) if page.isdecimal() and len(page) < 10 else 1  # noqa: PLR2004 - digits
+        shown = RowsPage(look, where, sort, number, is_down=bool(down))
+        return self._page(request, look, "rows.html", active="rows", where=where, page=shown)
+
+    def row(
+        self,
+        request: Request,
+        record_id: str,
+        step: str,
+        task: str | None = None,
+        modality: str | None = None,
+    ) -> Response:
+        """Show one row."""
+        look = self._live.look
+        shown = RowPage(look, {"record_id": record_id, "task": task, "modality": modality, "step": step})
+        return self._page(request, look, "row.html", active="rows", page=shown)
+
+    def version(self) -> dict[str, str]:
+        """Return a text that changes when the pages do."""
+        return {"version": self._live.version}
+
+    def file(  # noqa: PLR0917 - the parameters of an address have names
+        self, record_id: str, step: str, n: int, task: str | None = None, modality: str | None = None,
+        inside: int | None = None,
+    ) -> Response:  # fmt: skip
+        """Send a file that a row reads or writes."""
+        key = {"record_id": record_id, "task": task, "modality": modality, "step": step}
+        files = LinkedFiles(self._live.look.source, key)
+        found = files.find(n, inside)
+        with self._readers:
+            content = files.content(found)
+        kind = picture_type(content)
+        name = quote(found.name, safe="")
+        headers = {
+            "content-security-policy": FILE_POLICY,
+            "content-disposition": f"{'inline' if kind else 'attachment'}; filename*=UTF-8''{name}",
+        }
+        return Response(content, media_type=kind or "application/octet-stream", headers=headers)
+
+    # --- decisions ---------------------------------------------------------------------------------------
+
+    async def exclude(self, request: Request) -> Response:
+        """Exclude rows, or whole records where no step is named."""
+        body = await _body(request)
+        reason = body.get("reason")
+        if not isinstance(reason, str) or not reason.strip():
+            raise UsageError("a reason is missing", "Say why, in a few words.")
+        return await run_in_threadpool(
+            self._decide, body, lambda source, query: exclude(source, query, reason)
+        )
+
+    async def include(self, request: Request) -> Response:
+        """Take rows back, or whole records where no step is named."""
+        return await run_in_threadpool(self._decide, await _body(request), include)
+
+    def _decide(self, body: Mapping[str, Any], change: Callable[[Session, Query], pl.DataFrame]) -> Response:
+        """Change the decisions on some rows, and list again."""
+        keys = _keys(body)
+        with self._writing:
+            workspace = self._live.look.workspace
+            source = workspace._source  # noqa: SLF001 - as the command line
+            parts = []
+            for part in (keys.filter(pl.col("step").is_not_null()), keys.filter(pl.col("step").is_null())):
+                if part.height:
+                    is_whole = part["step"].null_count() > 0
+                    rows = workspace._of(part.select("record_id") if is_whole else part)  # noqa: SLF001 - the same
+                    parts.append(change(source, (rows.records if is_whole else rows)._query))  # noqa: SLF001
+            note = missing_line(source)
+            self._live.list_again()
+        done = pl.concat([one.rename({one.columns[len(KEYS)]: "is_done"}) for one in parts])
+        n_done = int(done["is_done"].sum())
+        left = done.filter(~pl.col("is_done"))["reason"].drop_nulls().unique(maintain_order=True)
+        verb = "included" if change is include else "excluded"
+        told = [f"{n_done:,} {verb}", *left.head(3), *([note] if note else [])]
+        return JSONResponse({"told": ". ".join(told), "n": n_done})
+
+    # --- answers -----------------------------------------------------------------------------------------
+
+    def _page(
+        self, request: Request, look: Look, name: str, status: int = 200, **values: Any
+    ) -> HTMLResponse:
+        root = masked(look.source.config.root)
+        text = render(
+            name,
+            folder=_TEMPLATES,
+            **values,
+            name=root.rstrip("/").rpartition("/")[2] or root,
+            root=root,
+            at=look.at,
+            version=self._live.version,
+            fault=self._live.fault,
+            read_only=self._read_only,
+            nonce=request.state.nonce,
+            form_token=request.state.form_token,
+        )
+        return HTMLResponse(text, status_code=status)
+
+    def _problem(self, request: Request, error: SinagotError) -> Response:
+        """Answer an error: one sentence, in a page or in JSON."""
+        status = 404 if isinstance(error, NotFoundError) else 400 if isinstance(error, UsageError) else 500
+        if request.method == "POST":
+            return JSONResponse(
+                {"told": " ".join(filter(None, [error.message, error.hint]))}, status_code=status
+            )
+        return self._page(
+            request, self._live.look, "problem.html", status, problem=error,
+            where=request.query_params.get("where", ""),
+        )  # fmt: skip
+
+    def _invalid(self, request: Request, error: Exception) -> Response:
+        """Answer a request that no route takes."""
+        status = getattr(error, "status_code", 400)
+        text = "there is no such page" if status == NOT_FOUND else "the address is not complete"
+        answer = self._problem(request, UsageError(text, "Begin at the overview."))
+        answer.status_code = status
+        return answer
+
+
+async def _body(request: Request) -> dict[str, Any]:
+    """Read the JSON of a POST."""
+    try:
+        found = json.loads(await request.body())
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise UsageError("the request is no JSON object")
+    return found
+
+
+def _keys(body: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the keys of the rows that a POST names; without a step it names a whole record."""
+    rows = body.get("rows")
+    if not isinstance(rows, list) or not 0 < len(rows) <= _MOST_ROWS:
+        raise UsageError(f"a request names 1 to {_MOST_ROWS:,} rows")
+    for row in rows:
+        values = [row.get(name) for name in KEYS] if isinstance(row, dict) else [None]
+        if not isinstance(values[0], str) or not all(isinstance(one, str | None) for one in values):
+            raise UsageError("a row has a record_id, and task, modality and step as texts")
+    return pl.DataFrame([{name: row.get(name) for name in KEYS} for row in rows], schema=KEYS)
+
+
+def _asset(text: str, kind: str) -> Response:
+    return Response(text, media_type=kind)
+
+
+def _unexpected(_: Request, error: Exception) -> Response:
+    return PlainTextResponse(
+        f"{type(error).__name__}: {error}. This is a fault of sinagot-catalog.\n", status_code=500
+    )
