@@ -31,6 +31,7 @@ LONGEST = (
     *("test_deployments", "test_server", "test_flows", "test_clusters", "test_guide", "test_bucket_apart"),
     *("test_faults", "test_raw_data", "test_watch", "test_publish", "test_bucket_outage", "test_run_verb"),
     *("test_disk", "test_metadata", "test_torture", "test_job", "test_pool", "test_credentials", "test_urls"),
+    "test_slurm",
 )
 
 BODIES = {

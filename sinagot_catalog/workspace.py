@@ -345,10 +345,10 @@ class Workspace(WorkspaceRuns):
 
     @property
     def plot(self) -> Plot:
-        """Charts: `matrix()`, `timeline()`, `durations()`, `graph()` (extra `plot`), and `mermaid()`, a text."""
+        """Charts of all rows or of a selection (extra `plot`), and `mermaid()`, a text; see `Plot`."""
         from sinagot_catalog.reporting import Plot
 
-        return Plot(self._source)
+        return Plot(self._source, self.steps)
 
     def report(
         self, path: str | Path = "report.html", *, where: str | None = None, by: Sequence[str] = ()

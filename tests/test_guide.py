@@ -17,6 +17,7 @@ import pytest
 from sinagot_catalog import Workspace
 from sinagot_catalog.flows.local_server import LocalServer
 from tests.buckets import s3_bucket
+from tests.servers import Slurm
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "example" / "guide"
@@ -232,6 +233,36 @@ def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) 
         assert done.returncode == 0, done.stderr
         for line in lines:
             assert line in done.stdout + done.stderr
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("prefect_server")
+def test_the_ways_to_slurm_lead_there(checkout: Path, slurm: Slurm) -> None:
+    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
+    pytest.importorskip("submitit", reason="submitit is not installed")
+    environment = environment_of(**slurm.environment)
+    found = blocks(GUIDE / "slurm.md")
+    for name in ("harbour", "bay", "cove"):
+        run_console([f"$ sinagot-catalog init {name} --example\nmade ...\n"], checkout, environment)
+    with (checkout / "bay" / "workspace.toml").open("a") as config:
+        config.write(next(text for kind, text in found if kind == "toml"))
+    programs = {"sh": "bash", "python": sys.executable}
+    for kind, text in found:
+        if kind not in programs:
+            continue
+        done = subprocess.run(
+            [programs[kind], "-c", text],
+            cwd=checkout,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        slurm.end()
+    for name in ("harbour", "bay", "cove"):
+        assert len(Workspace(checkout / name).steps.filter(status="DONE")) == 90, name
 
 
 @pytest.mark.filterwarnings("ignore")  # of moto's own server

@@ -312,7 +312,11 @@ def _twins(catalog: Catalog) -> Iterator[Notice]:
 
 def _twin_ids(ids: pl.Series) -> pl.DataFrame:
     """Pairs of ids that are equal without case and form: columns `first, second`, each id once as second."""
-    frame = pl.DataFrame({"second": ids, "form": folded(ids)})
+    forms = folded(ids)
+    ordered = forms.sort()  # cheap: ids are sorted, and mostly of one case
+    if not (ordered == ordered.shift(1)).any():
+        return pl.DataFrame(schema={"first": pl.String, "second": pl.String})
+    frame = pl.DataFrame({"second": ids, "form": forms})
     return (
         frame.filter(pl.col("form").is_duplicated())
         .with_columns(pl.col("second").first().over("form").alias("first"))

@@ -171,6 +171,11 @@ class Resolver:
             frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
         return self.apply(query.table, frame, query.predicates)
 
+    def count(self, query: Query) -> int:
+        """Return how many rows a query has."""
+        is_every_record = query.table == "records" and query.is_whole
+        return len(self.catalog.ids) if is_every_record else self.rows(query).height
+
     def _scoped(self, query: Query, *, shown: bool) -> pl.DataFrame:
         """Return a table's core rows within the scope."""
         frame = self._core(query.table)

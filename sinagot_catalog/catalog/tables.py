@@ -251,7 +251,9 @@ class Catalog(StepsTable):
     def n_files(self) -> int:
         """How many files the listing has."""
         return sum(
-            one.paths.filter(self.owned[root], pl.col("kind") == "file").height if self.owned else one.n_files
+            one.paths.filter(self.owned[root], pl.col("kind") == "file").height
+            if root in self.owned
+            else one.n_files
             for root, one in self.listings.items()
         )
 

@@ -3,8 +3,10 @@
 import inspect
 import logging
 import math
-from collections.abc import Mapping
-from contextlib import ExitStack, suppress
+import signal
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from importlib import import_module
 from typing import Any
 
@@ -99,7 +101,8 @@ def _made(where: ClusterAddress) -> Any:
     name = f"[prefect] cluster_class = {path!r}"
     module, _, label = path.rpartition(".")
     try:
-        found = import_module(module)
+        with _handlers_kept():
+            found = import_module(module)
     except ImportError as error:
         package = module.partition(".")[0].replace("_", "-")
         raise UsageError(f"{name} cannot be imported: {error}", f"pip install {package}") from error
@@ -121,6 +124,25 @@ def _made(where: ClusterAddress) -> Any:
             cluster.close()
             raise UsageError(f"{name} does not take adapt_kwargs: {error}") from error
     return cluster
+
+
+@contextmanager
+def _handlers_kept() -> Iterator[None]:
+    """Import modules that set a signal handler, such as those of dask_jobqueue, without their handler.
+
+    A thread cannot set one, and Ctrl-C must end the run in order.
+    """
+    real = signal.signal
+
+    def only_in_main(number: Any, handler: Any) -> Any:
+        in_main = threading.current_thread() is threading.main_thread()
+        return real(number, handler) if in_main else signal.getsignal(number)
+
+    signal.signal = only_in_main  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        signal.signal = real
 
 
 def _check_adapt(cluster: Any, arguments: Mapping[str, Any]) -> None:

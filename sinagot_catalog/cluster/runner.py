@@ -31,6 +31,8 @@ _TICK = 0.5
 _GRACE = 20.0
 _TRIES = 2
 _WIDTH_EVERY = 2.0
+_PATIENCE = 20.0
+"""Seconds until a batch that no worker can run is refused: the workers of a cluster do not all come at once."""
 _MOST_READY = 64
 """The largest number of workers to start before the first batch: in a large cluster, many may get no batch."""
 _DECLARE = {
@@ -223,6 +225,7 @@ class ClusterRunner:
         return self._cluster.send(name, need, self._request, json.dumps([name, groups, before]))
 
     def _results(self, sent: Any, rows: Sequence[Row], needs: Mapping[str, Resources]) -> list[Result]:
+        begun = time.monotonic()
         while True:
             try:
                 result = from_text(self._cluster.result(sent, _TICK))
@@ -230,7 +233,8 @@ class ClusterRunner:
                 if self._stopped is not None and time.monotonic() - self._stopped > _GRACE:
                     self._cluster.forget(sent)
                     return cancelled(rows)
-                self._check_fits(needs)  # workers may have come since
+                if time.monotonic() - begun > _PATIENCE:
+                    self._check_fits(needs)
             except (ImportError, AttributeError) as error:
                 raise ServerError(
                     f"a worker of the {self._kind.title()} cluster cannot run the batch: {error}",

@@ -6,7 +6,7 @@ errors are reported in our own wording, all faults at once.
 
 import copy
 import os
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import tomli
 
 from sinagot_catalog.config.checks import Address, cross_checks, dotted, own_sections, validated
 from sinagot_catalog.config.files import (
+    FILE_NAME,
     find,
     folder_of,
     merge,
@@ -204,9 +205,7 @@ def read_config(
     Raises:
         ConfigError: With a line for every fault of the files.
     """
-    several = [paths] if isinstance(paths, (str, Path)) else list(paths)
-    if not several:
-        raise ConfigError("no config file is given")
+    several = _paths_of(paths)
     files = [find(path) for path in several]
     names = short_names(files)
     document: Table = {}
@@ -280,6 +279,25 @@ def read_config(
             tuple(reserved),
         ),
     )
+
+
+def _paths_of(given: Any) -> list[str | Path]:
+    """Return the paths of the config files.
+
+    Raises:
+        ConfigError: If there is none, or one of them is no path.
+    """
+    several: list[Any] = (
+        list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
+    )
+    other = [type(path).__name__ for path in several if not isinstance(path, (str, os.PathLike))]
+    if other:
+        raise ConfigError(
+            f"a workspace is opened by the path of its folder or {FILE_NAME}, not by a {other[0]}"
+        )
+    if not several:
+        raise ConfigError("no config file is given")
+    return several
 
 
 def _check_log(places: Mapping[str, str], outputs: str, file: str) -> None:

@@ -1,30 +1,36 @@
-"""Charts: draws the charts of a workspace with Altair, as Polars does (extra `plot`)."""
+"""Charts: draws the charts of a workspace or a selection with Altair, as Polars does (extra `plot`)."""
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from sinagot_catalog.errors import UsageError
+from sinagot_catalog.reporting.report_frames import durations, last_runs, shares
+from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
 from sinagot_catalog.reporting.step_graph import graph_of
-from sinagot_catalog.schema import STATUS
+from sinagot_catalog.schema import KEYS
 
 if TYPE_CHECKING:
     import altair as alt
 
     from sinagot_catalog.catalog import Session
+    from sinagot_catalog.reporting.step_graph import Graph
+    from sinagot_catalog.selection import Selection
+    from sinagot_catalog.steps import StepCollection
 
 __all__ = ["Plot"]
 
 _MOST = 4500
+_WIDTH, _LINE, _GROUPS = 600, 24, 40
 _COLOURS = ("#c3c9d1", "#4a90d9", "#e3a008", "#3fa564", "#9b1c1c", "#9a6fc4", "#8a7f6d", "#3d4450")
-_NAMES = [*STATUS.categories, "UNKNOWN"]
+_DONE, _FAILED = _COLOURS[CODES["DONE"]], _COLOURS[CODES["ERROR"]]
 
 
 class Plot:
-    """The charts of a workspace: `ws.plot`.
+    """The charts of a workspace: `ws.plot`. Each takes a selection; without one it shows all rows.
 
     Example:
         >>> from sinagot_catalog import example
@@ -33,138 +39,157 @@ class Plot:
         flowchart LR
     """
 
-    def __init__(self, source: Session) -> None:
+    def __init__(self, source: Session, steps: StepCollection) -> None:
         self._source = source
+        self._steps = steps
 
-    def matrix(self) -> alt.Chart:
+    def matrix(self, rows: Selection | None = None) -> alt.Chart:
         """Draw records by steps, coloured by status; a bin of many records shows the share of each status."""
         _need_altair()
         import altair as alt
 
-        steps = self._steps()
-        names = steps["name"].unique(maintain_order=True).to_list()
-        ids = self._source.catalog().row_ids
-        colour = alt.Color("status:N").scale(domain=_NAMES, range=list(_COLOURS))
+        report = self._rows(rows)
+        steps, names = _named(report)
         if steps.height <= _MOST:
             whole: alt.Chart = (
                 alt.Chart(steps.select("record_id", "name", "status", "reason"))
                 .mark_rect()
                 .encode(
-                    x=alt.X("record_id:O").title("record").axis(labels=len(ids) <= 60),  # noqa: PLR2004 - fits
+                    x=alt.X("record_id:O").title("record").axis(labels=len(report.ids) <= 60),  # noqa: PLR2004 - fits
                     y=alt.Y("name:N").sort(names).title(None),
-                    color=colour,
+                    color=_colour(report),
                     tooltip=["record_id", "name", "status", "reason"],
                 )
+                .properties(width=_WIDTH, height=alt.Step(_LINE))
             )
             return whole
         bins = max(10, _MOST // (3 * len(names)))
-        share = (
-            steps.with_columns((pl.col("_rec").cast(pl.UInt64) * bins // len(ids)).alias("bin"))
-            .group_by("name", "bin", "status", maintain_order=True)
-            .agg(
-                pl.len().alias("records"),
-                pl.col("record_id").min().alias("first"),
-                pl.col("record_id").max().alias("last"),
-            )
+        placed = steps.with_columns(
+            (pl.col("_rec").cast(pl.UInt64) * bins // len(report.ids)).alias("bin")
+        ).with_columns(
+            pl.col("record_id").min().over("bin").alias("first"),
+            pl.col("record_id").max().over("bin").alias("last"),
         )
         chart: alt.Chart = (
-            alt.Chart(share.head(_MOST))
+            alt.Chart(shares(placed, "name", "bin", "first", "last").head(_MOST))
             .mark_bar()
             .encode(
                 x=alt.X("bin:O").title("records, in the order of their ids").axis(labels=False, ticks=False),
-                y=alt.Y("records:Q").stack("normalize").title(None).axis(None),
-                color=colour,
+                y=alt.Y("share:Q").stack("zero").scale(domain=[0, 1]).title(None).axis(None),
+                color=_colour(report),
                 row=alt.Row("name:N").sort(names).title(None).header(labelAngle=0, labelAlign="left"),
-                tooltip=["name", "first", "last", "status", "records"],
+                order="_code:O",
+                tooltip=["name", "first", "last", "status", "n", alt.Tooltip("share:Q").format(".0%")],
             )
-            .properties(height=28, width=600)
+            .properties(height=28, width=_WIDTH)
         )
         return chart
 
-    def timeline(self, last: int = 30) -> alt.Chart:
-        """Draw the last runs: start, end, and the share of failed rows."""
+    def completeness(self, rows: Selection | None = None, *, by: str = "step") -> alt.LayerChart:
+        """Draw the share of each status by step or by another column, with the number of errors.
+
+        Args:
+            rows: The rows to show; by default all.
+            by: A column of `steps` or `records`. Of many values the chart shows the first 40.
+        """
         _need_altair()
         import altair as alt
 
-        events = self._source.events().filter(pl.col("run_id").is_not_null())
-        done, failed = (pl.col("event") == "done").sum(), (pl.col("event") == "error").sum()
-        runs = (
-            events.group_by("run_id")
-            .agg(
-                pl.col("time").min().alias("begin"),
-                pl.col("time").max().alias("end"),
-                done.alias("done"),
-                failed.alias("failed"),
-                pl.col("host").first(),
-            )
-            .sort("begin", descending=True)
-            .head(last)
+        report = self._rows(rows, () if by == "step" else (by,))
+        steps, names = _named(report)
+        if by != "step":
+            group = pl.col(by).cast(pl.String).fill_null("(none)")
+            steps = steps.with_columns(group.alias("name"))
+            names = steps["name"].unique().sort().to_list()
+        shown = steps.filter(pl.col("name").is_in(names[:_GROUPS]))
+        frame = shares(shown, "name")
+        axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+        base = alt.Chart(frame).encode(y=alt.Y("name:N").sort(names).title(None if by == "step" else by))
+        bars = base.mark_bar().encode(
+            x=alt.X("share:Q").stack("zero").scale(domain=[0, 1]).axis(axis).title("rows"),
+            color=_colour(report),
+            order="_code:O",
+            tooltip=["name", "status", "n", "total", alt.Tooltip("share:Q").format(".1%")],
         )
+        errors = frame.filter(pl.col("_code") == CODES["ERROR"])
+        labels = errors.with_columns((pl.col("n").cast(pl.String) + " failed").alias("label"))
+        text = (
+            alt.Chart(labels)
+            .mark_text(align="left", dx=4, color=_FAILED)
+            .encode(y=alt.Y("name:N").sort(names), x=alt.datum(1), text="label:N")
+        )
+        return alt.LayerChart(layer=[bars, text]).properties(width=_WIDTH, height=alt.Step(_LINE))
+
+    def timeline(self, last: int = 30, rows: Selection | None = None) -> alt.Chart:
+        """Draw the last runs: start, end, and the share of their rows that failed."""
+        _need_altair()
+        import altair as alt
+
+        events = self._source.events()
+        if rows is not None:
+            keys = _steps_of(rows).select(*KEYS)
+            events = events.join(keys, on=list(KEYS), how="semi", nulls_equal=True)
+        done, failed = pl.col("done"), pl.col("failed")
+        share = (failed / (done + failed)).fill_nan(0).alias("share")
+        colour = alt.Color("share:Q").scale(domain=[0, 1], range=[_DONE, _FAILED])
         chart: alt.Chart = (
-            alt.Chart(runs)
+            alt.Chart(last_runs(events, last).with_columns(share))
             .mark_bar(minBandSize=3)
             .encode(
                 x=alt.X("begin:T").title("time (UTC)"),
                 x2="end:T",
                 y=alt.Y("run_id:N").sort(None).title("run"),
-                color=alt.condition("datum.failed > 0", alt.value(_COLOURS[4]), alt.value(_COLOURS[3])),
-                tooltip=["run_id", "begin", "end", "done", "failed", "host"],
+                color=colour.legend(format="%").title("failed"),
+                tooltip=[
+                    "run_id",
+                    "begin",
+                    "end",
+                    "done",
+                    "failed",
+                    alt.Tooltip("share:Q").format(".1%"),
+                    "host",
+                ],
             )
+            .properties(width=_WIDTH)
         )
         return chart
 
-    def durations(self) -> alt.LayerChart:
+    def durations(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the duration of each step's last attempts: shortest, longest, middle half, median."""
         _need_altair()
         import altair as alt
 
-        seconds = pl.col("seconds")
-        taken = self._steps().filter(seconds > 0)
-        frame = taken.group_by("name", maintain_order=True).agg(
-            pl.len().alias("rows"),
-            *(
-                seconds.quantile(part).alias(name)
-                for name, part in (
-                    ("low", 0.0),
-                    ("quarter", 0.25),
-                    ("median", 0.5),
-                    ("three", 0.75),
-                    ("high", 1.0),
-                )
-            ),
-        )
+        report = self._rows(rows)
+        names = pl.Series("name", [step_name(cell) for cell in report.cells], dtype=pl.String)
+        frame = durations(report.steps.filter(pl.col("seconds") > 0))
+        frame = frame.with_columns(names.gather(frame["_cell"]))
         axis = alt.Scale(type="log")
         base = alt.Chart(frame).encode(
-            y=alt.Y("name:N").sort(None).title(None), tooltip=["name", "rows", "low", "median", "high"]
+            y=alt.Y("name:N").sort(None).title(None), tooltip=["name", "n", "low", "median", "high", "sum"]
         )
         line = base.mark_rule().encode(x=alt.X("low:Q").scale(axis).title("seconds"), x2="high:Q")
         box = base.mark_bar(color=_COLOURS[1]).encode(x=alt.X("quarter:Q").scale(axis), x2="three:Q")
         middle = base.mark_tick(color="black").encode(x=alt.X("median:Q").scale(axis))
-        return alt.LayerChart(layer=[line, box, middle])
+        return alt.LayerChart(layer=[line, box, middle]).properties(width=_WIDTH, height=alt.Step(_LINE))
 
-    def graph(self) -> alt.LayerChart:
+    def graph(self, rows: Selection | None = None) -> alt.LayerChart:
         """Draw the steps and their dependencies, each with its share of done rows."""
         _need_altair()
         import altair as alt
 
         graph = graph_of(self._source.layout())
-        done = dict(
-            self._steps().group_by("_cell").agg((pl.col("status") == "DONE").mean().alias("done")).iter_rows()
-        )
-        rows: dict[int, int] = {}
-        spots: dict[int, tuple[int, int]] = {}
-        for unit in dict.fromkeys(node.unit for node in graph.nodes):
-            start = max(rows.values(), default=0)
-            rows = {}
-            for node in (one for one in graph.nodes if one.unit == unit):
-                spots[node.index] = (node.depth, rows.get(node.depth, start))
-                rows[node.depth] = rows.get(node.depth, start) + 1
+        report = self._rows(rows)
+        done = {
+            cell.index: counts[CODES["DONE"]] / (sum(counts) or 1)
+            for cell, counts in zip(report.cells, report.counts, strict=True)
+        }
+        spots = _spots(graph)
         nodes = pl.DataFrame(
             {
                 "name": [f"{node.unit} {node.step}".strip() for node in graph.nodes],
                 "x": [spots[node.index][0] for node in graph.nodes],
                 "y": [spots[node.index][1] for node in graph.nodes],
-                "done": [float(done.get(node.index, 0.0) or 0.0) for node in graph.nodes],
+                "done": [done.get(node.index) for node in graph.nodes],
                 "reads": [", ".join(node.reads) for node in graph.nodes],
             },
             schema={"name": pl.String, "x": pl.Int64, "y": pl.Int64, "done": pl.Float64, "reads": pl.String},
@@ -182,22 +207,70 @@ class Plot:
         base = alt.Chart(nodes).encode(
             x=x, y=y, tooltip=["name", alt.Tooltip("done:Q").format(".0%"), "reads"]
         )
-        colour = alt.Color("done:Q").scale(domain=[0, 1], range=[_COLOURS[0], _COLOURS[3]])
+        colour = alt.Color("done:Q").scale(domain=[0, 1], range=[_COLOURS[0], _DONE]).legend(format="%")
         circles = base.mark_circle(size=300, opacity=1).encode(color=colour)
-        return alt.LayerChart(layer=[lines, circles, base.mark_text(dy=-18).encode(text="name:N")])
+        layers = [lines, circles, base.mark_text(dy=-18).encode(text="name:N")]
+        return alt.LayerChart(layer=layers).properties(width=_WIDTH)
 
     def mermaid(self) -> str:
         """Return the step graph as text for Mermaid; needs no extra."""
         return graph_of(self._source.layout()).mermaid()
 
-    def _steps(self) -> pl.DataFrame:
-        unit = [pl.col(name).fill_null("") for name in ("task", "modality", "step")]
-        name = pl.concat_str(unit, separator=" ").str.strip_chars().str.replace_all("  +", " ").alias("name")
-        status = pl.col("status").cast(pl.String).fill_null("UNKNOWN")
-        return self._source.catalog().whole_steps.with_columns(name, status)
+    def _rows(self, rows: Selection | None, by: tuple[str, ...] = ()) -> ReportRows:
+        """Return the rows of a selection as the report has them."""
+        if rows is None and not by:
+            return ReportRows(self._source.catalog())
+        chosen = _steps_of(self._steps if rows is None else rows).select(*dict.fromkeys([*KEYS, *by]))
+        return ReportRows(self._source.catalog(), chosen)
 
     def __repr__(self) -> str:
-        return "<Plot | matrix, timeline, durations, graph, mermaid>"
+        return "<Plot | matrix, completeness, timeline, durations, graph, mermaid>"
+
+
+def _steps_of(rows: Selection) -> Selection:
+    """Return the steps of a selection.
+
+    Raises:
+        UsageError: If this is no selection, as a collected frame.
+    """
+    if not hasattr(rows, "steps"):
+        text = "a chart takes a selection, such as ws.steps.filter(status='ERROR')"
+        raise UsageError(f"{text}, not a {type(rows).__name__}")
+    return rows.steps
+
+
+def _named(report: ReportRows) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows with the name of their step and the short name of their status; and the names."""
+    names = [step_name(cell) for cell in report.cells]
+    words = {code: word for code, word, _ in report.statuses}
+    named = report.steps.with_columns(
+        pl.col("_cell").replace_strict(dict(enumerate(names)), return_dtype=pl.String).alias("name"),
+        pl.col("_code").replace_strict(words, return_dtype=pl.String).alias("status"),
+    )
+    return named, names
+
+
+def _colour(report: ReportRows) -> Any:
+    """Return the colours of the statuses that occur."""
+    import altair as alt
+
+    found = report.statuses
+    return alt.Color("status:N").scale(
+        domain=[word for _, word, _ in found], range=[_COLOURS[code] for code, _, _ in found]
+    )
+
+
+def _spots(graph: Graph) -> dict[int, tuple[int, int]]:
+    """Return the position of each step: its depth, and a line of its own in its unit."""
+    rows: dict[int, int] = {}
+    spots: dict[int, tuple[int, int]] = {}
+    for unit in dict.fromkeys(node.unit for node in graph.nodes):
+        start = max(rows.values(), default=0)
+        rows = {}
+        for node in (one for one in graph.nodes if one.unit == unit):
+            spots[node.index] = (node.depth, rows.get(node.depth, start))
+            rows[node.depth] = rows.get(node.depth, start) + 1
+    return spots
 
 
 def _need_altair() -> None:

@@ -12,6 +12,7 @@ import polars as pl
 from sinagot_catalog import __version__
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
+from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
 from sinagot_catalog.reporting.results import Results
 from sinagot_catalog.reporting.snapshot_changes import SnapshotChanges, changes_of
@@ -187,19 +188,7 @@ class Page:
     @cached_property
     def runs(self) -> list[dict[str, Any]]:
         """The last runs, newest first, each with its position on a common time axis."""
-        events = self.source.events().filter(pl.col("run_id").is_not_null())
-        runs = (
-            events.group_by("run_id")
-            .agg(
-                pl.col("time").min().alias("begin"),
-                pl.col("time").max().alias("end"),
-                (pl.col("event") == "done").sum().alias("done"),
-                (pl.col("event") == "error").sum().alias("failed"),
-                pl.col("host").first(),
-            )
-            .sort("begin", descending=True)
-            .head(_RUNS)
-        )
+        runs = last_runs(self.source.events(), _RUNS)
         if runs.is_empty():
             return []
         first, last = runs["begin"].min(), runs["end"].max()
@@ -218,13 +207,7 @@ class Page:
     @cached_property
     def durations(self) -> list[dict[str, Any]]:
         """The duration of each step: quantiles of its last attempts, on a common logarithmic axis."""
-        seconds = pl.col("seconds")
-        taken = self.rows.steps.filter(seconds.is_not_null(), seconds >= 0)
-        rows = taken.group_by("_cell").agg(
-            pl.len().alias("n"),
-            *(seconds.quantile(part).alias(name) for name, part in _QUANTILES.items()),
-            seconds.sum().alias("sum"),
-        )
+        rows = durations(self.rows.steps)
         if rows.is_empty():
             return []
         low = max(float(rows["low"].min()), 1e-4)  # type: ignore[arg-type]
@@ -232,9 +215,9 @@ class Page:
         axis = pl.lit(high / low).log()
         placed = [
             (100 * (pl.col(name).clip(low, high) / low).log() / axis).alias(f"at_{name}")
-            for name in _QUANTILES
+            for name in QUANTILES
         ]
-        frame = rows.with_columns(placed).sort("_cell")
+        frame = rows.with_columns(placed)
         return [{**row, "name": self.names[row["_cell"]]} for row in frame.iter_rows(named=True)]
 
     @cached_property
@@ -309,6 +292,3 @@ class Page:
     def mermaid(self) -> str:
         """The step graph as text."""
         return graph_of(self.catalog.layout).mermaid()
-
-
-_QUANTILES = {"low": 0.0, "quarter": 0.25, "median": 0.5, "three": 0.75, "high": 1.0}

@@ -89,6 +89,7 @@ def declared_dask(tmp_path_factory):
         cluster.ensure(1, "--resources", "cpus=2 memory=4e9 gpus=1")
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
         cluster.ensure(2, "--resources", "cpus=2 memory=4e9")
+    cluster.wait_for_workers(2)
     yield cluster
     cluster.close()
 
@@ -110,6 +111,7 @@ def test_what_no_dask_worker_has_is_said_and_nothing_hangs(declared_dask, lab):
 
 def test_a_dask_cluster_that_declares_no_resources_is_said_and_nothing_hangs(dask, lab):
     dask.ensure(2)
+    dask.wait_for_workers(2)
     with pytest.raises(UsageError) as error:
         run(lab(dask, fit={"cpus": 1}))
     assert error.value.message == "step fit needs 1 cpu, and the largest worker of the Dask cluster has 0"
@@ -117,13 +119,12 @@ def test_a_dask_cluster_that_declares_no_resources_is_said_and_nothing_hangs(das
 
 
 def test_steps_that_share_a_batch_but_no_worker_are_said(tmp_path, lab):
-    distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
+    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     cluster = Dask(tmp_path)
     cluster.ensure(1, "--resources", "gpus=1")
     cluster.ensure(2, "--resources", "cpus=8")
     try:
-        with distributed.Client(cluster.address, set_as_default=False) as client:
-            client.wait_for_workers(2, timeout=60)
+        cluster.wait_for_workers(2)
         with pytest.raises(UsageError, match="steps card, wide need cpus, gpus together"):
             run(lab(cluster, card={"gpus": 1}, wide={"cpus": 8}))
     finally:

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 from sinagot_catalog import Workspace
+from tests.servers import wait
 
 CHAIN = {"clean": ("raw/{id}", "clean/{id}"), "peak": ("clean/{id}", "peak/{id}")}
 GROUPS = {"clean": ("raw/{id}", "clean/{id}"), "site": ("clean/{id}", "site/{site}")}
@@ -145,6 +146,48 @@ def test_nothing_is_submitted_when_no_row_can_run(cli, write_workspace):
     done = cli("sbatch", folder, "--parts", "2")
     assert (done.returncode, done.stdout) == (0, "nothing to do: no row can run\n")
     assert "holds no file of a record" in done.stderr
+
+
+WAITS = """
+import time, pathlib
+self.path.output.write_text("half")
+while self.id[-1] > "2" and not pathlib.Path("GO").exists():
+    time.sleep(0.05)
+self.path.output.write_text("whole")
+"""
+
+
+@pytest.mark.parametrize("end", ["scancel", "a lost node"])
+def test_an_array_that_ends_early_leaves_nothing_half_done_and_the_next_one_does_the_rest(
+    cli, write_workspace, slurm, tmp_path, end
+):
+    waits = (*GROUPS["clean"], WAITS.replace("GO", str(tmp_path / "go")))
+    folder = write_workspace({**GROUPS, "clean": waits}, RAW, toml=SITES)
+    options = ("--no-requeue", f"--output={tmp_path}/%A_%a.out")
+    words = ("sbatch", folder, "--parts", "2", "--json", "--", *options)
+    jobs = json.loads(cli(*words, **slurm.environment).stdout)
+    # Both parts come to a row that waits.
+    wait(lambda: [path.read_text() for path in folder.rglob("LOG/.staging/**/*-[3-5]")] == ["half"] * 2, 120)
+    if end == "scancel":
+        slurm.ask("scancel", *jobs.values())
+    else:
+        slurm.lose_node()
+    slurm.end()
+    steps = Workspace(folder).steps
+    done = len(steps.filter(step="clean", status="DONE"))
+    assert 0 < done < 12
+    assert not steps.filter(step="clean", status="PROCESSING").collect().height
+    assert len(list(folder.glob("dataset/clean/*"))) == done
+
+    (tmp_path / "go").touch()
+    cli(*words, **slurm.environment)
+    slurm.end()
+    ws = Workspace(folder)
+    assert len(ws.steps.filter(status="DONE")) == len(ws.steps) == 24
+    assert {path.read_text() for path in folder.glob("dataset/clean/*")} == {"whole"}
+    assert not [path for path in folder.rglob("LOG/.staging/**/*") if path.is_file()]
+    ends = ws.events().filter(step="clean", event="done").group_by("record_id").len()
+    assert (ends.height, ends["len"].max()) == (12, 1)
 
 
 def with_resources(folder, **needs):
