@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["Query", "filter_text", "named_in"]
+__all__ = ["Query", "filter_text", "is_by_row", "named_in"]
 
 _LONGEST = 60
 """Number of characters of a filter's text."""
@@ -45,14 +45,14 @@ class Query:
     before: Query | None = None
 
     def where(self, *predicates: pl.Expr) -> Query:
-        """Narrow the shown table.
+        """Narrow the shown table; as in Polars, all the predicates of one call see the same rows.
 
         Raises:
             SelectionError: When a column with fixed values is compared with a value that it can never have.
         """
         for predicate in predicates:
             check_literals(predicate, TABLES[self.table], {})
-        return replace(self, predicates=self.predicates + predicates)
+        return replace(self, predicates=self.predicates + _one_after_the_other(predicates))
 
     def seen_as(self, table: str) -> Query:
         """Return the same rows as another table."""
@@ -98,7 +98,7 @@ class Query:
         return [name for name in schema if name not in hidden]
 
     def filters(self) -> list[str]:
-        """The filters as short texts, in the order of the user; those of other tables name the table."""
+        """The filters as short texts, in the order in which they apply; those of other tables name the table."""
         before = [] if self.before is None else self.before.filters()
         if self.before is not None and self.before.table != self.table:
             before = [one if _OF_TABLE.match(one) else f"{self.before.table}: {one}" for one in before]
@@ -139,6 +139,34 @@ class Query:
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
         return (self.task, self.modality, self.record) == (None, None, None) and not self.is_narrowed
+
+
+def _one_after_the_other(predicates: tuple[pl.Expr, ...]) -> tuple[pl.Expr, ...]:
+    """Return predicates that keep the same rows when each sees what the one before left."""
+    by_row = [is_by_row(one) for one in predicates] if len(predicates) > 1 else [True]
+    if all(by_row[1:]):
+        return predicates
+    over_all = [one for one, alone in zip(predicates, by_row, strict=True) if not alone]
+    first = over_all[0] if len(over_all) == 1 else pl.all_horizontal(over_all)
+    return (first, *(one for one, alone in zip(predicates, by_row, strict=True) if alone))
+
+
+def is_by_row(predicate: pl.Expr) -> bool:
+    """Whether an expression is decided for each row alone: no windows, no positions, no aggregates.
+
+    Example:
+        >>> is_by_row(pl.col("step") == "mean"), is_by_row(pl.sql_expr("NOT step IN ('mean', 'sum')"))
+        (True, True)
+        >>> is_by_row(pl.int_range(pl.len()) < 5)
+        False
+    """
+    if predicate.meta.is_column_selection() or predicate.meta.is_literal():
+        return True
+    try:
+        is_alone = predicate.meta.is_row_separable()
+    except pl.exceptions.PolarsError:  # Polars cannot tell of an IN of SQL, nor of operators around it
+        is_alone = str(predicate).endswith(("]", ".not()", ".strict_cast(Boolean)", ".sql_is_in([Series])"))
+    return is_alone and all(map(is_by_row, predicate.meta.pop()))
 
 
 _OF_TABLE = re.compile(rf"(?:{'|'.join(TABLES)}): ")
