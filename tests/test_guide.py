@@ -204,6 +204,7 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
         "cannot.md",
         "decisions.md",
         "layouts.md",
+        "report-and-ui.md",
     ],
 )
 def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:

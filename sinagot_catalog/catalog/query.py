@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.literals import check_literals
+from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES, TIMED
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["Query", "filter_text", "is_by_row", "named_in"]
+__all__ = ["Query", "conjuncts", "filter_text", "fitting", "has_columns", "is_by_row", "named_in"]
 
 _LONGEST = 60
 """Number of characters of a filter's text."""
@@ -217,3 +218,54 @@ def named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]
         text, hidden = str(predicate), TIMED.get(table, frozenset())
         names |= dict.fromkeys(name for name in schema if name not in hidden or f"'{name}'" in text)
     return list(names)
+
+
+def conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
+    """Return the expressions that a predicate joins by AND; itself if it has to be decided as a whole.
+
+    Example:
+        >>> [str(one) for one in conjuncts(pl.col("a") & pl.col("b") & (pl.col("c") | pl.col("d")))]
+        ['col("a")', 'col("b")', '[(col("c")) | (col("d"))]']
+    """
+    match predicate.meta.pop():
+        case [last, first] if (first & last).meta.eq(predicate) and is_by_row(predicate):
+            return [*conjuncts(first), *conjuncts(last)]
+    return [predicate]
+
+
+def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of a frame that fit a predicate.
+
+    Args:
+        frame: The frame; it may have more columns than a predicate with selectors may see.
+        predicate: The predicate.
+        names: The columns that it names.
+
+    Raises:
+        SelectionError: When Polars cannot apply it.
+    """
+    try:
+        if not predicate.meta.has_multiple_outputs() or len(names) == frame.width:
+            return frame.filter(predicate)
+        fits = frame.select(names).select(predicate)
+        if fits.width != 1:
+            raise SelectionError(
+                f"the filter {predicate} cannot be applied: it gives {fits.width} columns, not one",
+                "Put pl.all_horizontal(…) or pl.any_horizontal(…) around it.",
+            )
+        fit = fits.to_series()
+        return frame.filter(fit if len(fit) == frame.height else pl.lit(fit.first()))
+    except pl.exceptions.StructFieldNotFoundError:
+        raise  # the caller knows the fields
+    except pl.exceptions.PolarsError as error:
+        raise _not_applied([predicate], error) from error
+
+
+def has_columns(frame: pl.DataFrame, predicate: pl.Expr) -> bool:
+    """Whether a frame has the columns that a predicate names."""
+    return set(predicate.meta.root_names()) <= set(frame.columns)
+
+
+def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
+    shown = " & ".join(map(str, predicates))
+    return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")
