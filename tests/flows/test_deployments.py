@@ -356,6 +356,38 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
     assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
 
 
+def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
+    cli, environment, api, tmp_path, wait_until
+):
+    assert cli("init", "bay", "--prefect").returncode == 0
+    written = tmp_path / "bay" / "prefect.yaml"
+    lines = [
+        re.sub("^    # (triggers:|  - expect|    match)", r"    \1", line)
+        for line in written.read_text().splitlines()
+    ]
+    written.write_text("\n".join(lines).replace("name: nightly", "name: arrivals"))
+    for words in (
+        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+        ("event", "emit", "files-came", "--resource-id", "another"),
+        ("event", "emit", "files-came", "--resource-id", "bay"),
+    ):
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = api.read_deployment_by_name("run-workspace/arrivals")
+    asked = {"deployments": {"id": {"any_": [str(made.id)]}}, "sort": "ID_DESC"}
+
+    def by_trigger():
+        found = api.request("POST", "/flow_runs/filter", json=asked).json()
+        return [one for one in found if not one["auto_scheduled"]]
+
+    wait_until(by_trigger, 60)
+    assert len(by_trigger()) == 1
+
+
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
