@@ -189,9 +189,8 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
     if links:
         what = "link to a folder is" if len(links) == 1 else "links to folders are"
         text = f"{len(links):,} {what} left out, such as {links[0]}"
-        yield _notice(
-            "link not followed", links, text, "Set [path] follow_links = true to follow them.", links
-        )
+        hint = "Set [path] follow_links = true to follow them."
+        yield Notice("link not followed", len(links), links[0], text, hint)
     dangling = _listed(one.dangling for one in listings)
     if dangling:
         lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"
