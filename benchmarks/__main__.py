@@ -10,13 +10,28 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import _floors_table, buckets, chart, looking, peers, running, starting, submitting, table
+from benchmarks import (
+    _floors_table,
+    _keys_table,
+    buckets,
+    chart,
+    keys,
+    looking,
+    page,
+    peers,
+    running,
+    starting,
+    submitting,
+    table,
+)
 from benchmarks._aside import delete_all
 from benchmarks._compare import Figures, compared, earlier
 from benchmarks._machine import cache_folder, machine
 from benchmarks._measure import Benchmark, Measurement, Scale, Skipped
 
 BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
+    "keys": (keys.keys,),
+    "many-keys": (keys.many_keys,),
     "import": (starting.imports,),
     "cli": (starting.command_line,),
     "status": (looking.status,),
@@ -41,6 +56,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "bucket-run": (buckets.run,),
 }
 ON_REQUEST = (
+    "many-keys",
     "results",
     "million",
     "cold",
@@ -55,12 +71,13 @@ COMMANDS: dict[str, Callable[[list[str]], int]] = {
     "peers": peers.main,
     "chart": chart.main,
     "table": table.main,
+    "page": page.main,
 }
 
 
 _ABOUT = """How quick looking, running and starting are, each beside a floor in the same run. Commands of their
 own, each with its --help: `peers` runs other tools beside ours, `table` shows kept figures of either kind, `chart`
-draws those of `peers`."""
+draws them, `page` writes the page of the guide from those that are kept."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -88,7 +105,11 @@ def _floors(arguments: list[str]) -> int:
                 talk.print(f"{name} skipped: {reason}")
     delete_all(asked.cache)
     result = {"schema": 1, **machine(), "measurements": [one.as_json() for one in measurements]}
-    console.print(_floors_table.table([result]))
+    if any(map(_keys_table.is_of_keys, result["measurements"])):
+        console.print(_keys_table.table(result))
+    others = [one for one in result["measurements"] if not _keys_table.is_of_keys(one)]
+    if others:
+        console.print(_floors_table.table([{**result, "measurements": others}]))
     if asked.compare:
         lines = compared(asked.compare["time"], Figures.of(asked.compare), Figures.of(result))
         console.print("\n".join(lines))

@@ -1,14 +1,14 @@
-"""`python -m benchmarks chart JSON... -o growth.svg`: how time and memory grow with the records, tool by tool."""
+"""`python -m benchmarks chart JSON... -o growth.svg`: how time and memory grow, tool by tool."""
 
 import argparse
 import math
 import sys
 from collections.abc import Callable, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks._compare import earlier
+from benchmarks import _keys_table
+from benchmarks._compare import earlier_of_any_kind
 from benchmarks._peers_table import figures
 from benchmarks._tools import OURS
 
@@ -20,6 +20,8 @@ _PANELS = (
     ("run", "seconds", "Run all, seconds"),
     ("run", "MB", "Memory held by the run, MB"),
 )
+_OF_KEYS = {"s": "Processor seconds", "MB": "Memory held, MB"}
+_PLAIN = "plain Polars: status"
 _THEMES = {
     "light": {"text": "#1f2328", "grid": "#d1d9e0", "ours": "#cf222e"},
     "dark": {"text": "#e6edf3", "grid": "#3d444d", "ours": "#ff7b72"},
@@ -45,7 +47,11 @@ def main(arguments: list[str]) -> int:
     """Draw the chart twice: as named for light pages, and `-dark` beside it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks chart", description=__doc__)
     parser.add_argument(
-        "results", nargs="+", type=partial(earlier, "peers"), metavar="JSON", help="what `peers --json` wrote"
+        "results",
+        nargs="+",
+        type=earlier_of_any_kind,
+        metavar="JSON",
+        help="what `peers --json` wrote; or one of `keys --json`",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE.svg")
     asked = parser.parse_args(arguments)
@@ -75,11 +81,26 @@ def _rows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _rows_of_keys(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The same of a JSON of `keys`: questions are in the place of tools."""
+    rows = []
+    for (question, size, unit), (ours, plain) in _keys_table.points(result).items():
+        at = {"panel": list(_OF_KEYS).index(unit), "records": size, "capped": False}
+        rows.append({**at, "tool": question, "value": ours})
+        if question == "status":
+            rows.append({**at, "tool": _PLAIN, "value": plain})
+    return rows
+
+
 def _drawn(results: list[dict[str, Any]], theme: str) -> Any:
     import altair as alt
 
-    rows = sorted(_rows(results), key=lambda row: row["tool"] == OURS.name)  # ours is drawn over the others
-    tools = [one for one in _tools(results) if any(row["tool"] == one for row in rows)]
+    if "tools" in results[0]:
+        rows, titles, x = _rows(results), [title for *_, title in _PANELS], "records"
+    else:
+        rows, titles, x = _rows_of_keys(results[0]), list(_OF_KEYS.values()), "keys"
+    rows.sort(key=lambda row: row["tool"] == OURS.name)  # ours is drawn over the others
+    tools = [one for one in _tools(results, rows) if any(row["tool"] == one for row in rows)]
     peers = iter(_COLOURS[theme])
     colours = [_THEMES[theme]["ours"] if one == OURS.name else next(peers) for one in tools]
     by_tool = {
@@ -90,10 +111,10 @@ def _drawn(results: list[dict[str, Any]], theme: str) -> Any:
         .title(None),
     }
     panels = [
-        _panel([row for row in rows if row["panel"] == number], title, by_tool)
-        for number, (_, _, title) in enumerate(_PANELS)
+        _panel([row for row in rows if row["panel"] == number], title, by_tool, x)
+        for number, title in enumerate(titles)
     ]
-    caps = sorted({f"{result['cap']:g} s" for result in results})
+    caps = sorted({f"{result['cap']:g} s" for result in results if "cap" in result})
     any_capped = any(row["capped"] for row in rows)
     said = list(dict.fromkeys(f"{result['machine']}, {result['time'][:10]}" for result in results))
     said += [f"✕ ended after {' or '.join(caps)}"] if any_capped else []
@@ -101,11 +122,12 @@ def _drawn(results: list[dict[str, Any]], theme: str) -> Any:
     return _styled(alt.concat(*panels, columns=2, spacing=24, title=title), theme)
 
 
-def _tools(results: list[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(tool["name"] for result in results for tool in result["tools"]))
+def _tools(results: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[str]:
+    of_peers = [tool["name"] for result in results for tool in result.get("tools", ())]
+    return list(dict.fromkeys(of_peers or [row["tool"] for row in rows]))
 
 
-def _panel(rows: list[dict[str, Any]], title: str, by_tool: dict[str, Any]) -> Any:
+def _panel(rows: list[dict[str, Any]], title: str, by_tool: dict[str, Any], x: str) -> Any:
     import altair as alt
     import polars as pl
 
@@ -114,7 +136,9 @@ def _panel(rows: list[dict[str, Any]], title: str, by_tool: dict[str, Any]) -> A
     decades = [10.0**n for n in range(_decade(min, rows, "value"), _decade(max, rows, "value") + 2)]
     counts = [10**n for n in range(_decade(min, rows, "records"), _decade(max, rows, "records") + 1)]
     base = alt.Chart(pl.DataFrame(rows), title=title, width=330, height=200).encode(
-        x=alt.X("records:Q").scale(type="log", nice=False, padding=12).axis(values=counts, format="~s"),
+        x=alt.X("records:Q", title=x)
+        .scale(type="log", nice=False, padding=12)
+        .axis(values=counts, format="~s"),
         y=alt.Y("value:Q")
         .scale(type="log", domain=[decades[0], decades[-1]])
         .axis(values=decades, format="~r")

@@ -13,7 +13,7 @@ TINY = ("--records", "12", "--times", "1")
 
 
 def run_benchmarks(cache, *arguments):
-    where = () if arguments[0] == "table" else ("--cache", str(cache))
+    where = () if arguments[0] in ("table", "chart") else ("--cache", str(cache))
     command = [sys.executable, "-m", "benchmarks", *where, *arguments]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -104,6 +104,34 @@ def test_an_unknown_name_is_refused(tmp_path):
     done = run_benchmarks(tmp_path, "statsu")
     assert done.returncode == 2
     assert "statsu" in done.stderr
+
+
+def test_questions_over_a_listing_are_one_table(tmp_path):
+    done = run_benchmarks(tmp_path, *TINY, "--json", str(tmp_path / "keys.json"), "keys")
+    assert done.returncode == 0, done.stderr
+    assert "120 keys" not in done.stdout
+    assert "12 keys" in done.stdout
+    assert "sinagot-catalog status" in done.stdout
+    assert "x)" in done.stdout
+    chart = run_benchmarks(tmp_path, "chart", str(tmp_path / "keys.json"), "-o", str(tmp_path / "keys.svg"))
+    assert chart.returncode == 0, chart.stderr
+    assert "plain Polars: status" in (tmp_path / "keys.svg").read_text()
+
+
+def test_the_tables_of_the_page_are_made_from_the_kept_figures():
+    page = (ROOT / "example" / "guide" / "benchmarks.md").read_text()
+    source = "import sys; from benchmarks.page import written; print(written(sys.stdin.read()), end='')"
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=ROOT,
+        input=page,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    assert done.stdout == page
+    assert page.count("<!-- table of ") == page.count("<!-- end of table -->") == 3
 
 
 def test_the_page_shows_what_was_measured():

@@ -1,0 +1,42 @@
+"""`python -m benchmarks page`: writes the tables of the guide's page and its charts from the kept JSONs."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks import _floors_table, _keys_table, _peers_table, chart
+from benchmarks._measure import REPOSITORY
+
+__all__ = ["main", "written"]
+
+_PAGE = REPOSITORY / "example" / "guide" / "benchmarks.md"
+_RESULTS = Path(__file__).parent / "results"
+_CHARTS = {"peers": "growth.svg", "keys": "keys.svg"}
+_BLOCK = re.compile(r"(<!-- table of (\w+)(?:, (\d+) records)? -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def main(arguments: list[str]) -> int:
+    """Write the page and its charts."""
+    argparse.ArgumentParser(prog="python -m benchmarks page", description=__doc__).parse_args(arguments)
+    _PAGE.write_text(written(_PAGE.read_text()))
+    for name, drawn in _CHARTS.items():
+        if code := chart.main([str(_RESULTS / f"{name}.json"), "-o", str(_RESULTS / drawn)]):
+            return code
+    return 0
+
+
+def written(page: str) -> str:
+    """A page with its tables made anew."""
+    return _BLOCK.sub(lambda found: f"{found[1]}\n{_table(found[2], found[3])}\n{found[4]}", page)
+
+
+def _table(name: str, records: str | None) -> str:
+    result: dict[str, Any] = json.loads((_RESULTS / f"{name}.json").read_text())
+    if name == "floors":
+        return _floors_table.markdown([result], goals=True)
+    when = f"{result['machine']}, {result['time'][:10]}\n\n"
+    if name == "keys":
+        return when + _keys_table.markdown(result)
+    return when + _peers_table.markdown(result, int(records or 0))
