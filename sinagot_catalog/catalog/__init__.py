@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         plain_reason,
         rule_texts,
     )
+    from sinagot_catalog.catalog.step_names import no_step
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
@@ -90,6 +91,7 @@ __all__ = [
     "names",
     "names_in",
     "no_attribute",
+    "no_step",
     "notices_frame",
     "parse_json",
     "plain_reason",
@@ -120,6 +122,7 @@ __getattr__ = lazy_exports(
         "lazy_frames": ("RowsFrame", "rows_frame"),
         "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
+        "step_names": ("no_step",),
         "notices": ("JoinedNotices", "Notice", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),

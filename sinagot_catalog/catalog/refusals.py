@@ -404,7 +404,8 @@ class _Judge:
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "
                         f"{{{name}}} into the output, or, for one row per group of records, by = "
-                        f"{[one for one in self.layout.ids.groups if one in fields]} into the step.",
+                        f"{[one for one in self.layout.ids.groups if one in fields]} into the step "
+                        "(BY in a script class).",
                         cell,
                     )
                     return

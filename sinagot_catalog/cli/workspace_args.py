@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.status import SHORT_NAMES, StepStatus
+from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,7 +71,8 @@ def open_workspace(args: Any) -> Workspace:
     argument = getattr(args, "place", None)
     if argument and _may_be_id(argument) and hasattr(args, "record"):
         raise ConfigError(
-            f"there is no file or folder {argument}", f"A record is named with --record {argument}."
+            f"there is no file or folder {argument}",
+            f"A record is named with --record {argument}, a step with --step {argument}.",
         )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
@@ -214,7 +215,7 @@ def _status(text: str) -> str:
     if key not in names:
         valid = [*StepStatus.__members__, *SHORT_NAMES.values()]
         raise SelectionError(
-            f"--status: {text!r} is not a status{did_you_mean(key, valid)}",
+            f"--status: {text!r} is not a status{did_you_mean(OTHER_WORDS.get(key, key), valid)}",
             f"It is one of {', '.join(valid)}.",
         )
     return names[key]

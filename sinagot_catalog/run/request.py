@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Resolver, acted_on
+from sinagot_catalog.catalog import Query, Resolver, acted_on, no_step
 from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.journal import NEVER, unrecorded
@@ -260,10 +260,7 @@ def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
     known = source.layout().steps
     for step in options.steps:
         if step not in known:
-            raise SelectionError(
-                f"there is no step {step!r}{did_you_mean(step, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
+            raise SelectionError(*no_step(source, step, known))
     return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
 
 
