@@ -71,8 +71,8 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
     if pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
         raise PatternError(
             f"--from-files takes a path below the folder of the files, not {pattern!r}",
-            "Name that folder: sinagot-catalog init FOLDER --from-files PATTERN. For a workspace elsewhere, run init "
-            "there and write the folder into path.dataset of its workspace.toml.",
+            "Name that folder: sinagot-catalog init FOLDER --from-files PATTERN. For a workspace elsewhere, run "
+            "init there, and write that folder into path.dataset.",
         )
     if "*" in pattern and "{" not in pattern:
         raise PatternError(
