@@ -258,7 +258,7 @@ class Selection(FrameProtocols):
         return pl.Schema({name: schema[name] for name in self._query.shown(schema)})
 
     def __len__(self) -> int:
-        return sum(one.rows(self._query).height for one in self._resolvers())
+        return sum(one.count(self._query) for one in self._resolvers())
 
     def count(self) -> int:
         """Return the number of rows."""

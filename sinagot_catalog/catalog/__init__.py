@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.read_files import scan_files
+    from sinagot_catalog.catalog.read_files import FORMATS, scan_files
     from sinagot_catalog.catalog.reasons import with_causes
     from sinagot_catalog.catalog.resolver import Resolver
     from sinagot_catalog.catalog.session import Session, stamp
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FOLDER",
+    "FORMATS",
     "RULES",
     "VARYING",
     "BoundPattern",
@@ -126,7 +127,7 @@ __getattr__ = lazy_exports(
         "notices": ("JoinedNotices", "Notice", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
-        "read_files": ("scan_files",),
+        "read_files": ("FORMATS", "scan_files"),
         "parameter_changes": ("present_params", "present_record"),
         "reasons": ("with_causes",),
         "resolver": ("Resolver",),

@@ -20,6 +20,9 @@ __all__ = ["FOLDERS", "Stats"]
 FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
 """Columns of a folder: the bytes of its files, the newest time, the fingerprint as `etag`, the number of files."""
 
+_FEW = 10
+"""Paths are few if there are this many times more stats: then a join goes through the stats, and sorts none."""
+
 
 class Stats:
     """Reads and caches sizes and times for one workspace.
@@ -44,7 +47,8 @@ class Stats:
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            new = asked if held.is_empty() else asked.filter(~asked.is_in(held["path"].implode()))
+            is_any_held = not (held.is_empty() or asked.is_empty())
+            new = asked.filter(~asked.is_in(held["path"].implode())) if is_any_held else asked
             if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
                 new = new.unique(maintain_order=True)
             new = new.alias("path")
@@ -52,7 +56,9 @@ class Stats:
                 held = self._held[root] = pl.concat([held, stat_columns(self._stores[root], new)])
             if len(paths) == held.height and (paths == held["path"]).all():
                 return held
-            return paths.alias("path").to_frame().join(held, on="path", how="left", maintain_order="left")
+            wanted = paths.alias("path").to_frame()
+            few = held.join(wanted, on="path", how="semi") if len(paths) * _FEW < held.height else held
+            return wanted.join(few, on="path", how="left", maintain_order="left")
 
     def folders(self, root: str, folders: Mapping[str, RawFolder | None]) -> pl.DataFrame:
         """Return the columns of `FOLDERS` for folders; null where the content of a folder cannot be read.

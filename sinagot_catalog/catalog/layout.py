@@ -72,6 +72,7 @@ class UnitStep:
         by: The fields of the groups that it runs over; None if it runs over records.
         is_partial: Whether a group also runs without the members that failed.
         columns: Whether the values of its output are a column of `records` or `units` (see `catalog.file_columns`).
+        report: Whether the report shows what it writes.
         params: Its parameters.
         resources: What a row of it needs.
         is_refused: Whether its patterns are known and put data at risk (see `catalog.refusals`).
@@ -93,6 +94,7 @@ class UnitStep:
     by: tuple[str, ...] | None = None
     is_partial: bool = False
     columns: bool = False
+    report: bool = False
     is_refused: bool = False
     params: Mapping[str, Any] = field(default_factory=dict, hash=False)
     resources: Resources = NO_RESOURCES

@@ -70,6 +70,7 @@ def build_layout(
                     by=source.by,
                     is_partial=source.partial,
                     columns=source.columns,
+                    report=source.report,
                     is_refused=is_refused,
                     params=params_of(config, step, task),
                     resources=resources,
@@ -130,6 +131,7 @@ def _source_of(name: str, program: CommandConfig) -> ScriptSource:
         by=program.by,
         partial=program.partial,
         columns=program.columns,
+        report=program.report,
     )
 
 

@@ -78,9 +78,12 @@ def rows_frame(
             names = list(schema) if columns is None else columns
             used = predicate.meta.root_names() if predicate is not None else []
             for one in resolvers():
+                if n_rows is None:
+                    yield one.fetch(query, names, where=predicate)
+                    continue
                 rows = one.fetch(query, list(dict.fromkeys([*names, *used])), limit=n_rows)
                 yield (rows if predicate is None else rows.filter(predicate)).select(names)
-                n_rows = None if n_rows is None else n_rows - rows.height
+                n_rows -= rows.height
                 if n_rows == 0:
                     return
 

@@ -45,13 +45,15 @@ def list_root(source: Session, root: str, layout: Layout) -> Listing:
 
 
 def owned_paths(source: Session, layout: Layout) -> dict[str, pl.Expr]:
-    """Return for each root which paths count in a range of records; empty if all of them count."""
+    """Return which paths of a root count in a range of records, for the roots where not all of them do."""
     part, span = source.ranges.part, source.span
     if part is None or span is None:
         return {}
-    path = pl.col("path")
+    filters = {root: key_filter(source, layout, root, span) for root in source.stores}
     return {
-        root: key_filter(source, layout, root, span).owns(path, is_first=part == 0) for root in source.stores
+        root: wanted.owns(pl.col("path"), is_first=part == 0)
+        for root, wanted in filters.items()
+        if root != "dataset" or wanted.is_shared
     }
 
 

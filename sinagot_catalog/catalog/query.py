@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.literals import check_literals
+from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES, TIMED
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["Query", "filter_text", "named_in"]
+__all__ = ["Query", "conjuncts", "filter_text", "fitting", "has_columns", "is_by_row", "named_in"]
 
 _LONGEST = 60
 """Number of characters of a filter's text."""
@@ -45,14 +46,14 @@ class Query:
     before: Query | None = None
 
     def where(self, *predicates: pl.Expr) -> Query:
-        """Narrow the shown table.
+        """Narrow the shown table; as in Polars, all the predicates of one call see the same rows.
 
         Raises:
             SelectionError: When a column with fixed values is compared with a value that it can never have.
         """
         for predicate in predicates:
             check_literals(predicate, TABLES[self.table], {})
-        return replace(self, predicates=self.predicates + predicates)
+        return replace(self, predicates=self.predicates + _one_after_the_other(predicates))
 
     def seen_as(self, table: str) -> Query:
         """Return the same rows as another table."""
@@ -98,7 +99,7 @@ class Query:
         return [name for name in schema if name not in hidden]
 
     def filters(self) -> list[str]:
-        """The filters as short texts, in the order of the user; those of other tables name the table."""
+        """The filters as short texts, in the order in which they apply; those of other tables name the table."""
         before = [] if self.before is None else self.before.filters()
         if self.before is not None and self.before.table != self.table:
             before = [one if _OF_TABLE.match(one) else f"{self.before.table}: {one}" for one in before]
@@ -139,6 +140,34 @@ class Query:
     def is_whole(self) -> bool:
         """Whether nothing narrows it."""
         return (self.task, self.modality, self.record) == (None, None, None) and not self.is_narrowed
+
+
+def _one_after_the_other(predicates: tuple[pl.Expr, ...]) -> tuple[pl.Expr, ...]:
+    """Return predicates that keep the same rows when each sees what the one before left."""
+    by_row = [is_by_row(one) for one in predicates] if len(predicates) > 1 else [True]
+    if all(by_row[1:]):
+        return predicates
+    over_all = [one for one, alone in zip(predicates, by_row, strict=True) if not alone]
+    first = over_all[0] if len(over_all) == 1 else pl.all_horizontal(over_all)
+    return (first, *(one for one, alone in zip(predicates, by_row, strict=True) if alone))
+
+
+def is_by_row(predicate: pl.Expr) -> bool:
+    """Whether an expression is decided for each row alone: no windows, no positions, no aggregates.
+
+    Example:
+        >>> is_by_row(pl.col("step") == "mean"), is_by_row(pl.sql_expr("NOT step IN ('mean', 'sum')"))
+        (True, True)
+        >>> is_by_row(pl.int_range(pl.len()) < 5)
+        False
+    """
+    if predicate.meta.is_column_selection() or predicate.meta.is_literal():
+        return True
+    try:
+        is_alone = predicate.meta.is_row_separable()
+    except pl.exceptions.PolarsError:  # Polars cannot tell of an IN of SQL, nor of operators around it
+        is_alone = str(predicate).endswith(("]", ".not()", ".strict_cast(Boolean)", ".sql_is_in([Series])"))
+    return is_alone and all(map(is_by_row, predicate.meta.pop()))
 
 
 _OF_TABLE = re.compile(rf"(?:{'|'.join(TABLES)}): ")
@@ -189,3 +218,54 @@ def named_in(table: str, predicate: pl.Expr, schema: Iterable[str]) -> list[str]
         text, hidden = str(predicate), TIMED.get(table, frozenset())
         names |= dict.fromkeys(name for name in schema if name not in hidden or f"'{name}'" in text)
     return list(names)
+
+
+def conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
+    """Return the expressions that a predicate joins by AND; itself if it has to be decided as a whole.
+
+    Example:
+        >>> [str(one) for one in conjuncts(pl.col("a") & pl.col("b") & (pl.col("c") | pl.col("d")))]
+        ['col("a")', 'col("b")', '[(col("c")) | (col("d"))]']
+    """
+    match predicate.meta.pop():
+        case [last, first] if (first & last).meta.eq(predicate) and is_by_row(predicate):
+            return [*conjuncts(first), *conjuncts(last)]
+    return [predicate]
+
+
+def fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
+    """Return the rows of a frame that fit a predicate.
+
+    Args:
+        frame: The frame; it may have more columns than a predicate with selectors may see.
+        predicate: The predicate.
+        names: The columns that it names.
+
+    Raises:
+        SelectionError: When Polars cannot apply it.
+    """
+    try:
+        if not predicate.meta.has_multiple_outputs() or len(names) == frame.width:
+            return frame.filter(predicate)
+        fits = frame.select(names).select(predicate)
+        if fits.width != 1:
+            raise SelectionError(
+                f"the filter {predicate} cannot be applied: it gives {fits.width} columns, not one",
+                "Put pl.all_horizontal(…) or pl.any_horizontal(…) around it.",
+            )
+        fit = fits.to_series()
+        return frame.filter(fit if len(fit) == frame.height else pl.lit(fit.first()))
+    except pl.exceptions.StructFieldNotFoundError:
+        raise  # the caller knows the fields
+    except pl.exceptions.PolarsError as error:
+        raise _not_applied([predicate], error) from error
+
+
+def has_columns(frame: pl.DataFrame, predicate: pl.Expr) -> bool:
+    """Whether a frame has the columns that a predicate names."""
+    return set(predicate.meta.root_names()) <= set(frame.columns)
+
+
+def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
+    shown = " & ".join(map(str, predicates))
+    return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog.catalog.listings import key_filter
-from sinagot_catalog.catalog.query import filter_text
+from sinagot_catalog.catalog.query import filter_text, is_by_row
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.storage import IdRange, count_keys, divided, sample_keys
 
@@ -135,21 +135,3 @@ class Ranges:
 def _any_in(span: IdRange, ids: pl.Series) -> bool:
     """Whether one of the ids is in the range."""
     return not ids.to_frame("id").filter(span.holds(pl.col("id"))).is_empty()
-
-
-def is_by_row(predicate: pl.Expr) -> bool:
-    """Whether an expression is decided for each row alone: no windows, no positions, no aggregates.
-
-    Example:
-        >>> is_by_row(pl.col("step") == "mean"), is_by_row(pl.sql_expr("NOT step IN ('mean', 'sum')"))
-        (True, True)
-        >>> is_by_row(pl.int_range(pl.len()) < 5)
-        False
-    """
-    if predicate.meta.is_column_selection() or predicate.meta.is_literal():
-        return True
-    try:
-        is_alone = predicate.meta.is_row_separable()
-    except pl.exceptions.PolarsError:  # Polars cannot tell of an IN of SQL, nor of operators around it
-        is_alone = str(predicate).endswith(("]", ".not()", ".strict_cast(Boolean)", ".sql_is_in([Series])"))
-    return is_alone and all(map(is_by_row, predicate.meta.pop()))

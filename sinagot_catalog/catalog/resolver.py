@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog.catalog.literals import check_literals
-from sinagot_catalog.catalog.query import named_in
+from sinagot_catalog.catalog.query import conjuncts, fitting, has_columns, named_in
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import RECORDS, TABLES
@@ -122,16 +122,32 @@ class Resolver:
     # --- results -----------------------------------------------------------------------------------------
 
     def fetch(
-        self, query: Query, columns: Sequence[str] | None = None, *, limit: int | None = None
+        self,
+        query: Query,
+        columns: Sequence[str] | None = None,
+        *,
+        limit: int | None = None,
+        where: pl.Expr | None = None,
     ) -> pl.DataFrame:
-        """Return the rows of a query, or the first of them, with the shown columns or the given ones."""
+        """Return the rows of a query, or the first of them, with the shown columns or the given ones.
+
+        Args:
+            query: The query.
+            columns: The columns.
+            limit: At most so many rows.
+            where: A predicate of Polars' own optimizer: it needs no check.
+        """
         names = self.columns(query) if columns is None else list(columns)
+        given = [] if where is None else [(where, list(dict.fromkeys(where.meta.root_names())))]
+        needed = [*names, *(name for _, used in given for name in used)]
         if query.table == "steps" and query.is_whole and columns is None:
             rows = self.catalog.whole_steps
-        elif (checked := self._checked_if_held(query, names)) is not None:
-            return self._from_held(checked, names, limit)
+        elif (checked := self._checked_if_held(query, needed)) is not None:
+            return self._from_held([*checked, *given], names, limit)
         else:
             rows = self.rows(query)
+        for predicate, used in given:
+            rows = self._fits(query.table, rows, predicate, used)
         rows = rows if limit is None else rows.head(limit)
         return self._attach(query.table, rows, names).select(names)
 
@@ -154,7 +170,7 @@ class Resolver:
         # an index by names is cheaper than a select of as many expressions
         rows = self.catalog.held_steps[list(dict.fromkeys([*names, *used]))]
         for predicate, known in checked:
-            rows = _fitting(rows, predicate, known)
+            rows = fitting(rows, predicate, known)
         return (rows if limit is None else rows.head(limit))[list(names)]
 
     def rows(self, query: Query, *, shown: bool = True) -> pl.DataFrame:
@@ -170,6 +186,11 @@ class Resolver:
         if query.rows is not None:
             frame = frame.join(query.rows, on=query.rows.columns, how="semi", nulls_equal=True)
         return self.apply(query.table, frame, query.predicates)
+
+    def count(self, query: Query) -> int:
+        """Return how many rows a query has."""
+        is_every_record = query.table == "records" and query.is_whole
+        return len(self.catalog.ids) if is_every_record else self.rows(query).height
 
     def _scoped(self, query: Query, *, shown: bool) -> pl.DataFrame:
         """Return a table's core rows within the scope."""
@@ -301,12 +322,21 @@ class Resolver:
     def apply(self, table: str, frame: pl.DataFrame, predicates: Iterable[pl.Expr]) -> pl.DataFrame:
         """Apply predicates one after the other to rows of a table; they may also name columns of `records`."""
         for predicate in predicates:
-            names = self.check(table, predicate)
-            wide = self._attach(table, frame, names, predicate)
+            frame = self._fits(table, frame, predicate, self.check(table, predicate))
+        return frame
+
+    def _fits(self, table: str, frame: pl.DataFrame, predicate: pl.Expr, names: list[str]) -> pl.DataFrame:
+        """Return the rows that fit a predicate, of which the names are known.
+
+        What needs columns that are not there yet is decided last, of the rows that are left.
+        """
+        for part in sorted(conjuncts(predicate), key=lambda one: not has_columns(frame, one)):
+            used = names if part.meta.has_multiple_outputs() else list(dict.fromkeys(part.meta.root_names()))
+            wide = self._attach(table, frame, used, part)
             try:
-                fits = _fitting(wide, predicate, names)
+                fits = fitting(wide, part, used)
             except pl.exceptions.StructFieldNotFoundError as error:
-                raise self.no_field(table, names, error) from error
+                raise self.no_field(table, used, error) from error
             frame = fits if wide is frame else fits.select(frame.columns)
         return frame
 
@@ -416,36 +446,3 @@ class Names:
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and self.resolver.has(self.table, name)
-
-
-def _fitting(frame: pl.DataFrame, predicate: pl.Expr, names: Sequence[str]) -> pl.DataFrame:
-    """Return the rows of a frame that fit a predicate.
-
-    Args:
-        frame: The frame; it may have more columns than a predicate with selectors may see.
-        predicate: The predicate.
-        names: The columns that it names.
-
-    Raises:
-        SelectionError: When Polars cannot apply it.
-    """
-    try:
-        if not predicate.meta.has_multiple_outputs() or len(names) == frame.width:
-            return frame.filter(predicate)
-        fits = frame.select(names).select(predicate)
-        if fits.width != 1:
-            raise SelectionError(
-                f"the filter {predicate} cannot be applied: it gives {fits.width} columns, not one",
-                "Put pl.all_horizontal(…) or pl.any_horizontal(…) around it.",
-            )
-        fit = fits.to_series()
-        return frame.filter(fit if len(fit) == frame.height else pl.lit(fit.first()))
-    except pl.exceptions.StructFieldNotFoundError:
-        raise  # the caller knows the fields
-    except pl.exceptions.PolarsError as error:
-        raise _not_applied([predicate], error) from error
-
-
-def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
-    shown = " & ".join(map(str, predicates))
-    return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")

@@ -93,20 +93,21 @@ def names(source: Session) -> list[str]:
     return snapshot_files.names(source.log_store)
 
 
-def diff(source: Session, a: str | None = None, b: str | None = None) -> Diff:
+def diff(source: Session, a: str | None = None, b: str | None = None, *, fresh: bool = True) -> Diff:
     """Return the changes between two snapshots, or between a snapshot and now.
 
     Args:
         source: The session of the workspace.
         a: The earlier snapshot; by default the newest.
-        b: The later snapshot; by default a fresh listing.
+        b: The later snapshot; by default a listing.
+        fresh: Whether the workspace is listed again for it.
 
     Raises:
         NotFoundError: When there is no such snapshot.
     """
     before, after = (None if one == NOW else one for one in (a or snapshot_files.LATEST, b or NOW))
     looks = [None if one is None else source.find_snapshot(one) for one in (before, after)]
-    if None in looks:
+    if fresh and None in looks:
         source.refresh()
     old, new = (_files_and_steps(source, one) for one in looks)
     told = [NOW if one is None else one.name for one in looks]

@@ -274,7 +274,7 @@ RULES = (
         8,
         "INIT",
         holds=pl.lit(value=True),
-        text=pl.lit("otherwise"),
+        text=pl.lit("otherwise: an input is not there yet"),
         evidence=_ABSENT,
         detail=_ABSENT,
         remedies=(_TRY_ANYWAY,),

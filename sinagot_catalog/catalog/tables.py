@@ -19,6 +19,7 @@ from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_columns import FileColumns
 from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.metadata import joined
+from sinagot_catalog.catalog.metadata_values import text_of
 from sinagot_catalog.catalog.notices import Notice, listing_notices
 from sinagot_catalog.catalog.path_stats import folder_rules, stat_paths
 from sinagot_catalog.catalog.row_positions import positions
@@ -98,10 +99,11 @@ class Catalog(StepsTable):
         The groups follow, with the values that all records of a group share.
         """
         own = [name for name in self.record_values.columns if name != "record_id"]
+        told = self.described.drop(own)
         numbers = cs.float() | cs.decimal()
-        texts = ~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))
-        told = self.described.drop(own).with_columns(
-            numbers.cast(pl.Float64).fill_nan(None), texts.cast(pl.String)
+        texts = told.select(~(cs.numeric() | cs.boolean() | cs.by_name("record_id"))).schema
+        told = told.with_columns(
+            numbers.cast(pl.Float64).fill_nan(None), *(text_of(name, dtype) for name, dtype in texts.items())
         )
         if not self.layout.bys:
             return told
@@ -252,7 +254,9 @@ class Catalog(StepsTable):
     def n_files(self) -> int:
         """How many files the listing has."""
         return sum(
-            one.paths.filter(self.owned[root], pl.col("kind") == "file").height if self.owned else one.n_files
+            one.paths.filter(self.owned[root], pl.col("kind") == "file").height
+            if root in self.owned
+            else one.n_files
             for root, one in self.listings.items()
         )
 

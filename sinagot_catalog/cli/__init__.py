@@ -15,6 +15,7 @@ from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.signals import Interrupts
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.lazy import lazy_exports
+from sinagot_catalog.scripts import USER_SCRIPTS
 
 if TYPE_CHECKING:
     from sinagot_catalog.cli.examples import example
@@ -24,6 +25,9 @@ __all__ = ["call", "example", "main"]
 __getattr__ = lazy_exports(__name__, {"examples": ("example",)})
 
 INTERRUPTED = 130
+_SCRIPTS = f"{USER_SCRIPTS}."
+_LONGEST_END = 10.0
+"""Seconds for what scripts registered for the end of the process."""
 
 
 def call(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +76,14 @@ def main() -> None:
                 stream.flush()
     except OSError:  # the reader closed the pipe
         os._exit(code)
+    if any(name.startswith(_SCRIPTS) for name in list(sys.modules)):
+        import threading
+
+        # What scripts registered for the end of this process runs, such as the end of a pool of joblib.
+        bound = threading.Timer(_LONGEST_END, os._exit, (code,))
+        bound.daemon = True
+        bound.start()
+        sys.exit(code)
     if "prefect" in sys.modules or os.environ.get("SINAGOT_CATALOG_DEBUG"):
         sys.exit(code)
     # Unloading Polars takes as long as loading it. Everything is written by now: end the process directly.

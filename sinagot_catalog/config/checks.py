@@ -208,6 +208,10 @@ def _cluster_faults(section: PrefectSection) -> Iterator[Fault]:
             yield ("prefect", name), "has no effect without prefect.cluster_class"
 
 
+_PLACEHOLDER = re.compile(r"(?<!\\)\{(?P<name>[A-Za-z_]\w*)\??(?::(?P<regex>(?:[^{}]|\{[\d,]+\})+))?\}")
+"""A placeholder as other tools write it in a pattern: `{sub}`, `{sub?}`, `{sub:regex}`."""
+
+
 def _metadata_faults(records: RecordsSection) -> Iterator[Fault]:
     """Metadata tables without a path, and keys that are not a field of the id."""
     try:
@@ -239,6 +243,13 @@ def _id_faults(records: RecordsSection) -> Iterator[Fault]:
         IdPattern(records.id_pattern)
     except PatternError as error:
         yield address, f"{error.message}. {error.hint}" if error.hint else error.message
+        return
+    if found := _PLACEHOLDER.search(records.id_pattern):
+        as_groups = _PLACEHOLDER.sub(
+            lambda one: f"(?P<{one['name']}>{one['regex'] or '[A-Za-z0-9]+'})", records.id_pattern
+        )
+        text = f"{found[0]} is plain text in a regular expression, not a placeholder; write a named group"
+        yield address, rf"{text}, '{as_groups}' (or '\{{' for a brace in the ids)"
 
 
 def _name_faults(address: Address, name: str, what: str) -> Iterator[Fault]:

@@ -184,6 +184,7 @@ class CommandConfig:
     by: Names | None = None
     partial: bool = False
     columns: bool = False
+    report: bool = False
 
     @property
     def patterns(self) -> dict[str, Any]:

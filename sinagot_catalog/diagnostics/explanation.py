@@ -119,7 +119,7 @@ class Explanation:
         >>> ws = example()
         >>> told = ws.explain("REC-20200601", "summary")
         >>> told.status, told.decided.says
-        ('INIT', 'otherwise')
+        ('INIT', 'otherwise: an input is not there yet')
         >>> [one.step for one in told.upstream]
         ['count', 'mean']
     """

@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.reporting.page import Page
     from sinagot_catalog.reporting.page_template import as_json, render, template_file
+    from sinagot_catalog.reporting.previews import (
+        Table,
+        is_inside,
+        picture_type,
+        read_bounded,
+        table_of,
+        text_of,
+    )
     from sinagot_catalog.reporting.report_rows import CODES, WORDS, ReportRows
     from sinagot_catalog.reporting.workspace_summary import summary_of
 
@@ -32,15 +40,21 @@ __all__ = [
     "Page",
     "Plot",
     "ReportRows",
+    "Table",
     "as_json",
     "check_target",
     "equals",
+    "is_inside",
+    "picture_type",
+    "read_bounded",
     "render",
     "selection_page",
     "shown_columns",
     "status_matrix",
     "summary_of",
+    "table_of",
     "template_file",
+    "text_of",
     "without_empty",
     "workspace_words",
     "write_report",
@@ -57,6 +71,7 @@ __getattr__ = lazy_exports(
         "notebook": ("selection_page", "shown_columns", "status_matrix", "without_empty"),
         "page": ("Page",),
         "page_template": ("as_json", "render", "template_file"),
+        "previews": ("Table", "is_inside", "picture_type", "read_bounded", "table_of", "text_of"),
         "report_rows": ("CODES", "WORDS", "ReportRows"),
         "workspace_summary": ("summary_of",),
     },

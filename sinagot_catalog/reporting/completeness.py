@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Group", "Grouping", "equals", "groupings", "headline", "percent"]
+__all__ = ["Group", "Grouping", "equals", "group_columns", "groupings", "headline", "percent"]
 
 _GROUPS = 30
 """Number of groups of one column that a report shows."""
@@ -120,7 +120,15 @@ def percent(part: int, whole: int) -> str:
 
 
 def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> list[Grouping]:
-    """Return the rows by each column of `by`, by task, by modality and by each field of the id.
+    """Return the rows by each column of `group_columns`."""
+    steps, names = group_columns(catalog, rows, by)
+    return [_grouping(steps, name) for name in names]
+
+
+def group_columns(
+    catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()
+) -> tuple[pl.DataFrame, list[str]]:
+    """Return the rows with the columns to group by: those of `by`, task, modality and each field of the id.
 
     Columns that are not in `by` are left out if they have only one value, or a value of its own for each record.
 
@@ -138,8 +146,8 @@ def groupings(catalog: Catalog, rows: ReportRows, by: Sequence[str] = ()) -> lis
             is_own = name in fields and n_values == len(rows.ids)
             if n_values < 2 or is_own:  # noqa: PLR2004 - nothing to compare
                 continue
-        out.append(_grouping(steps, name))
-    return out
+        out.append(name)
+    return steps, out
 
 
 def _grouping(steps: pl.DataFrame, name: str) -> Grouping:

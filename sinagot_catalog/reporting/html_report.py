@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.reporting.export_target import check_target
+from sinagot_catalog.reporting.failure_commands import workspace_words
 from sinagot_catalog.reporting.page import Page
 from sinagot_catalog.reporting.page_template import as_json, render, template_file
 from sinagot_catalog.reporting.report_rows import ReportRows
+from sinagot_catalog.run import shell_join
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,12 +50,14 @@ def write_report(
     target = Path(path)
     check_target(target)
     page = Page(source, ReportRows(source.catalog(), chosen), where, tuple(by))
+    place, *further = workspace_words(source)
+    explain = shell_join(["sinagot-catalog", "explain", "-C", place, *further])
     text = render(
         "report.html",
         page=page,
         css=template_file("page.css"),
         js=template_file("report.js"),
-        data=as_json(page.rows.data(page.n_bins)),
+        data=as_json({**page.rows.data(page.n_bins), "explain": explain}),
     )
     try:
         target.write_text(text, encoding="utf-8")

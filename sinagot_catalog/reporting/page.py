@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import __version__
-from sinagot_catalog.reporting.completeness import Grouping, groupings, headline
+from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
 from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs
 from sinagot_catalog.reporting.report_rows import CODES, ReportRows, step_name
+from sinagot_catalog.reporting.results import Results
+from sinagot_catalog.reporting.snapshot_changes import SnapshotChanges, changes_of
 from sinagot_catalog.reporting.step_graph import graph_of
-from sinagot_catalog.schema import STATUS
+from sinagot_catalog.schema import KEYS, STATUS
 from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Page"]
 
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
+_TABLES, _LIVE_TABLES = 20_000, 500
+"""Number of tables of one output that a page reads."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +48,20 @@ class Page:
     error = CODES["ERROR"]
 
     def __init__(
-        self, source: Session, rows: ReportRows, where: str | None = None, by: tuple[str, ...] = ()
+        self,
+        source: Session,
+        rows: ReportRows,
+        where: str | None = None,
+        by: tuple[str, ...] = (),
+        *,
+        is_live: bool = False,
     ) -> None:
         self.source = source
         self.catalog: Catalog = source.catalog()
         self.rows = rows
         self.where = where
         self._by = by
+        self._is_live = is_live
         self.made = datetime.now(UTC)
 
     # --- head --------------------------------------------------------------------------------------------
@@ -103,6 +114,24 @@ class Page:
     def groupings(self) -> list[Grouping]:
         """The rows by task, modality, field of the id, and columns that the user names."""
         return groupings(self.catalog, self.rows, self._by)
+
+    @cached_property
+    def changes(self) -> SnapshotChanges | None:
+        """What changed since the last snapshot."""
+        return changes_of(self.source, self.rows)
+
+    @cached_property
+    def results(self) -> Results:
+        """The outputs to show; a live page, which is drawn again and again, reads fewer tables."""
+        steps, names = group_columns(self.catalog, self.rows, self._by)
+        values = steps.select(*KEYS, *(name for name in names if name not in KEYS))
+        return Results(
+            self.source,
+            self.rows,
+            values,
+            most_files=_LIVE_TABLES if self._is_live else _TABLES,
+            embed=not self._is_live,
+        )
 
     @property
     def names(self) -> list[str]:

@@ -41,7 +41,7 @@ class ReportRows:
         self._chosen = chosen
 
     @cached_property
-    def _selected(self) -> pl.DataFrame:
+    def selected(self) -> pl.DataFrame:
         """The rows with their positions in the catalog."""
         steps = self._catalog.whole_steps
         if self._chosen is None:
@@ -53,14 +53,14 @@ class ReportRows:
     @property
     def is_whole(self) -> bool:
         """Whether every row of the catalog is among them."""
-        return self._selected.height == self._catalog.steps.height
+        return self.selected.height == self._catalog.steps.height
 
     @cached_property
     def records(self) -> pl.Series:
         """The positions in the catalog of the records and groups that have a row."""
         if self.is_whole:
             return pl.int_range(self._catalog.n_rows, dtype=pl.UInt32, eager=True)
-        return self._selected["_rec"].unique().sort()
+        return self.selected["_rec"].unique().sort()
 
     @cached_property
     def ids(self) -> pl.Series:
@@ -78,13 +78,13 @@ class ReportRows:
         cells = self._catalog.layout.cells
         if self.is_whole:
             return list(cells)
-        return [cells[index] for index in self._selected["_cell"].unique().sort()]
+        return [cells[index] for index in self.selected["_cell"].unique().sort()]
 
     @cached_property
     def steps(self) -> pl.DataFrame:
         """The rows with their status as `_code`; `_rec` and `_cell` count `ids` and `cells`."""
         code = pl.col("status").to_physical().fill_null(CODES["UNKNOWN"]).cast(pl.UInt8).alias("_code")
-        rows = self._selected.with_columns(code, pl.col("_rec").alias("_record"))
+        rows = self.selected.with_columns(code, pl.col("_rec").alias("_record"))
         if self.is_whole:
             return rows
         return rows.with_columns(pl.col("_rec", "_cell").rank("dense").cast(pl.UInt32) - 1)
@@ -92,7 +92,7 @@ class ReportRows:
     @cached_property
     def failed(self) -> pl.DataFrame:
         """The rows that count as failures."""
-        return self._selected.filter(failed())
+        return self.selected.filter(failed())
 
     @cached_property
     def counts(self) -> list[list[int]]:

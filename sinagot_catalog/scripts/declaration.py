@@ -44,6 +44,7 @@ class ScriptSource:
         by: `BY`, the fields of the groups that it runs over; None if it runs over records.
         partial: `PARTIAL`, whether a group also runs without the members that failed.
         columns: `COLUMNS`, whether the values of its output are a column of records.
+        report: `REPORT`, whether the report shows what it writes.
         resources: `RESOURCES`, what a row needs, as it is written.
     """
 
@@ -63,6 +64,7 @@ class ScriptSource:
     by: tuple[str, ...] | None = None
     partial: bool = False
     columns: bool = False
+    report: bool = False
     resources: Mapping[str, Any] = field(default_factory=dict)
 
     def called(self, name: str) -> str:
@@ -167,6 +169,7 @@ def _read(
         by=_checked_by(*setting("BY")),
         partial=_checked_flag(*setting("PARTIAL")),
         columns=_checked_flag(*setting("COLUMNS")),
+        report=_checked_flag(*setting("REPORT")),
         resources=_checked_table(*setting("RESOURCES")),
     )
 

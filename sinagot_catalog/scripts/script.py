@@ -71,6 +71,7 @@ class ScriptTemplate:
         PARTIAL: Run a group also without the members that failed.
         COLUMNS: Whether an output is a table with one row (JSON, CSV, Parquet), whose values are a column of
             `records`, or of `units` where there are tasks or modalities. The column has the name of the step.
+        REPORT: Whether the report shows what the step writes: pictures, and the values of tables by group.
         RESOURCES: What a row needs: `{"cpus": 4, "memory": "8GB", "gpus": 1, "time": "2h"}`. A run starts no more
             rows than fit.
 
@@ -101,6 +102,7 @@ class ScriptTemplate:
     BY: ClassVar[Sequence[str] | None] = None
     PARTIAL: ClassVar[bool] = False
     COLUMNS: ClassVar[bool] = False
+    REPORT: ClassVar[bool] = False
     RESOURCES: ClassVar[Mapping[str, Any] | None] = None
 
     records: Sequence[str] = ()

@@ -31,7 +31,7 @@ __all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
 _MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
 """Matches likely misspellings of a name of `PATHS`, in capitals and without underscores."""
-SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY", "PARTIAL", "COLUMNS", "RESOURCES")
+SETTINGS = ("VERSION", "RETRIES", "TIMEOUT", "BY", "PARTIAL", "COLUMNS", "REPORT", "RESOURCES")
 
 
 class FaultError(Exception):

@@ -19,6 +19,7 @@ KEYWORDS = {
     "by": "BY",
     "partial": "PARTIAL",
     "columns": "COLUMNS",
+    "report": "REPORT",
     "resources": "RESOURCES",
 }
 """The keywords of `step` and the corresponding attributes of a script class."""
@@ -84,6 +85,7 @@ def step(
     by: Sequence[str] | None = None,
     partial: bool = False,
     columns: bool = False,
+    report: bool = False,
     resources: Mapping[str, Any] | None = None,
     check: Callable[..., object] | None = None,
 ) -> Callable[[Callable[..., object]], type[FunctionScript]]:
@@ -104,6 +106,7 @@ def step(
         by: Run once per group of records: the fields of the id that tell the groups; `[]` for all records together.
         partial: Run a group also without the members that failed.
         columns: Whether the output is one row of values, which become a column of `records`; see `COLUMNS`.
+        report: Whether the report shows the output: pictures, and the values of tables by group.
         resources: What a row needs, such as `{"cpus": 4, "memory": "8GB", "gpus": 1, "time": "2h"}`.
         check: Called before the outputs are published, with parameters of the same names. If it raises an
             exception, that is the error of the record, and nothing is published.
@@ -133,6 +136,7 @@ def step(
         "BY": by,
         "PARTIAL": partial,
         "COLUMNS": columns,
+        "REPORT": report,
         "RESOURCES": resources,
     }
 

@@ -77,8 +77,13 @@ class IdRange:
 
     def holds(self, column: pl.Expr) -> pl.Expr:
         """Whether the ids of a column are in the range."""
-        lower = column >= self.first
-        return lower if self.end is None else lower & (column < self.end)
+        return _between(column, self.first, self.end)
+
+
+def _between(column: pl.Expr, first: str, end: str | None) -> pl.Expr:
+    """Whether texts lie in a range without its end; None if it has no end."""
+    lower = column >= first
+    return lower if end is None else lower & (column < end)
 
 
 def _shown(value: object) -> str:
@@ -121,18 +126,18 @@ class _Way:
         """Whether the id follows its first text."""
         return self.tokens[1 if self.head else 0 :][:1] == (("field", "id"),)
 
-    def is_of(self, record_id: str, column: pl.Expr, base: str) -> pl.Expr:
-        """Whether a key is a path of one record, or lies in such a folder; the id follows the first text.
-
-        The comparisons come first, which a Parquet reader decides for whole groups of rows.
-        """
+    def keys_of(self, record_id: str, base: str) -> tuple[str, str | None]:
+        """The range of the keys of one record, where the id follows the first text; other keys may lie in it."""
         behind = self.tokens[2 if self.head else 1 :]
         begin = base + self.head + record_id + (behind[0][1] if behind and behind[0][0] == "text" else "")
+        return begin, _behind(begin)
+
+    def is_of_any(self, ids: list[str], column: pl.Expr, base: str) -> pl.Expr:
+        """Whether a key is a path of one of the records, or lies in such a folder."""
+        behind = self.tokens[2 if self.head else 1 :]
         rest = "".join(_REGEX[kind] or re.escape(value) for kind, value in behind)
-        regex = f"(?s)^{re.escape(base + self.head + record_id)}{rest}(?:/|$)"
-        end = _behind(begin)
-        inside = column >= begin if end is None else (column >= begin) & (column < end)
-        return inside & column.str.contains(regex)
+        some = "|".join(map(re.escape, ids))
+        return column.str.contains(f"(?s)^{re.escape(base + self.head)}(?:{some}){rest}(?:/|$)")
 
 
 _REGEX = {"text": "", "field": "[^/]+", "optional": "[^/]+", "any": "[^/]*", "deep": ".*"}
@@ -189,13 +194,32 @@ class KeyFilter:
                 own &= column < base + head + self.span.end
             elif head + base:
                 own &= column.str.starts_with(base + head)
-            for record_id in self._shorter(self.span.end or ""):
-                if record_id in self.span:
-                    own |= reduce(or_, [way.is_of(record_id, column, base) for way in ways])
-            for record_id in self._shorter(self.span.first):
-                own &= ~reduce(or_, [way.is_of(record_id, column, base) for way in ways])
+            for way in ways:
+                own = self._with_shorter(own, way, column, base)
             found |= own
         return found
+
+    def _with_shorter(self, own: pl.Expr, way: _Way, column: pl.Expr, base: str) -> pl.Expr:
+        """Correct the keys of a range by those of ids that are the beginning of a bound, where they lie above it.
+
+        The comparisons come first, which a Parquet reader decides for whole groups of rows.
+        """
+        for bound, is_end in ((self.span.end or "", True), (self.span.first, False)):
+            above = {
+                record_id: keys
+                for record_id in self._shorter(bound)
+                if (keys := way.keys_of(record_id, base))[1] is None or keys[1] > base + way.head + bound
+            }
+            if is_end:
+                above = {record_id: keys for record_id, keys in above.items() if record_id in self.span}
+            if not above:
+                continue
+            is_shorter = way.is_of_any(list(above), column, base)
+            if is_end:
+                own |= reduce(or_, [_between(column, *keys) for keys in above.values()]) & is_shorter
+            else:
+                own &= ~is_shorter
+        return own
 
     def _shorter(self, bound: str) -> list[str]:
         """The ids that are the beginning of a text."""
@@ -210,6 +234,11 @@ class KeyFilter:
             return False
         others = [*self._ways, *self._others]
         return not any(head.startswith(one) for head in self._ways for one in others if one != head)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether it also selects keys that every range reads, as their patterns have no id."""
+        return bool(self._others)
 
     def owns(self, column: pl.Expr, *, is_first: bool) -> pl.Expr:
         """Whether a path counts in this range, if the ranges together hold all ids: it counts in exactly one.

@@ -12,8 +12,8 @@ import polars as pl
 
 from sinagot_catalog.catalog import Query
 from sinagot_catalog.errors import NotFoundError, SinagotError
+from sinagot_catalog.reporting import Table, is_inside, picture_type, read_bounded, table_of, text_of
 from sinagot_catalog.schema import KEYS
-from sinagot_catalog.ui.previews import Table, is_inside, picture_type, read_bounded, table_of, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -25,8 +25,6 @@ __all__ = ["LinkedFile", "LinkedFiles", "Preview", "of_key"]
 
 _PREVIEW_BYTES = 4 << 20
 _IN_FOLDER = 200
-PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
-"""The ends of the names of pictures; what a file is, its first bytes tell."""
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,6 @@ class LinkedFile:
     exists: bool
     position: int
     inside: int | None = None
-
-    @property
-    def is_picture(self) -> bool:
-        """Whether its name is that of a picture."""
-        return self.path.lower().endswith(PICTURES)
 
     @property
     def name(self) -> str:

@@ -19,13 +19,12 @@ from starlette.exceptions import HTTPException
 
 from sinagot_catalog.catalog import exclude, include, missing_line
 from sinagot_catalog.errors import NotFoundError, SinagotError, UsageError
-from sinagot_catalog.reporting import Page, ReportRows, as_json, equals, render, template_file
+from sinagot_catalog.reporting import Page, ReportRows, as_json, equals, picture_type, render, template_file
 from sinagot_catalog.schema import KEYS
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.ui.access import FILE_POLICY
 from sinagot_catalog.ui.linked_files import LinkedFiles
-from sinagot_catalog.ui.pages import RowPage, RowsPage, both, rows_url
-from sinagot_catalog.ui.previews import picture_type
+from sinagot_catalog.ui.pages import RowPage, RowsPage, both, row_url, rows_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,13 +91,13 @@ class Routes:
         key = (look.version, where)
         if key not in self._drawn:
             chosen = look.rows(where).select(*KEYS) if where else None
-            page = Page(look.source, ReportRows(look.source.catalog(), chosen), where or None)
+            page = Page(look.source, ReportRows(look.source.catalog(), chosen), where or None, is_live=True)
             ids, n = page.rows.ids, page.n_bins
             edges = [-(-k * len(ids) // n) for k in range(n + 1)] if n else [0]
             bins = [(ids[first], ids[end - 1]) for first, end in pairwise(edges)]
             text = render(
-                "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url, both=both,
-                equals=equals, bins=as_json({"bins": bins, "where": where}),
+                "live_sections.html", folder=_TEMPLATES, page=page, live=True, rows_url=rows_url,
+                row_url=row_url, both=both, equals=equals, bins=as_json({"bins": bins, "where": where}),
             )  # fmt: skip
             while len(self._drawn) >= _MOST_DRAWN:
                 self._drawn.pop(next(iter(self._drawn)))

@@ -44,6 +44,18 @@ def test_several_filters_narrow_one_another(ws):
     assert rows(chosen) == [("R3", "clean")]
 
 
+def test_filters_of_one_call_see_the_same_rows(ws):
+    """As in Polars: a window of one call is over all rows, and one of a later call over what is left."""
+    alone, clean = pl.len().over("record_id") == 1, pl.col("step") == "clean"
+    every = ws.steps.collect()
+    for given in ([clean, alone], [alone, clean], [clean, pl.int_range(pl.len()) < 3, alone.not_()]):
+        assert rows(ws.steps.filter(*given)) == rows(every.lazy().filter(*given))
+        assert rows(ws.steps.filter(given)) == rows(every.lazy().filter(given))
+    assert len(ws.steps.filter(clean, alone)) == 0
+    assert len(ws.steps.filter(clean).filter(alone)) == 3
+    assert len(ws.steps.filter(pl.len().over("record_id") == 2, step="clean")) == 3
+
+
 def test_filter_takes_lists_of_expressions_and_booleans(ws):
     assert rows(ws.steps.filter([pl.col("step") == "sum", pl.col("record_id") == "R1"])) == [("R1", "sum")]
     assert len(ws.steps.filter([True, pl.col("step") == "sum"])) == 3

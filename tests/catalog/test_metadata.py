@@ -571,6 +571,26 @@ def test_odd_columns_narrow_steps(study):
     assert ws.sql("SELECT record_id FROM records WHERE _rec_metadata = 'a'").collect().rows() == [("001",)]
 
 
+@pytest.mark.parametrize("mode", ["processes", "main_process"])
+def test_scripts_read_odd_columns_as_numbers_and_texts(study, mode):
+    """Lists and structs are JSON, and a change of them makes their rows stale."""
+    folder = study({"odd.arrow": odd_table()})
+    (folder / "scripts" / "clean.py").write_text(
+        "import json\nfrom sinagot_catalog import ScriptTemplate\nclass Script(ScriptTemplate):\n"
+        "    PATH_IN, PATH_OUT = 'raw/{id}', 'clean/{id}'\n"
+        "    def run(self): self.path.output.write_text(json.dumps(dict(self.record)))\n"
+    )
+    report = Workspace(folder).steps.run(mode=mode, progress=False)
+    assert report.counts() == {"done": 2}, report.failures()
+    first, second = (json.loads((folder / "dataset" / "clean" / one).read_text()) for one in ("001", "002"))
+    assert {first["list"], first["struct"], first["span"]} == {"[1,2]", '{"x":1,"y":["k"]}', "PT3S"}
+    assert (first["price"], first["day"], first["bytes"]) == (1.5, "2020-01-02", "abc")
+    assert [second[name] for name in ("list", "span", "day", "nothing")] == [None] * 4
+    assert Workspace(folder).steps.filter(pl.col("stale")).is_empty()
+    put(folder / "odd.arrow", odd_table().with_columns(list=pl.Series([[1, 3], None])))
+    assert Workspace(folder).steps.filter(pl.col("stale")).select("record_id").rows() == [("001",)]
+
+
 def test_odd_columns_are_kept_by_a_snapshot(study):
     folder = study({"odd.arrow": odd_table()})
     name = Workspace(folder).snapshot()

@@ -1,5 +1,6 @@
 """Every way to ask for rows gives the rows that Polars' own filters give, whatever was asked before."""
 
+import itertools
 import json
 import os
 
@@ -153,9 +154,11 @@ def whole(folder, table):
 RECORD_COLUMNS = ["record_id", "site", "age", *schema.RECORDS.keys() - {"record_id"}]
 
 
-def expected(folder, table, predicates):
-    """What filters of a Polars frame give, one after the other."""
+def expected(folder, table, predicates, *, at_once=False):
+    """What filters of a Polars frame give, one after the other or in one call."""
     own, wide = whole(folder, table)
+    if at_once:
+        return wide.filter(*predicates)
     for predicate in predicates:
         if predicate.meta.has_multiple_outputs():  # a selector sees the columns that the table shows
             shown = [name for name in own.columns if _is_shown(table, name, predicate)]
@@ -179,15 +182,17 @@ def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
     paths = tuple(data.draw(st.lists(st.sampled_from(PATHS), min_size=1, max_size=9, unique=True)))
     table = data.draw(st.sampled_from([*PREDICATES, "steps", "steps"]))
     predicates = data.draw(st.lists(st.sampled_from(PREDICATES[table]), max_size=3))
+    has_selector = any(predicate.meta.has_multiple_outputs() for predicate in predicates)
+    at_once = not has_selector and data.draw(st.booleans())
     folder = folders(paths)
-    reference = expected(folder, table, predicates)
+    reference = expected(folder, table, predicates, at_once=at_once)
     rows = by_keys(reference, table)
     ws = Workspace(folder)
     for look in data.draw(st.lists(st.sampled_from(BEFORE), max_size=2)):
         look(ws)
     selection = getattr(ws, table)
-    for predicate in predicates:
-        selection = selection.filter(predicate)
+    for one_call in [predicates] if at_once else [[one] for one in predicates]:
+        selection = selection.filter(*one_call)
     collected = selection.collect()
     assert by_keys(collected, table) == rows
     assert collected.equals(reference.select(collected.columns))
@@ -203,15 +208,31 @@ def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
     assert (
         collected.columns == names == selection.lazy().collect().columns == pa.table(selection).column_names
     )
+    timed = set(schema.TIMED.get(table, ()))
+    if not has_selector:
+        named = {name for predicate in predicates for name in predicate.meta.root_names()}
+        assert timed & set(names) == timed & named
     if table == "steps":
         planned = selection.plan().frame
         assert sorted(by_keys(planned, table), key=str) == sorted(rows, key=str)
     lazy = getattr(ws, table).lazy()
-    for predicate in predicates:
-        lazy = lazy.filter(predicate)
-    if not any(predicate.meta.has_multiple_outputs() for predicate in predicates):
+    for one_call in [predicates] if at_once else [[one] for one in predicates]:
+        lazy = lazy.filter(*one_call)
+    if not has_selector:
         assert by_keys(lazy.collect(), table) == rows
         assert by_keys(lazy.select(KEYS[table]).collect(), table) == rows
+
+
+@pytest.mark.parametrize("table", PREDICATES)
+def test_each_pair_of_filters_applies_in_its_order_or_in_one_call(folders, table):
+    folder = folders(("raw/A1-RS.edf", "clean/A1-RS.fif", "raw/A2.csv", "score/B1.txt", "norm.csv"))
+    selection, wide = getattr(Workspace(folder), table), whole(folder, table)[1]
+    plain = [one for one in PREDICATES[table] if not one.meta.has_multiple_outputs()]
+    for first, second in itertools.permutations(plain[:10], 2):
+        in_order = by_keys(wide.filter(first).filter(second), table)
+        assert by_keys(selection.filter(first).filter(second).collect(), table) == in_order
+        at_once = by_keys(wide.filter(first, second), table)
+        assert by_keys(selection.filter(first, second).collect(), table) == at_once
 
 
 @few

@@ -62,6 +62,23 @@ def test_each_file_is_in_one_range(ranged, whole):
     assert ranged.files.count() == expected.height
 
 
+@pytest.mark.parametrize("rest", [".csv", "~.csv", "~/data.csv", "~{id}.csv"])
+def test_ids_that_begin_like_others_are_in_one_range_whatever_follows_them(
+    rest, write_workspace, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Ranges, "most_keys", 20)
+    folder = write_workspace({"read": (f"raw/{{id}}{rest}", f"out/{{id}}{rest}")}, **HOW)
+    ids = sorted({f"{letter}{n}" for letter in "ABC" for n in (1, 10, 100, 101, 11, 2, 20)} | {"A", "B", "C"})
+    paths = [f"{where}/{one}{rest.replace('{id}', one)}" for where in ("raw", "out") for one in ids]
+    listing = tmp_path / "listing.parquet"
+    pl.DataFrame({"path": sorted(paths)}).write_parquet(listing)
+    ranged = Workspace(folder, listing=listing)
+    assert len(list(ranged.steps.ranges())) > 1
+    assert ranged.records.ids() == ids
+    assert ranged.steps.filter(status="DONE").count() == len(ids)
+    assert ranged.files.collect()["path"].sort().to_list() == sorted(paths)
+
+
 def test_records_are_the_same_in_ranges(ranged, whole):
     assert ranged.records.ids() == IDS
     assert ranged.records.first().id == "A"

@@ -146,3 +146,42 @@ def test_an_interrupted_run_stops_its_scripts_gives_the_rows_back_and_ends_130(
     said = interrupted(folder, number, "--workers", "1")
     assert "interrupted; what is done is kept" in said
     assert "2 can run now" in cli("status", folder).stdout
+
+
+def test_what_a_script_registers_for_the_end_of_the_process_runs_in_the_main_process(
+    write_workspace, tmp_path
+):
+    """A pool that a script leaves open ends with the command, and keeps neither it nor its output open."""
+    script = f"""
+import atexit, multiprocessing, threading, time
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN, PATH_OUT = "raw/{{id}}", "out/{{id}}"
+    def run(self):
+        Script.pool = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"))
+        self.path.output.write_text(str(Script.pool.submit(abs, -1).result()))
+        atexit.register(Path({str(tmp_path / "ended")!r}).touch)
+"""
+    folder = write_workspace({"work": script}, ["raw/R1"])
+    command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout[:6]) == (0, "1 done"), done.stderr
+    assert (tmp_path / "ended").exists()
+
+
+def test_a_thread_that_a_script_leaves_does_not_keep_the_command(write_workspace):
+    script = """
+import threading
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN, PATH_OUT = "raw/{id}", "out/{id}"
+    def run(self):
+        threading.Thread(target=threading.Event().wait).start()
+        raise ValueError("no")
+"""
+    folder = write_workspace({"work": script}, ["raw/R1"])
+    command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stdout[:8]) == (3, "1 failed"), done.stderr

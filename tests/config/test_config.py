@@ -334,6 +334,23 @@ def test_a_fault_is_told_with_address_value_and_what_is_near(faults, text, sente
     assert faults(text) == [f"workspace.toml: {sentence}"]
 
 
+@pytest.mark.parametrize(
+    ("text", "placeholder", "groups"),
+    [
+        ("sub-{sub}_{run}", "{sub}", "sub-(?P<sub>[A-Za-z0-9]+)_(?P<run>[A-Za-z0-9]+)"),
+        (r"{sub:\d{3}}_{run?}", r"{sub:\d{3}}", r"(?P<sub>\d{3})_(?P<run>[A-Za-z0-9]+)"),
+    ],
+)
+def test_a_placeholder_in_the_id_pattern_is_told_with_the_group_to_write(faults, text, placeholder, groups):
+    (told,) = faults("", least=f"[records]\nid_pattern = '{text}'\n")
+    assert told.startswith(f"workspace.toml: records.id_pattern: {placeholder} is plain text in a regular")
+    assert f"'{groups}'" in told
+
+
+def test_braces_that_repeat_or_are_escaped_are_no_placeholder(write):
+    assert read_config(write("[records]\nid_pattern = 'R\\{x\\}-\\d{2}[a-z]{1,3}'\n")).ids.values("R{x}-12ab")
+
+
 def test_a_missing_or_bad_id_pattern_is_told(faults):
     (missing,) = faults("[run]\n", least="")
     assert missing.startswith("workspace.toml: records.id_pattern: missing;")

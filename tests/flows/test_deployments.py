@@ -356,6 +356,60 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
     assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
 
 
+def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
+    cli, environment, api, tmp_path, wait_until
+):
+    assert cli("init", "bay", "--prefect").returncode == 0
+    written = tmp_path / "bay" / "prefect.yaml"
+    lines = [
+        re.sub("^    # (triggers:|  - expect|    match)", r"    \1", line)
+        for line in written.read_text().splitlines()
+    ]
+    written.write_text("\n".join(lines).replace("name: nightly", "name: arrivals"))
+    for words in (
+        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+        ("event", "emit", "files-came", "--resource-id", "another"),
+        ("event", "emit", "files-came", "--resource-id", "bay"),
+    ):
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = api.read_deployment_by_name("run-workspace/arrivals")
+    asked = {"deployments": {"id": {"any_": [str(made.id)]}}, "sort": "ID_DESC"}
+
+    def by_trigger():
+        found = api.request("POST", "/flow_runs/filter", json=asked).json()
+        return [one for one in found if not one["auto_scheduled"]]
+
+    wait_until(by_trigger, 60)
+    assert len(by_trigger()) == 1
+
+
+def test_a_run_beyond_the_limit_of_a_schedule_is_cancelled(worker, trigger, api, write_workspace, wait_until):
+    waits = """
+import pathlib, time
+pathlib.Path(self.data_path, "begun").touch()
+while not pathlib.Path(self.data_path, "go").exists():
+    time.sleep(0.05)
+self.path.output.touch()
+"""
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", waits)}, ["raw/R1"])
+    Workspace(folder).deploy("piling", pool=worker, cron="0 2 * * *", on_message=quiet)
+
+    def is_now(identity, name):
+        return api.read_flow_run(UUID(identity)).state.name == name
+
+    first = trigger("run-workspace/piling")
+    wait_until((folder / "dataset" / "begun").exists, 120)
+    second = trigger("run-workspace/piling")
+    wait_until(lambda: is_now(second, "Cancelled"), 60)
+    (folder / "dataset" / "go").touch()
+    wait_until(lambda: is_now(first, "Completed"), 60)
+
+
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
@@ -378,6 +432,26 @@ def test_parts_are_flow_runs_of_a_deployment_and_the_rest_comes_last(cli, worker
     assert parts["last"].start_time >= max(parts[one].end_time for one in ("1/2", "2/2"))
     again = cli("submit", folder, "--deployment", "parted", "--parts", "2")
     assert again.stdout.startswith("nothing to do")
+
+
+def test_parts_that_a_schedule_would_cancel_are_refused(make_workspace, cli, api):
+    ws = make_workspace(CHAIN, ["raw/R1", "raw/R2", "raw/R3"])
+    more = {"pool": "unattended", "create_pool": True, "on_message": quiet}
+    made = ws.deploy("one-by-one", cron="0 2 1 1 *", **more)
+    done = cli("submit", ws.config.root, "--deployment", "one-by-one", "--parts", "3", "--no-wait")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        "error: 3 parts: the deployment 'one-by-one' runs 1 flow run at a time and cancels the others",
+        "Deploy it with --concurrency 3, or with --overlap wait.",
+    ]
+    runs = [run for run in api.read_flow_runs() if str(run.deployment_id) == made.id]
+    assert not any(run.parameters.get("part") for run in runs)
+    for name, options in (("several", {"concurrency": 3}), ("in-turn", {"overlap": "wait"})):
+        ws.deploy(name, cron="0 2 1 1 *", **options, **more)
+        done = cli("submit", ws.config.root, "--deployment", name, "--parts", "3", "--no-wait", "--json")
+        assert done.returncode == 0, done.stderr
+        for one in json.loads(done.stdout)["flow_runs"]:
+            ws.get_flow_run(one["flow_run_id"]).cancel()
 
 
 @pytest.mark.parametrize(
@@ -704,7 +778,12 @@ def night(workspace: str, submit: bool = False):
     if submit:
         Workspace(workspace).steps.submit(step_label="upper").wait()
     else:
-        assert run_workspace(workspace, step="upper").counts() == {"done": 1}
+        for asked in (
+            {"record_id": ["R1", "R2"]},
+            {"where": "record_id IN ('R3', 'R4') AND status = 'DATA_READY'"},
+            {"rows": f"{workspace}/rows.parquet"},
+        ):
+            assert run_workspace(workspace, step="upper", **asked).counts() == {"done": 2}
 """
 
 
@@ -733,11 +812,15 @@ def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PL
         around = {"parent_flow_run_id": {"any_": [str(identity)]}}
         return api.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(around))[0]
 
-    good = start(write_workspace(CHAIN, ["raw/R1"], name="good"))
+    picked = write_workspace(CHAIN, [f"raw/R{n}" for n in range(1, 8)], name="good")
+    rows = Workspace(picked).steps.filter(pl.col("record_id").is_in(["R5", "R6"]))
+    rows.collect().write_parquet(picked / "rows.parquet")
+    good = start(picked)
     slow = write_workspace(CHAIN, {f"raw/R{n}": "wait" for n in range(1, 60)}, name="slow")
     cancelled = start(slow, submit=True)
     wait_until(lambda: has_ended(good), 180)
     assert api.read_flow_run(good).state.name == "Completed", logs_of(api, str(good))
+    assert len(list((picked / "dataset").glob("upper/*"))) == 6
     wait_until((slow / "dataset" / "begun").exists, 180)
     child = subflow_of(cancelled)
     api.set_flow_run_state(cancelled, Cancelling())

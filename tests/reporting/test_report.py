@@ -5,9 +5,12 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
@@ -191,7 +194,7 @@ def test_search_filters_pages_and_the_matrix_work_in_a_browser(make_workspace, t
 
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
-def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace, tmp_path, browse):
+def test_on_paper_there_is_what_failed_with_tracebacks_and_no_controls(make_workspace, tmp_path, browse):
     body = "if self.id == 'R05': raise ValueError('no boats')\nself.path.output.write_text('x')"
     ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/R{n:02d}" for n in range(80)])
     ws.steps.run(mode="main_process", progress=False)
@@ -200,7 +203,8 @@ def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace,
     assert not traceback.is_visible()
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#shown").inner_text() == "1 to 80 of 80 rows"
+    assert page.locator("#shown").inner_text() == "1 to 1 of 1 rows"
+    assert page.locator("#table tbody td").last.inner_text() == "ValueError: no boats"
     assert traceback.is_visible()
     assert not page.locator("#after").is_visible()
     assert not page.locator("#search").is_visible()
@@ -211,6 +215,58 @@ def test_on_paper_there_are_tracebacks_more_rows_and_no_controls(make_workspace,
     page.keyboard.press("/")
     page.keyboard.type("r05")
     page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=10_000)
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
+def test_a_filter_is_part_of_the_address_and_rows_tell_why(make_workspace, tmp_path, browse):
+    evil = "R05 <b>it's"
+    body = "if '05' in self.id: raise ValueError('no, \"boats\"')\nself.path.output.write_text('x')"
+    names = [evil if n == 5 else f"R{n:02d}" for n in range(60)]
+    ws = make_workspace(
+        {"a": ("raw/{id}", "a/{id}", body), "b": ("a/{id}", "b/{id}")},
+        [f"raw/{n}" for n in names],
+        id_pattern=".+",
+    )
+    ws.steps.run(mode="main_process", progress=False)
+    path = ws.report(tmp_path / "page.html")
+    page = browse(path)
+    page.fill("#search", "boats")
+    page.locator(".chip", has_text="ERROR").click()
+    page.select_option("#step", label="a")
+    page.locator("#table th button", has_text="took").click()
+    address = page.url
+    assert "search=boats" in address
+    page.goto("about:blank")
+    page.goto(address)
+    page.locator("#shown", has_text="1 to 1 of 1 rows").wait_for()
+    assert page.input_value("#search") == "boats"
+    assert page.locator(".chip[aria-pressed=true]").inner_text() == "ERROR 1"
+    assert page.locator("#table th[aria-sort=ascending]").inner_text() == "took"
+    page.locator("#table tbody button").click()
+    command = page.locator(".more .command").inner_text()
+    done = subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path,
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
+    )  # fmt: skip
+    assert 'no, "boats"' in done.stdout
+    assert page.locator(".more").inner_text().startswith('ValueError: no, "boats"\n')
+    page.locator("#table tbody button").first.click()
+    assert page.locator(".more").count() == 0
+    with page.expect_download() as saved:
+        page.locator("#csv").click()
+    lines = Path(saved.value.path()).read_text()
+    assert pl.read_csv(lines.encode()).select("record_id", "step", "status", "reason").rows() == [
+        (evil, "a", "ERROR", 'ValueError: no, "boats"')
+    ]
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.locator("#ids").click()
+    page.locator("#done", has_text="1 id copied").wait_for()
+    assert page.evaluate("navigator.clipboard.readText()") == evil
+    page.evaluate("location.hash = 'from=R00&to=R01&search='")
+    page.locator("#shown", has_text="1 to 4 of 4 rows").wait_for()
+    for wrong in ("#search=%", "#step=x&status=,,&from=zz", "#=", "#sort=-nothing"):
+        browse(path).goto(path.as_uri() + wrong)
 
 
 @browser_needed
@@ -229,11 +285,18 @@ def test_it_is_light_and_dark_and_fits_a_phone(lab, tmp_path, browse):
 
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
-def test_a_page_of_100000_rows_opens_in_three_seconds(large, tmp_path, browse):
+def test_a_page_of_100000_rows_opens_in_two_seconds(large, make_workspace, tmp_path, browse):
+    small = make_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"]).report(tmp_path / "small.html")
     path = large.report(tmp_path / "page.html")
     browse(path).close()
-    begin = time.monotonic()
-    page = browse(path)
-    assert time.monotonic() - begin < 3
+
+    def seconds(path):
+        begin = time.monotonic()
+        page = browse(path)
+        return time.monotonic() - begin, page
+
+    least = min(seconds(small)[0] for _ in range(2))
+    took, page = seconds(path)
+    assert took < max(2, 4 * least)  # a slow machine opens a small page slowly, too
     page.fill("#search", "R33399")
     page.get_by_text("1 to 3 of 3 rows").wait_for()

@@ -698,6 +698,33 @@ def test_pictures_are_shown_and_pages_fit_a_phone(make_workspace, start, browser
 
 
 @browser_needed
+@pytest.mark.filterwarnings("ignore")
+def test_results_are_shown_with_links_to_their_rows(make_workspace, start, browser):
+    ws = make_workspace(
+        {"a": ("raw/{id}", "a/{id}.png"), "t": ("raw/{id}", "t/{id}.csv")}, ["raw/R1", "raw/R2"]
+    )
+    for name, content in (("a/R2.png", png(30, 20)), ("t/R1.csv", b"snr\n4\n"), ("t/R2.csv", b"snr\n6\n")):
+        (Path(ws.data_path) / name).parent.mkdir(exist_ok=True)
+        (Path(ws.data_path) / name).write_bytes(content)
+    for path in Path(ws.scripts_path).glob("*.py"):
+        path.write_text(path.read_text().replace("    PATH_OUT", "    REPORT = True\n    PATH_OUT", 1))
+    page = browser(start(ws.config.root, log_in=False))
+    assert page.locator("#results .numbers tbody tr").inner_text().split() == [
+        "all",
+        "2",
+        "5",
+        "4",
+        "to",
+        "6",
+    ]
+    picture = page.locator("#results img")
+    picture.scroll_into_view_if_needed()
+    assert picture.evaluate("async (one) => { await one.decode(); return one.naturalWidth; }") == 30
+    picture.click()
+    page.locator("h2", has_text="R2 a: DONE").wait_for()
+
+
+@browser_needed
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_100000_records_are_served(write_workspace, start, browser):

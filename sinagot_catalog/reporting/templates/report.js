@@ -1,7 +1,7 @@
 "use strict";
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const { ids, cells, names, sentences, zero, bins, rules, rule, status, said, seconds, ended } = data;
+  const { ids, cells, names, sentences, zero, bins, rules, rule, status, said, seconds, ended, explain } = data;
   const find = (id) => document.getElementById(id);
   const many = (n) => n.toLocaleString("en");
   let size = 50;
@@ -30,7 +30,7 @@
     { name: "status", text: (r, c) => names[code(r, c)], sort: code, dot: true },
     { name: "took", text: (r, c) => time(value(seconds, r, c)), sort: (r, c) => value(seconds, r, c) ?? -1, keep: true },
     { name: "ended", text: (r, c) => day(value(ended, r, c)), sort: (r, c) => value(ended, r, c) ?? -1, keep: true },
-    { name: "reason", text: told, sort: null },
+    { name: "reason", text: (r, c) => names[code(r, c)] === "DONE" ? own(r, c) : told(r, c), sort: null },
   ];
 
   // --- which rows, in which order
@@ -66,7 +66,37 @@
     }
     if (state.down) rows.reverse();
     state.page = 0;
+    keep();
     show();
+  };
+
+  // --- the filter in the address: it can be sent, and is kept when the page is loaded again
+  const stepName = (cell) => cell.filter((part) => part !== null).join(" ");
+  const keep = () => {
+    const kept = new URLSearchParams();
+    if (state.words.length) kept.set("search", state.words.join(" "));
+    if (state.cell >= 0) kept.set("step", stepName(cells[state.cell]));
+    if (state.codes.size) kept.set("status", Array.from(state.codes, (one) => names[one]).join(","));
+    if (state.from > 0 || state.to < ids.length) { kept.set("from", ids[state.from]); kept.set("to", ids[state.to - 1]); }
+    if (state.by > 0 || state.down) kept.set("sort", (state.down ? "-" : "") + columns[state.by].name);
+    const text = String(kept);
+    if (text || location.hash.includes("=")) history.replaceState(null, "", text ? "#" + text : location.pathname + location.search);
+  };
+  const restore = () => {
+    if (!location.hash.includes("=")) return false;
+    const kept = new URLSearchParams(location.hash.slice(1)), sort = kept.get("sort") || "";
+    find("search").value = kept.get("search") || "";
+    state.words = find("search").value.toLowerCase().split(/\s+/).filter((word) => word);
+    state.cell = cells.findIndex((cell) => stepName(cell) === kept.get("step"));
+    find("step").value = state.cell < 0 ? "" : String(state.cell);
+    state.codes = new Set((kept.get("status") || "").split(",").map((name) => names.indexOf(name)).filter((one) => one >= 0));
+    for (const chip of document.querySelectorAll(".chip")) chip.setAttribute("aria-pressed", String(state.codes.has(Number(chip.dataset.code))));
+    state.by = Math.max(0, columns.findIndex((column) => column.sort && column.name === sort.replace(/^-/, "")));
+    state.down = sort.startsWith("-");
+    const from = ids.indexOf(kept.get("from")), to = ids.indexOf(kept.get("to"));
+    if (from < 0 || to < from) narrow(0, ids.length); else narrow(from, to + 1);
+    find("rows").scrollIntoView();
+    return true;
   };
 
   // --- the table
@@ -87,19 +117,47 @@
     } else cell.textContent = column.name;
     head.append(cell);
   });
+  const quoted = (text) => /^[\w./:=@%+,-]+$/.test(text) ? text : "'" + text.replaceAll("'", "'\"'\"'") + "'";
+  const command = (rec, cell) => {
+    const [task, modality, step] = cells[cell];
+    const words = [ids[rec], step, ...(task === null ? [] : ["--task", task]), ...(modality === null ? [] : ["--modality", modality])];
+    return explain + " " + words.map(quoted).join(" ");
+  };
+  const why = (line, rec, cell) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = ids[rec];
+    button.title = "why";
+    button.setAttribute("aria-expanded", "false");
+    button.addEventListener("click", () => {
+      const open = line.nextElementSibling?.className === "more";
+      button.setAttribute("aria-expanded", String(!open));
+      if (open) return line.nextElementSibling.remove();
+      const more = document.createElement("tr"), td = document.createElement("td"), n = rule[cell].charCodeAt(rec) - 48;
+      more.className = "more";
+      td.colSpan = columns.length;
+      for (const text of [own(rec, cell), `rule ${n}: ${rules[n]}`, "every rule with what it saw:"]) {
+        if (text) td.append(Object.assign(document.createElement("p"), { textContent: text }));
+      }
+      td.append(Object.assign(document.createElement("pre"), { className: "command", textContent: command(rec, cell) }));
+      more.append(td);
+      line.after(more);
+    });
+    return button;
+  };
   const show = () => {
     const begin = state.page * size, part = rows.subarray(begin, begin + size);
     body.replaceChildren(...Array.from(part, (row) => {
       const rec = Math.floor(row / nCells), cell = row % nCells, line = document.createElement("tr");
-      for (const column of columns) {
+      for (const [n, column] of columns.entries()) {
         const td = document.createElement("td");
         if (column.dot) {
           const dot = document.createElement("i");
           dot.className = "dot s" + code(rec, cell);
           td.append(dot);
         }
-        if (column.dot || column.keep) td.className = "keep";
-        td.append(column.text(rec, cell));
+        if (column.dot || column.keep) td.className = "keep " + column.name;
+        td.append(n === 0 ? why(line, rec, cell) : column.text(rec, cell));
         line.append(td);
       }
       return line;
@@ -109,6 +167,29 @@
     find("before").disabled = begin === 0;
     find("after").disabled = begin + size >= rows.length;
   };
+  const tell = (text) => { find("done").textContent = text; };
+  find("ids").addEventListener("click", async () => {
+    const chosen = Array.from(new Set(Array.from(rows, (row) => ids[Math.floor(row / nCells)])));
+    try {
+      await navigator.clipboard.writeText(chosen.join("\n"));
+      tell(chosen.length === 1 ? "1 id copied" : `${many(chosen.length)} ids copied`);
+    } catch { tell("The browser does not allow it. Save the rows as CSV."); }
+  });
+  find("csv").addEventListener("click", () => {
+    const field = (text) => /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+    const lines = ["record_id,task,modality,step,status,seconds,ended,reason"];
+    for (const row of rows) {
+      const rec = Math.floor(row / nCells), cell = row % nCells;
+      const values = [ids[rec], ...cells[cell], names[code(rec, cell)], value(seconds, rec, cell), day(value(ended, rec, cell)), told(rec, cell)];
+      lines.push(values.map((one) => field(String(one ?? ""))).join(","));
+    }
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([lines.join("\n") + "\n"], { type: "text/csv" }));
+    link.download = "rows.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    tell(rows.length === 1 ? "1 row saved" : `${many(rows.length)} rows saved`);
+  });
   find("before").addEventListener("click", () => { state.page--; show(); });
   find("after").addEventListener("click", () => { state.page++; show(); });
 
@@ -159,19 +240,24 @@
       find("rows").scrollIntoView({ behavior: "smooth" });
     });
   }
-  // --- on paper: more rows, and each failure with its traceback
+  // --- on paper: what failed and what lacks something, unless a filter is set, and each failure with its traceback
   const closed = () => Array.from(document.querySelectorAll("#failures details:not([open])"));
   let opened = [];
   addEventListener("beforeprint", () => {
     opened = closed();
     for (const one of opened) one.open = true;
     [size, state.page] = [500, 0];
+    if (!location.hash.includes("=")) {
+      const name = (row) => names[code(Math.floor(row / nCells), row % nCells)];
+      const failed = rows.filter((row) => name(row) === "ERROR"), lacks = rows.filter((row) => !["ERROR", "DONE", "READY"].includes(name(row)));
+      rows = Uint32Array.from([...failed, ...lacks]);
+    }
     show();
   });
   addEventListener("afterprint", () => {
     for (const one of opened) one.open = false;
     size = 50;
-    show();
+    select();
   });
 
   // --- the keyboard: a slash goes to the search, as elsewhere
@@ -181,5 +267,6 @@
     find("search").focus();
     find("rows").scrollIntoView();
   });
-  select();
+  addEventListener("hashchange", restore);
+  if (!restore()) select();
 })();

@@ -6,23 +6,36 @@ import csv
 import io
 import json
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.catalog import FORMATS
 from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
     from sinagot_catalog.storage import Store
 
-__all__ = ["MOST_BYTES", "Table", "is_inside", "picture_type", "read_bounded", "table_of", "text_of"]
+__all__ = [
+    "MOST_BYTES",
+    "PICTURES",
+    "Table",
+    "is_inside",
+    "picture_type",
+    "read_bounded",
+    "table_of",
+    "table_of_frame",
+    "text_of",
+]
 
 MOST_BYTES = 32 << 20
 """The size of the largest file that is read."""
 _ROWS, _COLUMNS, _CELL, _TEXT = 12, 12, 200, 8_000
 _SEPARATORS = {"csv": ",", "tsv": "\t"}
-_FORMATS = {"csv", "tsv", "parquet", "pq", "arrow", "feather", "ipc", "json", "ndjson", "jsonl"}
+PICTURES = (".png", ".jpg", ".jpeg", ".gif", ".webp")
+"""The ends of the names of pictures; what a file is, its first bytes tell."""
 
 
 @dataclass(frozen=True)
@@ -91,8 +104,8 @@ def is_inside(store: Store, path: str) -> bool:
 
 def table_of(content: bytes, path: str) -> Table | None:
     """Return the first rows of a table in CSV, TSV, Parquet, Arrow IPC, JSON or NDJSON; None for other files."""
-    form = path.rpartition(".")[2].lower()
-    if form not in _FORMATS:
+    form = FORMATS.get(PurePosixPath(path).suffix.lower(), "value")
+    if form == "value":
         return None
     try:
         if form in _SEPARATORS:
@@ -100,8 +113,11 @@ def table_of(content: bytes, path: str) -> Table | None:
         frame = _frame(content, form)
     except (ValueError, RecursionError, csv.Error, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return None
-    if frame is None or not frame.width:
-        return None
+    return None if frame is None or not frame.width else table_of_frame(frame)
+
+
+def table_of_frame(frame: pl.DataFrame) -> Table:
+    """Return the first rows and columns of a frame."""
     shown = frame.head(_ROWS).select(frame.columns[:_COLUMNS])
     rows = [[_cell(value) for value in row] for row in shown.iter_rows()]
     return Table([_cell(name) for name in shown.columns], rows, frame.width, frame.height > _ROWS)
@@ -137,9 +153,9 @@ def _of_csv(content: bytes, separator: str) -> Table | None:
 
 
 def _frame(content: bytes, form: str) -> pl.DataFrame | None:
-    if form in ("parquet", "pq"):
+    if form == "parquet":
         return pl.read_parquet(io.BytesIO(content), n_rows=_ROWS + 1)
-    if form in ("arrow", "feather", "ipc"):
+    if form == "ipc":
         return pl.read_ipc(io.BytesIO(content), n_rows=_ROWS + 1)
     if form == "json":
         found = json.loads(content)

@@ -1,0 +1,302 @@
+"""Results: the outputs that the page shows, pictures as a gallery and the numbers of tables by group.
+
+Shown are the outputs of steps with `REPORT`, and pictures that steps write for a quality check (`PATH_CONTROL`).
+Everything is bounded, and what is not shown is counted.
+"""
+
+from __future__ import annotations
+
+import base64
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from sinagot_catalog.catalog import FORMATS, scan_files
+from sinagot_catalog.config import count_of, size_text
+from sinagot_catalog.errors import SinagotError, row_label
+from sinagot_catalog.reporting.previews import (
+    PICTURES,
+    Table,
+    is_inside,
+    picture_type,
+    read_bounded,
+    table_of_frame,
+)
+from sinagot_catalog.schema import KEYS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sinagot_catalog.catalog import Session
+    from sinagot_catalog.reporting.report_rows import ReportRows
+
+__all__ = ["Gallery", "Picture", "Results", "Summary"]
+
+_PICTURES = 12
+"""Number of pictures of one output that are shown."""
+_PICTURE_BYTES, _PAGE_BYTES = 1 << 20, 12 << 20
+"""The size of the largest picture inside of a page, and of all of them together."""
+_TABLE_BYTES = 64 << 20
+"""The size of the tables of one output that are read."""
+_COLUMNS, _VALUES = 6, 12
+_ROWS_EACH = 3
+"""The number of rows that a group has at least on average."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture that a row wrote.
+
+    Attributes:
+        key: The key of the row.
+        name: The record, and the file if there are several of one record.
+        position: The position of the file among those of the row, as `ui` counts them.
+        data: The picture as a `data:` address; None if it is shown from its own address.
+    """
+
+    key: dict[str, Any]
+    name: str
+    path: str
+    position: int
+    data: str | None = None
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """The pictures of one output.
+
+    Attributes:
+        n: The number of all its pictures.
+        faults: Why some of them are not shown.
+    """
+
+    name: str
+    pictures: list[Picture]
+    n: int
+    faults: list[str]
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The numbers in the tables of one output, by group.
+
+    Attributes:
+        columns: The columns with numbers.
+        n_columns: The number of all of these.
+        groups: For each group its column, its value, its number of rows, and for each column mean, least and most.
+        table: The first rows; all of them if they are few.
+        fault: Why there are no numbers.
+    """
+
+    name: str
+    n_files: int
+    n_rows: int = 0
+    columns: list[str] = field(default_factory=list)
+    n_columns: int = 0
+    groups: list[tuple[str, str, int, list[tuple[str, str, str]]]] = field(default_factory=list)
+    table: Table | None = None
+    fault: str | None = None
+
+
+class Results:
+    """The outputs that a page shows.
+
+    Args:
+        source: The session of the workspace.
+        rows: The rows of the page.
+        values: The keys of the rows, and the columns to group by.
+        most_files: The number of tables of one output that are read.
+        embed: Whether pictures are part of the page.
+    """
+
+    def __init__(
+        self,
+        source: Session,
+        rows: ReportRows,
+        values: pl.DataFrame,
+        *,
+        most_files: int,
+        embed: bool,
+    ) -> None:
+        self._source = source
+        self._rows = rows
+        self._values = values
+        self._most_files = most_files
+        self._embed = embed
+        self._left = _PAGE_BYTES
+
+    @cached_property
+    def _outputs(self) -> list[tuple[str, pl.DataFrame]]:
+        """The files of each output that is shown, with its name."""
+        cells = [
+            cell.index
+            for cell in self._source.layout().cells
+            if cell.report or any(link.role == "control" for link in cell.links)
+        ]
+        rows = self._rows.selected.filter(pl.col("_cell").is_in(cells))
+        if rows.is_empty():
+            return []
+        is_marked = pl.col("_cell").is_in([cell.index for cell in self._source.layout().cells if cell.report])
+        links = self._source.catalog().links(rows)
+        files = links.with_columns(
+            pl.int_range(pl.len()).over("_rec", "_cell").alias("position"),
+            _ends_in(PICTURES).alias("is_picture"),
+        ).filter(
+            "exists",
+            (pl.col("role") == "control") & pl.col("is_picture") | is_marked & (pl.col("role") != "input"),
+        )
+        names = ["task", "modality", "step", "label"]
+        parts = files.partition_by(names, as_dict=True, maintain_order=True)
+        return [
+            (
+                row_label(*(None if one is None else str(one) for one in key[:3]))
+                + (f": {key[3]}" if key[3] else ""),
+                part.unique(["root", "path"], keep="first", maintain_order=True),
+            )
+            for key, part in parts.items()
+        ]
+
+    # --- pictures ----------------------------------------------------------------------------------------
+
+    @cached_property
+    def galleries(self) -> list[Gallery]:
+        """The pictures of each output."""
+        out = []
+        for name, files in self._outputs:
+            pictures = files.filter("is_picture")
+            if pictures.height:
+                out.append(self._gallery(name, pictures))
+        return out
+
+    def _gallery(self, name: str, files: pl.DataFrame) -> Gallery:
+        pictures: list[Picture] = []
+        faults: list[str] = []
+        n_of = files.group_by("_rec", "_cell").len().select("_rec", "_cell", "len")
+        for row in files.head(_PICTURES).join(n_of, on=["_rec", "_cell"], how="left").iter_rows(named=True):
+            file = row["path"].rpartition("/")[2]
+            title = row["record_id"] if row["len"] == 1 else f"{row['record_id']} {file}"
+            try:
+                data = self._data(row["root"], row["path"]) if self._embed else None
+            except SinagotError as error:
+                faults.append(error.message)
+                continue
+            key = {name: row[name] for name in KEYS}
+            pictures.append(Picture(key, title, row["path"], row["position"], data))
+        return Gallery(name, pictures, files.height, faults)
+
+    def _data(self, root: str, path: str) -> str:
+        """Return a picture as a `data:` address.
+
+        Raises:
+            SinagotError: When it is no picture, or too large.
+        """
+        content = read_bounded(self._source.stores[root], path, _PICTURE_BYTES)
+        kind = picture_type(content)
+        if kind is None:
+            raise SinagotError(f"{path} is no PNG, JPEG, GIF or WebP")
+        if len(content) > self._left:
+            raise SinagotError(
+                f"{path} is left out: the pictures of a page have {size_text(_PAGE_BYTES)} at most"
+            )
+        self._left -= len(content)
+        return f"data:{kind};base64,{base64.b64encode(content).decode()}"
+
+    # --- tables ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def summaries(self) -> list[Summary]:
+        """The numbers of each output that consists of tables."""
+        out = []
+        for name, files in self._outputs:
+            tables = files.filter(_ends_in(tuple(FORMATS)))
+            if tables.height:
+                out.append(self._summary(name, tables))
+        return out
+
+    def _summary(self, name: str, files: pl.DataFrame) -> Summary:
+        fault = self._refusal(files)
+        if fault is None:
+            try:
+                keyed = files.select(*(pl.col(one).alias(f"_key_{one}") for one in KEYS), "root", "path")
+                frame = scan_files(self._source.stores, keyed, None, {}).collect()
+            except SinagotError as error:
+                fault = error.message
+        if fault is not None:
+            return Summary(name, files.height, fault=fault)
+        columns = [one for one in frame.columns if not one.startswith("_key_")]
+        numbers = [
+            one for one in columns if frame.schema[one].is_numeric() or frame.schema[one] == pl.Boolean
+        ]
+        shown = frame.select(pl.col("_key_record_id").alias("record"), *columns[: _VALUES - 1])
+        return Summary(
+            name,
+            files.height,
+            frame.height,
+            numbers[:_COLUMNS],
+            len(numbers),
+            self._groups(frame, numbers[:_COLUMNS]),
+            table_of_frame(shown),
+        )
+
+    def _refusal(self, files: pl.DataFrame) -> str | None:
+        """Return why the tables are not read; None if they are."""
+        n, what = files.height, count_of(files.height, "table")
+        if n > self._most_files:
+            return f"{what}: at most {self._most_files:,} are read here. Read them with scan_outputs"
+        total = 0
+        for (root,), part in files.partition_by("root", as_dict=True).items():
+            store = self._source.stores[str(root)]
+            total += sum(filter(None, store.stat(part["path"].to_list()).size))
+            for path in part["path"]:
+                if not is_inside(store, path):
+                    return f"{path} is a link that leads out of the dataset, and is not followed"
+        if total > _TABLE_BYTES:
+            most = size_text(_TABLE_BYTES)
+            return (
+                f"{what} with {size_text(total)}: at most {most} are read here. Read them with scan_outputs"
+            )
+        return None
+
+    def _groups(
+        self, frame: pl.DataFrame, numbers: Sequence[str]
+    ) -> list[tuple[str, str, int, list[tuple[str, str, str]]]]:
+        if not numbers:
+            return []
+        keys = {f"_key_{name}": name for name in KEYS}
+        names = [name for name in self._values.columns if name not in KEYS]
+        hidden = {name: f"_by_{number}" for number, name in enumerate(names)}
+        by = self._values.select(*KEYS, *(pl.col(name).alias(to) for name, to in hidden.items()))
+        joined = frame.join(by, left_on=list(keys), right_on=list(KEYS), how="left", nulls_equal=True)
+        values = [
+            one.alias(f"_{number}_{part}")
+            for number, name in enumerate(numbers)
+            for part, one in _parts(pl.col(name).cast(pl.Float64)).items()
+        ]
+        out = [_row("", "all", row) for row in joined.select(pl.len(), *values).iter_rows()]
+        for name, to in {**hidden, "task": "_key_task", "modality": "_key_modality"}.items():
+            if joined[to].n_unique() < 2:  # noqa: PLR2004 - nothing to compare
+                continue
+            counts = (
+                joined.group_by(pl.col(to).cast(pl.String)).agg(pl.len(), *values).sort(to, nulls_last=True)
+            )
+            if counts.height <= min(_VALUES, frame.height // _ROWS_EACH):
+                out += [_row(name, value or "(none)", row) for value, *row in counts.iter_rows()]
+        return out
+
+
+def _parts(value: pl.Expr) -> dict[str, pl.Expr]:
+    return {"mean": value.mean(), "least": value.min(), "most": value.max()}
+
+
+def _row(column: str, value: str, row: Sequence[Any]) -> tuple[str, str, int, list[tuple[str, str, str]]]:
+    n, *numbers = row
+    texts = ["" if one is None else f"{one:.4g}" for one in numbers]
+    return column, value, n, list(zip(texts[::3], texts[1::3], texts[2::3], strict=True))
+
+
+def _ends_in(suffixes: Sequence[str]) -> pl.Expr:
+    """Return whether a path has one of these ends."""
+    path = pl.col("path").str.to_lowercase()
+    return pl.any_horizontal(path.str.ends_with(suffix) for suffix in suffixes)
