@@ -65,7 +65,7 @@ class StepCollection(Selection):
         names = self.scripts_names()
         every = names if isinstance(names, list) else [name for some in names.values() for name in some]
         if label not in every:
-            raise NotFoundError(*no_step(self._source, label, every))
+            raise NotFoundError(*no_step(self._source, label, every, " here"))
         if isinstance(names, list):
             return self._step(label, self._query.modality)
         return {

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["no_step"]
 
 
-def no_step(source: Session, name: str, known: Collection[str]) -> tuple[str, str]:
+def no_step(source: Session, name: str, known: Collection[str], where: str = "") -> tuple[str, str]:
     """Return the message and the hint for a step that does not exist.
 
     The hint tells where to list a script that is in the folder of the scripts, but is no step yet.
@@ -24,6 +24,7 @@ def no_step(source: Session, name: str, known: Collection[str]) -> tuple[str, st
         source: The session.
         name: The unknown step.
         known: The steps that exist.
+        where: A word behind the name, such as " here".
     """
     hint = f"Steps: {', '.join(known) or 'none'}."
     folder = Path(source.scripts)
@@ -32,4 +33,4 @@ def no_step(source: Session, name: str, known: Collection[str]) -> tuple[str, st
         found = next(folder.glob(path)).relative_to(folder)
         section = "[steps]" if len(found.parts) == 1 else f"[modalities.{found.parts[0]}]"
         hint = f"The script {found} exists: add {name!r} to scripts of {section} in workspace.toml. {hint}"
-    return f"there is no step {name!r}{did_you_mean(name, known)}", hint
+    return f"there is no step {name!r}{where}{did_you_mean(name, known)}", hint

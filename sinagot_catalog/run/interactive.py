@@ -125,7 +125,7 @@ def _find(source: Session, step: str, task: str | None, modality: str | None) ->
         if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
     ]
     if not found:
-        raise NotFoundError(*no_step(source, step, source.layout().steps))
+        raise NotFoundError(*no_step(source, step, source.layout().steps, " here"))
     for cell in found:
         if cell.error:
             raise NotFoundError(cell.error)
