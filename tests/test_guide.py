@@ -4,11 +4,16 @@ The console blocks of a page run in one shell, its Python blocks in one session,
 """
 
 import doctest
+import http.server
+import json
 import os
+import queue
 import re
 import shutil
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
@@ -234,6 +239,92 @@ def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) 
         assert done.returncode == 0, done.stderr
         for line in lines:
             assert line in done.stdout + done.stderr
+
+
+def run_program(text: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run a Python program of a page; its stdout."""
+    done = subprocess.run(
+        [sys.executable, "-c", text],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=180,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.timeout(900)
+def test_jobs_of_container_pools_are_filled_in(checkout: Path, prefect_server: LocalServer) -> None:
+    page = GUIDE / "containers.md"
+    follow(page, checkout, environment_of())
+    [program] = [text for kind, text in blocks(page) if kind == "python"]
+    said = run_program(program, checkout, environment_of(**prefect_server.environment))
+    box, end = json.JSONDecoder().raw_decode(said)
+    job = json.loads(said[end:])
+    volume = f"{checkout}/harbour:{checkout}/harbour"
+    assert (box["image"], box["mem_limit"], box["volumes"]) == ("lab/harbour:3", "16g", [volume])
+    assert box["env"] == {"TZ": "Europe/Paris"}
+    assert (job["kind"], job["metadata"]["namespace"]) == ("Job", "lab")
+    assert job["spec"]["ttlSecondsAfterFinished"] == 3600
+    pod = job["spec"]["template"]["spec"]
+    assert pod["serviceAccountName"] == "harbour"
+    [container] = pod["containers"]
+    assert container["image"] == "lab/harbour:3"
+    assert container["resources"] == {
+        "limits": {"memory": "16Gi"},
+        "requests": {"cpu": "4", "memory": "16Gi"},
+    }
+
+
+@pytest.fixture
+def chat() -> Iterator[tuple[str, queue.Queue[str]]]:
+    """The address of a chat, and the messages that come in."""
+    messages: queue.Queue[str] = queue.Queue()
+
+    class Chat(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            messages.put(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["text"])
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}", messages
+        server.shutdown()
+
+
+@pytest.mark.timeout(900)
+def test_a_failed_night_is_told(
+    checkout: Path, prefect_server: LocalServer, chat: tuple[str, queue.Queue[str]]
+) -> None:
+    page = GUIDE / "failed-night.md"
+    follow(page, checkout, environment_of())
+    [program] = [text for kind, text in blocks(page) if kind == "python"]
+    environment = environment_of(LAB_CHAT=chat[0], **prefect_server.environment)
+    run_program(program, checkout, environment)
+    prefect = Path(sys.executable).with_name("prefect")
+    try:
+        submit = subprocess.run(
+            ["sinagot-catalog", "submit", "harbour"],
+            env=environment,
+            capture_output=True,
+            timeout=180,
+            check=False,
+        )
+        assert submit.returncode == 3, submit.stderr
+        message = chat[1].get(timeout=120)
+    finally:
+        for name in ("a night failed", "a night did not happen"):
+            words = [prefect, "automation", "delete", name]
+            subprocess.run(words, env=environment, capture_output=True, timeout=120, check=False)
+    assert "3 of 3 rows failed" in message
+    assert prefect_server.url in message
 
 
 @pytest.mark.timeout(900)

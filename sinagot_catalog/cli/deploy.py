@@ -97,7 +97,7 @@ keys of --json: name, id, url, pool, parameters, n_rows (that it would run now)"
         "--job-variable",
         metavar="K=V",
         multiple=True,
-        help="a setting of the jobs of the pool, such as namespace=lab; may be repeated",
+        help="a setting of the jobs of the pool, such as namespace=lab; may be repeated. Lists are JSON",
     ),
     flag("--paused", help="with a paused schedule"),
 )
@@ -112,7 +112,7 @@ def deploy(args: Any) -> int:
         "work_queue": args.work_queue,
         "image": args.image,
         "env": dict(_pair(text, "--env") for text in args.env or ()),
-        "job_variables": dict(map(_job_variable, args.job_variable or ())),
+        "job_variables": dict(_pair(text, "--job-variable") for text in args.job_variable or ()),
         "paused": True if args.paused else None,
     }
     made = deploy(_described(ws, args, **how), on_message=say)
@@ -202,12 +202,3 @@ def _pair(text: str, option: str) -> tuple[str, str]:
     if not sign or not name:
         raise SelectionError(f"{option}: {text!r} is not a variable with a value", "Write it as NAME=VALUE.")
     return name, value
-
-
-def _job_variable(text: str) -> tuple[str, Any]:
-    """A variable with its value: a number, a list or an object in JSON, or a plain text."""
-    name, value = _pair(text, "--job-variable")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value

@@ -93,6 +93,10 @@ deployments:
     schedules:
       - cron: "0 2 * * *"
         timezone: UTC
+    # Also when files have come: prefect event emit files-came --resource-id NAME
+    # triggers:
+    #   - expect: [files-came]
+    #     match: {{prefect.resource.id: {name}}}
     concurrency_limit: 1
     tags: [sinagot-catalog]
     work_pool:

@@ -5,6 +5,7 @@ workspace, but no copy of any code or file. A new deployment replaces an older o
 """
 
 import asyncio
+import json
 import shlex
 import signal
 from collections.abc import Callable, Iterator, Mapping
@@ -93,7 +94,7 @@ def deploy(wanted: Deployment, *, page: str) -> Deployed:
                 f"image: the work pool {pool.name!r} starts processes, which have no image",
                 "Leave it out, or take a pool of containers.",
             )
-        _check_variables(pool, wanted)
+        built.job_variables.update(_variables_for(pool, wanted))
         replaced = _replaced(client, wanted)
         identity = str(built.apply(work_pool_name=wanted.pool, image=wanted.image))
     return _deployed(wanted, identity, page, replaced)
@@ -242,19 +243,29 @@ def _pool(client: SyncPrefectClient, wanted: Deployment) -> WorkPool:
     )
 
 
-def _check_variables(pool: WorkPool, wanted: Deployment) -> None:
-    """Check that the pool knows the job variables: Prefect ignores others.
+def _variables_for(pool: WorkPool, wanted: Deployment) -> dict[str, Any]:
+    """Return the job variables, each of the type that the pool has for it; Prefect ignores names that it lacks.
 
     Raises:
-        SelectionError: It does not know one of them; the message suggests similar names.
+        SelectionError: The pool does not know one of them; the message suggests similar names.
     """
-    known = list((pool.base_job_template or {}).get("variables", {}).get("properties", {}))
+    known = (pool.base_job_template or {}).get("variables", {}).get("properties", {})
     for name in wanted.job_variables:
         if known and name not in known:
             raise SelectionError(
                 f"job_variables: the work pool {pool.name!r} has no variable {name!r}{did_you_mean(name, known)}",
                 f"Its variables: {', '.join(sorted(known))}.",
             )
+    return {name: _typed(value, known.get(name, {})) for name, value in wanted.job_variables.items()}
+
+
+def _typed(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Read a text as JSON, unless its schema takes texts: `4` may be a number of seconds, or of CPUs as a text."""
+    takes_text = any("string" in str(one.get("type")) for one in (schema, *schema.get("anyOf", ())))
+    if isinstance(value, str) and not takes_text:
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
 
 
 def _replaced(client: SyncPrefectClient, wanted: Deployment) -> str | None:

@@ -50,7 +50,8 @@ class Deployment:
         overlap: What happens to a run that would be one too many: `cancel` or `wait`. By default, runs of a
             schedule are cancelled and other runs wait.
         version: The version of the workspace.
-        job_variables: Settings of the jobs of the pool, such as a namespace of Kubernetes.
+        job_variables: Settings of the jobs of the pool, such as a namespace of Kubernetes. A text is read as JSON
+            where the pool wants another type.
         paused: Whether its schedule starts paused; None leaves a deployment as it is.
         replace: Replace the deployment of another workspace that has this name.
         n_rows: Number of rows that it would run now.

@@ -207,6 +207,7 @@ def _environment(folder: Path, port: int, auth: str) -> dict[str, str]:
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
         "PREFECT_SERVER_API_AUTH_STRING": auth,
         "PREFECT_SERVER_UI_API_URL": f"{origin}/api",
+        "PREFECT_UI_URL": origin,  # for links in what automations send
         "PREFECT_SERVER_API_CORS_ALLOWED_ORIGINS": origin,
     }
     return kept | _SETTINGS | own

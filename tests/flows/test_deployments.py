@@ -356,6 +356,60 @@ def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environme
     assert [one.schedule.cron for one in made.schedules] == ["0 2 * * *"]
 
 
+def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
+    cli, environment, api, tmp_path, wait_until
+):
+    assert cli("init", "bay", "--prefect").returncode == 0
+    written = tmp_path / "bay" / "prefect.yaml"
+    lines = [
+        re.sub("^    # (triggers:|  - expect|    match)", r"    \1", line)
+        for line in written.read_text().splitlines()
+    ]
+    written.write_text("\n".join(lines).replace("name: nightly", "name: arrivals"))
+    for words in (
+        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+        ("event", "emit", "files-came", "--resource-id", "another"),
+        ("event", "emit", "files-came", "--resource-id", "bay"),
+    ):
+        done = subprocess.run(
+            [PROGRAMS / "prefect", *words],
+            cwd=tmp_path / "bay", env=environment, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stdout + done.stderr
+    made = api.read_deployment_by_name("run-workspace/arrivals")
+    asked = {"deployments": {"id": {"any_": [str(made.id)]}}, "sort": "ID_DESC"}
+
+    def by_trigger():
+        found = api.request("POST", "/flow_runs/filter", json=asked).json()
+        return [one for one in found if not one["auto_scheduled"]]
+
+    wait_until(by_trigger, 60)
+    assert len(by_trigger()) == 1
+
+
+def test_a_run_beyond_the_limit_of_a_schedule_is_cancelled(worker, trigger, api, write_workspace, wait_until):
+    waits = """
+import pathlib, time
+pathlib.Path(self.data_path, "begun").touch()
+while not pathlib.Path(self.data_path, "go").exists():
+    time.sleep(0.05)
+self.path.output.touch()
+"""
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", waits)}, ["raw/R1"])
+    Workspace(folder).deploy("piling", pool=worker, cron="0 2 * * *", on_message=quiet)
+
+    def is_now(identity, name):
+        return api.read_flow_run(UUID(identity)).state.name == name
+
+    first = trigger("run-workspace/piling")
+    wait_until((folder / "dataset" / "begun").exists, 120)
+    second = trigger("run-workspace/piling")
+    wait_until(lambda: is_now(second, "Cancelled"), 60)
+    (folder / "dataset" / "go").touch()
+    wait_until(lambda: is_now(first, "Completed"), 60)
+
+
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 
