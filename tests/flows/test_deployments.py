@@ -388,6 +388,28 @@ def test_the_triggers_of_the_prefect_yaml_start_a_run_when_their_event_comes(
     assert len(by_trigger()) == 1
 
 
+def test_a_run_beyond_the_limit_of_a_schedule_is_cancelled(worker, trigger, api, write_workspace, wait_until):
+    waits = """
+import pathlib, time
+pathlib.Path(self.data_path, "begun").touch()
+while not pathlib.Path(self.data_path, "go").exists():
+    time.sleep(0.05)
+self.path.output.touch()
+"""
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", waits)}, ["raw/R1"])
+    Workspace(folder).deploy("piling", pool=worker, cron="0 2 * * *", on_message=quiet)
+
+    def is_now(identity, name):
+        return api.read_flow_run(UUID(identity)).state.name == name
+
+    first = trigger("run-workspace/piling")
+    wait_until((folder / "dataset" / "begun").exists, 120)
+    second = trigger("run-workspace/piling")
+    wait_until(lambda: is_now(second, "Cancelled"), 60)
+    (folder / "dataset" / "go").touch()
+    wait_until(lambda: is_now(first, "Completed"), 60)
+
+
 # --- rows to a deployment --------------------------------------------------------------------------------------
 
 

@@ -170,3 +170,14 @@ def test_a_setting_that_prefect_cannot_read_is_one_sentence(program, folder, pre
     assert done.stderr.startswith("error: ") or "\nerror: " in done.stderr
     assert "custom_headers" in done.stderr.lower()
     assert "Traceback" not in done.stderr
+
+
+def test_a_long_row_updates_its_progress_only_when_that_changes(program, write_workspace, prefect_server):
+    long = "import time\ntime.sleep(8)\nself.path.output.touch()"
+    folder = write_workspace({"a": ("raw/{id}", "a/{id}", long)}, ["raw/R1"])
+    with Proxy(prefect_server.port) as proxy:
+        done = program("submit", folder, PREFECT_API_URL=f"http://127.0.0.1:{proxy.port}/api")
+        assert done.returncode == 0, done.stderr
+    updates = [line for line in proxy.seen if line.startswith("PATCH /api/artifacts/")]
+    assert any(line.startswith("POST /api/artifacts/") for line in proxy.seen)
+    assert len(updates) <= 1, updates
