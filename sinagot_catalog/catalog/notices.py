@@ -185,14 +185,12 @@ def _folders(catalog: Catalog) -> Iterator[Notice]:
 def _links(catalog: Catalog) -> Iterator[Notice]:
     """Report links that are not followed or are broken, and names that a text column cannot hold."""
     listings = catalog.listings.values()
-    if links := sum(one.links for one in listings):
-        yield Notice(
-            "link not followed",
-            links,
-            None,
-            f"{count_of(links, 'link')} left out: they lead to folders",
-            "Set [path] follow_links = true to follow them.",
-        )
+    links = _listed(one.links for one in listings)
+    if links:
+        what = "link to a folder is" if len(links) == 1 else "links to folders are"
+        text = f"{len(links):,} {what} left out, such as {links[0]}"
+        hint = "Set [path] follow_links = true to follow them."
+        yield Notice("link not followed", len(links), links[0], text, hint)
     dangling = _listed(one.dangling for one in listings)
     if dangling:
         lead = "1 link leads" if len(dangling) == 1 else f"{len(dangling):,} links lead"

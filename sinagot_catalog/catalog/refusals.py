@@ -400,11 +400,12 @@ class _Judge:
                 if lacks := needed - fields:
                     named = self.layout.places[read].template.fields & lacks or lacks
                     name = "id" if "id" in named else min(named)
+                    by = [one for one in self.layout.ids.groups if one in fields]
+                    group = f", or, for one row per group of records, by = {by} into the step"
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "
-                        f"{{{name}}} into the output, or, for one row per group of records, by = "
-                        f"{[one for one in self.layout.ids.groups if one in fields]} into the step.",
+                        f"{{{name}}} into the output{'' if name == 'task' else group}.",
                         cell,
                     )
                     return

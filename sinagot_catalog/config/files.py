@@ -63,6 +63,8 @@ def find(path: str | Path) -> str:
     if full.is_dir():
         if (full / FILE_NAME).is_file():
             return str(full / FILE_NAME)
+        if (full / FILE_NAME).exists():
+            raise ConfigError(f"{full / FILE_NAME} is not a regular file")
         raise ConfigError(f"the folder {full} holds no {FILE_NAME}", _elsewhere(full))
     beside = [one.name for one in full.parent.iterdir()] if full.parent.is_dir() else []
     raise ConfigError(f"there is no file or folder {full}{did_you_mean(full.name, beside)}")

@@ -226,8 +226,8 @@ def check_file(path: str, existing: ExistingPath, row: Provenance) -> None:
     what = "a folder" if existing.kind == "folder" else "a file that this row did not make"
     raise ForeignFileError(
         f"wrote {path}, which no output declares, and {what} is there already: nothing was published. "
-        "Declare it as an output, or write it under another name; "
-        "write one file per record, and join them with scan_outputs"
+        "Declare it as an output, or write it under another name. For one file of several records: write one per "
+        "record and join them, in a step with BY or with scan_outputs"
     )
 
 

@@ -49,7 +49,7 @@ class Listing:
         names: The names of the files, folder by folder.
         directories: Paths of the directories that a pattern may name.
         unreadable: Folders that could not be listed; their content is unknown, not absent.
-        links: How many links to folders were left out.
+        links: Links to folders that were left out.
         undecodable: How many names are not UTF-8 and were left out.
         dangling: Broken links, which count as absent.
         stats: Size, time and etag of the paths, if the listing itself has them; then no other path exists.
@@ -61,7 +61,7 @@ class Listing:
     names: pl.Series = field(default_factory=lambda: pl.Series("name", [], dtype=pl.String))
     directories: pl.Series = field(default_factory=lambda: pl.Series("path", [], dtype=pl.String))
     unreadable: tuple[str, ...] = ()
-    links: int = 0
+    links: tuple[str, ...] = ()
     undecodable: int = 0
     dangling: tuple[str, ...] = ()
     is_local: bool = True
@@ -143,7 +143,7 @@ def scan(store: Store, reach: Reach) -> Listing:
         names,
         directories,
         unreadable,
-        found.links,
+        tuple(sorted(filter(is_text, found.links))),
         found.undecodable,
         tuple(sorted(filter(is_text, found.dangling))),
         store.is_local,

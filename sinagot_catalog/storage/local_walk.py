@@ -334,7 +334,7 @@ class Walk:
             if entry.name in level.names:
                 folders.append(entry.name)
             else:
-                self.found.links += 1
+                self.found.links.append(folder + entry.name)
         elif (found.st_dev, found.st_ino) not in self._entered:  # a loop is entered once
             self._entered.add((found.st_dev, found.st_ino))
             folders.append(entry.name)

@@ -57,7 +57,7 @@ class ScanResult:
         directories: Directories that are not empty and at which a pattern ends.
         empty: Directories that hold no file and at which a pattern ends.
         unreadable: Folders that could not be listed.
-        links: How many links to folders were left out.
+        links: Links to folders that were left out.
         dangling: Broken links.
         undecodable: How many names are not UTF-8 and were left out.
         keys: Instead of all that, the keys of a bucket: a frame of `path, size, mtime_ns, etag`.
@@ -68,7 +68,7 @@ class ScanResult:
     directories: list[str] = field(default_factory=list)
     empty: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
-    links: int = 0
+    links: list[str] = field(default_factory=list)
     dangling: list[str] = field(default_factory=list)
     undecodable: int = 0
     keys: Any = None

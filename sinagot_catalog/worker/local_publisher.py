@@ -134,8 +134,8 @@ class LocalPublisher:
                 path = os.path.relpath(target, self._outputs)
                 raise ForeignFileError(
                     f"wrote {path}, which no output declares, and another row wrote it at the same time: "
-                    "nothing was published. Write under a name with the record id in it, and join the files "
-                    "with scan_outputs"
+                    "nothing was published. Write under a name with the record id in it, and join the files, "
+                    "in a step with BY or with scan_outputs"
                 ) from None
         for source, target, parent, _ in moves:
             if target in linked:

@@ -147,7 +147,7 @@ def test_links_that_are_left_out_are_counted(write_workspace, tmp_path):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
     (tmp_path / "elsewhere").mkdir()
     (folder / "dataset" / "raw" / "R2").symlink_to(tmp_path / "elsewhere")
-    assert notices(Workspace(folder))["link not followed"][0] == 1
+    assert notices(Workspace(folder))["link not followed"] == (1, "raw/R2")
 
 
 def test_links_to_nothing_are_counted_with_one_of_them(cli, write_workspace):

@@ -169,6 +169,7 @@ def test_step_in_several_tasks_may_share_its_output(make_workspace):
 def test_step_in_several_tasks_with_inputs_or_outputs_per_task_may_not(make_workspace, read, written):
     ws = make_workspace({"EEG/c": (read, written)}, ["raw/R1", "raw/R1_X", "raw/R1_Y"], toml=SCOPED)
     assert statuses(ws) == {"c": "ERROR"}
+    assert "by = " not in reason(ws, "c")  # a group is of records, and not of tasks
 
 
 # --- fields ----------------------------------------------------------------------------------------------------

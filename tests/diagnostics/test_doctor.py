@@ -118,7 +118,7 @@ def test_links_that_are_left_out_are_said(write_workspace, tmp_path):
     folder = write_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"])
     (tmp_path / "elsewhere").mkdir()
     (folder / "dataset" / "raw" / "R2").symlink_to(tmp_path / "elsewhere")
-    assert "dataset: 1 link left out: they lead to folders" in said(folder, "warning")
+    assert "dataset: 1 link to a folder is left out, such as raw/R2" in said(folder, "warning")
 
 
 def test_rows_that_a_dead_run_lost_are_said(make_workspace, journal_of):

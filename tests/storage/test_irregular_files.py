@@ -132,6 +132,7 @@ def test_a_config_that_is_no_file_is_one_sentence(write_workspace, cli, word):
     assert told.returncode == 2
     assert told.stderr.startswith("error: ")
     assert "Traceback" not in told.stderr
+    assert "holds no workspace.toml" not in told.stderr
 
 
 def test_results_that_are_no_files_are_not_waited_for(write_workspace):
