@@ -84,11 +84,13 @@ class UnusedFiles:
             near = self._near(templates)
             if not near:
                 continue
-            missed = (
-                listing.paths.with_row_index("row")
-                .filter(pl.any_horizontal(near), pl.col("kind") == "file")
-                .join(self._presence.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
-            )
+            coded = self._presence.coded.filter(pl.col("root") == root)["row"]
+            fits = pl.Series([False]).new_from_index(0, listing.n_files + len(listing.directories))
+            fits = fits.scatter(coded, values=True)
+            if fits.head(listing.n_files).all():
+                continue
+            others = listing.paths.filter(~fits)  # few, mostly
+            missed = others.filter(pl.any_horizontal(near), pl.col("kind") == "file")["path"]
             for depth, shared in self._shared_inputs(root).items():
                 missed = missed.filter(~cut(missed, depth).is_in(shared.implode()).fill_null(value=False))
             for place in self._layout.raw_folders:
