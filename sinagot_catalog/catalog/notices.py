@@ -37,6 +37,10 @@ def no_records(catalog: Catalog, dataset: str) -> str | None:
     return f"{dataset} holds no file of a record{looked}"
 
 
+def _in_one_line(text: str) -> str:
+    return text.replace("\n", "·").replace("\t", "·")
+
+
 @dataclass(frozen=True)
 class Missed:
     """Rows of a table for which a range of records has no record; another range may have it.
@@ -85,6 +89,11 @@ class Notice:
     details: tuple[str, ...] = ()
     area: str = "dataset"
     missed: Missed | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep each sentence on one line: a name of a file may hold a line break."""
+        object.__setattr__(self, "text", _in_one_line(self.text))
+        object.__setattr__(self, "details", tuple(map(_in_one_line, self.details)))
 
     def to_dict(self) -> dict[str, str | int | None]:
         """The columns of `NOTICES`."""

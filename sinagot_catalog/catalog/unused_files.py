@@ -84,11 +84,13 @@ class UnusedFiles:
             near = self._near(templates)
             if not near:
                 continue
-            missed = (
-                listing.paths.with_row_index("row")
-                .filter(pl.any_horizontal(near), pl.col("kind") == "file")
-                .join(self._presence.coded.filter(pl.col("root") == root), on="row", how="anti")["path"]
-            )
+            coded = self._presence.coded.filter(pl.col("root") == root)["row"]
+            fits = pl.Series([False]).new_from_index(0, listing.n_files + len(listing.directories))
+            fits = fits.scatter(coded, values=True)
+            if fits.head(listing.n_files).all():
+                continue
+            others = listing.paths.filter(~fits)  # few, mostly
+            missed = others.filter(pl.any_horizontal(near), pl.col("kind") == "file")["path"]
             for depth, shared in self._shared_inputs(root).items():
                 missed = missed.filter(~cut(missed, depth).is_in(shared.implode()).fill_null(value=False))
             for place in self._layout.raw_folders:
@@ -148,7 +150,12 @@ class UnusedFiles:
     @cached_property
     def outputs_without_input(self) -> pl.DataFrame:
         """Files that steps write, for records without any raw input: columns `path` and `_rec`."""
-        raw = [place for place in self._layout.raw if self._layout.places[place].template.fields]
+        shared = self._layout.silent - self._layout.telling  # other inputs of their steps find the records
+        raw = [
+            place
+            for place in self._layout.raw
+            if self._layout.places[place].template.fields and place not in shared
+        ]
         written = {
             place
             for cell in self._layout.cells

@@ -80,8 +80,14 @@ def sample_keys(
     Raises:
         ConfigError: It is not a listing; see `read_listing`.
     """
+    # the texts are copied: a column of few of them would hold all the texts that it was filtered from
+    copied = pl.concat_str("path", pl.lit("")).alias("path")
     keys = (
-        _cleaned(part, dataset, None).select("path").with_row_index("n").filter(pl.col("n") % every == 0)
+        _cleaned(part, dataset, None)
+        .select("path")
+        .with_row_index("n")
+        .filter(pl.col("n") % every == 0)
+        .select(copied)
         for part in _parts(given, options)
     )
     return pl.concat(_collected(given, lambda: keys))["path"]
