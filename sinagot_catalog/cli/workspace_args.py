@@ -258,13 +258,13 @@ def say_unread_values(ws: Workspace) -> None:
 
 def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) -> None:
     """Print which steps cannot run, what the listing left out, and why there is no record."""
+    from sinagot_catalog.catalog import no_records
+
     source = source_of(ws)
     catalog = source.ranges.any.catalog()
     for index, fault in sorted(catalog.faults.items()):
         say_note(f"step {catalog.layout.cells[index].step} cannot run: {fault}")
     for notice in source.notices() if notices is None else notices:
         say_note(notice.text)
-    if len(catalog.ids) == 0 and not source.ranges and not catalog.unused.unmatched()[0]:
-        places = sorted({place.template.text for place in catalog.layout.places})
-        looked = f"; looked for {', '.join(places[:3])}" if places else ""
-        say_note(f"{ws.data_path} holds no file of a record{looked}")
+    if not source.ranges and (note := no_records(catalog, str(ws.data_path))):
+        say_note(note)

@@ -268,9 +268,10 @@ def _patterns(source: Session) -> Iterator[Check]:
     """Report how many files each pattern of raw inputs finds."""
     catalog = source.catalog()
     layout = catalog.layout
-    counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
+    records = len(catalog.ids)  # the groups of records come after them
+    counts = {index: int(catalog.presence[index].head(records).sum()) for index in layout.raw}
     for index, count in counts.items():
-        yield _pattern(layout.places[index], count, len(catalog.ids))
+        yield _pattern(layout.places[index], count, records)
 
 
 def _pattern(place: BoundPattern, count: int, records: int) -> Check:
