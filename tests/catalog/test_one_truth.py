@@ -230,7 +230,8 @@ def test_each_pair_of_filters_applies_in_its_order_or_in_one_call(folders, table
     plain = [one for one in PREDICATES[table] if not one.meta.has_multiple_outputs()]
     for first, second in itertools.permutations(plain[:10], 2):
         in_order = by_keys(wide.filter(first).filter(second), table)
-        assert by_keys(selection.filter(first).filter(second).collect(), table) == in_order
+        narrow = selection.filter(first).filter(second).select(*KEYS[table])
+        assert narrow.rows() == in_order
         at_once = by_keys(wide.filter(first, second), table)
         assert by_keys(selection.filter(first, second).collect(), table) == at_once
 

@@ -342,7 +342,10 @@ def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_wo
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
     done = cli("init", "lab", "--prefect")
     assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all ' in done.stderr
-    for words in (("work-pool", "create", "local", "--type", "process"), ("--no-prompt", "deploy", "--all")):
+    for words in (
+        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+    ):
         done = subprocess.run(
             [PROGRAMS / "prefect", *words],
             cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=120, check=False,
