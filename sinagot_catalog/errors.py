@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
 
 __all__ = [
+    "SEED_IMPORT",
     "ConfigError",
     "NotFoundError",
     "PatternError",
@@ -41,6 +42,10 @@ __all__ = [
     "row_label",
     "warn_renamed",
 ]
+
+
+SEED_IMPORT = "from sinagot_catalog import ScriptTemplate"
+"""What scripts of sinagot 0.2.6 import here."""
 
 
 class SinagotError(Exception):
@@ -108,6 +113,10 @@ class ServerError(SinagotError):
     """Prefect's API or the local server does not answer as expected."""
 
 
+_BEGINNING = 3
+"""How long a text must be at least so that names that begin with it are suggested."""
+
+
 def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
     """Suggest the choices nearest to a wrong value, as the end of a sentence.
 
@@ -122,11 +131,15 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
     Example:
         >>> did_you_mean("DOEN", ["INIT", "DONE", "ERROR"])
         "; did you mean 'DONE'?"
+        >>> did_you_mean("sub-01", ["sub-01_ses-1", "sub-02_ses-1"], most=1)
+        "; did you mean 'sub-01_ses-1'?"
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """
     names = {str(choice).lower(): str(choice) for choice in choices}
-    near = get_close_matches(str(value).lower(), list(names), n=most, cutoff=0.6)
+    text = str(value).lower()
+    longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
+    near = list(dict.fromkeys([*longer, *get_close_matches(text, list(names), n=most, cutoff=0.6)]))[:most]
     if not near:
         return ""
     return "; did you mean " + " or ".join(repr(names[name]) for name in near) + "?"

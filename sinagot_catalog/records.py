@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog import Query, no_attribute
+from sinagot_catalog.catalog import Query, no_attribute, no_step
 from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.schema import EVENTS
@@ -283,7 +283,7 @@ class RecordCollection(Selection):
             raise SelectionError(f"position {position!r} is neither 'input' nor 'output'")
         known = self._source.layout().steps
         if step_label is not None and step_label not in known:
-            raise SelectionError(f"there is no step {step_label!r}{did_you_mean(step_label, known)}")
+            raise SelectionError(*no_step(self._source, step_label, known))
         here = pl.col("step_index") == 1 if step_label is None else pl.col("step") == step_label
         full = pl.col(f"n_{position}s_found") == pl.col(f"n_{position}s")
         rows = self._rows(self._query.seen_as("steps"), here & full)

@@ -5,13 +5,14 @@ This module is separate from the tables' dtypes: a worker can use it without imp
 
 from enum import IntEnum
 
-__all__ = ["CODES", "FAILURES", "LONG_NAMES", "SHORT_NAMES", "StepStatus"]
+__all__ = ["CODES", "FAILURES", "LONG_NAMES", "OTHER_WORDS", "SHORT_NAMES", "StepStatus"]
 
 FAILURES = frozenset({"error", "timeout", "lost", "blocked"})
 """The outcomes of jobs and attempts that count as failures."""
 SHORT_NAMES = {"DATA_READY": "READY", "PROCESSING": "RUNNING", "DATA_NOT_AVAILABLE": "NO_DATA"}
 """The short names of statuses, which tables show and filters accept."""
-
+OTHER_WORDS = {"FAILED": "ERROR", "FAILURE": "ERROR", "FINISHED": "DONE", "COMPLETED": "DONE"}
+"""What other tools call a status, and its name here, for suggestions."""
 LONG_NAMES = {short: name for name, short in SHORT_NAMES.items()}
 
 

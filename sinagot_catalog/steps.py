@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import polars as pl
 
 from sinagot_catalog import record_data
-from sinagot_catalog.catalog import scan_files
-from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError, did_you_mean, renamed
+from sinagot_catalog.catalog import no_step, scan_files
+from sinagot_catalog.errors import NotFoundError, SelectionError, UsageError, renamed
 from sinagot_catalog.selection import Selection
 from sinagot_catalog.status import CODES, StepStatus
 
@@ -65,10 +65,7 @@ class StepCollection(Selection):
         names = self.scripts_names()
         every = names if isinstance(names, list) else [name for some in names.values() for name in some]
         if label not in every:
-            raise NotFoundError(
-                f"there is no step {label!r} here{did_you_mean(label, every)}",
-                f"Steps: {', '.join(every) or 'none'}.",
-            )
+            raise NotFoundError(*no_step(self._source, label, every, " here"))
         if isinstance(names, list):
             return self._step(label, self._query.modality)
         return {

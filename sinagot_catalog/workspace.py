@@ -183,6 +183,8 @@ class Workspace(WorkspaceRuns):
             (one for one in ("records", "steps") if hasattr(type(getattr(self, one)), name)), None
         )
         near = f"; did you mean {elsewhere}.{name}?" if elsewhere else did_you_mean(name, valid)
+        if not elsewhere and name in ("doctor", "gc", "ui", "watch", "init", "sbatch", "server", "serve"):
+            near = f"; the command line has it: sinagot-catalog {name}"
         raise ScopeError(f"'Workspace' object has no attribute {name!r}{near}")
 
     def __dir__(self) -> list[str]:

@@ -124,3 +124,105 @@ def test_sql_in_the_wrong_place_or_quotes_is_told_where_it_goes(harbor):
     with pytest.raises(AttributeError) as wrong:
         harbor["REC-20200601"]
     assert "records[id]" in wrong.value.hint
+
+
+def test_an_id_written_in_part_is_answered_with_the_ids_that_begin_so(make_workspace):
+    files = [f"raw/sub-{sub:02d}_ses-{ses}" for sub in range(1, 6) for ses in (1, 2)]
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}")}, files, id_pattern=r"sub-\d\d_ses-\d")
+    with pytest.raises(NotFoundError, match="did you mean 'sub-02_ses-1' or 'sub-02_ses-2'"):
+        ws.records["sub-02"]
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "--step", "mean"), ("plan", "--step", "mean"), ("logs", "--step", "mean")]
+)
+def test_a_script_that_no_list_names_is_told_where_to_add_it(cli, write_workspace, words):
+    folder = write_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
+    (folder / "scripts" / "mean.py").write_text("")
+    done = cli(words[0], "-C", folder, *words[1:])
+    assert done.returncode == 2
+    assert "there is no step 'mean'" in done.stderr
+    assert "mean.py exists: add 'mean' to scripts of [steps] in workspace.toml. Steps: clean." in done.stderr
+
+
+def test_a_script_of_a_modality_that_no_list_names_is_told_where_to_add_it(lab):
+    Path(lab.scripts_path, "EEG", "beta.py").write_text("")
+    with pytest.raises(NotFoundError) as caught:
+        lab.steps.get("beta")
+    assert "add 'beta' to scripts of [modalities.EEG]" in caught.value.hint
+
+
+def test_what_a_script_cannot_do_is_told_once(cli, write_workspace):
+    step = ("{site}/{month}/{day}.csv", "out/{site}/{day}.csv")
+    files = [f"n/{month}/0{day}.csv" for month in (1, 2) for day in (1, 2)]
+    folder = write_workspace({"a": step}, files, id_pattern=r"(?P<site>n)_(?P<month>\d)_(?P<day>\d\d)")
+    done = cli("status", folder)
+    told = done.stdout + done.stderr
+    assert told.count("lacks {month}") == 1
+    assert "next: mend what the notes say of the scripts" in told
+    shown = cli("plan", folder).stdout
+    assert (shown.count("lacks {month}"), shown.count("as above")) == (1, 3)
+
+
+def test_a_filter_that_ends_in_a_name_is_refused(harbor):
+    for where in ("seconds > 1s", "status = 'DONE' x", "seconds > 1 AS long"):
+        with pytest.raises(
+            SelectionError, match=r"gives its result the name (s|x|long), which a filter has no use for"
+        ):
+            harbor.steps.sql_filter(where)
+
+
+def test_words_of_other_tools_for_a_status_are_answered_with_ours(harbor, harbor_folder, cli):
+    with pytest.raises(SelectionError, match="status is never 'failed'; did you mean 'ERROR'"):
+        harbor.steps.filter(status="failed")
+    told = cli("plan", harbor_folder, "--status", "finished").stderr
+    assert "'finished' is not a status; did you mean 'DONE'?" in told
+
+
+def test_init_tells_how_to_write_names_that_vary(cli, tmp_path):
+    (tmp_path / "a.csv").write_text("")
+    assert (
+        "Write {id} where the record's id stands: '{id}.csv'." in cli("init", "--from-files", "*.csv").stderr
+    )
+    for pattern in ("../raw/{id}.csv", "/raw/{id}.csv", "~/raw/{id}.csv"):
+        told = cli("init", "--from-files", pattern).stderr
+        assert "takes a path below the folder of the files" in told
+        assert "sinagot-catalog init FOLDER --from-files PATTERN" in told
+
+
+def test_a_workspace_without_steps_is_told_how_to_get_some(cli, tmp_path):
+    (tmp_path / "a.csv").write_text("")
+    cli("init")
+    assert "nothing to do: no steps: list scripts in workspace.toml" in cli("status").stdout
+
+
+def test_a_table_without_a_key_is_told_which_columns_name_records(write_workspace):
+    toml = "[records]\nid_pattern = '(?P<site>n)_(?P<day>\\d)'\nmetadata = 'sites.csv'\n[steps]\nscripts = ['a']\n"
+    folder = write_workspace({"a": ("{site}/{day}.csv", "o/{id}")}, ["n/1.csv"], toml=toml)
+    (folder / "sites.csv").write_text("station,height\nn,3\n")
+    with pytest.raises(ConfigError) as caught:
+        Workspace(folder).records.ids()
+    assert "record_id or participant_id, or in fields of the id: site, day" in caught.value.hint
+
+
+def test_a_value_of_ones_own_at_the_top_is_told_where_it_goes(write_workspace):
+    toml = "title = 'lab'\n[records]\nid_pattern = 'R'\n[steps]\nscripts = []\n"
+    folder = write_workspace({}, toml=toml)
+    with pytest.raises(
+        ConfigError, match=r"title: unknown key; .*values of your own need a section, such as"
+    ):
+        Workspace(folder)
+
+
+def test_scripts_that_still_import_sinagot_are_told_what_to_write(cli, write_workspace):
+    source = "from sinagot import ScriptTemplate\n\n\nclass Script(ScriptTemplate):\n"
+    source += '    PATH_IN = "raw/{id}"\n    PATH_OUT = "a/{id}"\n'
+    folder = write_workspace({"a": source}, ["raw/R1"])
+    assert "Write from sinagot_catalog import ScriptTemplate." in cli("doctor", folder).stdout
+    report = Workspace(folder).steps.run(mode="main_process", progress=False)
+    assert report.frame["message"].item().endswith("; write from sinagot_catalog import ScriptTemplate")
+
+
+def test_a_verb_of_the_command_line_is_named_where_python_lacks_it(harbor):
+    with pytest.raises(AttributeError, match="the command line has it: sinagot-catalog doctor"):
+        harbor.doctor()

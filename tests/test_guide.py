@@ -64,7 +64,7 @@ def run_console(text: list[str], folder: Path, environment: dict[str, str]) -> N
         env=environment,
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     checker = doctest.OutputChecker()
@@ -249,7 +249,7 @@ def run_program(text: str, folder: Path, environment: dict[str, str]) -> str:
         env=environment,
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

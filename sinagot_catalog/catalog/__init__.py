@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
     from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
     from sinagot_catalog.catalog.metadata_values import text_of
-    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, notices_frame
+    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, no_records, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         plain_reason,
         rule_texts,
     )
+    from sinagot_catalog.catalog.step_names import no_step
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
@@ -91,6 +92,8 @@ __all__ = [
     "names",
     "names_in",
     "no_attribute",
+    "no_records",
+    "no_step",
     "notices_frame",
     "parse_json",
     "plain_reason",
@@ -121,7 +124,8 @@ __getattr__ = lazy_exports(
         "lazy_frames": ("RowsFrame", "rows_frame"),
         "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
-        "notices": ("JoinedNotices", "Notice", "notices_frame"),
+        "step_names": ("no_step",),
+        "notices": ("JoinedNotices", "Notice", "no_records", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("FORMATS", "scan_files"),

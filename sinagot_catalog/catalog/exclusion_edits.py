@@ -18,6 +18,7 @@ import polars as pl
 
 from sinagot_catalog.catalog.exclusions import covered, read_file
 from sinagot_catalog.catalog.resolver import Resolver
+from sinagot_catalog.catalog.step_names import no_step
 from sinagot_catalog.errors import NotFoundError, SelectionError, StorageError, UsageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
 from sinagot_catalog.storage import is_url, join_url, split_url
@@ -209,10 +210,7 @@ def _known_steps(source: Session, step: str | Sequence[str]) -> list[str]:
     known = source.layout().steps
     for name in names:
         if name not in known:
-            raise SelectionError(
-                f"there is no step {name!r}{did_you_mean(name, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
+            raise SelectionError(*no_step(source, name, known))
     return names
 
 

@@ -1,6 +1,6 @@
 """The layout: what a config and its scripts declare (units, their steps in order, and the paths that link them)."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import groupby
@@ -228,11 +228,24 @@ class Layout:
 
     @cached_property
     def silent(self) -> frozenset[int]:
-        """The bound patterns that only optional inputs name: their files define no records."""
-        links = [link for cell in self.cells for link in cell.links]
-        others = {link.place for link in links if not link.is_optional}
-        others |= {place for unit in self.units for place in unit.data}
-        return frozenset({link.place for link in links if link.is_optional} - others)
+        """The bound patterns of inputs that find no records.
+
+        They are those that only optional inputs name, and those with an alternative that several records share,
+        such as a sidecar file that a folder inherits: another input of the step finds its records.
+        """
+        silent: set[int] = set()
+        others = {place for unit in self.units for place in unit.data}
+        for cell in self.cells:
+            others.update(link.place for link in cell.links if link.role != "input")
+            finding = [port for port in cell.input_ports if self._finds_records(port)]
+            for port in cell.input_ports:
+                is_silent = port[0].is_optional or (bool(finding) and port not in finding)
+                (silent if is_silent else others).update(link.place for link in port)
+        return frozenset(silent - others)
+
+    def _finds_records(self, port: Sequence[Link]) -> bool:
+        """Whether each alternative of an input belongs to one record, and the input is needed."""
+        return not port[0].is_optional and all(link.place in self.telling for link in port)
 
     @cached_property
     def not_telling(self) -> list[int]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
-from sinagot_catalog.catalog.refusals import list_fault
 from sinagot_catalog.catalog.two_roots import in_two_roots
 from sinagot_catalog.config import CommandConfig, Config, params_of, parse_resources
 from sinagot_catalog.errors import ConfigError, PatternError
@@ -192,7 +191,7 @@ class _PatternIndex:
             line = source.lines.get(name)
             where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
             for pattern in _patterns(value):
-                fault = list_fault(pattern, is_output=role != "input")
+                fault = _list_fault(pattern, is_output=role != "input")
                 if fault is not None:
                     return (), f"{where}: {fault}", True
             try:
@@ -259,3 +258,36 @@ class _PatternIndex:
 def _bound(template: Template, task: str | None, modality: str | None) -> Template:
     """Return a pattern with task and modality filled in."""
     return template.bind({"task": task or "", "modality": modality or ""})
+
+
+def _list_fault(value: object, *, is_output: bool) -> str | None:
+    """Explain why a list is not the parts of one path, but probably several paths.
+
+    Args:
+        value: A pattern as the user wrote it.
+        is_output: Whether it is an output or a control file.
+
+    Example:
+        >>> _list_fault(["a/{id}.csv", "a/{id}.txt"], is_output=False)[:40]
+        "['a/{id}.csv', 'a/{id}.txt'] is read as "
+        >>> _list_fault(["raw", "{id}.csv"], is_output=True)
+    """
+    if not isinstance(value, (list, tuple)):
+        return None
+    parts = [str(part).strip("/") for part in value]
+    are_paths = "/" in parts[0] and any("/" in part for part in parts[1:]) if parts else False
+    names = [PurePosixPath(part) for part in parts]
+    are_variants = (
+        is_output
+        and len(names) == 2  # noqa: PLR2004 - two names of one stem
+        and all(name.suffix for name in names)
+        and names[0].with_suffix("") == names[1].with_suffix("")
+    )
+    if not (are_paths or are_variants):
+        return None
+    labelled = ", ".join(f'"{label}": "{part}"' for label, part in zip("abcdefgh", parts, strict=False))
+    joined = "/".join(parts)
+    return (
+        f"{list(value)} is read as the parts of one path, '{joined}': "
+        f"for several paths write a dict of them by label ({{{labelled}}}), for one path write it as one text"
+    )

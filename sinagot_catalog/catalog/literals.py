@@ -9,7 +9,7 @@ import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import TABLES
-from sinagot_catalog.status import LONG_NAMES, SHORT_NAMES, StepStatus
+from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -92,7 +92,8 @@ def check_value(column: str, value: str, choices: Sequence[str]) -> None:
     """Refuse a value that a column can never contain."""
     if value not in choices:
         short = {SHORT_NAMES[name]: name for name in choices if name in SHORT_NAMES}
-        near = did_you_mean(short.get(value, value), [*choices, *short])
+        word = short.get(value) or OTHER_WORDS.get(value.upper(), value) if "DONE" in choices else value
+        near = did_you_mean(word, [*choices, *short])
         raise SelectionError(
             f"{column} is never {value!r}{near}",
             "It is one of " + ", ".join(choices) + "." if choices else f"Nothing here has a {column}.",

@@ -134,8 +134,9 @@ def _no_key(columns: Sequence[str], fields: Sequence[str], key: Sequence[str], w
     """Return the error for a table without a key column."""
     absent = next((one for one in key if one not in columns), "record_id")
     shown = ", ".join(columns[:_MANY]) + (", …" if len(columns) > _MANY else "")
-    others = " or ".join(["participant_id", *fields])
-    hint = f"key names it: {', '.join(key)}." if key else f"Instead of record_id it may have {others}."
+    others = f", or in fields of the id: {', '.join(fields)}" if fields else ""
+    hint = f"A table names its records in a column record_id or participant_id{others}."
+    hint = f"key names it: {', '.join(key)}." if key else hint
     near = did_you_mean(absent, columns)
     return ConfigError(f"{where} has no column {absent!r}, only {shown}{near}", hint)
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["NOTICES", "JoinedNotices", "Missed", "Notice", "listing_notices", "notices_frame"]
+__all__ = ["NOTICES", "JoinedNotices", "Missed", "Notice", "listing_notices", "no_records", "notices_frame"]
 
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
@@ -26,6 +26,19 @@ NOTICES: dict[str, pl.DataType] = {
 
 _MOST = 5
 """Number of examples per kind that have their own sentence."""
+
+
+def no_records(catalog: Catalog, dataset: str) -> str | None:
+    """Return that a dataset has no file of a record, and the patterns; None if it has one, or other files."""
+    if len(catalog.ids) or catalog.unused.unmatched()[0]:
+        return None
+    places = sorted({place.template.text for place in catalog.layout.places})
+    looked = f"; looked for {', '.join(places[:3])}" if places else ""
+    return f"{dataset} holds no file of a record{looked}"
+
+
+def _in_one_line(text: str) -> str:
+    return text.replace("\n", "·").replace("\t", "·")
 
 
 @dataclass(frozen=True)
@@ -76,6 +89,11 @@ class Notice:
     details: tuple[str, ...] = ()
     area: str = "dataset"
     missed: Missed | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Keep each sentence on one line: a name of a file may hold a line break."""
+        object.__setattr__(self, "text", _in_one_line(self.text))
+        object.__setattr__(self, "details", tuple(map(_in_one_line, self.details)))
 
     def to_dict(self) -> dict[str, str | int | None]:
         """The columns of `NOTICES`."""

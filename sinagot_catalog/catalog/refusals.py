@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.patterns import Meeting, holds, meetings
+from sinagot_catalog.patterns import Meeting, Template, holds, meetings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     import polars as pl
 
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
-    from sinagot_catalog.patterns import IdPattern, Template
+    from sinagot_catalog.catalog.own_paths import OwnPath
+    from sinagot_catalog.patterns import IdPattern
 
-__all__ = ["Doubt", "list_fault", "refused", "settled"]
+__all__ = ["Doubt", "refused", "settled"]
 
 Step: TypeAlias = tuple[str | None, str]
 """Modality and name of a step."""
@@ -50,48 +51,15 @@ class Doubt:
     sentence: tuple[str, str]
 
 
-def list_fault(value: object, *, is_output: bool) -> str | None:
-    """Explain why a list is not the parts of one path, but probably several paths.
-
-    Args:
-        value: A pattern as the user wrote it.
-        is_output: Whether it is an output or a control file.
-
-    Example:
-        >>> list_fault(["a/{id}.csv", "a/{id}.txt"], is_output=False)[:40]
-        "['a/{id}.csv', 'a/{id}.txt'] is read as "
-        >>> list_fault(["raw", "{id}.csv"], is_output=True)
-    """
-    if not isinstance(value, (list, tuple)):
-        return None
-    parts = [str(part).strip("/") for part in value]
-    are_paths = "/" in parts[0] and any("/" in part for part in parts[1:]) if parts else False
-    names = [PurePosixPath(part) for part in parts]
-    are_variants = (
-        is_output
-        and len(names) == 2  # noqa: PLR2004 - two names of one stem
-        and all(name.suffix for name in names)
-        and names[0].with_suffix("") == names[1].with_suffix("")
-    )
-    if not (are_paths or are_variants):
-        return None
-    labelled = ", ".join(f'"{label}": "{part}"' for label, part in zip("abcdefgh", parts, strict=False))
-    joined = "/".join(parts)
-    return (
-        f"{list(value)} is read as the parts of one path, '{joined}': "
-        f"for several paths write a dict of them by label ({{{labelled}}}), for one path write it as one text"
-    )
-
-
-def refused(layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> Layout:
+def refused(layout: Layout, locate: Callable[[BoundPattern], Template], own: Sequence[OwnPath]) -> Layout:
     """Mark the unit steps that are refused for any records, and collect the pairs that records decide.
 
     Args:
         layout: The layout, as config and scripts declare it.
         locate: Returns the full path pattern of a bound pattern, with the links of its literal folders resolved.
-        log: The full path or URL of the `LOG` folder, links resolved.
+        own: The files and folders of the workspace itself, which no output may replace.
     """
-    judge = _Judge(layout, locate, "/".join(part for part in log.split("/") if part))
+    judge = _Judge(layout, locate, own)
     found = judge.settle()
     cells = tuple(
         replace(cell, error=found[cell.index], is_refused=True, by=_known(cell.by, layout))
@@ -147,9 +115,11 @@ def _meeting(doubt: Doubt, ids: IdPattern, records: pl.DataFrame) -> int | None:
 class _Judge:
     """Compares the paths of all steps of a layout."""
 
-    def __init__(self, layout: Layout, locate: Callable[[BoundPattern], Template], log: str) -> None:
+    def __init__(
+        self, layout: Layout, locate: Callable[[BoundPattern], Template], own: Sequence[OwnPath]
+    ) -> None:
         self.layout = layout
-        self._log = log
+        self._own = own
         self.doubts: list[Doubt] = []
         self._found: dict[int, str] = {}
         self._usable = [cell for cell in layout.cells if cell.error is None]
@@ -173,7 +143,7 @@ class _Judge:
         """Return the refused unit steps, each with its sentence; the first reason counts."""
         for cell in self._usable:
             self._check_by(cell)
-        self._check_log()
+        self._check_own_paths()
         for cell in self._usable:
             self._check_own_inputs(cell)
         self._check_outputs()
@@ -194,20 +164,34 @@ class _Judge:
     def _elsewhere(self, cell: UnitStep, place: int) -> str:
         """Return a pattern that the user can write instead of an output, with all fields of the inputs."""
         template = self.layout.places[place].template
+        if cell.by is not None:
+            return repr(f"{cell.step}/{template.text}" + "/" * template.is_directory)
         needed = {field for one in cell.places("input") for field in self.layout.places[one].template.fields}
         is_whole = self.layout.ids.is_told_by(template) or needed <= template.fields
         text = template.text if is_whole else f"{{id}}{PurePosixPath(template.text).suffix}"
         return repr(f"{cell.step}/{text}" + "/" * template.is_directory)
 
-    def _check_log(self) -> None:
-        """Refuse outputs in the `LOG` folder."""
+    def _check_own_paths(self) -> None:
+        """Refuse outputs that are or hold a path of the workspace itself, or lie in such a folder."""
+        kept = {number: Template((("text", own.path),)) for number, own in enumerate(self._own)}
+        for meeting in meetings(self._located_outputs, kept, self.layout.ids):
+            own, cells = self._own[meeting.inner], self._owners[meeting.outer]
+            begin = self._begin(cells[0], meeting.outer)
+            end = f" {'is' if meeting.is_whole else 'holds'} {own.what}. {own.advice}"
+            if self._located[meeting.outer].fields:
+                self._doubt(meeting.outer, meeting.path, cells, (begin, end), is_raw=False)
+            else:
+                self._refuse(begin + end, *cells)
         for place, cells in self._owners.items():
-            if self._located[place].prefix.startswith(f"{self._log}/"):
-                self._refuse(
-                    f"the output {self._text(place)} of step {_name(cells[0])} lies in the LOG folder, which is "
-                    "never data. Write to another folder, or name another one as path.log.",
-                    *cells,
-                )
+            prefix = self._located[place].prefix
+            for folder in self._own:
+                if folder.is_folder and prefix.startswith(f"{folder.path}/"):
+                    self._refuse(
+                        f"{self._begin(cells[0], place)} lies in {folder.what}. {folder.advice}", *cells
+                    )
+
+    def _begin(self, cell: UnitStep, output: int) -> str:
+        return f"the output {self._text(output)} of step {_name(cell)}"
 
     # --- groups --------------------------------------------------------------------------------------------------
 
@@ -303,7 +287,7 @@ class _Judge:
     def _check_raw_pair(self, cell: UnitStep, meeting: Meeting, reader: str, readers: set[Step]) -> None:
         output, place = meeting.outer, meeting.inner
         path, raw = self._located[output], self._raw_located[place]
-        begin = f"the output {self._text(output)} of step {_name(cell)}"
+        begin = self._begin(cell, output)
         write = f"Write to a folder of its own, such as {self._elsewhere(cell, output)}"
         read = f"{self._text(place)}, which {reader} reads"
         if holds(path, raw):
@@ -401,7 +385,7 @@ class _Judge:
                     named = self.layout.places[read].template.fields & lacks or lacks
                     name = "id" if "id" in named else min(named)
                     by = [one for one in self.layout.ids.groups if one in fields]
-                    group = f", or, for one row per group of records, by = {by} into the step"
+                    group = f", or, for one row per group of records, by = {by} into the step (BY in a class)"
                     self._refuse(
                         f"the output {self._text(place)} of step {_name(cell)} lacks {{{name}}}, which its input "
                         f"{self._text(read)} has: rows with different inputs would share one output. Write "

@@ -371,7 +371,9 @@ class Resolver:
             }:
                 near, columns = "", f"In SQL a text has single quotes: '{name}'."
             elif not near:
-                columns = f"In SQL a text has single quotes: '{name}'. {columns}"
+                columns = (
+                    f"{columns} [records] metadata adds columns. In SQL a text has single quotes: '{name}'."
+                )
             raise SelectionError(f"{table} has no column {name!r}{near}", columns)
         # the columns of the table itself were checked when the user gave the predicate
         keys = {"task", "modality", "step", "next_step"} & TABLES[table].keys()

@@ -33,6 +33,7 @@ from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
 from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
 from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
 from sinagot_catalog.catalog.notices import JoinedNotices, Notice
+from sinagot_catalog.catalog.own_paths import own_paths
 from sinagot_catalog.catalog.ranges import Ranges
 from sinagot_catalog.catalog.refusals import refused
 from sinagot_catalog.catalog.row_files import RowFiles
@@ -229,8 +230,8 @@ class Session:
         if self._layout is not None and self._folders == folders:
             return self._layout
         self._folders = folders
-        log = self.log_store.resolve("")
-        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), log)
+        own = own_paths(self.config, layout)
+        return refused(layout, lambda one: located(one.template, folders[one.root, one.template.prefix]), own)
 
     def _read_script(self, script: str) -> ScriptSource:
         now = stamp(script)

@@ -88,12 +88,19 @@ def sql_predicate(where: str, *, short_names: bool = True) -> pl.Expr:
     if fault:
         raise SelectionError(f"the filter {fault}", f"A filter compares columns of one table, {example}")
     try:
-        return pl.sql_expr(as_text(with_long_names(where) if short_names else where))
+        predicate = pl.sql_expr(as_text(with_long_names(where) if short_names else where))
     except Exception as error:
         raise SelectionError(
             f"the filter {where!r} cannot be read: {str(error).splitlines()[0]}",
             f"Write it as in SQL, {example}",
         ) from error
+    if not predicate.meta.eq(predicate.meta.undo_aliases()):
+        name = predicate.meta.output_name()
+        raise SelectionError(
+            f"the filter {where!r} gives its result the name {name}, which a filter has no use for",
+            f"Leave {name} out, or put an operator before it. Numbers have no unit: write seconds > 60.",
+        )
+    return predicate
 
 
 def with_long_names(query: str) -> str:

@@ -203,8 +203,9 @@ class Catalog(StepsTable):
             for paths, counted in ((raw, ~declared), (whole, pl.lit(value=True))):
                 for depth in {path.count("/") for path in paths}:
                     head = pl.col("path").str.extract(f"(?s)^((?:[^/]+/){{{depth}}}[^/]+)/", 1)
-                    inside = inside | ((pl.col("root") == root) & head.is_in(paths) & counted)
-        return files.filter(~inside.fill_null(value=False))
+                    is_below = head.is_in(paths).fill_null(value=False)
+                    inside = inside | ((pl.col("root") == root) & is_below & counted)
+        return files.filter(~inside)
 
     def seen_in(self, units: Sequence[int]) -> pl.Series:
         """Return the codes of the records with at least one file that matches a pattern of these units."""

@@ -150,7 +150,12 @@ class UnusedFiles:
     @cached_property
     def outputs_without_input(self) -> pl.DataFrame:
         """Files that steps write, for records without any raw input: columns `path` and `_rec`."""
-        raw = [place for place in self._layout.raw if self._layout.places[place].template.fields]
+        shared = self._layout.silent - self._layout.telling  # other inputs of their steps find the records
+        raw = [
+            place
+            for place in self._layout.raw
+            if self._layout.places[place].template.fields and place not in shared
+        ]
         written = {
             place
             for cell in self._layout.cells

@@ -20,7 +20,7 @@ __all__ = ["init"]
 _KINDS = 4
 _FILES = {
     "workspace.toml": """\
-# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# A workspace: where the files are, how the records are called, and which scripts run over each of them.
 # Paths are relative to this file.
 [path]
 dataset = "dataset"
@@ -31,7 +31,7 @@ scripts = "scripts"
 id_pattern = 'REC-\\d{3}'
 
 [steps]
-# The scripts of the folder above, without `.py`, in the order in which they run.
+# The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
 scripts = ["count"]
 
 # [run]
@@ -58,7 +58,7 @@ class Script(ScriptTemplate):
 }
 
 _EMPTY = """\
-# A workspace: where the files lie, how the records are called, which scripts run over each of them.
+# A workspace: where the files are, how the records are called, and which scripts run over each of them.
 # Paths are relative to this file.
 [path]
 dataset = "{dataset}"
@@ -70,7 +70,7 @@ scripts = "scripts"
 id_pattern = '.+'
 
 [steps]
-# The scripts of the folder above, without `.py`, in the order in which they run.
+# The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
 scripts = []
 """
 

@@ -10,7 +10,7 @@ from sinagot_catalog.cli.echo import clean, say
 from sinagot_catalog.cli.options import OUTPUT, WORKSPACE, Argument, Option, flag, limit, steps, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_rows, width
 from sinagot_catalog.cli.workspace_args import check_ids, command, open_workspace, source_of
-from sinagot_catalog.errors import NotFoundError, did_you_mean, row_label
+from sinagot_catalog.errors import NotFoundError, row_label
 
 if TYPE_CHECKING:
     import polars as pl
@@ -47,14 +47,14 @@ message, n, first, last, examples, command.""",
 def logs(args: Any) -> int:
     """Print events, oldest first."""
     ws = open_workspace(args)
+    from sinagot_catalog.catalog import no_step
+
     known = source_of(ws).layout().steps
     args.records = [*([args.record] if args.record else []), *(args.records or [])]
     check_ids(ws, args.records)
     for step in args.step or ():
         if step not in known:
-            raise NotFoundError(
-                f"there is no step {step!r}{did_you_mean(step, known)}", f"Steps: {', '.join(known)}."
-            )
+            raise NotFoundError(*no_step(source_of(ws), step, known))
     if args.group:
         return _groups(ws, args)
     events = _failed(ws, args) if args.failed else _events(ws, args)

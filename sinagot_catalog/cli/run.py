@@ -33,6 +33,8 @@ from sinagot_catalog.config import count_of, size_text
 from sinagot_catalog.errors import ServerError, SinagotError
 
 if TYPE_CHECKING:
+    import polars as pl
+
     from sinagot_catalog.journal import RunReport
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["SOME_FAILED", "plan", "run", "submit"]
 
 SOME_FAILED = 3
+_LONG = 60
 DECLINED = 130
 
 
@@ -59,6 +62,17 @@ def plan(args: Any) -> int:
     return _show_plan(args)
 
 
+def _short_reasons(rows: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with each long reason of a step once: below it stands "as above"."""
+    import polars as pl
+
+    again = pl.int_range(pl.len()).over("step", "reason") > 0
+    is_long = pl.col("reason").str.len_chars() > _LONG
+    return rows.with_columns(
+        pl.when(again & is_long).then(pl.lit("as above")).otherwise("reason").alias("reason")
+    )
+
+
 def _show_plan(args: Any) -> int:
     ws = open_workspace(args)
     steps = selected(ws, args)
@@ -74,7 +88,7 @@ def _show_plan(args: Any) -> int:
         _say_idle(ws, args, plans, steps)
         return 0
     keys = [name for name in ("task", "modality") if rows[name].null_count() < rows.height]
-    put_table(rows.select("record_id", *keys, "step", "action", "reason"))
+    put_table(_short_reasons(rows).select("record_id", *keys, "step", "action", "reason"))
     if rows.height < plans.n_open:
         say(f"({rows.height} of {plans.n_open:,} rows; --csv for all)")
     if plans.counts["run"]:

@@ -121,7 +121,7 @@ def _once(ws: Workspace, args: Any) -> int:
         _show(look, args)
     say_what_is_missing(ws, look.notices)
     if not is_machine(args):
-        if look.totals["failed"]:
+        if look.failed.height:
             _show_failures(look, args)
         put(_next(look, args))
     return 0
@@ -142,7 +142,7 @@ class _Look:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
-        failed: The rows whose last attempt failed.
+        failed: The rows whose last attempt failed, but for those whose script or pattern cannot be used.
         notices: What the listing left out or could not use.
         seconds: How long the listing took.
     """
@@ -217,7 +217,11 @@ class _Part:
         self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
-        self.failed = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
+        # a script that cannot be used has a notice
+        attempts = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
+        self.failed = (
+            attempts.join(broken, on=keys, how="anti", nulls_equal=True) if broken.height else attempts
+        )
         self.seconds = source.seconds
 
 
@@ -277,17 +281,8 @@ def _rows(steps: StepCollection, by: list[str], *, stale: bool) -> pl.DataFrame:
     """Return the rows to count, with the columns to group by."""
     import polars as pl
 
-    needed = [
-        "record_id",
-        "task",
-        "modality",
-        "step",
-        "status",
-        "outcome",
-        *by,
-        *(["stale"] if stale else []),
-    ]
-    rows = steps.select(*dict.fromkeys(needed))
+    needed = ("record_id", "task", "modality", "step", "status", "outcome")
+    rows = steps.select(*dict.fromkeys([*needed, *by, *(["stale"] if stale else [])]))
     return rows if stale else rows.with_columns(pl.lit(None, dtype=pl.Boolean).alias("stale"))
 
 
@@ -402,7 +397,9 @@ def _next(look: _Look, args: Any) -> str:
 
     totals = look.totals
     if not totals["total"]:
-        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else 'no records'}"
+        has_steps = bool(source_of(look.ws).layout().cells)
+        none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
+        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:

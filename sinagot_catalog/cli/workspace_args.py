@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import say_note
 from sinagot_catalog.errors import ConfigError, NotFoundError, SelectionError, did_you_mean
-from sinagot_catalog.status import SHORT_NAMES, StepStatus
+from sinagot_catalog.status import OTHER_WORDS, SHORT_NAMES, StepStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,7 +71,8 @@ def open_workspace(args: Any) -> Workspace:
     argument = getattr(args, "place", None)
     if argument and _may_be_id(argument) and hasattr(args, "record"):
         raise ConfigError(
-            f"there is no file or folder {argument}", f"A record is named with --record {argument}."
+            f"there is no file or folder {argument}",
+            f"A record is named with --record {argument}, a step with --step {argument}.",
         )
     handler = signal.getsignal(signal.SIGINT)
     if callable(handler):
@@ -214,7 +215,7 @@ def _status(text: str) -> str:
     if key not in names:
         valid = [*StepStatus.__members__, *SHORT_NAMES.values()]
         raise SelectionError(
-            f"--status: {text!r} is not a status{did_you_mean(key, valid)}",
+            f"--status: {text!r} is not a status{did_you_mean(OTHER_WORDS.get(key, key), valid)}",
             f"It is one of {', '.join(valid)}.",
         )
     return names[key]
@@ -258,13 +259,13 @@ def say_unread_values(ws: Workspace) -> None:
 
 def say_what_is_missing(ws: Workspace, notices: Iterable[Notice] | None = None) -> None:
     """Print which steps cannot run, what the listing left out, and why there is no record."""
+    from sinagot_catalog.catalog import no_records
+
     source = source_of(ws)
     catalog = source.ranges.any.catalog()
     for index, fault in sorted(catalog.faults.items()):
         say_note(f"step {catalog.layout.cells[index].step} cannot run: {fault}")
     for notice in source.notices() if notices is None else notices:
         say_note(notice.text)
-    if len(catalog.ids) == 0 and not source.ranges and not catalog.unused.unmatched()[0]:
-        places = sorted({place.template.text for place in catalog.layout.places})
-        looked = f"; looked for {', '.join(places[:3])}" if places else ""
-        say_note(f"{ws.data_path} holds no file of a record{looked}")
+    if not source.ranges and (note := no_records(catalog, str(ws.data_path))):
+        say_note(note)

@@ -118,7 +118,8 @@ def _unknown(address: Address, value: object) -> str:
             if (inner := _section_in(section.type)) is not None and name in _known(inner)
         ]
         near = f"; did you mean {elsewhere[0]!r}?" if elsewhere and what == "key" else ""
-    return f"unknown {what}{near or '; known here: ' + ', '.join(names)}"
+    own = "" if parents or near or what == "section" else "; values of your own need a section, such as [lab]"
+    return f"unknown {what}{near or '; known here: ' + ', '.join(names)}{own}"
 
 
 def _known(section: type) -> list[str]:

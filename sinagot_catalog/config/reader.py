@@ -374,7 +374,7 @@ def _replace_dask(document: Table) -> list[str]:
         [*(["run.mode = 'dask'"] if is_mode else []), *(["[dask]"] if "dask" in document else [])]
     )
     notice = (
-        f"{told}: steps run in worker processes of our own (run.mode = 'processes', run.workers = N); "
+        f"{told}: steps run in worker processes of this machine (run.mode = 'processes', run.workers = N); "
         "an existing Dask cluster is reached by [prefect] task_runner = 'dask' and address = 'tcp://…'"
     )
     return [notice]

@@ -22,7 +22,7 @@ import polars as pl
 
 from sinagot_catalog import __version__
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import ServerError, SinagotError
+from sinagot_catalog.errors import SEED_IMPORT, ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
 from sinagot_catalog.run import check_places
 from sinagot_catalog.storage import read_regular
@@ -217,11 +217,12 @@ def _needs(source: Session, cell: UnitStep) -> Iterator[Check]:
     folder = Path(cell.script).parent
     absent = [name for name in names if not _is_there(name, folder)]
     if absent:
+        is_seed = any(name.partition(".")[0] == "sinagot" for name in absent)
         yield Check(
             "scripts",
             "warning",
             f"{_short(cell.script)} imports {', '.join(absent)}, which this Python does not find",
-            f"Install it for {sys.executable}.",
+            f"Write {SEED_IMPORT}." if is_seed else f"Install it for {sys.executable}.",
         )
 
 
@@ -268,9 +269,10 @@ def _patterns(source: Session) -> Iterator[Check]:
     """Report how many files each pattern of raw inputs finds."""
     catalog = source.catalog()
     layout = catalog.layout
-    counts = {index: int(catalog.presence[index].sum()) for index in layout.raw}
+    records = len(catalog.ids)  # the groups of records come after them
+    counts = {index: int(catalog.presence[index].head(records).sum()) for index in layout.raw}
     for index, count in counts.items():
-        yield _pattern(layout.places[index], count, len(catalog.ids))
+        yield _pattern(layout.places[index], count, records)
 
 
 def _pattern(place: BoundPattern, count: int, records: int) -> Check:

@@ -68,6 +68,17 @@ def find_records(folder: Path, pattern: str) -> ScanResult:
         NotFoundError: When no file fits; names a similar one.
         PatternError: When the pattern cannot be used.
     """
+    if pattern.startswith(("/", "~")) or ".." in pattern.split("/"):
+        raise PatternError(
+            f"--from-files takes a path below the folder of the files, not {pattern!r}",
+            "Name that folder: sinagot-catalog init FOLDER --from-files PATTERN. For a workspace elsewhere, run "
+            "init there, and write that folder into path.dataset.",
+        )
+    if "*" in pattern and "{" not in pattern:
+        raise PatternError(
+            f"--from-files: {pattern!r} has no {{id}}",
+            f"Write {{id}} where the record's id stands: {re.sub('[*]+', '{id}', pattern, count=1)!r}.",
+        )
     names = re.findall(r"\{(\w+)\??\}", pattern)
     template = parse_template(pattern, fields={"id", "task", "modality", *filter(str.isidentifier, names)})
     fields = [name for name in dict.fromkeys(names) if name not in ("id", "task", "modality")]
@@ -318,7 +329,7 @@ _OUTPUTS = """\
 
 _STEPS = """\
 [steps]
-# The scripts of the folder above, without `.py`, in the order in which they run.
+# The files of the folder `scripts` that are steps, without `.py`, in the order in which they run.
 scripts = ["lines"]
 """
 

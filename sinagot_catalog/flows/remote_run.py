@@ -11,12 +11,18 @@ from typing import Any
 from uuid import UUID
 
 from prefect import get_client
-from prefect.client.schemas.objects import DeploymentStatus, FlowRun, State, StateType
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitStrategy,
+    DeploymentStatus,
+    FlowRun,
+    State,
+    StateType,
+)
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 
 from sinagot_catalog.catalog import Session
 from sinagot_catalog.config import place_of
-from sinagot_catalog.errors import NotFoundError, ServerError
+from sinagot_catalog.errors import NotFoundError, ServerError, UsageError
 from sinagot_catalog.flows.api import of_prefect
 from sinagot_catalog.flows.deployer import deployment_named
 from sinagot_catalog.flows.local_run import page_of, pointed_at
@@ -183,6 +189,7 @@ def send(
     name: str,
     api: LocalServer | None,
     say: Callable[[str], None],
+    parts: int = 1,
 ) -> RemoteFlowRun:
     """Start a flow run of a deployment.
 
@@ -193,13 +200,16 @@ def send(
         name: The name of the flow run.
         api: The local server, or None for the API that the user configured.
         say: Receives messages: the URL of its page, and a hint if no worker polls for its runs.
+        parts: The number of flow runs that are submitted together.
 
     Raises:
         NotFoundError: There is no such deployment.
+        UsageError: The deployment would cancel some of the parts.
         ServerError: The API refused the run.
     """
     with pointed_at(api), get_client(sync_client=True) as client:
         known = deployment_named(client, deployment)
+        _check_room(known, parts)
         with suppress(Exception):  # lost runs hold slots of the deployment, and this run would wait for them
             clear_lost(client, source, under_way(client, known.id))
         try:
@@ -219,6 +229,23 @@ def send(
     if known.status == DeploymentStatus.NOT_READY:
         say(_missing(known.work_pool_name))
     return remote
+
+
+def _check_room(known: Any, parts: int) -> None:
+    """Check that a deployment does not cancel flow runs which are submitted together.
+
+    Raises:
+        UsageError: It runs fewer at once, and cancels what is too much.
+    """
+    limit, options = known.global_concurrency_limit, known.concurrency_options
+    if limit is None or options is None or limit.limit >= parts:
+        return
+    if options.collision_strategy == ConcurrencyLimitStrategy.CANCEL_NEW:
+        at_once = "1 flow run" if limit.limit == 1 else f"{limit.limit} flow runs"
+        raise UsageError(
+            f"{parts} parts: the deployment {known.name!r} runs {at_once} at a time and cancels the others",
+            f"Deploy it with --concurrency {parts}, or with --overlap wait.",
+        )
 
 
 def _missing(pool: str | None) -> str:

@@ -233,6 +233,7 @@ def send(
 
     Raises:
         NotFoundError: There is no such deployment.
+        UsageError: The deployment would cancel some of the parts.
         ServerError: The API does not answer.
     """
     made = plan(source, query, options)
@@ -262,7 +263,10 @@ def send(
 
     which = f" · part {part}" if part else ""
     name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}{which}"
-    return RunHandle(None, remote_run.send(source, deployment, parameters, name=name, api=local, say=say))
+    remote = remote_run.send(
+        source, deployment, parameters, name=name, api=local, say=say, parts=part.count if part else 1
+    )
+    return RunHandle(None, remote)
 
 
 @renamed(say="on_message")

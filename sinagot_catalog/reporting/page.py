@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from sinagot_catalog import __version__
+from sinagot_catalog.catalog import no_records
 from sinagot_catalog.reporting.completeness import Grouping, group_columns, groupings, headline
 from sinagot_catalog.reporting.failure_commands import failures_of
 from sinagot_catalog.reporting.report_frames import QUANTILES, durations, last_runs
@@ -103,7 +104,8 @@ class Page:
         out = [] if self.source.kept is None else [f"shown as it was: {self.source.kept}"]
         faults, cells = self.catalog.faults, self.catalog.layout.cells
         out += [f"step {cells[index].step} cannot run: {fault}" for index, fault in sorted(faults.items())]
-        return list(dict.fromkeys(out))
+        note = no_records(self.catalog, masked(self.source.config.dataset))
+        return list(dict.fromkeys([*out, *([note] if note else [])]))
 
     @cached_property
     def notices(self) -> list[Notice]:

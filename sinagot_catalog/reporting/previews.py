@@ -16,6 +16,8 @@ from sinagot_catalog.config import size_text
 from sinagot_catalog.errors import NotFoundError, StorageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
     from sinagot_catalog.storage import Store
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "PICTURES",
     "Table",
     "is_inside",
+    "paths_outside",
     "picture_type",
     "read_bounded",
     "table_of",
@@ -99,7 +102,13 @@ def read_bounded(store: Store, path: str, most: int = MOST_BYTES) -> bytes:
 
 def is_inside(store: Store, path: str) -> bool:
     """Whether a path stays in the dataset: what is shown is what the dataset contains, whatever a link names."""
-    return store.resolve(path).startswith(f"{store.resolve('').rstrip('/')}/")
+    return next(paths_outside(store, [path]), None) is None
+
+
+def paths_outside(store: Store, paths: Iterable[str]) -> Iterator[str]:
+    """Yield the paths that are, or lie behind, a link that leads out of the dataset."""
+    top = store.resolve("").rstrip("/") + "/"
+    return (path for path in paths if not store.resolve(path).startswith(top))
 
 
 def table_of(content: bytes, path: str) -> Table | None:

@@ -19,7 +19,7 @@ from sinagot_catalog.errors import SinagotError, row_label
 from sinagot_catalog.reporting.previews import (
     PICTURES,
     Table,
-    is_inside,
+    paths_outside,
     picture_type,
     read_bounded,
     table_of_frame,
@@ -249,9 +249,8 @@ class Results:
         for (root,), part in files.partition_by("root", as_dict=True).items():
             store = self._source.stores[str(root)]
             total += sum(filter(None, store.stat(part["path"].to_list()).size))
-            for path in part["path"]:
-                if not is_inside(store, path):
-                    return f"{path} is a link that leads out of the dataset, and is not followed"
+            if (path := next(paths_outside(store, part["path"]), None)) is not None:
+                return f"{path} is a link that leads out of the dataset, and is not followed"
         if total > _TABLE_BYTES:
             most = size_text(_TABLE_BYTES)
             return (

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean
+from sinagot_catalog.catalog import no_step
+from sinagot_catalog.errors import NotFoundError, SelectionError
 from sinagot_catalog.patterns import id_values
 from sinagot_catalog.scripts import ScriptHost
 from sinagot_catalog.storage import find_many
@@ -124,7 +125,7 @@ def _find(source: Session, step: str, task: str | None, modality: str | None) ->
         if cell.step == step and task in (None, cell.task) and modality in (None, cell.modality)
     ]
     if not found:
-        raise NotFoundError(f"there is no step {step!r} here{did_you_mean(step, source.layout().steps)}")
+        raise NotFoundError(*no_step(source, step, source.layout().steps, " here"))
     for cell in found:
         if cell.error:
             raise NotFoundError(cell.error)

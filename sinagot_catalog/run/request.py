@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import polars as pl
 
-from sinagot_catalog.catalog import Query, Resolver, acted_on
+from sinagot_catalog.catalog import Query, Resolver, acted_on, no_step
 from sinagot_catalog.config import parse_duration
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.journal import NEVER, unrecorded
@@ -214,7 +214,7 @@ def plan(source: Session, query: Query, options: RunOptions) -> Plan:
 
 
 class Replaced(NamedTuple):
-    """The existing outputs that a plan replaces.
+    """The existing outputs and control files that a plan replaces.
 
     Attributes:
         n_outputs: How many there are.
@@ -228,11 +228,13 @@ class Replaced(NamedTuple):
 
 
 def replaced(source: Session, made: Plan) -> Replaced:
-    """Find the existing outputs that a plan replaces."""
+    """Find the existing outputs and control files that a plan replaces."""
     catalog = source.catalog()
     rows = made.rows.filter(pl.col("action") == "run").with_row_index("row")
     links = catalog.links(rows)
-    there = links.filter((pl.col("role") == "output") & pl.col("exists")).unique(["root", "path"])
+    there = links.filter(pl.col("role").is_in(["output", "control"]) & pl.col("exists")).unique(
+        ["root", "path"]
+    )
     total = 0
     for (root,), part in there.partition_by("root", as_dict=True).items():
         store = source.stores[str(root)]
@@ -244,11 +246,12 @@ def replaced(source: Session, made: Plan) -> Replaced:
         size = sum(one or 0 for one in store.stat(files).size)
         size += sum(one or 0 for path in folders for one in store.tree(path).values())
         total += round(size * part.height / len(paths))
-    since_of = unrecorded(rows, source.events(), catalog).outputs
-    never = [row for row, since in since_of.items() if since == NEVER]
-    foreign = rows.filter(pl.col("row").is_in(never))
-    unmade = there.join(foreign, on=["_rec", "_cell"], how="semi").sort("path")["path"]
-    return Replaced(there.height, total, unmade)
+    unmade = unrecorded(rows, source.events(), catalog)
+    outputs = [row for row, since in unmade.outputs.items() if since == NEVER]
+    is_unmade = {"output": pl.col("row").is_in(outputs), "control": pl.col("row").is_in(unmade.controls)}
+    of_rows = there.join(rows.select("row", "_rec", "_cell"), on=["_rec", "_cell"])
+    named = [of_rows.filter(pl.col("role") == role, found)["path"] for role, found in is_unmade.items()]
+    return Replaced(there.height, total, pl.concat(named).sort())
 
 
 def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
@@ -260,10 +263,7 @@ def of_steps(source: Session, query: Query, options: RunOptions) -> Query:
     known = source.layout().steps
     for step in options.steps:
         if step not in known:
-            raise SelectionError(
-                f"there is no step {step!r}{did_you_mean(step, known)}",
-                f"Steps: {', '.join(known) or 'none'}.",
-            )
+            raise SelectionError(*no_step(source, step, known))
     return query if options.step is None else query.where(pl.col("step").is_in(options.steps))
 
 

@@ -253,6 +253,8 @@ def _checked_by(name: str, value: Any, line: int | None) -> tuple[str, ...] | No
         return None
     if isinstance(value, (tuple, list)) and all(isinstance(one, str) for one in value):
         return tuple(value)
+    if isinstance(value, str):
+        raise FaultError(f"{name} is not a list of names of fields: write [{value!r}]", line)
     raise FaultError(f"{name} is not a list of names of fields, such as ['sub']", line)
 
 

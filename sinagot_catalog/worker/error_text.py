@@ -5,7 +5,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import SEED_IMPORT, SinagotError
 from sinagot_catalog.journal import bounded
 from sinagot_catalog.secrets import masked
 
@@ -33,6 +33,8 @@ def describe_error(error: BaseException) -> tuple[str, str]:
                 f"called sys.exit({'' if error.code is None else repr(error.code)})", _BOUND
             )
         message = getattr(error, _LINE, "") + str.strip(str(error))
+        if isinstance(error, ModuleNotFoundError) and error.name == "sinagot":
+            message += f"; write {SEED_IMPORT}"
         # A text column cannot hold a name that is not UTF-8.
         message = message.encode("utf-8", "backslashreplace").decode()
     except BaseException:  # noqa: BLE001 str() of a script's exception may raise anything, SystemExit too

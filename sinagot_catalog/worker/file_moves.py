@@ -4,7 +4,7 @@ Standard library only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH101, PTH102, PTH108, PTH112, PTH114, PTH115, PTH116, PTH211
+# ruff: noqa: PTH101, PTH102, PTH105, PTH108, PTH112, PTH114, PTH115, PTH116, PTH211
 
 import errno
 import os
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 
-__all__ = ["copy", "exchange", "link", "regroup", "remove", "sync", "sync_one"]
+__all__ = ["copy", "exchange", "link", "regroup", "remove", "rename", "sync", "sync_one"]
 
 
 def link(source: str, target: str) -> bool:
@@ -36,6 +36,16 @@ def link(source: str, target: str) -> bool:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), target) from None
         return False
     return True
+
+
+def rename(source: str, target: str) -> None:
+    """Give a path its final name, in place of what has the name.
+
+    A rename does nothing where both are hard links to one file: then the first name is removed.
+    """
+    os.replace(source, target)
+    if os.path.lexists(source):
+        os.unlink(source)
 
 
 def regroup(path: str, group: int | None, *, sets_group: bool) -> bool:

@@ -5,7 +5,7 @@ only.
 """
 
 # A `Path` costs a few microseconds, and every row pays them.
-# ruff: noqa: PTH104, PTH105, PTH108, PTH114, PTH119
+# ruff: noqa: PTH104, PTH108, PTH114, PTH119
 
 import errno
 import os
@@ -14,7 +14,7 @@ from collections.abc import Collection, Sequence
 
 from sinagot_catalog.journal import ExistingFile, ExistingPath, ForeignFileError, RunSpec
 from sinagot_catalog.storage import walk
-from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, sync, sync_one
+from sinagot_catalog.worker.file_moves import copy, exchange, link, regroup, remove, rename, sync, sync_one
 from sinagot_catalog.worker.staging import StagingFolder
 from sinagot_catalog.worker.target_folders import TargetFolders
 
@@ -71,7 +71,7 @@ class LocalPublisher:
         if not folder.is_plain:
             return False
         try:
-            os.replace(f"{root}/{path}", f"{self._outputs}/{path}")
+            rename(f"{root}/{path}", f"{self._outputs}/{path}")
         except OSError as error:
             if error.errno in _NOT_SIMPLE:
                 return False
@@ -161,12 +161,12 @@ class LocalPublisher:
 
     def _move(self, source: str, target: str, folder: str) -> None:
         try:
-            os.replace(source, target)
+            rename(source, target)
         except FileNotFoundError:
             # The folder was removed after it was checked: make it again.
             self._folders.forget()
             self._folders.get(folder)
-            os.replace(source, target)
+            rename(source, target)
         except OSError as error:
             if error.errno == errno.EXDEV:
                 # Two mounts of one device: a rename between them is refused, although the device is the same.

@@ -206,6 +206,10 @@ def test_a_clock_that_was_ahead_does_not_hide_a_later_run(make_workspace):
     put_line(ws, "ahead", "error", TOMORROW, claim=1)
     assert status_of(ws) == ("ERROR", "error")
     assert ws.steps.run("count", **here()).counts() == {"done": 1}
+    assert ws.steps.filter(step="count").select("status", "outcome").row(0) == (
+        "DONE",
+        "done",
+    )  # not listed anew
     assert status_of(ws) == ("DONE", "done")
     (ws.data_path / "count/R1.csv").unlink()
     assert status_of(ws) == ("DATA_READY", "done")

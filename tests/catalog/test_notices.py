@@ -223,3 +223,13 @@ def test_a_snapshot_has_the_notices_of_its_files(make_workspace):
     (ws.data_path / "a" / "R9.txt").unlink()
     assert notices(Workspace(ws.config.root, snapshot=name)) == {"output without input": (1, "a/R9.txt")}
     assert ws.refresh().notices.is_empty()
+
+
+@pytest.mark.parametrize("name", ["R1\nnothing can run", "R1\tx"])
+def test_a_name_with_a_line_break_stays_on_the_line_of_its_notice(cli, write_workspace, name):
+    folder = write_workspace(TWO, ["raw/R2.csv", f"raw/{name}.csv"])
+    shown = name.replace("\n", "·").replace("\t", "·")
+    for verb in ("status", "doctor"):
+        told = cli(verb, folder)
+        assert shown in told.stdout + told.stderr
+        assert name not in told.stdout + told.stderr

@@ -1,5 +1,6 @@
 """Every way to ask for rows gives the rows that Polars' own filters give, whatever was asked before."""
 
+import itertools
 import json
 import os
 
@@ -207,6 +208,10 @@ def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
     assert (
         collected.columns == names == selection.lazy().collect().columns == pa.table(selection).column_names
     )
+    timed = set(schema.TIMED.get(table, ()))
+    if not has_selector:
+        named = {name for predicate in predicates for name in predicate.meta.root_names()}
+        assert timed & set(names) == timed & named
     if table == "steps":
         planned = selection.plan().frame
         assert sorted(by_keys(planned, table), key=str) == sorted(rows, key=str)
@@ -216,6 +221,19 @@ def test_every_way_to_ask_gives_the_rows_of_polars_filters(folders, data):
     if not has_selector:
         assert by_keys(lazy.collect(), table) == rows
         assert by_keys(lazy.select(KEYS[table]).collect(), table) == rows
+
+
+@pytest.mark.parametrize("table", PREDICATES)
+def test_each_pair_of_filters_applies_in_its_order_or_in_one_call(folders, table):
+    folder = folders(("raw/A1-RS.edf", "clean/A1-RS.fif", "raw/A2.csv", "score/B1.txt", "norm.csv"))
+    selection, wide = getattr(Workspace(folder), table), whole(folder, table)[1]
+    plain = [one for one in PREDICATES[table] if not one.meta.has_multiple_outputs()]
+    for first, second in itertools.permutations(plain[:10], 2):
+        in_order = by_keys(wide.filter(first).filter(second), table)
+        narrow = selection.filter(first).filter(second).select(*KEYS[table])
+        assert narrow.rows() == in_order
+        at_once = by_keys(wide.filter(first, second), table)
+        assert by_keys(selection.filter(first, second).collect(), table) == at_once
 
 
 @few

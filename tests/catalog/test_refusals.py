@@ -600,3 +600,80 @@ def test_outputs_in_the_log_folder_are_refused_before_a_script_runs(write_worksp
     assert reasons["a"].startswith("the output 'derivatives/a/{id}' of step a lies in the LOG folder")
     assert cli("doctor", folder).returncode == 2
     assert ws.steps.run(mode="main_process", progress=False).counts().get("done") == 1
+
+
+# --- files of the workspace itself ------------------------------------------------------------------------------
+
+OWN = """
+[path]
+dataset = '.'
+scripts = 'code'
+[records]
+id_pattern = '[A-Za-z]+\\d?'
+exclude = 'out.csv'
+metadata = 'people.csv'
+[steps]
+scripts = ['c']
+[steps.c]
+command = 'sh -c "echo new > $0" {output}'
+inputs = 'raw/{id}'
+outputs = '%s'
+%s
+"""
+
+
+@pytest.mark.parametrize(
+    ("output", "what"),
+    [
+        ("workspace.toml", "the config of the workspace"),
+        ("out.csv", "the table of excluded records"),
+        ("people.csv", "a table of records.metadata"),
+        ("code/{id}.py", "the scripts folder"),
+        ("code/more/c.txt", "the scripts folder"),
+        ("code/", "the scripts folder"),
+        ("code", "the scripts folder"),
+        ("{id}.toml", "the config of the workspace"),
+        ("{id}.csv", "a table of records.metadata"),
+    ],
+)
+def test_no_output_replaces_a_file_of_the_workspace_itself(write_workspace, output, what):
+    folder = write_workspace(toml=OWN % (output, "" if "{" in output else "by = []"))
+    own = {
+        "raw/workspace": "raw", "raw/people": "raw", "raw/R1": "raw", "people.csv": "record_id,age\nR1,3\n",
+        "out.csv": "record_id,reason\nR9,fog\n", "code/c.py": "", "code/R1.py": "mine",
+    }  # fmt: skip
+    for name, text in own.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    before = contents(folder)
+    ws = Workspace(folder)
+    for force in (False, True):
+        report = ws.steps.run(progress=False, mode="main_process", force=force)
+        assert set(report.frame["outcome"]) == {"error"}
+    assert what in reason(ws, "c")
+    assert contents(folder) == before
+
+
+def test_scripts_and_outputs_may_share_a_folder_around_them(make_workspace):
+    toml = """
+    [path]
+    scripts = '.'
+    [records]
+    id_pattern = 'R1'
+    [steps]
+    scripts = ['c']
+    [steps.c]
+    command = 'cp {input} {output}'
+    inputs = 'raw/{id}'
+    outputs = 'c/{id}'
+    """
+    ws = make_workspace(toml=toml, files=["raw/R1"])
+    assert ws.steps.run(progress=False, mode="main_process").ok
+
+
+def test_a_group_step_is_told_an_output_that_it_may_have(make_workspace):
+    toml = command(
+        "command = 'cp {input} {output}'\ninputs = 'raw/{sub}_{run}'\noutputs = 'raw/{sub}_9'\nby = ['sub']"
+    )
+    ws = make_workspace(toml=toml, files=["raw/s1_1", "raw/s1_9"], id_pattern=SUBJECTS)
+    assert "such as 'c/raw/{sub}_9'" in reason(ws, "c")

@@ -271,6 +271,6 @@ def test_a_deployment_is_checked_before_prefect_is_asked(said, chain, words, sai
 def test_an_id_as_the_last_word_is_told_how_a_record_is_named(said, chain, verb, monkeypatch, tmp_path):
     monkeypatch.chdir(chain)
     code, _, err = said(verb, "R1")
-    assert (code, "A record is named with --record R1." in err) == (2, True)
+    assert (code, "A record is named with --record R1, a step with --step R1." in err) == (2, True)
     monkeypatch.chdir(tmp_path)
     assert "--record" not in said(verb, "R1")[2]

@@ -22,7 +22,19 @@ VERBS = (
         "accept",
         "logs",
     ),
-    *("snapshot", "diff", "explain", "report", "doctor", "gc", "server", "deploy", "serve", "completion"),
+    *(
+        "snapshot",
+        "diff",
+        "explain",
+        "report",
+        "ui",
+        "doctor",
+        "gc",
+        "server",
+        "deploy",
+        "serve",
+        "completion",
+    ),
 )
 
 

@@ -185,3 +185,21 @@ class Script(ScriptTemplate):
     command = [PROGRAM, "run", folder, "--mode", "main_process", "-q"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert (done.returncode, done.stdout[:8]) == (3, "1 failed"), done.stderr
+
+
+def test_force_names_a_control_file_that_no_run_made(cli, write_workspace):
+    body = 'self.path.control.write_text("c")\nself.path.output.write_text("o")'
+    source = f"""
+from sinagot_catalog import ScriptTemplate
+class Script(ScriptTemplate):
+    PATH_IN, PATH_OUT, PATH_CONTROL = "raw/{{id}}", "out/{{id}}", "check/{{id}}"
+    def run(self):
+        {body.replace(chr(10), chr(10) + " " * 8)}
+"""
+    folder = write_workspace({"c": source}, ["raw/R1", "raw/R2", "check/R1"])
+    cli("run", folder, "--record", "R2", "-q")
+    forced = cli("run", folder, "--force", "-q")
+    assert forced.returncode == 0
+    assert "--force replaces 3 outputs" in forced.stderr
+    assert "no run made 1 of them, such as check/R1" in forced.stderr
+    assert "no run made" not in cli("run", folder, "--force", "-q").stderr

@@ -209,3 +209,21 @@ def test_a_dataset_in_a_bucket_says_what_a_run_would(write_workspace):
     found = examine(str(folder))
     assert "records: 1 record in 1 file" in said(folder)
     assert {one.area for one in found} >= {"writing", "patterns", "prefect"}
+
+
+def test_patterns_that_groups_read_count_records_and_no_groups(cli, write_workspace):
+    toml = """
+    [records]
+    id_pattern = '(?P<sub>s\\d)_\\d'
+    [steps]
+    scripts = ["c"]
+    [steps.c]
+    command = "sh join.sh {output} {input.raw} {input.about}"
+    inputs = {raw = "raw/{id}", about = "about.json"}
+    outputs = "c/{sub}"
+    by = ["sub"]
+    """
+    folder = write_workspace(toml=toml, files=["raw/s1_1", "raw/s1_2", "raw/s2_1", "about.json"])
+    told = cli("doctor", folder).stdout
+    assert "raw/{id}: 3 of 3 records" in told
+    assert "about.json: 3 of 3 records" in told

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from uuid import UUID
 
@@ -17,13 +18,13 @@ from sinagot_catalog import Workspace
 from sinagot_catalog.errors import RunError, SelectionError, UsageError
 
 UPPER = """
-import pathlib, time
+import os, pathlib, time
 text = self.path.input.read_text()
 self.logger.info(f"{self.id} begins")
 if text == "bad":
     raise ValueError("nothing good")
 deadline = time.monotonic() + 90
-pathlib.Path(self.data_path, f"begun-{self.id}").touch()
+pathlib.Path(self.data_path, f"begun-{self.id}").write_text(str(os.getpid()))
 while text == "wait" and not pathlib.Path(self.data_path, "go").exists() and time.monotonic() < deadline:
     time.sleep(0.02)
 self.path.output.write_text(text.upper())
@@ -80,6 +81,17 @@ def lines_of(client, wanted, **where):
 
 def begun(folder):
     return sorted(path.name for path in (folder / "dataset").glob("begun-*"))
+
+
+def is_at_work(folder):
+    """Whether a process lives in which a row began."""
+    for path in (folder / "dataset").glob("begun-*"):
+        try:
+            os.kill(int(path.read_text()), 0)
+        except ProcessLookupError:
+            continue
+        return True
+    return False
 
 
 def quiet(_line):
@@ -288,11 +300,12 @@ def test_run_ends_when_its_flow_is_cancelled(waiting, api, wait_until):
         report = result(30)
     assert report.counts() == {"cancelled": 9}
     assert len(begun(waiting)) == 1
+    assert not is_at_work(waiting)
 
 
 @pytest.mark.usefixtures("api")
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_run_begins_no_row_after_the_time_of_its_flow_is_over(waiting, kind):
+def test_run_begins_no_row_after_the_time_of_its_flow_is_over_and_ends_its_scripts(waiting, kind, wait_until):
     from prefect import flow
 
     def rows():
@@ -309,6 +322,7 @@ def test_run_begins_no_row_after_the_time_of_its_flow_is_over(waiting, kind):
 
         state = asyncio.run(flow(in_a_coroutine, timeout_seconds=6)(return_state=True))
     before = begun(waiting)
+    wait_until(lambda: not is_at_work(waiting), 30)
     (waiting / "dataset" / "go").touch()
     assert state.name == "TimedOut"
     assert len(before) <= 1
@@ -352,6 +366,36 @@ def test_lines_of_scripts_are_in_the_log_of_their_task_run(folder, api):
         assert lines == [f"{record} | upper | {record} begins"]
 
 
+@pytest.mark.usefixtures("api")
+def test_progress_is_written_when_it_changes_and_less_and_less_often(write_workspace, monkeypatch):
+    from sinagot_catalog.flows import monitor, run_workspace
+
+    updates, update = [], monitor.update_progress_artifact
+
+    def noted(artifact, share, *, description):
+        updates.append((time.monotonic(), description))
+        return update(artifact, share, description=description)
+
+    monkeypatch.setattr(monitor, "update_progress_artifact", noted)
+    source = (
+        "import time\ntime.sleep(float(self.path.input.read_text()))\nself.path.output.write_text('there')\n"
+    )
+    one = write_workspace({"one": ("raw/{id}", "one/{id}", source)}, {"raw/R1": "6"}, name="one")
+    assert run_workspace(str(one)).counts() == {"done": 1}
+    assert [words for _, words in updates] == ["1 of 1 row"]
+
+    updates.clear()
+    raw = {f"raw/R{n}": "0.4" for n in range(25)}
+    many = write_workspace({"one": ("raw/{id}", "one/{id}", source)}, raw, toml=ONE_WORKER, name="many")
+    assert run_workspace(str(many), batch=1).counts() == {"done": 25}
+    assert updates[-1][1] == "25 of 25 rows"
+    assert len({words for _, words in updates}) == len(updates)
+    moments = [moment for moment, _ in updates[:-1]]
+    pauses = [after - before for before, after in pairwise(moments)]
+    assert pauses
+    assert all(pause >= 2.25 * 1.5**number for number, pause in enumerate(pauses))
+
+
 def test_a_handle_is_awaited_in_an_async_flow_and_outside_of_flows(folder, api):
     from prefect import flow, runtime
 
@@ -388,16 +432,27 @@ def test_submit_in_a_task_is_a_subflow_of_the_flow_around_it(folder, api):
     assert parent_of(api, report.flow_run_id) == outer
 
 
-def test_a_submitted_run_ends_when_the_flow_around_it_is_cancelled(waiting, api, wait_until):
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_submitted_run_ends_when_the_flow_around_it_is_cancelled(waiting, api, wait_until, kind):
     from prefect import flow, runtime
     from prefect.states import Cancelling
 
     seen = {}
 
-    @flow
-    def night():
+    def submit():
         seen["id"] = runtime.flow_run.id
-        return Workspace(waiting).steps.submit(on_message=quiet).wait(120)
+        return Workspace(waiting).steps.submit(on_message=quiet)
+
+    if kind == "sync":
+        night = flow(name="night")(lambda: submit().wait(120))
+    else:
+
+        @flow
+        async def in_a_coroutine():
+            return await submit()
+
+        def night():
+            return asyncio.run(in_a_coroutine())
 
     with _in_thread(night) as result:
         wait_until(lambda: begun(waiting), 60)
@@ -406,6 +461,7 @@ def test_a_submitted_run_ends_when_the_flow_around_it_is_cancelled(waiting, api,
         report = result(60)
     assert report.counts() == {"cancelled": 9}
     assert len(begun(waiting)) == 1
+    assert not is_at_work(waiting)
     assert api.read_flow_run(UUID(report.flow_run_id)).state.name == "Cancelled"
     assert time.monotonic() - begin < 40
 
@@ -425,6 +481,7 @@ def test_a_submitted_run_ends_when_the_time_of_the_flow_around_it_is_over(waitin
     assert state.name == "TimedOut"
     assert set(report.counts()) == {"cancelled"}
     assert len(begun(waiting)) <= 1
+    assert not is_at_work(waiting)
     assert api.read_flow_run(UUID(report.flow_run_id)).state.name == "Cancelled"
 
 

@@ -342,7 +342,10 @@ def test_a_pool_of_containers_is_told_the_image_and_the_queue(cli, api, write_wo
 def test_the_prefect_yaml_that_init_writes_is_deployed_by_prefect(cli, environment, api, tmp_path):
     done = cli("init", "lab", "--prefect")
     assert 'cd lab && eval "$(sinagot-catalog server env)" && prefect deploy --all ' in done.stderr
-    for words in (("work-pool", "create", "local", "--type", "process"), ("--no-prompt", "deploy", "--all")):
+    for words in (
+        ("work-pool", "create", "local", "--type", "process", "--overwrite"),
+        ("--no-prompt", "deploy", "--all"),
+    ):
         done = subprocess.run(
             [PROGRAMS / "prefect", *words],
             cwd=tmp_path / "lab", env=environment, capture_output=True, text=True, timeout=120, check=False,
@@ -432,6 +435,26 @@ def test_parts_are_flow_runs_of_a_deployment_and_the_rest_comes_last(cli, worker
     assert parts["last"].start_time >= max(parts[one].end_time for one in ("1/2", "2/2"))
     again = cli("submit", folder, "--deployment", "parted", "--parts", "2")
     assert again.stdout.startswith("nothing to do")
+
+
+def test_parts_that_a_schedule_would_cancel_are_refused(make_workspace, cli, api):
+    ws = make_workspace(CHAIN, ["raw/R1", "raw/R2", "raw/R3"])
+    more = {"pool": "unattended", "create_pool": True, "on_message": quiet}
+    made = ws.deploy("one-by-one", cron="0 2 1 1 *", **more)
+    done = cli("submit", ws.config.root, "--deployment", "one-by-one", "--parts", "3", "--no-wait")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-2:] == [
+        "error: 3 parts: the deployment 'one-by-one' runs 1 flow run at a time and cancels the others",
+        "Deploy it with --concurrency 3, or with --overlap wait.",
+    ]
+    runs = [run for run in api.read_flow_runs() if str(run.deployment_id) == made.id]
+    assert not any(run.parameters.get("part") for run in runs)
+    for name, options in (("several", {"concurrency": 3}), ("in-turn", {"overlap": "wait"})):
+        ws.deploy(name, cron="0 2 1 1 *", **options, **more)
+        done = cli("submit", ws.config.root, "--deployment", name, "--parts", "3", "--no-wait", "--json")
+        assert done.returncode == 0, done.stderr
+        for one in json.loads(done.stdout)["flow_runs"]:
+            ws.get_flow_run(one["flow_run_id"]).cancel()
 
 
 @pytest.mark.parametrize(
@@ -758,7 +781,12 @@ def night(workspace: str, submit: bool = False):
     if submit:
         Workspace(workspace).steps.submit(step_label="upper").wait()
     else:
-        assert run_workspace(workspace, step="upper").counts() == {"done": 1}
+        for asked in (
+            {"record_id": ["R1", "R2"]},
+            {"where": "record_id IN ('R3', 'R4') AND status = 'DATA_READY'"},
+            {"rows": f"{workspace}/rows.parquet"},
+        ):
+            assert run_workspace(workspace, step="upper", **asked).counts() == {"done": 2}
 """
 
 
@@ -787,11 +815,15 @@ def test_a_deployed_flow_of_the_user_has_subflows_which_end_with_it(  # noqa: PL
         around = {"parent_flow_run_id": {"any_": [str(identity)]}}
         return api.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(around))[0]
 
-    good = start(write_workspace(CHAIN, ["raw/R1"], name="good"))
+    picked = write_workspace(CHAIN, [f"raw/R{n}" for n in range(1, 8)], name="good")
+    rows = Workspace(picked).steps.filter(pl.col("record_id").is_in(["R5", "R6"]))
+    rows.collect().write_parquet(picked / "rows.parquet")
+    good = start(picked)
     slow = write_workspace(CHAIN, {f"raw/R{n}": "wait" for n in range(1, 60)}, name="slow")
     cancelled = start(slow, submit=True)
     wait_until(lambda: has_ended(good), 180)
     assert api.read_flow_run(good).state.name == "Completed", logs_of(api, str(good))
+    assert len(list((picked / "dataset").glob("upper/*"))) == 6
     wait_until((slow / "dataset" / "begun").exists, 180)
     child = subflow_of(cancelled)
     api.set_flow_run_state(cancelled, Cancelling())

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import polars as pl
@@ -92,6 +91,7 @@ def test_text_of_others_is_escaped(make_workspace, tmp_path):
 def test_an_empty_workspace_has_a_page_too(make_workspace, tmp_path):
     page = make_workspace({"a": ("raw/{id}", "a/{id}")}).report(tmp_path / "page.html").read_text()
     assert "There is no record." in page
+    assert "dataset holds no file of a record; looked for a/{id}, raw/{id}" in page
     assert "Nothing failed." in page
 
 
@@ -285,18 +285,11 @@ def test_it_is_light_and_dark_and_fits_a_phone(lab, tmp_path, browse):
 
 @browser_needed
 @pytest.mark.filterwarnings("ignore")
-def test_a_page_of_100000_rows_opens_in_two_seconds(large, make_workspace, tmp_path, browse):
-    small = make_workspace({"a": ("raw/{id}", "a/{id}")}, ["raw/R1"]).report(tmp_path / "small.html")
-    path = large.report(tmp_path / "page.html")
-    browse(path).close()
-
-    def seconds(path):
-        begin = time.monotonic()
-        page = browse(path)
-        return time.monotonic() - begin, page
-
-    least = min(seconds(small)[0] for _ in range(2))
-    took, page = seconds(path)
-    assert took < max(2, 4 * least)  # a slow machine opens a small page slowly, too
+def test_a_page_of_100000_rows_opens_in_two_seconds(large, tmp_path, browse):
+    page = browse(large.report(tmp_path / "page.html"))
+    metrics = page.context.new_cdp_session(page)
+    metrics.send("Performance.enable")
+    found = {one["name"]: one["value"] for one in metrics.send("Performance.getMetrics")["metrics"]}
+    assert found["ProcessTime"] < 2  # of the processor: a busy machine changes nothing
     page.fill("#search", "R33399")
     page.get_by_text("1 to 3 of 3 rows").wait_for()

@@ -238,3 +238,53 @@ def test_a_script_by_hand_finds_its_files(tmp_path):
     assert [one.name for one in found["a"]] == ["a.png", "b.png"]
     assert found["b"] is None
     assert found["c"].name == "a.png"
+
+
+# --- which inputs find records --------------------------------------------------------------------------------
+
+SIDECAR = """
+from sinagot_catalog import ScriptTemplate, any_of
+class Script(ScriptTemplate):
+    PATH_IN = {
+        "eeg": "{sub}_run-{run?}_eeg.edf",
+        "side": any_of("{sub}_run-{run?}_eeg.json", "{sub}_eeg.json", "task_eeg.json"),
+    }
+    PATH_OUT = "out/{id}.txt"
+    def run(self):
+        self.path.output.write_text(self.path.input["side"].name)
+"""
+RUNS = r"(?P<sub>s\d)(?:_run-(?P<run>\d))?"
+
+
+def test_a_sidecar_that_a_folder_inherits_is_no_record(make_workspace):
+    files = [
+        "s1_run-1_eeg.edf",
+        "s1_run-2_eeg.edf",
+        "s1_run-2_eeg.json",
+        "s1_eeg.json",
+        "s2_eeg.edf",
+        "task_eeg.json",
+    ]
+    ws = make_workspace({"c": SIDECAR}, files, id_pattern=RUNS)
+    assert list(ws.records.iter_ids()) == ["s1_run-1", "s1_run-2", "s2"]
+    assert ws.steps.run(progress=False, mode="main_process").counts() == {"done": 3}
+    found = {one.stem: one.read_text() for one in (Path(ws.data_path) / "out").iterdir()}
+    assert found == {"s1_run-1": "s1_eeg.json", "s1_run-2": "s1_run-2_eeg.json", "s2": "task_eeg.json"}
+
+
+def test_alternatives_that_each_name_the_record_find_it(make_workspace):
+    source = SIDECAR.replace(', "{sub}_eeg.json", "task_eeg.json"', ', "json/{sub}_run-{run?}.json"')
+    ws = make_workspace({"c": source}, ["s1_eeg.json", "json/s2_run-1.json"], id_pattern=RUNS)
+    assert list(ws.records.iter_ids()) == ["s1", "s2_run-1"]
+
+
+def test_alternatives_that_are_the_only_input_find_records(make_workspace):
+    source = SIDECAR.replace('"eeg": "{sub}_run-{run?}_eeg.edf",', "")
+    ws = make_workspace({"c": source}, ["s1_eeg.json", "s2_run-1_eeg.json", "task_eeg.json"], id_pattern=RUNS)
+    assert list(ws.records.iter_ids()) == ["s1", "s2_run-1"]
+
+
+def test_an_inherited_sidecar_does_not_hide_an_output_without_raw_input(make_workspace):
+    ws = make_workspace({"c": SIDECAR}, ["s1_eeg.edf", "task_eeg.json", "out/s3.txt"], id_pattern=RUNS)
+    told = dict(ws.notices.select("kind", "example").iter_rows())
+    assert told["output without input"] == "out/s3.txt"

@@ -4,9 +4,10 @@ import json
 import os
 import signal
 from collections import Counter
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
@@ -25,7 +26,7 @@ class Script(ScriptTemplate):
     PATH_IN = {reads!r}
     PATH_OUT = "{name}/{{id}}.txt"
     {declared}
-    TIMEOUT = 1.5
+    TIMEOUT = 2.5
 
     def note(self, what):
         line = json.dumps([time.monotonic(), what, self.label, self.id, os.getpid(),
@@ -35,11 +36,21 @@ class Script(ScriptTemplate):
         os.write(fd, (line + "\\n").encode())
         os.close(fd)
 
+    def name_process(self, name):
+        if os.path.exists("/proc/self/comm"):
+            with open("/proc/self/comm", "w") as file:
+                file.write(name)
+
     def run(self):
         self.note("start")
         text = self.path.input.read_text().split()
         end = text[0]
+        size, tag = (int(text[2]), text[3]) if len(text) > 2 else (0, "idle")
+        self.name_process(f"{{tag}}:{{self.label}}:{{self.id}}" if size else tag)
+        held = b"x" * size
         time.sleep(float(text[1]) if end != "late" else 60)
+        del held
+        self.name_process(tag)
         self.note("end")
         if end == "raise":
             raise ValueError("no good")
@@ -102,7 +113,7 @@ def spans(ws):
         else:
             found.append((step, record, *begun.pop((step, record, pid)), time))
     # Without an end, the script was ended at its time-out: it ran at least until then.
-    found += [(step, record, time, gpus, time + 1.5) for (step, record, _), (time, gpus) in begun.items()]
+    found += [(step, record, time, gpus, time + 2.5) for (step, record, _), (time, gpus) in begun.items()]
     return [(step, record, start, end, gpus) for step, record, start, gpus, end in found]
 
 
@@ -126,46 +137,114 @@ def started(ws, step=None):
     ]
 
 
-def test_rows_of_mixed_sizes_never_use_more_than_the_machine_has_whatever_ends_them(lab):
+class Observer:
+    """Sees from outside which rows run side by side: the scripts name their processes `TAG:STEP:RECORD`.
+
+    Attributes:
+        tag: The tag of this test.
+        moments: For each moment, the rows that ran, each with the bytes that its process had in memory.
+    """
+
+    def __init__(self):
+        self.tag = f"t{os.getpid() % 1000:03}"
+        self.moments = []
+
+    @contextmanager
+    def looking(self):
+        over = Event()
+
+        def look():
+            processes = []
+            while not over.wait(0.005):
+                # Some looks find the processes with the tag, the others look at these alone.
+                is_tenth = len(self.moments) % 10 == 0
+                processes = list(Path("/proc").glob("[0-9]*")) if is_tenth else processes
+                first = self._rows(processes)
+                processes = [folder for folder, _ in first] if is_tenth else processes
+                # A process that has the same name in a second look ran its row all the time between the two.
+                second = self._rows(processes)
+                self.moments.append(
+                    {row: size for (folder, row), size in first.items() if row and (folder, row) in second}
+                )
+
+        thread = Thread(target=look)
+        thread.start()
+        yield
+        over.set()
+        thread.join()
+
+    def _rows(self, processes):
+        found = {}
+        for folder in processes:
+            try:
+                name, *row = (folder / "comm").read_text().strip().split(":")
+                pages = int((folder / "statm").read_text().split()[1])
+            except OSError:
+                continue  # it has ended
+            if name == self.tag and pages:
+                found[folder, tuple(row)] = pages * os.sysconf("SC_PAGE_SIZE")
+        return found
+
+
+def test_rows_of_mixed_sizes_never_use_more_than_the_machine_has_whatever_ends_them(lab, monkeypatch):
+    monkeypatch.setenv("SLURM_MEM_PER_NODE", "400")
     steps = {
-        "small": {"cpus": 1, "memory": "100MiB"},
-        "wide": {"cpus": CPUS, "memory": "300MiB"},
-        "heavy": {"cpus": 1, "memory": "700MiB"},
-        "card": {"gpus": 1, "memory": "50MiB"},
+        "small": {"cpus": 1, "memory": "50MiB"},
+        "wide": {"cpus": CPUS, "memory": "120MiB"},
+        "heavy": {"cpus": 1, "memory": "280MiB"},
+        "card": {"gpus": 1, "memory": "60MiB"},
         "plain": None,
     }
-    ends = ["ok 0.02"] * 32 + [
+    asked = {step: table or {} for step, table in steps.items()}
+    memory = {step: int(table.get("memory", "0MiB").removesuffix("MiB")) for step, table in asked.items()}
+    ends = ["ok 0.1"] * 32 + [
         "raise 0.02",
-        "ok 0.1",
+        "ok 0.2",
         "exit 0.02",
         "ok 0.05",
         "kill 0.02",
         "raise 0",
         "ok 0",
-        "late",
+        "late 0",
     ]
+    observer = Observer()
+    # A row takes what it asked for, less what an idle Python has.
+    taken = {step: max(size - 40, 0) * MIB for step, size in memory.items()}
     raw = {
-        f"raw-{step}/R{n:03}.txt": ends[(n * 7 + 3 * k) % 40]
+        f"raw-{step}/R{n:03}.txt": f"{ends[(n * 7 + 3 * k) % 40]} {taken[step]} {observer.tag}"
         for k, step in enumerate(steps)
         for n in range(40)
     }
     ws = lab(steps, raw)
-    report = ws.steps.run(progress=False)
+    with observer.looking():
+        report = ws.steps.run(progress=False)
     ended = Counter(text.split()[0] for text in raw.values())
     assert report.counts() == {
         "done": ended["ok"], "error": ended["raise"] + ended["exit"] + ended["kill"], "timeout": ended["late"]
     }  # fmt: skip
     attempts = spans(ws)
     assert len(attempts) == 200
-    asked = {step: table or {} for step, table in steps.items()}
-    memory = {step: int(table.get("memory", "0MiB").removesuffix("MiB")) for step, table in asked.items()}
     assert 1 <= most_at_a_time(attempts, lambda step: asked[step].get("cpus", 1)) <= CPUS
-    assert 700 <= most_at_a_time(attempts, memory.__getitem__) <= 1000
+    assert 280 <= most_at_a_time(attempts, memory.__getitem__) <= 400
     for gpu in ("3", "5"):
         assert most_at_a_time([one for one in attempts if one[4] == gpu], lambda _: 1) <= 1
     seen = {step: {gpus for one, _, _, _, gpus in attempts if one == step} for step in steps}
     assert seen.pop("card") <= {"3", "5"}
     assert set(map(frozenset, seen.values())) == {frozenset({""})}
+    if Path("/proc/self/comm").exists():
+        check_moments(observer.moments, asked, {row[:2]: row[4] for row in attempts})
+
+
+def check_moments(moments, asked, gpus):
+    """Check what was seen from outside: cpus, memory in use, GPUs."""
+    assert {step for rows in moments for step, _ in rows} == set(asked) - {"plain"}
+    for rows in moments:
+        assert sum(asked[step].get("cpus", 1) for step, _ in rows) <= CPUS
+        assert sum(rows.values()) <= 400 * MIB
+        cards = [gpus[row] for row in rows if row[0] == "card"]
+        assert len(cards) == len(set(cards))
+    assert max(sum(rows.values()) for rows in moments) >= 240 * MIB
+    assert CPUS == 1 or any(len(rows) > 1 for rows in moments)
 
 
 def test_cpus_raise_the_thread_limits_of_the_rows_that_ask_for_them(lab):

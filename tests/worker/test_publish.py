@@ -864,3 +864,26 @@ def test_force_asks_on_a_terminal(write_workspace, cli, answer, code):
     assert b"--force replaces 1 output (6 B). Go on?" in said
     text = Path(folder, "dataset", "out", "R1").read_text()
     assert text == ("new;a;" if code == 0 else "raw;a;")
+
+
+def test_an_output_that_is_again_a_hard_link_to_the_same_file_disturbs_no_other_row(make_workspace, run):
+    toml = """
+    [records]
+    id_pattern = 'R\\d'
+    [steps]
+    scripts = ["c", "d"]
+    [steps.c]
+    command = "ln {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "c/{id}"
+    [steps.d]
+    command = "sh -c 'mkdir $1; ln $0 $1/x' {input} {output}"
+    inputs = "raw/{id}"
+    outputs = "d/{id}/"
+    [run]
+    workers = 1
+    """
+    ws = make_workspace(toml=toml, files=[f"raw/R{n}" for n in range(6)])
+    for _ in range(3):
+        assert {outcome for outcome, _, _ in run(ws, force=True).values()} == {"done"}
+    assert len(list((Path(ws.data_path) / "c").iterdir())) == 6

@@ -165,6 +165,7 @@
     Array.from(head.children, (cell, n) => cell.setAttribute("aria-sort", n !== state.by ? "none" : state.down ? "descending" : "ascending"));
     find("shown").textContent = rows.length ? `${many(begin + 1)} to ${many(begin + part.length)} of ${many(rows.length)} rows` : "no row fits";
     find("before").disabled = begin === 0;
+    find("ids").disabled = find("csv").disabled = rows.length === 0;
     find("after").disabled = begin + size >= rows.length;
   };
   const tell = (text) => { find("done").textContent = text; };
