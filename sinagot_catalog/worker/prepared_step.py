@@ -180,6 +180,7 @@ class RowState:
     Attributes:
         published: The paths that the row publishes; None as long as its outputs are not checked.
         files: The staged paths that are plain files.
+        left_out: The staged paths that are neither published nor part of an output.
         folders: For each staged folder, size and time of its files by name.
         is_in_steps: Whether publishing has begun and takes several renames or uploads.
         records: What `done` records of the published paths.
@@ -194,6 +195,7 @@ class RowState:
 
     published: list[str] | None = None
     files: Collection[str] = ()
+    left_out: Collection[str] = ()
     is_in_steps = False
     script: ScriptTemplate | None = None
     attempt = mark = 0

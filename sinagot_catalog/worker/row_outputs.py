@@ -110,7 +110,7 @@ class RowOutputs:
         """
         step = row.step
         units = {*row.outputs, *row.controls} if row.controls else row.outputs
-        written, files, is_tidy = self._staging.list_paths(root, units, step.keep)
+        written, files, row.left_out, is_tidy = self._staging.list_paths(root, units, step.keep)
         row.files = files
         if step.declares_folder or not files.issuperset(row.outputs):
             self._check_declared(row, root)
@@ -138,6 +138,9 @@ class RowOutputs:
     def publish(self, row: RowState, root: str) -> tuple[str, ...]:
         """Move what a row wrote to its final paths; returns the paths that no output declares."""
         paths = row.published
+        for path in row.left_out:
+            message = f"{path} is not published: it is neither a file nor below a declared folder"
+            row.step.lines.log(row.record_id, message, "WARNING")
         if not paths:
             return ()
         if self.is_repeated(row):

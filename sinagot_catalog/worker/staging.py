@@ -44,11 +44,13 @@ class StagedPaths(NamedTuple):
     Attributes:
         paths: The paths to publish, relative.
         files: The declared paths that are plain files: neither links nor folders.
+        left_out: What no output declares and is no file: pipes, sockets, links to folders or to nothing.
         is_tidy: Whether the folder is empty after all paths are moved, except for folders that stay.
     """
 
     paths: list[str]
     files: set[str]
+    left_out: list[str]
     is_tidy: bool = False
 
 
@@ -95,8 +97,8 @@ class StagingFolder:
             units: Declared paths: each is moved as a whole, also a folder.
             keep: The folders that stay for the next row, relative.
         """
-        staged = StagedPaths([], set())
-        return StagedPaths(staged.paths, staged.files, _collect(root, "", units, keep, staged))
+        staged = StagedPaths([], set(), [])
+        return staged._replace(is_tidy=_collect(root, "", units, keep, staged))
 
     def find_fault(self, root: str, path: str, *, is_directory: bool = False) -> str | None:
         """The fault of a staged output, as the end of a sentence; None when it can be published."""
@@ -260,6 +262,9 @@ def _collect(
             continue
         elif entry.is_file():
             staged.paths.append(path)
+        else:
+            staged.left_out.append(path)
+            is_tidy = False
         is_tidy &= not entry.is_symlink()
     return is_tidy
 

@@ -82,7 +82,7 @@ def test_rows_that_write_one_undeclared_file_do_not_replace_each_others(make_wor
     ws = make_workspace({"a": ("raw/{id}", "out/{id}", body)}, [f"raw/{one}" for one in ids])
     found = run(ws)
     assert sorted(one[0] for one in found.values()) == ["done", *["error"] * 4]
-    assert all("one file per record" in one[2] for one in found.values() if one[0] == "error")
+    assert all("a step with BY" in one[2] for one in found.values() if one[0] == "error")
     done = next(record for (record, _), one in found.items() if one[0] == "done")
     assert (Path(ws.data_path) / "out" / "all.csv").read_text() == done
     assert [one.name for one in (Path(ws.data_path) / "out").iterdir() if one.name != "all.csv"] == [done]
@@ -561,6 +561,34 @@ def test_control_that_is_a_pipe_is_an_error(make_workspace, script_source, run):
         "qc/R1 is not a regular file or folder"
         in run(make_workspace({"a": source}, ["raw/R1"]))["R1", "a"][2]
     )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        "os.mkfifo(beside)",
+        "socket.socket(socket.AF_UNIX).bind(os.path.relpath(beside))",
+        "beside.symlink_to('..')",
+        "beside.symlink_to('gone')",
+    ],
+)
+def test_what_is_no_file_beside_an_output_is_named_in_the_log_and_gone_before_the_next_row(
+    make_workspace, run, make
+):
+    body = f"""
+import os, socket
+beside = self.path.output.parent / "beside"
+os.chdir(beside.parent)
+{make}
+self.path.output.write_text(self.id)
+"""
+    ws = make_workspace({"a": ("raw/{id}", "out/{id}", body)}, ["raw/R1", "raw/R2"])
+    found = run(ws, workers=1)
+    assert {one[0] for one in found.values()} == {"done"}, found
+    said = ws.events().filter(pl.col("message").str.contains("out/beside is not published", literal=True))
+    assert sorted(said["record_id"]) == ["R1", "R2"]
+    assert sorted(path for path in files_of(ws.data_path) if path.startswith("out")) == ["out/R1", "out/R2"]
+    assert not list(Path(ws.data_path).rglob("beside"))
 
 
 # -- check and empty outputs
