@@ -82,7 +82,7 @@ def test_rows_that_write_one_undeclared_file_do_not_replace_each_others(make_wor
     ws = make_workspace({"a": ("raw/{id}", "out/{id}", body)}, [f"raw/{one}" for one in ids])
     found = run(ws)
     assert sorted(one[0] for one in found.values()) == ["done", *["error"] * 4]
-    assert all("a step with BY" in one[2] for one in found.values() if one[0] == "error")
+    assert all("write one per record" in one[2] for one in found.values() if one[0] == "error")
     done = next(record for (record, _), one in found.items() if one[0] == "done")
     assert (Path(ws.data_path) / "out" / "all.csv").read_text() == done
     assert [one.name for one in (Path(ws.data_path) / "out").iterdir() if one.name != "all.csv"] == [done]
