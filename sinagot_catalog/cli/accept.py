@@ -15,7 +15,7 @@ __all__ = ["accept"]
 
 
 @verb(
-    "take the present outputs of rows as they are, after a copy, say: the rows count as done",
+    "mark the present outputs of rows as up to date, for example after a copy",
     """
   sinagot-catalog accept --step clean
   sinagot-catalog accept --where "record_id < 'REC-20200610'"

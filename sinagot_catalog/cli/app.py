@@ -33,7 +33,7 @@ examples:
   sinagot-catalog status harbor             what is done, and what can run next
   sinagot-catalog run harbor                run it
 
-exit codes: 0 fine or nothing to do, 1 our fault, 2 usage or config, 3 some rows failed, 130 interrupted
+exit codes: 0 fine or nothing to do, 1 program error, 2 usage or config, 3 some rows failed, 130 interrupted
 """
 
 

@@ -58,7 +58,7 @@ complete -c sinagot-catalog -a '(__sinagot_catalog)'"""
 
 
 @verb(
-    "what makes a shell complete verbs, options, ids and steps",
+    "print the script that makes a shell complete verbs, options, ids and steps",
     """
   sinagot-catalog completion bash >> ~/.bashrc
   sinagot-catalog completion zsh > ~/.zfunc/_sinagot-catalog

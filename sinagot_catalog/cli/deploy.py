@@ -39,10 +39,13 @@ _ROWS, _WHEN = "which rows, each time", "when and how"
 _DEPLOYED = [
     where("steps that fit, such as \"status = 'DATA_READY'\"", _ROWS),
     steps("only this step", _ROWS),
-    limit("at most so many rows a run", _ROWS),
+    limit("at most N rows per run", _ROWS),
     flag("--no-downstream", group=_ROWS, help="leave what becomes ready by a run to the next run"),
     Option(
-        "--cron", metavar="TEXT", group=_WHEN, help="as in a crontab, such as '0 2 * * *'; else when asked"
+        "--cron",
+        metavar="TEXT",
+        group=_WHEN,
+        help="when to run, as in a crontab, such as '0 2 * * *'; by default on request only",
     ),
     Option("--every", metavar="TIME", type=duration, group=_WHEN, help="such as 10m, in place of --cron"),
     Option("--timezone", metavar="TZ", group=_WHEN, help="of --cron, such as Europe/Paris; by default UTC"),
@@ -70,7 +73,7 @@ _DEPLOYED = [
 
 
 @verb(
-    "have a filter run on Prefect workers, by a schedule or when asked; what fits is looked up at each run",
+    "run the rows that fit a filter on Prefect workers, on a schedule or on request; each run looks for them anew",
     """
   sinagot-catalog deploy nightly --where "status = 'DATA_READY'" --cron "0 2 * * *" --pool local --create-pool
   sinagot-catalog deploy rerun -C s3://lab/sonetaa --where "status = 'ERROR'" --pool docker --image lab/sinagot:3
@@ -127,7 +130,7 @@ def deploy(args: Any) -> int:
 
 
 @verb(
-    "have a filter run on this machine, by a schedule or when asked, until Ctrl-C; needs no work pool",
+    "run the rows that fit a filter on this machine, on a schedule or on request, until Ctrl-C; needs no work pool",
     """
   sinagot-catalog serve --name nightly --where "status = 'DATA_READY'" --cron "0 2 * * *"
   sinagot-catalog serve example/harbor --name harbour --every 10m

@@ -13,7 +13,7 @@ __all__ = ["diff", "snapshot"]
 
 
 @verb(
-    "keep the catalog as it is, for a later diff; prints its name",
+    "store the present catalog for a later diff; prints its name",
     """
   sinagot-catalog snapshot
   sinagot-catalog snapshot s3://lab/sonetaa""",

@@ -71,7 +71,7 @@ def exclude(args: Any) -> int:
 
 
 @verb(
-    "take back what was excluded",
+    "undo an exclusion",
     """
   sinagot-catalog include REC-20200603
   sinagot-catalog include REC-20200605 --step count

@@ -14,7 +14,7 @@ __all__ = ["gc"]
 
 
 @verb(
-    "forget old events and clear what dead runs left; no status changes",
+    "delete old events and the leftovers of dead runs; no status changes",
     """
   sinagot-catalog gc example/harbor --older-than 90d""",
     PLACE,

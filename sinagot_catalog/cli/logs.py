@@ -25,7 +25,7 @@ _PAUSE = 0.5
 
 
 @verb(
-    "what scripts said, and the tracebacks of failures; oldest first",
+    "the log lines of scripts and the tracebacks of failures, oldest first",
     """
   sinagot-catalog logs REC-20200603 --step count
   sinagot-catalog logs --failed
@@ -38,10 +38,10 @@ message, n, first, last, examples, command.""",
     steps("only this step"),
     Option("--record", "records", metavar="ID", multiple=True, help="this record, too; may be repeated"),
     flag("--failed", help="only the failure of each row whose last attempt failed"),
-    limit("the last so many (on a terminal 200; 0 for all)"),
+    limit("the last N (by default 200 on a terminal; 0 for all)"),
     flag("--group", help="the failures by step, type and kind of message, each kind once"),
-    Option("--run", metavar="RUN", help="only what this run wrote, by the name that it was given"),
-    flag("--follow", help="go on with what runs say, until Ctrl-C"),
+    Option("--run", metavar="RUN", help="only events of this run"),
+    flag("--follow", help="print new events as they come, until Ctrl-C"),
     OUTPUT,
 )
 def logs(args: Any) -> int:

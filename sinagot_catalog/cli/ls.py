@@ -73,13 +73,13 @@ files (stale; size and times of records) are there where --columns or --where na
     ),
     WORKSPACE,
     SNAPSHOT,
-    where("only rows that fit; columns of records may be named, too"),
+    where("only rows for which this holds; it may name columns of records"),
     status_option("only rows with a step of this status"),
     steps("only rows with this step"),
     record(),
     Option("--columns", metavar="A,B", help="these columns, in this order"),
     Option("--sort", metavar="A,-B", help="in the order of these columns; with - from the greatest down"),
-    limit("at most so many rows (on a terminal 100; 0 for all)"),
+    limit("at most N rows (by default 100 on a terminal; 0 for all)"),
     OUTPUT,
 )
 def ls(args: Any) -> int:

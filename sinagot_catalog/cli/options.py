@@ -320,7 +320,7 @@ PLACE = [
 
 SNAPSHOT = Option(
     "--snapshot", metavar="NAME", is_flag=False, flag_value="latest",
-    help="as it was when that snapshot (by default the newest) was kept: nothing is listed",
+    help="show this snapshot (by default the newest) instead of listing the files",
 )  # fmt: skip
 
 PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
@@ -328,16 +328,14 @@ PASSED_ON = Option("--passed-on", multiple=True, hidden=True)
 
 STALE = Option(
     "--stale", metavar="[=code]", type=_stale, group="which rows",
-    help="what is stale by an input, a version or parameters, too; =code: by a changed script, too",
+    help="also rows that are stale by an input, a version or parameters; with =code also by a changed script",
 )  # fmt: skip
 
 WORKERS = Option(
     "-j", "--workers", metavar="N", type=_processes, help="how many processes; by default one per core"
 )
 
-STOP_AFTER = Option(
-    "--stop-after", metavar="N", type=_failures, help="end after so many failures of one kind"
-)
+STOP_AFTER = Option("--stop-after", metavar="N", type=_failures, help="end after N failures of one kind")
 
 OUTPUT = [
     flag("--json", group="output", help="JSON on stdout"),
@@ -405,7 +403,7 @@ def selection() -> list[click.Parameter]:
     group = "which rows"
     return [
         *rows(),
-        limit("run at most so many rows", group),
+        limit("run at most N rows", group),
         Option(
             "--part", metavar="K/N", group=group,
             help="the K-th of N parts of the records; `last`: the rows that belong to no part",
@@ -418,11 +416,11 @@ def extent() -> list[click.Parameter]:
     """Declare which rows run besides those of the filter that are ready."""
     group = "which rows"
     return [
-        flag("--force", group=group, help="what is done, too"),
+        flag("--force", group=group, help="also rows that are done"),
         STALE,
-        flag("--downstream", group=group, help="what becomes ready by this run, too"),
-        flag("--upstream", group=group, help="what makes the inputs that are missing, too"),
-        flag("--ignore-missing", group=group, help="try rows that lack an input, too"),
+        flag("--downstream", group=group, help="also rows that this run makes ready"),
+        flag("--upstream", group=group, help="also rows that make missing inputs"),
+        flag("--ignore-missing", group=group, help="also rows that lack an input"),
     ]
 
 

@@ -25,7 +25,7 @@ keys of --json: path, bytes""",
     Option(
         "-o", "--output", metavar="FILE", default="report.html", help="by default report.html; it is replaced"
     ),
-    Option("--by", metavar="A,B", help="show completeness by these columns of steps or records, too"),
+    Option("--by", metavar="A,B", help="also show completeness by these columns of steps or records"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     ONE_OBJECT,
 )

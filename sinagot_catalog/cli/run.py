@@ -101,7 +101,7 @@ def _show_plan(args: Any) -> int:
 
 
 @verb(
-    "run what is not done, here and now",
+    "run what is not done, now and on this machine",
     """
   sinagot-catalog run example/harbor
   sinagot-catalog run --where "record_id > 'REC-20200610'" --step count --force

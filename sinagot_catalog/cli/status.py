@@ -78,7 +78,7 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
     record(),
-    flag("--stale", help="count what is stale, too; reads sizes and times"),
+    flag("--stale", help="also count stale rows; reads sizes and times"),
     Option(
         "--follow",
         old=["--watch"],
@@ -86,7 +86,7 @@ totals (the same without group), next (command, rows, steps; null where nothing 
         type=duration,
         is_flag=False,
         flag_value="2s",
-        help="look again after so long, by default 2s, until Ctrl-C",
+        help="refresh at this interval, by default 2s, until Ctrl-C",
     ),
     OUTPUT,
 )

@@ -15,7 +15,7 @@ __all__ = ["ui"]
 
 
 @verb(
-    "the page of the report, alive: refreshed as files change, with every row, its files and its log, until Ctrl-C",
+    "serve the report as a page that follows the files, with every row, its files and its log, until Ctrl-C",
     """
   sinagot-catalog ui
   sinagot-catalog ui example/harbor --port 8123 --read-only

@@ -50,7 +50,7 @@ every --interval where it does not (buckets, network disks). --json prints an ob
 
 exit codes: 0 when it is ended while it waits, 130 when a run was under way; with --once as of run""",
     PLACE,
-    where("steps that fit; columns of records may be named, too"),
+    where("steps for which this holds; it may name columns of records"),
     steps("this step, and nothing downstream of it"),
     record(),
     Option(
@@ -59,7 +59,7 @@ exit codes: 0 when it is ended while it waits, 130 when a run was under way; wit
         metavar="TIME",
         type=duration,
         default="60s",
-        help="look again after so long, whatever was noticed: 30s, 5m, 1h; by default 60s",
+        help="list the files at least this often: 30s, 5m, 1h; by default 60s",
     ),
     Option(
         "--stable-for",

@@ -1,4 +1,4 @@
-"""UI: the page of the report, alive, served to browsers of this machine.
+"""UI: serves the page of the report to browsers of this machine, and refreshes it as files change.
 
 In: an open workspace. Out: a server until Ctrl-C (`serve`). It shows and decides (excludes, includes); it runs no
 script. FastAPI and uvicorn are imported here only. `access` decides who is answered.
