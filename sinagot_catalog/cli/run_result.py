@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.workspace_args import command
-from sinagot_catalog.config import duration_text
+from sinagot_catalog.config import count_of, duration_text
 from sinagot_catalog.errors import row_label
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def say_failures(args: Any, report: RunReport) -> None:
     for row in kinds.head(_SHOWN).iter_rows(named=True):
         say(_failure(row))
     if failed.height:
-        more = f"{kinds.height - _SHOWN} more kinds; " if kinds.height > _SHOWN else ""
+        more = f"{count_of(kinds.height - _SHOWN, 'more kind')}; " if kinds.height > _SHOWN else ""
         say(f"{more}see {command(args, 'logs', '--failed')}")
 
 

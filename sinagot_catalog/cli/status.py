@@ -353,7 +353,8 @@ def _show(look: _Look, args: Any) -> None:
     put_table(shown, names=words, bold_last=True, beside=_bars(table), spare=spare)
     whole = look.counts.filter(complete).select(look.by)
     if whole.height:
-        some = [" ".join(str(part) for part in row if part is not None) for row in whole.head(5).iter_rows()]
+        first = whole.head(5).iter_rows()
+        some = [" ".join("-" if part in (None, "") else str(part) for part in row) for row in first]
         put(clean(f"complete: {', '.join(some)}{' …' if whole.height > len(some) else ''}"))
 
 
