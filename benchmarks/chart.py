@@ -49,7 +49,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "results",
         nargs="+",
-        type=earlier_of_any_kind,
+        type=_of_peers_or_keys,
         metavar="JSON",
         help="what `peers --json` wrote; or one of `keys --json`",
     )
@@ -65,6 +65,19 @@ def main(arguments: list[str]) -> int:
         path = output if theme == "light" else output.with_stem(f"{output.stem}-{theme}")
         _drawn(asked.results, theme).save(str(path), format="svg")
     return 0
+
+
+def _of_peers_or_keys(text: str) -> dict[str, Any]:
+    """Read a JSON of `peers` or `keys`.
+
+    Raises:
+        argparse.ArgumentTypeError: There is none, or it is of another kind.
+    """
+    result = earlier_of_any_kind(text)
+    kind = result.get("kind", "floors")
+    if kind != "peers" and not _keys_table.points(result):
+        raise argparse.ArgumentTypeError(f"{text} has figures of another kind ({kind}, not peers or keys)")
+    return result
 
 
 def _rows(results: list[dict[str, Any]]) -> list[dict[str, Any]]:

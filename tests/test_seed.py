@@ -194,7 +194,7 @@ def codes(ws):
 
 def test_a_workspace_of_sinagot_opens_as_it_is(seed):
     (notice,) = seed.config.notices
-    assert notice.startswith("run.mode = 'dask' and [dask]: steps run in worker processes of our own")
+    assert notice.startswith("run.mode = 'dask' and [dask]: steps run in worker processes of this machine")
     assert seed.config.run.mode == "processes"
     assert not seed.is_unit_mode
     assert seed.logger.name == "lab"

@@ -142,7 +142,7 @@ class _Look:
         totals: The same counts of all rows.
         ready: The number of rows of each step that can run now.
         n_broken: The number of rows whose script or pattern cannot be used.
-        failed: The rows whose last attempt failed, but for those whose script or pattern cannot be used.
+        failed: The rows whose last attempt failed, without those of steps that no row can use.
         notices: What the listing left out or could not use.
         seconds: How long the listing took.
     """
@@ -208,7 +208,7 @@ class _Part:
         rows = _rows(steps, by, stale=args.stale)
         source, catalog = source_of(steps), source_of(steps).catalog()
         keys = ["record_id", "task", "modality", "step"]
-        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(keys)
+        broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
         is_narrowed = _is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
@@ -217,10 +217,11 @@ class _Part:
         self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
-        # a script that cannot be used has a notice
+        # a script that cannot be used has a note of its own
+        noted = broken.filter(pl.col("_cell").is_in(list(catalog.faults)))
         attempts = steps.filter(failed() if self.counts["failed"].sum() else False).collect()
         self.failed = (
-            attempts.join(broken, on=keys, how="anti", nulls_equal=True) if broken.height else attempts
+            attempts.join(noted, on=keys, how="anti", nulls_equal=True) if noted.height else attempts
         )
         self.seconds = source.seconds
 

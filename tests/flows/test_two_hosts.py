@@ -152,11 +152,11 @@ def test_a_host_is_lost_and_the_next_flow_run_does_the_rest(  # noqa: PLR0917 - 
 
     wait(lambda: rows("stand", "lost"), 180)
     lost.lose()
-    interrupted = rows("start", "lost") - rows("end", "lost")
-    assert interrupted
     wait(lambda: states(ids).count("COMPLETED") == N_PARTS - 1, 120)
     steps = Workspace(where, **storage).steps
     wait(lambda: steps.filter(status="RUNNING").collect().is_empty())
+    interrupted = rows("start", "lost") - rows("end", "lost")
+    assert interrupted
 
     done = cli(*submit, **options)
     assert done.returncode == 0, done.stderr + (kept.home / "said").read_text()
