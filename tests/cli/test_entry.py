@@ -4,7 +4,8 @@ import os
 import subprocess
 import sys
 
-import pytest
+import nbclient
+import nbformat
 
 LINES = """
 from sinagot_catalog import Workspace
@@ -52,7 +53,6 @@ def test_from_another_folder_with_a_module_named_like_one_of_ours(harbor_folder,
 
 
 def test_in_ipython(harbor_folder, tmp_path):
-    pytest.importorskip("IPython")
     environment = {**os.environ, "IPYTHONDIR": str(tmp_path / "ipython")}
     text = LINES.format(folder=str(harbor_folder)) + "\nreport\n"
     done = run(
@@ -70,8 +70,6 @@ def test_in_ipython(harbor_folder, tmp_path):
 
 
 def test_in_a_notebook(harbor_folder, tmp_path):
-    nbclient = pytest.importorskip("nbclient")
-    nbformat = pytest.importorskip("nbformat")
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [
         nbformat.v4.new_code_cell(LINES.format(folder=str(harbor_folder))),

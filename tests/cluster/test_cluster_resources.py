@@ -82,7 +82,6 @@ def overlaps(spans):
 @pytest.fixture(scope="module")
 def declared_dask(tmp_path_factory):
     """Two Dask workers of one thread each; only one of them has a GPU."""
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     cluster = Dask(tmp_path_factory.mktemp("declared"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "6")
@@ -119,7 +118,6 @@ def test_a_dask_cluster_that_declares_no_resources_is_said_and_nothing_hangs(das
 
 
 def test_steps_that_share_a_batch_but_no_worker_are_said(tmp_path, lab):
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     cluster = Dask(tmp_path)
     cluster.ensure(1, "--resources", "gpus=1")
     cluster.ensure(2, "--resources", "cpus=8")
@@ -141,7 +139,6 @@ class Own:
 
 
 def test_a_dask_of_its_own_has_the_resources_of_the_machine(lab, monkeypatch):
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,4")
     root = lab(Own("dask"), card={"gpus": 1, "memory": "1MB"}, plain=None)
     counts, wrote = run(root)

@@ -262,7 +262,6 @@ def logs_of(server, handle):
 @pytest.mark.usefixtures("prefect_server")
 @pytest.mark.parametrize("kind", ["dask"])
 def test_without_an_address_a_cluster_of_this_machine_is_made(workspace, kind):
-    pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
     root = workspace(["good"] * 5, kind)
     assert run(root).counts() == {"done": 10}
 
@@ -292,9 +291,6 @@ def test_the_token_of_a_local_ray_cluster_is_its_owners_alone(tmp_path, is_there
 
 @pytest.mark.parametrize("kind", ["dask", "ray"])
 def test_a_cluster_that_is_not_there_is_said_and_the_rows_are_given_back(workspace, kind):
-    pytest.importorskip(
-        {"dask": "distributed"}.get(kind, kind), reason=f"the extra {kind!r} is not installed"
-    )
     root = workspace(["good"], kind, 'address = "tcp://127.0.0.1:9"\n')
     with pytest.raises(ServerError, match=r"address = 'tcp://127.0.0.1:9': connection refused"):
         submit(prepare(str(root)), on_message=lambda _: None)

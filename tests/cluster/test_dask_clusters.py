@@ -3,12 +3,11 @@
 import json
 import sys
 
+import distributed
 import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.errors import ConfigError, ServerError, UsageError
-
-distributed = pytest.importorskip("distributed", reason="the extra 'dask' is not installed")
 
 pytestmark = [
     pytest.mark.timeout(300),  # with the start of Prefect and of a cluster

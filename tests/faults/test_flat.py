@@ -55,10 +55,9 @@ print(json.dumps({
 """
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_memory_of_100_000_rows_is_flat_and_nothing_is_left(write_workspace):
-    count = int(os.environ.get("ROWS", "100000"))
+def test_memory_of_many_rows_is_flat_and_nothing_is_left(write_workspace, pytestconfig):
+    count = 100_000 if pytestconfig.getoption("slow") else 10_000
     folder = write_workspace({"work": ("raw/{id}", "out/{id}", "self.path.output.write_bytes(b'x')")})
     (folder / "dataset/raw").mkdir()
     for number in range(count):

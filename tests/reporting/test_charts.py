@@ -8,8 +8,6 @@ import pytest
 
 from sinagot_catalog.errors import SelectionError, UsageError
 
-alt = pytest.importorskip("altair")
-
 
 @pytest.fixture
 def run_lab(lab):
