@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
     from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
     from sinagot_catalog.catalog.metadata_values import text_of
-    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, no_records, notices_frame
+    from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
     from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
@@ -86,6 +86,7 @@ __all__ = [
     "fixed_action",
     "in_words",
     "include",
+    "is_missed",
     "is_stale",
     "link_stats",
     "missing_line",
@@ -125,7 +126,7 @@ __getattr__ = lazy_exports(
         "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
         "step_names": ("no_step",),
-        "notices": ("JoinedNotices", "Notice", "no_records", "notices_frame"),
+        "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),
         "read_files": ("FORMATS", "scan_files"),

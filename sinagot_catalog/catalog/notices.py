@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["NOTICES", "JoinedNotices", "Missed", "Notice", "listing_notices", "no_records", "notices_frame"]
+__all__ = [
+    "NOTICES",
+    "JoinedNotices",
+    "Missed",
+    "Notice",
+    "is_missed",
+    "listing_notices",
+    "no_records",
+    "notices_frame",
+]
 
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
@@ -35,6 +44,19 @@ def no_records(catalog: Catalog, dataset: str) -> str | None:
     places = sorted({place.template.text for place in catalog.layout.places})
     looked = f"; looked for {', '.join(places[:3])}" if places else ""
     return f"{dataset} holds no file of a record{looked}"
+
+
+def is_missed(catalog: Catalog, place: int) -> bool:
+    """Whether no file fits a raw pattern that rows need: as an input without alternatives that are there."""
+
+    def is_there(one: int) -> bool:
+        return catalog.presence[one].any() or catalog.unknown[one] is not None
+
+    ports = [port for cell in catalog.layout.cells for port in cell.input_ports]
+    reading = [port for port in ports if any(link.place == place for link in port)]
+    return not any(is_there(link.place) for port in reading for link in port) and (
+        not is_there(place) and (not reading or not all(port[0].is_optional for port in reading))
+    )
 
 
 def _in_one_line(text: str) -> str:
@@ -239,7 +261,7 @@ def _patterns(catalog: Catalog) -> Iterator[Notice]:
         for fault in faults:
             yield Notice(kind, 1, None, fault, area="patterns")
     for place in layout.raw if len(catalog.ids) else ():
-        if not catalog.presence[place].any() and catalog.unknown[place] is None:
+        if is_missed(catalog, place):
             text = layout.places[place].template.text
             readers = [cell.step for cell in layout.cells if place in cell.places("input")]
             reads = f", which {readers[0]} reads" if readers else ""

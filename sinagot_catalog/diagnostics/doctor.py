@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from sinagot_catalog import __version__
+from sinagot_catalog.catalog import is_missed
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import SEED_IMPORT, ServerError, SinagotError
 from sinagot_catalog.flows import configured_api, status
@@ -272,12 +273,12 @@ def _patterns(source: Session) -> Iterator[Check]:
     records = len(catalog.ids)  # the groups of records come after them
     counts = {index: int(catalog.presence[index].head(records).sum()) for index in layout.raw}
     for index, count in counts.items():
-        yield _pattern(layout.places[index], count, records)
+        yield _pattern(layout.places[index], count, records, is_absent=is_missed(catalog, index))
 
 
-def _pattern(place: BoundPattern, count: int, records: int) -> Check:
+def _pattern(place: BoundPattern, count: int, records: int, *, is_absent: bool) -> Check:
     text = place.template.text
-    if count:
+    if not is_absent:
         return Check("patterns", "ok", f"{text}: {count:,} of {count_of(records, 'record')}")
     return Check(
         "patterns",

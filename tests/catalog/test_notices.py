@@ -233,3 +233,25 @@ def test_a_name_with_a_line_break_stays_on_the_line_of_its_notice(cli, write_wor
         told = cli(verb, folder)
         assert shown in told.stdout + told.stderr
         assert name not in told.stdout + told.stderr
+
+
+def test_an_optional_input_without_files_is_no_fault_and_alternatives_count_together(write_workspace, cli):
+    toml = """
+    [records]
+    id_pattern = 'R\\d'
+    [steps]
+    scripts = ["a"]
+    [steps.a]
+    command = "cp {input.raw} {output}"
+    outputs = "out/{id}"
+    [steps.a.inputs]
+    raw = "raw/{id}"
+    side = {any_of = ["side/{id}", "other/{id}"]}
+    note = {path = "notes/{id}", optional = true}
+    """
+    folder = write_workspace({}, ["raw/R1", "other/R1"], toml=toml)
+    assert "pattern without file" not in Workspace(folder).notices["kind"].to_list()
+    assert "never run" not in cli("doctor", folder).stdout
+    (folder / "dataset" / "other" / "R1").unlink()
+    notices = Workspace(folder).notices.filter(kind="pattern without file")
+    assert notices["example"].to_list() == ["side/{id}", "other/{id}"]
