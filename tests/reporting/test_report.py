@@ -1,10 +1,8 @@
 """`sinagot-catalog report` and `ws.report`: one page, looked at in a real browser."""
 
-import importlib.util
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,18 +12,7 @@ import pytest
 
 from sinagot_catalog import Workspace
 from sinagot_catalog.reporting.step_graph import graph_of
-
-CHROMIUM = next(
-    (one for one in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if one), None
-)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
-browser_needed = pytest.mark.skipif(
-    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
-    reason="there is no Chromium, or no playwright",
-)
+from tests.browser import ARGUMENTS, CHROMIUM, browser_needed
 
 
 def embedded(page):

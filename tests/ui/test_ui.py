@@ -1,12 +1,10 @@
 """`sinagot-catalog ui`: the page, alive; what people see in a real browser, and what strangers do not get."""
 
 import http.client
-import importlib.util
 import json
 import os
 import re
 import select
-import shutil
 import signal
 import socket
 import subprocess
@@ -19,18 +17,8 @@ from urllib.parse import parse_qs, quote, urlencode, urlsplit
 import pytest
 
 from sinagot_catalog import Workspace
+from tests.browser import ARGUMENTS, CHROMIUM, browser_needed
 
-CHROMIUM = next(
-    (one for one in map(shutil.which, ("chromium", "chromium-browser", "google-chrome")) if one), None
-)
-ARGUMENTS = [
-    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
-browser_needed = pytest.mark.skipif(
-    CHROMIUM is None or importlib.util.find_spec("playwright") is None,
-    reason="there is no Chromium, or no playwright",
-)
 PROGRAM = Path(sys.executable).with_name("sinagot-catalog")
 WAIT = 60
 
