@@ -28,9 +28,9 @@ def no_step(source: Session, name: str, known: Collection[str], where: str = "")
     """
     hint = f"Steps: {', '.join(known) or 'none'}."
     folder = Path(source.scripts)
-    path = next((one for one in (f"{name}.py", f"*/{name}.py") if any(folder.glob(one))), None)
-    if path is not None and name.isidentifier() and name not in source.layout().steps:
-        found = next(folder.glob(path)).relative_to(folder)
-        section = "[steps]" if len(found.parts) == 1 else f"[modalities.{found.parts[0]}]"
-        hint = f"The script {found} exists: add {name!r} to scripts of {section} in workspace.toml. {hint}"
+    scripts = (one for pattern in ("*.py", "*/*.py") for one in folder.glob(pattern))
+    script = next((one.relative_to(folder) for one in scripts if one.stem == name), None)
+    if script is not None and name not in source.layout().steps:
+        section = "[steps]" if len(script.parts) == 1 else f"[modalities.{script.parts[0]}]"
+        hint = f"The script {script} exists: add {name!r} to scripts of {section} in workspace.toml. {hint}"
     return f"there is no step {name!r}{where}{did_you_mean(name, known)}", hint

@@ -203,3 +203,11 @@ class Script(ScriptTemplate):
     assert "--force replaces 3 outputs" in forced.stderr
     assert "no run made 1 of them, such as check/R1" in forced.stderr
     assert "no run made" not in cli("run", folder, "--force", "-q").stderr
+
+
+@pytest.mark.parametrize("step", ["/etc/x", "a**b", "../work", ""])
+def test_what_cannot_be_the_name_of_a_step_is_told_as_any_other(cli, write_workspace, step):
+    folder = write_workspace({"work": ("raw/{id}", "out/{id}")}, ["raw/R1"])
+    done = cli("run", folder, "--step", step)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: there is no step {step!r}")
