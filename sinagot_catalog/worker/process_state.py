@@ -97,6 +97,9 @@ class ProcessStateGuard:
         self._locale = _locale()
         self._figures = _figures()
         self._method = _start_method()
+        if self._method is not None:
+            # The program around the run may have set it; a script may set it as in a new process.
+            sys.modules["multiprocessing"].set_start_method(None, force=True)
 
     def __exit__(self, kind: object, *_: object) -> None:
         if os.getpid() != self._process:

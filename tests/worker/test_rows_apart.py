@@ -1,5 +1,6 @@
 """A row's script leaves nothing behind: the next row, the run and other rows' results do not depend on it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
@@ -232,6 +233,17 @@ def test_tracing_ends_with_the_row(run):
     _, rows, texts = run(textwrap.dedent(body))
     assert {row["outcome"] for row in rows.values()} == {"done"}
     assert texts["R1"] == texts["R2"] == texts["R3"]
+
+
+def test_a_script_may_set_the_start_method_that_the_program_has_set(run):
+    before = multiprocessing.get_start_method(allow_none=True)
+    multiprocessing.set_start_method("fork", force=True)
+    try:
+        _, rows, _ = run("import multiprocessing\nmultiprocessing.set_start_method('spawn'); state = ''")
+        assert multiprocessing.get_start_method(allow_none=True) == "fork"
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+    assert {row["outcome"] for row in rows.values()} == {"done"}, [row["message"] for row in rows.values()]
 
 
 def test_figures_are_closed_between_rows(run, tmp_path, monkeypatch):
