@@ -133,8 +133,8 @@ class JobRunner:
         self._announce = announce if announce is not None else _announce_nothing
         self._output: Output = output if output is not None else NoOutput()
         self._raising = raising
-        self._state_guard = ProcessStateGuard()
         self._interrupts: RowInterrupts = interrupts if interrupts is not None else MainInterrupts()
+        self._state_guard = ProcessStateGuard(is_shared=self._interrupts.is_shared)
         self._scripts = RowScripts(spec, self._files, self._ids, self._interrupts)
         self._log = ScriptLog(logging.DEBUG if spec.debug else spec.log_level.upper(), console)
         common = {
@@ -348,7 +348,10 @@ class JobRunner:
     def _attempt(self, row: RowState, root: str) -> None:
         """Run the script once."""
         step = row.step
+        loaded_at = step.loaded_at
         script_class = self._scripts.load(step)
+        if step.loaded_at != loaded_at:
+            self._state_guard.forget()
         folders = step.folders
         if folders is None:
             folders = {path.rpartition("/")[0] for path in (*row.outputs, *row.controls)}
