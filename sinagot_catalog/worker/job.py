@@ -318,6 +318,9 @@ class JobRunner:
         finally:
             self._log.rest()
             self._announce(-1, 0, 0)
+            row.script = (
+                None  # the script refers to the row: without this, only a garbage collection frees both
+            )
             if not is_tidy:
                 self._tidy(step, root)
 
