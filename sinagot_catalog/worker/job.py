@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 __all__ = ["PREFETCHED_ROWS", "JobRunner"]
 
 PREFETCHED_ROWS = 8
-"""How many following rows are announced to the files of a row for prefetching."""
+"""How many rows are announced for prefetching: the one that begins, and those that follow it."""
 _SHORT = 2_000
 _OURS = {
     __file__,
@@ -160,7 +160,7 @@ class JobRunner:
         for number, row in enumerate(rows):
             if self.prefetches:
                 later = [row for task in coming for row in task[0][:PREFETCHED_ROWS]]
-                self._prefetch(row, [*rows[number + 1 : number + 1 + PREFETCHED_ROWS], *later])
+                self._prefetch([*rows[number : number + PREFETCHED_ROWS], *later])
             result = self._row(row, failures, tried.get(row[0], 0))
             self._provenance.pop(row[0], None)
             if result.outcome in FAILED:
@@ -174,16 +174,16 @@ class JobRunner:
             return values | self._path_values.get(record_id, {})
         return values
 
-    def _prefetch(self, row: Row, later: Sequence[Row]) -> None:
-        """Announce the paths that the next rows read and write."""
+    def _prefetch(self, coming: Sequence[Row]) -> None:
+        """Announce the paths that a row and the next ones read and write."""
         rows: list[NextRow] = []
-        for _, index, record_id in later[:PREFETCHED_ROWS]:
+        for _, index, record_id in coming[:PREFETCHED_ROWS]:
             step = self._steps[index]
             values = self._values(record_id, step)
             if values is not None:
                 with suppress(PatternError):
                     rows.append((step.inputs.fill(values), step.outputs.fill(values), step.inputs.queries))
-        self._files.prefetch([path for path, _ in self._makes(row)], rows)
+        self._files.prefetch(rows)
 
     def close(self) -> None:
         """Close the journal and remove this process' staging folder."""

@@ -109,9 +109,9 @@ class RemoteFiles(LocalFiles):
             unknown = [path for path in paths if (root, path) not in self._answers]
             self._answers.update(self._retry(lambda root=root, unknown=unknown: self._ask(root, unknown)))  # type: ignore[misc]
 
-    def prefetch(self, made: Iterable[str], rows: Iterable[NextRow]) -> None:
-        """Query the following rows and fetch their inputs while another row runs; see `Prefetcher.prefetch`."""
-        self._prefetcher.prefetch(made, rows)
+    def prefetch(self, rows: Iterable[NextRow]) -> None:
+        """Query the next rows and fetch their inputs; see `Prefetcher.prefetch`."""
+        self._prefetcher.prefetch(rows)
 
     def close(self) -> None:
         """End prefetching."""

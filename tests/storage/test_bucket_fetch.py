@@ -29,7 +29,7 @@ def place(moto, tmp_path):
 
 def ahead(place, *rows):
     """Look at rows ahead, to the end of it."""
-    place.prefetch([], [((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
+    place.prefetch([((one,), (f"out/{one}",), (PathQuery(),)) for one in rows])
     place._prefetcher.wait()
 
 
@@ -97,7 +97,7 @@ def test_input_that_a_script_reads_is_not_replaced_ahead(place, moto):
 def test_rows_run_where_no_thread_is_to_be_had_to_look_ahead(place, moto):
     moto.put({"raw/A": "text"})
     place._prefetcher._threads.shutdown()  # it refuses as it does where the system gives no thread
-    place.prefetch([], [(("raw/A",), ("out/raw/A",), (PathQuery(),))])
+    place.prefetch([(("raw/A",), ("out/raw/A",), (PathQuery(),))])
     assert read(place, "raw/A") == [b"text"]
 
 
