@@ -42,6 +42,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "refresh": (looking.refresh,),
     "relist": (looking.relist,),
     "run": (running.run,),
+    "outputs": (running.outputs,),
     "slow": (running.slow,),
     "nothing-to-do": (running.nothing_to_do,),
     "memory": (looking.memory, running.memory),
