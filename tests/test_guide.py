@@ -108,7 +108,7 @@ def server_home(tmp_path: Path):
     environment = environment_of(SINAGOT_CATALOG_HOME=str(tmp_path / "server-home"))
     yield environment
     subprocess.run(
-        ["sinagot-catalog", "server", "stop"], env=environment, capture_output=True, timeout=60, check=False
+        ["sinagot-catalog", "server", "stop"], env=environment, capture_output=True, timeout=300, check=False
     )
 
 
@@ -160,7 +160,7 @@ def test_the_two_commands_are_the_two_commands(checkout: Path) -> None:
             env=environment_of(),
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -233,7 +233,7 @@ def test_the_flows_of_your_own_run(checkout: Path, prefect_server: LocalServer) 
             env=environment,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert done.returncode == 0, done.stderr
@@ -258,7 +258,6 @@ def run_program(
     return done.stdout
 
 
-@pytest.mark.timeout(900)
 def test_jobs_of_container_pools_are_filled_in(checkout: Path, prefect_server: LocalServer) -> None:
     page = GUIDE / "containers.md"
     follow(page, checkout, environment_of())
@@ -301,7 +300,6 @@ def chat() -> Iterator[tuple[str, queue.Queue[str]]]:
         server.shutdown()
 
 
-@pytest.mark.timeout(900)
 def test_a_failed_night_is_told(
     checkout: Path, prefect_server: LocalServer, chat: tuple[str, queue.Queue[str]]
 ) -> None:
@@ -316,20 +314,19 @@ def test_a_failed_night_is_told(
             ["sinagot-catalog", "submit", "harbour"],
             env=environment,
             capture_output=True,
-            timeout=180,
+            timeout=300,
             check=False,
         )
         assert submit.returncode == 3, submit.stderr
-        message = chat[1].get(timeout=120)
+        message = chat[1].get(timeout=300)
     finally:
         for name in ("a night failed", "a night did not happen"):
             words = [prefect, "automation", "delete", name]
-            subprocess.run(words, env=environment, capture_output=True, timeout=120, check=False)
+            subprocess.run(words, env=environment, capture_output=True, timeout=300, check=False)
     assert "3 of 3 rows failed" in message
     assert prefect_server.url in message
 
 
-@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("prefect_server")
 def test_the_ways_to_slurm_lead_there(checkout: Path, slurm: Slurm) -> None:
     environment = environment_of(**slurm.environment)
@@ -369,7 +366,7 @@ def test_the_recipes_can_be_followed(checkout: Path) -> None:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
         assert (done.returncode, done.stderr) == (0, said)

@@ -27,7 +27,7 @@ def texts(notebook):
 def test_a_notebook_shows_what_is_kept_in_it(path):
     kept = nbformat.read(path, as_version=4)
     ran = nbformat.read(path, as_version=4)
-    NotebookClient(ran, timeout=120, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(ran, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     if os.environ.get("KEEP_NOTEBOOKS"):
         for cell in ran.cells:
             cell.metadata.pop("execution", None)

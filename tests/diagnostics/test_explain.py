@@ -222,7 +222,7 @@ def test_a_row_below_an_unreadable_folder_names_the_folder(write_workspace):
             print(told.status, told.decided.number, told.decided.evidence, told.changes[0].text)
         """
         done = subprocess.run(
-            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=60, check=True
+            [sys.executable, "-c", program, root], capture_output=True, text=True, timeout=300, check=True
         )
         Path(root, "dataset", "R1").chmod(0o755)
     assert done.stdout == "None 2 R1 make R1 readable, then look again\n"

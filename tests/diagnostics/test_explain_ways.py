@@ -246,7 +246,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
     marker = tmp_path / "at it"
     put(ws, RAW)
     rewrite(
-        ws, body(f"Path({str(marker)!r}).touch()\ntime.sleep(60)").replace("TIMEOUT = 20", "TIMEOUT = 100")
+        ws, body(f"Path({str(marker)!r}).touch()\ntime.sleep(600)").replace("TIMEOUT = 20", "TIMEOUT = 900")
     )
     running = subprocess.Popen(
         [sys.executable, "-m", "sinagot_catalog", "run", str(ws.config.root), "--step", "clean", "-q"],
@@ -255,7 +255,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
         stdout=subprocess.DEVNULL,
     )
     try:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 300
         while not marker.exists():
             assert time.monotonic() < until
             assert running.poll() is None
@@ -267,7 +267,7 @@ def test_a_run_that_is_at_it_and_one_that_was_killed_are_told_apart(ws, tmp_path
     finally:
         with suppress(ProcessLookupError):
             os.killpg(running.pid, signal.SIGKILL)
-        running.wait(timeout=30)
+        running.wait(timeout=300)
     told = ws.refresh().explain("R1", "clean")
     assert (told.status, told.decided.number) == ("ERROR", 5)
     assert told.reason.startswith("lost: run ")

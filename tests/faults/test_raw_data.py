@@ -832,7 +832,7 @@ def kill(tmp_path):
 
         yield do
         process.stdin.close()
-        process.wait(20)
+        process.wait(300)
 
 
 def killed(layout):
@@ -881,7 +881,7 @@ def command(ground, action):
     done = subprocess.run(
         [sys.executable, "-m", "sinagot_catalog", *words, str(ground.folder)],
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parent / "shim"), "NO_COLOR": "1", **struck},
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=90, check=False,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     (ground.folder / "struck").unlink(missing_ok=True)
     assert "Traceback" not in done.stderr, done.stderr
