@@ -63,8 +63,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One process more than there are cores: tests wait for servers, workers and time-outs."""
-    return 1 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1 + (os.cpu_count() or 1)
+    """Two processes more than there are cores: tests wait for servers, workers and time-outs."""
+    return 2 + len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2 + (os.cpu_count() or 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,6 +32,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     before = dict(os.environ)
     for name in [name for name in os.environ if name.startswith("PREFECT_")]:
         del os.environ[name]
+    # Without bytecode, each of the thousands of processes that tests start compiles the package anew.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     os.environ.update(own)
     yield
     os.environ.update(own)

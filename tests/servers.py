@@ -1,7 +1,8 @@
 """The servers that tests talk to, started on this machine: Prefect, stores of objects, clusters.
 
 Each one is a fixture that starts its server when the first test asks for it. A test that asks for one, directly or
-through another fixture, gets the marker `server`: `pytest -m "not server"` runs what needs none of them.
+through another fixture, gets the marker `server`: `pytest -m "not server"` runs what needs none of them. A test
+with the marker `slow` gets this one as well, so that the rest takes two minutes.
 """
 
 import contextlib
@@ -19,6 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -50,25 +52,63 @@ FOLDERS = {"flows", "cluster"}
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark the tests that need a server."""
+    """Mark the tests that need a server or take long."""
     for item in items:
         parameters = getattr(getattr(item, "callspec", None), "params", {}).values()
         by_name = {value for value in parameters if isinstance(value, str)} & (BUCKETS | STARTERS)
         by_fixture = STARTERS.intersection(getattr(item, "fixturenames", ()))
         by_folder = item.path.parent.name in FOLDERS and item.path.name.startswith("test_")
-        if by_name or by_fixture or by_folder:
+        if by_name or by_fixture or by_folder or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.server)
 
 
 # --- Prefect -------------------------------------------------------------------------------------------------
 
 
+@contextlib.contextmanager
+def kept(name: str) -> Iterator[Path]:
+    """A path for what is made once and kept between sessions: one process makes it, the others wait for it.
+
+    What is there is whole: its maker renames it to its place.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield cache / name
+
+
 @pytest.fixture(scope="session")
-def prefect_server(own_home: None) -> Iterator[local_server.LocalServer]:  # noqa: ARG001
+def grow_prefect() -> Callable[[Path], None]:
+    """Give the home of a local server a database that has its tables, which takes a server most of its start."""
+
+    def grow(home: Path) -> None:
+        with kept(f"prefect-{metadata.version('prefect')}.db") as database:
+            if not database.exists():
+                with tempfile.TemporaryDirectory(dir=database.parent) as folder:
+                    own = {"PREFECT_HOME": folder, "PREFECT_PROFILES_PATH": f"{folder}/profiles.toml"}
+                    subprocess.run(
+                        [sys.executable, "-m", "prefect", "server", "database", "upgrade", "-y"],
+                        env={**os.environ, **own}, check=True, capture_output=True, timeout=300,
+                    )  # fmt: skip
+                    Path(folder, "prefect.db").rename(database)
+        (home / "prefect").mkdir(parents=True, mode=0o700)
+        shutil.copy(database, home / "prefect" / "prefect.db")
+
+    return grow
+
+
+@pytest.fixture(scope="session")
+def prefect_server(
+    own_home: None,  # noqa: ARG001
+    grow_prefect: Callable[[Path], None],
+) -> Iterator[local_server.LocalServer]:
     """The local server of the session: `api_url`, `auth`, `url`.
 
     A program that is started by a test finds it by itself, through the environment.
     """
+    if local_server.find() is None and not (local_server.home() / "prefect").exists():
+        grow_prefect(local_server.home())
     server = local_server.start()
     server.wait_healthy(300)
     yield server
@@ -251,21 +291,13 @@ def azurite_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 def _azurite_of_npm() -> Path:
-    """Azurite from npm, kept between sessions.
-
-    Test processes begin at the same time: one installs, the others wait for it. What is there is whole, for
-    it is renamed to its place.
-    """
+    """Azurite from npm, kept between sessions."""
     npm = shutil.which("npm")
     if npm is None:
         pytest.skip("azurite comes with npm, and there is none")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sinagot-catalog-tests"
-    cache.mkdir(parents=True, exist_ok=True)
-    place = cache / "azurite-3"
-    with (cache / "azurite.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with kept("azurite-3") as place:
         if not place.exists():
-            with tempfile.TemporaryDirectory(dir=cache) as folder:
+            with tempfile.TemporaryDirectory(dir=place.parent) as folder:
                 new = Path(folder) / "new"
                 new.mkdir()
                 try:

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--records", "12", "--times", "1")
+pytestmark = pytest.mark.slow
 
 
 def run_benchmarks(cache, *arguments):

@@ -225,6 +225,7 @@ def test_command_ends_3_and_names_the_failing_record(tmp_path, request, verb):
     assert statuses(Workspace(folder)) == {"DONE": 126, "ERROR": 1, "INIT": 16}
 
 
+@pytest.mark.slow
 def test_readme_tour_is_true(tmp_path, monkeypatch):
     copied(tmp_path / "example" / "sonetaa")
     monkeypatch.chdir(tmp_path)

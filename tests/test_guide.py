@@ -13,7 +13,7 @@ import shutil
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import polars as pl
@@ -103,8 +103,9 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def server_home(tmp_path: Path):
+def server_home(tmp_path: Path, grow_prefect: Callable[[Path], None]):
     """The environment of a local Prefect server of its own; stopped at the end."""
+    grow_prefect(tmp_path / "server-home")
     environment = environment_of(SINAGOT_CATALOG_HOME=str(tmp_path / "server-home"))
     yield environment
     subprocess.run(
@@ -142,6 +143,7 @@ def follow(page: Path, folder: Path, environment: dict[str, str]) -> None:
         run_python(session, page.name)
 
 
+@pytest.mark.slow
 def test_the_readme_can_be_followed_from_the_top_to_the_bottom(checkout: Path) -> None:
     follow(checkout / "README.md", checkout, environment_of())
 
@@ -193,6 +195,7 @@ def test_the_other_forms_of_a_step_run(checkout: Path) -> None:
     assert (folder / "dataset" / "clean" / "REC-20200601.csv").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
@@ -211,6 +214,7 @@ def test_a_page_of_the_guide_can_be_followed(page: str, checkout: Path) -> None:
     follow(GUIDE / page, checkout, environment_of())
 
 
+@pytest.mark.slow
 def test_the_page_of_shots_can_be_followed(checkout: Path) -> None:
     follow(checkout / "example" / "shots" / "README.md", checkout, environment_of())
 
@@ -350,6 +354,7 @@ def test_the_bucket_page_can_be_followed(checkout: Path, bucket: dict[str, str])
     follow(GUIDE / "buckets.md", checkout, environment_of(**bucket))
 
 
+@pytest.mark.slow
 def test_the_recipes_can_be_followed(checkout: Path) -> None:
     programs = checkout / "programs"
     programs.mkdir()

@@ -22,6 +22,7 @@ def texts(notebook):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of Jupyter's own event loop
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.parent.name)
 def test_a_notebook_shows_what_is_kept_in_it(path):

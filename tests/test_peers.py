@@ -23,6 +23,7 @@ from benchmarks._peers_table import markdown  # noqa: E402
 from benchmarks._tools import OURS, TASKS, TOOLS, Tool  # noqa: E402
 from benchmarks.peers import Race  # noqa: E402
 
+pytestmark = pytest.mark.slow
 COUNT = """
 import sys
 from pathlib import Path

@@ -118,6 +118,7 @@ def change(root, what, path, other=None):
         (root / "aside").rmdir()
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, suppress_health_check=list(HealthCheck))
 @given(
     reach=st.sampled_from(REACHES),

@@ -61,6 +61,7 @@ def explained(make_workspace, journal_of):
     return make
 
 
+@pytest.mark.slow
 def test_the_rule_that_decides_gives_the_status_of_the_steps_table_in_every_case(explained):
     seen = set()
     for files in ((), (RAW,), (OUT,), (RAW, OUT)):

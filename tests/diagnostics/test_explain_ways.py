@@ -208,6 +208,7 @@ def test_a_way_to_a_status_is_told_whole(way, ws):
     assert json.loads(json.dumps(told.to_dict()))["status"] == status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[1].__name__}-{len(way[0])}")
 def test_what_is_said_to_change_it_changes_it(way, ws):
     files, happen, *_ = way

@@ -37,15 +37,9 @@ def other_home(tmp_path, monkeypatch) -> Iterator[Path]:
 
 
 @pytest.fixture
-def grown_home(other_home, prefect_server) -> Path:
+def grown_home(other_home, grow_prefect) -> Path:
     """The same with a database that has its tables already, which saves a start most of its seconds."""
-    (other_home / "prefect").mkdir(parents=True)
-    source = Path(prefect_server.log).parent / "prefect" / "prefect.db"
-    with (
-        closing(sqlite3.connect(source)) as have,
-        closing(sqlite3.connect(other_home / "prefect/prefect.db")) as new,
-    ):
-        have.backup(new)
+    grow_prefect(other_home)
     return other_home
 
 
@@ -145,7 +139,7 @@ def test_another_port_is_not_opened_beside_it(prefect_server):
 
 def test_starting_stopping_and_starting_again_keeps_port_and_password(grown_home):
     first = local_server.start()
-    first.wait_healthy(60)
+    first.wait_healthy(300)
     ended = local_server.stop(timeout=10)
     # how many runs its records call running depends on the tests before: some of those kill a run
     assert {**ended, "running": 0} == {"stopped": True, "pid": first.pid, "url": first.url, "running": 0}
@@ -256,7 +250,7 @@ def test_a_server_that_cannot_start_says_why(other_home):
     (other_home / "prefect").mkdir(parents=True)
     (other_home / "prefect" / "prefect.db").write_bytes(b"no database" * 1000)
     with pytest.raises(ServerError, match=r"ended while it started: .*\n.*server\.log.*sinagot-catalog run"):
-        local_server.start().wait_healthy(60)
+        local_server.start().wait_healthy(300)
 
 
 def test_a_database_of_a_newer_prefect_is_said_and_can_be_put_aside(grown_home, cli):
@@ -354,7 +348,7 @@ def test_a_full_disk_is_said(full_disk, monkeypatch):
     monkeypatch.setenv("SINAGOT_CATALOG_HOME", str(full_disk))
     (full_disk / "ballast").write_bytes(b"x" * 4096)
     with pytest.raises(ServerError, match=r"No space left on device|is full") as caught:
-        local_server.start().wait_healthy(60)
+        local_server.start().wait_healthy(300)
     assert "sinagot-catalog run" in caught.value.hint
     assert local_server.find() is None
 
