@@ -38,6 +38,7 @@ __all__ = [
     "StorageError",
     "UsageError",
     "did_you_mean",
+    "nearest",
     "renamed",
     "row_label",
     "warn_renamed",
@@ -136,13 +137,17 @@ def did_you_mean(value: str, choices: Iterable[str], *, most: int = 3) -> str:
         >>> did_you_mean("zzz", ["INIT", "DONE"])
         ''
     """
+    near = nearest(value, choices, most=most)
+    return "; did you mean " + " or ".join(map(repr, near)) + "?" if near else ""
+
+
+def nearest(value: str, choices: Iterable[str], *, most: int = 3) -> list[str]:
+    """Return the choices nearest to a wrong value, best first; those that begin with it come first."""
     names = {str(choice).lower(): str(choice) for choice in choices}
     text = str(value).lower()
     longer = sorted(name for name in names if len(text) >= _BEGINNING and name.startswith(text))
-    near = list(dict.fromkeys([*longer, *get_close_matches(text, list(names), n=most, cutoff=0.6)]))[:most]
-    if not near:
-        return ""
-    return "; did you mean " + " or ".join(repr(names[name]) for name in near) + "?"
+    similar = get_close_matches(text, list(names), n=most, cutoff=0.6)
+    return [names[name] for name in list(dict.fromkeys([*longer, *similar]))[:most]]
 
 
 def row_label(*parts: str | None) -> str:
