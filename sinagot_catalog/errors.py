@@ -17,6 +17,7 @@ both: addresses in them show no password, token or signature.
 import sys
 from collections.abc import Callable, Iterable
 from difflib import get_close_matches
+from errno import EROFS
 from functools import wraps
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 from warnings import warn
@@ -36,9 +37,11 @@ __all__ = [
     "ServerError",
     "SinagotError",
     "StorageError",
+    "UnwritableError",
     "UsageError",
     "did_you_mean",
     "nearest",
+    "not_written",
     "renamed",
     "row_label",
     "warn_renamed",
@@ -94,6 +97,28 @@ class NotFoundError(UsageError, LookupError):
 
 class StorageError(SinagotError, OSError):
     """The dataset cannot be listed, read or written."""
+
+
+class UnwritableError(UsageError, StorageError):
+    """A place that the user named cannot be written: it is absent, or the user has no right to it."""
+
+
+def not_written(path: object, error: OSError, instead: str = "name another place") -> StorageError:
+    """Return the error for a file that cannot be written, with what to do.
+
+    Args:
+        path: The file.
+        error: Why not.
+        instead: What else the user can do, at the end of a sentence.
+    """
+    text = f"{path} cannot be written: {error.strerror or error}"
+    if isinstance(error, PermissionError) or error.errno == EROFS:
+        return UnwritableError(text, f"Get the right to write there, or {instead}.")
+    if isinstance(error, FileNotFoundError):
+        return UnwritableError(text, f"Make its folder, or {instead}.")
+    if isinstance(error, (NotADirectoryError, IsADirectoryError, FileExistsError)):
+        return UnwritableError(text, f"{instead[0].upper()}{instead[1:]}.")
+    return StorageError(text)
 
 
 class RunError(SinagotError):

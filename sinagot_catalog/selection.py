@@ -287,7 +287,7 @@ class Selection(FrameProtocols):
     def _instead(self, name: str, also: Sequence[str] = ()) -> str:
         """What to write for a name that the selection does not have, as the end of a sentence."""
         views = {"records": self._kinds.records, "steps": self._kinds.steps}
-        views.pop(self._query.table, None)  # type: ignore[call-overload]
+        views.pop(self._query.table, None)
         workspace = None if self._kinds.workspace is None else type(self._kinds.workspace)
         columns = {*TABLES[self._query.table], *self._source.config.ids.groups}
         return no_attribute(self, name, views, workspace=workspace, columns=columns, also=also)

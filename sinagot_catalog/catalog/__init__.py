@@ -46,7 +46,7 @@ if TYPE_CHECKING:
         plain_reason,
         rule_texts,
     )
-    from sinagot_catalog.catalog.step_names import no_step
+    from sinagot_catalog.catalog.step_names import how_to_list, no_step, unlisted_scripts
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog, Stats
 
@@ -84,6 +84,7 @@ __all__ = [
     "failure_kinds",
     "first_line",
     "fixed_action",
+    "how_to_list",
     "in_words",
     "include",
     "is_missed",
@@ -110,6 +111,7 @@ __all__ = [
     "stamp",
     "stat_paths",
     "text_of",
+    "unlisted_scripts",
     "with_causes",
     "with_long_names",
 ]
@@ -125,7 +127,7 @@ __getattr__ = lazy_exports(
         "lazy_frames": ("RowsFrame", "rows_frame"),
         "literals": ("as_expression", "check_literals", "check_value", "equality"),
         "metadata_values": ("text_of",),
-        "step_names": ("no_step",),
+        "step_names": ("how_to_list", "no_step", "unlisted_scripts"),
         "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
         "path_stats": ("link_stats", "port_stats", "stat_paths"),
         "query": ("Query",),

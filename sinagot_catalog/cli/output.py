@@ -16,7 +16,7 @@ from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
-from sinagot_catalog.errors import StorageError
+from sinagot_catalog.errors import not_written
 from sinagot_catalog.reporting import TABLE_METADATA
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.status import SHORT_NAMES
@@ -189,7 +189,7 @@ def _write_parquet(path: str, parts: Iterator[pl.DataFrame]) -> None:
     try:
         register_io_source(counted, schema=first.schema).sink_parquet(path, metadata=TABLE_METADATA)
     except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+        raise not_written(path, error) from error
     say(f"{count} rows written to {Path(path)}")
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.scripts.code_hash import CodeHashes
     from sinagot_catalog.scripts.command_step import command_script, parse_command, path_names
     from sinagot_catalog.scripts.declaration import ScriptSource, read_script
-    from sinagot_catalog.scripts.importer import ScriptHost
+    from sinagot_catalog.scripts.importer import SOURCE_BOUND, ScriptHost, is_step
     from sinagot_catalog.scripts.module_names import NO_MAIN, USER_SCRIPTS
     from sinagot_catalog.scripts.parameters import Parameters, changes, leaves, to_json, value_at
     from sinagot_catalog.scripts.remote_cache import Mirror
@@ -41,6 +41,7 @@ __all__ = [
     "DONE_BOUND",
     "ERROR_BOUND",
     "NO_MAIN",
+    "SOURCE_BOUND",
     "USER_SCRIPTS",
     "CodeHashes",
     "MainOutput",
@@ -56,6 +57,7 @@ __all__ = [
     "changes",
     "command_script",
     "cut_file",
+    "is_step",
     "leaves",
     "own_check",
     "parse_command",
@@ -77,7 +79,7 @@ __getattr__ = lazy_exports(
         "code_hash": ("CodeHashes",),
         "command_step": ("command_script", "parse_command", "path_names"),
         "declaration": ("ScriptSource", "read_script"),
-        "importer": ("ScriptHost",),
+        "importer": ("SOURCE_BOUND", "ScriptHost", "is_step"),
         "module_names": ("NO_MAIN", "USER_SCRIPTS"),
         "parameters": ("Parameters", "changes", "leaves", "to_json", "value_at"),
         "remote_cache": ("Mirror",),
