@@ -14,17 +14,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = [
-    "NOTICES",
-    "JoinedNotices",
-    "Missed",
-    "Notice",
-    "is_missed",
-    "listing_notices",
-    "no_records",
-    "notices_frame",
-]
-
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
     "count": pl.UInt32(),

@@ -28,26 +28,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.config.record_keys import Match, find_matches
     from sinagot_catalog.config.resources import parse_resources
 
-__all__ = [
-    "CommandConfig",
-    "Config",
-    "Match",
-    "check_allowed",
-    "count_of",
-    "duration_text",
-    "find_matches",
-    "foreign",
-    "foreign_code",
-    "nearest",
-    "params_of",
-    "parse_duration",
-    "parse_resources",
-    "parse_size",
-    "place_of",
-    "read_config",
-    "size_text",
-]
-
 __getattr__ = lazy_exports(
     __name__,
     {

@@ -37,40 +37,6 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.scripts.step_function import step
 
-__all__ = [
-    "DONE_BOUND",
-    "ERROR_BOUND",
-    "NO_MAIN",
-    "USER_SCRIPTS",
-    "CodeHashes",
-    "MainOutput",
-    "Mirror",
-    "NoOutput",
-    "Output",
-    "OutputFile",
-    "Parameters",
-    "ScriptHost",
-    "ScriptPath",
-    "ScriptSource",
-    "ScriptTemplate",
-    "changes",
-    "command_script",
-    "cut_file",
-    "leaves",
-    "own_check",
-    "parse_command",
-    "path_names",
-    "port_path",
-    "port_paths",
-    "port_value",
-    "read_ends",
-    "read_script",
-    "reads_of",
-    "step",
-    "to_json",
-    "value_at",
-]
-
 __getattr__ = lazy_exports(
     __name__,
     {

@@ -30,8 +30,6 @@ from sinagot_catalog.patterns import FOLDERS, MOST_FOLDERS, Template, expanded, 
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage.protocol import Reach, ScanResult, Store, is_text
 
-__all__ = ["STATS", "Listing", "from_keys", "reach_of", "scan", "stat_columns"]
-
 STATS: dict[str, pl.DataType] = {
     "path": pl.String(),
     "size": pl.Int64(),
