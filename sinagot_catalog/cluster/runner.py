@@ -25,8 +25,6 @@ from sinagot_catalog.journal import NO_RESOURCES, Group, LogBuffer, Resources, R
 from sinagot_catalog.run import RunContext, cancelled, check_fits, largest
 from sinagot_catalog.storage import Store
 
-__all__ = ["ClusterRunner"]
-
 _TICK = 0.5
 _GRACE = 20.0
 _TRIES = 2
