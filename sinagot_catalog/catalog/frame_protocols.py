@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-__all__ = ["FrameProtocols", "no_attribute"]
-
 
 class FrameProtocols(ABC):
     """How Arrow, narwhals, and libraries that use them, such as DuckDB and Altair, read a selection."""

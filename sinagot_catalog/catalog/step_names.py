@@ -14,8 +14,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.session import Session
 
-__all__ = ["how_to_list", "no_step", "unlisted_scripts"]
-
 
 def no_step(source: Session, name: str, known: Collection[str], where: str = "") -> tuple[str, str]:
     """Return the message and the hint for a step that does not exist.

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import BoundPattern, Session
 
-__all__ = ["examine"]
-
 _LITTLE = 1 << 30
 _SCARCE = 0.02
 

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session, UnitStep
 
-__all__ = ["check_scripts"]
-
 
 def check_scripts(source: Session) -> Iterator[Check]:
     """Check that the scripts can be read, and that their imports or their programs are installed."""

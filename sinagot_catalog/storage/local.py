@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.folder_cache import FolderSnapshot
     from sinagot_catalog.storage.parallel_walk import Future
 
-__all__ = ["LocalStore", "look_at"]
-
 _PIECE = 2048
 _ABSENT = -1
 _INSTEAD = "name another place in workspace.toml"

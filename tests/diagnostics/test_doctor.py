@@ -229,7 +229,7 @@ def test_patterns_that_groups_read_count_records_and_no_groups(cli, write_worksp
     assert "about.json: 3 of 3 records" in told
 
 
-def test_scripts_that_no_list_names_are_named_with_where_to_add_them(cli, write_workspace, lab):
+def test_scripts_that_no_list_names_are_named_with_where_to_add_them(cli, write_workspace):
     folder = write_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
     scripts = folder / "scripts"
     (scripts / "mean.py").write_text((scripts / "clean.py").read_text())
@@ -247,7 +247,11 @@ def test_scripts_that_no_list_names_are_named_with_where_to_add_them(cli, write_
     assert "no list names the script flow.py" in told.stdout
     for name in ("clean", "helpers", "broken"):
         assert f"the script {name}.py" not in told.stdout
-    Path(lab.scripts_path, "EEG", "beta.py").write_text((scripts / "clean.py").read_text())
+
+
+def test_a_script_of_a_modality_that_no_list_names_is_named_with_its_section(cli, lab):
+    scripts = Path(lab.scripts_path, "EEG")
+    (scripts / "beta.py").write_text((scripts / "clean.py").read_text())
     told = cli("doctor", lab.config.root).stdout
     assert "no list names the script EEG/beta.py" in told
     assert "add 'beta' to scripts of [modalities.EEG]" in told
