@@ -64,7 +64,7 @@ def run_console(text: list[str], folder: Path, environment: dict[str, str]) -> N
         env=environment,
         capture_output=True,
         text=True,
-        timeout=480,
+        timeout=800,
         check=False,
     )
     checker = doctest.OutputChecker()
