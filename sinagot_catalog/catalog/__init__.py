@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
-    from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
-    from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
+    from sinagot_catalog.catalog.lazy_frames import rows_frame
+    from sinagot_catalog.catalog.literals import as_expression, check_literals, equality
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.read_files import FORMATS, scan_files
     from sinagot_catalog.catalog.reasons import with_causes
     from sinagot_catalog.catalog.resolver import Resolver
-    from sinagot_catalog.catalog.session import Session, stamp
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
     from sinagot_catalog.catalog.sql_check import (
         as_text,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.status_rules import (
         RULES,
         failed,
-        first_line,
         fixed_action,
         plain_reason,
         rule_texts,
@@ -60,8 +59,8 @@ __getattr__ = lazy_exports(
         "frame_protocols": ("FrameProtocols", "no_attribute"),
         "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
         "layout_builder": ("build_layout",),
-        "lazy_frames": ("RowsFrame", "rows_frame"),
-        "literals": ("as_expression", "check_literals", "check_value", "equality"),
+        "lazy_frames": ("rows_frame",),
+        "literals": ("as_expression", "check_literals", "equality"),
         "metadata_values": ("text_of",),
         "step_names": ("no_step",),
         "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
@@ -71,11 +70,11 @@ __getattr__ = lazy_exports(
         "parameter_changes": ("present_params", "present_record"),
         "reasons": ("with_causes",),
         "resolver": ("Resolver",),
-        "session": ("Session", "stamp"),
+        "session": ("Session",),
         "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
         "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
         "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason", "rule_texts"),
+        "status_rules": ("RULES", "failed", "fixed_action", "plain_reason", "rule_texts"),
         "table_file": ("parse_json",),
         "tables": ("Catalog",),
     },

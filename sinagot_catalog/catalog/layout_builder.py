@@ -138,9 +138,7 @@ def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resourc
         table = {**source.resources, **config.steps.step_resources.get(step, {})}
         return parse_resources(table), None
     except ValueError as error:
-        line = source.lines.get("RESOURCES")
-        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('RESOURCES')}"
-        return NO_RESOURCES, f"{where}: {error}"
+        return NO_RESOURCES, f"{source.where('RESOURCES')}: {error}"
 
 
 def _patterns(value: object) -> list[object]:
@@ -186,8 +184,7 @@ class _PatternIndex:
             ("output", "PATH_OUT", source.path_out),
             ("control", "PATH_CONTROL", source.path_control),
         ):
-            line = source.lines.get(name)
-            where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
+            where = source.where(name)
             for pattern in _patterns(value):
                 fault = _list_fault(pattern, is_output=role != "input")
                 if fault is not None:
@@ -215,9 +212,7 @@ class _PatternIndex:
         templates = list(self.index)
         outputs = [templates[link.place] for link in links if link.role == "output"]
         fault = columns_fault(outputs, by=source.by)
-        line = source.lines.get("COLUMNS")
-        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
-        return None if fault is None else f"{where}: {fault}"
+        return None if fault is None else f"{source.where('COLUMNS')}: {fault}"
 
     def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
         """Return the links of the inputs: one for each alternative of each port."""

@@ -222,18 +222,19 @@ def _key_names(table: Table) -> list[str]:
 
 
 def _row_keys(table: Table) -> list[pl.Expr]:
-    pairs = zip(table.matches, _key_names(table), strict=True)
-    return [_compared(pl.col(match.column), match).alias(name) for match, name in pairs]
+    return _keys(table, [match.column for match in table.matches])
 
 
 def _record_keys(table: Table) -> list[pl.Expr]:
-    pairs = zip(table.matches, _key_names(table), strict=True)
-    return [_compared(pl.col(match.field), match).alias(name) for match, name in pairs]
+    return _keys(table, [match.field for match in table.matches])
 
 
-def _compared(column: pl.Expr, match: Match) -> pl.Expr:
-    """Return the compared text; a field without a value and a table value that is absent are equal."""
-    return column.fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix)
+def _keys(table: Table, columns: Sequence[str]) -> list[pl.Expr]:
+    """Return the compared texts; a field without a value and a table value that is absent are equal."""
+    return [
+        pl.col(column).fill_null("").str.normalize("NFC").str.strip_prefix(match.prefix).alias(name)
+        for column, match, name in zip(columns, table.matches, _key_names(table), strict=True)
+    ]
 
 
 # --- rows and records without a match ------------------------------------------------------------------------

@@ -8,7 +8,6 @@ A file whose size, time or etag changed is read again. Nothing is written beside
 
 from __future__ import annotations
 
-import io
 import threading
 import time
 from contextlib import suppress
@@ -20,7 +19,7 @@ import polars as pl
 from sinagot_catalog.catalog.row_file import FAULT, row_frame
 from sinagot_catalog.catalog.table_file import TableFile
 from sinagot_catalog.errors import StorageError
-from sinagot_catalog.storage import STATS, open_store, stat_columns, user_cache
+from sinagot_catalog.storage import STATS, from_parquet, open_store, stat_columns, to_parquet, user_cache
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -172,15 +171,12 @@ def _load(name: str) -> pl.DataFrame:
     empty = pl.DataFrame(schema={**STATS, FAULT: pl.String()})
     try:
         content = open_store(str(user_cache("columns"))).read(f"{name}.parquet")
-        held = pl.read_parquet(io.BytesIO(content))
-        return pl.concat([empty, held], how="diagonal")
+        return pl.concat([empty, from_parquet(content)[0]], how="diagonal")
     except (StorageError, OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException):
         return empty
 
 
 def _save(name: str, held: pl.DataFrame) -> None:
     """Write to the cache folder; without one the files are read again next time."""
-    content = io.BytesIO()
     with suppress(StorageError, OSError, pl.exceptions.PolarsError):
-        held.write_parquet(content)
-        open_store(str(user_cache("columns"))).write(f"{name}.parquet", content.getvalue())
+        open_store(str(user_cache("columns"))).write(f"{name}.parquet", to_parquet(held))

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         count_of,
         duration_text,
         parse_duration,
-        parse_size,
         size_text,
     )
     from sinagot_catalog.config.reader import Config, read_config
@@ -36,7 +35,7 @@ __getattr__ = lazy_exports(
         "model": ("CommandConfig",),
         "parameters": ("params_of",),
         "permissions": ("check_allowed", "place_of"),
-        "quantities": ("count_of", "duration_text", "parse_duration", "parse_size", "size_text"),
+        "quantities": ("count_of", "duration_text", "parse_duration", "size_text"),
         "reader": ("Config", "read_config"),
         "record_keys": ("Match", "find_matches"),
         "resources": ("parse_resources",),
