@@ -27,6 +27,11 @@ class Fingerprint(NamedTuple):
     n_files: int
     size: int
 
+    @property
+    def stamp(self) -> tuple[int, int, int]:
+        """The numbers that the journal records: bytes, number of files, the digest as a number."""
+        return self.size, self.n_files, as_number(self.digest)
+
 
 def fingerprint(entries: Iterable[tuple[str, int, int]]) -> Fingerprint:
     """The fingerprint of the files of a folder, in any order.
