@@ -50,32 +50,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "exclusion_edits": ("exclude", "include", "missing_line"),
-        "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
-        "file_stats": ("Stats",),
-        "frame_protocols": ("FrameProtocols", "no_attribute"),
-        "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
-        "layout_builder": ("build_layout",),
-        "lazy_frames": ("rows_frame",),
-        "literals": ("as_expression", "check_literals", "equality"),
-        "metadata_values": ("text_of",),
-        "step_names": ("no_step",),
-        "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
-        "path_stats": ("link_stats", "port_stats", "stat_paths"),
-        "query": ("Query",),
-        "read_files": ("FORMATS", "scan_files"),
-        "parameter_changes": ("present_params", "present_record"),
-        "reasons": ("with_causes",),
-        "resolver": ("Resolver",),
-        "session": ("Session",),
-        "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
-        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
-        "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "fixed_action", "plain_reason", "rule_texts"),
-        "table_file": ("parse_json",),
-        "tables": ("Catalog",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -27,17 +27,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.config.record_keys import Match, find_matches
     from sinagot_catalog.config.resources import parse_resources
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "file_owners": ("foreign", "foreign_code"),
-        "files": ("nearest",),
-        "model": ("CommandConfig",),
-        "parameters": ("params_of",),
-        "permissions": ("check_allowed", "place_of"),
-        "quantities": ("count_of", "duration_text", "parse_duration", "size_text"),
-        "reader": ("Config", "read_config"),
-        "record_keys": ("Match", "find_matches"),
-        "resources": ("parse_resources",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

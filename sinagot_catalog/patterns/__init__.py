@@ -46,36 +46,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
     from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "cut_fields": ("refused_ids",),
-        "fields": ("Tokens", "fault_of"),
-        "id_regex": ("field_regex", "fitting"),
-        "match_listing": ("FOLDERS", "match_names", "repeated", "rows_in", "whole_paths", "with_directories"),
-        "match_paths": (
-            "id_columns",
-            "id_values",
-            "match_columns",
-            "near_misses",
-            "paths_of",
-            "wild_paths",
-        ),
-        "overlap": ("Meeting", "expanded", "holds", "located", "may_meet", "meetings"),
-        "ports": (
-            "InputPattern",
-            "InputPort",
-            "any_of",
-            "as_patterns",
-            "is_table",
-            "many",
-            "optional",
-            "parse_inputs",
-        ),
-        "raw_folder": ("RawFolder",),
-        "group_ids": ("ALL_RECORDS", "ESCAPES"),
-        "id_pattern": ("IdPattern",),
-        "template": ("WILD", "Template", "parse_labelled", "parse_template"),
-        "wildcards": ("MOST_FOLDERS", "reductions"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -37,35 +37,4 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.scripts.step_function import step
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "code_hash": ("CodeHashes",),
-        "command_step": ("command_script", "parse_command", "path_names"),
-        "declaration": ("ScriptSource", "read_script"),
-        "importer": ("ScriptHost",),
-        "module_names": ("NO_MAIN", "USER_SCRIPTS"),
-        "parameters": ("Parameters", "changes", "leaves", "to_json", "value_at"),
-        "remote_cache": ("Mirror",),
-        "row_output": (
-            "DONE_BOUND",
-            "ERROR_BOUND",
-            "MainOutput",
-            "NoOutput",
-            "Output",
-            "OutputFile",
-            "cut_file",
-            "read_ends",
-        ),
-        "script": (
-            "ScriptPath",
-            "ScriptTemplate",
-            "own_check",
-            "port_path",
-            "port_paths",
-            "port_value",
-            "reads_of",
-        ),
-        "step_function": ("step",),
-    },
-)
+__getattr__ = lazy_exports(__name__)

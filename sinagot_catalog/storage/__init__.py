@@ -44,24 +44,4 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.urls import is_url, join_url, normal_url, protocols_of, split_url
     from sinagot_catalog.storage.user_folder import user_cache
 
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "entry": ("find_entry",),
-        "file_events": ("Changes",),
-        "fingerprints": ("Fingerprint", "as_number", "digest_of", "fingerprint", "input_files", "walk"),
-        "many_files": ("find_many",),
-        "filesystem": ("Info",),
-        "id_ranges": ("IdRange", "KeyFilter", "divided"),
-        "inventory": ("count_keys", "read_listing", "sample_keys"),
-        "listing": ("Listing", "STATS", "from_keys", "in_folders", "reach_of", "scan", "stat_columns"),
-        "parquet_bytes": ("from_parquet", "to_parquet"),
-        "pipe_messages": ("read_message", "write_message"),
-        "protocol": ("Store",),
-        "regular_file": ("file_stamp", "open_regular", "read_regular"),
-        "remote": ("RemoteStore",),
-        "roots": ("TextReader", "open_store"),
-        "urls": ("is_url", "join_url", "normal_url", "protocols_of", "split_url"),
-        "user_folder": ("user_cache",),
-    },
-)
+__getattr__ = lazy_exports(__name__)
