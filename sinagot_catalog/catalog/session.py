@@ -30,8 +30,7 @@ from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.layout import Layout, UnitStep
 from sinagot_catalog.catalog.layout_builder import build_layout
 from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
-from sinagot_catalog.catalog.metadata import notices_of, with_column_faults
-from sinagot_catalog.catalog.metadata_reader import expected_records, read_tables
+from sinagot_catalog.catalog.metadata import expected_records, notices_of, read_tables, with_column_faults
 from sinagot_catalog.catalog.notices import JoinedNotices, Notice
 from sinagot_catalog.catalog.own_paths import own_paths
 from sinagot_catalog.catalog.ranges import Ranges

@@ -15,14 +15,13 @@ import polars as pl
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.exclusions import ExcludedRows, Exclusions
+from sinagot_catalog.catalog.file_stats import files_stats, port_stats
 from sinagot_catalog.catalog.groups import GroupSteps
-from sinagot_catalog.catalog.path_stats import files_stats, port_stats
 from sinagot_catalog.catalog.presence import Presence
 from sinagot_catalog.catalog.reasons import missing, reason
 from sinagot_catalog.catalog.refusals import settled
-from sinagot_catalog.catalog.row_causes import row_causes
 from sinagot_catalog.catalog.row_positions import positions, spots
-from sinagot_catalog.catalog.staleness import is_stale
+from sinagot_catalog.catalog.staleness import is_stale, row_causes
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 

@@ -17,10 +17,10 @@ import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_columns import FileColumns
+from sinagot_catalog.catalog.file_stats import folder_rules, stat_paths
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.metadata_values import text_of
 from sinagot_catalog.catalog.notices import Notice, listing_notices
-from sinagot_catalog.catalog.path_stats import folder_rules, stat_paths
 from sinagot_catalog.catalog.row_positions import positions
 from sinagot_catalog.catalog.steps_table import StepsTable
 from sinagot_catalog.catalog.unused_files import UnusedFiles
