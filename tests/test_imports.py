@@ -1,11 +1,8 @@
 """What is imported when: looking needs neither Prefect nor the user's code, a worker no frames."""
 
-import ast
-import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -69,24 +66,3 @@ def test_every_public_name_is_there():
     assert set(sinagot_catalog.__all__) <= set(dir(sinagot_catalog))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = sinagot_catalog.nothing
-
-
-DOORS = ["catalog", "config", "journal", "patterns", "scripts", "storage", "worker"]
-
-
-@pytest.mark.parametrize("folder", DOORS)
-def test_a_folder_has_every_name_that_it_imports_for_type_checkers(folder):
-    door = importlib.import_module(f"sinagot_catalog.{folder}")
-    tree = ast.parse(Path(door.__file__).read_text())
-    names = [
-        alias.name
-        for block in tree.body
-        if isinstance(block, ast.If)
-        for node in ast.walk(block)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    ]
-    assert names
-    assert all(hasattr(door, name) for name in names)
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
-        _ = door.nothing

@@ -1,4 +1,4 @@
-"""Metadata tables: match rows of tables to records, and name their columns. Pure.
+"""Metadata tables: read them, match their rows to records, and name their columns.
 
 A row belongs to the records that have the same keys. Keys are text, exactly as in the table, compared in Unicode's
 form NFC. Rows and records without a match are counted.

@@ -1,4 +1,4 @@
-"""Staleness: find the causes that make a DONE row stale (inputs, version, parameters, code). Pure expressions.
+"""Staleness: find the causes that make a DONE row stale (inputs, version, parameters, code).
 
 A cause is true if the recorded value differs from the present value, false if it is equal, null if it is unknown.
 The events `done` and `accepted` record these values. A row without such an event is compared by file times alone.

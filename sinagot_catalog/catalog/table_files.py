@@ -16,7 +16,6 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 from sinagot_catalog.catalog.column_types import common_type
-from sinagot_catalog.catalog.query import conjuncts, is_by_row
 from sinagot_catalog.catalog.table_file import FILE, TableFile, rows_of_alike
 from sinagot_catalog.errors import StorageError
 
@@ -214,7 +213,7 @@ class TableFiles:
         keys = self.keys.with_row_index(FILE)
         if predicate is not None and limit is None:
             named = set(self.keys.columns)
-            for part in conjuncts(predicate):
+            for part in _conjuncts(predicate):
                 if part.meta.root_names() and named.issuperset(part.meta.root_names()):
                     keys = keys.filter(part)
         return keys[FILE].to_list()
@@ -295,12 +294,12 @@ class TableFiles:
         Returns:
             None if the predicates cannot be separated, for example a predicate over all rows.
         """
-        parts = [part for predicate in predicates for part in conjuncts(predicate)]
+        parts = [part for predicate in predicates for part in _conjuncts(predicate)]
         named = set(self.keys.columns)
         on_files = [
             part for part in parts if part.meta.root_names() and named.issuperset(part.meta.root_names())
         ]
-        if not on_files or not all(map(is_by_row, parts)):
+        if not on_files or not all(_goes_by_row(part, self.keys.schema) for part in parts):
             return None
         kept = self._located.filter(on_files)
         files = TableFiles(self._stores, kept, self._given, self._options, strict=self._strict)
@@ -312,6 +311,37 @@ def _next_many(many: int, size: int) -> int:
     if size < _SMALL:
         return min(2 * many, _MOST)
     return max(many // 2, 1) if size > _BIG else many
+
+
+def _conjuncts(predicate: pl.Expr) -> list[pl.Expr]:
+    """Return the parts of a predicate that `&` joins."""
+    operands = predicate.meta.pop()
+    if len(operands) == 2:  # noqa: PLR2004 - left and right
+        right, left = operands
+        if (left & right).meta.eq(predicate):
+            return [*_conjuncts(left), *_conjuncts(right)]
+    return [predicate]
+
+
+def _goes_by_row(predicate: pl.Expr, keys: Mapping[str, pl.DataType]) -> bool:
+    """Whether a predicate reads one row at a time: only then Polars pushes it down to the IO source."""
+    asked: list[pl.Expr | None] = []
+
+    def source(
+        _columns: list[str] | None, given: pl.Expr | None, _limit: int | None, _batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        asked.append(given)
+        yield schema.to_frame()
+
+    for dtype in (pl.Null(), pl.Int64(), pl.String()):  # the types of a file's columns are unknown here
+        others = dict.fromkeys(predicate.meta.root_names(), dtype)
+        schema = pl.Schema({**others, **keys})
+        try:
+            register_io_source(source, schema=schema).filter(predicate).collect()
+        except Exception:  # noqa: BLE001, S112 - the query itself raises the error
+            continue
+        return bool(asked) and asked[-1] is not None
+    return False
 
 
 class TableFrame(pl.LazyFrame):
