@@ -26,24 +26,6 @@ from sinagot_catalog.secrets import mask_error, masked
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
 
-__all__ = [
-    "SEED_IMPORT",
-    "ConfigError",
-    "NotFoundError",
-    "PatternError",
-    "RunError",
-    "SelectionError",
-    "ServerError",
-    "SinagotError",
-    "StorageError",
-    "UsageError",
-    "did_you_mean",
-    "renamed",
-    "row_label",
-    "warn_renamed",
-]
-
-
 SEED_IMPORT = "from sinagot_catalog import ScriptTemplate"
 """What scripts of sinagot 0.2.6 import here."""
 

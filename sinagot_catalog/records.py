@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.config import Config
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["Record", "RecordCollection", "ScopeError"]
-
 
 class ScopeError(SelectionError, AttributeError):
     """The scope has no task or modality of the given attribute's name."""

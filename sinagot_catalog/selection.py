@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.run import Plan
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Selection"]
-
 
 class Selection(FrameProtocols):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.

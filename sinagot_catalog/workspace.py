@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.selection import Selection
     from sinagot_catalog.steps import StepCollection
 
-__all__ = ["Workspace"]
-
 
 class Workspace(WorkspaceRuns):
     """An open workspace. It lists and writes nothing until the user asks for it.

@@ -20,9 +20,7 @@ from sinagot_catalog.scripts import USER_SCRIPTS
 if TYPE_CHECKING:
     from sinagot_catalog.cli.examples import example
 
-__all__ = ["call", "example", "main"]
-
-__getattr__ = lazy_exports(__name__, {"examples": ("example",)})
+__getattr__ = lazy_exports(__name__)
 
 INTERRUPTED = 130
 _SCRIPTS = f"{USER_SCRIPTS}."

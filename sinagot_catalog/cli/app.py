@@ -16,8 +16,6 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["APP", "parse"]
-
 _HOMES = {"plan": "run", "submit": "run", "snapshot": "diff", "serve": "deploy", "include": "exclude"}
 """The modules of verbs that share one; any other verb has a module of its own."""
 _VERBS = (

@@ -10,8 +10,6 @@ from sinagot_catalog.cli.output import paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError
 
-__all__ = ["explain"]
-
 _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure": "31"}
 
 

@@ -15,8 +15,6 @@ from sinagot_catalog.cli.output import put, say_note
 from sinagot_catalog.diagnostics import find_records, list_files, looks, workspace_files
 from sinagot_catalog.errors import ConfigError, StorageError
 
-__all__ = ["init"]
-
 _KINDS = 4
 _FILES = {
     "workspace.toml": """\

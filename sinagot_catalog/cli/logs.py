@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["logs"]
-
 _LIMIT = 200
 _PAUSE = 0.5
 

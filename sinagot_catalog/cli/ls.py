@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["LIMIT", "ls"]
-
 LIMIT = 100
 """Default number of rows on a terminal."""
 

@@ -15,35 +15,6 @@ if TYPE_CHECKING:
 
     from click.shell_completion import CompletionItem
 
-__all__ = [
-    "ONE_OBJECT",
-    "OUTPUT",
-    "PASSED_ON",
-    "PLACE",
-    "SNAPSHOT",
-    "STALE",
-    "WORKERS",
-    "WORKSPACE",
-    "Argument",
-    "Command",
-    "Option",
-    "count",
-    "duration",
-    "extent",
-    "flag",
-    "limit",
-    "numbered",
-    "one_of",
-    "rows",
-    "run_options",
-    "selection",
-    "steps",
-    "verb",
-    "where",
-    "write_options",
-]
-
-
 # --- values ----------------------------------------------------------------------------------------------------
 
 

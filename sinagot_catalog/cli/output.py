@@ -26,24 +26,6 @@ if TYPE_CHECKING:
 
     import polars as pl
 
-__all__ = [
-    "COLOURS",
-    "can_show",
-    "clear_screen",
-    "is_machine",
-    "lines_of",
-    "paint",
-    "put",
-    "put_address",
-    "put_json",
-    "put_parts",
-    "put_rows",
-    "put_table",
-    "put_whole",
-    "say_note",
-    "width",
-]
-
 COLOURS = {
     "DONE": "32", "done": "32", "ERROR": "31", "error": "31", "timeout": "31", "blocked": "31", "READY": "36",
     "run": "36", "RUNNING": "33", "skip": "2", "INIT": "2", "NO_DATA": "35", "EXCLUDED": "2",

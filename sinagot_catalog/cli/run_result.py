@@ -12,8 +12,6 @@ from sinagot_catalog.errors import row_label
 if TYPE_CHECKING:
     from sinagot_catalog.journal import RunReport
 
-__all__ = ["in_one_line", "say_failures"]
-
 _SHOWN = 5
 
 

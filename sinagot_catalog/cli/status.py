@@ -50,8 +50,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["status"]
-
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
 _BAR_FROM = 100

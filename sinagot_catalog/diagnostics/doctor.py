@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import BoundPattern, Session, UnitStep
 
-__all__ = ["Check", "examine"]
-
 _LITTLE = 1 << 30
 _SCARCE = 0.02
 _MOST = 5

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Session
 
-__all__ = ["write_report"]
-
 
 def write_report(
     source: Session,

@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.ui.live_workspace import LiveWorkspace, Look
 
-__all__ = ["Routes"]
-
 _TEMPLATES = Path(__file__).parent / "templates"
 _MOST_ROWS = 10_000
 _MOST_DRAWN = 8
