@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import polars as pl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 
 def cut(paths: pl.Series, depth: int) -> pl.Series:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,9 +12,6 @@ from sinagot_catalog.catalog.literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
 from sinagot_catalog.status import LONG_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator, Sequence
 
 _TOKEN = re.compile(
     r"""

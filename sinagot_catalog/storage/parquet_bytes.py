@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
 import polars as pl
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 def to_parquet(frame: pl.DataFrame, notes: Mapping[str, str] | None = None) -> bytes:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 from sinagot_catalog.errors import StorageError
@@ -13,9 +14,6 @@ from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import reason_of, secrets_in, status_of
 from sinagot_catalog.storage.filesystem import WEB, Info, file_system
 from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 T = TypeVar("T")
 R = TypeVar("R")
