@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from sinagot_catalog.catalog import row_positions
 from sinagot_catalog.catalog.metadata_values import plain_values
 from sinagot_catalog.catalog.table_file import TableFile, parse_json
 from sinagot_catalog.errors import StorageError
@@ -259,9 +260,7 @@ def _column(name: str, positions: Sequence[int], values: Sequence[Any], height: 
     """Return a column with values at some positions, and null elsewhere."""
     dtype = _KINDS.get(split(name)[1])
     known = pl.concat(values) if dtype is None else pl.Series(values, dtype=dtype)
-    at = pl.Series([None], dtype=pl.UInt32).new_from_index(0, height)
-    at = at.scatter(list(positions), pl.int_range(len(positions), dtype=pl.UInt32, eager=True))
-    return known.gather(at).alias(name)
+    return known.gather(row_positions.positions(pl.Series(positions), height)).alias(name)
 
 
 # --- one file ------------------------------------------------------------------------------------------------
