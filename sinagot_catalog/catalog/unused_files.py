@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.notices import folded
-from sinagot_catalog.catalog.path_sets import cut
+from sinagot_catalog.catalog.path_sets import cut, folded
 from sinagot_catalog.patterns import match_columns, near_misses, refused_ids
 
 if TYPE_CHECKING:
