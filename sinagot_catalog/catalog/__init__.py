@@ -15,6 +15,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
+    from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
@@ -46,99 +47,8 @@ if TYPE_CHECKING:
         plain_reason,
         rule_texts,
     )
-    from sinagot_catalog.catalog.step_names import no_step
+    from sinagot_catalog.catalog.step_names import how_to_list, no_step, unlisted_scripts
     from sinagot_catalog.catalog.table_file import parse_json
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = [
-    "FOLDER",
-    "FORMATS",
-    "RULES",
-    "VARYING",
-    "BoundPattern",
-    "Catalog",
-    "Diff",
-    "FrameProtocols",
-    "JoinedNotices",
-    "Layout",
-    "Link",
-    "Notice",
-    "Query",
-    "Resolver",
-    "RowsFrame",
-    "Session",
-    "Stats",
-    "UnitStep",
-    "acted_on",
-    "as_expression",
-    "as_text",
-    "build_layout",
-    "check_literals",
-    "check_query",
-    "check_value",
-    "diff",
-    "equality",
-    "exclude",
-    "failed",
-    "failure_filter",
-    "failure_kinds",
-    "first_line",
-    "fixed_action",
-    "in_words",
-    "include",
-    "is_missed",
-    "is_stale",
-    "link_stats",
-    "missing_line",
-    "names",
-    "names_in",
-    "no_attribute",
-    "no_records",
-    "no_step",
-    "notices_frame",
-    "parse_json",
-    "plain_reason",
-    "port_stats",
-    "present_params",
-    "present_record",
-    "rows_frame",
-    "rule_texts",
-    "scan_files",
-    "snapshot",
-    "sql_predicate",
-    "sql_text",
-    "stamp",
-    "stat_paths",
-    "text_of",
-    "with_causes",
-    "with_long_names",
-]
-
-__getattr__ = lazy_exports(
-    __name__,
-    {
-        "exclusion_edits": ("exclude", "include", "missing_line"),
-        "failures": ("VARYING", "failure_filter", "failure_kinds", "sql_text"),
-        "frame_protocols": ("FrameProtocols", "no_attribute"),
-        "layout": ("BoundPattern", "Layout", "Link", "UnitStep"),
-        "layout_builder": ("build_layout",),
-        "lazy_frames": ("RowsFrame", "rows_frame"),
-        "literals": ("as_expression", "check_literals", "check_value", "equality"),
-        "metadata_values": ("text_of",),
-        "step_names": ("no_step",),
-        "notices": ("JoinedNotices", "Notice", "is_missed", "no_records", "notices_frame"),
-        "path_stats": ("link_stats", "port_stats", "stat_paths"),
-        "query": ("Query",),
-        "read_files": ("FORMATS", "scan_files"),
-        "parameter_changes": ("present_params", "present_record"),
-        "reasons": ("with_causes",),
-        "resolver": ("Resolver",),
-        "session": ("Session", "stamp"),
-        "snapshot_diff": ("Diff", "diff", "names", "snapshot"),
-        "sql_check": ("as_text", "check_query", "names_in", "sql_predicate", "with_long_names"),
-        "staleness": ("FOLDER", "acted_on", "in_words", "is_stale"),
-        "status_rules": ("RULES", "failed", "first_line", "fixed_action", "plain_reason", "rule_texts"),
-        "table_file": ("parse_json",),
-        "tables": ("Catalog", "Stats"),
-    },
-)
+__getattr__ = lazy_exports(__name__)

@@ -20,8 +20,6 @@ from sinagot_catalog.schema import EXCLUSIONS
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-__all__ = ["ExclusionFile", "parse"]
-
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")
 _OPTIONAL = ("who", "when")
 """Columns that a file without them does not get."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Listing, Store
 
-__all__ = ["ExcludedRows", "ExclusionReader", "Exclusions", "covered", "exclusion_notices", "read_file"]
-
 _FEW = 5
 """Number of examples of a notice."""
 _MOST = 2_000

@@ -12,8 +12,6 @@ from sinagot_catalog.schema import FAILED_ATTEMPTS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["VARYING", "failure_filter", "failure_kinds", "sql_text"]
-
 VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
 """The parts of a message that differ between failures of one kind, as a regular expression."""
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import RawFolder
     from sinagot_catalog.storage import Store
 
-__all__ = ["FOLDERS", "Stats"]
-
 FOLDERS: dict[str, pl.DataType] = {**STATS, "count": pl.Int64()}
 """Columns of a folder: the bytes of its files, the newest time, the fingerprint as `etag`, the number of files."""
 

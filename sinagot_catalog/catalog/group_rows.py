@@ -16,8 +16,6 @@ from sinagot_catalog.patterns import ALL_RECORDS, ESCAPES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["GroupRows", "group_ids", "group_rows"]
-
 
 @dataclass(frozen=True)
 class GroupRows:

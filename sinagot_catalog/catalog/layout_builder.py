@@ -19,8 +19,6 @@ from sinagot_catalog.patterns import (
 )
 from sinagot_catalog.scripts import ScriptSource
 
-__all__ = ["build_layout"]
-
 
 def build_layout(
     config: Config, read: Callable[[str], ScriptSource], *, scripts: str | None = None

@@ -14,8 +14,6 @@ from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, SHORT_NAMES, StepSta
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["as_expression", "check_literals", "check_value", "equality"]
-
 
 def equality(table: str, column: str, value: Any) -> pl.Expr:
     """Return the predicate of a keyword of `filter`: `status="READY"`; None means null.

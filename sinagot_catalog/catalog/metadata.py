@@ -24,16 +24,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.catalog.read_files import RawTable
 
-__all__ = [
-    "Table",
-    "expected_ids",
-    "joined",
-    "notices_of",
-    "read_rows",
-    "unread_table",
-    "with_column_faults",
-]
-
 _MANY = 20
 """Number of columns that a message names."""
 _FEW = 3

@@ -9,8 +9,6 @@ from sinagot_catalog.errors import ConfigError, StorageError
 from sinagot_catalog.patterns import IdPattern, fitting
 from sinagot_catalog.storage import IdRange, Store, split_url
 
-__all__ = ["expected_records", "read_tables"]
-
 
 def read_tables(
     config: Config, stores: Mapping[str, Store], open_: Callable[[str], Store]

@@ -12,8 +12,6 @@ from sinagot_catalog.scripts import changes, to_json, value_at
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["parameter_changes", "present_params", "present_record"]
-
 _READ = pl.List(pl.List(pl.String()))
 
 

@@ -9,8 +9,6 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["cut", "is_below", "meets"]
-
 
 def cut(paths: pl.Series, depth: int) -> pl.Series:
     """The first parts of each path, null if it has fewer."""

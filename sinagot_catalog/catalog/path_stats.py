@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Link
     from sinagot_catalog.catalog.presence import Presence
 
-__all__ = ["files_stats", "folder_rules", "link_stats", "port_stats", "stat_paths"]
-
 
 def link_stats(presence: Presence, codes: pl.Series, link: Link, stats: Stats) -> pl.DataFrame:
     """Return size, time and fingerprint of one link's path for records, and whether it is a folder."""

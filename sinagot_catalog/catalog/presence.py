@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.storage import IdRange, Listing
 
-__all__ = ["Presence"]
-
 _MOST_MISSED = 10_000
 """Number of files without a pattern that are compared with all patterns."""
 

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.catalog.file_columns import FileColumns
+    from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.tables import Catalog, Stats
-
-__all__ = ["Names", "Resolver"]
+    from sinagot_catalog.catalog.tables import Catalog
 
 _LIKE_SQL = re.compile(r"[\s=<>'()]")
 """A name with such a character is probably a whole filter in SQL."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
 
-__all__ = ["row_causes"]
-
 _RECORDED = ("event", "_inputs", "_script", "_workspace", "_code", "_params", "_record")
 
 

@@ -17,8 +17,6 @@ from sinagot_catalog.errors import StorageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["ABSENT", "FAULT", "TEXT", "row_frame", "split"]
-
 FAULT = "_fault"
 """The column of `row_frame` that says why a file has no row."""
 TEXT, ABSENT = "text", "absent"

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.notices import Notice
     from sinagot_catalog.storage import Store
 
-__all__ = ["RowFiles"]
-
 _FORM = "1"
 """Raise it when the form of the cached files changes."""
 _SETTLED = 2_000_000_000

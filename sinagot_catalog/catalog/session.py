@@ -51,8 +51,6 @@ from sinagot_catalog.storage import (
     open_store,
 )
 
-__all__ = ["Session", "stamp"]
-
 
 class Session:
     """A workspace's config, its stores, and its latest catalog.

@@ -16,8 +16,6 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session
 
-__all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
-
 NOW = "now"
 _CHANGES = {
     "what": pl.Enum(["record", "file", "step", "metadata"]),

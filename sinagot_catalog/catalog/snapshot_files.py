@@ -32,10 +32,9 @@ from sinagot_catalog.storage import STATS, Listing, in_folders
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog.file_stats import Stats
+    from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Store
-
-__all__ = ["LATEST", "Snapshot", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
 
 LATEST = "latest"
 """The word for the newest snapshot."""

@@ -16,8 +16,6 @@ from sinagot_catalog.status import LONG_NAMES
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate", "with_long_names"]
-
 _TOKEN = re.compile(
     r"""
       (?P<skip> \s+ | --[^\n]* | /\*.*?\*/ )

@@ -15,8 +15,6 @@ import polars as pl
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["ASKED", "CAUSES", "FOLDER", "acted_on", "causes_of", "in_words", "is_stale"]
-
 CAUSES = pl.Struct(
     {
         "input": pl.Boolean(),

@@ -28,23 +28,6 @@ from sinagot_catalog.schema import ATTEMPT, FAILED_ATTEMPTS, STATUS, STATUS_COUN
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = [
-    "RULE",
-    "RULES",
-    "Remedy",
-    "StatusRule",
-    "counts",
-    "deciding_rule",
-    "failed",
-    "first_line",
-    "fixed_action",
-    "outcome",
-    "plain_reason",
-    "reason",
-    "rule_texts",
-    "status_of",
-]
-
 
 @dataclass(frozen=True)
 class Remedy:

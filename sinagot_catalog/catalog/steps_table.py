@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.layout import Link, UnitStep
 
-__all__ = ["StepsTable"]
-
 _ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
 _TEXT = pl.String()
 

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["FILE", "TableFile", "check_options", "parse_json", "rows_of_alike"]
-
 T = TypeVar("T")
 
 FILE = "__file__"

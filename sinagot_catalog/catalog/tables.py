@@ -17,7 +17,6 @@ import polars.selectors as cs
 
 from sinagot_catalog.catalog import status_rules
 from sinagot_catalog.catalog.file_columns import FileColumns
-from sinagot_catalog.catalog.file_stats import Stats
 from sinagot_catalog.catalog.metadata import joined
 from sinagot_catalog.catalog.metadata_values import text_of
 from sinagot_catalog.catalog.notices import Notice, listing_notices
@@ -31,11 +30,10 @@ from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.metadata import Table
     from sinagot_catalog.catalog.row_files import RowFiles
-
-__all__ = ["Catalog", "Stats"]
 
 _ROLES = ("output", "input", "control", "data")
 

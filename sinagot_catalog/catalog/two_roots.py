@@ -7,8 +7,6 @@ from dataclasses import replace
 from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep, are_nested
 from sinagot_catalog.patterns import Template, may_meet
 
-__all__ = ["in_two_roots"]
-
 
 def in_two_roots(layout: Layout) -> Layout:
     """Set the root of each path if outputs have their own root; one pattern may become several bound patterns.

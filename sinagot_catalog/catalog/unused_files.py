@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.presence import Presence
     from sinagot_catalog.patterns import Template
 
-__all__ = ["UnusedFiles"]
-
 _MOST_MISSED = 10_000
 """Number of files without a pattern that are compared with all patterns."""
 

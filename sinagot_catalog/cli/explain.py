@@ -6,11 +6,9 @@ from typing import Any
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
-from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.output import broken, paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError
-
-__all__ = ["explain"]
 
 _COLOURS = {"head": "1", "decided": "32", "rule": "2", "absent": "31", "failure": "31"}
 
@@ -52,7 +50,9 @@ def explain(args: Any) -> int:
         args.label = steps[0]
     if args.label is None:
         origin = ws.explain_path(args.record)
-        put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
+        put_json(origin.to_dict()) if args.json else put(
+            "\n".join(broken(clean(one), 6) for one in origin.lines())
+        )
         return 0
     if args.record in steps and args.label not in steps:
         raise NotFoundError(
@@ -68,5 +68,6 @@ def explain(args: Any) -> int:
         return command(args, "run", *told.run_words(options))
 
     for kind, text in told.lines(follow):
-        put(paint(clean(text), _COLOURS[kind]) if kind in _COLOURS else clean(text))
+        shown = clean(text) if text.startswith("    ") else broken(clean(text), 6)  # not a traceback
+        put(paint(shown, _COLOURS[kind]) if kind in _COLOURS else shown)
     return 0

@@ -22,8 +22,6 @@ from sinagot_catalog.config.validator import validate
 from sinagot_catalog.errors import PatternError, did_you_mean
 from sinagot_catalog.patterns import IdPattern, parse_inputs, parse_labelled
 
-__all__ = ["Address", "Fault", "cross_checks", "dotted", "own_sections", "validated"]
-
 Address = tuple[str | int, ...]
 Fault = tuple[Address, str]
 Table = dict[str, Any]

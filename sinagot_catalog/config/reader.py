@@ -19,20 +19,17 @@ from sinagot_catalog.config.files import (
     find,
     folder_of,
     merge,
-    nearest,
     origin,
     read,
     resolved,
     short_names,
 )
 from sinagot_catalog.config.model import (
-    CommandConfig,
     Document,
     InfoSection,
     LogSection,
     MetadataTable,
     ModalityConfig,
-    ModelsSection,
     PathSection,
     PrefectSection,
     ProcessedConfig,
@@ -46,19 +43,6 @@ from sinagot_catalog.errors import ConfigError, did_you_mean
 from sinagot_catalog.patterns import IdPattern
 from sinagot_catalog.secrets import is_secret, masked
 from sinagot_catalog.storage import join_url, protocols_of
-
-__all__ = [
-    "CommandConfig",
-    "Config",
-    "MetadataTable",
-    "ModalityConfig",
-    "ModelsSection",
-    "ProcessedConfig",
-    "Storage",
-    "TaskConfig",
-    "nearest",
-    "read_config",
-]
 
 Table = dict[str, Any]
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.patterns import Template
 
-__all__ = ["ScanResult", "find_records", "find_values", "list_files", "looks", "propose", "workspace_files"]
-
 _MOST = 200_000
 _SHAPES = 3
 _SEPARATORS = ("_", "__", "~", "+", "=")

@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["Claim", "ClaimMonitor", "Claims"]
-
 SCHEMA = 1
 _TRIES = 1000
 _HOUR = 3_600.0

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.journal.reader import Journal
     from sinagot_catalog.storage import Store
 
-__all__ = ["COMPACT_FROM", "ENDED", "compact_names", "merge_ended", "read_compact"]
-
 COMPACT_FROM = 100
 """The number of files from which merging is worthwhile."""
 ENDED = "ended"

@@ -12,8 +12,6 @@ from sinagot_catalog.errors import StorageError
 from sinagot_catalog.schema import EVENTS, STATUS
 from sinagot_catalog.status import StepStatus
 
-__all__ = ["LINE", "LINE_EVENTS", "ORDER", "SCHEMA", "from_lines", "read_json_lines", "to_events"]
-
 SCHEMA = 1
 """The version of the lines; lines of a higher version are refused."""
 ORDER = ("claim", "time")

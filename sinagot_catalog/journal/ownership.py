@@ -23,21 +23,6 @@ from typing import Any, Literal, NamedTuple
 from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage import Fingerprint, fingerprint
 
-__all__ = [
-    "MOST_NAMES",
-    "ExistingFile",
-    "ExistingPath",
-    "FolderRecord",
-    "ForeignFileError",
-    "Made",
-    "Provenance",
-    "check_file",
-    "check_folder",
-    "made_file",
-    "made_of",
-    "spelled",
-]
-
 MOST_NAMES = 1_000
 """The most names of a folder that are recorded; of a larger folder only the fingerprint is recorded."""
 

@@ -22,8 +22,6 @@ from sinagot_catalog.storage import Store, open_store
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
 
-__all__ = ["StoredReport", "keep_report", "keep_selection", "read_report", "read_selection"]
-
 _NAME = re.compile(r"[\w-]+\.parquet")
 
 

@@ -13,8 +13,6 @@ from sinagot_catalog.schema import FAILED_OUTCOMES, KEYS, OUTCOMES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["RunReport", "outcomes_text"]
-
 _WORDS = {
     "done": "done",
     "error": "failed",

@@ -5,8 +5,6 @@ The id of a group holds the values of its fields: `sub=01,ses=02`. The group of 
 
 from collections.abc import Mapping, Sequence
 
-__all__ = ["ALL_RECORDS", "ESCAPES", "group_id", "group_values"]
-
 ALL_RECORDS = "dataset=all"
 """The id of the group of all records."""
 

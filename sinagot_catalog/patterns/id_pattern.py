@@ -18,8 +18,6 @@ from sinagot_catalog.patterns.fields import (
 from sinagot_catalog.patterns.group_ids import group_values
 from sinagot_catalog.patterns.template import RESERVED, Template
 
-__all__ = ["IdPattern", "is_safe_id"]
-
 _SPECIAL = frozenset({".", ".."})
 
 

@@ -10,8 +10,6 @@ from sinagot_catalog.patterns.fields import (
     variants,
 )
 
-__all__ = ["RESERVED", "WILD", "Template", "parse_labelled", "parse_template"]
-
 _FIELD = re.compile(r"\{([^{}/]*)\}")
 _NOWHERE = frozenset({"", ".", ".."})
 """Names that are not names of a child of a folder."""

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog
     from sinagot_catalog.reporting.report_rows import ReportRows
 
-__all__ = ["Group", "Grouping", "equals", "group_columns", "groupings", "headline", "percent"]
-
 _GROUPS = 30
 """Number of groups of one column that a report shows."""
 

@@ -25,8 +25,6 @@ from sinagot_catalog.secrets import masked
 if TYPE_CHECKING:
     from sinagot_catalog.catalog import Catalog, Notice, Session
 
-__all__ = ["Page"]
-
 _BINS, _RUNS, _KINDS, _LACKS, _NODES = 240, 30, 50, 20, 80
 _TABLES, _LIVE_TABLES = 20_000, 500
 """Number of tables of one output that a page reads."""

@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 
     Act = Callable[[Session, Query, RunOptions], RunReport]
 
-__all__ = ["said_once", "watch"]
-
 _OLD = 60.0
 """Seconds since the last change after which a file counts as complete at once, even with skewed clocks."""
 _SHARE = 4

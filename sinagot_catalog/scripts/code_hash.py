@@ -19,8 +19,6 @@ from hashlib import blake2b
 from sinagot_catalog.scripts.importer import SOURCE_BOUND, is_step
 from sinagot_catalog.storage import read_regular
 
-__all__ = ["CodeHashes", "source_hash"]
-
 _BYTES = 8
 _INDENT, _DEDENT = "\x01", "\x02"
 _OPEN, _CLOSE = frozenset("([{"), frozenset(")]}")

@@ -18,8 +18,6 @@ from sinagot_catalog.scripts.step_function import KEYWORDS
 from sinagot_catalog.scripts.subprocess_reader import content_key, evaluate
 from sinagot_catalog.storage import read_regular
 
-__all__ = ["ScriptSource", "read_script"]
-
 _SIZE_LIMIT = 4_000_000
 
 

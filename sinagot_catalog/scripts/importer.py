@@ -19,8 +19,6 @@ from sinagot_catalog.scripts.module_names import NO_MAIN, escape, package_of
 from sinagot_catalog.scripts.step_function import FunctionScript
 from sinagot_catalog.storage import read_regular
 
-__all__ = ["SOURCE_BOUND", "Folder", "ScriptHost", "is_step"]
-
 Stamp = tuple[int, int]
 
 SOURCE_BOUND = 16_000_000

@@ -7,8 +7,6 @@ from typing import Any, ClassVar
 from sinagot_catalog.errors import UsageError, did_you_mean
 from sinagot_catalog.scripts.script import ScriptTemplate
 
-__all__ = ["CHECK", "KEYWORDS", "PARAMETERS", "FunctionScript", "parameter_fault", "step"]
-
 KEYWORDS = {
     "inputs": "PATH_IN",
     "outputs": "PATH_OUT",

@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-__all__ = ["Changes"]
-
 _TICK_MS = 200
 _GROUP_MS = 400
 

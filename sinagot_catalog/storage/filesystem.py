@@ -17,8 +17,6 @@ from sinagot_catalog.storage.urls import protocols_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["EXTRAS", "WEB", "Info", "file_system"]
-
 EXTRAS = {
     "s3": "s3",
     "s3a": "s3",

@@ -11,17 +11,6 @@ from contextlib import suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-__all__ = [
-    "Entry",
-    "Fingerprint",
-    "as_number",
-    "digest_of",
-    "fingerprint",
-    "folder_entries",
-    "input_files",
-    "walk",
-]
-
 _BYTES = 8
 
 

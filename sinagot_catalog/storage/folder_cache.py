@@ -14,8 +14,6 @@ from sinagot_catalog.storage.folder_stamps import LOOK, FolderBatch, PackedBatch
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-__all__ = ["FolderSnapshot", "columns", "joined"]
-
 _LOOK = dict(zip(LOOK, (pl.UInt32(), pl.UInt64(), pl.UInt64()), strict=True))
 _ROW = {**FOLDERS, **_LOOK}
 

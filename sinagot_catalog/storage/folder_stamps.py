@@ -22,8 +22,6 @@ from sinagot_catalog.storage.protocol import is_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["LOOK", "FolderBatch", "Notes", "PackedBatch", "decodable", "is_kept_here", "packed"]
-
 # Not overlay (its lower folders may change unnoticed), and no file system of a server or another process: nfs,
 # cifs, 9p, virtiofs, fuse, cluster file systems. Folders of any other file system are listed every time.
 _KEPT_BY_THIS_KERNEL = {"ext2", "ext3", "ext4", "xfs", "btrfs", "f2fs", "tmpfs"}

@@ -29,8 +29,6 @@ from sinagot_catalog.storage.protocol import PATIENCE
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Future", "HelperPool"]
-
 _MOST, _WAITING = 16, 4
 """The most processes at a time; and how many per core if most of the time is spent waiting."""
 _TICK = 0.2

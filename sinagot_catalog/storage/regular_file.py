@@ -8,8 +8,6 @@ import errno
 import os
 import stat
 
-__all__ = ["IrregularFileError", "open_regular", "read_regular"]
-
 MOST = 1 << 30
 _PIECE = 1 << 20
 _KINDS = {

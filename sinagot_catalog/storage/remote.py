@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from sinagot_catalog.errors import StorageError
 from sinagot_catalog.secrets import masked
 from sinagot_catalog.storage.error_reasons import is_refusal, reason_of, secrets_in
-from sinagot_catalog.storage.filesystem import Info
 from sinagot_catalog.storage.protocol import Stat
 from sinagot_catalog.storage.remote_listing import RemoteListing
 from sinagot_catalog.storage.remote_root import RemoteRoot
@@ -18,9 +17,8 @@ from sinagot_catalog.storage.urls import join_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from sinagot_catalog.storage.filesystem import Info
     from sinagot_catalog.storage.protocol import Reach, ScanResult
-
-__all__ = ["Info", "RemoteStore"]
 
 _PLAIN = re.compile(r"[a-z0-9]+://[A-Za-z0-9/_.=-]+")
 """A URL that every reader interprets in the same way."""

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage.remote_root import RemoteRoot
 
-__all__ = ["RemoteListing"]
-
 _WALKED = (*WEB, "ftp", "sftp", "ssh", "smb", "webdav", "webhdfs", "hdfs")
 """Protocols of servers with real folders."""
 _MOST_QUERIES = 1_000

@@ -16,8 +16,6 @@ from sinagot_catalog.storage.urls import join_url, normal_url, protocols_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["RemoteRoot"]
-
 T = TypeVar("T")
 R = TypeVar("R")
 

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Session
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["LiveWorkspace", "Look"]
-
 _LOCAL, _REMOTE = 2.0, 60.0
 """Seconds between two listings, of disks and of buckets."""
 _SHARE = 10

@@ -20,8 +20,6 @@ from sinagot_catalog.errors import SinagotError
 from sinagot_catalog.storage import walk
 from sinagot_catalog.worker.file_moves import copy, link, remove
 
-__all__ = ["InputFile", "InputNotes", "MovedInputError", "describe_moved_inputs", "put_back_inputs"]
-
 _NOTE = ".inputs-of-row"
 _WIDTH = 12
 

@@ -7,8 +7,6 @@ from typing import TypeVar
 
 from sinagot_catalog.errors import StorageError
 
-__all__ = ["PATIENCE", "OutageRetry", "TransferError"]
-
 T = TypeVar("T")
 
 PATIENCE = 30.0

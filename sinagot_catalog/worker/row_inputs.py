@@ -15,8 +15,6 @@ from sinagot_catalog.worker.local_files import LocalFiles, PathQuery
 from sinagot_catalog.worker.moved_inputs import InputFile
 from sinagot_catalog.worker.prepared_step import FoundPath, RowState, flat_paths, ways_of
 
-__all__ = ["RowInputs"]
-
 
 class RowInputs:
     """Finds the inputs of rows.

@@ -16,8 +16,6 @@ from sinagot_catalog.worker.prepared_step import RowState, flat_paths
 from sinagot_catalog.worker.publication import Publication
 from sinagot_catalog.worker.staging import StagingFolder
 
-__all__ = ["RowOutputs"]
-
 Folders = dict[str, dict[str, tuple[int, int]]]
 """For each path that is a folder, size and time of its files by name."""
 
