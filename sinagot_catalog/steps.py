@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.scripts import ScriptTemplate
 
-__all__ = ["Step", "StepCollection"]
-
 
 class StepCollection(Selection):
     """The steps of a scope: a row per unit and step.

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.tables import Catalog
 
-__all__ = ["Query", "conjuncts", "filter_text", "fitting", "has_columns", "is_by_row", "named_in"]
-
 _LONGEST = 60
 """Number of characters of a filter's text."""
 

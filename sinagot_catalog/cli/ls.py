@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["LIMIT", "ls"]
-
 LIMIT = 100
 """Default number of rows on a terminal."""
 
@@ -57,7 +55,7 @@ _SHOWN = {
 @verb(
     "rows of a table: records (the default), units, files, steps, events, links",
     """
-  sinagot-catalog ls --status error                     the records with an error
+  sinagot-catalog ls --status error                   the records with an error
   sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
   sinagot-catalog ls files --where "size = 0" --csv
   sinagot-catalog ls files --sort -size --limit 10      the ten largest

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = ["SOME_FAILED", "plan", "run", "submit"]
-
 SOME_FAILED = 3
 _LONG = 60
 DECLINED = 130

@@ -21,6 +21,7 @@ from sinagot_catalog.cli.options import (
     where,
 )
 from sinagot_catalog.cli.output import (
+    broken,
     can_show,
     clear_screen,
     is_machine,
@@ -49,8 +50,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Notice
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
-
-__all__ = ["status"]
 
 _COUNTED = {name: name.lower() for name in StepStatus.__members__}
 _BAR = 20
@@ -123,7 +122,7 @@ def _once(ws: Workspace, args: Any) -> int:
     if not is_machine(args):
         if look.failed.height:
             _show_failures(look, args)
-        put(_next(look, args))
+        put(_next(look, args) + _stale(look, args))
     return 0
 
 
@@ -333,9 +332,9 @@ def _show(look: _Look, args: Any) -> None:
     how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
-        pl.col("stale").fill_null(0) + pl.col("failed") == 0
-    )
+    is_through = pl.col("done") + pl.col("excluded") == pl.col("total")
+    is_fine = pl.col("stale").fill_null(0) + pl.col("failed") == 0
+    complete = is_through & is_fine & (not args.by)  # groups that are asked for are always shown
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
@@ -388,7 +387,7 @@ def _show_failures(look: _Look, args: Any) -> None:
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
         example = one["examples"].partition("; ")[0]
-        put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))
+        put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
 
@@ -403,12 +402,10 @@ def _next(look: _Look, args: Any) -> str:
         none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
         return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
     if totals["done"] + totals["excluded"] == totals["total"]:
-        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
-            rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
-            return f"all outputs are there, but the last attempt at {rows}"
-        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
-        return f"everything is done{left}{stale}"
+            rows = count_of(totals["failed"], "row")
+            return f"all outputs are there, but the last attempt at {rows} failed"
+        return f"everything is done{_excluded(totals['excluded'])}"
     if look.ready:
         if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
             return f"nothing can run: {fault}"
@@ -423,14 +420,16 @@ def _is_narrowed(args: Any) -> bool:
 
 
 def _excluded(count: int) -> str:
-    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
+    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
 
 
-def _stale_command(look: _Look, args: Any) -> str:
-    """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = selected(look.ws, args)
+def _stale(look: _Look, args: Any) -> str:
+    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
+    if not (n := look.totals["stale"]):
+        return ""
+    rows = selected(look.ws, args).filter(status="DONE")
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return command(args, "run", "--stale=code" if is_code else "--stale")
+    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
 
 
 def _stuck(look: _Look, args: Any) -> str:

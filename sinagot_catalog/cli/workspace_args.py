@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.steps import StepCollection
     from sinagot_catalog.workspace import Workspace
 
-__all__ = [
-    "check_ids",
-    "command",
-    "name_of",
-    "named_steps",
-    "open_workspace",
-    "place_of",
-    "say_unread_values",
-    "say_what_is_missing",
-    "selected",
-    "source_of",
-    "steps_of",
-]
-
 _COUNT_EVERY = 2.0
 
 _TAKE_PLACE = (

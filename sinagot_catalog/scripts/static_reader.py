@@ -26,8 +26,6 @@ from sinagot_catalog.scripts.expressions import (
 )
 from sinagot_catalog.scripts.step_function import CHECK, KEYWORDS, parameter_fault
 
-__all__ = ["PATHS", "SETTINGS", "FaultError", "Reading"]
-
 PATHS = ("PATH_IN", "PATH_OUT", "PATH_CONTROL")
 _MEANT = re.compile("PATHS?(IN|OUT|CONTROL)(?:S|PUTS?)?")
 """Matches likely misspellings of a name of `PATHS`, in capitals and without underscores."""

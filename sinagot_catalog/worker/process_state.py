@@ -26,8 +26,6 @@ from typing import Any, NamedTuple
 
 from sinagot_catalog.scripts import USER_SCRIPTS
 
-__all__ = ["ProcessStateGuard"]
-
 _SIGNALS = tuple(
     int(number)
     for number in (
