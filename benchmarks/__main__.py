@@ -15,6 +15,7 @@ from benchmarks import (
     _keys_table,
     buckets,
     chart,
+    guarantees,
     keys,
     looking,
     page,
@@ -43,6 +44,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "relist": (looking.relist,),
     "run": (running.run,),
     "outputs": (running.outputs,),
+    "guarantees": (guarantees.of_rows,),
     "slow": (running.slow,),
     "nothing-to-do": (running.nothing_to_do,),
     "memory": (looking.memory, running.memory),
@@ -59,6 +61,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
 ON_REQUEST = (
     "many-keys",
     "results",
+    "guarantees",
     "million",
     "cold",
     "submit",

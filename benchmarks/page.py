@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import _floors_table, _keys_table, _peers_table, chart
+from benchmarks import _floors_table, _keys_table, _peers_table, chart, guarantees
 from benchmarks._measure import REPOSITORY
 
 __all__ = ["main", "written"]
@@ -37,6 +37,8 @@ def _table(name: str, records: str | None) -> str:
     if name == "floors":
         return _floors_table.markdown([result], goals=True)
     when = f"{result['machine']}, {result['time'][:10]}\n\n"
+    if name == "guarantees":
+        return when + guarantees.markdown(result)
     if name == "keys":
         return when + _keys_table.markdown(result)
     return when + _peers_table.markdown(result, int(records or 0))

@@ -108,7 +108,7 @@ class RemoteRoot:
 
     def peek(self, path: str) -> Info | None:
         """The store's information about a path; a marker of a folder is a directory."""
-        if self._keys is not None:
+        if path and self._keys is not None:
             try:
                 told = cloud_listing.peek(self._keys, f"{self.base.partition('/')[2]}/{path}".strip("/"))
             except Exception:  # noqa: BLE001 - from now on the plain way, which reports its own error

@@ -48,6 +48,16 @@ def test_input_that_came_while_the_row_before_ran_is_found(place, moto, monkeypa
     assert read(place, "raw/A") == [b"late"]
 
 
+def test_row_that_begins_keeps_what_was_prefetched_for_it(place, moto):
+    moto.put({"raw/A": "text", "raw/B": "text"})
+    ahead(place, "raw/A", "raw/B")
+    pending = dict(place._prefetcher._pending)
+    ahead(place, "raw/A", "raw/B")  # as a run does when the row of A begins
+    assert place._prefetcher._pending == pending
+    place.prepare(["raw/A"], ["out/raw/A"])
+    assert list(place._prefetcher._pending) == [(("raw/B",), ("out/raw/B",))]
+
+
 def test_input_that_was_not_fetched_ahead_is_looked_at_again(place, moto, monkeypatch):
     monkeypatch.setattr(remote_files, "_FRESH", -1.0)
     monkeypatch.setattr(place._fetched, "_limit", 10)
