@@ -59,7 +59,9 @@ class ProcessStateGuard:
         self._environ = os.environ
         self._descriptors = _Descriptors()
         self._limits = [resource.getrlimit(kind) for kind in _LIMITS]
-        self._at_start = self._fixed()
+        self._at_start: tuple[Any, ...] = ()
+        with suppress(ValueError):  # a stream that is detached: each row restores all
+            self._at_start = self._fixed()
         self._warnings = warnings.catch_warnings()
         self._signals = _Signals()
         self._is_main = False
@@ -138,7 +140,9 @@ class ProcessStateGuard:
             os.getcwd(),
             os.environ is self._environ,
             self._descriptors.now(),
-            [_is_closed(stream) for stream in (sys.stdin, sys.stdout, sys.stderr)],
+            getattr(sys.stdin, "closed", False),
+            getattr(sys.stdout, "closed", False),
+            getattr(sys.stderr, "closed", False),
             [resource.getrlimit(kind) for kind in _LIMITS],
         )
 
@@ -256,7 +260,7 @@ class _Descriptors:
 
     def now(self) -> list["_File"]:
         """The files that they are now."""
-        return [_file_of(fd) for fd in self._kept]
+        return [os.fstat(fd)[1:3] for fd in self._kept]
 
     def undo(self) -> None:
         for fd, (copy, wanted) in self._kept.items():
