@@ -13,6 +13,7 @@ from sinagot_catalog.cli.options import (
     PLACE,
     SNAPSHOT,
     Option,
+    columns,
     duration,
     flag,
     record,
@@ -33,6 +34,7 @@ from sinagot_catalog.cli.output import (
 )
 from sinagot_catalog.cli.workspace_args import (
     command,
+    is_narrowed,
     name_of,
     open_workspace,
     say_what_is_missing,
@@ -72,7 +74,7 @@ last attempt, also where older outputs make a row done), stale, total),
 totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     PLACE,
     SNAPSHOT,
-    Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
+    columns("--by", "columns of steps or records to count by, instead of the step"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
     record(),
@@ -208,11 +210,10 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = _is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
-        self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
+        self.n_records = rows["record_id"].n_unique() if is_narrowed(args) else len(steps.records)
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         # a script that cannot be used has a note of its own
@@ -248,7 +249,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
-    names = [name.strip() for name in args.by.split(",") if name.strip()]
+    names = list(dict.fromkeys(args.by))
     known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
     columns = source_of(ws).ranges.any.catalog().file_columns
     for name in names:
@@ -264,7 +265,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                 f"--by: there is no column {name!r}{did_you_mean(name, known)}",
                 f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
             )
-    return list(dict.fromkeys(names))
+    return names
 
 
 def _sums() -> list[pl.Expr]:
@@ -399,7 +400,7 @@ def _next(look: _Look, args: Any) -> str:
     if not totals["total"]:
         has_steps = bool(source_of(look.ws).layout().cells)
         none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
-        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
+        return f"nothing to do: {'no step of a record fits' if is_narrowed(args) else none}"
     if totals["done"] + totals["excluded"] == totals["total"]:
         stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
@@ -414,10 +415,6 @@ def _next(look: _Look, args: Any) -> str:
         some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
         return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
     return _stuck(look, args)
-
-
-def _is_narrowed(args: Any) -> bool:
-    return bool(args.where or args.step or args.record)
 
 
 def _excluded(count: int) -> str:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.catalog import Query, Session
 from sinagot_catalog.cluster import ClusterAddress, ClusterExecutor
+from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import ServerError, renamed
 from sinagot_catalog.flows import api as _api
 from sinagot_catalog.flows import local_server
@@ -24,7 +25,7 @@ from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer, outside_of_proxies
 from sinagot_catalog.flows.surroundings import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
-from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, in_words, part_of, plan
+from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, part_of, plan
 
 if TYPE_CHECKING:
     from sinagot_catalog.flows.local_run import Submitted
@@ -260,7 +261,7 @@ def send(
         return {"workspace": workspace, "config": config, "where": None, "rows": kept, **asked}
 
     which = f" · part {part}" if part else ""
-    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {in_words(made.n_run)}{which}"
+    name = f"{workspace.removesuffix('/workspace.toml').rpartition('/')[2]} · {count_of(made.n_run, 'row')}{which}"
     remote = remote_run.send(
         source, deployment, parameters, name=name, api=local, say=say, parts=part.count if part else 1
     )

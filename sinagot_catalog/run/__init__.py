@@ -13,7 +13,7 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.run.acceptance import accept
-    from sinagot_catalog.run.claimed_run import ClaimedRun, claim, in_words
+    from sinagot_catalog.run.claimed_run import ClaimedRun, claim
     from sinagot_catalog.run.cleanup import GcResult, gc
     from sinagot_catalog.run.execution import local_executor, run
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         rows_query,
         seconds_of,
     )
-    from sinagot_catalog.run.resources import check_fits, largest, limits, needs_text
+    from sinagot_catalog.run.resources import check_fits, declared, largest, limits, needs_text
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.step_order import order_fault
