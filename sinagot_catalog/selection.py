@@ -278,7 +278,17 @@ class Selection(FrameProtocols):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            raise AttributeError(no_attribute(self, name), name=name, obj=self)
+            hint = "" if name.startswith("_") else self._instead(name)
+            text = f"{type(self).__name__!r} object has no attribute {name!r}{hint}"
+            raise AttributeError(text, name=name, obj=self)
+
+    def _instead(self, name: str, also: Sequence[str] = ()) -> str:
+        """What to write for a name that the selection does not have, as the end of a sentence."""
+        views = {"records": self._kinds.records, "steps": self._kinds.steps}
+        views.pop(self._query.table, None)
+        workspace = None if self._kinds.workspace is None else type(self._kinds.workspace)
+        columns = {*TABLES[self._query.table], *self._source.config.ids.groups}
+        return no_attribute(self, name, views, workspace=workspace, columns=columns, also=also)
 
     def matrix(self) -> pl.DataFrame:
         """Return records by steps: a row per record, and a column with the statuses of each step.

@@ -1,5 +1,6 @@
 """What those who are new to it get wrong in their first minutes, and what they are told."""
 
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
@@ -226,3 +227,45 @@ def test_scripts_that_still_import_sinagot_are_told_what_to_write(cli, write_wor
 def test_a_verb_of_the_command_line_is_named_where_python_lacks_it(harbor):
     with pytest.raises(AttributeError, match="the command line has it: sinagot-catalog doctor"):
         harbor.doctor()
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("steps.logs", "did you mean records.logs?"),
+        ("steps.ids", "did you mean records.ids?"),
+        ("files.scan_outputs", "did you mean steps.scan_outputs?"),
+        ("records.outputs", "did you mean steps.scan_outputs?"),
+        ("steps.reason", "a column is .select('reason')"),
+        ("files.path", "a column is .select('path')"),
+        ("tasks", "did you mean config.tasks?"),
+        ("records.tasks", "did you mean config.tasks of the workspace?"),
+        ("steps.modalities", "did you mean config.modalities of the workspace?"),
+        ("steps.explain", "the workspace has explain"),
+        ("steps.to_csv", "did you mean collect().write_csv(…)?"),
+        ("records.iloc", "did you mean head(n)?"),
+        ("group_by", "records.lazy().group_by(…)"),
+        ("colect", "did you mean records.collect?"),
+        ("count_per_step", "has no attribute 'count_per_step'"),
+        ("mean", "a step is asked for as steps.get('mean')"),
+    ],
+)
+def test_a_name_of_something_else_is_answered_with_what_to_write(harbor, words, hint):
+    with pytest.raises(AttributeError) as caught:
+        attrgetter(words)(harbor)
+    assert hint in str(caught.value)
+    assert str(caught.value).count("\n") == 0
+
+
+def test_an_id_as_an_attribute_of_the_workspace_is_told_how_records_are_asked_for(make_workspace):
+    ws = make_workspace({"clean": ("raw/{id}.csv", "out/{id}.csv")}, ["raw/R1.csv"])
+    with pytest.raises(AttributeError, match=r"a record is asked for as records\['R1'\]"):
+        ws.R1  # noqa: B018
+    assert not hasattr(ws, "_repr_png_")
+
+
+def test_an_item_of_a_table_without_names_is_answered_with_a_column(harbor):
+    with pytest.raises(TypeError, match=r"has no items: write \.select\('path'\) for a column"):
+        harbor.files["path"]
+    with pytest.raises(TypeError, match=r"write \.get\('mean'\) for a step, "):
+        harbor.steps["mean"]

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         plain_reason,
         rule_texts,
     )
-    from sinagot_catalog.catalog.step_names import no_step
+    from sinagot_catalog.catalog.step_names import how_to_list, no_step, unlisted_scripts
     from sinagot_catalog.catalog.table_file import parse_json
     from sinagot_catalog.catalog.tables import Catalog
 

@@ -230,6 +230,11 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
             "Fetch what they name (datalad get, git annex get), or remove them.",
         )
+    twofold = _listed(one.twofold for one in listings)
+    if twofold:
+        keys = "1 key is" if len(twofold) == 1 else f"{len(twofold):,} keys are"
+        text = f"{keys} also the name of a folder, such as {twofold[0]}: the file counts, the folder does not"
+        yield Notice("file and folder", len(twofold), twofold[0], text, "Rename the file or the folder.")
     if undecodable := sum(one.undecodable for one in listings):
         yield Notice(
             "name not UTF-8",

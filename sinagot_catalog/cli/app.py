@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sinagot_catalog import __version__
-from sinagot_catalog.cli.echo import clean
+from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.options import WORKSPACE, Argument, Command, write_options
+from sinagot_catalog.cli.output import broken
 from sinagot_catalog.errors import did_you_mean
-from sinagot_catalog.secrets import masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,6 +31,8 @@ examples:
   sinagot-catalog status harbor             what is done, and what can run next
   sinagot-catalog run harbor                run it
 
+"""
+_EXIT_CODES = """
 exit codes: 0 fine or nothing to do, 1 program error, 2 usage or config, 3 some rows failed, 130 interrupted
 """
 
@@ -61,7 +63,9 @@ class Program(click.Group):
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the help: the verbs, each with its sentence, then options and examples."""
-        formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n{_ABOUT}\n\nverbs:\n")
+        formatter.write(f"usage: {ctx.command_path} [options] VERB ...\n\n")
+        formatter.write_text(_ABOUT)
+        formatter.write("\nverbs:\n")
         formatter.indent()
         formatter.indent()
         verbs = [(name, self.get_command(ctx, name)) for name in _VERBS]
@@ -70,6 +74,7 @@ class Program(click.Group):
         formatter.dedent()
         write_options(self, ctx, formatter)
         formatter.write(_EXAMPLES)
+        formatter.write_text(_EXIT_CODES)
 
 
 APP = Program(
@@ -109,8 +114,7 @@ def parse(argv: Sequence[str]) -> int:
         raise SystemExit(end.exit_code) from None
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "sinagot-catalog"
-        text = f"error: {_sentence(error)}\nTry `{path} --help`.\n"
-        click.echo(clean(masked(text)), err=True, nl=False)
+        say(broken(f"error: {_sentence(error)}", 2), f"Try `{path} --help`.")
         raise SystemExit(2) from None
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from sinagot_catalog.cli.echo import clean
 from sinagot_catalog.cli.options import ONE_OBJECT, SNAPSHOT, WORKSPACE, Argument, Option, verb
-from sinagot_catalog.cli.output import paint, put, put_json
+from sinagot_catalog.cli.output import broken, paint, put, put_json
 from sinagot_catalog.cli.workspace_args import command, open_workspace, source_of
 from sinagot_catalog.errors import NotFoundError
 
@@ -47,7 +47,9 @@ def explain(args: Any) -> int:
         )
     if args.label is None:
         origin = ws.explain_path(args.record)
-        put_json(origin.to_dict()) if args.json else put("\n".join(map(clean, origin.lines())))
+        put_json(origin.to_dict()) if args.json else put(
+            "\n".join(broken(clean(one), 6) for one in origin.lines())
+        )
         return 0
     steps = source_of(ws).layout().steps
     if args.record in steps and args.label not in steps:
@@ -64,5 +66,6 @@ def explain(args: Any) -> int:
         return command(args, "run", *told.run_words(options))
 
     for kind, text in told.lines(follow):
-        put(paint(clean(text), _COLOURS[kind]) if kind in _COLOURS else clean(text))
+        shown = clean(text) if text.startswith("    ") else broken(clean(text), 6)  # not a traceback
+        put(paint(shown, _COLOURS[kind]) if kind in _COLOURS else shown)
     return 0

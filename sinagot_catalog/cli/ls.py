@@ -57,7 +57,7 @@ _SHOWN = {
 @verb(
     "rows of a table: records (the default), units, files, steps, events, links",
     """
-  sinagot-catalog ls --status error                     the records with an error
+  sinagot-catalog ls --status error                   the records with an error
   sinagot-catalog ls steps --where "status = 'ERROR'" --columns record_id,step,message
   sinagot-catalog ls files --where "size = 0" --csv
   sinagot-catalog ls files --sort -size --limit 10      the ten largest

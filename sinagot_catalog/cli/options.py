@@ -214,7 +214,12 @@ class Command(click.Command):
             with formatter.section("arguments"):
                 formatter.write_dl(described)
         write_options(self, ctx, formatter)
-        formatter.write(f"\n{self.examples}\n")
+        for paragraph in self.examples.split("\n\n"):
+            formatter.write_paragraph()
+            if paragraph.startswith("examples:"):
+                formatter.write(f"{paragraph}\n")  # a command stays on one line
+            else:
+                formatter.write_text(paragraph)
 
 
 def write_options(command: click.Command, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -22,6 +22,7 @@ from sinagot_catalog.cli.options import (
     where,
 )
 from sinagot_catalog.cli.output import (
+    broken,
     can_show,
     clear_screen,
     is_machine,
@@ -387,7 +388,7 @@ def _show_failures(look: _Look, args: Any) -> None:
         where = row_label(one["task"], one["modality"], one["step"])
         kind = f"{one['error_type']}: " if one["error_type"] else ""
         example = one["examples"].partition("; ")[0]
-        put(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"))
+        put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
 

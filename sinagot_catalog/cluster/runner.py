@@ -353,7 +353,7 @@ class _Ray:
                     configure_logging=False,
                     **own,
                 )
-            except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
+            except Exception as error:  # Ray raises a plain Exception for a start that takes too long
                 raise ServerError(
                     f"The Ray cluster at {address or 'this machine'} does not answer: {error}",
                     "A head that asks for a token wants RAY_AUTH_MODE=token here, and the token in "

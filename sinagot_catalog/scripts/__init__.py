@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.scripts.code_hash import CodeHashes
     from sinagot_catalog.scripts.command_step import command_script, parse_command, path_names
     from sinagot_catalog.scripts.declaration import ScriptSource, read_script
-    from sinagot_catalog.scripts.importer import ScriptHost
+    from sinagot_catalog.scripts.importer import SOURCE_BOUND, ScriptHost, is_step
     from sinagot_catalog.scripts.module_names import NO_MAIN, USER_SCRIPTS
     from sinagot_catalog.scripts.parameters import Parameters, changes, leaves, to_json, value_at
     from sinagot_catalog.scripts.remote_cache import Mirror

@@ -284,7 +284,16 @@ def test_the_token_of_a_local_ray_cluster_is_its_owners_alone(tmp_path, is_there
         token.chmod(0o664)
     others = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     environment = {**others, "HOME": str(tmp_path), "RAY_AUTH_MODE": "token"}
-    subprocess.run([sys.executable, "-c", LOCAL_RAY], env=environment, check=True, timeout=120)
+    start = subprocess.run(
+        [sys.executable, "-c", LOCAL_RAY],
+        env=environment,
+        check=False,
+        timeout=120,
+        capture_output=True,
+        text=True,
+    )
+    # Ray gives its own processes 30 s, which a busy machine may exceed; the token is there before.
+    assert start.returncode == 0 or "timed out during startup" in start.stderr, start.stderr
     assert token.stat().st_mode & 0o777 == 0o600
     assert is_there or token.parent.stat().st_mode & 0o777 == 0o700
 

@@ -33,8 +33,11 @@ def test_the_command_writes_one_page_that_names_no_other(cli, harbor_folder, tmp
 
 def test_a_page_that_cannot_be_written_is_one_sentence(cli, harbor_folder):
     done = cli("report", harbor_folder, "-o", "nowhere/page.html")
-    assert done.returncode == 1
-    assert done.stderr == "error: nowhere/page.html cannot be written: No such file or directory\n"
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: nowhere/page.html cannot be written: No such file or directory\n"
+        "Make its folder, or name another place.\n"
+    )
 
 
 def test_rows_of_the_page_are_those_of_the_steps_table(lab, tmp_path):
@@ -202,6 +205,21 @@ def test_on_paper_there_is_what_failed_with_tracebacks_and_no_controls(make_work
     page.keyboard.press("/")
     page.keyboard.type("r05")
     page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=10_000)
+
+
+@browser_needed
+@pytest.mark.filterwarnings("ignore")
+def test_saved_rows_hold_no_formulas_of_spreadsheets(make_workspace, tmp_path, browse):
+    names = ["=1+2", "@SUM(A1)", "+x,y", "-7", "R1"]
+    body = "if self.id == 'R1': raise ValueError('=HYPERLINK(0)')\nself.path.output.write_text('x')"
+    ws = make_workspace({"a": ("raw/{id}", "a/{id}", body)}, [f"raw/{n}" for n in names], id_pattern=".+")
+    ws.steps.run(mode="main_process", progress=False)
+    page = browse(ws.report(tmp_path / "page.html"))
+    with page.expect_download() as saved:
+        page.locator("#csv").click()
+    rows = pl.read_csv(Path(saved.value.path()).read_bytes(), infer_schema=False)
+    assert sorted(rows["record_id"]) == ["'+x,y", "'=1+2", "'@SUM(A1)", "-7", "R1"]
+    assert not any(text.startswith(("=", "@", "+")) for row in rows.rows() for text in row if text)
 
 
 @browser_needed
