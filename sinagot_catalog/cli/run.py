@@ -18,7 +18,7 @@ from sinagot_catalog.cli.ls import LIMIT
 from sinagot_catalog.cli.options import OUTPUT, Option, flag, numbered, one_of, run_options, selection, verb
 from sinagot_catalog.cli.output import is_machine, paint, put, put_json, put_parts, put_rows, put_table, width
 from sinagot_catalog.cli.plans import Plans, plan_options
-from sinagot_catalog.cli.run_result import in_one_line, say_failures
+from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.submit_parts import check_parts, submit_parts, wait_for_parts
 from sinagot_catalog.cli.workspace_args import (
     command,
@@ -268,7 +268,7 @@ def _end(ws: Workspace, args: Any, steps: StepCollection, report: RunReport) -> 
         _say_idle(ws, args, Plans(steps, args).summed(), steps)
         return 0
     say_failures(args, report)
-    line = in_one_line(report)
+    line = result_line(report)
     if is_machine(args):
         say(line)
     else:

@@ -20,7 +20,7 @@ from sinagot_catalog.cli.options import (
 )
 from sinagot_catalog.cli.output import paint, put, put_whole
 from sinagot_catalog.cli.run import SOME_FAILED
-from sinagot_catalog.cli.run_result import in_one_line, say_failures
+from sinagot_catalog.cli.run_result import result_line, say_failures
 from sinagot_catalog.cli.workspace_args import (
     name_of,
     open_workspace,
@@ -109,7 +109,7 @@ def watch(args: Any) -> int:
 def _tell(args: Any, report: RunReport) -> None:
     """Print one line on a round, with its failures; or a line of JSON for each of its rows."""
     say_failures(args, report)
-    line = f"{time.strftime('%H:%M:%S')}  {in_one_line(report)}"
+    line = f"{time.strftime('%H:%M:%S')}  {result_line(report)}"
     if args.json:
         import polars as pl
 

@@ -278,11 +278,11 @@ def propose(ids: Sequence[str]) -> str:
     return "|".join(dict.fromkeys(texts))
 
 
-def looks(ids: Sequence[str]) -> list[tuple[str, int]]:
+def id_forms(ids: Sequence[str]) -> list[tuple[str, int]]:
     """Group ids by their form: an example of each form and the number of its ids, most frequent first.
 
     Example:
-        >>> looks(["REC-001", "REC-002", "copy of REC-001"])
+        >>> id_forms(["REC-001", "REC-002", "copy of REC-001"])
         [('REC-001', 2), ('copy of REC-001', 1)]
     """
     found: dict[str, list[str]] = {}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         submit,
         to_stderr,
     )
-    from sinagot_catalog.flows.surroundings import observer
+    from sinagot_catalog.flows.surrounding_run import observer
 
 __all__ = [
     "ConfiguredApi",

@@ -21,7 +21,7 @@ def _is_no_returned_state(record: logging.LogRecord) -> bool:
     return not (record.exc_info and isinstance(record.exc_info[1], returned))
 
 
-def made_for() -> dict[str, Any] | None:
+def deployment_parameters() -> dict[str, Any] | None:
     """The parameters of the deployment that this flow run belongs to.
 
     A person who starts a run can choose the parameters of the run, but not these parameters of the deployment. So

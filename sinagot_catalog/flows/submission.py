@@ -23,12 +23,12 @@ from sinagot_catalog.flows.crashed_runs import mark_crashed
 from sinagot_catalog.flows.deployment import Deployed, Deployment, address_of
 from sinagot_catalog.flows.prepare import executor_of
 from sinagot_catalog.flows.server_state import LocalServer, outside_of_proxies
-from sinagot_catalog.flows.surroundings import is_inside
+from sinagot_catalog.flows.surrounding_run import is_inside
 from sinagot_catalog.journal import RunReport, keep_selection, new_run_id
 from sinagot_catalog.run import ClaimedRun, RunOptions, check_start, claim, part_of, plan
 
 if TYPE_CHECKING:
-    from sinagot_catalog.flows.local_run import Submitted
+    from sinagot_catalog.flows.local_run import LocalFlowRun
     from sinagot_catalog.flows.remote_run import RemoteFlowRun
 
 _TICK = 1.0
@@ -44,7 +44,7 @@ class RunHandle:
         url: The URL of its page in Prefect, None if there was nothing to do.
     """
 
-    def __init__(self, run_id: str | None, work: "Submitted | RemoteFlowRun | RunReport") -> None:
+    def __init__(self, run_id: str | None, work: "LocalFlowRun | RemoteFlowRun | RunReport") -> None:
         self.run_id = run_id
         self._work = work
         self.flow_run_id = None if isinstance(work, RunReport) else work.flow_run_id
@@ -154,18 +154,20 @@ def submit(
     return RunHandle(claimed.run_id, work)
 
 
-def _begin(claimed: ClaimedRun, say: Callable[[str], None], timeout: float, cluster: object) -> "Submitted":
+def _begin(
+    claimed: ClaimedRun, say: Callable[[str], None], timeout: float, cluster: object
+) -> "LocalFlowRun":
     where = ClusterAddress.of(claimed.source.config, cluster)
     if where is not None:
         where.check()
     executor = executor_of(claimed, cluster)
     local = _reach(say, timeout)
-    from sinagot_catalog.flows.local_run import Submitted
+    from sinagot_catalog.flows.local_run import LocalFlowRun
 
     executor.wait_started()  # a cluster that still connects while the flow runs would slow this process
     if where is not None and isinstance(executor, ClusterExecutor) and executor.dashboard:
         say(f"The dashboard of the {where.kind.title()} cluster: {executor.dashboard}")
-    return Submitted(claimed, executor, api=local)
+    return LocalFlowRun(claimed, executor, api=local)
 
 
 def _reach(say: Callable[[str], None], timeout: float) -> LocalServer | None:

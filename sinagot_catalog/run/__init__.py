@@ -19,27 +19,25 @@ if TYPE_CHECKING:
     from sinagot_catalog.run.executor import Executor, OnResults, RunSetup
     from sinagot_catalog.run.interactive import load_script, script_of
     from sinagot_catalog.run.machine import cpus, gpus, this_machine
-    from sinagot_catalog.run.parts import LAST, Part, part_numbers, part_of
-    from sinagot_catalog.run.phases import Phase
-    from sinagot_catalog.run.planner import Plan, make_plan
-    from sinagot_catalog.run.pool import Pool
-    from sinagot_catalog.run.preflight import check_places, check_start
-    from sinagot_catalog.run.request import (
+    from sinagot_catalog.run.options import (
         PlanArguments,
         RunArguments,
         RunOptions,
         SubmitArguments,
         WatchArguments,
-        check_rows,
-        plan,
-        replaced,
-        rows_query,
         seconds_of,
     )
+    from sinagot_catalog.run.parts import LAST, Part, part_numbers, part_of
+    from sinagot_catalog.run.phases import Phase
+    from sinagot_catalog.run.planner import Plan, make_plan
+    from sinagot_catalog.run.pool import Pool
+    from sinagot_catalog.run.preflight import check_places, check_start
+    from sinagot_catalog.run.replaced_outputs import replaced
+    from sinagot_catalog.run.request import check_rows, plan, rows_query
     from sinagot_catalog.run.resources import check_fits, declared, largest, limits, needs_text
     from sinagot_catalog.run.run_context import RunContext, cancelled
     from sinagot_catalog.run.shell_command import shell_join
     from sinagot_catalog.run.step_order import order_fault
-    from sinagot_catalog.run.watcher import said_once, watch
+    from sinagot_catalog.run.watcher import watch, without_repeats
 
 __getattr__ = lazy_exports(__name__)

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog import Query, Session
     from sinagot_catalog.journal import Group, Result, RunSpec
     from sinagot_catalog.run.executor import Executor
+    from sinagot_catalog.run.options import RunOptions
     from sinagot_catalog.run.phases import Phase
     from sinagot_catalog.run.planner import Plan
-    from sinagot_catalog.run.request import RunOptions
 
 _MOST_NAMED = 4
 """The most steps that the label of a run names."""

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Stats, UnitStep
     from sinagot_catalog.journal import Resources
-    from sinagot_catalog.run.request import RunOptions
+    from sinagot_catalog.run.options import RunOptions
 
 _SHOWN = 10
 
@@ -152,8 +152,8 @@ def make_plan(
     selected = selected.with_columns(pl.lit(True).alias("_selected"))
     if options.upstream:
         selected = pl.concat([selected, upstream_rows(catalog, selected)], how="diagonal")
-    considered = _Considered(catalog, selected, options, stats, causes, retries_unchanged or options.force)
-    rows = considered.decide(order)
+    decisions = _Decisions(catalog, selected, options, stats, causes, retries_unchanged or options.force)
+    rows = decisions.decide(order)
     rows = rows.join(order.table, on="_cell", how="left").sort("_phase", "_rec", "_position")
     if options.limit is not None:
         beyond = (pl.col("action") == "run") & ((pl.col("action") == "run").cum_sum() > options.limit)
@@ -167,11 +167,11 @@ def make_plan(
     medians = catalog.last_coded.group_by("step").agg(pl.col("seconds").median().alias("_median"))
     rows = rows.join(medians, on="step", how="left", maintain_order="left")
     resources = {cell.index: cell.resources for cell in catalog.layout.cells if any(cell.resources)}
-    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), considered.members, resources)
+    return Plan(rows.select(*PLAN), rows, partial(volume, catalog, stats), decisions.members, resources)
 
 
 @dataclass
-class _Considered:
+class _Decisions:
     """Decides the rows of a plan, unit step by unit step, as whole columns over all records.
 
     Attributes:
