@@ -118,13 +118,6 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
     """
     active = current(run_id)
     if active is None:
-        options = {
-            "force": force,
-            "ignore_missing": ignore_missing,
-            "downstream": downstream,
-            "upstream": upstream,
-            "stale": stale,
-        }
         try:
             check_task_runner()
             claimed = prepare(
@@ -141,7 +134,11 @@ def run_workspace(  # noqa: PLR0917 - parameters of a flow are given by name
                 since=since_retry() if force else None,
                 deployed=deployment_parameters(),
                 flow_run_id=runtime.flow_run.id,
-                **options,
+                force=force,
+                ignore_missing=ignore_missing,
+                downstream=downstream,
+                upstream=upstream,
+                stale=stale,
             )
             ask_limit(claimed)
         except SinagotError as error:
