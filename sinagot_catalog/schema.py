@@ -186,12 +186,8 @@ def of_key(key: Mapping[str, str | None], names: Iterable[str] = KEYS) -> pl.Exp
     """Return the condition of the row with a key.
 
     Example:
-        >>> rows = pl.DataFrame({"record_id": ["A", "B"], "task": [None, None], "modality": "EEG", "step": "clean"})
-        >>> rows.filter(of_key({"record_id": "B", "task": None, "modality": "EEG", "step": "clean"}))["record_id"]
-        shape: (1,)
-        Series: 'record_id' [str]
-        [
-            "B"
-        ]
+        >>> rows = pl.DataFrame({"record_id": ["A", "B"], "task": None, "modality": "EEG", "step": "clean"})
+        >>> rows.filter(of_key({"record_id": "B", "task": None, "modality": "EEG", "step": "clean"})).rows()
+        [('B', None, 'EEG', 'clean')]
     """
     return pl.all_horizontal(pl.col(name).eq_missing(pl.lit(key[name], pl.String)) for name in names)
