@@ -361,6 +361,11 @@ def limit(about: str, group: str = "options") -> Option:
     return Option("--limit", metavar="N", type=count, group=group, help=about)
 
 
+def time_span(name: str, about: str, **more: Any) -> Option:
+    """Declare an option that takes a duration."""
+    return Option(name, metavar="TIME", type=duration, help=about, **more)
+
+
 def columns(name: str, about: str) -> Option:
     """Declare an option that names columns."""
     return Option(name, metavar="A,B", type=_names, help=about)

@@ -12,12 +12,11 @@ from sinagot_catalog.cli.options import (
     OUTPUT,
     PLACE,
     SNAPSHOT,
-    Option,
     columns,
-    duration,
     flag,
     record,
     steps,
+    time_span,
     verb,
     where,
 )
@@ -80,14 +79,12 @@ totals (the same without group), next (command, rows, steps; null where nothing 
     steps("only this step"),
     record(),
     flag("--stale", help="also count stale rows; reads sizes and times"),
-    Option(
+    time_span(
         "--follow",
+        "refresh at this interval, by default 2s, until Ctrl-C",
         old=["--watch"],
-        metavar="TIME",
-        type=duration,
         is_flag=False,
         flag_value="2s",
-        help="refresh at this interval, by default 2s, until Ctrl-C",
     ),
     OUTPUT,
 )
