@@ -188,7 +188,7 @@ class ClusterRunner:
         return self._lost_results(rows)
 
     def _check_fits(self, needs: Mapping[str, Resources]) -> None:
-        """Check that a batch of these steps can run on a worker; without workers, nobody knows yet.
+        """Check that a batch of these steps can run on a worker; without workers, this is not known yet.
 
         Raises:
             UsageError: None of the workers that are there can run it.

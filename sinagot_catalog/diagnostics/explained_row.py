@@ -282,7 +282,7 @@ class _Row:
                 yield Change(f"{', '.join(absent)} coming from elsewhere makes it DONE")
 
     def _remaking(self, stale: tuple[str, ...] | None) -> Iterator[Change]:
-        """Yield what makes a DONE row anew or undone, besides a forced run."""
+        """Yield what makes a DONE row run again, or not DONE any more, besides a forced run."""
         if stale:
             is_code = not any(self.causes.get(name) for name in ("input", "version", "params"))
             yield Change(

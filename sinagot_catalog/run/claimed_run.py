@@ -244,7 +244,7 @@ class ClaimedRun:
             yield phase.without([result.row for result in blocked]) if blocked else phase
 
     def _blocked_of(self, rows: pl.DataFrame) -> list[Result]:
-        """Those of some rows that wait for an output of a failed row, as results."""
+        """The results of the given rows that wait for an output of a failed row."""
         with self._lock:
             results = self._results.frame()
         return self._blocking.blocked(rows, results)

@@ -22,7 +22,7 @@ class Replaced(NamedTuple):
     Attributes:
         n_outputs: How many there are.
         size: Their bytes, estimated from a sample.
-        foreign: Those that no run made, as far as the journal tells.
+        foreign: The outputs that no run made, according to the journal.
     """
 
     n_outputs: int
