@@ -121,7 +121,7 @@ def _once(ws: Workspace, args: Any) -> int:
     if not is_machine(args):
         if look.failed.height:
             _show_failures(look, args)
-        put(_next(look, args))
+        put(_next(look, args) + _stale(look, args))
     return 0
 
 
@@ -330,9 +330,9 @@ def _show(look: _Look, args: Any) -> None:
     how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
-        pl.col("stale").fill_null(0) + pl.col("failed") == 0
-    )
+    is_through = pl.col("done") + pl.col("excluded") == pl.col("total")
+    is_fine = pl.col("stale").fill_null(0) + pl.col("failed") == 0
+    complete = is_through & is_fine & (not args.by)  # groups that are asked for are always shown
     left = look.counts.filter(~complete)
     if left.is_empty():
         return
@@ -400,12 +400,10 @@ def _next(look: _Look, args: Any) -> str:
         none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
         return f"nothing to do: {'no step of a record fits' if is_narrowed(args) else none}"
     if totals["done"] + totals["excluded"] == totals["total"]:
-        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
-            rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
-            return f"all outputs are there, but the last attempt at {rows}"
-        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
-        return f"everything is done{left}{stale}"
+            rows = count_of(totals["failed"], "row")
+            return f"all outputs are there, but the last attempt at {rows} failed"
+        return f"everything is done{_excluded(totals['excluded'])}"
     if look.ready:
         if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
             return f"nothing can run: {fault}"
@@ -416,14 +414,16 @@ def _next(look: _Look, args: Any) -> str:
 
 
 def _excluded(count: int) -> str:
-    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
+    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
 
 
-def _stale_command(look: _Look, args: Any) -> str:
-    """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = selected(look.ws, args)
+def _stale(look: _Look, args: Any) -> str:
+    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
+    if not (n := look.totals["stale"]):
+        return ""
+    rows = selected(look.ws, args).filter(status="DONE")
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return command(args, "run", "--stale=code" if is_code else "--stale")
+    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
 
 
 def _stuck(look: _Look, args: Any) -> str:
