@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sinagot_catalog.catalog import sql_text
 from sinagot_catalog.config import count_of
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.journal import Resources
 from sinagot_catalog.run import needs_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
 
 _NEAR = 5000
 

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import copy_context
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
+from uuid import UUID
 
 from prefect import runtime
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
@@ -21,9 +22,6 @@ from sinagot_catalog.flows.artifacts import command_line, key_of
 from sinagot_catalog.flows.log_relay import LogRelay
 from sinagot_catalog.journal import LogTail
 from sinagot_catalog.run import ClaimedRun, Executor
-
-if TYPE_CHECKING:
-    from uuid import UUID
 
 _CHECK_EVERY = 1.5
 _LONGEST_PAUSE = 30.0

@@ -2,9 +2,9 @@
 
 In: selected rows of `steps` and the options of a run. Out: a `Plan`, or a `RunReport`.
 
-Begin with `execution`, which describes the stages of a run. `planner` decides which rows run; `claimed_run` holds them;
-`executor` is the protocol of what runs them, `pool` and `main_process` do it on this machine (`worker_slot`,
-`worker_process`, `recovery`); `watcher` repeats runs as rows become ready.
+Begin with `execution`, which describes the stages of a run. `options` has the options of a run; `planner` decides
+which rows run; `claimed_run` holds them; `executor` is the protocol of what runs them, `pool` and `main_process` do
+it on this machine (`worker_slot`, `worker_process`, `recovery`); `watcher` repeats runs as rows become ready.
 """
 
 from typing import TYPE_CHECKING
