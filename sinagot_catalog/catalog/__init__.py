@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sinagot_catalog.catalog.absent_values import absent_value
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
     from sinagot_catalog.catalog.file_stats import Stats
@@ -20,7 +21,12 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
-    from sinagot_catalog.catalog.literals import as_expression, check_literals, check_value, equality
+    from sinagot_catalog.catalog.literals import (
+        as_expression,
+        check_literals,
+        check_value,
+        equality,
+    )
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
     from sinagot_catalog.catalog.parameter_changes import present_params, present_record

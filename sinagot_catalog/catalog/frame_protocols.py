@@ -90,9 +90,9 @@ _FRAME_WORDS = {
 def no_attribute(
     handle: object,
     name: str,
-    views: Mapping[str, type],
+    kinds: Any,
+    table: str = "",
     *,
-    workspace: type | None = None,
     columns: Collection[str] = (),
     also: Iterable[str] = (),
 ) -> str:
@@ -101,11 +101,12 @@ def no_attribute(
     Args:
         handle: A workspace or a selection.
         name: The name.
-        views: What the handle can be seen as, such as `steps`, with the classes.
-        workspace: The class of the workspace of a selection.
+        kinds: The classes of the workspace's handles: `records`, `steps`, and its `workspace`.
+        table: The table of a selection.
         columns: The columns of a selection.
         also: Valid names besides those of its class.
     """
+    views = {view: getattr(kinds, view) for view in ("records", "steps") if view != table}
     if name in columns:
         return f"; a column is .select({name!r})"
     if elsewhere := next((view for view, kind in views.items() if hasattr(kind, name)), None):
@@ -115,7 +116,7 @@ def no_attribute(
     if word is not None:
         of_workspace = " of the workspace" if is_frame and name in _WORDS else ""
         return f"; did you mean {word}{of_workspace}?"
-    if workspace is not None and hasattr(workspace, name):
+    if is_frame and hasattr(type(kinds.workspace), name):
         return f"; the workspace has {name}"
     return _of_frames(name, "" if is_frame else "records") or _similar(handle, name, views, also)
 
