@@ -74,12 +74,12 @@ class UnusedFiles:
         """For each root its patterns of raw inputs, and the files near them that fit none."""
         found = []
         for root, listing in self._listings.items():
-            templates = [
-                self._layout.places[place].template
-                for place in self._layout.raw
-                if root in self._layout.places[place].telling
+            places = [place for place in self._layout.raw if root in self._layout.places[place].telling]
+            templates = [self._layout.places[place].template for place in places]
+            finding = [
+                self._layout.places[place].template for place in places if place not in self._layout.silent
             ]
-            near = self._near(templates)
+            near = self._near(templates, finding)
             if not near:
                 continue
             coded = self._presence.coded.filter(pl.col("root") == root)["row"]
@@ -175,8 +175,12 @@ class UnusedFiles:
             )
         return pl.concat(out).sort("path")
 
-    def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
-        """For each folder of raw inputs whether a path lies in it; in the root only similar names count."""
+    def _near(self, templates: Iterable[Template], finding: Iterable[Template]) -> list[pl.Expr]:
+        """For each folder of raw inputs whether a path lies in it.
+
+        In the root only names count that are similar to those of `finding`, the inputs that find records: beside
+        these, a dataset has other files of each record, which are no misnamed optional ones.
+        """
         path = pl.col("path")
         written = {
             place.template.prefix
@@ -190,7 +194,7 @@ class UnusedFiles:
             for one in templates
             if one.prefix or self._presence.ids.is_empty()
         }
-        alike = [one.alike for one in templates if not one.prefix and one.fields]
+        alike = [one.alike for one in finding if not one.prefix and one.fields]
         own = pl.lit(value=True)
         for prefix in written:
             own &= ~path.str.starts_with(prefix)

@@ -30,7 +30,7 @@ stale, upstream (step, status, reason, makes), held_by, changes (text, run), nee
 keys for a file: path, role, record_id, task, modality, step, readers, event, run_id, host, time, seconds,
 script_version, workspace_version, code, params, record, inputs (as files above), stale""",
     Argument("record", "ID", about="the record; or, without a step, the path of a file"),
-    Argument("label", "STEP", about="the step", required=False),
+    Argument("label", "STEP", about="the step; the only one of a workspace needs no name", required=False),
     WORKSPACE,
     SNAPSHOT,
     Option("--task", metavar="T", help="its task, where several units have that step"),
@@ -40,18 +40,20 @@ script_version, workspace_version, code, params, record, inputs (as files above)
 def explain(args: Any) -> int:
     """Print the rules of one row with their evidence, or what made a file."""
     ws = open_workspace(args)
+    steps = source_of(ws).layout().steps
     if args.label is None and ws.records.has(args.record):
-        raise NotFoundError(
-            f"{args.record!r} is a record, and STEP is missing",
-            f"Steps: {', '.join(source_of(ws).layout().steps)}. The path of a file alone tells what made it.",
-        )
+        if len(steps) != 1:
+            raise NotFoundError(
+                f"{args.record!r} is a record, and STEP is missing",
+                f"Steps: {', '.join(steps)}. The path of a file alone tells what made it.",
+            )
+        args.label = steps[0]
     if args.label is None:
         origin = ws.explain_path(args.record)
         put_json(origin.to_dict()) if args.json else put(
             "\n".join(broken(clean(one), 6) for one in origin.lines())
         )
         return 0
-    steps = source_of(ws).layout().steps
     if args.record in steps and args.label not in steps:
         raise NotFoundError(
             f"{args.record!r} is a step, not a record",

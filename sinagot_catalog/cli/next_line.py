@@ -36,18 +36,20 @@ class StatusCounts(Protocol):
 
 def next_line(look: StatusCounts, args: Any) -> str:
     """Return one line on what can be run now."""
+    return _next(look, args) + _stale(look, args)
+
+
+def _next(look: StatusCounts, args: Any) -> str:
     from sinagot_catalog.run import order_fault
 
     totals = look.totals
     if not totals["total"]:
         return _nothing(look, args)
     if totals["done"] + totals["excluded"] == totals["total"]:
-        stale = f"; {totals['stale']} stale: {_stale_command(look, args)}" if totals["stale"] else ""
         if totals["failed"]:
-            rows = f"{count_of(totals['failed'], 'row')} failed{stale}"
-            return f"all outputs are there, but the last attempt at {rows}"
-        left = f"; {_excluded(totals['excluded'])}" if totals["excluded"] else ""
-        return f"everything is done{left}{stale}"
+            rows = count_of(totals["failed"], "row")
+            return f"all outputs are there, but the last attempt at {rows} failed"
+        return f"everything is done{_excluded(totals['excluded'])}"
     if look.ready:
         if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
             return f"nothing can run: {fault}"
@@ -70,14 +72,16 @@ def _nothing(look: StatusCounts, args: Any) -> str:
 
 
 def _excluded(count: int) -> str:
-    return f"{count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded"
+    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
 
 
-def _stale_command(look: StatusCounts, args: Any) -> str:
-    """Return the command that runs stale rows; if only scripts have changed, it names that cause."""
-    rows = selected(look.ws, args)
+def _stale(look: StatusCounts, args: Any) -> str:
+    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
+    if not (n := look.totals["stale"]):
+        return ""
+    rows = selected(look.ws, args).filter(status="DONE")
     is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return command(args, "run", "--stale=code" if is_code else "--stale")
+    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
 
 
 def _stuck(look: StatusCounts, args: Any) -> str:

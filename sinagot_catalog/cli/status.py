@@ -335,9 +335,9 @@ def _show(look: _Look, args: Any) -> None:
     how = f"in {look.seconds:.2f} s" if kept is None else f"{kept.age} ago"
     files = f"{count_of(look.n_files, 'file')} {how}"
     put(f"{paint(name_of(look.ws), '1')} · {count_of(look.n_records, 'record')} · {groups} · {files}")
-    complete = (pl.col("done") + pl.col("excluded") == pl.col("total")) & (
-        pl.col("stale").fill_null(0) + pl.col("failed") == 0
-    )
+    is_through = pl.col("done") + pl.col("excluded") == pl.col("total")
+    is_fine = pl.col("stale").fill_null(0) + pl.col("failed") == 0
+    complete = is_through & is_fine & (not args.by)  # groups that are asked for are always shown
     left = look.counts.filter(~complete)
     if left.is_empty():
         return

@@ -312,3 +312,10 @@ def test_a_row_without_outputs_that_was_accepted_is_explained_as_done(make_works
     assert ws.steps.collect()["status"].to_list() == ["DONE"]
     assert (told.status, told.decided.name, told.decided.status) == ("DONE", "done", "DONE")
     assert told.decided.evidence == "last event: accepted"
+
+
+def test_the_only_step_of_a_workspace_needs_no_name(cli, write_workspace):
+    folder = write_workspace({"a": ("raw/{id}.csv", "a/{id}")}, ["raw/R1.csv"])
+    alone = cli("explain", "R1", "-C", folder)
+    assert alone.returncode == 0
+    assert alone.stdout == cli("explain", "R1", "a", "-C", folder).stdout

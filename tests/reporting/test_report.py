@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
+from sinagot_catalog.reporting.completeness import groupings
+from sinagot_catalog.reporting.report_rows import ReportRows
 from sinagot_catalog.reporting.step_graph import graph_of
 from tests.browser import ARGUMENTS, CHROMIUM, browser_needed
 
@@ -64,6 +66,30 @@ def test_what_records_lack_together_is_counted(lab, tmp_path):
     page = lab.report(tmp_path / "page.html").read_text()
     text = " ".join(re.sub(r"<[^>]*>", " ", page).split())
     assert "1 record lacks only HDC/EEG (raw/{id}-HDC.txt) and HDC/behavior (trials/{id}.csv)" in text
+
+
+def test_groups_of_a_field_tell_no_value_from_several_values(make_workspace, tmp_path):
+    toml = """
+    [steps]
+    scripts = ["copy", "join"]
+    [steps.copy]
+    command = "cp {input} {output}"
+    inputs = "raw/{sub}_{ses?}.txt"
+    outputs = "copy/{id}.txt"
+    [steps.join]
+    command = "cat {input}"
+    inputs = "copy/{id}.txt"
+    outputs = "joined/{sub}.txt"
+    by = ["sub"]
+    """
+    files = ["raw/s1_a.txt", "raw/s1_b.txt", "raw/s2.txt"]
+    ws = make_workspace({}, files, toml=toml, id_pattern="(?P<sub>s[0-9])(?:_(?P<ses>[a-z]))?")
+    rows = ReportRows(ws._source.catalog())
+    (one,) = [one for one in groupings(ws._source.catalog(), rows) if one.column == "ses"]
+    assert {group.value: group.total for group in one.groups} == {"(none)": 2, "a": 1, "b": 1, "(several)": 1}
+    for group in one.groups:
+        assert ws.steps.sql_filter(group.condition).count() == group.total
+    assert "(several)" in ws.report(tmp_path / "page.html").read_text()
 
 
 def test_text_of_others_is_escaped(make_workspace, tmp_path):
