@@ -16,26 +16,19 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.absent_values import absent_value
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.failures import VARYING, failure_filter, failure_kinds, sql_text
-    from sinagot_catalog.catalog.file_stats import Stats
+    from sinagot_catalog.catalog.file_stats import Stats, link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
-    from sinagot_catalog.catalog.lazy_frames import RowsFrame, rows_frame
-    from sinagot_catalog.catalog.literals import (
-        as_expression,
-        check_literals,
-        check_value,
-        equality,
-    )
+    from sinagot_catalog.catalog.lazy_frames import rows_frame
+    from sinagot_catalog.catalog.literals import as_expression, check_literals, equality
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
-    from sinagot_catalog.catalog.parameter_changes import present_params, present_record
-    from sinagot_catalog.catalog.path_stats import link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.read_files import FORMATS, scan_files
     from sinagot_catalog.catalog.reasons import with_causes
     from sinagot_catalog.catalog.resolver import Resolver
-    from sinagot_catalog.catalog.session import Session, stamp
+    from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.catalog.snapshot_diff import Diff, diff, names, snapshot
     from sinagot_catalog.catalog.sql_check import (
         as_text,
@@ -44,11 +37,17 @@ if TYPE_CHECKING:
         sql_predicate,
         with_long_names,
     )
-    from sinagot_catalog.catalog.staleness import FOLDER, acted_on, in_words, is_stale
+    from sinagot_catalog.catalog.staleness import (
+        FOLDER,
+        acted_on,
+        in_words,
+        is_stale,
+        present_params,
+        present_record,
+    )
     from sinagot_catalog.catalog.status_rules import (
         RULES,
         failed,
-        first_line,
         fixed_action,
         plain_reason,
         rule_texts,

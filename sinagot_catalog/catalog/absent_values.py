@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -12,8 +13,6 @@ from sinagot_catalog.catalog.resolver import Resolver
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sinagot_catalog.catalog.session import Session
 
 _MOST_COMPARED = 5000

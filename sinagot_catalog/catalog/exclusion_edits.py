@@ -36,7 +36,6 @@ _FILE = "exclude.csv"
 _STALE_LOCK = 15.0
 """Seconds after which a lock that does not change is left behind."""
 _PAUSE = 0.05
-_SCOPE = ("task", "modality", "step")
 
 
 def missing_line(source: Session) -> str | None:

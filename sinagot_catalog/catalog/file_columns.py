@@ -18,7 +18,7 @@ from sinagot_catalog.catalog.column_types import common_type, converted
 from sinagot_catalog.catalog.metadata_values import plain_values, text_of, typed_values
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.read_files import FORMATS
-from sinagot_catalog.catalog.row_file import ABSENT, FAULT, TEXT, split
+from sinagot_catalog.catalog.row_files import ABSENT, FAULT, TEXT, split
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from itertools import permutations
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.errors import SelectionError, did_you_mean
 from sinagot_catalog.schema import TABLES
 from sinagot_catalog.status import LONG_NAMES, OTHER_WORDS, SHORT_NAMES, StepStatus
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 
 def equality(table: str, column: str, value: Any) -> pl.Expr:

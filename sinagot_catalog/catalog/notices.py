@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.path_sets import folded
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
@@ -354,17 +355,6 @@ def _twin_ids(ids: pl.Series) -> pl.DataFrame:
         .filter(pl.col("first") != pl.col("second"))
         .select("first", "second")
     )
-
-
-def folded(names: pl.Series) -> pl.Series:
-    """Return names without case, in one form of Unicode.
-
-    Example:
-        >>> folded(pl.Series(["R\u00c9", "re\u0301"])).n_unique()
-        1
-    """
-    is_ascii = names.str.len_bytes().sum() == names.str.len_chars().sum()
-    return names.str.to_lowercase() if is_ascii else names.str.normalize("NFC").str.to_lowercase()
 
 
 def _pair(first: str, second: str) -> str:

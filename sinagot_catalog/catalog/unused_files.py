@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.notices import folded
-from sinagot_catalog.catalog.path_sets import cut
+from sinagot_catalog.catalog.path_sets import cut, folded
 from sinagot_catalog.patterns import match_columns, near_misses, refused_ids
 
 if TYPE_CHECKING:
@@ -103,17 +102,14 @@ class UnusedFiles:
         found: dict[int, list[pl.Series]] = {}
         for index in self._layout.raw:
             place = self._layout.places[index]
-            if index not in self._layout.telling and root in place.roots and place.template.is_wild:
+            if index in self._layout.telling or root not in place.roots:
+                continue
+            if place.template.is_wild:
                 paths = self._presence.many_files(index).filter(pl.col("root") == root)["path"].unique()
-                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                    found.setdefault(depth, []).append(paths.filter(depths == depth))
-            elif index not in self._layout.telling and root in place.roots:
-                literal = pl.Series("path", [place.template.text.removesuffix("/")])
-                paths = (
-                    self._presence.paths(index).drop_nulls().unique() if place.template.fields else literal
-                )
-                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                    found.setdefault(depth, []).append(paths.filter(depths == depth))
+            else:
+                paths = self._presence.shared_paths(index)
+            for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
+                found.setdefault(depth, []).append(paths.filter(depths == depth))
         return {depth: pl.concat(paths) for depth, paths in found.items()}
 
     @cached_property
