@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LocalStore", "look_at"]
 
-_PIECE = 2048
+_PIECE = 256
 _ABSENT = -1
 
 
