@@ -30,6 +30,7 @@ from benchmarks._workspaces import burning
 from benchmarks.running import held_later
 from sinagot_catalog.flows import local_server
 from sinagot_catalog.flows.api import ask
+from sinagot_catalog.flows.server_state import LocalServer
 
 __all__ = ["clusters", "growth", "slow", "submit"]
 
@@ -113,7 +114,7 @@ def growth(scale: Scale) -> Iterator[Measurement]:
 
 
 def _beside_pool(
-    name: str, folder: Path, goal: AtLeast | None, times: int, server: local_server.LocalServer, *more: str
+    name: str, folder: Path, goal: AtLeast | None, times: int, server: LocalServer, *more: str
 ) -> Iterator[Measurement]:
     """The time, and the processor time, of a submitted run beside a bare pool."""
     processor: dict[str, list[float]] = {"submit": [], "pool": []}
@@ -134,9 +135,7 @@ def _beside_pool(
         yield Measurement(f"{name}/cpu", what, _POOL, None, *cpu)
 
 
-def _submitted(
-    folder: Path, server: local_server.LocalServer, *more: str, verb: str = "submit"
-) -> dict[str, Any]:
+def _submitted(folder: Path, server: LocalServer, *more: str, verb: str = "submit") -> dict[str, Any]:
     rows = _undo(folder)
     said = child(verb, str(folder), _WORKERS, *more)
     _check(folder, rows, said)
@@ -163,7 +162,7 @@ def _check(folder: Path, rows: int, said: dict[str, Any]) -> None:
         raise RuntimeError(f"{said['rows']} of {rows} rows were done")
 
 
-def _recorded(server: local_server.LocalServer, flow_run_id: str, rows: int) -> int:
+def _recorded(server: LocalServer, flow_run_id: str, rows: int) -> int:
     """How many task runs the server has of a flow run, when they hold all of its rows and are over."""
     body = {"flow_runs": {"id": {"any_": [flow_run_id]}}, "limit": 200}
     end = time.monotonic() + 60
@@ -196,7 +195,7 @@ def _resident(pid: int) -> float:
 
 
 @contextmanager
-def _running_server() -> Iterator[local_server.LocalServer]:
+def _running_server() -> Iterator[LocalServer]:
     """A local server of its own, warm: it has recorded a run."""
     with ExitStack() as undo:
         folder = undo.enter_context(tempfile.TemporaryDirectory(ignore_cleanup_errors=True))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import polars as pl
 
-__all__ = ["common_type", "converted"]
-
 
 def common_type(one: pl.DataType, other: pl.DataType) -> pl.DataType | None:
     """Give the type that holds the values of both types.

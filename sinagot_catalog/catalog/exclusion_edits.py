@@ -32,13 +32,10 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Store
 
-__all__ = ["exclude", "include", "missing_line"]
-
 _FILE = "exclude.csv"
 _STALE_LOCK = 15.0
 """Seconds after which a lock that does not change is left behind."""
 _PAUSE = 0.05
-_SCOPE = ("task", "modality", "step")
 
 
 def missing_line(source: Session) -> str | None:

@@ -9,18 +9,13 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.errors import StorageError, did_you_mean
 from sinagot_catalog.schema import EXCLUSIONS
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-
-__all__ = ["ExclusionFile", "parse"]
 
 _COLUMNS = tuple(name for name in EXCLUSIONS if name != "line")
 _OPTIONAL = ("who", "when")

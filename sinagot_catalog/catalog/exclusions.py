@@ -19,7 +19,7 @@ from sinagot_catalog.catalog.exclusion_file import ExclusionFile, parse
 from sinagot_catalog.catalog.notices import Missed, Notice
 from sinagot_catalog.errors import StorageError, did_you_mean, row_label
 from sinagot_catalog.schema import EXCLUSIONS, KEYS
-from sinagot_catalog.storage import is_url, split_url
+from sinagot_catalog.storage import file_stamp, is_url, split_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.steps_table import StepsTable
     from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Listing, Store
-
-__all__ = ["ExcludedRows", "ExclusionReader", "Exclusions", "covered", "exclusion_notices", "read_file"]
 
 _FEW = 5
 """Number of examples of a notice."""
@@ -106,13 +104,7 @@ class ExclusionReader:
 
     def _present_stamp(self) -> tuple[int, int] | None:
         """Time and size of the file; None if it is absent or in a bucket."""
-        if self._path is None or is_url(self._path):
-            return None
-        try:
-            stat = os.stat(self._path)  # noqa: PTH116 - the path is text
-        except OSError:
-            return None
-        return stat.st_mtime_ns, stat.st_size
+        return None if self._path is None or is_url(self._path) else file_stamp(self._path)
 
 
 def read_file(store: Store, name: str) -> tuple[ExclusionFile, bytes]:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from sinagot_catalog.catalog.status_rules import first_line
 from sinagot_catalog.schema import FAILED_ATTEMPTS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["VARYING", "failure_filter", "failure_kinds", "sql_text"]
 
 VARYING = r"'[^']*'|\"[^\"]*\"|\S*/\S+|\d+"
 """The parts of a message that differ between failures of one kind, as a regular expression."""

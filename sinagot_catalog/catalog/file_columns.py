@@ -18,7 +18,7 @@ from sinagot_catalog.catalog.column_types import common_type, converted
 from sinagot_catalog.catalog.metadata_values import plain_values, text_of, typed_values
 from sinagot_catalog.catalog.notices import Notice
 from sinagot_catalog.catalog.read_files import FORMATS
-from sinagot_catalog.catalog.row_file import ABSENT, FAULT, TEXT, split
+from sinagot_catalog.catalog.row_files import ABSENT, FAULT, TEXT, split
 from sinagot_catalog.errors import ConfigError, SelectionError, did_you_mean
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import FILES, RECORDS, STEPS, UNITS
@@ -27,12 +27,11 @@ from sinagot_catalog.storage import STATS
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
+    from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.layout import Layout, UnitStep
     from sinagot_catalog.catalog.row_files import RowFiles
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.patterns import Template
-
-__all__ = ["FileColumns", "check_names", "columns_fault"]
 
 _TABLES = {suffix: format_ for suffix, format_ in FORMATS.items() if format_ != "value"}
 _SCHEMAS = {"records": RECORDS, "units": UNITS, "steps": STEPS, "files": FILES}

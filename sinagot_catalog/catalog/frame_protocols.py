@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
 
-from sinagot_catalog.errors import did_you_mean
+from sinagot_catalog.errors import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import pyarrow as pa
-
-__all__ = ["FrameProtocols", "no_attribute"]
 
 
 class FrameProtocols(ABC):
@@ -59,19 +56,90 @@ class FrameProtocols(ABC):
         if isinstance(key, slice):
             instead = f".head({key.stop if isinstance(key.stop, int) else 5})"
         elif isinstance(key, str):
-            instead = f".get({key!r}) for a step, .select({key!r}) for a column"
+            of_step = f".get({key!r}) for a step, " if hasattr(type(self), "get") else ""
+            instead = f"{of_step}.select({key!r}) for a column"
         raise TypeError(f"{type(self).__name__!r} object has no items: write {instead}")
 
 
-def no_attribute(selection: FrameProtocols, name: str) -> str:
-    """Return the message for a name that a selection does not have."""
-    text = f"{type(selection).__name__!r} object has no attribute {name!r}"
-    if not name.startswith("_") and hasattr(pl.DataFrame, name):
-        if not callable(getattr(pl.DataFrame, name)):
-            return f"{text}; frames have it: .collect().{name}"
-        lazy = f".lazy().{name}(…) or " if hasattr(pl.LazyFrame, name) else ""
-        return f"{text}; frames have it: {lazy}.collect().{name}(…)"
-    if not name.startswith("_") and hasattr(pl.LazyFrame, name):
-        return f"{text}; lazy frames have it: .lazy().{name}(…)"
-    valid = [one for one in dir(type(selection)) if not one.startswith("_")]
-    return f"{text}{did_you_mean(name, valid)}"
+_WORDS = {
+    "dag": "plot.mermaid()",
+    "dataset": "data_path",
+    "graph": "plot.mermaid()",
+    "modalities": "config.modalities",
+    "tasks": "config.tasks",
+}
+"""What a workspace has for names of other libraries."""
+
+_FRAME_WORDS = {
+    "df": "collect()",
+    "groupby": "lazy().group_by(…)",
+    "iloc": "head(n)",
+    "loc": "filter(…)",
+    "query": "sql_filter(…)",
+    "sort_values": "sort(…)",
+    "to_csv": "collect().write_csv(…)",
+    "to_df": "collect()",
+    "to_parquet": "collect().write_parquet(…)",
+    "to_polars": "collect()",
+    "values": "collect().rows()",
+}
+"""What a selection has for names of other libraries."""
+
+
+def no_attribute(
+    handle: object,
+    name: str,
+    kinds: Any,
+    table: str = "",
+    *,
+    columns: Collection[str] = (),
+    also: Iterable[str] = (),
+) -> str:
+    """Return what to write for a name that a handle does not have, as the end of a sentence.
+
+    Args:
+        handle: A workspace or a selection.
+        name: The name.
+        kinds: The classes of the workspace's handles: `records`, `steps`, and its `workspace`.
+        table: The table of a selection.
+        columns: The columns of a selection.
+        also: Valid names besides those of its class.
+    """
+    views = {view: getattr(kinds, view) for view in ("records", "steps") if view != table}
+    if name in columns:
+        return f"; a column is .select({name!r})"
+    if elsewhere := next((view for view, kind in views.items() if hasattr(kind, name)), None):
+        return f"; did you mean {elsewhere}.{name}?"
+    is_frame = isinstance(handle, FrameProtocols)
+    word = (_FRAME_WORDS.get(name) if is_frame else None) or _WORDS.get(name)
+    if word is not None:
+        of_workspace = " of the workspace" if is_frame and name in _WORDS else ""
+        return f"; did you mean {word}{of_workspace}?"
+    if is_frame and hasattr(type(kinds.workspace), name):
+        return f"; the workspace has {name}"
+    return _of_frames(name, "" if is_frame else "records") or _similar(handle, name, views, also)
+
+
+def _of_frames(name: str, owner: str) -> str:
+    """Return how a verb or a property of Polars' frames is written; empty if they do not have it."""
+    is_lazy, is_eager = hasattr(pl.LazyFrame, name), hasattr(pl.DataFrame, name)
+    if not is_eager:
+        return f"; lazy frames have it: {owner}.lazy().{name}(…)" if is_lazy else ""
+    if not callable(getattr(pl.DataFrame, name)):
+        return f"; frames have it: {owner}.collect().{name}"
+    lazy = f"{owner}.lazy().{name}(…) or " if is_lazy else ""
+    return f"; frames have it: {lazy}{owner}.collect().{name}(…)"
+
+
+def _similar(handle: object, name: str, views: Mapping[str, type], also: Iterable[str]) -> str:
+    """Return the similar names of a handle, or else one of what it can be seen as."""
+    if near := did_you_mean(name, [*also, *_public_names(type(handle))]):
+        return near
+    for view, kind in views.items():
+        for other in nearest(name, _public_names(kind), most=1):
+            return f"; did you mean {view}.{other}?"
+    return ""
+
+
+def _public_names(kind: type) -> list[str]:
+    return [name for name in dir(kind) if not name.startswith("_")]

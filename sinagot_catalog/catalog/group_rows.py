@@ -6,17 +6,12 @@ group.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import polars as pl
 
 from sinagot_catalog.patterns import ALL_RECORDS, ESCAPES
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-
-__all__ = ["GroupRows", "group_ids", "group_rows"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +53,11 @@ def group_ids(records: pl.DataFrame, by: Sequence[str]) -> pl.Series:
     Args:
         records: The fields of the id pattern, a row per record.
         by: The fields of the groups.
+
+    Example:
+        >>> records = pl.DataFrame({"sub": ["01", "01"], "ses": ["a,b", ""]})
+        >>> group_ids(records, ["sub", "ses"]).to_list()
+        ['sub=01,ses=a%2Cb', 'sub=01']
     """
     if not by:
         return pl.Series("record_id", [ALL_RECORDS]).new_from_index(0, records.height)

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Link, UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
 
-__all__ = ["GroupStates", "GroupSteps"]
-
 _SUMS: dict[str, pl.DataType] = {
     "n": pl.UInt32(),
     "n_in": pl.UInt32(),

@@ -11,8 +11,6 @@ from sinagot_catalog.errors import NotFoundError, SelectionError, did_you_mean, 
 from sinagot_catalog.journal import NO_RESOURCES, Resources
 from sinagot_catalog.patterns import IdPattern, Template, holds, may_meet
 
-__all__ = ["BoundPattern", "Layout", "Link", "Unit", "UnitStep", "are_nested"]
-
 
 @dataclass(frozen=True)
 class BoundPattern:

@@ -1,10 +1,12 @@
 """The layout builder: joins a config with the declarations of its scripts to a `Layout`."""
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
-from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep
-from sinagot_catalog.catalog.two_roots import in_two_roots
+from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, Unit, UnitStep, are_nested
 from sinagot_catalog.config import CommandConfig, Config, params_of, parse_resources
 from sinagot_catalog.errors import ConfigError, PatternError
 from sinagot_catalog.journal import NO_RESOURCES, Resources
@@ -13,13 +15,12 @@ from sinagot_catalog.patterns import (
     Template,
     as_patterns,
     is_table,
+    may_meet,
     parse_inputs,
     parse_labelled,
     reductions,
 )
 from sinagot_catalog.scripts import ScriptSource
-
-__all__ = ["build_layout"]
 
 
 def build_layout(
@@ -140,9 +141,7 @@ def _resources(config: Config, step: str, source: ScriptSource) -> tuple[Resourc
         table = {**source.resources, **config.steps.step_resources.get(step, {})}
         return parse_resources(table), None
     except ValueError as error:
-        line = source.lines.get("RESOURCES")
-        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('RESOURCES')}"
-        return NO_RESOURCES, f"{where}: {error}"
+        return NO_RESOURCES, f"{source.where('RESOURCES')}: {error}"
 
 
 def _patterns(value: object) -> list[object]:
@@ -188,8 +187,7 @@ class _PatternIndex:
             ("output", "PATH_OUT", source.path_out),
             ("control", "PATH_CONTROL", source.path_control),
         ):
-            line = source.lines.get(name)
-            where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called(name)}"
+            where = source.where(name)
             for pattern in _patterns(value):
                 fault = _list_fault(pattern, is_output=role != "input")
                 if fault is not None:
@@ -217,9 +215,7 @@ class _PatternIndex:
         templates = list(self.index)
         outputs = [templates[link.place] for link in links if link.role == "output"]
         fault = columns_fault(outputs, by=source.by)
-        line = source.lines.get("COLUMNS")
-        where = f"{source.name or source.script}{f':{line}' if line else ''}: {source.called('COLUMNS')}"
-        return None if fault is None else f"{where}: {fault}"
+        return None if fault is None else f"{source.where('COLUMNS')}: {fault}"
 
     def _inputs(self, value: object, task: str | None, modality: str | None) -> list[Link]:
         """Return the links of the inputs: one for each alternative of each port."""
@@ -291,3 +287,79 @@ def _list_fault(value: object, *, is_output: bool) -> str | None:
         f"{list(value)} is read as the parts of one path, '{joined}': "
         f"for several paths write a dict of them by label ({{{labelled}}}), for one path write it as one text"
     )
+
+
+# --- outputs with a root of their own ------------------------------------------------------------------------
+
+
+def in_two_roots(layout: Layout) -> Layout:
+    """Set the root of each path if outputs have their own root; one pattern may become several bound patterns.
+
+    Outputs lie under `outputs`. An input that no other step makes lies in the dataset. An input that another
+    step makes lies under `outputs`, and also in the dataset unless a pattern reads it there as raw data.
+    """
+    index: dict[BoundPattern, int] = {}
+    readings = _Readings(layout)
+
+    def placed(cell: UnitStep, link: Link) -> Link:
+        template = layout.places[link.place].template
+        place = readings.place(cell, template) if link.role == "input" else BoundPattern(template, "outputs")
+        return replace(link, place=index.setdefault(place, len(index)))
+
+    cells = tuple(
+        replace(cell, links=tuple(placed(cell, link) for link in cell.links)) for cell in layout.cells
+    )
+    units = tuple(
+        replace(unit, data=tuple(_data_place(layout, readings, place, index) for place in unit.data))
+        for unit in layout.units
+    )
+    return replace(layout, cells=cells, units=units, places=tuple(index))
+
+
+def _data_place(layout: Layout, readings: _Readings, place: int, index: dict[BoundPattern, int]) -> int:
+    """Return the bound pattern of a modality's data: under `outputs` if steps make it, else in the dataset."""
+    template = layout.places[place].template
+    return index.setdefault(readings.place(None, template), len(index))
+
+
+class _Readings:
+    """Knows which inputs other steps make, and which patterns read raw data."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._written = [
+            (cell, layout.places[link.place].template)
+            for cell in layout.cells
+            for link in cell.links
+            if link.role in ("output", "control")
+        ]
+        self._outputs = {
+            cell.index: frozenset(layout.places[place].template for place in cell.places("output"))
+            for cell in layout.cells
+        }
+        self._raw = {
+            layout.places[place].template
+            for cell in layout.cells
+            for place in cell.places("input")
+            if not self._is_made(cell, layout.places[place].template)
+        }
+
+    def place(self, cell: UnitStep | None, template: Template) -> BoundPattern:
+        """Return the bound pattern of a step's input, or of a file that no step reads."""
+        if self._is_made(cell, template):
+            is_raw = any(self._meets(raw, template) for raw in self._raw)
+            return BoundPattern(template, "outputs", None if is_raw else "dataset")
+        others = [one for maker, one in self._written if self._is_other(maker, cell)]
+        if any(may_meet(one, template) for one in others):
+            return BoundPattern(template, "outputs", "dataset", is_guess=True)
+        return BoundPattern(template, "dataset")
+
+    def _is_made(self, cell: UnitStep | None, template: Template) -> bool:
+        """Whether another step declares that it makes an input."""
+        return any(are_nested(made, template) for maker, made in self._written if self._is_other(maker, cell))
+
+    def _is_other(self, maker: UnitStep, cell: UnitStep | None) -> bool:
+        """Whether a step is a different one; a step that makes the same outputs for another task is the same."""
+        return cell is None or self._outputs[maker.index] != self._outputs[cell.index]
+
+    def _meets(self, one: Template, other: Template) -> bool:
+        return are_nested(one, other) or may_meet(one, other)

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.resolver import Resolver
 
-__all__ = ["RowsFrame", "Scan", "rows_frame"]
-
 Scan: TypeAlias = Callable[[tuple[str, ...]], pl.LazyFrame]
 """Returns the rows as a plain lazy frame, with further columns."""
 

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session
     from sinagot_catalog.patterns import Template
 
-__all__ = ["key_filter", "list_root", "owned_paths", "paths_near"]
-
 
 def key_filter(source: Session, layout: Layout, root: str, span: IdRange) -> KeyFilter:
     """Return the filter of the keys of a root for a range of records."""

@@ -8,8 +8,6 @@ import polars as pl
 
 from sinagot_catalog.catalog.notices import Notice
 
-__all__ = ["Values", "key_text", "plain_values", "text_of", "typed_values"]
-
 _MISSING = ("", "n/a", "N/A", "NA", "NaN", "nan")
 _WHOLE = r"^[+-]?(0|[1-9][0-9]{0,18})$"
 _NUMBER = r"^[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?$"

@@ -7,23 +7,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from sinagot_catalog.catalog.path_sets import folded
 from sinagot_catalog.config import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from sinagot_catalog.catalog.tables import Catalog
-
-__all__ = [
-    "NOTICES",
-    "JoinedNotices",
-    "Missed",
-    "Notice",
-    "is_missed",
-    "listing_notices",
-    "no_records",
-    "notices_frame",
-]
 
 NOTICES: dict[str, pl.DataType] = {
     "kind": pl.String(),
@@ -38,12 +28,11 @@ _MOST = 5
 
 
 def no_records(catalog: Catalog, dataset: str) -> str | None:
-    """Return that a dataset has no file of a record, and the patterns; None if it has one, or other files."""
-    if len(catalog.ids) or catalog.unused.unmatched()[0]:
-        return None
+    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files."""
     places = sorted({place.template.text for place in catalog.layout.places})
-    looked = f"; looked for {', '.join(places[:3])}" if places else ""
-    return f"{dataset} holds no file of a record{looked}"
+    if len(catalog.ids) or not places or catalog.unused.unmatched()[0]:
+        return None
+    return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
 
 
 def is_missed(catalog: Catalog, place: int) -> bool:
@@ -241,6 +230,11 @@ def _links(catalog: Catalog) -> Iterator[Notice]:
             f"{lead} to nothing, such as {dangling[0]}; what it names is absent",
             "Fetch what they name (datalad get, git annex get), or remove them.",
         )
+    twofold = _listed(one.twofold for one in listings)
+    if twofold:
+        keys = "1 key is" if len(twofold) == 1 else f"{len(twofold):,} keys are"
+        text = f"{keys} also the name of a folder, such as {twofold[0]}: the file counts, the folder does not"
+        yield Notice("file and folder", len(twofold), twofold[0], text, "Rename the file or the folder.")
     if undecodable := sum(one.undecodable for one in listings):
         yield Notice(
             "name not UTF-8",
@@ -361,17 +355,6 @@ def _twin_ids(ids: pl.Series) -> pl.DataFrame:
         .filter(pl.col("first") != pl.col("second"))
         .select("first", "second")
     )
-
-
-def folded(names: pl.Series) -> pl.Series:
-    """Return names without case, in one form of Unicode.
-
-    Example:
-        >>> folded(pl.Series(["R\u00c9", "re\u0301"])).n_unique()
-        1
-    """
-    is_ascii = names.str.len_bytes().sum() == names.str.len_chars().sum()
-    return names.str.to_lowercase() if is_ascii else names.str.normalize("NFC").str.to_lowercase()
 
 
 def _pair(first: str, second: str) -> str:

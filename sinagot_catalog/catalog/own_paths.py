@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.config import Config
 
-__all__ = ["OwnPath", "own_paths"]
-
 
 class OwnPath(NamedTuple):
     """A file or folder of the workspace.

@@ -1,15 +1,10 @@
-"""Path sets: compare columns of paths by the folders in them. Pure."""
+"""Path sets: compare columns of paths: by the folders in them, and without case. Pure."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
 
 import polars as pl
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-__all__ = ["cut", "is_below", "meets"]
 
 
 def cut(paths: pl.Series, depth: int) -> pl.Series:
@@ -59,3 +54,14 @@ def is_below(paths: pl.Series, folders: Iterable[str]) -> pl.Series:
     ]
     told = pl.when(path.is_not_null()).then(pl.any_horizontal(within))
     return paths.rename("path").to_frame().select(told.alias("path"))["path"]
+
+
+def folded(names: pl.Series) -> pl.Series:
+    """Return names without case, in one form of Unicode.
+
+    Example:
+        >>> folded(pl.Series(["R\u00c9", "re\u0301"])).n_unique()
+        1
+    """
+    is_ascii = names.str.len_bytes().sum() == names.str.len_chars().sum()
+    return names.str.to_lowercase() if is_ascii else names.str.normalize("NFC").str.to_lowercase()

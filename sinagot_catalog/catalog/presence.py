@@ -32,11 +32,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.patterns import Template
     from sinagot_catalog.storage import IdRange, Listing
 
-__all__ = ["Presence"]
-
-_MOST_MISSED = 10_000
-"""Number of files without a pattern that are compared with all patterns."""
-
 
 @dataclass(frozen=True)
 class Presence:
@@ -230,8 +225,7 @@ class Presence:
         listing = self.listings[root].paths
         if place.template.is_directory:
             listing = listing.filter(pl.col("kind") == "directory")
-        paths = self.path_values.select(paths_of(place.template).alias("path"))
-        return paths.select(pl.col("path").is_in(listing["path"].implode()).fill_null(value=False))["path"]
+        return self.paths(index).is_in(listing["path"].implode()).fill_null(value=False)
 
     def _wild_rows(self, index: int, root: str) -> pl.DataFrame:
         """The files of a pattern with wildcards under a root: columns `row` (in the listing) and `_rec`."""
@@ -298,7 +292,7 @@ class Presence:
             own = own.filter(~self.fit_above(own, one))
         for way in ways:
             own = own.filter(~self.fit(own, way))
-        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
+        paths = self.paths(index)
         folders = pl.concat([cut(own, depth) for depth in template.depths]).unique()
         return paths.is_in(folders.implode()).fill_null(value=False)
 
@@ -394,25 +388,25 @@ class Presence:
     def unknown(self) -> list[pl.Series | None]:
         """For each bound pattern whether its path lies in an unreadable folder; None if no path does."""
         out: list[pl.Series | None] = []
-        for place in self.layout.places:
+        for index, place in enumerate(self.layout.places):
             unreadable = [one for root in place.roots for one in self.listings[root].unreadable]
             folders = [one and one + "/" for one in unreadable]
             near = [one for one in folders if one.startswith(place.template.prefix)]
             if any(place.template.prefix.startswith(one) for one in folders):
                 out.append(pl.Series([True]).new_from_index(0, self.n_rows))
             elif near and place.template.is_wild:
-                out.append(self._may_hide(place.template, near))
+                out.append(self._may_hide(index, near))
             elif near:
-                paths = self.path_values.select(paths_of(place.template).alias("path"))
-                out.append(is_below(paths["path"], near))
+                out.append(is_below(self.paths(index), near))
             else:
                 out.append(None)
         return out
 
-    def _may_hide(self, template: Template, folders: Iterable[str]) -> pl.Series:
+    def _may_hide(self, place: int, folders: Iterable[str]) -> pl.Series:
         """Whether unreadable folders may hold files of a pattern with wildcards, a row per record."""
-        first = next(n for n, part in enumerate(template.parts) if any(kind in WILD for kind, _ in part))
-        paths = self.path_values.select(paths_of(template).alias("path"))["path"]
+        parts = self.layout.places[place].template.parts
+        first = next(n for n, part in enumerate(parts) if any(kind in WILD for kind, _ in part))
+        paths = self.paths(place)
         if not first:
             return paths.is_not_null()
         heads = cut(paths, first)
@@ -423,28 +417,25 @@ class Presence:
         """The columns of `coded` for files of patterns without an id: they belong to no record."""
         parts = [self.coded.clear()]
         for index, place in enumerate(self.layout.places):
-            if index not in self.layout.telling and place.template.is_wild:
-                for root in place.roots:
+            for root in place.roots if index not in self.layout.telling else ():
+                if place.template.is_wild:
                     rows = self._wild_rows(index, root).select("row").unique()
-                    parts.append(
-                        rows.select(
-                            pl.lit(root).alias("root"),
-                            "row",
-                            pl.lit(index, dtype=pl.UInt16).alias("place"),
-                            pl.lit(None, dtype=pl.UInt32).alias("_rec"),
-                        )
-                    )
-            elif index not in self.layout.telling:
-                paths = self.path_values.select(paths_of(place.template).alias("path")).unique().drop_nulls()
-                if not place.template.fields:
-                    paths = pl.DataFrame({"path": [place.template.text]})
-                for root in place.roots:
+                else:
                     listed = self.listings[root].paths.with_row_index("row")
-                    rows = listed.join(paths, on="path", how="semi").select(
+                    rows = listed.filter(pl.col("path").is_in(self.shared_paths(index).implode()))
+                parts.append(
+                    rows.select(
                         pl.lit(root).alias("root"),
                         "row",
                         pl.lit(index, dtype=pl.UInt16).alias("place"),
                         pl.lit(None, dtype=pl.UInt32).alias("_rec"),
                     )
-                    parts.append(rows)
+                )
         return pl.concat(parts)
+
+    def shared_paths(self, place: int) -> pl.Series:
+        """The distinct paths of a bound pattern without an id; a literal pattern has one even without records."""
+        template = self.layout.places[place].template
+        if not template.fields:
+            return pl.Series("path", [template.text])
+        return self.paths(place).drop_nulls().unique()

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.query import Query
     from sinagot_catalog.catalog.session import Session
 
-__all__ = ["Ranges"]
-
 _SAMPLE = 20_000
 
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["FORMATS", "RawTable", "format_of", "read_table", "scan_files"]
-
 FORMATS = {
     ".csv": "csv",
     ".tsv": "tsv",

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import UnitStep
     from sinagot_catalog.catalog.steps_table import StepsTable
 
-__all__ = ["missing", "reason", "with_causes"]
-
 _READ = ("_rec", "_cell", "_last", "_event", "_rule", "n_inputs_found", "n_inputs", "missing", "by")
 """The columns that a sentence needs."""
 

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.own_paths import OwnPath
     from sinagot_catalog.patterns import IdPattern
 
-__all__ = ["Doubt", "refused", "settled"]
-
 Step: TypeAlias = tuple[str | None, str]
 """Modality and name of a step."""
 

@@ -24,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from sinagot_catalog.catalog.file_columns import FileColumns
+    from sinagot_catalog.catalog.file_stats import Stats
     from sinagot_catalog.catalog.layout import Layout
     from sinagot_catalog.catalog.query import Query
-    from sinagot_catalog.catalog.tables import Catalog, Stats
-
-__all__ = ["Names", "Resolver"]
+    from sinagot_catalog.catalog.tables import Catalog
 
 _LIKE_SQL = re.compile(r"[\s=<>'()]")
 """A name with such a character is probably a whole filter in SQL."""
@@ -245,19 +244,17 @@ class Resolver:
         return self.catalog.coded.filter(pl.col("place").is_in(list(places)))
 
     def _cells_of_places(self) -> pl.DataFrame:
-        pairs = sorted({(link.place, cell.index) for cell in self.layout.cells for link in cell.links})
-        return pl.DataFrame(pairs, schema={"place": pl.UInt16, "_cell": pl.UInt16}, orient="row")
+        pairs = {(link.place, cell.index) for cell in self.layout.cells for link in cell.links}
+        return _pairs("_cell", sorted(pairs))
 
     def _files_of(self, files: pl.DataFrame, table: str, rows: pl.DataFrame) -> pl.DataFrame:
         """Return the files that rows of another table are linked to."""
         if table == "records":
             return files.filter(pl.col("record_id").is_in(rows["record_id"].implode()))
         if table == "units":
-            places = [
-                (place, unit.index) for unit in self.layout.units for place in self._places([unit.index])
-            ]
-            link = pl.DataFrame(places, schema={"place": pl.UInt16, "_unit": pl.UInt16}, orient="row")
+            units = self.layout.units
             key = "_unit"
+            link = _pairs(key, [(one, unit.index) for unit in units for one in self._places([unit.index])])
         else:
             link, key = self._cells_of_places(), "_cell"
             if self.layout.bys:
@@ -291,17 +288,9 @@ class Resolver:
         touched = matched.join(cells, on="place", how="inner").select("_rec", "_cell")
         shared = self._sharing_cells(files)
         if table == "units":
-            units = (
-                self.catalog.cell_table.select("_unit")
-                .with_row_index("_cell")
-                .with_columns(pl.col("_cell").cast(pl.UInt16))
-            )
+            units = self.catalog.cell_table.select("_unit").with_row_index("_cell").cast({"_cell": pl.UInt16})
             pairs = touched.join(units, on="_cell").select("_rec", "_unit")
-            data = pl.DataFrame(
-                [(place, unit.index) for unit in self.layout.units for place in unit.data],
-                schema={"place": pl.UInt16, "_unit": pl.UInt16},
-                orient="row",
-            )
+            data = _pairs("_unit", [(one, unit.index) for unit in self.layout.units for one in unit.data])
             pairs = pl.concat([pairs, matched.join(data, on="place").select("_rec", "_unit")])
             return rows.join(pairs, on=["_rec", "_unit"], how="semi")
         sharing = rows.filter(pl.col("_cell").is_in(shared)).select("_rec", "_cell")
@@ -435,6 +424,11 @@ class Resolver:
                 records = self.catalog.group_steps.with_group_values(records)
             rows = rows.join(records, on="record_id", how="left", maintain_order="left")
         return rows
+
+
+def _pairs(key: str, pairs: Sequence[tuple[int, int]]) -> pl.DataFrame:
+    """Bound patterns, each with the unit or the unit step that uses it: columns `place` and the key."""
+    return pl.DataFrame(pairs, schema={"place": pl.UInt16, key: pl.UInt16}, orient="row")
 
 
 @dataclass(frozen=True)

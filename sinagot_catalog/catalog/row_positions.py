@@ -2,8 +2,6 @@
 
 import polars as pl
 
-__all__ = ["positions", "spots"]
-
 
 def spots(rows: pl.DataFrame, count: int) -> pl.Series:
     """Return the positions of rows among all rows by unit step; `count` is the number of records.

@@ -16,8 +16,6 @@ from sinagot_catalog.schema import KEYS
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.session import Session
 
-__all__ = ["NOW", "Diff", "diff", "names", "snapshot"]
-
 NOW = "now"
 _CHANGES = {
     "what": pl.Enum(["record", "file", "step", "metadata"]),
@@ -144,13 +142,10 @@ def _value_changes(old: pl.DataFrame | None, new: pl.DataFrame | None) -> pl.Dat
         changed = pair.filter(pl.col("before").ne_missing(pl.col("after"))).with_columns(
             pl.lit("metadata").alias("what"),
             pl.lit(name).alias("column"),
-            pl.when(pl.col("before").is_null())
-            .then(pl.lit("new"))
-            .when(pl.col("after").is_null())
-            .then(pl.lit("gone"))
-            .otherwise(pl.lit("changed"))
-            .alias("change"),
+            pl.col("before").is_not_null().alias("there"),
+            pl.col("after").is_not_null().alias("there_after"),
         )
+        changed = changed.with_columns(_change(pl.lit(value=True)))
         parts.append(changed.cast({"what": _CHANGES["what"]}))
     return pl.concat(parts, how="diagonal").sort("record_id", maintain_order=True)
 

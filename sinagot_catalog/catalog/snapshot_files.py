@@ -12,7 +12,6 @@ LOG/snapshots/<name>/exclusions.parquet   the table of exclusions
 
 from __future__ import annotations
 
-import io
 import json
 import re
 from dataclasses import dataclass
@@ -27,15 +26,14 @@ from sinagot_catalog.errors import NotFoundError, StorageError, UsageError, did_
 from sinagot_catalog.journal import LAST
 from sinagot_catalog.schema import KEYS, KIND, STATUS, TIME
 from sinagot_catalog.secrets import masked
-from sinagot_catalog.storage import STATS, Listing, in_folders
+from sinagot_catalog.storage import STATS, Listing, from_parquet, in_folders, to_parquet
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from sinagot_catalog.catalog.tables import Catalog, Stats
+    from sinagot_catalog.catalog.file_stats import Stats
+    from sinagot_catalog.catalog.tables import Catalog
     from sinagot_catalog.storage import Store
-
-__all__ = ["LATEST", "Snapshot", "Tables", "find", "keep", "names", "tables_now", "tables_of"]
 
 LATEST = "latest"
 """The word for the newest snapshot."""
@@ -104,8 +102,7 @@ class Snapshot:
         """
         path = f"{self.folder}{self.name}/{table}.parquet"
         try:
-            content = self.store.read(path)
-            frame, noted = pl.read_parquet(io.BytesIO(content)), pl.read_parquet_metadata(io.BytesIO(content))
+            frame, noted = from_parquet(self.store.read(path))
             is_newer = int(noted.get("schema", _SCHEMA)) > _SCHEMA
         except (StorageError, pl.exceptions.PolarsError, OSError, ValueError) as error:
             raise StorageError(
@@ -261,10 +258,8 @@ def keep(log: Store, catalog: Catalog, stats: Stats, dataset: str) -> str:
     frames = {table: one.frame for table, one in metadata.items()}
     frames["exclusions"] = catalog.exclusions.rows
     for table, frame in {**frames, "steps": steps, "last": catalog.last, "files": files}.items():
-        content = io.BytesIO()
         told = {"schema": str(_SCHEMA), "table": table, "dataset": masked(dataset), **notes[table]}
-        frame.write_parquet(content, metadata=told)
-        log.write(f"{_FOLDER}/{name}/{table}.parquet", content.getvalue())
+        log.write(f"{_FOLDER}/{name}/{table}.parquet", to_parquet(frame, told))
     return name
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Container, Iterator, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,11 +12,6 @@ from sinagot_catalog.catalog.literals import check_value
 from sinagot_catalog.errors import SelectionError
 from sinagot_catalog.schema import TABLES
 from sinagot_catalog.status import LONG_NAMES
-
-if TYPE_CHECKING:
-    from collections.abc import Container, Iterator, Sequence
-
-__all__ = ["as_text", "check_query", "comparisons", "names_in", "sql_predicate", "with_long_names"]
 
 _TOKEN = re.compile(
     r"""
@@ -110,13 +105,23 @@ def with_long_names(query: str) -> str:
         >>> with_long_names("status IN ('READY', 'DONE') AND step = 'READY'")
         "status IN ('DATA_READY', 'DONE') AND step = 'READY'"
     """
+
+    def long(words: Sequence[re.Match[str]], at: int) -> str | None:
+        is_name = words[at].lastgroup == "text" and _value(words[at][0]) in LONG_NAMES
+        return f"'{LONG_NAMES[_value(words[at][0])]}'" if is_name and _is_status(words, at) else None
+
+    return _rewritten(query, long)
+
+
+def _rewritten(query: str, write: Callable[[Sequence[re.Match[str]], int], str | None]) -> str:
+    """Return a query in which some words are written anew; `write` returns None for a word that stays."""
     words = [one for one in _TOKEN.finditer(query) if one.lastgroup and one.lastgroup != "skip"]
-    text = list(query)
+    text, end = "", 0
     for at, word in enumerate(words):
-        if word.lastgroup == "text" and _value(word[0]) in LONG_NAMES and _is_status(words, at):
-            text[word.start()] = f"'{LONG_NAMES[_value(word[0])]}'"
-            text[word.start() + 1 : word.end()] = [""] * (word.end() - word.start() - 1)
-    return "".join(text)
+        if (new := write(words, at)) is not None:
+            text += query[end : word.start()] + new
+            end = word.end()
+    return text + query[end:]
 
 
 def _is_status(words: Sequence[re.Match[str]], at: int) -> bool:
@@ -142,14 +147,13 @@ def as_text(query: str) -> str:
         >>> as_text("status NOT LIKE 'DON%' AND status = 'DONE'")
         "CAST(status AS VARCHAR) NOT LIKE 'DON%' AND status = 'DONE'"
     """
-    found = [one for one in _TOKEN.finditer(query) if one.lastgroup]
-    words = [one for one in found if one.lastgroup != "skip"]
-    text = list(query)
-    for at, one in enumerate(words):
-        if one.lastgroup == "name" and _plain(one[0]) in _CHOICES and _is_used_as_text(words, at):
-            text[one.start()] = f"CAST({one[0]} AS VARCHAR)"
-            text[one.start() + 1 : one.end()] = [""] * (one.end() - one.start() - 1)
-    return "".join(text)
+
+    def cast(words: Sequence[re.Match[str]], at: int) -> str | None:
+        name = words[at][0]
+        is_cast = words[at].lastgroup == "name" and _plain(name) in _CHOICES and _is_used_as_text(words, at)
+        return f"CAST({name} AS VARCHAR)" if is_cast else None
+
+    return _rewritten(query, cast)
 
 
 def _is_used_as_text(words: Sequence[re.Match[str]], at: int) -> bool:

@@ -18,32 +18,13 @@ failed), `_member` (the id of that member).
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
 
 from sinagot_catalog.schema import ATTEMPT, FAILED_ATTEMPTS, STATUS, STATUS_COUNTS
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-__all__ = [
-    "RULE",
-    "RULES",
-    "Remedy",
-    "StatusRule",
-    "counts",
-    "deciding_rule",
-    "failed",
-    "first_line",
-    "fixed_action",
-    "outcome",
-    "plain_reason",
-    "reason",
-    "rule_texts",
-    "status_of",
-]
 
 
 @dataclass(frozen=True)

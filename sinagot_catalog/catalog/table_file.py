@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["FILE", "TableFile", "check_options", "parse_json", "rows_of_alike"]
-
 T = TypeVar("T")
 
 FILE = "__file__"
@@ -34,6 +32,7 @@ _LARGE = 8 << 20
 _CSV = ("csv", "tsv")
 _TEXTS = (*_CSV, "ndjson")
 _SINGLE = ("json", "value", "text")
+_SCANS: dict[str, Callable[..., pl.LazyFrame]] = {"parquet": pl.scan_parquet, "ipc": pl.scan_ipc}
 _PLAIN = ("utf8", "utf-8", "utf8-lossy")
 """Encodings that Polars reads natively."""
 _VALUE_FAULT = re.compile(r"could not parse `(.*)` as dtype `.*` at column '(.*)' \(", re.DOTALL)
@@ -160,12 +159,9 @@ class TableFile:
             return self._single_value(is_text=self.format == "text" or types is not None).lazy()
         options = {name: value for name, value in self.options.items() if name != "encoding"}
         added = options.pop("include_file_paths", None)
-        if self.format == "parquet":
-            frame = pl.scan_parquet(
-                self._source(), **{"hive_partitioning": False, **self._literal(), **options}
-            )
-        elif self.format == "ipc":
-            frame = pl.scan_ipc(self._source(), **{"hive_partitioning": False, **self._literal(), **options})
+        if self.format in _SCANS:
+            given = {"hive_partitioning": False, **self._literal(), **options}
+            frame = _SCANS[self.format](self._source(), **given)
         elif self.format == "ndjson":
             source = self._source()
             if isinstance(source, io.BytesIO) and not source.getbuffer().nbytes:
@@ -301,8 +297,7 @@ def rows_of_alike(files: Mapping[int, TableFile], types: Mapping[str, pl.DataTyp
         literal = [glob.escape(path) for path in paths]  # the reader cannot disable globs
         frame = pl.scan_ndjson(literal, schema=schema, include_file_paths=FILE)
     else:
-        scan = pl.scan_parquet if format_ == "parquet" else pl.scan_ipc
-        frame = scan(paths, hive_partitioning=False, **options)
+        frame = _SCANS[format_](paths, hive_partitioning=False, **options)
     values = [converted(pl.col(name), schema[name], dtype).alias(name) for name, dtype in kept.items()]
     try:
         number = pl.col(FILE).replace_strict(paths, list(files), return_dtype=pl.UInt32)

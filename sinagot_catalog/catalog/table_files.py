@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.storage import Store
 
-__all__ = ["TableFiles", "TableFrame"]
-
 _FEWEST, _MOST = 16, 512
 """Number of files that are read at once: at first, and at most."""
 _SMALL, _BIG = 16 << 20, 128 << 20

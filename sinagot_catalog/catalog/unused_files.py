@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.notices import folded
-from sinagot_catalog.catalog.path_sets import cut
+from sinagot_catalog.catalog.path_sets import cut, folded
 from sinagot_catalog.patterns import match_columns, near_misses, refused_ids
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog.presence import Presence
     from sinagot_catalog.patterns import Template
-
-__all__ = ["UnusedFiles"]
 
 _MOST_MISSED = 10_000
 """Number of files without a pattern that are compared with all patterns."""
@@ -76,12 +73,12 @@ class UnusedFiles:
         """For each root its patterns of raw inputs, and the files near them that fit none."""
         found = []
         for root, listing in self._listings.items():
-            templates = [
-                self._layout.places[place].template
-                for place in self._layout.raw
-                if root in self._layout.places[place].telling
+            places = [place for place in self._layout.raw if root in self._layout.places[place].telling]
+            templates = [self._layout.places[place].template for place in places]
+            finding = [
+                self._layout.places[place].template for place in places if place not in self._layout.silent
             ]
-            near = self._near(templates)
+            near = self._near(templates, finding)
             if not near:
                 continue
             coded = self._presence.coded.filter(pl.col("root") == root)["row"]
@@ -105,17 +102,14 @@ class UnusedFiles:
         found: dict[int, list[pl.Series]] = {}
         for index in self._layout.raw:
             place = self._layout.places[index]
-            if index not in self._layout.telling and root in place.roots and place.template.is_wild:
+            if index in self._layout.telling or root not in place.roots:
+                continue
+            if place.template.is_wild:
                 paths = self._presence.many_files(index).filter(pl.col("root") == root)["path"].unique()
-                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                    found.setdefault(depth, []).append(paths.filter(depths == depth))
-            elif index not in self._layout.telling and root in place.roots:
-                literal = pl.Series("path", [place.template.text.removesuffix("/")])
-                paths = (
-                    self._presence.paths(index).drop_nulls().unique() if place.template.fields else literal
-                )
-                for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
-                    found.setdefault(depth, []).append(paths.filter(depths == depth))
+            else:
+                paths = self._presence.shared_paths(index)
+            for depth in (depths := paths.str.count_matches("/", literal=True) + 1).unique():
+                found.setdefault(depth, []).append(paths.filter(depths == depth))
         return {depth: pl.concat(paths) for depth, paths in found.items()}
 
     @cached_property
@@ -177,8 +171,12 @@ class UnusedFiles:
             )
         return pl.concat(out).sort("path")
 
-    def _near(self, templates: Iterable[Template]) -> list[pl.Expr]:
-        """For each folder of raw inputs whether a path lies in it; in the root only similar names count."""
+    def _near(self, templates: Iterable[Template], finding: Iterable[Template]) -> list[pl.Expr]:
+        """For each folder of raw inputs whether a path lies in it.
+
+        In the root only names count that are similar to those of `finding`, the inputs that find records: beside
+        these, a dataset has other files of each record, which are no misnamed optional ones.
+        """
         path = pl.col("path")
         written = {
             place.template.prefix
@@ -192,7 +190,7 @@ class UnusedFiles:
             for one in templates
             if one.prefix or self._presence.ids.is_empty()
         }
-        alike = [one.alike for one in templates if not one.prefix and one.fields]
+        alike = [one.alike for one in finding if not one.prefix and one.fields]
         own = pl.lit(value=True)
         for prefix in written:
             own &= ~path.str.starts_with(prefix)

@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
     from sinagot_catalog.catalog import Catalog, Session, UnitStep
 
-__all__ = ["explain"]
-
 _NEAR = 5000
 
 

@@ -25,20 +25,6 @@ if TYPE_CHECKING:
     from sinagot_catalog.config import Config
     from sinagot_catalog.run.planner import Plan
 
-__all__ = [
-    "PlanArguments",
-    "RunArguments",
-    "RunOptions",
-    "SubmitArguments",
-    "WatchArguments",
-    "check_rows",
-    "of_steps",
-    "plan",
-    "replaced",
-    "rows_query",
-    "seconds_of",
-]
-
 FRESH = 2.0
 """The greatest age in seconds of a listing that a plan may use."""
 
