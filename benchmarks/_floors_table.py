@@ -55,7 +55,7 @@ def markdown(results: Sequence[dict[str, Any]], *, goals: bool = False) -> str:
             *_ratio(one),
             _goal(one),
             verdicts[one["is_met"]],
-            f"{one['day']}, {one['load']:.0f}" if "day" in one else "",
+            ", ".join([one.get("day", ""), *([f"{one['load']:.0f}"] if "load" in one else ())]),
         )
         lines.append(_line(cells))
     return "\n".join(lines) + "\n"
