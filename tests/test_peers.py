@@ -331,7 +331,7 @@ def run_benchmarks(*arguments):
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "benchmarks", *map(str, arguments)]
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=550, check=False
     )
 
 
