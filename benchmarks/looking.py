@@ -13,7 +13,7 @@ import polars as pl
 from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate, child
 from benchmarks._workspaces import SHAPES, harbor
 from sinagot_catalog import Workspace
-from sinagot_catalog.catalog.layout import Layout
+from sinagot_catalog.catalog.structure.layout import Layout
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage import open_store
