@@ -14,6 +14,7 @@ from sinagot_catalog.catalog import (
     FrameProtocols,
     Query,
     Resolver,
+    absent_value,
     as_expression,
     check_literals,
     equality,
@@ -24,7 +25,7 @@ from sinagot_catalog.catalog import (
     sql_predicate,
 )
 from sinagot_catalog.config import count_of
-from sinagot_catalog.errors import SelectionError, SinagotError
+from sinagot_catalog.errors import NoMatchWarning, SelectionError, SinagotError
 from sinagot_catalog.schema import KEYS, TABLES
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ class Selection(FrameProtocols):
         Columns that need sizes or times (`stale`; `size`, `first_modified` and `last_modified` of a record), and
         columns from files (steps with `COLUMNS`), are included if a filter names them; `select` names them too.
         """
-        return self._fetch(None)
+        rows = self._fetch(None)
+        self._warn_of_absent(rows.height)
+        return rows
 
     def _fetch(self, columns: Sequence[str] | None) -> pl.DataFrame:
         parts = [one.fetch(self._query, columns) for one in self._resolvers()]
@@ -260,7 +263,9 @@ class Selection(FrameProtocols):
 
     def count(self) -> int:
         """Return the number of rows."""
-        return len(self)
+        count = len(self)
+        self._warn_of_absent(count)
+        return count
 
     def is_empty(self) -> bool:
         """Whether there is no row."""
@@ -284,11 +289,8 @@ class Selection(FrameProtocols):
 
     def _instead(self, name: str, also: Sequence[str] = ()) -> str:
         """What to write for a name that the selection does not have, as the end of a sentence."""
-        views = {"records": self._kinds.records, "steps": self._kinds.steps}
-        views.pop(self._query.table, None)
-        workspace = None if self._kinds.workspace is None else type(self._kinds.workspace)
         columns = {*TABLES[self._query.table], *self._source.config.ids.groups}
-        return no_attribute(self, name, views, workspace=workspace, columns=columns, also=also)
+        return no_attribute(self, name, self._kinds, self._query.table, columns=columns, also=also)
 
     def matrix(self) -> pl.DataFrame:
         """Return records by steps: a row per record, and a column with the statuses of each step.
@@ -414,9 +416,16 @@ class Selection(FrameProtocols):
         if not (self._query.is_narrowed and self._source.is_cheap):
             return ""
         try:
-            return count_of(len(self), self._query.table.removesuffix("s"))
+            count = len(self)
+            absent = "" if count else absent_value(self._source, self._query)
         except SinagotError:
             return ""
+        text = count_of(count, self._query.table.removesuffix("s"))
+        return f"{text}: {absent}" if absent else text
+
+    def _warn_of_absent(self, count: int) -> None:
+        if not count and (text := absent_value(self._source, self._query)):
+            warnings.warn(text, NoMatchWarning, stacklevel=3)
 
     def _name(self) -> str:
         return f"{self._query.table.capitalize()} instance"

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 TINY = ("--records", "12", "--times", "1")
+pytestmark = pytest.mark.slow
 
 
 def run_benchmarks(cache, *arguments):
@@ -17,7 +18,7 @@ def run_benchmarks(cache, *arguments):
     command = [sys.executable, "-m", "benchmarks", *where, *arguments]
     environment = {**os.environ, "NO_COLOR": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200, check=False
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
     )
 
 
@@ -127,7 +128,7 @@ def test_the_tables_of_the_page_are_made_from_the_kept_figures():
         input=page,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=300,
         check=True,
     )
     assert done.stdout == page

@@ -55,7 +55,6 @@ print(json.dumps({
 """
 
 
-@pytest.mark.timeout(900)
 def test_memory_of_many_rows_is_flat_and_nothing_is_left(write_workspace, pytestconfig):
     count = 100_000 if pytestconfig.getoption("slow") else 10_000
     folder = write_workspace({"work": ("raw/{id}", "out/{id}", "self.path.output.write_bytes(b'x')")})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import polars as pl
@@ -10,8 +11,6 @@ import polars as pl
 from sinagot_catalog.errors import did_you_mean, nearest
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
-
     import pyarrow as pa
 
 
@@ -90,9 +89,9 @@ _FRAME_WORDS = {
 def no_attribute(
     handle: object,
     name: str,
-    views: Mapping[str, type],
+    kinds: Any,
+    table: str = "",
     *,
-    workspace: type | None = None,
     columns: Collection[str] = (),
     also: Iterable[str] = (),
 ) -> str:
@@ -101,11 +100,12 @@ def no_attribute(
     Args:
         handle: A workspace or a selection.
         name: The name.
-        views: What the handle can be seen as, such as `steps`, with the classes.
-        workspace: The class of the workspace of a selection.
+        kinds: The classes of the workspace's handles: `records`, `steps`, and its `workspace`.
+        table: The table of a selection.
         columns: The columns of a selection.
         also: Valid names besides those of its class.
     """
+    views = {view: getattr(kinds, view) for view in ("records", "steps") if view != table}
     if name in columns:
         return f"; a column is .select({name!r})"
     if elsewhere := next((view for view, kind in views.items() if hasattr(kind, name)), None):
@@ -115,7 +115,7 @@ def no_attribute(
     if word is not None:
         of_workspace = " of the workspace" if is_frame and name in _WORDS else ""
         return f"; did you mean {word}{of_workspace}?"
-    if workspace is not None and hasattr(workspace, name):
+    if is_frame and hasattr(type(kinds.workspace), name):
         return f"; the workspace has {name}"
     return _of_frames(name, "" if is_frame else "records") or _similar(handle, name, views, also)
 

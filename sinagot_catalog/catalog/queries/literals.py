@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -54,6 +54,7 @@ def check_literals(expression: pl.Expr, schema: dict[str, Any], names: dict[str,
         check_literals(operand, schema, names)
 
 
+_WANTED = frozenset({"==", "==v"})
 _EQUAL = frozenset({"==", "!=", "==v", "!=v"})
 _ORDER = frozenset({"<", "<=", ">", ">="})
 
@@ -74,14 +75,33 @@ def _compares(
 
 
 def _check_values(column: str, operands: Sequence[pl.Expr], choices: Sequence[str]) -> None:
+    for value in _texts(operands):
+        check_value(column, value, choices)
+
+
+def _texts(operands: Sequence[pl.Expr]) -> Iterator[str]:
+    """The texts that some operands are, or list."""
     for literal in (one for one in operands if one.meta.is_literal()):
         values = pl.select(literal).to_series()
         if isinstance(values.dtype, (pl.List, pl.Array)):
             values = values.explode(keep_nulls=False, empty_as_null=False)
-        if values.dtype != pl.String:
-            continue
-        for value in values.drop_nulls().to_list():
-            check_value(column, value, choices)
+        if values.dtype == pl.String:
+            yield from values.drop_nulls().to_list()
+
+
+def wanted_texts(expression: pl.Expr) -> Iterator[tuple[str, str]]:
+    """Yield the columns that an expression wants to be equal to texts, with each text.
+
+    Example:
+        >>> list(wanted_texts((pl.col("sub") == "1") & (pl.col("n") > 2) & (pl.col("site") != "A")))
+        [('sub', '1')]
+    """
+    operands = expression.meta.pop()
+    for column in (one for one in operands if one.meta.is_column()):
+        if _compares(expression, column, operands, _WANTED):
+            yield from ((column.meta.output_name(), text) for text in _texts(operands))
+    for operand in operands:
+        yield from wanted_texts(operand)
 
 
 def check_value(column: str, value: str, choices: Sequence[str]) -> None:

@@ -265,5 +265,8 @@ def has_columns(frame: pl.DataFrame, predicate: pl.Expr) -> bool:
 
 
 def _not_applied(predicates: Sequence[pl.Expr], error: Exception) -> SelectionError:
-    shown = " & ".join(map(str, predicates))
-    return SelectionError(f"the filter {shown} cannot be applied: {str(error).splitlines()[0]}")
+    shown = " & ".join(map(filter_text, predicates))
+    why = str(error).splitlines()[0]
+    is_number = "compare string with numeric" in why or "check for String values" in why
+    hint = "A text is compared with a text: put the value in quotes, as it is written." if is_number else ""
+    return SelectionError(f"the filter {shown} cannot be applied: {why}", hint)

@@ -28,12 +28,11 @@ _MOST = 5
 
 
 def no_records(catalog: Catalog, dataset: str) -> str | None:
-    """Return that a dataset has no file of a record, and the patterns; None if it has one, or other files."""
-    if len(catalog.ids) or catalog.unused.unmatched()[0]:
-        return None
+    """Return that a dataset has no file of a record, with the patterns; None without them, or with other files."""
     places = sorted({place.template.text for place in catalog.layout.places})
-    looked = f"; looked for {', '.join(places[:3])}" if places else ""
-    return f"{dataset} holds no file of a record{looked}"
+    if len(catalog.ids) or not places or catalog.unused.unmatched()[0]:
+        return None
+    return f"{dataset} holds no file of a record; looked for {', '.join(places[:3])}"
 
 
 def is_missed(catalog: Catalog, place: int) -> bool:
