@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.catalog.absent_values import absent_value
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
     from sinagot_catalog.catalog.files.file_stats import Stats, link_stats, port_stats, stat_paths
+    from sinagot_catalog.catalog.queries.absent_values import absent_value
     from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.queries.lazy_frames import rows_frame
     from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality

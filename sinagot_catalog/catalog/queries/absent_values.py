@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog.literals import wanted_texts
-from sinagot_catalog.catalog.query import Query
-from sinagot_catalog.catalog.resolver import Resolver
+from sinagot_catalog.catalog.queries.literals import wanted_texts
+from sinagot_catalog.catalog.queries.query import Query
+from sinagot_catalog.catalog.queries.resolver import Resolver
 from sinagot_catalog.errors import did_you_mean
 
 if TYPE_CHECKING:
