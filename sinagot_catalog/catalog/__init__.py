@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.catalog.layout import BoundPattern, Layout, Link, UnitStep
     from sinagot_catalog.catalog.layout_builder import build_layout
     from sinagot_catalog.catalog.lazy_frames import rows_frame
-    from sinagot_catalog.catalog.literals import as_expression, check_literals, equality
+    from sinagot_catalog.catalog.literals import as_expression, check_literals, equality, flattened
     from sinagot_catalog.catalog.metadata_values import text_of
     from sinagot_catalog.catalog.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
     from sinagot_catalog.catalog.query import Query
