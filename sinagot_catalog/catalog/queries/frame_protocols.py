@@ -21,6 +21,19 @@ class FrameProtocols(ABC):
     def collect(self) -> pl.DataFrame:
         """Return the rows as a Polars frame."""
 
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return the number of rows."""
+
+    def is_empty(self) -> bool:
+        """Whether there is no row."""
+        return len(self) == 0
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"the truth value of {self!r} is ambiguous: write .is_empty(), or len(…) > 0, for whether it has rows"
+        )
+
     def to_arrow(self) -> pa.Table:
         """Return the rows as an Arrow table."""
         return self.collect().to_arrow()

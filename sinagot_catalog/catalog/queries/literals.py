@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import permutations
 from typing import Any
 
@@ -125,3 +125,8 @@ def as_expression(given: object) -> pl.Expr:
     if isinstance(given, str):
         return pl.col(given)
     raise SelectionError(f"a filter takes Polars expressions, not {type(given).__name__} ({given!r:.60})")
+
+
+def flattened(given: Iterable[str | pl.Expr | Iterable[str | pl.Expr]]) -> list[str | pl.Expr]:
+    """Return the names and expressions that are given one by one, or in lists."""
+    return [one for part in given for one in ([part] if isinstance(part, (str, pl.Expr)) else part)]
