@@ -15,7 +15,7 @@ from benchmarks._measure import AtMost, Measurement, Scale, Skipped, alternate, 
 from benchmarks._network import FORGOTTEN_SECONDS, MICROSECONDS, network_disk
 from benchmarks._workspaces import SHAPES, harbor
 from sinagot_catalog import Workspace
-from sinagot_catalog.catalog.layout import Layout
+from sinagot_catalog.catalog.structure.layout import Layout
 from sinagot_catalog.catalog.tables import Catalog
 from sinagot_catalog.schema import KIND
 from sinagot_catalog.storage import open_store
