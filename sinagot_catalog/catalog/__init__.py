@@ -14,33 +14,14 @@ from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sinagot_catalog.catalog.exclusion_edits import exclude, include, missing_line
-<<<<<<< HEAD
     from sinagot_catalog.catalog.files.file_stats import Stats, link_stats, port_stats, stat_paths
     from sinagot_catalog.catalog.queries.absent_values import absent_value
     from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
     from sinagot_catalog.catalog.queries.lazy_frames import rows_frame
-    from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality
-    from sinagot_catalog.catalog.queries.query import Query
-    from sinagot_catalog.catalog.queries.resolver import Resolver
-    from sinagot_catalog.catalog.queries.sql_check import (
-=======
-    from sinagot_catalog.catalog.rules.failures import VARYING, failure_filter, failure_kinds, sql_text
-    from sinagot_catalog.catalog.files.file_stats import Stats, link_stats, port_stats, stat_paths
-    from sinagot_catalog.catalog.queries.frame_protocols import FrameProtocols, no_attribute
-    from sinagot_catalog.catalog.structure.layout import BoundPattern, Layout, Link, UnitStep
-    from sinagot_catalog.catalog.structure.layout_builder import build_layout
-    from sinagot_catalog.catalog.queries.lazy_frames import rows_frame
     from sinagot_catalog.catalog.queries.literals import as_expression, check_literals, equality, flattened
-    from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
-    from sinagot_catalog.catalog.rules.notices import JoinedNotices, Notice, is_missed, no_records, notices_frame
     from sinagot_catalog.catalog.queries.query import Query
-    from sinagot_catalog.catalog.tables_on_disk.read_files import FORMATS, scan_files
-    from sinagot_catalog.catalog.rules.reasons import with_causes
     from sinagot_catalog.catalog.queries.resolver import Resolver
-    from sinagot_catalog.catalog.session import Session
-    from sinagot_catalog.catalog.snapshots.snapshot_diff import Diff, diff, names, snapshot
     from sinagot_catalog.catalog.queries.sql_check import (
->>>>>>> main
         as_text,
         check_query,
         names_in,
