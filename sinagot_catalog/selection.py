@@ -20,6 +20,7 @@ from sinagot_catalog.catalog import (
     equality,
     failed,
     failure_kinds,
+    flattened,
     no_attribute,
     rows_frame,
     sql_predicate,
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 class Selection(FrameProtocols):
     """Rows of one table of the catalog; immutable, and lazy: nothing is listed before the user asks for rows.
 
-    It is filtered like a Polars frame, collected into one, and passed to any library that reads Arrow.
+    It is filtered like a Polars frame, and passed to any library that reads Arrow, such as DuckDB, Altair, narwhals
+    and `ibis.memtable`. pandas takes `.collect().to_pandas()`, great_tables takes `.collect()`.
 
     Example:
         >>> import polars as pl
@@ -188,7 +190,7 @@ class Selection(FrameProtocols):
             >>> ws.steps.filter(step="mean").select("record_id", "n_files", late=pl.col("step") > "m").row(0)
             ('REC-20200601', 1, True)
         """
-        flat = [one for given in columns for one in ([given] if isinstance(given, (str, pl.Expr)) else given)]
+        flat = flattened(columns)
         resolver = next(self._resolvers())
         if all(isinstance(one, str) and not one.startswith("^") for one in flat) and not named:
             return self._fetch(list(resolver.described(self._query, flat)))  # type: ignore[arg-type]
@@ -204,7 +206,9 @@ class Selection(FrameProtocols):
         except pl.exceptions.PolarsError as error:
             raise SelectionError(f"the columns cannot be made: {str(error).splitlines()[0]}") from error
 
-    def sort(self, *by: str | pl.Expr, descending: bool = False, nulls_last: bool = False) -> pl.DataFrame:
+    def sort(
+        self, *by: str | pl.Expr | Iterable[str | pl.Expr], descending: bool = False, nulls_last: bool = False
+    ) -> pl.DataFrame:
         """Return the rows as a Polars frame in another order.
 
         Args:
@@ -212,7 +216,10 @@ class Selection(FrameProtocols):
             descending: Largest first.
             nulls_last: Put nulls last.
         """
-        ordered = self.lazy().sort(*by, descending=descending, nulls_last=nulls_last, maintain_order=True)
+        flat, resolver = flattened(by), next(self._resolvers())
+        for one in flat:
+            resolver.check(self._query.table, pl.col(one) if isinstance(one, str) else one)
+        ordered = self.lazy().sort(*flat, descending=descending, nulls_last=nulls_last, maintain_order=True)
         return ordered.select(*self.collect_schema()).collect()
 
     def head(self, n: int = 5) -> Self:
@@ -266,15 +273,6 @@ class Selection(FrameProtocols):
         count = len(self)
         self._warn_of_absent(count)
         return count
-
-    def is_empty(self) -> bool:
-        """Whether there is no row."""
-        return len(self) == 0
-
-    def __bool__(self) -> bool:
-        raise TypeError(
-            f"the truth value of {self!r} is ambiguous: write .is_empty(), or len(…) > 0, for whether it has rows"
-        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Pickle the query, not the class: a modality's own class cannot be imported by name.

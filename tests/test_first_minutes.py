@@ -3,6 +3,8 @@
 from operator import attrgetter
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -90,6 +92,32 @@ def test_a_list_of_ids_is_run_and_other_values_are_told_what_to_write(harbor):
         with pytest.raises(SelectionError) as said:
             harbor.run(rows)
         assert "a list of ids" in said.value.hint
+
+
+@pytest.mark.parametrize(
+    "collected",
+    [
+        list,
+        iter,
+        lambda ids: (one for one in ids),
+        set,
+        np.array,
+        pd.Series,
+        pd.Index,
+        pl.Series,
+        lambda ids: pd.DataFrame({"record_id": ids}),
+    ],
+)
+def test_ids_are_run_from_any_collection(harbor, collected):
+    ids = ["REC-20200601", "REC-20200602"]
+    report = harbor.run(collected(ids), progress=False, limit=1, mode="main_process")
+    assert report.counts() == {"done": 1}
+
+
+def test_records_are_run_as_a_list(harbor):
+    report = harbor.run(list(harbor.records.head(2)), progress=False, mode="main_process")
+    assert report.counts() == {"done": 6}
+    assert set(report.frame["record_id"]) == {"REC-20200601", "REC-20200602"}
 
 
 def test_results_of_a_step_outside_the_scope_are_an_error_that_names_its_steps(lab):
