@@ -49,7 +49,7 @@ BUCKETS = {"moto", "seaweed", "azurite", "gcs"}
 # A mode in the parameters: the same test runs its rows in this process, too.
 MODES = {"processes"}
 # Tests in these folders start servers of their own, too.
-FOLDERS = {"flows", "cluster"}
+FOLDERS = {"flows", "cluster", "ui"}
 
 
 @pytest.hookimpl(tryfirst=True)
