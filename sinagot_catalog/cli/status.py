@@ -8,15 +8,16 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.next_line import next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
     PLACE,
     SNAPSHOT,
-    Option,
-    duration,
+    columns,
     flag,
     record,
     steps,
+    time_span,
     verb,
     where,
 )
@@ -34,8 +35,10 @@ from sinagot_catalog.cli.output import (
 )
 from sinagot_catalog.cli.workspace_args import (
     command,
+    is_narrowed,
     name_of,
     open_workspace,
+    say_absent_value,
     say_what_is_missing,
     selected,
     source_of,
@@ -56,7 +59,6 @@ _BAR = 20
 _BAR_FROM = 100
 _PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
 _KINDS = 3
-_STEPS = 4
 
 
 @verb(
@@ -73,19 +75,17 @@ last attempt, also where older outputs make a row done), stale, total),
 totals (the same without group), next (command, rows, steps; null where nothing can run)""",
     PLACE,
     SNAPSHOT,
-    Option("--by", metavar="A,B", help="columns of steps or records to count by, instead of the step"),
+    columns("--by", "columns of steps or records to count by, instead of the step"),
     where("only steps that fit, such as \"record_id > 'REC-2'\""),
     steps("only this step"),
     record(),
     flag("--stale", help="also count stale rows; reads sizes and times"),
-    Option(
+    time_span(
         "--follow",
+        "refresh at this interval, by default 2s, until Ctrl-C",
         old=["--watch"],
-        metavar="TIME",
-        type=duration,
         is_flag=False,
         flag_value="2s",
-        help="refresh at this interval, by default 2s, until Ctrl-C",
     ),
     OUTPUT,
 )
@@ -122,7 +122,9 @@ def _once(ws: Workspace, args: Any) -> int:
     if not is_machine(args):
         if look.failed.height:
             _show_failures(look, args)
-        put(_next(look, args) + _stale(look, args))
+        if not look.totals["total"]:
+            say_absent_value(steps)
+        put(next_line(look, args))
     return 0
 
 
@@ -130,7 +132,7 @@ def _once(ws: Workspace, args: Any) -> int:
 
 
 @dataclass(frozen=True)
-class _Look:
+class StatusCounts:
     """The counts of one listing.
 
     Attributes:
@@ -160,7 +162,7 @@ class _Look:
     seconds: float
 
 
-def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
+def _look(ws: Workspace, steps: StepCollection, args: Any) -> StatusCounts:
     """Count the rows, range by range."""
     import polars as pl
 
@@ -174,7 +176,7 @@ def _look(ws: Workspace, steps: StepCollection, args: Any) -> _Look:
     counts = pl.concat([one.counts for one in parts])
     every = counts.group_by("modality", "step", maintain_order=True).agg(_sums())
     ready = every.filter(pl.col("data_ready") > 0).group_by("step", maintain_order=True).agg(_sums())
-    return _Look(
+    return StatusCounts(
         ws,
         by,
         sum(one.n_records for one in parts),
@@ -209,11 +211,11 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = _is_narrowed(args)
+        is_whole = not is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
-        self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
+        self.n_records = len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         # a script that cannot be used has a note of its own
@@ -249,7 +251,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
 
     if not args.by:
         return ["step"] if ws.is_unit_mode else ["modality", "step"]
-    names = [name.strip() for name in args.by.split(",") if name.strip()]
+    names = list(dict.fromkeys(args.by))
     known = [*ws.steps.collect_schema(), *ws.records.collect_schema(), *sorted(TIMED["records"])]
     columns = source_of(ws).ranges.any.catalog().file_columns
     for name in names:
@@ -265,7 +267,7 @@ def _by(ws: Workspace, args: Any) -> list[str]:
                 f"--by: there is no column {name!r}{did_you_mean(name, known)}",
                 f"Columns of steps and records: {', '.join(dict.fromkeys(known))}.",
             )
-    return list(dict.fromkeys(names))
+    return names
 
 
 def _sums() -> list[pl.Expr]:
@@ -303,7 +305,7 @@ def _aggregates() -> list[pl.Expr]:
 # --- output --------------------------------------------------------------------------------------------------
 
 
-def _summary(look: _Look, args: Any) -> dict[str, Any]:
+def _summary(look: StatusCounts, args: Any) -> dict[str, Any]:
     """Return the object that `--json` prints."""
     kept = source_of(look.ws).kept
     follow = {"command": command(args, "run"), "rows": look.totals["data_ready"], "steps": look.ready}
@@ -320,7 +322,7 @@ def _summary(look: _Look, args: Any) -> dict[str, Any]:
     }
 
 
-def _show(look: _Look, args: Any) -> None:
+def _show(look: StatusCounts, args: Any) -> None:
     """Print the counts as a table; complete groups are only named."""
     import polars as pl
 
@@ -378,7 +380,7 @@ def _bars(table: pl.DataFrame) -> list[list[tuple[str, str]]] | None:
     return bars
 
 
-def _show_failures(look: _Look, args: Any) -> None:
+def _show_failures(look: StatusCounts, args: Any) -> None:
     """Print the kinds of failure, most frequent first."""
     from sinagot_catalog.catalog import failure_kinds
 
@@ -390,59 +392,3 @@ def _show_failures(look: _Look, args: Any) -> None:
         put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
-
-
-def _next(look: _Look, args: Any) -> str:
-    """Return one line on what can be run now."""
-    from sinagot_catalog.run import order_fault
-
-    totals = look.totals
-    if not totals["total"]:
-        has_steps = bool(source_of(look.ws).layout().cells)
-        none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
-        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
-    if totals["done"] + totals["excluded"] == totals["total"]:
-        if totals["failed"]:
-            rows = count_of(totals["failed"], "row")
-            return f"all outputs are there, but the last attempt at {rows} failed"
-        return f"everything is done{_excluded(totals['excluded'])}"
-    if look.ready:
-        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
-            return f"nothing can run: {fault}"
-        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
-        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
-        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
-    return _stuck(look, args)
-
-
-def _is_narrowed(args: Any) -> bool:
-    return bool(args.where or args.step or args.record)
-
-
-def _excluded(count: int) -> str:
-    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
-
-
-def _stale(look: _Look, args: Any) -> str:
-    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
-    if not (n := look.totals["stale"]):
-        return ""
-    rows = selected(look.ws, args).filter(status="DONE")
-    is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
-
-
-def _stuck(look: _Look, args: Any) -> str:
-    """Return the same line for the case that no row is ready."""
-    totals = look.totals
-    if totals["processing"]:
-        verb = "is" if totals["processing"] == 1 else "are"
-        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
-    if totals["error"] > look.n_broken:
-        again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
-    if look.n_broken:
-        return (
-            f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
-        )
-    return f"nothing can run now; why: {command(args, 'plan')}"

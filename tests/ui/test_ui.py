@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
@@ -326,6 +327,14 @@ def test_rows_are_filtered_sorted_and_paged_by_the_address(write_workspace, star
     assert records(ui.get("/rows?sort=nothing"))[0] == "R000"
     narrowed = ui.get("/rows?" + urlencode({"where": "record_id >= 'R248'"}))
     assert records(narrowed) == ["R248", "R249"]
+
+
+def test_many_filters_at_once_are_answered(folder, start):
+    ui = start(folder)
+    filters = [f"/?{urlencode({'where': f'n_files > {n % 24} - 9'})}" for n in range(72)]
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(ui.get, filters))
+    assert {answer.status for answer in answers} == {200}
 
 
 def test_the_command_runs_what_is_seen_from_a_shell(folder, start):
