@@ -130,6 +130,7 @@ def _time(spec: Any, tasks: Sequence[Any]) -> dict[str, float]:
     from sinagot_catalog.scripts import OutputFile, importer
     from sinagot_catalog.worker import __main__ as worker
     from sinagot_catalog.worker import job, local_files, process_state, row_inputs, row_outputs, row_script
+    from sinagot_catalog.worker.row_interrupts import WorkerInterrupts
 
     modules = (writer, importer, worker, job, local_files, process_state, row_inputs, row_outputs, row_script)
     with tempfile.TemporaryFile() as board, tempfile.TemporaryFile("a") as output:
@@ -147,7 +148,7 @@ def _time(spec: Any, tasks: Sequence[Any]) -> dict[str, float]:
             announce=shown.show,
             output=OutputFile(2),
             after_run=process._check_self,  # noqa: SLF001
-            interrupts=worker.WorkerInterrupts(),
+            interrupts=WorkerInterrupts(),
         )
         _go(jobs, tasks[:_FIRST])
         _clock({"Script": jobs._steps[0].script}, times)  # noqa: SLF001
