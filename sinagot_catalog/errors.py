@@ -70,6 +70,10 @@ class SelectionError(UsageError, ValueError):
     """A filter, a label, a scope or a frame of rows names something that cannot exist."""
 
 
+class NoMatchWarning(UserWarning):
+    """A filter wants a text that no record has, but a similar one."""
+
+
 class NotFoundError(UsageError, LookupError):
     """A record, script or file of the given name does not exist."""
 

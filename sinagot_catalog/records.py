@@ -69,7 +69,9 @@ class RecordCollection(Selection):
 
     def ids(self) -> list[str]:
         """The record ids, sorted."""
-        return list(self.iter_ids())
+        ids = list(self.iter_ids())
+        self._warn_of_absent(len(ids))
+        return ids
 
     def iter_ids(self) -> Iterator[str]:
         """Iterate over the record ids, sorted."""

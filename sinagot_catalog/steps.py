@@ -210,7 +210,9 @@ class StepCollection(Selection):
         )
         if wanted.resolved_mode(self._source.config) == "prefect":
             return self._submit(wanted, wait=True).wait()
-        return run(self._source, self._query, wanted, progress=progress, observer=_observer())
+        report = run(self._source, self._query, wanted, progress=progress, observer=_observer())
+        self._warn_of_absent(report.frame.height)
+        return report
 
     @renamed(say="on_message")
     def submit(

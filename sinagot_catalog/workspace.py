@@ -174,8 +174,7 @@ class Workspace(WorkspaceRuns):
             raise AttributeError(f"'Workspace' object has no attribute {name!r}")
         if name in self.config.tasks or name in self.config.modalities:
             return self[name]
-        views = {"records": self._kinds.records, "steps": self._kinds.steps}
-        hint = no_attribute(self, name, views, also=[*self.config.tasks, *self.config.modalities])
+        hint = no_attribute(self, name, self._kinds, also=[*self.config.tasks, *self.config.modalities])
         if name in ("doctor", "gc", "ui", "init", "sbatch", "server", "serve"):
             hint = f"; the command line has it: sinagot-catalog {name}"
         elif name in _scripts(self.config):

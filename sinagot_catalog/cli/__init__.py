@@ -7,6 +7,7 @@ no Polars, and only a submit with rows to run imports Prefect.
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from sinagot_catalog.cli.app import parse
 from sinagot_catalog.cli.echo import say
 from sinagot_catalog.cli.output import broken
 from sinagot_catalog.cli.signals import Interrupts
-from sinagot_catalog.errors import SinagotError
+from sinagot_catalog.errors import NoMatchWarning, SinagotError
 from sinagot_catalog.lazy import lazy_exports
 from sinagot_catalog.scripts import USER_SCRIPTS
 
@@ -47,7 +48,10 @@ def call(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     debug = bool(os.environ.get("SINAGOT_CATALOG_DEBUG")) or "--debug" in words
     try:
-        with Interrupts():
+        with (
+            Interrupts(),
+            warnings.catch_warnings(action="ignore", category=NoMatchWarning),
+        ):  # verbs print a note
             code = parse(words)
     except KeyboardInterrupt:
         say("interrupted; what is done is kept, and the same command goes on with the rest")

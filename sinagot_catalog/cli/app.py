@@ -56,9 +56,7 @@ class Program(click.Group):
         """Return the verb of some words; an unknown one raises an error that names the nearest."""
         word = args[0]
         if word not in _VERBS and not ctx.resilient_parsing and not word.startswith("-"):
-            raise click.UsageError(
-                f"{word!r} is not one of {', '.join(_VERBS)}{did_you_mean(word, _VERBS)}", ctx
-            )
+            raise click.UsageError(f"{word!r} is not one of {', '.join(_VERBS)}{_near_verb(word)}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_help(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -118,6 +116,29 @@ def parse(argv: Sequence[str]) -> int:
         raise SystemExit(2) from None
 
 
+_OPTIONS = {
+    "--cores": "--workers", "--cpus": "--workers", "--filter": "--where", "--forceall": "--force",
+    "--forcerun": "--force", "--id": "--record", "--jobs": "--workers", "--n-jobs": "--workers",
+    "--processes": "--workers", "--query": "--where", "--rerun-incomplete": "--stale", "--script": "--step",
+    "--select": "--where", "--until": "--step",
+}  # fmt: skip
+"""Our names for options of other programs."""
+
+_WORDS = {
+    "list": "ls",
+    "show": "ls",
+    "graph": "report",
+    "why": "explain",
+    "check": "doctor",
+    "dry-run": "plan",
+}
+"""Our names for verbs of other programs."""
+
+
+def _near_verb(word: str) -> str:
+    return f"; did you mean {_WORDS[word]!r}?" if word in _WORDS else did_you_mean(word, _VERBS)
+
+
 def _long_name(param: click.Parameter) -> str:
     """Return the present long name of an option; old names come after it."""
     return next((name for name in param.opts if name.startswith("--")), param.opts[0])
@@ -129,7 +150,9 @@ def _sentence(error: click.UsageError) -> str:
         [text for one in error.ctx.command.get_params(error.ctx) for text in one.opts] if error.ctx else []
     )
     if isinstance(error, click.NoSuchOption):
-        return f"unknown argument {error.option_name!r}{did_you_mean(error.option_name, known)}"
+        word = _OPTIONS.get(error.option_name)
+        near = f"; did you mean {word!r}?" if word in known else did_you_mean(error.option_name, known)
+        return f"unknown argument {error.option_name!r}{near}"
     if isinstance(error, click.MissingParameter) and error.param is not None:
         param = error.param
         name = param.metavar if isinstance(param, Argument) else _long_name(param)

@@ -8,6 +8,7 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.cli.echo import clean, say
+from sinagot_catalog.cli.next_line import is_narrowed, next_line
 from sinagot_catalog.cli.options import (
     OUTPUT,
     PLACE,
@@ -36,6 +37,7 @@ from sinagot_catalog.cli.workspace_args import (
     command,
     name_of,
     open_workspace,
+    say_absent_value,
     say_what_is_missing,
     selected,
     source_of,
@@ -56,7 +58,6 @@ _BAR = 20
 _BAR_FROM = 100
 _PARTS = {"done": ("█", "32"), "processing": ("▓", "33"), "error": ("▒", "31"), "data_ready": ("░", "36")}
 _KINDS = 3
-_STEPS = 4
 
 
 @verb(
@@ -122,7 +123,9 @@ def _once(ws: Workspace, args: Any) -> int:
     if not is_machine(args):
         if look.failed.height:
             _show_failures(look, args)
-        put(_next(look, args) + _stale(look, args))
+        if not look.totals["total"]:
+            say_absent_value(steps)
+        put(next_line(look, args))
     return 0
 
 
@@ -209,11 +212,11 @@ class _Part:
         keys = ["record_id", "task", "modality", "step"]
         broken = catalog.steps.filter(pl.col("_rule") == "fault").select(*keys, "_cell")
         is_broken = rows.join(broken, on=keys, how="semi", nulls_equal=True) if broken.height else broken
-        is_narrowed = _is_narrowed(args)
+        is_whole = not is_narrowed(args)
         self.counts = rows.group_by(*dict.fromkeys([*by, "modality", "step"]), maintain_order=True).agg(
             _aggregates()
         )
-        self.n_records = rows["record_id"].n_unique() if is_narrowed else len(steps.records)
+        self.n_records = len(steps.records) if is_whole else rows["record_id"].n_unique()
         self.n_files = catalog.n_files
         self.n_broken = is_broken.height
         # a script that cannot be used has a note of its own
@@ -390,59 +393,3 @@ def _show_failures(look: _Look, args: Any) -> None:
         put(broken(clean(f"failed: {one['n']} {where}: {kind}{one['message']} ({example})"), 8))
     more = f"; {failures.height - _KINDS} further kinds" if failures.height > _KINDS else ""
     say(f"why: {command(args, 'logs', '--failed')}{more}")
-
-
-def _next(look: _Look, args: Any) -> str:
-    """Return one line on what can be run now."""
-    from sinagot_catalog.run import order_fault
-
-    totals = look.totals
-    if not totals["total"]:
-        has_steps = bool(source_of(look.ws).layout().cells)
-        none = "no records" if has_steps else "no steps: list scripts in workspace.toml, or see init --help"
-        return f"nothing to do: {'no step of a record fits' if _is_narrowed(args) else none}"
-    if totals["done"] + totals["excluded"] == totals["total"]:
-        if totals["failed"]:
-            rows = count_of(totals["failed"], "row")
-            return f"all outputs are there, but the last attempt at {rows} failed"
-        return f"everything is done{_excluded(totals['excluded'])}"
-    if look.ready:
-        if (fault := order_fault(source_of(look.ws).ranges.any.catalog())) is not None:
-            return f"nothing can run: {fault}"
-        first = [f"{count} {step}" for step, count in list(look.ready.items())[:_STEPS]]
-        some = f"{', '.join(first)}{' …' if len(look.ready) > _STEPS else ''}"
-        return f"next: {paint(command(args, 'run'), '1')}   ({totals['data_ready']} can run now: {some})"
-    return _stuck(look, args)
-
-
-def _is_narrowed(args: Any) -> bool:
-    return bool(args.where or args.step or args.record)
-
-
-def _excluded(count: int) -> str:
-    return f"; {count_of(count, 'row')} {'is' if count == 1 else 'are'} excluded" if count else ""
-
-
-def _stale(look: _Look, args: Any) -> str:
-    """Return the number of stale rows and the command for them; if only scripts changed, it names that cause."""
-    if not (n := look.totals["stale"]):
-        return ""
-    rows = selected(look.ws, args).filter(status="DONE")
-    is_code = all(part.plan(args.step or None, stale=True).n_run == 0 for part in rows.ranges())
-    return f"; {n} stale: {command(args, 'run', '--stale=code' if is_code else '--stale')}"
-
-
-def _stuck(look: _Look, args: Any) -> str:
-    """Return the same line for the case that no row is ready."""
-    totals = look.totals
-    if totals["processing"]:
-        verb = "is" if totals["processing"] == 1 else "are"
-        return f"{totals['processing']} {verb} running; see {command(args, 'logs', '--follow')}"
-    if totals["error"] > look.n_broken:
-        again = command(args, "run", "--status", "ERROR")
-        return f"next: {paint(again, '1')}   ({totals['error'] - look.n_broken} failed, to be tried again)"
-    if look.n_broken:
-        return (
-            f"next: mend what the notes say of the scripts; {paint(command(args, 'doctor'), '1')} says more"
-        )
-    return f"nothing can run now; why: {command(args, 'plan')}"

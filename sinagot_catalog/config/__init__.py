@@ -21,7 +21,6 @@ if TYPE_CHECKING:
         count_of,
         duration_text,
         parse_duration,
-        parse_size,
         size_text,
     )
     from sinagot_catalog.config.reader import Config, read_config

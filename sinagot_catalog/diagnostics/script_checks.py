@@ -6,6 +6,7 @@ import ast
 import shlex
 import shutil
 import sys
+from collections.abc import Iterator
 from importlib import util
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +19,6 @@ from sinagot_catalog.scripts import SOURCE_BOUND
 from sinagot_catalog.storage import read_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from sinagot_catalog.catalog import Session, UnitStep
 
 

@@ -55,7 +55,6 @@ if TYPE_CHECKING:
         StorageOptions,
         Task,
         UnitStepSpec,
-        Unrecorded,
         pack_metadata,
         tasks_of,
         unpack_metadata,

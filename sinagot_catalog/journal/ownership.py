@@ -35,10 +35,7 @@ _SLACK_NS = 2_000_000_000
 class ForeignFileError(SinagotError):
     """Publishing would replace or remove a file that the row did not make."""
 
-    @property
-    def error_type(self) -> str:
-        """The name of this error in the report."""
-        return "ForeignFile"
+    error_type = "ForeignFile"
 
 
 class ExistingFile(NamedTuple):

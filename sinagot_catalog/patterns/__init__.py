@@ -12,7 +12,7 @@ from sinagot_catalog.lazy import lazy_exports
 if TYPE_CHECKING:
     from sinagot_catalog.patterns.cut_fields import refused_ids
     from sinagot_catalog.patterns.fields import Tokens, fault_of
-    from sinagot_catalog.patterns.group_ids import ALL_RECORDS, ESCAPES, group_id, group_values
+    from sinagot_catalog.patterns.group_ids import ALL_RECORDS, ESCAPES
     from sinagot_catalog.patterns.id_pattern import IdPattern
     from sinagot_catalog.patterns.id_regex import field_regex, fitting
     from sinagot_catalog.patterns.match_listing import (
@@ -44,6 +44,6 @@ if TYPE_CHECKING:
     )
     from sinagot_catalog.patterns.raw_folder import RawFolder
     from sinagot_catalog.patterns.template import WILD, Template, parse_labelled, parse_template
-    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, Reduction, reductions
+    from sinagot_catalog.patterns.wildcards import MOST_FOLDERS, reductions
 
 __getattr__ = lazy_exports(__name__)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sinagot_catalog.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sinagot_catalog.storage.entry import find_entry, holds_file
+    from sinagot_catalog.storage.entry import find_entry
     from sinagot_catalog.storage.file_events import Changes
     from sinagot_catalog.storage.filesystem import Info
     from sinagot_catalog.storage.fingerprints import (
@@ -35,9 +35,10 @@ if TYPE_CHECKING:
         stat_columns,
     )
     from sinagot_catalog.storage.many_files import find_many
+    from sinagot_catalog.storage.parquet_bytes import from_parquet, to_parquet
     from sinagot_catalog.storage.pipe_messages import read_message, write_message
     from sinagot_catalog.storage.protocol import Store
-    from sinagot_catalog.storage.regular_file import open_regular, read_regular
+    from sinagot_catalog.storage.regular_file import file_stamp, open_regular, read_regular
     from sinagot_catalog.storage.remote import RemoteStore
     from sinagot_catalog.storage.roots import TextReader, open_store
     from sinagot_catalog.storage.urls import is_url, join_url, normal_url, protocols_of, split_url

@@ -71,6 +71,15 @@ def read_regular(path: str | os.PathLike[str], most: int = MOST) -> bytes:
     return b"".join(pieces)
 
 
+def file_stamp(path: str) -> tuple[int, int] | None:
+    """Return time and size of a local file, None if it is absent: the value changes when the file is edited."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - paths are texts here
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
+
+
 def _check_kind(mode: int, path: str) -> None:
     if not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "something else")

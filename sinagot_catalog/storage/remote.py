@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from sinagot_catalog.errors import StorageError
@@ -125,17 +126,13 @@ class RemoteStore(RemoteRoot):
 
     def get(self, path: str, target: str) -> None:
         """Copy an object to a local file."""
-        try:
+        with self.faults(path, "cannot be fetched"):
             self.fs.get_file(self.full(path), target)
-        except Exception as error:
-            raise self.fault(path, "cannot be fetched", error) from error
 
     def put(self, source: str, path: str) -> None:
         """Copy a local file to an object: readers see the old one or the whole new one."""
-        try:
+        with self.faults(path, "cannot be written"):
             self.fs.put_file(source, self.full(path))
-        except Exception as error:
-            raise self.fault(path, "cannot be written", error) from error
 
     def cloud_options(self) -> dict[str, str] | None:
         """The options for Polars' own readers; None if they cannot be translated exactly."""
@@ -155,22 +152,16 @@ class RemoteStore(RemoteRoot):
 
     def write(self, path: str, content: bytes) -> None:
         """Put a whole object; stores make it visible at once."""
-        try:
+        with self.faults(path, "cannot be written"):
             self.fs.pipe_file(self.full(path), content)
-        except Exception as error:
-            raise self.fault(path, "cannot be written", error) from error
 
     def delete(self, paths: Iterable[str]) -> None:
         """Remove objects; absent ones are no error."""
         self.each(self._delete, paths)
 
     def _delete(self, path: str) -> None:
-        try:
+        with self.faults(path, "cannot be removed"), suppress(FileNotFoundError):
             self.fs.rm_file(self.full(path))
-        except FileNotFoundError:
-            return
-        except Exception as error:
-            raise self.fault(path, "cannot be removed", error) from error
 
     def prune(self, folder: str) -> None:
         """Do nothing: a prefix exists as long as one of its keys does."""

@@ -27,10 +27,7 @@ _WIDTH = 12
 class MovedInputError(SinagotError):
     """A script moved an input away, and succeeded."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "InputMoved"
+    error_type = "InputMoved"
 
 
 class InputFile(NamedTuple):

@@ -37,10 +37,7 @@ _TEMPORARY_ERRNOS = (
 class TransferError(StorageError):
     """A file could not be fetched or written; the message needs no traceback."""
 
-    @property
-    def error_type(self) -> str:
-        """The error type in the report."""
-        return "StorageError"
+    error_type = "StorageError"
 
 
 class OutageRetry:

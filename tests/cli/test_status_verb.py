@@ -177,7 +177,7 @@ def test_it_looks_again_until_it_is_interrupted(harbor, harbor_folder, wait_unti
             harbor.steps.run("count", mode="main_process", progress=False)
             wait_until(lambda: "count,0,0,0,3," in shown.read_text())
             process.send_signal(signal.SIGINT)
-            assert process.wait(20) == 0
+            assert process.wait(300) == 0
         finally:
             process.kill()
 

@@ -33,7 +33,7 @@ def command(folder, *words, environment=None, **options):
         [sys.executable, "-m", "sinagot_catalog", words[0], str(folder), *words[1:]],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=300,
         check=False,
         env={**os.environ, **(environment or {})},
         **options,
@@ -137,7 +137,7 @@ def powerless(tmp_path):
     def call(folder, verb, *rest):
         words_of_ours = [sys.executable, "-m", "sinagot_catalog", verb, "-C", str(folder), *rest]
         return subprocess.run(
-            [*words, *words_of_ours], capture_output=True, text=True, timeout=120, check=False, cwd=folder
+            [*words, *words_of_ours], capture_output=True, text=True, timeout=300, check=False, cwd=folder
         )
 
     yield call
@@ -308,7 +308,7 @@ def test_durable_run_syncs_content_before_its_name_and_names_before_the_event(wr
     calls = "trace=fsync,fdatasync,rename,renameat,renameat2,mkdir,mkdirat,write"
     words = ["strace", "-f", "-y", "-s", "60", "-o", str(trace), "-e", calls]
     words += [sys.executable, "-m", "sinagot_catalog", "run", str(folder), "-q", "--mode", "main_process"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     if "ptrace" in ended.stderr:
         pytest.skip("processes may not be traced here")
     assert ended.returncode == 0, ended.stderr
@@ -333,7 +333,7 @@ def test_run_without_durable_syncs_no_output(write_workspace, tmp_path):
     folder = write_workspace({"work": BIG}, ["raw/R01"])
     words = ["strace", "-f", "-y", "-o", str(tmp_path / "trace"), "-e", "trace=fsync"]
     words += [sys.executable, "-m", "sinagot_catalog", "run", str(folder), "-q", "--mode", "main_process"]
-    ended = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    ended = subprocess.run(words, capture_output=True, text=True, timeout=300, check=False)
     if "ptrace" in ended.stderr:
         pytest.skip("processes may not be traced here")
     assert ended.returncode == 0, ended.stderr

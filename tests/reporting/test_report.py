@@ -230,7 +230,7 @@ def test_on_paper_there_is_what_failed_with_tracebacks_and_no_controls(make_work
     assert not traceback.is_visible()
     page.keyboard.press("/")
     page.keyboard.type("r05")
-    page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=10_000)
+    page.locator("#shown", has_text=re.compile("^1 to 1 of 1 rows$")).wait_for(timeout=300_000)
 
 
 @browser_needed
@@ -277,7 +277,7 @@ def test_a_filter_is_part_of_the_address_and_rows_tell_why(make_workspace, tmp_p
     page.locator("#table tbody button").click()
     command = page.locator(".more .command").inner_text()
     done = subprocess.run(
-        ["sh", "-c", command], capture_output=True, text=True, timeout=120, check=True, cwd=tmp_path,
+        ["sh", "-c", command], capture_output=True, text=True, timeout=300, check=True, cwd=tmp_path,
         env={**os.environ, "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"},
     )  # fmt: skip
     assert 'no, "boats"' in done.stdout
