@@ -43,15 +43,15 @@ _RUNS_BATCHES = "sinagot_catalog.cluster.remote_batch, sinagot_catalog.worker.__
 
 def submit(scale: Scale) -> Iterator[Measurement]:
     """Rows of 0.2 ms, start-up of the workers counted, imports left out."""
-    rows = min(scale.rows[0], 10_000)
-    goal = AtLeast(0.5) if rows >= 10_000 else None
+    rows = min(scale.rows[-1], 10_000)
+    goal = AtLeast(0.7) if rows >= 10_000 else None
     with _running_server() as server:
         yield from _beside_pool(f"submit/{rows}x0.2ms", burning(scale, rows, 0.2), goal, scale.times, server)
 
 
 def slow(scale: Scale) -> Iterator[Measurement]:
     """Rows of 50 ms: what we add must drown."""
-    rows = 10_000 if scale.slow_rows >= 10_000 else min(2_000, scale.rows[0])
+    rows = 10_000 if scale.slow_rows >= 10_000 else min(2_000, scale.rows[-1])
     goal = AtLeast(0.98) if rows >= 2_000 else None
     times = 1 if rows >= 10_000 else min(scale.times, 3)
     with _running_server() as server:
@@ -60,7 +60,7 @@ def slow(scale: Scale) -> Iterator[Measurement]:
 
 def clusters(scale: Scale) -> Iterator[Measurement]:
     """Rows of 50 ms on a Dask and on a Ray cluster of this machine with two workers."""
-    rows = min(2_000, scale.rows[0])
+    rows = min(2_000, scale.rows[-1])
     goal = AtLeast(0.98) if rows >= 2_000 else None
     packages = {"dask": "distributed", "ray": "ray"}
     found = [kind for kind, package in packages.items() if find_spec(package)]

@@ -23,21 +23,26 @@ from typing import Any
 
 import polars as pl
 
-from sinagot_catalog.catalog import snapshot_files
-from sinagot_catalog.catalog.exclusions import ExclusionReader, exclusion_notices
-from sinagot_catalog.catalog.file_columns import check_names
-from sinagot_catalog.catalog.file_stats import Stats
-from sinagot_catalog.catalog.layout import Layout, UnitStep
-from sinagot_catalog.catalog.layout_builder import build_layout
-from sinagot_catalog.catalog.listings import list_root, owned_paths, paths_near
-from sinagot_catalog.catalog.metadata import expected_records, notices_of, read_tables, with_column_faults
-from sinagot_catalog.catalog.notices import JoinedNotices, Notice
-from sinagot_catalog.catalog.own_paths import own_paths
-from sinagot_catalog.catalog.ranges import Ranges
-from sinagot_catalog.catalog.refusals import refused
-from sinagot_catalog.catalog.row_files import RowFiles
-from sinagot_catalog.catalog.snapshot_files import Snapshot
+from sinagot_catalog.catalog.files.file_stats import Stats
+from sinagot_catalog.catalog.files.listings import list_root, owned_paths, paths_near
+from sinagot_catalog.catalog.queries.ranges import Ranges
+from sinagot_catalog.catalog.rules.notices import JoinedNotices, Notice
+from sinagot_catalog.catalog.snapshots import snapshot_files
+from sinagot_catalog.catalog.snapshots.snapshot_files import Snapshot
+from sinagot_catalog.catalog.structure.layout import Layout, UnitStep
+from sinagot_catalog.catalog.structure.layout_builder import build_layout
+from sinagot_catalog.catalog.structure.own_paths import own_paths
+from sinagot_catalog.catalog.structure.refusals import refused
 from sinagot_catalog.catalog.tables import Catalog
+from sinagot_catalog.catalog.tables_on_disk.exclusions import ExclusionReader, exclusion_notices
+from sinagot_catalog.catalog.tables_on_disk.file_columns import check_names
+from sinagot_catalog.catalog.tables_on_disk.metadata import (
+    expected_records,
+    notices_of,
+    read_tables,
+    with_column_faults,
+)
+from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 from sinagot_catalog.config import Config, foreign, foreign_code
 from sinagot_catalog.errors import NotFoundError, UsageError, did_you_mean
 from sinagot_catalog.journal import Claims, Journal, ObjectClaims, ObjectJournal, last_states, with_states

@@ -13,23 +13,23 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.exclusions import ExcludedRows, Exclusions
-from sinagot_catalog.catalog.file_stats import files_stats, port_stats
-from sinagot_catalog.catalog.groups import GroupSteps
-from sinagot_catalog.catalog.presence import Presence
-from sinagot_catalog.catalog.reasons import missing, reason
-from sinagot_catalog.catalog.refusals import settled
-from sinagot_catalog.catalog.row_positions import positions, spots
-from sinagot_catalog.catalog.staleness import is_stale, row_causes
+from sinagot_catalog.catalog.files.file_stats import files_stats, port_stats
+from sinagot_catalog.catalog.files.presence import Presence
+from sinagot_catalog.catalog.files.row_positions import positions, spots
+from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.catalog.rules.groups import GroupSteps
+from sinagot_catalog.catalog.rules.reasons import missing, reason
+from sinagot_catalog.catalog.rules.staleness import is_stale, row_causes
+from sinagot_catalog.catalog.structure.refusals import settled
+from sinagot_catalog.catalog.tables_on_disk.exclusions import ExcludedRows, Exclusions
 from sinagot_catalog.errors import row_label
 from sinagot_catalog.schema import STATUS, STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from sinagot_catalog.catalog.file_stats import Stats
-    from sinagot_catalog.catalog.layout import Link, UnitStep
+    from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
 
 _ATTEMPT = ("outcome", "run_id", "started", "ended", "seconds", "attempts", "error_type", "message", "host")
 _TEXT = pl.String()

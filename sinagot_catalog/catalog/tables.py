@@ -15,25 +15,25 @@ from typing import TYPE_CHECKING
 import polars as pl
 import polars.selectors as cs
 
-from sinagot_catalog.catalog import status_rules
-from sinagot_catalog.catalog.file_columns import FileColumns
-from sinagot_catalog.catalog.file_stats import folder_rules, stat_paths
-from sinagot_catalog.catalog.metadata import joined
-from sinagot_catalog.catalog.metadata_values import text_of
-from sinagot_catalog.catalog.notices import Notice, listing_notices
-from sinagot_catalog.catalog.row_positions import positions
+from sinagot_catalog.catalog.files.file_stats import folder_rules, stat_paths
+from sinagot_catalog.catalog.files.row_positions import positions
+from sinagot_catalog.catalog.files.unused_files import UnusedFiles
+from sinagot_catalog.catalog.rules import status_rules
+from sinagot_catalog.catalog.rules.notices import Notice, listing_notices
 from sinagot_catalog.catalog.steps_table import StepsTable
-from sinagot_catalog.catalog.unused_files import UnusedFiles
+from sinagot_catalog.catalog.tables_on_disk.file_columns import FileColumns
+from sinagot_catalog.catalog.tables_on_disk.metadata import joined
+from sinagot_catalog.catalog.tables_on_disk.metadata_values import text_of
 from sinagot_catalog.patterns import paths_of
 from sinagot_catalog.schema import LINKS, ROLE, STATUS_COUNTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from sinagot_catalog.catalog.file_stats import Stats
-    from sinagot_catalog.catalog.layout import Link, UnitStep
-    from sinagot_catalog.catalog.metadata import Table
-    from sinagot_catalog.catalog.row_files import RowFiles
+    from sinagot_catalog.catalog.files.file_stats import Stats
+    from sinagot_catalog.catalog.structure.layout import Link, UnitStep
+    from sinagot_catalog.catalog.tables_on_disk.metadata import Table
+    from sinagot_catalog.catalog.tables_on_disk.row_files import RowFiles
 
 _ROLES = ("output", "input", "control", "data")
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sinagot_catalog.storage.folder_cache import FolderSnapshot
     from sinagot_catalog.storage.parallel_walk import Future
 
-_PIECE = 2048
+_PIECE = 256
 _ABSENT = -1
 _INSTEAD = "name another place in workspace.toml"
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from sinagot_catalog import Workspace
-from sinagot_catalog.catalog.ranges import Ranges
+from sinagot_catalog.catalog.queries.ranges import Ranges
 from sinagot_catalog.errors import SelectionError
 
 SCRIPTS = {

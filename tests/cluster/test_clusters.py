@@ -390,7 +390,7 @@ def test_a_workspace_in_a_bucket_runs_on_a_cluster_and_what_its_scripts_say_is_i
 
 
 def prepare_trusted(url):
-    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.run import RunOptions, claim, plan
 
     source, query, options = Workspace(url, trust=True)._source, Query("steps"), RunOptions()

@@ -17,7 +17,7 @@ from pathlib import Path
 from sinagot_catalog import Workspace
 from sinagot_catalog.run import execution
 from sinagot_catalog.run import request
-from sinagot_catalog.catalog.query import Query
+from sinagot_catalog.catalog.queries.query import Query
 
 def memory(pid):
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20

@@ -83,7 +83,7 @@ def run_while(ws, do, seconds):
     reports = []
 
     def go():
-        from sinagot_catalog.catalog.query import Query
+        from sinagot_catalog.catalog.queries.query import Query
         from sinagot_catalog.run import execution, request
 
         reports.append(

@@ -101,7 +101,7 @@ def test_rows_of_a_flow_that_raise_interrupts_are_its_errors(make_workspace, scr
         "raw/{id}", "out/{id}", "if self.id == 'R1': raise KeyboardInterrupt\nself.path.output.touch()"
     )
     ws = make_workspace({"work": source}, [f"raw/R{n}" for n in range(4)])
-    from sinagot_catalog.catalog.query import Query
+    from sinagot_catalog.catalog.queries.query import Query
     from sinagot_catalog.run import RunOptions, claim, local_executor, plan
 
     source, query, options = ws._source, Query("steps"), RunOptions(mode="main_process")
