@@ -47,13 +47,15 @@ class Stats:
             if root in self._listed:
                 # the listing of a bucket contains all stats: only read files that were written since
                 asked = paths.filter(paths.is_in(self._listed[root].implode()))
-            is_any_held = not (held.is_empty() or asked.is_empty())
-            new = asked.filter(~asked.is_in(held["path"].implode())) if is_any_held else asked
-            if not new.flags["SORTED_ASC"] or (new == new.shift()).any():
-                new = new.unique(maintain_order=True)
-            new = new.alias("path")
-            if not new.is_empty():
-                held = self._held[root] = pl.concat([held, stat_columns(self._stores[root], new)])
+            if not (held.is_empty() or asked.is_empty()):
+                asked = asked.filter(~asked.is_in(held["path"].implode()))
+            if not asked.is_sorted() or (asked == asked.shift()).any():
+                asked = asked.unique(maintain_order=True)
+            if not asked.is_empty():
+                new = stat_columns(self._stores[root], asked.alias("path"))
+                held = self._held[root] = pl.concat([held, new])
+                if len(asked) == len(paths):
+                    return new
             if len(paths) == held.height and (paths == held["path"]).all():
                 return held
             wanted = paths.alias("path").to_frame()
