@@ -23,6 +23,7 @@ from benchmarks import (
     starting,
     submitting,
     table,
+    verbs,
 )
 from benchmarks._aside import delete_all
 from benchmarks._compare import Figures, compared, earlier
@@ -47,6 +48,7 @@ BENCHMARKS: dict[str, tuple[Benchmark, ...]] = {
     "memory": (looking.memory, running.memory),
     "snapshot": (looking.snapshot,),
     "million": (looking.million,),
+    "verbs": (verbs.verbs,),
     "cold": (looking.cold,),
     "submit": (submitting.submit, submitting.slow),
     "submit-growth": (submitting.growth,),
@@ -59,6 +61,7 @@ ON_REQUEST = (
     "many-keys",
     "results",
     "million",
+    "verbs",
     "cold",
     "submit",
     "submit-growth",
